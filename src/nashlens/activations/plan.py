@@ -1,0 +1,119 @@
+"""Which shards exist, which are to be made, and the manifest that joins them.
+
+A plan depends on the prompts and on what lies in the folder, not on how many jobs carry it out,
+so the shards are the same for every number of parts.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nashlens.activations.store import Dtype, read_entry
+from nashlens.errors import StoreError
+
+_SHARD = re.compile(r"shard-(\d{5,})\.npy")
+
+
+def used_prompts(prompts: pd.DataFrame) -> pd.DataFrame:
+    """Return the prompts to extract: not dropped, one row for each prompt id, in table order."""
+    return prompts[prompts["dropped"] == ""].drop_duplicates("prompt_id")
+
+
+def plan_shards(
+    folder: str | Path, prompts: pd.DataFrame, *, fingerprint: str, shard_prompts: int
+) -> dict[str, Any]:
+    """Plan an extraction.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The model's activation folder; need not exist. Shards of another fingerprint in it are
+        deleted, complete ones of this fingerprint are kept and used.
+    prompts : pandas.DataFrame
+        The prompts table.
+    fingerprint : str
+        Of the model, the stored dtype and the engine's code.
+    shard_prompts : int
+        Prompts a new shard. A shard holds prompts of one game, so a new game makes new shards
+        alone.
+
+    Returns
+    -------
+    dict
+        JSON: `fingerprint`; `kept`, descriptions of shards; `new`, each `file` and `prompt_ids`.
+    """
+    folder = Path(folder)
+    wanted = used_prompts(prompts)
+    kept, highest = [], -1
+    for path in sorted(folder.glob("shard-*.npy")):
+        match = _SHARD.fullmatch(path.name)
+        if match is None:
+            continue
+        entry = read_entry(folder, path.name, fingerprint)
+        if entry is None:
+            path.unlink()
+            path.with_suffix(".json").unlink(missing_ok=True)
+            continue
+        kept.append(entry)
+        highest = max(highest, int(match[1]))
+    have = {prompt for entry in kept for prompt in entry["prompt_ids"]}
+    missing = wanted[~wanted["prompt_id"].isin(have)]
+    new = []
+    for _, group in missing.groupby("game", sort=True):
+        ids = group["prompt_id"].tolist()
+        for start in range(0, len(ids), shard_prompts):
+            highest += 1
+            new.append(
+                {
+                    "file": f"shard-{highest:05d}.npy",
+                    "prompt_ids": ids[start : start + shard_prompts],
+                }
+            )
+    # Shards of prompts that the experiment no longer holds stay on disk, for when they return,
+    # and out of the manifest.
+    needed = set(wanted["prompt_id"])
+    kept = [entry for entry in kept if needed.intersection(entry["prompt_ids"])]
+    return {"fingerprint": fingerprint, "kept": kept, "new": new}
+
+
+def join(
+    plan: dict[str, Any],
+    parts: list[dict[str, Any]],
+    *,
+    model: str,
+    layer_names: list[str],
+    width: int,
+    dtype: Dtype,
+    fingerprint: str,
+) -> dict[str, Any]:
+    """Return the manifest of a plan that its parts have carried out.
+
+    Raises
+    ------
+    StoreError
+        If a planned shard is in no part.
+    """
+    made = {entry["file"]: entry for part in parts for entry in part["shards"]}
+    missing = [shard["file"] for shard in plan["new"] if shard["file"] not in made]
+    if missing:
+        raise StoreError(f"planned shards {missing} are in no part; rerun activations")
+    shards = [*plan["kept"], *(made[shard["file"]] for shard in plan["new"])]
+    keys = ("file", "prompt_ids", "sha256", "fingerprint")
+    return {
+        "fingerprint": fingerprint,
+        "model": model,
+        "layer_names": layer_names,
+        "positions": ["decision"],
+        "dtype": dtype,
+        "width": width,
+        "shards": [{key: shard[key] for key in keys} for shard in shards],
+    }
+
+
+def layer_names(n_layers: int) -> list[str]:
+    """Return the names of the stored layers: `embedding`, `block_1`, ..."""
+    return ["embedding", *(f"block_{layer}" for layer in range(1, n_layers + 1))]

@@ -1,0 +1,298 @@
+"""The engine: residuals, label scores and intervention sweeps over packed prompts.
+
+Work is counted in *new* tokens: a shared prefix is computed once a row (`forest`), and a sweep
+computes the unsteered row once, then for each edit only the decision token (and the label's
+further tokens, where it has any) in the blocks above the edited layer.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import torch
+
+from nashlens.engine.blocks import Blocks, Cache, KeyValues
+from nashlens.engine.edits import Edit, EditBatch
+from nashlens.engine.forest import PackedSequence, Row, pack
+from nashlens.engine.forks import Fork, ForkChunk, chunk_forks
+from nashlens.engine.labels import LabelledPrompt, runs_of
+from nashlens.errors import DataError
+
+if TYPE_CHECKING:
+    from nashlens.models.load import LoadedModel
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_LOGIT_ROWS = 128  # rows of the vocabulary's logits held at once
+
+
+class Engine:
+    """Forward passes of one loaded model.
+
+    Parameters
+    ----------
+    loaded : nashlens.models.load.LoadedModel
+    batch_tokens : int, default 1024
+        Nodes that one packed row holds at most. Halved, with a warning, when the device runs out
+        of memory.
+
+    Attributes
+    ----------
+    n_layers, width : int
+        Number of blocks, width of the residual stream.
+    """
+
+    def __init__(self, loaded: LoadedModel, batch_tokens: int = 1024):
+        self.blocks = Blocks(loaded)
+        self.n_layers = len(self.blocks)
+        self.width = int(loaded.width)
+        self.batch_tokens = batch_tokens
+
+    @torch.inference_mode()
+    def residuals(
+        self, sequences: Sequence[Sequence[int]]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the residual stream at the last token of each sequence.
+
+        Parameters
+        ----------
+        sequences : sequence of sequences of int
+            Token ids.
+
+        Yields
+        ------
+        indices : numpy.ndarray
+            `(b,)` indices into `sequences`; over all batches, each once.
+        residuals : numpy.ndarray
+            `(b, n_layers + 1, width)` float32; 0 is the embedding, `l` the raw residual after
+            block `l`, before the final norm.
+        """
+
+        def work(row: Row, packed: list[PackedSequence]) -> tuple[np.ndarray, np.ndarray]:
+            last = np.array([p.path[-1] for p in packed])
+            captured = self._run(row, capture=(last, range(self.n_layers + 1)))
+            stacked = torch.stack([captured[layer].float() for layer in sorted(captured)], dim=1)
+            return np.array([p.index for p in packed]), stacked.cpu().numpy()
+
+        yield from self._over_rows(sequences, work)
+
+    @torch.inference_mode()
+    def label_logprobs(self, prompts: Sequence[LabelledPrompt]) -> np.ndarray:
+        """Score both labels after each prompt.
+
+        Parameters
+        ----------
+        prompts : sequence of LabelledPrompt
+
+        Returns
+        -------
+        numpy.ndarray
+            `(n, 2)` float64: log P(whole label sequence | prompt), for actions 0 and 1.
+        """
+        runs = runs_of(prompts)
+        result = np.full((len(prompts), 2), np.nan)
+
+        def work(row: Row, packed: list[PackedSequence]) -> None:
+            nodes = np.unique(np.concatenate([runs[p.index].scored(p.path) for p in packed]))
+            final = self._run(row, capture=(nodes, [self.n_layers]))[self.n_layers]
+            where = {int(node): i for i, node in enumerate(nodes)}
+            asked = [
+                (where[int(node)], token, (runs[p.index].prompt, action))
+                for p in packed
+                for action, node, token in runs[p.index].predictions(p.path)
+            ]
+            _accumulate(result, self._token_logprobs(final, asked), asked)
+
+        for _ in self._over_rows([run.sequence for run in runs], work):
+            pass
+        return result
+
+    @torch.inference_mode()
+    def sweep(self, prompts: Sequence[LabelledPrompt], edits: Sequence[Edit]) -> np.ndarray:
+        """Score both labels under each edit of the decision position.
+
+        Parameters
+        ----------
+        prompts : sequence of LabelledPrompt
+        edits : sequence of Edit
+            Each is applied alone, at the last token of the prompt.
+
+        Returns
+        -------
+        numpy.ndarray
+            `(n, len(edits), 2)` float64 log P of the whole label sequences.
+
+        Raises
+        ------
+        DataError
+            If there is no edit, or one names a layer that the model lacks.
+        """
+        edits = list(edits)
+        if not edits:
+            raise DataError("a sweep needs at least one edit")
+        for edit in edits:
+            if not 0 <= edit.layer <= self.n_layers:
+                raise DataError(
+                    f"an edit names layer {edit.layer}; this model has layers 0 to {self.n_layers}"
+                )
+        runs = runs_of(prompts)
+        batch = EditBatch(edits, self.width)
+        result = np.full((len(prompts), len(edits), 2), np.nan)
+
+        def work(row: Row, packed: list[PackedSequence]) -> None:
+            forks = [
+                Fork.of(runs[p.index], p.path, e, edits[e].layer)
+                for p in packed
+                for e in range(len(edits))
+            ]
+            nodes = np.unique(np.concatenate([fork.nodes for fork in forks]))
+            cache = Cache([KeyValues() for _ in range(self.n_layers)])
+            layers = sorted({edit.layer for edit in edits})
+            base = self._run(row, capture=(nodes, layers), cache=cache)
+            mask = row.mask()
+            for chunk in chunk_forks(forks, self.batch_tokens):
+                final = self._run_forks(chunk, row, mask, nodes, base, cache, batch)
+                asked = chunk.asked()
+                _accumulate(result, self._token_logprobs(final, asked), asked)
+
+        for _ in self._over_rows([run.sequence for run in runs], work):
+            pass
+        return result
+
+    def _over_rows(
+        self,
+        sequences: Sequence[Sequence[int]],
+        work: Callable[[Row, list[PackedSequence]], T],
+    ) -> Iterator[T]:
+        """Apply `work` to packed rows, halving the budget where memory runs out."""
+        pending = list(range(len(sequences)))
+        while pending:
+            done: set[int] = set()
+            try:
+                for row, packed in pack([sequences[i] for i in pending], self.batch_tokens):
+                    mine = [PackedSequence(pending[p.index], p.path) for p in packed]
+                    yield work(row, mine)
+                    done.update(p.index for p in mine)
+                return
+            except torch.OutOfMemoryError:
+                if self.batch_tokens <= 64:
+                    raise
+                self.batch_tokens //= 2
+                log.warning("out of memory; packing %d tokens a row from now on", self.batch_tokens)
+                torch.cuda.empty_cache()
+            pending = [i for i in pending if i not in done]
+
+    def _run(
+        self,
+        row: Row,
+        *,
+        capture: tuple[np.ndarray, Sequence[int] | range],
+        cache: Cache | None = None,
+    ) -> dict[int, torch.Tensor]:
+        """Run all blocks over a row; return residuals at nodes after the asked layers."""
+        nodes, wanted = torch.from_numpy(np.asarray(capture[0])), set(capture[1])
+        h = self.blocks.embed(torch.tensor(row.tokens))
+        rotations = self.blocks.rotations(torch.tensor(row.depth), h)
+        mask = torch.from_numpy(row.mask())
+        captured = {0: h[nodes.to(h.device)]} if 0 in wanted else {}
+        for index in range(self.n_layers):
+            h, rotations, mask = _to(self.blocks.device(index), h, rotations, mask)
+            before = cache.layers[index] if cache else KeyValues()
+            h = self.blocks.forward(index, h, rotations, mask, before, keep=cache is not None)
+            if index + 1 in wanted:
+                captured[index + 1] = h[nodes.to(h.device)]
+        return captured
+
+    def _run_forks(
+        self,
+        chunk: ForkChunk,
+        row: Row,
+        mask: np.ndarray,
+        nodes: np.ndarray,
+        base: dict[int, torch.Tensor],
+        cache: Cache,
+        edits: EditBatch,
+    ) -> torch.Tensor:
+        """Run a chunk of forks from their layers up; return final residuals of fork tokens."""
+        source = torch.from_numpy(np.searchsorted(nodes, chunk.source))
+        n, depth = len(row), torch.tensor(row.depth)[torch.from_numpy(chunk.source)]
+        full = torch.from_numpy(chunk.mask(mask))
+        h = base[int(chunk.layer[0])][:0]
+        all_rotations = self.blocks.rotations(depth, h)
+        for layer in range(int(chunk.layer[0]), self.n_layers + 1):
+            joining = torch.from_numpy(np.flatnonzero(chunk.layer == layer))
+            if len(joining):
+                state = base[layer]
+                new = state[source[joining].to(state.device)]
+                decides = torch.from_numpy(chunk.decides)[joining]
+                which = torch.from_numpy(chunk.edit)[joining][decides]
+                where = decides.to(new.device)
+                new[where] = edits.apply(new[where], which)
+                h = torch.cat((h.to(new.device), new))
+            if layer == self.n_layers:
+                break
+            active = len(h)
+            part = full[:active, : n + active]
+            rotations = tuple(r[:active] for r in all_rotations)
+            h, rotations, part = _to(self.blocks.device(layer), h, rotations, part)
+            h = self.blocks.forward(layer, h, rotations, part, cache.layers[layer], keep=False)
+        return h
+
+    def _token_logprobs(
+        self, final: torch.Tensor, asked: list[tuple[int, int, tuple[int, ...]]]
+    ) -> np.ndarray:
+        """Return log P(token) for each asked (row of `final`, token), float64."""
+        result = np.empty(len(asked))
+        order = sorted(range(len(asked)), key=lambda i: asked[i][0])
+        rows = sorted({row for row, _, _ in asked})
+        at = 0
+        for start in range(0, len(rows), _LOGIT_ROWS):
+            some = rows[start : start + _LOGIT_ROWS]
+            logits = self.blocks.logits(final[torch.tensor(some).to(final.device)])
+            total = torch.logsumexp(logits, dim=-1)
+            local = {row: i for i, row in enumerate(some)}
+            mine = []
+            while at < len(order) and asked[order[at]][0] in local:
+                mine.append(order[at])
+                at += 1
+            pick = torch.tensor([local[asked[i][0]] for i in mine], device=logits.device)
+            token = torch.tensor([asked[i][1] for i in mine], device=logits.device)
+            result[mine] = (logits[pick, token] - total[pick]).double().cpu().numpy()
+        return result
+
+
+def _to(
+    device: torch.device, h: torch.Tensor, rotations: tuple[torch.Tensor, ...], mask: torch.Tensor
+) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], torch.Tensor]:
+    return h.to(device), tuple(r.to(device) for r in rotations), mask.to(device)
+
+
+def _accumulate(
+    result: np.ndarray, logprobs: np.ndarray, asked: list[tuple[int, int, tuple[int, ...]]]
+) -> None:
+    """Add token log-probabilities up to their labels; NaN marks a label not yet begun."""
+    for (_, _, key), value in zip(asked, logprobs, strict=True):
+        result[key] = value if np.isnan(result[key]) else result[key] + value
+
+
+def label_probabilities(logprobs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turn label log-probabilities into P(action) and label mass.
+
+    Parameters
+    ----------
+    logprobs : numpy.ndarray
+        `(..., 2)` log P of each whole label.
+
+    Returns
+    -------
+    p : numpy.ndarray
+        `(..., 2)`, renormalised over the two labels.
+    mass : numpy.ndarray
+        `(...)`, what the two labels had together.
+    """
+    total = np.logaddexp(logprobs[..., 0], logprobs[..., 1])
+    return np.exp(logprobs - total[..., None]), np.exp(total)

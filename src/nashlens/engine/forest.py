@@ -1,0 +1,175 @@
+"""Prefix forests: each shared token prefix of a set of prompts is computed once.
+
+A `Row` packs token sequences as one trie. Its nodes are tokens, in an order in which parents
+precede children; a node attends to itself and its ancestors, and its position is its depth.
+A causal model's state at a node depends on the path from the root alone, so every sequence that
+passes through the node shares it. Sequences of one match share rules and history, so most of
+their tokens are computed once.
+
+Picture of two sequences, `a b c` and `a b d`, in one row::
+
+    node      0 1 2 3
+    token     a b c d
+    parent   -1 0 1 1
+    depth     0 1 2 2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from nashlens.errors import DataError
+
+
+@dataclass
+class Row:
+    """One packed trie of token sequences; it may grow by further insertions.
+
+    Attributes
+    ----------
+    tokens, parent, depth : list of int
+        One entry a node.
+    """
+
+    tokens: list[int] = field(default_factory=list)
+    parent: list[int] = field(default_factory=list)
+    depth: list[int] = field(default_factory=list)
+    _children: dict[tuple[int, int], int] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def insert(self, sequence: Sequence[int]) -> np.ndarray:
+        """Add a sequence and return its path.
+
+        Parameters
+        ----------
+        sequence : sequence of int
+            Token ids, at least one.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape `(len(sequence),)`: the node of each token.
+
+        Raises
+        ------
+        DataError
+            If the sequence is empty.
+        """
+        if len(sequence) == 0:
+            raise DataError("a token sequence is empty; every prompt needs at least one token")
+        path = np.empty(len(sequence), dtype=np.int64)
+        node = -1
+        for depth, token in enumerate(sequence):
+            key = (node, int(token))
+            child = self._children.get(key)
+            if child is None:
+                child = len(self.tokens)
+                self._children[key] = child
+                self.tokens.append(int(token))
+                self.parent.append(node)
+                self.depth.append(depth)
+            path[depth] = node = child
+        return path
+
+    def shared(self, sequence: Sequence[int]) -> int:
+        """Return how many leading tokens of `sequence` the row already holds."""
+        node = -1
+        for depth, token in enumerate(sequence):
+            child = self._children.get((node, int(token)))
+            if child is None:
+                return depth
+            node = child
+        return len(sequence)
+
+    def mask(self, start: int = 0, above: np.ndarray | None = None) -> np.ndarray:
+        """Return which nodes each node from `start` on attends to.
+
+        Parameters
+        ----------
+        start : int
+            First node of the result.
+        above : numpy.ndarray, optional
+            The mask of the nodes before `start`, `(start, start)`; needed where `start > 0`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Boolean, `(len(row) - start, len(row))`; true at the node itself and its ancestors.
+        """
+        n = len(self)
+        mask = np.zeros((n - start, n), dtype=bool)
+        for node in range(start, n):
+            parent = self.parent[node]
+            line = mask[node - start]
+            if parent >= start:
+                line[:node] = mask[parent - start, :node]
+            elif parent >= 0:
+                assert above is not None
+                line[:start] = above[parent, :start]
+            line[node] = True
+        return mask
+
+
+@dataclass(frozen=True)
+class PackedSequence:
+    """Where one of the caller's sequences lies: its index there, and its path in the row."""
+
+    index: int
+    path: np.ndarray
+
+
+def shared_prefix(first: Sequence[int], second: Sequence[int]) -> int:
+    """Return the length of the longest common prefix of two sequences."""
+    length = min(len(first), len(second))
+    for i in range(length):
+        if first[i] != second[i]:
+            return i
+    return length
+
+
+def pack(
+    sequences: Sequence[Sequence[int]], max_tokens: int
+) -> Iterator[tuple[Row, list[PackedSequence]]]:
+    """Pack sequences into rows of at most `max_tokens` nodes.
+
+    Sequences are taken in lexicographic order, so that neighbours share the longest prefixes, and
+    a row is closed when the next one would overflow it. The packing depends on the sequences
+    alone. A sequence longer than the budget gets a row of its own.
+
+    Parameters
+    ----------
+    sequences : sequence of sequences of int
+        Token ids. Duplicates and prefixes of one another are fine.
+    max_tokens : int
+        Budget of nodes a row.
+
+    Yields
+    ------
+    row : Row
+    packed : list of PackedSequence
+        The sequences in the row; over all rows, every index once.
+
+    Raises
+    ------
+    DataError
+        If there are no sequences, or one is empty.
+    """
+    if len(sequences) == 0:
+        raise DataError("no token sequences were given; nothing can be packed")
+    order = sorted(range(len(sequences)), key=lambda i: (tuple(sequences[i]), i))
+    row, packed = Row(), []
+    last: Sequence[int] = ()
+    for index in order:
+        sequence = sequences[index]
+        new = len(sequence) - shared_prefix(last, sequence)
+        if packed and len(row) + new > max_tokens:
+            yield row, packed
+            row, packed = Row(), []
+        packed.append(PackedSequence(index, row.insert(sequence)))
+        last = sequence
+    yield row, packed

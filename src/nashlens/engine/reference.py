@@ -1,0 +1,83 @@
+"""The oracle: the same results from the model's own forward, one prompt at a time.
+
+Nothing is shared, packed or reused here; residuals and interventions are plain forward hooks. It
+is slow on purpose and exists for the tests and the benchmarks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from nashlens.engine.edits import Edit
+from nashlens.engine.labels import LabelledPrompt
+
+if TYPE_CHECKING:
+    from nashlens.models.load import LoadedModel
+
+
+def _modules(loaded: LoadedModel) -> list[Any]:
+    names = loaded.architecture
+    model: Any = loaded.model
+    return [attrgetter(names.embed)(model), *attrgetter(names.layers)(model)]
+
+
+@torch.inference_mode()
+def residuals(loaded: LoadedModel, sequences: Sequence[Sequence[int]]) -> np.ndarray:
+    """Return `(n, layers + 1, width)` float32 residuals at the last tokens, by forward hooks."""
+    result = []
+    for sequence in sequences:
+        seen: list[torch.Tensor] = []
+        hooks = [
+            module.register_forward_hook(lambda _m, _i, out, to=seen: to.append(out[0, -1].float()))
+            for module in _modules(loaded)
+        ]
+        try:
+            loaded.model(torch.tensor([list(sequence)], device=loaded.device), use_cache=False)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        result.append(torch.stack(seen).cpu().numpy())
+    return np.stack(result)
+
+
+def _edited(edit: Edit, position: int) -> Any:
+    def hook(_module: Any, _inputs: Any, out: torch.Tensor) -> torch.Tensor:
+        if edit.kind == "none":
+            return out
+        unit = torch.from_numpy(edit.unit()).to(out.device)
+        h = out[0, position].float()
+        step = edit.value if edit.kind == "add" else edit.value - float(h @ unit)
+        changed = out.clone()
+        changed[0, position] = (h + step * unit).to(out.dtype)
+        return changed
+
+    return hook
+
+
+@torch.inference_mode()
+def label_logprobs(
+    loaded: LoadedModel, prompts: Sequence[LabelledPrompt], edit: Edit | None = None
+) -> np.ndarray:
+    """Return `(n, 2)` float64 log P of each whole label, one forward a prompt and label."""
+    result = np.zeros((len(prompts), 2))
+    for i, (ids, labels) in enumerate(prompts):
+        for action, label in enumerate(labels):
+            tokens = torch.tensor([[*ids, *label]], device=loaded.device)
+            hooks = []
+            if edit is not None:
+                module = _modules(loaded)[edit.layer]
+                hooks.append(module.register_forward_hook(_edited(edit, len(ids) - 1)))
+            try:
+                logits = loaded.model(tokens, use_cache=False).logits[0].float()
+            finally:
+                for hook in hooks:
+                    hook.remove()
+            logprobs = torch.log_softmax(logits, dim=-1)
+            for k, token in enumerate(label):
+                result[i, action] += float(logprobs[len(ids) - 1 + k, int(token)])
+    return result

@@ -1,0 +1,42 @@
+"""Progress of long loops: a bar on a terminal, a line every 30 s in a log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Collection, Iterator
+from typing import TypeVar
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_EVERY = 30.0
+
+
+def progress(items: Collection[T], name: str, *, unit: str = "it") -> Iterator[T]:
+    """Iterate with a rate and an estimate of the time left.
+
+    Parameters
+    ----------
+    items : collection
+    name : str
+        What the loop does.
+    unit : str
+        What one item is.
+    """
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        yield from tqdm(items, desc=name, unit=unit, file=sys.stderr)
+        return
+    start = said = time.monotonic()
+    for done, item in enumerate(items):
+        now = time.monotonic()
+        if now - said >= _EVERY and done:
+            said, rate = now, done / (now - start)
+            left = (len(items) - done) / rate
+            log.info(
+                "%s: %d of %d %s, %.2f/s, %.0f s left", name, done, len(items), unit, rate, left
+            )
+        yield item

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nashlens.engine.forest import Row, pack, shared_prefix
+from nashlens.errors import DataError
+
+sequences = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=8), min_size=1, max_size=20)
+
+
+@given(sequences, st.integers(1, 40))
+def test_every_sequence_is_packed_once_and_can_be_read_back(seqs, budget):
+    seen = []
+    for row, packed in pack(seqs, budget):
+        for p in packed:
+            assert [row.tokens[n] for n in p.path] == seqs[p.index]
+            assert [row.depth[n] for n in p.path] == list(range(len(p.path)))
+            seen.append(p.index)
+    assert sorted(seen) == list(range(len(seqs)))
+
+
+@given(sequences, st.integers(1, 40))
+def test_a_row_keeps_the_budget_unless_one_sequence_alone_exceeds_it(seqs, budget):
+    for row, packed in pack(seqs, budget):
+        assert len(row) <= budget or len({tuple(seqs[p.index]) for p in packed}) == 1
+
+
+@given(sequences)
+def test_each_distinct_prefix_is_one_node(seqs):
+    ((row, _),) = pack(seqs, 10**6)
+    assert len(row) == len({tuple(s[: i + 1]) for s in seqs for i in range(len(s))})
+
+
+@given(sequences)
+def test_mask_is_the_ancestors(seqs):
+    ((row, packed),) = pack(seqs, 10**6)
+    mask = row.mask()
+    for p in packed:
+        assert np.flatnonzero(mask[p.path[-1]]).tolist() == p.path.tolist()
+    assert (mask.sum(1) == np.array(row.depth) + 1).all()
+
+
+@given(sequences, st.integers(0, 30))
+@settings(max_examples=50)
+def test_a_mask_grown_in_steps_equals_the_whole(seqs, cut):
+    ((row, _),) = pack(seqs, 10**6)
+    whole = row.mask()
+    cut = min(cut, len(row))
+    assert (row.mask(cut, whole[:cut, :cut]) == whole[cut:]).all()
+
+
+@given(sequences, st.randoms(use_true_random=False))
+def test_packing_does_not_depend_on_the_callers_order(seqs, random):
+    order = list(range(len(seqs)))
+    random.shuffle(order)
+    rows = [row.tokens for row, _ in pack(seqs, 12)]
+    assert rows == [row.tokens for row, _ in pack([seqs[i] for i in order], 12)]
+
+
+def test_shared_counts_leading_tokens():
+    row = Row()
+    row.insert([1, 2, 3])
+    assert [row.shared(s) for s in ([1, 2, 4], [5], [1, 2, 3, 4])] == [2, 0, 3]
+    assert shared_prefix([1, 2, 3], [1, 2]) == 2
+
+
+@pytest.mark.parametrize("seqs", [[], [[1], []]])
+def test_nothing_to_pack_is_refused(seqs):
+    with pytest.raises(DataError):
+        list(pack(seqs, 8))
