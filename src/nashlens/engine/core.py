@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Asked = tuple[int, int, tuple[int, ...]]
+"""Row of a residual matrix, token predicted there, index of the label's score."""
 _LOGIT_ROWS = 128  # rows of the vocabulary's logits held at once
 
 
@@ -74,7 +76,7 @@ class Engine:
 
         def work(row: Row, packed: list[PackedSequence]) -> tuple[np.ndarray, np.ndarray]:
             last = np.array([p.path[-1] for p in packed])
-            captured = self._run(row, capture=(last, range(self.n_layers + 1)))
+            captured = self.run_row(row, capture=(last, range(self.n_layers + 1)))
             stacked = torch.stack([captured[layer].float() for layer in sorted(captured)], dim=1)
             return np.array([p.index for p in packed]), stacked.cpu().numpy()
 
@@ -98,14 +100,14 @@ class Engine:
 
         def work(row: Row, packed: list[PackedSequence]) -> None:
             nodes = np.unique(np.concatenate([runs[p.index].scored(p.path) for p in packed]))
-            final = self._run(row, capture=(nodes, [self.n_layers]))[self.n_layers]
+            final = self.run_row(row, capture=(nodes, [self.n_layers]))[self.n_layers]
             where = {int(node): i for i, node in enumerate(nodes)}
-            asked = [
+            asked: list[Asked] = [
                 (where[int(node)], token, (runs[p.index].prompt, action))
                 for p in packed
                 for action, node, token in runs[p.index].predictions(p.path)
             ]
-            _accumulate(result, self._token_logprobs(final, asked), asked)
+            accumulate(result, self.token_logprobs(final, asked), asked)
 
         for _ in self._over_rows([run.sequence for run in runs], work):
             pass
@@ -152,12 +154,12 @@ class Engine:
             nodes = np.unique(np.concatenate([fork.nodes for fork in forks]))
             cache = Cache([KeyValues() for _ in range(self.n_layers)])
             layers = sorted({edit.layer for edit in edits})
-            base = self._run(row, capture=(nodes, layers), cache=cache)
+            base = self.run_row(row, capture=(nodes, layers), cache=cache)
             mask = row.mask()
             for chunk in chunk_forks(forks, self.batch_tokens):
                 final = self._run_forks(chunk, row, mask, nodes, base, cache, batch)
                 asked = chunk.asked()
-                _accumulate(result, self._token_logprobs(final, asked), asked)
+                accumulate(result, self.token_logprobs(final, asked), asked)
 
         for _ in self._over_rows([run.sequence for run in runs], work):
             pass
@@ -186,18 +188,23 @@ class Engine:
                 torch.cuda.empty_cache()
             pending = [i for i in pending if i not in done]
 
-    def _run(
+    def run_row(
         self,
         row: Row,
         *,
         capture: tuple[np.ndarray, Sequence[int] | range],
         cache: Cache | None = None,
+        start: int = 0,
+        row_mask: np.ndarray | None = None,
     ) -> dict[int, torch.Tensor]:
-        """Run all blocks over a row; return residuals at nodes after the asked layers."""
+        """Run all blocks over a row's nodes from `start` on, the earlier ones being in `cache`.
+
+        Returns residuals after the asked layers, at the asked nodes, which count from `start`.
+        """
         nodes, wanted = torch.from_numpy(np.asarray(capture[0])), set(capture[1])
-        h = self.blocks.embed(torch.tensor(row.tokens))
-        rotations = self.blocks.rotations(torch.tensor(row.depth), h)
-        mask = torch.from_numpy(row.mask())
+        h = self.blocks.embed(torch.tensor(row.tokens[start:]))
+        rotations = self.blocks.rotations(torch.tensor(row.depth[start:]), h)
+        mask = torch.from_numpy(row.mask() if row_mask is None else row_mask)
         captured = {0: h[nodes.to(h.device)]} if 0 in wanted else {}
         for index in range(self.n_layers):
             h, rotations, mask = _to(self.blocks.device(index), h, rotations, mask)
@@ -242,13 +249,11 @@ class Engine:
             h = self.blocks.forward(layer, h, rotations, part, cache.layers[layer], keep=False)
         return h
 
-    def _token_logprobs(
-        self, final: torch.Tensor, asked: list[tuple[int, int, tuple[int, ...]]]
-    ) -> np.ndarray:
-        """Return log P(token) for each asked (row of `final`, token), float64."""
+    def token_logprobs(self, final: torch.Tensor, asked: Sequence[Asked]) -> np.ndarray:
+        """Return log P(token), float64, for each (row of the residuals `final`, token, key)."""
         result = np.empty(len(asked))
         order = sorted(range(len(asked)), key=lambda i: asked[i][0])
-        rows = sorted({row for row, _, _ in asked})
+        rows = sorted({entry[0] for entry in asked})
         at = 0
         for start in range(0, len(rows), _LOGIT_ROWS):
             some = rows[start : start + _LOGIT_ROWS]
@@ -271,9 +276,7 @@ def _to(
     return h.to(device), tuple(r.to(device) for r in rotations), mask.to(device)
 
 
-def _accumulate(
-    result: np.ndarray, logprobs: np.ndarray, asked: list[tuple[int, int, tuple[int, ...]]]
-) -> None:
+def accumulate(result: np.ndarray, logprobs: np.ndarray, asked: Sequence[Asked]) -> None:
     """Add token log-probabilities up to their labels; NaN marks a label not yet begun."""
     for (_, _, key), value in zip(asked, logprobs, strict=True):
         result[key] = value if np.isnan(result[key]) else result[key] + value

@@ -162,7 +162,8 @@ def pack(
     if len(sequences) == 0:
         raise DataError("no token sequences were given; nothing can be packed")
     order = sorted(range(len(sequences)), key=lambda i: (tuple(sequences[i]), i))
-    row, packed = Row(), []
+    row = Row()
+    packed: list[PackedSequence] = []
     last: Sequence[int] = ()
     for index in order:
         sequence = sequences[index]

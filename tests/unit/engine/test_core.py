@@ -117,14 +117,14 @@ def test_any_forest_equals_the_reference(seqs, budget):
 def test_out_of_memory_halves_the_budget_and_loses_nothing(loaded, rng, monkeypatch, caplog):
     sequences = [p.ids for p in matches(rng, 30)]
     engine = Engine(loaded, 256)
-    run = Engine._run
+    run = Engine.run_row
 
     def hungry(self, row, **kwargs):
         if len(row) > 100:
             raise torch.OutOfMemoryError("pretend")
         return run(self, row, **kwargs)
 
-    monkeypatch.setattr(Engine, "_run", hungry)
+    monkeypatch.setattr(Engine, "run_row", hungry)
     ours = collect(engine, sequences)
     assert engine.batch_tokens < 256
     assert "out of memory" in caplog.text

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from nashlens.engine import reference
+from nashlens.engine.core import Engine
+from nashlens.engine.labels import LabelledPrompt
+from nashlens.engine.session import Session
+
+
+@pytest.mark.parametrize("row_tokens", [40, 10_000])
+@pytest.mark.parametrize("label_tokens", [1, 2])
+def test_growing_matches_equal_the_full_forward(loaded, rng, row_tokens, label_tokens):
+    stems = [rng.integers(0, 61, 12).tolist() for _ in range(3)]
+    histories = [list(stems[i % 3]) for i in range(6)]
+    session = Session(Engine(loaded, 64), row_tokens)
+    for _ in range(4):
+        prompts = []
+        for history in histories:
+            labels = tuple([int(t), *[7] * (label_tokens - 1)] for t in rng.permutation(61)[:2])
+            prompts.append(LabelledPrompt([*history, 5, 6], labels))
+        ours = session.label_logprobs(prompts)
+        assert np.abs(ours - reference.label_logprobs(loaded, prompts)).max() < 1e-4
+        for history in histories:
+            history += rng.integers(0, 61, 3).tolist()
+
+
+def test_a_repeated_prompt_computes_nothing(loaded, monkeypatch):
+    session = Session(Engine(loaded))
+    prompts = [LabelledPrompt([1, 2, 3], ([4], [5]))]
+    first = session.label_logprobs(prompts)
+    monkeypatch.setattr(Engine, "run_row", lambda *a, **k: pytest.fail("computed again"))
+    assert (session.label_logprobs(prompts) == first).all()
+
+
+def test_each_round_computes_its_new_tokens_alone(loaded, rng, monkeypatch):
+    engine, counts = Engine(loaded), []
+    run_row = Engine.run_row
+
+    def counted(self, row, *, start=0, **kwargs):
+        counts.append(len(row) - start)
+        return run_row(self, row, start=start, **kwargs)
+
+    monkeypatch.setattr(Engine, "run_row", counted)
+    session, history = Session(engine), list(range(30))
+    for played in range(3):
+        session.label_logprobs([LabelledPrompt([*history, 50 + played, 40], ([1], [2]))])
+        history += [50 + played, 55]
+    assert counts == [32, 3, 3]
