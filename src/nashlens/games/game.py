@@ -1,0 +1,135 @@
+"""A two-player 2x2 game with exact payoffs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from nashlens.errors import DataError
+
+ROW = "row"
+COLUMN = "column"
+SEATS = (ROW, COLUMN)
+
+Cell = tuple[Fraction, Fraction]
+Payoffs = tuple[tuple[Cell, Cell], tuple[Cell, Cell]]
+
+
+def to_fraction(value: Any) -> Fraction:
+    """Return the number that a payoff was written as: 0.1 gives 1/10.
+
+    Parameters
+    ----------
+    value : int, float, Fraction or numpy number
+        A finite number. A float stands for its shortest decimal form, which is what a reader
+        of the config sees, and not for the binary fraction beside it.
+
+    Raises
+    ------
+    DataError
+        If the value is not a finite number.
+    """
+    if isinstance(value, Fraction):
+        return value
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise DataError(f"payoff {value!r}: not a number; give a finite number") from None
+    if isinstance(value, (bool, str)) or not math.isfinite(number):
+        raise DataError(f"payoff {value!r}: give a finite number")
+    return Fraction(value) if isinstance(value, int) else Fraction(repr(number))
+
+
+@dataclass(frozen=True)
+class Game:
+    """One stage game.
+
+    Examples
+    --------
+    >>> game = Game("mine", [[[3, 3], [0, 5]], [[5, 0], [1, 1]]])
+    >>> game.payoff(0, 1)
+    (0.0, 5.0)
+    >>> game.own("column", 1, 0)
+    (5.0, 0.0)
+    """
+
+    name: str
+    """Key in the config."""
+    payoffs: Payoffs
+    """`payoffs[i][j]` = (row's, column's) payoff when row plays i and column plays j; any nested
+    sequence of numbers is taken and kept as exact fractions."""
+    actions: tuple[str, str] = ("action 0", "action 1")
+    """What the two actions mean, for people; agents see labels only."""
+    title: str = ""
+    """Name for people and for the named template; made from `name` where it is empty."""
+    variant: int = 0
+    """0 is the game itself, 1.. its drawn variants."""
+    base: str = ""
+    """The canonical game's name, or `name` where it is empty."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "payoffs", _exact_payoffs(self.name, self.payoffs))
+        actions = tuple(self.actions)
+        if len(actions) != 2 or actions[0] == actions[1]:
+            raise DataError(f"game {self.name}: actions {actions!r}: give two different names")
+        object.__setattr__(self, "actions", actions)
+        if not self.title:
+            object.__setattr__(self, "title", self.name.replace("_", " ").strip().title())
+        if not self.base:
+            object.__setattr__(self, "base", self.name)
+
+    def payoff(self, row_action: int, col_action: int) -> tuple[float, float]:
+        """Return the (row's, column's) payoff of a cell."""
+        row, col = self.payoffs[row_action][col_action]
+        return float(row), float(col)
+
+    def view(self, seat: str, own_action: int, other_action: int) -> Cell:
+        """Return the exact (own, other's) payoff as one seat sees a cell.
+
+        Raises
+        ------
+        DataError
+            If the seat is neither `row` nor `column`.
+        """
+        if check_seat(seat) == ROW:
+            return self.payoffs[own_action][other_action]
+        row, col = self.payoffs[other_action][own_action]
+        return col, row
+
+    def own(self, seat: str, own_action: int, other_action: int) -> tuple[float, float]:
+        """Return the (own, other's) payoff as one seat sees a cell, as floats."""
+        own, other = self.view(seat, own_action, other_action)
+        return float(own), float(other)
+
+    def transpose(self) -> Game:
+        """Return the game with its two seats exchanged."""
+        cells = tuple(tuple(self.view(COLUMN, i, j) for j in (0, 1)) for i in (0, 1))
+        return Game(self.name, cells, self.actions, self.title, self.variant, self.base)  # type: ignore[arg-type]
+
+
+def check_seat(seat: str) -> str:
+    """Return the seat, or raise DataError if there is no such seat."""
+    if seat not in SEATS:
+        raise DataError(f"seat {seat!r}: must be 'row' or 'column'")
+    return seat
+
+
+def _exact_payoffs(name: str, payoffs: Any) -> Payoffs:
+    try:
+        cells = [[[to_fraction(value) for value in cell] for cell in line] for line in payoffs]
+    except TypeError:
+        cells = []
+    except DataError as error:
+        raise DataError(f"game {name}: {error}") from None
+    if [[len(cell) for cell in line] for line in cells] != [[2, 2], [2, 2]]:
+        raise DataError(
+            f"game {name}: payoffs {payoffs!r}: must be 2x2 cells of [row's, column's] payoff"
+        )
+    ((a, b), (c, d)) = cells
+    return ((_pair(a), _pair(b)), (_pair(c), _pair(d)))
+
+
+def _pair(cell: list[Fraction]) -> Cell:
+    return cell[0], cell[1]

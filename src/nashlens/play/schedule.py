@@ -1,0 +1,160 @@
+"""Who meets whom: the matches of an experiment, each with a name that fixes its randomness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from nashlens.games.game import Game
+from nashlens.prompts.render import Surface
+from nashlens.seeds import stream
+
+Pairing = Literal["self_play", "cross_play", "scripted"]
+_OTHER = {
+    "identity": "swapped",
+    "swapped": "identity",
+    "forward": "reversed",
+    "reversed": "forward",
+}
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A player: a model in a mode, or a scripted strategy."""
+
+    name: str
+    model: str | None = None
+    mode: str = "direct"
+    strategy: str | None = None
+    p: float = 0.5
+    """RANDOM's probability of action 0."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """One match: two agents, one game, one surface form, many rounds."""
+
+    game: Game
+    row: Agent
+    column: Agent
+    pairing: Pairing
+    repetition: int
+    surface: Surface
+
+    @property
+    def match_id(self) -> str:
+        """The match's name: game/row agent--column agent/repetition."""
+        return f"{self.game.name}/{self.row.name}--{self.column.name}/{self.repetition}"
+
+
+def surface_sequence(forms: Sequence[Surface], game: str, seed: int, count: int) -> list[Surface]:
+    """Return the surface forms of a game's repetitions.
+
+    A form is followed at once by its mirror image (labels swapped and options reversed) where the
+    design has it, so that even a few repetitions cancel label and order preferences. Every
+    pairing of a game uses the same sequence: agents then differ, and surfaces do not.
+
+    Parameters
+    ----------
+    forms : sequence of Surface
+        The full crossing.
+    game : str
+    seed : int
+    count : int
+        How many repetitions there are; forms repeat when they run out.
+    """
+    pending = [forms[i] for i in stream(seed, "surfaces", game).permutation(len(forms))]
+    ordered: list[Surface] = []
+    while pending:
+        form = pending.pop(0)
+        ordered.append(form)
+        mirror = replace(
+            form, label_map=_OTHER[form.label_map], option_order=_OTHER[form.option_order]
+        )
+        if mirror in pending:
+            pending.remove(mirror)
+            ordered.append(mirror)
+    return [ordered[i % len(ordered)] for i in range(count)]
+
+
+def schedule(
+    games: Sequence[Game],
+    pairs: Sequence[tuple[Agent, Agent]],
+    forms: Sequence[Surface],
+    *,
+    repetitions: int,
+    seed: int,
+) -> list[Match]:
+    """Return the matches of ordered pairs of agents over all games.
+
+    Parameters
+    ----------
+    games : sequence of Game
+        Games with their variants; repetition r plays variant r modulo their number.
+    pairs : sequence of (Agent, Agent)
+        Row agent, column agent.
+    forms : sequence of Surface
+    repetitions : int
+    seed : int
+
+    Returns
+    -------
+    list of Match
+        By game, then pair, then repetition.
+    """
+    families: dict[str, list[Game]] = {}
+    for game in games:
+        families.setdefault(game.name, []).append(game)
+    return [
+        Match(family[r % len(family)], row, column, pairing(row, column), r, form)
+        for name, family in families.items()
+        for row, column in pairs
+        for r, form in enumerate(surface_sequence(forms, name, seed, repetitions))
+    ]
+
+
+def pairing(row: Agent, column: Agent) -> Pairing:
+    """Return what kind of meeting a pair of agents is."""
+    if row.strategy or column.strategy:
+        return "scripted"
+    return "self_play" if row.name == column.name else "cross_play"
+
+
+def pairs_of(
+    agents: Mapping[str, Agent], players: Sequence[str], *, self_play: bool
+) -> list[tuple[Agent, Agent]]:
+    """Return the ordered pairs of a group of play.
+
+    Parameters
+    ----------
+    agents : mapping of str to Agent
+    players : sequence of str
+        A model agent and scripted ones: its self-play, and its matches with each of them in both
+        seats. Or two model agents: the first in the row seat, the second in the column seat.
+    self_play : bool
+        Whether the first kind of group holds self-play.
+    """
+    first, others = agents[players[0]], [agents[name] for name in players[1:]]
+    if len(others) == 1 and others[0].model is not None:
+        return [(first, others[0])]
+    pairs = [(first, first)] if self_play else []
+    for other in others:
+        pairs += [(first, other), (other, first)]
+    return pairs
+
+
+def chunks(matches: Sequence[Match], size: int) -> Iterator[list[Match]]:
+    """Split matches into the batches that advance together: one game, at most `size` matches.
+
+    What is computed together depends on the matches alone, not on how many jobs share them, so
+    that results are the same to the bit for every number of parts.
+    """
+    batch: list[Match] = []
+    for match in matches:
+        if batch and (len(batch) == size or batch[0].game.name != match.game.name):
+            yield batch
+            batch = []
+        batch.append(match)
+    if batch:
+        yield batch

@@ -1,0 +1,1 @@
+"""Directions that separate Nash actions, and what pushing along them does."""

@@ -1,0 +1,228 @@
+"""Steering at the decision position: directions added over layers and alphas, and clamped.
+
+The unit of alpha is the layer's mean residual norm, so that a dose means the same at every layer;
+the unit of a clamp is the standard deviation of the training prompts' projections, around their
+mean. Random directions get the same doses at the same layers, as the control.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from nashlens.engine.core import label_probabilities
+from nashlens.engine.edits import Edit
+from nashlens.engine.labels import LabelledPrompt
+from nashlens.errors import DataError
+from nashlens.progress import progress
+from nashlens.seeds import stream
+from nashlens.steering.directions import random_directions
+
+if TYPE_CHECKING:
+    from nashlens.engine.core import Engine
+
+CARRIED = (
+    "prompt_id",
+    "match_id",
+    "game",
+    "nash_action",
+    "template",
+    "label_set",
+    "label_map",
+    "option_order",
+)
+_SURFACE = ["template", "label_set", "label_map", "option_order"]
+_PROMPTS_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Dose:
+    """One edit of a sweep and the names it has in the table."""
+
+    edit: Edit
+    kind: str
+    direction: str
+    value: float
+
+
+def choose_prompts(
+    prompts: pd.DataFrame, games: Sequence[str], per_game: int, seed: int
+) -> pd.DataFrame:
+    """Choose the prompts to steer: the same number of each game, spread over surface forms.
+
+    Within a game, surface forms are taken in turn, in pairs of a form and the one with its labels
+    swapped, so that any even number cancels label preferences.
+
+    Parameters
+    ----------
+    prompts : pandas.DataFrame
+        The prompts table; dropped rows and repeated prompt ids are left out.
+    games : sequence of str
+    per_game : int
+        At most so many prompts of each game.
+    seed : int
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows of `prompts`.
+
+    Raises
+    ------
+    DataError
+        If a game has no prompt.
+    """
+    chosen = []
+    for game in games:
+        rows = prompts[(prompts["game"] == game) & (prompts["dropped"] == "")]
+        rows = rows.drop_duplicates("prompt_id")
+        if rows.empty:
+            raise DataError(f"steering.test_games: {game} has no prompt; look at the prompts table")
+        rng = stream(seed, "steering prompts", game)
+        # A form's two label maps get one common random key, so they stand side by side.
+        stem = rows[["template", "label_set", "option_order"]].agg("/".join, axis=1)
+        keys = {name: rng.random() for name in sorted(stem.unique())}
+        rows = rows.assign(
+            _turn=rows.groupby(_SURFACE).cumcount(), _key=stem.map(keys), _stem=stem
+        ).sort_values(["_turn", "_key", "label_map", "match_id", "round"])
+        chosen.append(rows.head(per_game).drop(columns=["_turn", "_key", "_stem"]))
+    return pd.concat(chosen, ignore_index=True)
+
+
+def doses(
+    directions: np.ndarray,
+    table: pd.DataFrame,
+    *,
+    layers: Sequence[int],
+    alphas: Sequence[float],
+    clamps: Sequence[float],
+    count: int,
+    seed: int,
+) -> list[Dose]:
+    """Return every edit of a sweep.
+
+    Parameters
+    ----------
+    directions : numpy.ndarray
+        `(layers + 1, width)` unit directions.
+    table : pandas.DataFrame
+        The directions table: the scales of alphas and clamps.
+    layers, alphas, clamps : sequences
+    count : int
+        Random directions.
+    seed : int
+    """
+    scales = {int(row["layer"]): row for row in table.to_dict("records")}
+    controls = random_directions(directions.shape[1], count, stream(seed, "random directions"))
+    named = [(f"random_{i:03d}", control) for i, control in enumerate(controls)]
+    result = []
+    for layer in layers:
+        scale = scales[layer]
+        norm = float(scale["residual_norm"])
+        mean, std = float(scale["projection_mean"]), float(scale["projection_std"])
+        for (name, vector), alpha in itertools.product(
+            [("nash", directions[layer]), *named], alphas
+        ):
+            result.append(Dose(Edit(layer, "add", vector, alpha * norm), "add", name, alpha))
+        for value in clamps:
+            edit = Edit(layer, "clamp", directions[layer], mean + value * std)
+            result.append(Dose(edit, "clamp", "nash", value))
+    return result
+
+
+def sweep_table(
+    engine: Engine,
+    prompts: pd.DataFrame,
+    directions: np.ndarray,
+    table: pd.DataFrame,
+    *,
+    test_games: Sequence[str],
+    layers: Sequence[int],
+    alphas: Sequence[float],
+    clamps: Sequence[float],
+    random_directions: int,
+    prompts_per_game: int,
+    seed: int,
+    model: str,
+) -> pd.DataFrame:
+    """Steer held-out prompts and score their decisions.
+
+    Parameters
+    ----------
+    engine : Engine
+    prompts : pandas.DataFrame
+        The prompts table.
+    directions : numpy.ndarray
+        `(layers + 1, width)` unit directions, of `fit_directions`.
+    table : pandas.DataFrame
+        Its table.
+    test_games : sequence of str
+        Games to steer; the directions were fitted on others.
+    layers : sequence of int
+        Blocks after which the residual is changed.
+    alphas : sequence of float
+        In mean residual norms of the layer.
+    clamps : sequence of float
+        In standard deviations of the training projections, around their mean.
+    random_directions : int
+        Controls, each swept over the same layers and alphas.
+    prompts_per_game : int
+    seed : int
+    model : str
+
+    Returns
+    -------
+    pandas.DataFrame
+        The steering table: one row per prompt, layer, direction and value.
+    """
+    chosen = choose_prompts(prompts, test_games, prompts_per_game, seed)
+    asked = [
+        LabelledPrompt(ids.tolist(), (t0.tolist(), t1.tolist()))
+        for ids, t0, t1 in zip(
+            chosen["token_ids"], chosen["label_tokens_0"], chosen["label_tokens_1"], strict=True
+        )
+    ]
+    every = doses(
+        directions,
+        table,
+        layers=layers,
+        alphas=alphas,
+        clamps=clamps,
+        count=random_directions,
+        seed=seed,
+    )
+    edits = [dose.edit for dose in every]
+    # In steps, so that progress shows and memory holds one step's forks.
+    starts = range(0, len(asked), _PROMPTS_AT_ONCE)
+    logprobs = np.concatenate(
+        [
+            engine.sweep(asked[start : start + _PROMPTS_AT_ONCE], edits)
+            for start in progress(starts, "steering", unit="steps")
+        ]
+    )
+    p, mass = label_probabilities(logprobs)
+    n, m = mass.shape
+    columns = chosen[list(CARRIED)].iloc[np.repeat(np.arange(n), m)].reset_index(drop=True)
+    dosed = pd.DataFrame(
+        {
+            "model": model,
+            "layer": [dose.edit.layer for dose in every],
+            "kind": [dose.kind for dose in every],
+            "direction": [dose.direction for dose in every],
+            "value": [dose.value for dose in every],
+        }
+    )
+    dosed = dosed.iloc[np.tile(np.arange(m), n)].reset_index(drop=True)
+    scores = pd.DataFrame(
+        {
+            "p_action_0": p[..., 0].ravel(),
+            "p_action_1": p[..., 1].ravel(),
+            "label_mass": mass.ravel(),
+        }
+    )
+    return pd.concat([dosed, columns, scores], axis=1)

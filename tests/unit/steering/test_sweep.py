@@ -1,0 +1,120 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from nashlens.engine import reference
+from nashlens.engine.core import Engine
+from nashlens.engine.edits import Edit
+from nashlens.engine.labels import LabelledPrompt
+from nashlens.errors import DataError
+from nashlens.steering.sweep import choose_prompts, doses, sweep_table
+from tests.unit.engine.conftest import tiny
+
+
+def prompts_table(rng, games=("deadlock", "concord", "other"), histories=2):
+    rows = []
+    for game in games:
+        for template in ("neutral", "named"):
+            for label_map in ("identity", "swapped"):
+                for order in ("forward", "reversed"):
+                    for history in range(histories):
+                        rows.append(
+                            {
+                                "prompt_id": f"{game}{len(rows)}",
+                                "match_id": f"{game}/{len(rows)}",
+                                "game": game,
+                                "round": 2,
+                                "template": template,
+                                "label_set": "jf",
+                                "label_map": label_map,
+                                "option_order": order,
+                                "token_ids": rng.integers(0, 61, 9),
+                                "label_tokens_0": np.array([5 if label_map == "identity" else 6]),
+                                "label_tokens_1": np.array([6 if label_map == "identity" else 5]),
+                                "nash_action": 1,
+                                "dropped": "",
+                                "history": history,
+                            }
+                        )
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(3)
+
+
+def test_chosen_prompts_balance_label_maps_and_games(rng):
+    chosen = choose_prompts(prompts_table(rng), ["deadlock", "concord"], 4, seed=1)
+    assert chosen.groupby(["game", "label_map"]).size().tolist() == [2] * 4
+    stems = chosen.groupby(["game", "template", "option_order"])["label_map"].nunique()
+    assert (stems == 2).all()
+
+
+def test_forms_are_used_up_before_any_comes_again(rng):
+    chosen = choose_prompts(prompts_table(rng), ["deadlock"], 8, seed=1)
+    assert not chosen.duplicated(["template", "label_map", "option_order"]).any()
+
+
+def test_a_game_without_prompts_is_named(rng):
+    with pytest.raises(DataError, match="chicken"):
+        choose_prompts(prompts_table(rng), ["chicken"], 4, seed=1)
+
+
+def directions_table(n_layers):
+    layers = range(n_layers + 1)
+    return pd.DataFrame(
+        {
+            "layer": layers,
+            "residual_norm": [2.0 + layer for layer in layers],
+            "projection_mean": [0.5] * len(layers),
+            "projection_std": [0.25] * len(layers),
+        }
+    )
+
+
+def test_alphas_are_in_residual_norms_and_clamps_in_deviations(rng):
+    directions = rng.normal(size=(5, 32)).astype(np.float32)
+    every = doses(
+        directions, directions_table(4), layers=[2], alphas=[0.5], clamps=[-2.0], count=1, seed=0
+    )
+    assert [(d.kind, d.direction, d.value) for d in every] == [
+        ("add", "nash", 0.5),
+        ("add", "random_000", 0.5),
+        ("clamp", "nash", -2.0),
+    ]
+    assert [d.edit.value for d in every] == [2.0, 2.0, 0.0]
+
+
+def test_the_table_equals_hooked_forwards(rng):
+    loaded = tiny("LlamaForCausalLM")
+    prompts = prompts_table(rng)
+    directions = rng.normal(size=(5, 32)).astype(np.float32)
+    scales = directions_table(4)
+    table = sweep_table(
+        Engine(loaded),
+        prompts,
+        directions,
+        scales,
+        test_games=["deadlock", "concord"],
+        layers=[1, 3],
+        alphas=[-0.5, 0.0, 0.5],
+        clamps=[-1.0, 1.0],
+        random_directions=2,
+        prompts_per_game=4,
+        seed=1,
+        model="tiny",
+    )
+    assert len(table) == 8 * 2 * (3 * 3 + 2)
+    by_id = prompts.set_index("prompt_id")
+    for row in table[table["direction"] == "nash"].sample(12, random_state=0).itertuples():
+        prompt = by_id.loc[row.prompt_id]
+        value = row.value * (2.0 + row.layer) if row.kind == "add" else 0.5 + 0.25 * row.value
+        edit = Edit(row.layer, row.kind, directions[row.layer], value)
+        asked = LabelledPrompt(prompt.token_ids, (prompt.label_tokens_0, prompt.label_tokens_1))
+        logp = reference.label_logprobs(loaded, [asked], edit)[0]
+        expected = np.exp(logp) / np.exp(logp).sum()
+        assert row.p_action_0 == pytest.approx(expected[0], abs=1e-5)
+        assert row.label_mass == pytest.approx(np.exp(logp).sum(), abs=1e-5)
+    zero = table[(table["kind"] == "add") & (table["value"] == 0.0)]
+    assert (zero.groupby("prompt_id")["p_action_0"].agg(np.ptp) < 1e-6).all()
