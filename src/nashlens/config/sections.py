@@ -6,11 +6,10 @@ is generated from here. Sections stand in the order of `config.yaml`.
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 CANONICAL_GAMES = (
     "prisoners_dilemma",
@@ -36,14 +35,28 @@ FIGURES = (
     "findings",
 )
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+SOURCES = "package:DIST/FILE.gguf, gguf:PATH, path:DIR, hub:ID@REVISION or planted:NAME"
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
+_SOURCE = re.compile(r"(package|gguf|path|hub|planted):\S.*")
+# Windows and Samba refuse files of these names, whatever their ending.
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 def _check_name(value: str) -> str:
     if not _NAME.fullmatch(value) or ".." in value:
         raise ValueError(
-            "names become file names: use 1 to 64 of letters, digits, '_', '-' and single '.'"
+            "names become file names: use 1 to 64 of letters, digits, '_', '-' and single '.', "
+            "with a letter or digit first and no '.' last"
         )
+    if _DEVICES.fullmatch(value):
+        raise ValueError("names become file names, and this one is reserved on some systems")
+    return value
+
+
+def _check_experiment(value: str) -> str:
+    if value.lower() in ("models", "readme.md"):
+        raise ValueError(f"results/{value} is taken: choose another name")
     return value
 
 
@@ -53,23 +66,18 @@ def _check_text(value: str) -> str:
     return value
 
 
-def _reject_bool(value: Any) -> Any:
-    # YAML's yes/no/true are ints to Python; a payoff or an alpha of `true` is always a slip.
-    if isinstance(value, bool):
-        raise ValueError("a number is needed, not true or false")
-    return value
-
-
-def _check_finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError("must be a finite number")
+def _check_source(value: str) -> str:
+    if not _SOURCE.fullmatch(value):
+        raise ValueError(f"allowed: {SOURCES}")
     return value
 
 
 Name = Annotated[str, AfterValidator(_check_name)]
 Text = Annotated[str, AfterValidator(_check_text)]
-Number = Annotated[float, BeforeValidator(_reject_bool), AfterValidator(_check_finite)]
-Integer = Annotated[int, BeforeValidator(_reject_bool)]
+# Strict: YAML's yes, no and true are ints to Python, and a payoff of `true` is always a slip.
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Integer = Annotated[int, Field(strict=True)]
+Boolean = Annotated[bool, Field(strict=True)]
 Layers = Literal["all"] | Annotated[list[Integer], Field(min_length=1)]
 
 
@@ -89,7 +97,7 @@ class Section(BaseModel):
 class Experiment(Section):
     """What this run is called and where its randomness starts."""
 
-    name: Name = "default"
+    name: Annotated[Name, AfterValidator(_check_experiment)] = "default"
     """Results go to results/NAME/; experiments never overwrite one another."""
     seed: Annotated[Integer, Field(ge=0, lt=2**63)] = 20260427
     """Root of every random number; each use spawns its own stream by a stable name."""
@@ -98,7 +106,7 @@ class Experiment(Section):
 class Model(Section):
     """One language model."""
 
-    source: Text
+    source: Annotated[Text, AfterValidator(_check_source)]
     """package:DIST/FILE.gguf, gguf:PATH, path:DIR, hub:ID@REVISION or planted:NAME."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Weights and activations; auto is bfloat16 on a GPU and float32 on a CPU."""
@@ -201,11 +209,11 @@ class Matches(Section):
     """Rounds a match."""
     repetitions: Annotated[Integer, Field(ge=1, le=10000)] = 2
     """Matches for each game and ordered pair of agents, each with another surface form."""
-    self_play: bool = True
+    self_play: Boolean = True
     """Each model agent against itself."""
-    cross_play: bool = True
+    cross_play: Boolean = True
     """Every ordered pair of distinct model agents."""
-    scripted: bool = True
+    scripted: Boolean = True
     """Each model agent against each scripted agent, in both seats."""
     temperature: Annotated[Number, Field(ge=0, le=100)] = 1.0
     """Sampling temperature on the two label probabilities; 0 is greedy."""
@@ -347,18 +355,28 @@ class Config(Section):
     """The whole experiment."""
 
     experiment: Experiment = Experiment()
+    """What this run is called and where its randomness starts."""
     models: Annotated[dict[Name, Model], Field(min_length=1)]
     """Models by name; only those that an agent uses are touched."""
     games: Annotated[dict[Name, Game], Field(min_length=1)]
     """Games by name."""
     prompts: Prompts = Prompts()
+    """Decision prompts: their surface forms are fully crossed within each game."""
     agents: Annotated[dict[Name, Agent], Field(min_length=1)]
-    """Agents by name."""
+    """Players by name; each is a model with a mode, or a scripted strategy."""
     matches: Matches = Matches()
+    """Repeated play between the agents."""
     activations: Activations = Activations()
+    """The residual stream at the decision position, embedding and every layer."""
     probes: Probes = Probes()
+    """Linear probes, one for each layer and target."""
     lens: Lens = Lens()
+    """The logit lens at every layer."""
     steering: Steering = Steering()
+    """A Nash direction, added or clamped at the decision position."""
     findings: Findings = Findings()
+    """How the claims are judged."""
     figures: Figures = Figures()
+    """How figures look."""
     resources: Resources = Resources()
+    """What jobs ask for; none of it changes a result."""

@@ -1,0 +1,256 @@
+"""Checks that need the world outside the config, made before any job starts.
+
+Files, models, devices, layer counts and tokenizers. Nothing is downloaded and no weights are
+read; torch is not imported (a quantised model needs it, through bitsandbytes).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nashlens.config.cross import used_models
+from nashlens.config.layers import resolve_layers
+from nashlens.config.problems import line
+from nashlens.config.sections import Config, Model
+from nashlens.errors import ConfigError, NashlensError
+
+SEABORN_PALETTES = ("deep", "muted", "pastel", "bright", "dark", "colorblind", "husl", "hls")
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What is known of a model before anything is made from it."""
+
+    n_layers: int | None = None
+    tokenizer: Path | None = None
+    problems: tuple[str, ...] = ()
+
+
+def preflight(
+    config: Config,
+    converted: Mapping[str, Path | None],
+    *,
+    dry_run: bool = False,
+    remote: bool = False,
+) -> list[str]:
+    """Check a valid configuration against the machine and the models.
+
+    Parameters
+    ----------
+    config : Config
+        As `validate` returned it.
+    converted : mapping of str to path or None
+        For each model in use the folder that it is converted to, None (or no such folder) where
+        it is not converted yet. A manifest there of the same source saves looking at the source.
+    dry_run : bool
+        Nothing will be run: GPUs and the hub need not be there.
+    remote : bool
+        Jobs run on other machines (a cluster): GPUs need not be here, but must be asked for.
+
+    Returns
+    -------
+    list of str
+        One line a problem; empty where all is well.
+    """
+    problems = _palette_problems(config)
+    with ExitStack() as stack:
+        for name in used_models(config):
+            model = config.models[name]
+            facts = _facts(name, model, converted.get(name), dry_run, stack)
+            problems += facts.problems
+            problems += _device_problems(name, model, dry_run, remote)
+            problems += _layer_problems(config, name, facts.n_layers)
+            problems += _label_problems(config, name, facts.tokenizer)
+    return problems
+
+
+def _facts(name: str, model: Model, folder: Path | None, dry_run: bool, stack: ExitStack) -> _Facts:
+    manifest = _manifest(folder)
+    if folder is not None and manifest.get("source") == model.source:
+        n_layers = manifest.get("n_layers")
+        return _Facts(n_layers if isinstance(n_layers, int) else None, folder)
+    from nashlens.models.inspect import inspect
+    from nashlens.models.source import parse
+
+    try:
+        source = parse(model.source)
+        facts = inspect(source)
+        found = list(facts.problems)
+        if source.kind == "hub":
+            if dry_run:
+                found = []
+            elif not found and facts.architecture is None:
+                found = _unreachable(source.location, source.revision or "main")
+        place = None if found else _tokenizer_folder(source.kind, source.location, stack)
+    except NashlensError as error:
+        return _Facts(problems=(_source_line(name, model, str(error)),))
+    problems = tuple(_source_line(name, model, problem) for problem in found)
+    return _Facts(facts.n_layers, place, problems)
+
+
+def _manifest(folder: Path | None) -> dict[str, Any]:
+    # A damaged one is not told of here: the rule that converts makes it anew.
+    if folder is None:
+        return {}
+    try:
+        found = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _source_line(name: str, model: Model, problem: str) -> str:
+    text = " ".join(problem.split())
+    for prefix in (f"source {model.source!r}: ", f"{model.source}: "):
+        text = text.removeprefix(prefix)
+    return line(("models", name, "source"), model.source, text)
+
+
+def _unreachable(repository: str, revision: str) -> list[str]:
+    """Ask the hub for a model's page: any answer but 'no such' will do, as it may be gated."""
+    root = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    url = f"{root}/api/models/{repository}/revision/{revision}"
+    unseen = "it is not in the cache and the hub cannot be reached"
+    cure = "go online, or use path: with a local copy"
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=5).close()
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            return [f"the hub has no {repository} at {revision}; check the name and revision"]
+    except urllib.error.URLError as error:
+        # The hub's own client may trust other certificates than Python does.
+        if "CERTIFICATE" not in str(error.reason):
+            return [f"{unseen} ({error.reason}); {cure}"]
+    except (OSError, ValueError) as error:
+        return [f"{unseen} ({error}); {cure}"]
+    return []
+
+
+def _tokenizer_folder(kind: str, location: str, stack: ExitStack) -> Path | None:
+    """Find a tokenizer that costs little to read; a GGUF file's does not."""
+    if kind == "path":
+        return Path(location).expanduser()
+    if kind == "planted":
+        from nashlens.planted.recipes import find
+        from nashlens.planted.tokenizer import build_tokenizer, write_tokenizer
+
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        recipe = find(location)
+        write_tokenizer(
+            build_tokenizer(bos=recipe.bos),
+            folder,
+            bos=recipe.bos,
+            chat_template=recipe.chat_template,
+        )
+        return folder
+    return None
+
+
+def _gpus() -> int:
+    """Count the GPUs that a job here would see, without torch, which takes seconds to import."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        listed = visible.split(",") if visible.strip() else []
+        return next((i for i, entry in enumerate(listed) if entry.strip() == "-1"), len(listed))
+    devices = [p for p in Path("/dev").glob("nvidia*") if re.fullmatch(r"nvidia\d+", p.name)]
+    # Windows' Linux and other drivers name their devices differently; trust them with one.
+    other = Path("/dev/dxg").exists() or Path("/dev/kfd").exists() or shutil.which("nvidia-smi")
+    return len(devices) or int(bool(other))
+
+
+def _device_problems(name: str, model: Model, dry_run: bool, remote: bool) -> Iterator[str]:
+    path = ("models", name)
+    if remote:
+        if model.device.startswith("cuda") and not model.gpus:
+            yield line((*path, "gpus"), 0, f"device {model.device} needs one: set it to 1 or more")
+        return
+    if dry_run:
+        return
+    gpus = _gpus()
+    if not gpus and model.device.startswith("cuda"):
+        yield line((*path, "device"), model.device, "there is no GPU here; allowed: auto, cpu")
+        return
+    if not gpus and model.parallel == "pipeline":
+        yield line((*path, "parallel"), model.parallel, "there is no GPU here; allowed: none")
+    _, _, index = model.device.partition(":")
+    if index and int(index) >= gpus:
+        yield line((*path, "device"), model.device, f"allowed: cuda:0 to cuda:{gpus - 1}")
+    if model.quantization != "none":
+        from nashlens.models.load import quantization_problem
+
+        device = model.device if gpus else "cpu"
+        problem = quantization_problem(model.quantization, device)
+        if problem:
+            yield line((*path, "quantization"), model.quantization, problem)
+
+
+def _layer_problems(config: Config, name: str, n_layers: int | None) -> Iterator[str]:
+    if n_layers is None:
+        return
+    specs = (
+        ("probes.layers", config.probes.layers, 0),
+        ("steering.layers", config.steering.layers, 1),
+    )
+    for key, spec, first in specs:
+        try:
+            resolve_layers(spec, n_layers, first=first, key=key)
+        except ConfigError as error:
+            yield from (f"{problem}, in model {name}" for problem in error.problems)
+
+
+def _label_problems(config: Config, name: str, folder: Path | None) -> list[str]:
+    if folder is None:
+        return []
+    from nashlens.models.tokenizer import ChatTokenizer
+    from nashlens.prompts.labels import check_label_sets
+
+    try:
+        tokenizer = ChatTokenizer(folder)
+        # Else a planted one would be called by the name of its temporary folder.
+        tokenizer.name = name
+        return check_label_sets(
+            tokenizer, config.prompts.label_sets, config.prompts.assistant_prefix
+        )
+    except NashlensError as error:
+        return [_source_line(name, config.models[name], str(error))]
+
+
+def _palette_problems(config: Config) -> list[str]:
+    places = {("figures", "palette"): config.figures.palette} | {
+        ("figures", "styles", figure, "palette"): style.palette
+        for figure, style in config.figures.styles.items()
+        if style.palette is not None
+    }
+    return [
+        line(
+            path,
+            palette,
+            f"allowed: {', '.join(SEABORN_PALETTES)}, or the name of a matplotlib colour map",
+        )
+        for path, palette in places.items()
+        if not _is_palette(palette)
+    ]
+
+
+def _is_palette(name: str) -> bool:
+    if name in SEABORN_PALETTES:
+        return True
+    # Two seconds, for those who chose one that seaborn takes but does not name itself.
+    import seaborn
+
+    try:
+        seaborn.color_palette(name, 3)
+    except ValueError:
+        return False
+    return True

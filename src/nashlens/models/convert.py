@@ -1,0 +1,299 @@
+"""Conversion: any model source to one Hugging Face folder of safetensors, with a manifest.
+
+Done once a model. The folder appears whole or not at all: it is written beside its place and moved
+there at the end. Nothing pickled is opened and no code that comes with a model is run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nashlens.errors import ModelError
+from nashlens.models.inspect import ModelFacts, hub_offline, inspect, read_config, weight_files
+from nashlens.models.source import Source, gguf_file, model_folder, parse
+from nashlens.models.tokenizer import ChatTokenizer
+from nashlens.models.weights import WeightReader
+
+MANIFEST = "manifest.json"
+SMALL_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "model.safetensors.index.json",
+)
+"""Files that a model folder's copy takes beside its weights, where they are there."""
+_DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+
+
+def convert(
+    source: Source | str, folder: Path | str, *, expected: ModelFacts | None = None
+) -> dict[str, Any]:
+    """Convert a model source.
+
+    Parameters
+    ----------
+    source : Source or str
+        Parsed, or as text. GGUF weights are dequantised to float32; the weights of path: and hub:
+        sources stay as they are, hard-linked or symlinked rather than copied.
+    folder : path
+        Where the model goes; what is there already is replaced as a whole.
+    expected : ModelFacts, optional
+        Facts that the result must have; by default those of `nashlens.models.inspect`.
+
+    Returns
+    -------
+    dict
+        The manifest, also written as manifest.json: `source`, `kind`, `revision`, `sha256` (of the
+        GGUF file, or of the list of the weight files' own), `files`, `architecture`, `n_layers`,
+        `width`, `dtype`, `vocab_size`, `context_length`, `bos_token` (null where none is
+        added), `chat_template`.
+
+    Raises
+    ------
+    ModelError
+        The source cannot be found, read or used, or the result is not what it promised.
+    """
+    source = parse(source) if isinstance(source, str) else source
+    folder = Path(folder)
+    facts = inspect(source)
+    if facts.problems:
+        raise ModelError("; ".join(facts.problems))
+    with _whole(folder) as partial:
+        if source.kind in ("package", "gguf"):
+            provenance = _from_gguf(source, partial)
+        elif source.kind == "path":
+            origin = model_folder(source)
+            if origin.resolve() == folder.resolve():
+                raise ModelError(f"source {source.text!r}: the model would replace itself")
+            provenance = _from_folder(origin, partial)
+        elif source.kind == "hub":
+            provenance = _from_hub(source, partial)
+        else:
+            provenance = _from_planted(source, partial)
+        manifest = {"source": source.text, "kind": source.kind} | provenance | _describe(partial)
+        _check(source, manifest, expected or facts)
+        text = json.dumps(manifest, indent=2, sort_keys=True)
+        (partial / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    return manifest
+
+
+def read_manifest(folder: Path | str) -> dict[str, Any]:
+    """Read a converted model's manifest.
+
+    Raises
+    ------
+    ModelError
+        It is missing or damaged: the folder is no converted model.
+    """
+    path = Path(folder) / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: no readable manifest ({error}); convert the model") from None
+    if not isinstance(manifest, dict):
+        raise ModelError(f"{path}: a JSON object is needed; convert the model again")
+    return manifest
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    # One fixed name a folder, so that what a killed run left is cleared by the next one.
+    partial = folder.parent / f".{folder.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        _set_modes(partial)
+        _replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _set_modes(folder: Path) -> None:
+    # safetensors writes files only their owner can read; a shared results folder needs the usual
+    # mode. Linked files are the user's own and stay as they are.
+    mask = os.umask(0)
+    os.umask(mask)
+    for file in folder.iterdir():
+        if not file.is_symlink() and file.stat().st_nlink == 1:
+            file.chmod(0o666 & ~mask)
+
+
+def _replace(partial: Path, folder: Path) -> None:
+    # A folder that holds files cannot be renamed over, so the old one steps aside first.
+    old = folder.parent / f".{folder.name}.old"
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    try:
+        os.replace(partial, folder)
+    except OSError:
+        if old.exists():
+            os.replace(old, folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _from_gguf(source: Source, partial: Path) -> dict[str, Any]:
+    file = gguf_file(source)
+    with _quiet():
+        _save_gguf(file, partial)
+    package = source.kind == "package"
+    digest = _sha256(file)
+    return {
+        "revision": importlib.metadata.version(source.location) if package else None,
+        "sha256": digest,
+        "files": {file.name: digest},
+    }
+
+
+def _save_gguf(file: Path, partial: Path) -> None:
+    import torch
+    from tokenizers import pre_tokenizers
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from nashlens.models.gguf_header import read_header
+
+    fields = read_header(file).fields
+    where: dict[str, Any] = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
+    tokenizer = AutoTokenizer.from_pretrained(**where, local_files_only=True)
+    if fields.get("tokenizer.ggml.pre") == "smollm":
+        # transformers does not know this split (each digit by itself, then GPT-2's), and without
+        # it a digit after two white-space characters changes how those are cut.
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Digits(individual_digits=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False),
+            ]
+        )
+    tokenizer.save_pretrained(partial)
+    auto: Any = AutoModelForCausalLM  # its annotations do not know output_loading_info
+    model, info = auto.from_pretrained(
+        **where, dtype=torch.float32, local_files_only=True, output_loading_info=True
+    )
+    if info["missing_keys"] or info["mismatched_keys"]:
+        raise ModelError(f"{file}: it lacks {sorted(info['missing_keys'])[:1]}; fetch it again")
+    if type(model).__name__ == "MistralForCausalLM":
+        # The configuration's default window of 4096 is not in the file, and llama.cpp has none.
+        model.config.sliding_window = fields.get("mistral.attention.sliding_window")
+    # The weights are plain now; these would have them saved, and loaded, as quantised.
+    model.hf_quantizer = None
+    model.is_quantized = False
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.config.architectures = [type(model).__name__]
+    model.save_pretrained(partial)
+
+
+def _from_folder(origin: Path, partial: Path) -> dict[str, Any]:
+    for name in SMALL_FILES:
+        if (origin / name).is_file():
+            shutil.copyfile(origin / name, partial / name)
+    for file in weight_files(origin):
+        _link(file.resolve(), partial / file.name)
+    return {"revision": None} | _hashes(weight_files(partial))
+
+
+def _link(file: Path, target: Path) -> None:
+    # A hard link outlives a pruned download cache; across file systems, or on another user's
+    # files, only a symbolic one is possible.
+    try:
+        os.link(file, target)
+    except OSError:
+        target.symlink_to(file)
+
+
+def _from_hub(source: Source, partial: Path) -> dict[str, Any]:
+    from huggingface_hub import snapshot_download
+
+    try:
+        snapshot = snapshot_download(
+            source.location,
+            revision=source.revision,
+            allow_patterns=[*SMALL_FILES, "*.safetensors"],
+            # Subfolders hold other formats of the same weights.
+            ignore_patterns=["*/*"],
+            local_files_only=hub_offline(),
+        )
+    except Exception as error:  # network, authorisation and cache errors share no base class
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"{source.text}: cannot be downloaded: {reason}") from error
+    facts = inspect(Source(f"path:{snapshot}", "path", snapshot))
+    if facts.problems:
+        raise ModelError("; ".join(facts.problems))
+    # The cache names a snapshot by its commit, which is what a branch or tag meant today.
+    return _from_folder(Path(snapshot), partial) | {"revision": Path(snapshot).name}
+
+
+def _from_planted(source: Source, partial: Path) -> dict[str, Any]:
+    from nashlens.planted.recipes import build
+
+    with _quiet():
+        build(source.location, partial)
+    return {"revision": None} | _hashes(weight_files(partial))
+
+
+def _hashes(files: Sequence[Path]) -> dict[str, Any]:
+    found = {file.name: _sha256(file) for file in files}
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(found.items()))
+    return {"sha256": hashlib.sha256(lines.encode()).hexdigest(), "files": found}
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _describe(folder: Path) -> dict[str, Any]:
+    config, reader, tokenizer = read_config(folder), WeightReader(folder), ChatTokenizer(folder)
+    stored = reader.dtype(f"{reader.architecture.embed}.weight")
+    if stored not in _DTYPES:
+        known = ", ".join(_DTYPES)
+        raise ModelError(f"{folder}: weights stored as {stored}: one of {known} is needed")
+    return {
+        "architecture": reader.architecture.name,
+        "n_layers": config["num_hidden_layers"],
+        "width": config["hidden_size"],
+        "dtype": _DTYPES[stored],
+        "vocab_size": config["vocab_size"],
+        "context_length": config.get("max_position_embeddings"),
+        "bos_token": tokenizer.bos_token,
+        "chat_template": tokenizer.has_template,
+    }
+
+
+def _check(source: Source, manifest: dict[str, Any], expected: ModelFacts) -> None:
+    for key in ("architecture", "n_layers", "width", "vocab_size"):
+        wanted = getattr(expected, key)
+        if wanted is not None and manifest[key] != wanted:
+            raise ModelError(
+                f"source {source.text!r}: {key} came out as {manifest[key]}, and {wanted} was "
+                "expected: the file contradicts itself; fetch it again"
+            )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # Progress bars are for a terminal; in a job's log they are noise.
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -1,0 +1,233 @@
+"""Loading a converted model with torch, on a CPU or GPUs, quantised or not."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nashlens.errors import ModelError
+from nashlens.models.registry import ARCHITECTURES, Architecture, supported
+
+if TYPE_CHECKING:
+    import torch
+
+QUANTIZATIONS = ("none", "int8", "nf4")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A causal language model ready for inference."""
+
+    model: Any
+    """The Hugging Face causal LM, in eval mode, without gradients."""
+    architecture: Architecture
+    """Where its parts are."""
+    n_layers: int
+    """Number of blocks."""
+    width: int
+    """Width of the residual stream."""
+    vocab: int
+    """Rows of the unembedding."""
+    dtype: torch.dtype
+    """Of the residual stream, and of all weights that are not quantised."""
+    device: torch.device
+    """Where token ids go in (the embedding's device)."""
+    name: str
+    """The folder's name."""
+    quantization: str
+    """none, int8 or nf4."""
+
+
+def quantization_problem(quantization: str, device: str) -> str | None:
+    """Say why a device cannot run a quantization, before anything is loaded.
+
+    Parameters
+    ----------
+    quantization : {"none", "int8", "nf4"}
+        As in the config.
+    device : str
+        auto, cpu, cuda or cuda:N.
+
+    Returns
+    -------
+    str or None
+        One line, or None where nothing is known to be in the way.
+    """
+    if quantization == "none":
+        return None
+    if quantization not in QUANTIZATIONS:
+        return f"quantization {quantization!r} is not one of {', '.join(QUANTIZATIONS)}"
+    try:
+        import bitsandbytes  # noqa: F401
+    except Exception as error:  # its native library can fail in many ways
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        return (
+            f"quantization {quantization} needs bitsandbytes, which does not load here "
+            f"({reason[0]}): reinstall it, or set quantization: none"
+        )
+    import torch
+
+    if quantization == "int8" and device != "cpu" and torch.cuda.is_available():
+        # bitsandbytes' LLM.int8() needs the tensor cores of Turing or newer.
+        capability = torch.cuda.get_device_capability(device if ":" in device else 0)
+        if capability < (7, 5):
+            return (
+                f"quantization int8 needs a GPU of compute capability 7.5, and this one has "
+                f"{capability[0]}.{capability[1]}: set quantization: nf4 or none"
+            )
+    return None
+
+
+def load_model(
+    folder: Path | str,
+    *,
+    dtype: str = "auto",
+    quantization: str = "none",
+    device: str = "auto",
+    parallel: str = "none",
+    threads: int | None = None,
+) -> LoadedModel:
+    """Load a model from a folder that `nashlens.models.convert` wrote.
+
+    Parameters
+    ----------
+    folder : path
+        Hugging Face layout: config.json and safetensors. Nothing is downloaded.
+    dtype : {"auto", "float32", "bfloat16", "float16"}
+        auto is bfloat16 on a GPU and float32 on a CPU (bfloat16 products are some 20 times slower
+        on CPUs without AVX-512).
+    quantization : {"none", "int8", "nf4"}
+        Through bitsandbytes; the unembedding stays unquantised. int8 is LLM.int8()
+        (arXiv:2208.07339), nf4 is QLoRA's 4-bit NormalFloat with double quantisation
+        (arXiv:2305.14314), computed in `dtype`.
+    device : str
+        auto (a GPU where there is one), cpu, cuda or cuda:N.
+    parallel : {"none", "pipeline"}
+        pipeline spreads the blocks over all visible GPUs.
+    threads : int, optional
+        CPU threads of torch.
+
+    Returns
+    -------
+    LoadedModel
+
+    Raises
+    ------
+    ModelError
+        The folder is not a converted model, its weights are incomplete, or the device cannot do it.
+    """
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder}: no config.json; convert the model's source into it first")
+    problem = quantization_problem(quantization, device)
+    if problem:
+        raise ModelError(f"{folder}: {problem}")
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.utils import logging as hf_logging
+
+    if not sys.stderr.isatty():
+        # A bar a job's log cannot show.
+        hf_logging.disable_progress_bar()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    target = _device(folder, device, parallel)
+    torch_dtype = _dtype(dtype, target)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    name = (config.architectures or ["(none)"])[0]
+    if name not in ARCHITECTURES:
+        raise ModelError(f"{folder}: architecture {name} is not supported: use {supported()}")
+    auto: Any = AutoModelForCausalLM  # its annotations do not know output_loading_info
+    model, info = auto.from_pretrained(
+        folder,
+        config=config,
+        dtype=torch_dtype,
+        quantization_config=_quantization_config(quantization, torch_dtype),
+        device_map="auto" if parallel == "pipeline" else {"": target},
+        attn_implementation="sdpa",
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
+    # transformers only warns of these, and fills missing weights with random numbers.
+    missing = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
+    if missing:
+        raise ModelError(
+            f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more: convert it again"
+        )
+    model.eval()
+    model.requires_grad_(False)
+    embedding = model.get_input_embeddings().weight
+    return LoadedModel(
+        model=model,
+        architecture=ARCHITECTURES[name],
+        n_layers=config.num_hidden_layers,
+        width=config.hidden_size,
+        vocab=model.get_output_embeddings().weight.shape[0],
+        dtype=torch_dtype,
+        device=embedding.device,
+        name=folder.resolve().name,
+        quantization=quantization,
+    )
+
+
+def _device(folder: Path, device: str, parallel: str) -> torch.device:
+    import torch
+
+    available = torch.cuda.is_available()
+    if device == "auto":
+        device = "cuda" if available else "cpu"
+    if device.startswith("cuda") and not available:
+        raise ModelError(
+            f"{folder}: device {device}, but torch sees no GPU: set device: cpu or auto"
+        )
+    if parallel == "pipeline":
+        if device == "cpu":
+            raise ModelError(f"{folder}: parallel: pipeline needs GPUs: set parallel: none")
+        if ":" in device:
+            raise ModelError(
+                f"{folder}: parallel: pipeline uses all GPUs: set device: cuda or auto"
+            )
+    elif parallel != "none":
+        raise ModelError(f"{folder}: parallel is {parallel!r}, not none or pipeline")
+    found = torch.device(device if ":" in device or device == "cpu" else f"{device}:0")
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise ModelError(f"{folder}: device {device}, but there are {torch.cuda.device_count()}")
+    return found
+
+
+def _dtype(dtype: str, device: torch.device) -> torch.dtype:
+    import torch
+
+    if dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    found = {
+        "float32": torch.float32,
+        "bfloat16": torch.bfloat16,
+        "float16": torch.float16,
+    }.get(dtype)
+    if found is None:
+        raise ModelError(f"dtype {dtype!r} is not one of auto, float32, bfloat16, float16")
+    return found
+
+
+def _quantization_config(quantization: str, dtype: torch.dtype) -> Any:
+    if quantization == "none":
+        return None
+    from transformers import BitsAndBytesConfig
+
+    if quantization == "int8":
+        # It warns at every product that LLM.int8() works in float16, which is what was asked for.
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+        return BitsAndBytesConfig(load_in_8bit=True)
+    # The library's own default is fp4.
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )

@@ -1,0 +1,192 @@
+"""Single tensors out of safetensors files, as NumPy arrays and without torch.
+
+The lens needs the final norm and a few rows of the unembedding; reading them must not cost a model
+load. Format: https://github.com/huggingface/safetensors#format.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nashlens.errors import ModelError
+from nashlens.models.inspect import read_config, weight_files
+from nashlens.models.registry import ARCHITECTURES, Architecture, config_problems
+
+_DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "|i1",
+    "U8": "|u1",
+    "BOOL": "|b1",
+}
+_MAX_HEADER = 100_000_000
+
+
+@dataclass(frozen=True)
+class _Entry:
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+
+class WeightReader:
+    """Reads tensors of a model folder by name, each when it is asked for.
+
+    Parameters
+    ----------
+    folder : path
+        Hugging Face layout with safetensors, sharded or not.
+
+    Raises
+    ------
+    ModelError
+        A file is missing or damaged, or the architecture is not supported.
+    """
+
+    def __init__(self, folder: Path | str):
+        self.folder = Path(folder)
+        self.config: dict[str, Any] = read_config(self.folder)
+        problems = config_problems(self.config)
+        if problems:
+            raise ModelError(f"{self.folder}: {problems[0]}")
+        self.architecture: Architecture = ARCHITECTURES[self.config["architectures"][0]]
+        self._entries: dict[str, _Entry] = {}
+        for file in weight_files(self.folder):
+            self._entries.update(_read_entries(file))
+
+    @property
+    def names(self) -> list[str]:
+        """All tensor names, sorted."""
+        return sorted(self._entries)
+
+    def dtype(self, name: str) -> str:
+        """Return a tensor's stored dtype as safetensors spells it, such as F32 or BF16."""
+        return self._entry(name).dtype
+
+    def tensor(self, name: str, rows: ArrayLike | None = None) -> NDArray[Any]:
+        """Read one tensor, or some rows of it.
+
+        Parameters
+        ----------
+        name : str
+            Its name in the files, such as ``model.norm.weight``.
+        rows : array_like of int, optional
+            Rows along the first axis; only these are read from disk.
+
+        Returns
+        -------
+        ndarray
+            float32 where it is stored as a floating type of 16 or 32 bits, else as stored.
+
+        Raises
+        ------
+        ModelError
+            There is no such tensor.
+        """
+        entry = self._entry(name)
+        raw: NDArray[Any]
+        if 0 in entry.shape:
+            raw = np.empty(entry.shape, _DTYPES[entry.dtype])
+        else:
+            raw = np.memmap(entry.file, _DTYPES[entry.dtype], "r", entry.offset, entry.shape)
+        picked = np.array(raw if rows is None else raw[np.asarray(rows, dtype=np.int64)])
+        if entry.dtype == "BF16":
+            # bfloat16 is the upper half of a float32, so this is exact.
+            return (picked.astype(np.uint32) << 16).view(np.float32)
+        return picked.astype(np.float32) if entry.dtype == "F16" else picked
+
+    def final_norm(self) -> tuple[NDArray[np.float32], float]:
+        """Read the final RMS norm.
+
+        Returns
+        -------
+        weight : ndarray of shape (width,)
+        eps : float
+            ``norm(x) = weight * x / sqrt(mean(x**2) + eps)``.
+        """
+        weight = self.tensor(f"{self.architecture.norm}.weight")
+        return weight, float(self.config["rms_norm_eps"])
+
+    def unembedding(self, rows: ArrayLike | None = None) -> NDArray[np.float32]:
+        """Read the unembedding, tied to the embedding or not.
+
+        Parameters
+        ----------
+        rows : array_like of int, optional
+            Token ids; all of them where it is left out.
+
+        Returns
+        -------
+        ndarray of shape (vocab, width) or (len(rows), width)
+            ``logits = unembedding @ norm(residual)``.
+        """
+        name = f"{self.architecture.unembed}.weight"
+        # transformers decides by the config, whatever the file also holds.
+        if self.config.get("tie_word_embeddings", False) or name not in self._entries:
+            name = f"{self.architecture.embed}.weight"
+        return self.tensor(name, rows)
+
+    def _entry(self, name: str) -> _Entry:
+        if name not in self._entries:
+            raise ModelError(f"{self.folder}: the weights have no tensor {name!r}")
+        return self._entries[name]
+
+
+def load_final_norm_and_unembedding(
+    folder: Path | str, rows: ArrayLike | None = None
+) -> tuple[NDArray[np.float32], float, NDArray[np.float32]]:
+    """Read what the logit lens needs, without loading the model.
+
+    Parameters
+    ----------
+    folder : path
+        A converted model.
+    rows : array_like of int, optional
+        Token ids whose unembedding rows are read; all where it is left out.
+
+    Returns
+    -------
+    weight : ndarray of shape (width,)
+    eps : float
+    unembedding : ndarray of shape (len(rows) or vocab, width)
+    """
+    reader = WeightReader(folder)
+    weight, eps = reader.final_norm()
+    return weight, eps, reader.unembedding(rows)
+
+
+def _read_entries(file: Path) -> dict[str, _Entry]:
+    size = file.stat().st_size
+    try:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            if length > min(_MAX_HEADER, size - 8):
+                raise ValueError(f"header of {length} bytes in a file of {size}")
+            header = json.loads(stream.read(length))
+        header.pop("__metadata__", None)
+        entries = {
+            name: _Entry(file, e["dtype"], tuple(e["shape"]), 8 + length + e["data_offsets"][0])
+            for name, e in header.items()
+        }
+        end = max((e["data_offsets"][1] for e in header.values()), default=0)
+        if 8 + length + end > size:
+            raise ValueError(f"it has {size} bytes, and its tensors need {8 + length + end}")
+        unknown = sorted({e.dtype for e in entries.values()} - set(_DTYPES))
+        if unknown:
+            raise ValueError(f"tensors of type {unknown[0]}, which is not supported")
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{file}: not an intact safetensors file: {error}") from None
+    return entries

@@ -1,0 +1,86 @@
+"""Every slip that we thought of, and exactly what the user reads about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from nashlens.config import validate
+from nashlens.errors import ConfigError
+
+from .conftest import load, merge
+
+FILES = ("bad_values", "bad_sections")
+CASES = {
+    slip: case for name in FILES for slip, case in load(f"tests/unit/config/{name}.yaml").items()
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_each_slip_gives_its_lines_and_no_others(raw: dict[str, Any], case: dict[str, Any]):
+    with pytest.raises(ConfigError) as caught:
+        validate(merge(raw, yaml.safe_load(case["overlay"])))
+    assert caught.value.problems == case["lines"]
+
+
+def test_there_are_enough_cases():
+    assert len(CASES) >= 30
+
+
+@pytest.mark.parametrize("text", [None, [], "config", 3])
+def test_a_config_that_is_no_map(text: Any):
+    with pytest.raises(ConfigError, match=r"the configuration: found .*; allowed: sections"):
+        validate(text)
+
+
+def test_an_empty_config_names_what_is_missing():
+    with pytest.raises(ConfigError) as caught:
+        validate({})
+    assert [line.split(":")[0] for line in caught.value.problems] == ["models", "games", "agents"]
+
+
+def test_all_problems_at_once(raw: dict[str, Any]):
+    """What pydantic finds and what the sections together show come in one go."""
+    together = [
+        "models.smollm2.gpus: found -1; allowed: at least 0",
+        "probes.fold: unknown key; did you mean 'folds'?",
+        "agents.other.model: found 'smolm2'; models has no such entry; did you mean 'smollm2'?",
+        "steering.alphas: found [1.0]; 0 must be one of them, as the baseline",
+    ]
+    overlay = {
+        "models": {"smollm2": {"gpus": -1}},
+        "probes": {"fold": 3},
+        "agents": {"other": {"model": "smolm2"}},
+        "steering": {"alphas": [1.0]},
+    }
+    with pytest.raises(ConfigError) as caught:
+        validate(merge(raw, overlay))
+    assert caught.value.problems == together
+    assert str(caught.value) == "\n".join(together)
+
+
+def test_no_problem_that_only_follows_from_another(raw: dict[str, Any]):
+    """A refused game or model is there, so who names it is not told that it is not."""
+    overlay = {
+        "games": {"deadlock": {"canonical": 3}},
+        "models": {"a b": {"source": "planted:random"}},
+        "agents": {"other": {"model": "a b"}},
+    }
+    with pytest.raises(ConfigError) as caught:
+        validate(merge(raw, overlay))
+    starts = [line.split(";")[0] for line in caught.value.problems]
+    assert starts == [
+        "models: found 'a b'",
+        "games.deadlock.canonical: found 3",
+        "agents.other.model: found 'a b'",
+    ]
+
+
+def test_values_are_shortened(raw: dict[str, Any]):
+    with pytest.raises(ConfigError) as caught:
+        validate(merge(raw, {"experiment": {"name": "x" * 10000}}))
+    (line,) = caught.value.problems
+    assert line.startswith("experiment.name: found 'xxxx")
+    assert len(line) < 300

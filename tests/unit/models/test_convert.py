@@ -1,0 +1,190 @@
+import json
+
+import numpy as np
+import pytest
+
+from nashlens.errors import ModelError
+from nashlens.models import convert as module
+from nashlens.models.convert import convert, read_manifest
+from nashlens.models.inspect import ModelFacts
+from nashlens.models.weights import WeightReader
+
+from .conftest import EMBEDDED
+
+
+def snapshot(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_a_planted_model_and_its_manifest(planted):
+    manifest = read_manifest(planted["random"])
+    assert {k: manifest[k] for k in ("source", "kind", "architecture", "n_layers", "width")} == {
+        "source": "planted:random",
+        "kind": "planted",
+        "architecture": "LlamaForCausalLM",
+        "n_layers": 4,
+        "width": 32,
+    }
+    assert manifest["dtype"] == "float32"
+    assert manifest["bos_token"] == "<bos>"
+    assert manifest["chat_template"] is True
+    assert manifest["context_length"] == 4096
+    assert len(manifest["sha256"]) == 64
+    other = read_manifest(planted["random_qwen2"])
+    assert (other["bos_token"], other["chat_template"]) == (None, False)
+
+
+def test_converting_twice_gives_the_same_bytes(planted, tmp_path):
+    target = tmp_path / "random"
+    convert("planted:random", target)
+    first = snapshot(target)
+    convert("planted:random", target)
+    assert snapshot(target) == first == snapshot(planted["random"])
+    assert [p.name for p in tmp_path.iterdir()] == ["random"]
+
+
+def test_a_folder_is_linked_and_keeps_its_weights(hf_folder, tmp_path):
+    target = tmp_path / "out" / "model"
+    target.mkdir(parents=True)  # Snakemake makes it beforehand
+    manifest = convert(f"path:{hf_folder}", target)
+    assert manifest == read_manifest(target)
+    assert (target / "model.safetensors").samefile(hf_folder / "model.safetensors")
+    assert (target / "tokenizer.json").read_bytes() == (hf_folder / "tokenizer.json").read_bytes()
+    assert not (target / "tokenizer.json").samefile(hf_folder / "tokenizer.json")
+
+
+def test_without_hard_links_it_links_symbolically(hf_folder, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError("cross-device")
+
+    monkeypatch.setattr(module.os, "link", refuse)
+    convert(f"path:{hf_folder}", tmp_path / "model")
+    link = tmp_path / "model" / "model.safetensors"
+    assert link.is_symlink()
+    assert link.readlink().is_absolute()
+
+
+def test_sharded_weights(hf_folder, tmp_path, planted):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(hf_folder, dtype=torch.float32)
+    (hf_folder / "model.safetensors").unlink()
+    model.save_pretrained(hf_folder, max_shard_size="50KB")
+    manifest = convert(f"path:{hf_folder}", tmp_path / "model")
+    assert len(manifest["files"]) > 1
+    whole, parts = WeightReader(planted["random_qwen2"]), WeightReader(tmp_path / "model")
+    assert whole.names == parts.names
+    assert all(np.array_equal(whole.tensor(n), parts.tensor(n)) for n in whole.names)
+
+
+def test_pickled_and_unsupported_sources_leave_nothing(hf_folder, tmp_path, edit):
+    edit(hf_folder / "config.json", architectures=["BloomForCausalLM"])
+    with pytest.raises(ModelError, match="BloomForCausalLM is not supported"):
+        convert(f"path:{hf_folder}", tmp_path / "out" / "model")
+    edit(hf_folder / "config.json", architectures=["Qwen2ForCausalLM"])
+    (hf_folder / "model.safetensors").rename(hf_folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="only pickled weights"):
+        convert(f"path:{hf_folder}", tmp_path / "out" / "model")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError, SystemExit])
+def test_an_interrupted_conversion_leaves_what_was_there(tmp_path, monkeypatch, failure):
+    target = tmp_path / "model"
+    convert("planted:random", target)
+    before = snapshot(target)
+
+    def interrupt(*_):
+        raise failure("stop")
+
+    monkeypatch.setattr(module, "_describe", interrupt)
+    with pytest.raises(failure):
+        convert("planted:random", target)
+    with pytest.raises(failure):
+        convert("planted:random", tmp_path / "new")
+    assert snapshot(target) == before
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_a_killed_conversion_left_is_cleared(tmp_path):
+    left = tmp_path / ".model.partial"
+    left.mkdir()
+    (left / "model-00001-of-00002.safetensors").write_bytes(b"half")
+    convert("planted:random", tmp_path / "model")
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    assert "model-00001-of-00002.safetensors" not in snapshot(tmp_path / "model")
+
+
+def test_damaged_weights_are_refused(hf_folder, tmp_path):
+    weights = hf_folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    with pytest.raises(ModelError, match="not an intact safetensors file"):
+        convert(f"path:{hf_folder}", tmp_path / "model")
+    weights.write_bytes(b"not safetensors")
+    with pytest.raises(ModelError, match="not an intact safetensors file"):
+        convert(f"path:{hf_folder}", tmp_path / "model")
+
+
+def test_expected_facts_are_checked(hf_folder, tmp_path):
+    with pytest.raises(ModelError, match="n_layers came out as 4, and 5 was expected"):
+        convert(f"path:{hf_folder}", tmp_path / "model", expected=ModelFacts(n_layers=5))
+
+
+def test_a_model_does_not_replace_itself(hf_folder):
+    with pytest.raises(ModelError, match="replace itself"):
+        convert(f"path:{hf_folder}", hf_folder)
+    assert (hf_folder / "model.safetensors").is_file()
+
+
+def test_a_hub_model_out_of_the_cache(hf_folder, tmp_path, monkeypatch):
+    import huggingface_hub.constants
+
+    repo = tmp_path / "cache" / "models--org--model"
+    commit = "a" * 40
+    (repo / "refs").mkdir(parents=True)
+    (repo / "refs" / "main").write_text(commit)
+    (repo / "snapshots").mkdir()
+    hf_folder.rename(repo / "snapshots" / commit)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    manifest = convert("hub:org/model@main", tmp_path / "model")
+    assert manifest["revision"] == commit
+    assert manifest["source"] == "hub:org/model@main"
+
+
+@pytest.mark.embedded
+def test_the_embedded_model(embedded):
+    folder, manifest = embedded
+    assert manifest["source"] == EMBEDDED
+    assert manifest["revision"] == "0.1.2"
+    assert (manifest["n_layers"], manifest["width"], manifest["vocab_size"]) == (30, 576, 49152)
+    assert (manifest["dtype"], manifest["chat_template"], manifest["bos_token"]) == (
+        "float32",
+        True,
+        None,
+    )
+    config = json.loads((folder / "config.json").read_text())
+    assert "quantization_config" not in config
+    assert config["tie_word_embeddings"] is True
+    assert "lm_head.weight" not in WeightReader(folder).names
+
+
+@pytest.mark.embedded
+def test_the_embedded_weights_are_the_files_own(embedded):
+    import gguf
+
+    from nashlens.models.source import gguf_file, parse
+
+    file = gguf.GGUFReader(gguf_file(parse(EMBEDDED)))
+    stored = {tensor.name: tensor for tensor in file.tensors}
+    reader = WeightReader(embedded[0])
+    for theirs, ours in {
+        "token_embd.weight": "model.embed_tokens.weight",
+        "output_norm.weight": "model.norm.weight",
+        "blk.3.ffn_down.weight": "model.layers.3.mlp.down_proj.weight",
+        "blk.29.attn_v.weight": "model.layers.29.self_attn.v_proj.weight",
+    }.items():
+        tensor = stored[theirs]
+        exact = gguf.dequantize(tensor.data, tensor.tensor_type)
+        assert np.array_equal(exact.reshape(reader.tensor(ours).shape), reader.tensor(ours)), ours
