@@ -15,7 +15,7 @@ from nashlens.engine.core import Engine
 from nashlens.errors import StoreError
 from nashlens.files import write_json
 from nashlens.prompts.labels import prompt_id
-from tests.unit.engine.conftest import tiny
+from tests.tiny_models import tiny
 
 
 def prompts_table(games=("a", "b"), n=7):

@@ -11,7 +11,7 @@ from nashlens.engine.core import Engine, label_probabilities
 from nashlens.engine.edits import Edit
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.errors import DataError
-from tests.unit.engine.conftest import tiny
+from tests.tiny_models import tiny
 
 TOLERANCE = 1e-5
 slow = settings(

@@ -8,7 +8,7 @@ from nashlens.engine.edits import Edit
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.errors import DataError
 from nashlens.steering.sweep import choose_prompts, doses, sweep_table
-from tests.unit.engine.conftest import tiny
+from tests.tiny_models import tiny
 
 
 def prompts_table(rng, games=("deadlock", "concord", "other"), histories=2):
