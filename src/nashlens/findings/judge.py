@@ -1,0 +1,167 @@
+"""From tables to the findings table: measure, decide, and correct over the family of claims."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from nashlens.findings.claims import CLAIMS, Claim
+from nashlens.findings.estimators import ESTIMATORS
+from nashlens.findings.measurement import Measurement, Missing, Settings, clean
+from nashlens.findings.verdicts import decide
+from nashlens.statistics import benjamini_hochberg
+
+COLUMNS = (
+    "claim",
+    "model",
+    "statement",
+    "measure",
+    "estimate",
+    "ci_low",
+    "ci_high",
+    "n",
+    "n_matches",
+    "control",
+    "control_measure",
+    "p_value",
+    "q_value",
+    "verdict",
+    "reason",
+    "paper",
+    "tables",
+    "detail",
+)
+_FLOATS = ["estimate", "ci_low", "ci_high", "control", "p_value"]
+_COUNTS = ["n", "n_matches"]
+
+
+def _measure(
+    claim: Claim, tables: Mapping[str, pd.DataFrame], settings: Settings
+) -> Measurement | Missing:
+    if claim.missing:
+        return Missing(claim.missing)
+    for name in claim.tables:
+        if name not in tables or tables[name].empty:
+            return Missing(f"the {name} table has no row for this model")
+    return ESTIMATORS[claim.id](tables, settings)
+
+
+def _row(claim: Claim, found: Measurement | Missing, settings: Settings) -> dict[str, object]:
+    row: dict[str, object] = {
+        "claim": claim.id,
+        "model": settings.model,
+        "statement": claim.statement,
+        "measure": claim.measure,
+        "control_measure": claim.control_measure,
+        "paper": claim.paper,
+        "tables": ", ".join(claim.tables),
+    }
+    if isinstance(found, Missing):
+        return {**row, "verdict": found.verdict, "reason": found.reason, "detail": "{}"}
+    verdict, reason = decide(claim.id, found, settings)
+    return {
+        **row,
+        "estimate": found.estimate,
+        "ci_low": found.low,
+        "ci_high": found.high,
+        "n": found.n,
+        "n_matches": found.n_matches,
+        "control": found.control,
+        "p_value": found.p_value,
+        "verdict": verdict,
+        "reason": reason,
+        "detail": json.dumps(clean(found.detail), sort_keys=True, allow_nan=False),
+    }
+
+
+def judge(
+    tables: Mapping[str, pd.DataFrame],
+    *,
+    model: str,
+    confidence: float,
+    bootstrap: int,
+    late_fraction: float,
+    min_label_mass: float,
+    seed: int,
+    claims: Sequence[Claim] | None = None,
+) -> pd.DataFrame:
+    """Judge every claim about one model, before the correction over the family.
+
+    Parameters
+    ----------
+    tables : mapping of str to DataFrame
+        `prompts`, `probes`, `lens` and `steering` of this model; an absent or empty one makes
+        its claims `not_applicable`.
+    model : str
+        Name for the table, and for the random streams.
+    confidence : float
+        Coverage of the intervals.
+    bootstrap : int
+        Resamples of matches.
+    late_fraction : float
+        Share of the layers, from the top, that counts as late.
+    min_label_mass : float
+        Median label mass below which a layer of the lens is unreliable.
+    seed : int
+        The experiment's seed.
+    claims : sequence of Claim, optional
+        All of `CLAIMS` by default.
+
+    Returns
+    -------
+    DataFrame
+        One row per claim: the findings table of docs/reference/results.md but for `q_value`.
+        Degenerate data give `inconclusive` or `not_applicable` with a reason, never an error.
+    """
+    settings = Settings(model, confidence, bootstrap, late_fraction, min_label_mass, seed)
+    present = dict(tables)
+    if "prompts" in present and "dropped" in present["prompts"].columns:
+        prompts = present["prompts"]
+        present["prompts"] = prompts[prompts["dropped"].fillna("") == ""]
+    rows = [
+        _row(claim, _measure(claim, present, settings), settings)
+        for claim in (CLAIMS if claims is None else claims)
+    ]
+    return _typed(pd.DataFrame.from_records(rows), [c for c in COLUMNS if c != "q_value"])
+
+
+def _typed(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    frame = frame.reindex(columns=list(columns))
+    frame[_FLOATS] = frame[_FLOATS].astype(np.float64)
+    frame[_COUNTS] = frame[_COUNTS].astype("Float64").astype("Int64")
+    return frame
+
+
+def combine(frames: Sequence[pd.DataFrame], q_value: float) -> pd.DataFrame:
+    """Join all models' findings and correct over the whole family.
+
+    Parameters
+    ----------
+    frames : sequence of DataFrame
+        From `judge`, one a model.
+    q_value : float
+        False-discovery rate: a supported claim with a larger q-value becomes inconclusive.
+
+    Returns
+    -------
+    DataFrame
+        The findings table, claims in their order and models in theirs.
+    """
+    joined = _typed(pd.concat(list(frames), ignore_index=True), COLUMNS)
+    joined["q_value"] = benjamini_hochberg(joined["p_value"].to_numpy(dtype=float))
+    # NaN compares as false, and so does not survive either.
+    lost = (joined["verdict"] == "supported") & ~(joined["q_value"] <= q_value)
+    joined.loc[lost, "verdict"] = "inconclusive"
+    joined["reason"] = [
+        f"{reason}; not beyond chance after correction over all claims (q = {q:.2g})"
+        if no
+        else reason
+        for reason, q, no in zip(joined["reason"], joined["q_value"], lost, strict=True)
+    ]
+    order = {claim: i for i, claim in enumerate(dict.fromkeys(joined["claim"]))}
+    return joined.sort_values(
+        "claim", key=lambda names: names.map(order), kind="stable"
+    ).reset_index(drop=True)

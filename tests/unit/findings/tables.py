@@ -1,0 +1,162 @@
+"""Synthetic tables in which the truth is planted."""
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit
+
+LAYERS = 16
+SETTINGS = {
+    "model": "m",
+    "confidence": 0.95,
+    "bootstrap": 400,
+    "late_fraction": 0.25,
+    "min_label_mass": 0.01,
+    "seed": 3,
+}
+NASH = {"pd": 1, "harmony": 0, "deadlock": 1, "concord": 0}
+PROSOCIAL = {"pd": 0, "harmony": 0, "deadlock": 1, "concord": 0, "pennies": None}
+
+
+def prompts(histories=2, games=("pd", "harmony", "deadlock", "concord", "pennies")):
+    rows = []
+    for game in games:
+        for label_set in ("jf", "xy", "pq"):
+            for label_map in ("identity", "swapped"):
+                for order in ("forward", "reversed"):
+                    for h in range(histories):
+                        match = f"{game}-{label_set}-{label_map}-{order}-{h}"
+                        for r in (2, 5):
+                            rows.append(
+                                {
+                                    "prompt_id": f"{match}-{r}",
+                                    "match_id": match,
+                                    "game": game,
+                                    "round": r,
+                                    "template": "neutral",
+                                    "label_set": label_set,
+                                    "label_map": label_map,
+                                    "option_order": order,
+                                    "nash_action": NASH.get(game),
+                                    "prosocial_action": PROSOCIAL[game],
+                                    "dropped": "",
+                                }
+                            )
+    return pd.DataFrame(rows).astype({"nash_action": "Int64", "prosocial_action": "Int64"})
+
+
+def lens(frame, *, nash=0.0, prosocial=0.0, token=0.0, place=0.0, noise=0.3, seed=0, mass=0.5):
+    """Logits by layer: each part is a number, or one value for each layer 1..LAYERS."""
+    rng = np.random.default_rng(seed)
+    n = len(frame)
+    by_match = {m: rng.normal(size=LAYERS + 1) for m in frame["match_id"].unique()}
+
+    def sign(column):
+        values = frame[column].astype("Float64").to_numpy(dtype=float, na_value=np.nan)
+        return np.nan_to_num(2 * values - 1)
+
+    first_is_1 = np.where(frame["label_map"] == "swapped", 1.0, -1.0)
+    first_listed_is_1 = np.where(frame["option_order"] == "reversed", 1.0, -1.0)
+    parts = []
+    for layer in range(LAYERS + 1):
+        strength = [
+            0.0 if layer == 0 else float(np.broadcast_to(part, (LAYERS,))[layer - 1])
+            for part in (nash, prosocial, token, place)
+        ]
+        odds = (
+            strength[0] * sign("nash_action")
+            + strength[1] * sign("prosocial_action")
+            + strength[2] * first_is_1
+            + strength[3] * first_listed_is_1
+        )
+        odds = odds + noise * np.array([by_match[m][layer] for m in frame["match_id"]])
+        odds = odds + noise * rng.normal(size=n)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "model": "m",
+                    "prompt_id": frame["prompt_id"],
+                    "match_id": frame["match_id"],
+                    "layer": layer,
+                    "logit_0": -odds / 2,
+                    "logit_1": odds / 2,
+                    "p_action_0": expit(-odds),
+                    "p_action_1": expit(odds),
+                    "label_mass": mass,
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def steps(early, late, late_layers=3):
+    return np.array([early] * (LAYERS - late_layers) + [late] * late_layers)
+
+
+def probe_rows(target, accuracy, *, error=0.02, matches=192, embedding=0.5, status="ok"):
+    """Rows for layers 0..; one accuracy a layer."""
+    accuracy = np.asarray(accuracy, dtype=float)
+    return pd.DataFrame(
+        {
+            "model": "m",
+            "target": target,
+            "layer": np.arange(len(accuracy)),
+            "status": status,
+            "n": 2 * matches,
+            "n_matches": matches,
+            "balanced_accuracy": accuracy,
+            "ci_low": accuracy - 1.96 * error,
+            "ci_high": accuracy + 1.96 * error,
+            "permutation_mean": 0.49,
+            "permutation_high": 0.54,
+            "p_value": np.where(accuracy > 0.55, 1 / 21, 0.5),
+            "majority": 0.52,
+            "embedding": embedding,
+            "permutations": 20,
+            "confidence": 0.95,
+        }
+    )
+
+
+def steering(
+    *,
+    slope=0.0,
+    random_slope=0.2,
+    clamp=0.0,
+    directions=20,
+    prompts=32,
+    noise=0.02,
+    seed=0,
+    base=0.0,
+):
+    """Steering of one good layer (8) and two weak ones; slopes are in logits a unit of value."""
+    rng = np.random.default_rng(seed)
+    alphas, clamps = np.array([-1.0, -0.5, 0.0, 0.5, 1.0]), np.array([-4.0, -2.0, 0.0, 2.0, 4.0])
+    weights = {4: 0.2, 8: 1.0, 12: 0.3}
+    start = base + rng.normal(scale=0.5, size=prompts)
+    parts = []
+
+    def add(kind, direction, layer, values, effect):
+        odds = start[:, None] + effect * values * (1 + 0.2 * rng.normal(size=(prompts, 1)))
+        odds = odds + noise * rng.normal(size=odds.shape) * (values != 0)
+        grid = np.broadcast_to(values, odds.shape)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "prompt_id": np.repeat([f"p{i}" for i in range(prompts)], len(values)),
+                    "match_id": np.repeat([f"m{i}" for i in range(prompts)], len(values)),
+                    "kind": kind,
+                    "direction": direction,
+                    "layer": layer,
+                    "value": grid.ravel(),
+                    "p_action_1": expit(odds).ravel(),
+                }
+            )
+        )
+
+    for layer, weight in weights.items():
+        add("add", "nash", layer, alphas, slope * weight)
+        add("clamp", "nash", layer, clamps, clamp * weight)
+        for k in range(directions):
+            add("add", f"random_{k:03d}", layer, alphas, random_slope * rng.normal())
+    frame = pd.concat(parts, ignore_index=True).assign(model="m")
+    return frame.assign(p_action_0=1 - frame["p_action_1"])

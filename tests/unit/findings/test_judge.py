@@ -1,0 +1,85 @@
+import json
+
+import numpy as np
+import pandas as pd
+
+from nashlens.findings import CLAIMS, combine, judge
+from nashlens.findings.estimators import ESTIMATORS
+from nashlens.findings.judge import COLUMNS
+from nashlens.findings.verdicts import RULES
+from tests.unit.findings.tables import (
+    SETTINGS,
+    lens,
+    probe_rows,
+    prompts,
+    steering,
+    steps,
+)
+
+
+def _tables():
+    frame = prompts()
+    return {
+        "prompts": frame,
+        "probes": pd.concat(
+            [
+                probe_rows("opponent_last", [0.5, *np.linspace(0.96, 0.7, 16)]),
+                probe_rows("nash_action", [0.5] + [0.55] * 16),
+            ]
+        ),
+        "lens": lens(frame, nash=steps(1.0, 0.2), prosocial=steps(0.0, 2.0)),
+        "steering": steering(slope=2.0, clamp=0.4),
+    }
+
+
+def test_every_claim_has_an_estimator_and_a_rule_or_says_what_it_waits_for():
+    for claim in CLAIMS:
+        assert (claim.id in ESTIMATORS and claim.id in RULES) != bool(claim.missing)
+
+
+def test_the_papers_picture_is_supported_throughout_but_for_circuits():
+    table = combine([judge(_tables(), **SETTINGS)], 0.05)
+    assert tuple(table.columns) == COLUMNS
+    verdict = table.set_index("claim")["verdict"]
+    assert verdict.pop("M4") == "not_applicable"
+    assert (verdict == "supported").all(), table[["claim", "reason"]].to_string()
+    assert "circuits" in table.set_index("claim").loc["M4", "reason"]
+    assert table["reason"].str.len().gt(10).all()
+    assert all(isinstance(json.loads(text), dict) for text in table["detail"])
+    assert table["n"].dtype == "Int64"
+
+
+def test_judging_is_deterministic():
+    tables = _tables()
+    pd.testing.assert_frame_equal(judge(tables, **SETTINGS), judge(tables, **SETTINGS))
+
+
+def test_no_tables_at_all_are_not_applicable():
+    table = combine([judge({}, **SETTINGS)], 0.05)
+    assert (table["verdict"] == "not_applicable").all()
+    assert table[["estimate", "p_value", "q_value"]].isna().all(axis=None)
+    assert table["n"].isna().all()
+
+
+def test_dropped_prompts_are_not_judged():
+    tables = _tables()
+    tables["prompts"] = tables["prompts"].assign(dropped="too long")
+    found = judge(tables, **SETTINGS).set_index("claim")
+    assert found.loc["M5", "verdict"] == "not_applicable"
+
+
+def test_a_supported_claim_must_survive_the_family():
+    one = judge(_tables(), **SETTINGS)
+    one.loc[one["claim"] == "M7", "p_value"] = 0.04
+    others = []
+    for k in range(5):
+        other = one.copy().assign(model=f"other{k}", verdict="inconclusive")
+        other["p_value"] = other["p_value"].where(other["p_value"].isna(), 0.9)
+        others.append(other)
+    table = combine([one, *others], 0.05)
+    row = table[(table["claim"] == "M7") & (table["model"] == "m")].iloc[0]
+    assert row["q_value"] > 0.05
+    assert row["verdict"] == "inconclusive"
+    assert "correction" in row["reason"]
+    assert table["claim"].tolist() == sorted(table["claim"])
+    assert table["model"].iloc[0] == "m"

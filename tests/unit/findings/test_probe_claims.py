@@ -1,0 +1,98 @@
+import numpy as np
+import pandas as pd
+
+from nashlens.findings import CLAIMS, judge
+from tests.unit.findings.tables import SETTINGS, probe_rows, prompts
+
+FRAME = prompts(histories=1)
+PROBE_CLAIMS = [claim for claim in CLAIMS if claim.id in ("M1", "M2", "M3")]
+FALLING = [0.5, *np.linspace(0.96, 0.7, 16)]
+FLAT = [0.5] * 17
+
+
+def verdicts(*parts, frame=FRAME):
+    tables = {"probes": pd.concat(parts), "prompts": frame}
+    return judge(tables, claims=PROBE_CLAIMS, **SETTINGS).set_index("claim")
+
+
+def history(accuracy, **changes):
+    return probe_rows("opponent_last", accuracy, **changes)
+
+
+def nash(accuracy, **changes):
+    return probe_rows("nash_action", accuracy, **changes)
+
+
+def test_the_papers_own_picture_is_supported():
+    found = verdicts(history(FALLING), nash([0.5] + [0.55] * 16))
+    assert (found["verdict"] == "supported").all()
+    assert (found["p_value"] < 0.01).all()
+    assert found.loc["M1", "estimate"] == 0.96
+
+
+def test_history_that_is_not_there_is_contradicted_and_cannot_be_consumed():
+    found = verdicts(history(FLAT), nash(FLAT))
+    assert found.loc["M1", "verdict"] == "contradicted"
+    assert found.loc["M2", "verdict"] == "inconclusive"
+
+
+def test_history_that_stays_is_not_consumed():
+    found = verdicts(history([0.5] + [0.9] * 16, error=0.015), nash(FLAT))
+    assert found.loc["M2", "verdict"] == "contradicted"
+
+
+def test_history_that_appears_late_contradicts_consumption():
+    found = verdicts(history([0.5, *np.linspace(0.5, 0.95, 16)]), nash(FLAT))
+    assert found.loc["M2", "verdict"] == "contradicted"
+
+
+def test_history_in_the_embedding_is_not_the_first_layers_doing():
+    found = verdicts(history(FALLING, embedding=0.97), nash(FLAT))
+    assert found.loc["M1", "verdict"] == "inconclusive"
+    assert "embedding" in found.loc["M1", "reason"]
+
+
+def test_a_wide_interval_decides_nothing():
+    found = verdicts(history([0.5] + [0.6] * 16, error=0.08), nash(FLAT, error=0.1))
+    assert (found["verdict"] == "inconclusive").all()
+
+
+def test_a_strong_nash_code_contradicts_only_where_games_do_not_give_it_away():
+    strong = nash([0.5] + [0.6] * 8 + [0.95] * 8)
+    found = verdicts(history(FALLING), strong)
+    assert found.loc["M3", "verdict"] == "inconclusive"
+    assert "which game" in found.loc["M3", "reason"]
+    varied = FRAME.copy()
+    varied.loc[varied["game"] == "pd", "nash_action"] = [0, 1] * 12
+    found = verdicts(history(FALLING), strong, frame=varied)
+    assert found.loc["M3", "verdict"] == "contradicted"
+
+
+def test_one_layer_is_enough_against_a_weak_code():
+    accuracy = [0.5] + [0.52] * 15 + [0.8]
+    found = verdicts(history(FALLING), nash(accuracy))
+    assert found.loc["M3", "verdict"] != "supported"
+    assert found.loc["M3", "p_value"] > 0.5
+
+
+def test_degenerate_missing_and_unprobed_are_no_errors():
+    empty = probe_rows("nash_action", [np.nan] * 3, status="degenerate")
+    late = history(FALLING)
+    found = verdicts(late[late["layer"] != 1], empty)
+    assert found["verdict"].to_dict() == {
+        "M1": "not_applicable",
+        "M2": "not_applicable",
+        "M3": "inconclusive",
+    }
+    found = verdicts(history(FALLING, error=np.nan))
+    assert found["verdict"].to_dict() == {
+        "M1": "inconclusive",
+        "M2": "inconclusive",
+        "M3": "not_applicable",
+    }
+
+
+def test_a_permutation_as_good_as_the_truth_is_heard():
+    rows = history(FALLING)
+    rows["p_value"] = 0.4
+    assert verdicts(rows, nash(FLAT)).loc["M1", "p_value"] == 0.4

@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import false_discovery_control
+
+from nashlens.statistics import (
+    balanced_accuracy_columns,
+    balanced_accuracy_statistic,
+    benjamini_hochberg,
+    cluster_bootstrap,
+    cluster_sums,
+    wilson,
+)
+
+
+def _rng():
+    return np.random.default_rng(0)
+
+
+def test_estimate_is_the_mean_of_rows_not_of_clusters():
+    result = cluster_bootstrap(
+        [1, 1, 1, 0], ["a", "a", "a", "b"], resamples=50, confidence=0.9, rng=_rng()
+    )
+    assert result.estimate == 0.75
+    assert (result.n, result.n_clusters) == (4, 2)
+    assert result.low <= 0.75 <= result.high
+
+
+def test_one_cluster_has_no_interval():
+    result = cluster_bootstrap([1, 0], ["a", "a"], resamples=50, confidence=0.9, rng=_rng())
+    assert result.estimate == 0.5
+    assert np.isnan([result.low, result.high]).all()
+
+
+def test_no_rows_give_nan():
+    result = cluster_bootstrap([], [], resamples=10, confidence=0.9, rng=_rng())
+    assert np.isnan(result.estimate)
+    assert result.n == result.n_clusters == 0
+
+
+def test_rows_with_nan_are_left_out():
+    result = cluster_bootstrap(
+        [1, np.nan, 0], ["a", "b", "c"], resamples=50, confidence=0.9, rng=_rng()
+    )
+    assert (result.estimate, result.n, result.n_clusters) == (0.5, 2, 2)
+
+
+def test_several_columns_give_arrays():
+    values = np.array([[1.0, 2.0], [3.0, 4.0]])
+    result = cluster_bootstrap(values, ["a", "b"], resamples=50, confidence=0.9, rng=_rng())
+    np.testing.assert_array_equal(result.estimate, [2.0, 3.0])
+
+
+def test_repeating_rows_within_clusters_does_not_narrow_the_interval():
+    values = np.random.default_rng(1).normal(size=40)
+    groups = np.arange(40)
+    once = cluster_bootstrap(values, groups, resamples=400, confidence=0.95, rng=_rng())
+    many = cluster_bootstrap(
+        np.repeat(values, 9), np.repeat(groups, 9), resamples=400, confidence=0.95, rng=_rng()
+    )
+    assert once.low == pytest.approx(many.low)
+    assert once.high == pytest.approx(many.high)
+
+
+def test_coverage_is_about_nominal_with_dependent_rows():
+    rng = np.random.default_rng(2)
+    covered = 0
+    for _ in range(200):
+        effect = np.repeat(rng.normal(size=40), 5)
+        values = effect + rng.normal(size=200)
+        groups = np.repeat(np.arange(40), 5)
+        result = cluster_bootstrap(values, groups, resamples=300, confidence=0.9, rng=rng)
+        covered += result.low <= 0 <= result.high
+    assert 0.82 < covered / 200 < 0.97
+
+
+def test_balanced_accuracy_ignores_class_sizes():
+    truth = np.array([0] * 90 + [1] * 10)
+    columns = balanced_accuracy_columns(truth, np.zeros(100))
+    result = cluster_bootstrap(
+        columns,
+        np.arange(100),
+        balanced_accuracy_statistic,
+        resamples=100,
+        confidence=0.95,
+        rng=_rng(),
+    )
+    assert result.estimate == 0.5
+
+
+def test_cluster_sums_add_rows_of_unsorted_groups():
+    sums, sizes = cluster_sums([1, 2, 3], ["b", "a", "b"])
+    np.testing.assert_array_equal(sums[:, 0], [2, 4])
+    np.testing.assert_array_equal(sizes, [1, 2])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_benjamini_hochberg_equals_scipy(p):
+    np.testing.assert_allclose(benjamini_hochberg(p), false_discovery_control(p), atol=1e-12)
+
+
+def test_benjamini_hochberg_leaves_nan_out_of_the_family():
+    q = benjamini_hochberg([0.01, np.nan, 0.04])
+    np.testing.assert_allclose(q, [0.02, np.nan, 0.04])
+    assert np.isnan(benjamini_hochberg([np.nan])).all()
+
+
+def test_wilson_known_value_and_edges():
+    low, high = wilson(8, 10, 0.95)
+    assert (low, high) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert wilson(0, 5, 0.95)[0] == 0.0
+    assert wilson(5, 5, 0.95)[1] == 1.0
+    assert np.isnan(wilson(0, 0, 0.95)).all()
