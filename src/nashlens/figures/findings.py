@@ -1,0 +1,242 @@
+"""The findings at a glance: each claim with its estimate, control and verdict."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from nashlens.figures import style
+
+TITLE = "Findings: what the data say about each claim"
+WIDTH = 10.0
+VERDICTS = {
+    "supported": ("o", "supported"),
+    "contradicted": ("X", "contradicted"),
+    "inconclusive": ("D", "inconclusive"),
+    "not_applicable": ("s", "not applicable"),
+}
+"""Verdict -> its marker and its text; colours come from the palette."""
+# fmt: off
+_COLUMNS = [
+    "claim", "model", "statement", "measure", "estimate", "ci_low", "ci_high", "n", "n_matches",
+    "control", "control_measure", "q_value", "verdict", "reason", "paper",
+]
+# fmt: on
+# Shares of the width: claim and measure, forest, numbers, verdict.
+_RATIOS = (3.3, 2.4, 2.3, 3.0)
+
+
+def draw(
+    findings: pd.DataFrame, *, palette: str = "colorblind", width: float | None = None
+) -> Figure:
+    """Draw one row for each claim and model.
+
+    Estimates between -1 and 1 stand on a common axis. Others (layers, say) have no place on it
+    and are given as numbers.
+
+    Parameters
+    ----------
+    findings : pandas.DataFrame
+        `findings.parquet`.
+    palette : str
+        Colours of the verdicts.
+    width : float, optional
+        Inches.
+    """
+    style.require(findings, "findings", _COLUMNS)
+    if findings.empty:
+        return style.nothing(TITLE, "the findings table holds no row", width)
+    width = width or WIDTH
+    inches = [width * 0.94 * share / sum(_RATIOS) for share in _RATIOS]
+    blocks, total = _layout(findings, inches)
+    with style.theme():
+        color = style.colors(palette, ["not_applicable", "contradicted", "supported", "x"])
+        color = {
+            "supported": color["supported"],
+            "contradicted": color["contradicted"],
+            "inconclusive": color["not_applicable"],
+            "not_applicable": (0.6, 0.6, 0.6),
+        }
+        figure, body = style.canvas(width, 1.25 + 0.125 * total, TITLE)
+        axes = body.subplots(1, 4, sharey=True, width_ratios=_RATIOS)
+        for ax in axes:
+            ax.set_ylim(total, 0)
+            ax.grid(False)
+            ax.spines[:].set_visible(False)
+            ax.tick_params(left=False, labelleft=False)
+        for ax, title in zip(
+            axes,
+            ("claim, model and measure", "estimate, interval and control", "in numbers", "verdict"),
+            strict=True,
+        ):
+            ax.set_title(title)
+        for ax in (axes[0], axes[2], axes[3]):
+            ax.set_xlim(0, 1)
+            ax.set_xticks([])
+        for start, height, block in blocks:
+            if block["kind"] == "claim":
+                _claim(axes, start, block)
+            else:
+                _model(axes, start, height, block, color)
+        _scale(axes[1], findings)
+        style.legend(body, _handles(color), columns=5)
+    return figure
+
+
+def _layout(
+    findings: pd.DataFrame, inches: list[float]
+) -> tuple[list[tuple[float, float, dict[str, Any]]], float]:
+    """Return blocks with their start and height in lines of text, and the total.
+
+    A claim's block has what its models share; each model's row follows.
+    """
+    blocks: list[tuple[float, float, dict[str, Any]]] = []
+    position = 0.4
+    shared = ["claim", "statement", "measure", "control_measure", "paper"]
+    order = {claim: index for index, claim in enumerate(dict.fromkeys(findings["claim"]))}
+    ordered = findings.sort_values("claim", key=lambda c: c.map(order), kind="stable")
+    for _, part in ordered.groupby(shared, sort=False, dropna=False):
+        first = part.iloc[0]
+        block = {
+            "kind": "claim",
+            "head": style.fit(f"{first['claim']}  {first['statement']}", inches[0], 15.5),
+            "what": style.fit(f"Measure: {_text(first['measure'])}", inches[0] - 0.15),
+            "control": style.fit(
+                f"Control: {_text(first['control_measure']) or 'none'}", inches[2] - 0.1
+            ),
+            "paper": style.fit(
+                f"Paper: {_text(first['paper']) or 'gives no figure'}", inches[3] - 0.3
+            ),
+        }
+        height = 0.3 + max(
+            _lines(block["head"]) + _lines(block["what"]),
+            _lines(block["control"]),
+            _lines(block["paper"]),
+        )
+        blocks.append((position, height, block))
+        position += height
+        for _, finding in part.iterrows():
+            characters = int((inches[3] - 0.3) * 17 * (3 if len(part) == 1 else 2)) - 8
+            reason = textwrap.shorten(_text(finding["reason"]), characters, placeholder=" …")
+            row = {
+                **{str(key): value for key, value in finding.items()},
+                "kind": "model",
+                "name": style.fit(str(finding["model"]), inches[0] - 0.3),
+                "numbers": style.fit(_numbers(finding), inches[2] - 0.1),
+                "why": style.fit(reason, inches[3] - 0.3),
+            }
+            height = 0.5 + max(_lines(row["name"]), _lines(row["numbers"]), 1 + _lines(row["why"]))
+            blocks.append((position, height, row))
+            position += height
+        position += 0.3
+    return blocks, position
+
+
+def _lines(text: str) -> int:
+    return text.count("\n") + 1 if text else 0
+
+
+def _claim(axes: Any, start: float, block: dict[str, Any]) -> None:
+    options: dict[str, Any] = {"fontsize": style.SMALL, "va": "top", "linespacing": 1.15}
+    for ax in axes:
+        ax.axhline(start - 0.25, color="0.4", linewidth=0.8)
+    axes[0].text(0, start, block["head"], fontweight="bold", **options)
+    axes[0].text(0.03, start + _lines(block["head"]), block["what"], color="0.25", **options)
+    axes[2].text(0, start, block["control"], color="0.25", **options)
+    axes[3].text(0.07, start, block["paper"], color="0.25", **options)
+
+
+def _model(
+    axes: Any, start: float, height: float, row: dict[str, Any], color: dict[str, tuple]
+) -> None:
+    verdict = str(row["verdict"])
+    marker, text = VERDICTS.get(verdict, ("P", verdict))
+    shade = color.get(verdict, (0.3, 0.3, 0.3))
+    options: dict[str, Any] = {"fontsize": style.SMALL, "va": "top", "linespacing": 1.15}
+    for ax in axes:
+        ax.axhline(start - 0.15, color="0.9", linewidth=0.6)
+    axes[0].text(0.06, start, row["name"], **options)
+    axes[2].text(0, start, row["numbers"], **options)
+    axes[3].plot(0.025, start + 0.5, marker, color=shade, markersize=6, clip_on=False)
+    axes[3].text(0.07, start, text, color=shade, fontweight="bold", **options)
+    axes[3].text(0.07, start + 1.05, row["why"], color="0.25", **options)
+    middle = start + height / 2 - 0.2
+    if _plottable(row):
+        axes[1].hlines(middle, row["ci_low"], row["ci_high"], color=shade, linewidth=1.8)
+        axes[1].plot(row["estimate"], middle, marker, color=shade, markersize=5.5)
+        if pd.notna(row["control"]):
+            axes[1].plot(row["control"], middle, "|", color="0.1", markersize=9, mew=1.6)
+    else:
+        why = "no estimate" if pd.isna(row["estimate"]) else "another unit: see the numbers"
+        axes[1].text(
+            0.5,
+            middle,
+            why,
+            transform=axes[1].get_yaxis_transform(),
+            ha="center",
+            fontsize=style.SMALL,
+            va="center",
+            color=style.GREY,
+            backgroundcolor="white",
+        )
+
+
+def _plottable(row: Any) -> bool:
+    values = [row[key] for key in ("estimate", "ci_low", "ci_high", "control")]
+    known = [float(value) for value in values if pd.notna(value)]
+    return pd.notna(row["estimate"]) and all(abs(value) <= 1.0001 for value in known)
+
+
+def _scale(ax: Axes, findings: pd.DataFrame) -> None:
+    shown = findings[[_plottable(row) for _, row in findings.iterrows()]]
+    values = (
+        shown[["estimate", "ci_low", "ci_high", "control"]].to_numpy(float, na_value=np.nan).ravel()
+    )
+    negative = bool((values[~np.isnan(values)] < -0.02).any())
+    ax.set_xlim(-1.05 if negative else -0.03, 1.05)
+    ax.set_xticks([-1, -0.5, 0, 0.5, 1] if negative else [0, 0.25, 0.5, 0.75, 1])
+    ax.grid(True, axis="x")
+    ax.axvline(0, color="0.6", linewidth=0.8)
+    ax.spines["bottom"].set_visible(True)
+    ax.set_xlabel("estimate, in its measure's unit", fontsize=style.SMALL)
+
+
+def _numbers(row: pd.Series) -> str:
+    if pd.isna(row["estimate"]):
+        first = "no estimate"
+    else:
+        bounds = f"[{_number(row['ci_low'])}, {_number(row['ci_high'])}]"
+        first = f"{_number(row['estimate'])} {bounds}"
+    if pd.notna(row["control"]):
+        first += f", control {_number(row['control'])}"
+    counts = [f"n {int(row['n'])}"] if pd.notna(row["n"]) else []
+    if pd.notna(row["n_matches"]):
+        counts.append(f"{int(row['n_matches'])} matches")
+    if pd.notna(row["q_value"]):
+        counts.append(f"q {row['q_value']:.2g}")
+    return first + ("\n" + ", ".join(counts) if counts else "")
+
+
+def _number(value: Any) -> str:
+    return "n/a" if pd.isna(value) else f"{float(value):.3g}"
+
+
+def _text(value: Any) -> str:
+    return "" if value is None or pd.isna(value) else str(value)
+
+
+def _handles(color: dict[str, tuple]) -> list[Line2D]:
+    handles = [
+        Line2D([], [], linestyle="none", marker=marker, color=color[name], markersize=6, label=text)
+        for name, (marker, text) in VERDICTS.items()
+    ]
+    control = Line2D(
+        [], [], linestyle="none", marker="|", color="0.1", mew=1.6, markersize=9, label="control"
+    )
+    return [*handles, control]

@@ -1,0 +1,138 @@
+"""Payoff matrices with their equilibria: what each game asks of a player."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+
+from nashlens.figures import style
+
+TITLE = "Games: payoffs, equilibria and the cell that is best for both together"
+# fmt: off
+_COLUMNS = [
+    "game", "variant", "title", "action_0", "action_1", "row_00", "row_01", "row_10", "row_11",
+    "col_00", "col_01", "col_10", "col_11", "pure_equilibria", "mixed_row", "mixed_col",
+    "continuum", "zero_sum",
+]
+# fmt: on
+
+
+def draw(games: pd.DataFrame, *, palette: str = "colorblind", width: float | None = None) -> Figure:
+    """Draw one payoff matrix a game (variant 0).
+
+    Parameters
+    ----------
+    games : pandas.DataFrame
+        `games.parquet`.
+    palette : str
+        Its first two colours are the row's and the column's payoffs, the third marks equilibria.
+    width : float, optional
+        Inches.
+    """
+    style.require(games, "games", _COLUMNS)
+    first = games[games["variant"] == 0]
+    if first.empty:
+        return style.nothing(TITLE, "the games table holds no variant 0", width)
+    width = width or style.WIDTH
+    across = min(len(first), max(1, int(width / 1.75)))
+    down = math.ceil(len(first) / across)
+    with style.theme():
+        color = style.colors(palette, ["row", "column", "nash"])
+        figure, body = style.canvas(width, 0.95 + 2.3 * down, TITLE)
+        axes = body.subplots(down, across, squeeze=False).ravel()
+        for ax, (_, game) in zip(axes, first.iterrows(), strict=False):
+            drawn = int(((games["game"] == game["game"]) & (games["variant"] != 0)).sum())
+            _matrix(ax, game, drawn, color)
+        for ax in axes[len(first) :]:
+            ax.set_axis_off()
+        style.legend(
+            body,
+            [
+                Patch(facecolor=color["row"], label="row player: actions, payoff (lower left)"),
+                Patch(
+                    facecolor=color["column"], label="column player: actions, payoff (upper right)"
+                ),
+                Patch(
+                    facecolor="none",
+                    edgecolor=color["nash"],
+                    linewidth=2.2,
+                    label="NE: pure equilibrium",
+                ),
+                Patch(facecolor="0.88", label="Σ: largest payoff sum (prosocial)"),
+                Line2D(
+                    [],
+                    [],
+                    linestyle="none",
+                    label="mixed: P(first action) in the mixed equilibrium",
+                ),
+            ],
+            columns=3,
+        )
+    return figure
+
+
+def _matrix(ax: Axes, game: pd.Series, variants: int, color: dict[str, tuple]) -> None:
+    actions = [str(game["action_0"]), str(game["action_1"])]
+    pure = {tuple(map(int, cell.split(","))) for cell in game["pure_equilibria"].split(";") if cell}
+    sums = {(i, j): game[f"row_{i}{j}"] + game[f"col_{i}{j}"] for i in (0, 1) for j in (0, 1)}
+    best = max(sums.values())
+    ax.set(xlim=(0, 2), ylim=(2, 0), aspect="equal")
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+    for (i, j), total in sums.items():
+        prosocial = not game["zero_sum"] and math.isclose(total, best)
+        face = "0.88" if prosocial else "white"
+        ax.add_patch(
+            Rectangle((j, i), 1, 1, facecolor=face, edgecolor="0.6", linewidth=0.8, clip_on=False)
+        )
+        for player, x, y, side in (("row", 0.12, 0.82, "left"), ("column", 0.88, 0.18, "right")):
+            ax.text(
+                j + x,
+                i + y,
+                f"{game[f'{player[:3]}_{i}{j}']:g}",
+                ha=side,
+                va="center",
+                color=color[player],
+                fontsize=9,
+                fontweight="bold",
+            )
+        if (i, j) in pure:
+            ax.add_patch(
+                Rectangle(
+                    (j + 0.04, i + 0.04),
+                    0.92,
+                    0.92,
+                    fill=False,
+                    edgecolor=color["nash"],
+                    linewidth=2.2,
+                )
+            )
+        marks = [mark for mark, on in (("NE", (i, j) in pure), ("Σ", prosocial)) if on]
+        ax.text(j + 0.5, i + 0.5, " ".join(marks), ha="center", va="center", fontsize=7)
+    ax.set_xticks([0.5, 1.5], [_short(name) for name in actions])
+    ax.set_yticks([0.5, 1.5], [_short(name) for name in actions], rotation=90, va="center")
+    ax.tick_params(length=0, pad=1, top=True, labeltop=True, bottom=False, labelbottom=False)
+    ax.set_title(_short(str(game["title"]), 24), fontsize=8, fontweight="bold")
+    ax.set_xlabel(_below(game, variants), fontsize=style.SMALL, labelpad=2)
+    # The colours say whose actions these are.
+    ax.tick_params(axis="y", labelcolor=color["row"])
+    ax.tick_params(axis="x", labelcolor=color["column"])
+
+
+def _below(game: pd.Series, variants: int) -> str:
+    if game["continuum"]:
+        text = "a continuum of equilibria"
+    elif pd.isna(game["mixed_row"]) or pd.isna(game["mixed_col"]):
+        text = "no mixed equilibrium"
+    else:
+        text = f"mixed: row {game['mixed_row']:.2f}, col. {game['mixed_col']:.2f}"
+    return text + (f"\n+ {variants} payoff variants" if variants else "")
+
+
+def _short(text: str, characters: int = 11) -> str:
+    return text if len(text) <= characters else text[: characters - 1] + "…"

@@ -1,0 +1,90 @@
+"""The figures by name: where each is drawn, which tables it shows, what else it takes.
+
+Modules are imported only when their figure is drawn, so that a figure depends on its own code
+and not on every other figure's.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from nashlens.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+FIGURES: dict[str, tuple[str, list[str]]] = {
+    "games": ("nashlens.figures.games", ["games"]),
+    "cooperation": ("nashlens.figures.cooperation", ["play", "games"]),
+    "rounds": ("nashlens.figures.rounds", ["play"]),
+    "probes": ("nashlens.figures.probes", ["probes"]),
+    "lens": ("nashlens.figures.lens", ["lens", "prompts"]),
+    "biases": ("nashlens.figures.biases", ["prompts", "lens", "play"]),
+    "steering": ("nashlens.figures.steering", ["steering"]),
+    "clamping": ("nashlens.figures.clamping", ["steering"]),
+    "findings": ("nashlens.figures.findings", ["findings"]),
+}
+"""Figure name -> (module, tables in the order of its `draw`'s positional arguments)."""
+
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "games": (),
+    "cooperation": ("confidence", "resamples"),
+    "rounds": ("confidence", "resamples"),
+    "probes": (),
+    "lens": ("confidence", "resamples", "min_label_mass"),
+    "biases": ("confidence", "resamples"),
+    "steering": ("confidence", "resamples"),
+    "clamping": ("confidence", "resamples"),
+    "findings": (),
+}
+"""Figure name -> keyword arguments that its `draw` takes beside `palette` and `width`."""
+
+
+def draw(
+    name: str,
+    tables: Mapping[str, pd.DataFrame],
+    *,
+    palette: str = "colorblind",
+    width: float | None = None,
+    **options: Any,
+) -> Figure:
+    """Draw a figure by name.
+
+    Parameters
+    ----------
+    name : str
+        A key of `FIGURES`.
+    tables : mapping of str to pandas.DataFrame
+        At least the figure's tables; several models' tables are concatenated, with a `model`
+        column (`prompts` too).
+    palette : str
+        A seaborn or matplotlib palette.
+    width : float, optional
+        Width in inches; each figure has its own default.
+    **options
+        The figure's own, see `OPTIONS`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The figure, to be written by `nashlens.figures.style.save`.
+
+    Raises
+    ------
+    DataError
+        If there is no such figure, or a table or one of its columns is missing.
+    """
+    if name not in FIGURES:
+        raise DataError(f"figure {name!r}: not known; figures are {', '.join(FIGURES)}")
+    module, needed = FIGURES[name]
+    missing = [table for table in needed if table not in tables]
+    if missing:
+        raise DataError(f"figure {name!r}: needs the tables {', '.join(missing)}; pass them")
+    function = importlib.import_module(module).draw
+    figure: Figure = function(
+        *(tables[table] for table in needed), palette=palette, width=width, **options
+    )
+    return figure

@@ -1,0 +1,278 @@
+"""What every figure shares: theme, canvas, colours, small helpers, and the writing of files.
+
+Figures are made on `matplotlib.figure.Figure` directly, never through pyplot, so that drawing
+one leaves no state behind. Sizes are printed sizes: no text is smaller than 7 pt.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.gridspec import GridSpec
+from matplotlib.ticker import MaxNLocator
+
+from nashlens import __version__
+from nashlens.errors import ConfigError, DataError
+
+WIDTH = 7.2
+"""Default width in inches: a page's text width."""
+SMALL = 7.0
+"""Smallest font size in points."""
+GREY = "0.45"
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h", "*")
+
+_RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8.0,
+    "axes.titlesize": 8.0,
+    "axes.titleweight": "normal",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.edgecolor": "0.3",
+    "grid.color": "0.9",
+    "grid.linewidth": 0.6,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "legend.fontsize": SMALL,
+    "legend.title_fontsize": SMALL,
+    "legend.frameon": False,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.5,
+    # Paths look alike wherever the file is opened; a fixed salt keeps SVG ids the same.
+    "svg.fonttype": "path",
+    "svg.hashsalt": "nashlens",
+    "pdf.fonttype": 42,
+}
+
+
+def theme() -> AbstractContextManager[None]:
+    """Return the context under which figures are drawn and written."""
+    settings: dict[Any, Any] = {**sns.axes_style("ticks"), **_RC}
+    return matplotlib.rc_context(settings)
+
+
+def canvas(width: float, height: float, title: str) -> tuple[Figure, SubFigure]:
+    """Return an empty figure with a headline, and the part of it that takes the panels.
+
+    The panels stand in a subfigure so that its legend, the headline and the footer of `save`
+    each have a room of their own in the constrained layout.
+
+    Parameters
+    ----------
+    width, height : float
+        Inches.
+    title : str
+        What the reader sees first; wrapped to the width.
+    """
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    lines = textwrap.fill(title, max(30, int(width * 14)))
+    figure.suptitle(lines, x=0.008, ha="left", fontsize=9, fontweight="bold")
+    return figure, figure.add_subfigure(GridSpec(1, 1, figure=figure)[0])
+
+
+def legend(body: SubFigure, handles: Sequence[Any], columns: int, title: str | None = None) -> None:
+    """Put a legend above all panels, in at most so many columns, fewer where they do not fit."""
+    lengths = [len(str(handle.get_label())) for handle in handles]
+    room = body.figure.get_figwidth() if body.figure else WIDTH
+    while columns > 1:
+        rows = -(-len(lengths) // columns)
+        longest = [max(lengths[i : i + rows]) for i in range(0, len(lengths), rows)]
+        if sum(length / 17 + 0.5 for length in longest) <= room:
+            break
+        columns -= 1
+    body.legend(
+        handles=list(handles),
+        loc="outside upper left",
+        ncols=columns,
+        title=title,
+        alignment="left",
+        columnspacing=1.4,
+        handlelength=1.8,
+    )
+
+
+def nothing(title: str, reason: str, width: float | None) -> Figure:
+    """Return a figure that says why there is nothing to show."""
+    with theme():
+        figure, body = canvas(width or WIDTH, 1.8, title)
+        no_data(body.subplots(), reason, characters=90)
+    return figure
+
+
+def no_data(axes: Axes, reason: str, characters: int = 26) -> None:
+    """Write into a panel why it is empty."""
+    axes.set_facecolor("0.97")
+    axes.grid(False)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.text(
+        0.5,
+        0.5,
+        textwrap.fill(f"no data: {reason}", characters),
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        color=GREY,
+        fontsize=SMALL,
+    )
+
+
+def colors(palette: str, keys: Sequence[str]) -> dict[str, tuple[float, float, float]]:
+    """Return one colour for each key, in the palette's order.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such palette.
+    """
+    try:
+        values = sns.color_palette(palette, max(len(keys), 1))
+    except ValueError:
+        raise ConfigError(
+            [f"palette: {palette!r} is not a seaborn or matplotlib palette; try 'colorblind'"]
+        ) from None
+    return {key: tuple(value) for key, value in zip(keys, values, strict=False)}
+
+
+def require(frame: pd.DataFrame, table: str, columns: Iterable[str]) -> None:
+    """Check that a table has the columns that a figure shows.
+
+    Raises
+    ------
+    DataError
+        Naming the table and the columns.
+    """
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise DataError(
+            f"table {table!r}: has no column {', '.join(map(repr, missing))}; "
+            "see docs/reference/results.md, and rerun the rule that makes the table"
+        )
+
+
+def words(name: str) -> str:
+    """Return a key as a reader would write it: `stag_hunt` as `stag hunt`."""
+    return str(name).replace("_", " ").replace("nash", "Nash")
+
+
+def fit(text: str, inches: float, characters_per_inch: float = 18.0) -> str:
+    """Wrap each line of a text in the smallest font to a width."""
+    width = max(8, int(inches * characters_per_inch))
+    return "\n".join(textwrap.fill(line, width) for line in text.split("\n"))
+
+
+def ticks(axis: Axis, most: int, *, integer: bool = False) -> None:
+    """Limit an axis to so many tick intervals, at whole numbers where asked."""
+    axis.set_major_locator(MaxNLocator(nbins=most, integer=integer))
+
+
+def sizes(n: Any, noun: str, matches: Any) -> str:
+    """Return `n = 16 prompts, 8 matches`, to be broken after its comma alone."""
+    parts = [(n, f" {noun}" if noun else ""), (matches, " matches")]
+    one, two = ["?" + text if pd.isna(k) else f"{int(k)}{text}" for k, text in parts]
+    return f"n = {one}".replace(" ", "\u00a0") + ", " + two.replace(" ", "\u00a0")
+
+
+def counted(values: Iterable[int]) -> str:
+    """Return `12`, or `8 to 12` where counts differ."""
+    found = sorted({int(value) for value in values})
+    if not found:
+        return "0"
+    return str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
+
+
+def line(
+    axes: Axes,
+    x: Any,
+    estimate: Any,
+    low: Any = None,
+    high: Any = None,
+    *,
+    color: Any,
+    **kwargs: Any,
+) -> None:
+    """Draw a line with its interval as a band."""
+    axes.plot(x, estimate, color=color, **kwargs)
+    if low is not None and high is not None:
+        bounds = np.asarray(low, dtype=float), np.asarray(high, dtype=float)
+        axes.fill_between(x, *bounds, color=color, alpha=0.2, linewidth=0)
+
+
+def save(
+    figure: Figure,
+    stem: str | Path,
+    formats: Sequence[str],
+    dpi: int,
+    provenance: Mapping[str, str],
+) -> list[Path]:
+    """Write a figure, with its provenance in a footer and in the files' metadata.
+
+    Files depend on the figure, the format and the resolution alone (no dates, fixed ids), and
+    each appears whole or not at all.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        The figure; the footer is added to it.
+    stem : str or Path
+        The files' path without its ending; the folder is made.
+    formats : sequence of str
+        `png`, `svg`, `pdf`.
+    dpi : int
+        Resolution of bitmaps.
+    provenance : mapping of str to str
+        Each table shown (`probes`, or `probes/MODEL`) and its fingerprint. The footer has the
+        first seven digits; the metadata, a JSON object with `figure`, `tables` and `version`
+        (PNG text `nashlens`, SVG `description`, PDF `Subject`), has all.
+
+    Returns
+    -------
+    list of Path
+        The files, in the order of `formats`.
+    """
+    stem = Path(stem)
+    record = json.dumps(
+        {"figure": stem.name, "tables": dict(provenance), "version": __version__}, sort_keys=True
+    )
+    metadata: dict[str, dict[str, Any]] = {
+        "png": {"Software": "nashlens", "nashlens": record},
+        "svg": {"Date": None, "Creator": "nashlens", "Description": record},
+        "pdf": {"CreationDate": None, "Creator": "nashlens", "Producer": None, "Subject": record},
+    }
+    wrong = [name for name in formats if name not in metadata]
+    if wrong:
+        raise ConfigError([f"formats: {name!r} is not one of png, svg, pdf" for name in wrong])
+    shown = ", ".join(f"{table}\u00a0{digest[:7]}" for table, digest in provenance.items())
+    footer = textwrap.fill(f"tables: {shown or 'none'}", max(40, int(figure.get_figwidth() * 19)))
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    done: list[tuple[Path, Path]] = []
+    with theme():
+        figure.supxlabel(footer, x=0.008, ha="left", fontsize=SMALL, color=GREY)
+        for name in formats:
+            path = stem.with_name(f"{stem.name}.{name}")
+            part = path.with_name(path.name + ".tmp")
+            figure.savefig(part, format=name, dpi=dpi, metadata=metadata[name])
+            done.append((part, path))
+    for part, path in done:
+        os.replace(part, path)
+    return [path for _, path in done]

@@ -1,0 +1,382 @@
+"""Synthetic tables of a plausible experiment: 8 games, one or four models, 31 layers."""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+
+# name: row's payoffs 00 01 10 11 (column's by symmetry unless given), equilibria, mixed
+GAMES = {
+    "prisoners_dilemma": ((3, 0, 5, 1), None, "1,1", None),
+    "stag_hunt": ((4, 0, 3, 2), None, "0,0;1,1", (2 / 3, 2 / 3)),
+    "chicken": ((3, 1, 4, 0), None, "0,1;1,0", (0.5, 0.5)),
+    "battle_of_the_sexes": ((3, 0, 0, 2), (2, 0, 0, 3), "0,0;1,1", (0.6, 0.4)),
+    "matching_pennies": ((1, -1, -1, 1), (-1, 1, 1, -1), "", (0.5, 0.5)),
+    "harmony": ((4, 2, 3, 1), None, "0,0", None),
+    "deadlock": ((1, 0, 3, 2), None, "1,1", None),
+    "concord": ((4, 3, 2, 1), None, "0,0", None),
+}
+NASH = {"prisoners_dilemma": 1, "harmony": 0, "deadlock": 1, "concord": 0}
+PROSOCIAL = {"prisoners_dilemma": 0, "harmony": 0, "deadlock": 1, "concord": 0, "stag_hunt": 0}
+MODELS = ["smol-135m", "llama-3-8b-instruct", "qwen2.5-32b-instruct", "llama-3-70b-instruct"]
+LABELS = {"jf": ("J", "F"), "xy": ("X", "Y"), "pq": ("P", "Q")}
+LAYERS = range(31)
+TARGETS = ("own_last", "opponent_last", "nash_action", "prosocial_action", "best_response")
+SURFACES = list(
+    product(("neutral", "named"), LABELS, ("identity", "swapped"), ("forward", "reversed"))
+)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def make_games() -> pd.DataFrame:
+    rows = []
+    for (name, (row, column, pure, mixed)), variant in product(GAMES.items(), range(3)):
+        column = column or (row[0], row[2], row[1], row[3])
+        rows.append(
+            {
+                "game": name,
+                "variant": variant,
+                "base": name,
+                "title": name.replace("_", " ").title(),
+                "action_0": "cooperate",
+                "action_1": "defect",
+                **{
+                    f"row_{c}": float(v) for c, v in zip(("00", "01", "10", "11"), row, strict=True)
+                },
+                **{
+                    f"col_{c}": float(v)
+                    for c, v in zip(("00", "01", "10", "11"), column, strict=True)
+                },
+                "pure_equilibria": pure,
+                "mixed_row": mixed[0] if mixed else np.nan,
+                "mixed_col": mixed[1] if mixed else np.nan,
+                "continuum": False,
+                "zero_sum": name == "matching_pennies",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def make_prompts(models) -> pd.DataFrame:
+    rows = []
+    for game in GAMES:
+        for index, (template, label_set, label_map, order) in enumerate(SURFACES):
+            for turn in (2, 5):
+                one, two = LABELS[label_set][:: 1 if label_map == "identity" else -1]
+                rows.append(
+                    {
+                        "prompt_id": hashlib.sha256(f"{game}{index}{turn}".encode()).hexdigest()[
+                            :32
+                        ],
+                        "match_id": f"{game}-{index}",
+                        "game": game,
+                        "variant": 0,
+                        "seat": ("row", "column")[index % 2],
+                        "round": turn,
+                        "template": template,
+                        "label_set": label_set,
+                        "label_map": label_map,
+                        "option_order": order,
+                        "label_0": one,
+                        "label_1": two,
+                        "nash_action": NASH.get(game),
+                        "prosocial_action": PROSOCIAL.get(game),
+                    }
+                )
+    frame = pd.DataFrame(rows).astype({"nash_action": "Int64", "prosocial_action": "Int64"})
+    return pd.concat([frame.assign(model=model) for model in models], ignore_index=True)
+
+
+def make_lens(prompts: pd.DataFrame) -> pd.DataFrame:
+    rng = np.random.default_rng(1)
+    frames = []
+    token = np.where(prompts["label_map"] == "identity", 1.0, -1.0)
+    own = prompts["nash_action"].map({0: 1.0, 1: -1.0}).fillna(0).to_numpy(float)
+    conflict = (prompts["nash_action"] != prompts["prosocial_action"]).fillna(False)
+    for layer in LAYERS:
+        late = sigmoid((layer - 25) / 1.0)
+        push = np.where(conflict, 1 - 3.2 * late, 1) * own * min(layer / 10, 1)
+        z = push + 0.6 * token * (1 - layer / 40) + rng.normal(0, 0.7, len(prompts))
+        p = sigmoid(z)
+        frames.append(
+            prompts[["model", "prompt_id", "match_id"]].assign(
+                layer=layer,
+                p_action_0=p,
+                p_action_1=1 - p,
+                label_mass=10.0 ** (-5 + 4.8 * layer / 30 + rng.normal(0, 0.3, len(prompts))),
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def make_play(models, rounds=5) -> pd.DataFrame:
+    rng = np.random.default_rng(2)
+    rows = []
+    scripts = ("ALLC", "ALLD", "TFT", "GRIM", "WSLS", "RANDOM")
+    pairs = [(m, o, "self_play" if m == o else "cross_play") for m in models for o in models]
+    pairs += [(m, s, "scripted") for m in models for s in scripts]
+    for game, (one, two, pairing), repetition in product(GAMES, pairs, range(3)):
+        template, label_set, label_map, order = SURFACES[rng.integers(len(SURFACES))]
+        skill = models.index(one) * 0.6
+        lean = {0: 1.0, 1: -1.0}.get(NASH.get(game), 0.0)
+        match = f"{game}|{one}|{two}|{repetition}"
+        noise = rng.normal(0, 0.5)
+        for turn in range(1, rounds + 1):
+            for seat, agent, opponent in (("row", one, two), ("column", two, one)):
+                script = agent in scripts
+                drift = {"ALLD": -0.4, "ALLC": 0.2}.get(opponent, 0) * turn
+                shift = 0.7 * (1 if label_map == "identity" else -1)
+                p = sigmoid(0.8 + lean * skill + drift + noise + shift)
+                if script:
+                    p = {"ALLC": 1.0, "ALLD": 0.0}.get(agent, 0.5)
+                rows.append(
+                    {
+                        "match_id": match,
+                        "game": game,
+                        "variant": repetition % 3,
+                        "repetition": repetition,
+                        "round": turn,
+                        "pairing": pairing,
+                        "row_agent": one,
+                        "column_agent": two,
+                        "seat": seat,
+                        "agent": agent,
+                        "opponent": opponent,
+                        "model": None if script else agent,
+                        "strategy": agent if script else None,
+                        "mode": "direct",
+                        "template": template,
+                        "label_set": label_set,
+                        "label_map": label_map,
+                        "option_order": order,
+                        "p_action_0": p,
+                        "p_action_1": 1 - p,
+                        "action": int(rng.random() > p),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def make_probes(models) -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    rows = []
+    for model, target, layer in product(models, TARGETS, LAYERS):
+        height = {"own_last": 0.95, "opponent_last": 0.96, "nash_action": 0.56}.get(target, 0.75)
+        value = 0.5 + (height - 0.5) * np.exp(-((layer - 6) ** 2) / 500) + rng.normal(0, 0.01)
+        ok = not (target == "best_response" and model == models[-1])
+        numbers = dict(
+            balanced_accuracy=value,
+            ci_low=value - 0.05,
+            ci_high=value + 0.05,
+            permutation_mean=0.5,
+            permutation_high=0.55,
+            p_value=0.05,
+            majority=0.6,
+            embedding=0.62,
+        )
+        rows.append(
+            {
+                "model": model,
+                "target": target,
+                "layer": layer,
+                "status": "ok" if ok else "degenerate",
+                "n": 384,
+                "n_missing": 0,
+                "n_matches": 192,
+                "n_class_0": 384 if not ok else 200,
+                "n_class_1": 0 if not ok else 184,
+                **(numbers if ok else dict.fromkeys(numbers, np.nan)),
+                "folds": 5,
+                "C": 0.01,
+                "permutations": 20,
+                "confidence": 0.95,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def make_steering(models, layers=(1, 4, 8, 12, 16, 20, 24, 28), randoms=20) -> pd.DataFrame:
+    rng = np.random.default_rng(4)
+    rows = []
+    directions = ["nash", *(f"random_{i:03d}" for i in range(randoms))]
+    doses = {"add": (-1, -0.5, -0.25, 0, 0.25, 0.5, 1), "clamp": (-4, -2, 0, 2, 4)}
+    base = rng.normal(0, 0.5, 8)
+    for model, layer, (kind, values) in product(models, layers, doses.items()):
+        for direction in directions if kind == "add" else ["nash"]:
+            slope = (3 if kind == "add" else 0.5) * np.exp(-layer / 15)
+            slope = slope if direction == "nash" else slope * rng.normal(0, 0.2)
+            for value, game, prompt in product(values, ("deadlock", "concord"), range(8)):
+                lean = 1.0 if game == "deadlock" else -1.0
+                p = sigmoid(base[prompt] + lean + slope * value)
+                rows.append(
+                    {
+                        "model": model,
+                        "prompt_id": f"{game}{prompt}",
+                        "match_id": f"{game}{prompt // 2}",
+                        "game": game,
+                        "layer": layer,
+                        "kind": kind,
+                        "direction": direction,
+                        "value": float(value),
+                        "p_action_0": 1 - p,
+                        "p_action_1": p,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def make_findings(models) -> pd.DataFrame:
+    claims = [
+        (
+            "M1",
+            "Opponent history is decodable at layer 1",
+            "balanced accuracy of opponent_last at layer 1",
+            0.94,
+            0.91,
+            0.97,
+            0.55,
+            "upper quantile of permuted labels",
+            "96 %",
+        ),
+        (
+            "M2",
+            "Opponent history is consumed with depth",
+            "Spearman correlation of accuracy with layer",
+            -0.62,
+            -0.8,
+            -0.3,
+            0.0,
+            "no trend",
+            "",
+        ),
+        (
+            "M3",
+            "The Nash action is weakly encoded",
+            "largest balanced accuracy over layers",
+            0.71,
+            0.66,
+            0.77,
+            0.56,
+            "permuted labels",
+            "at most 56 %",
+        ),
+        (
+            "M4",
+            "There is no dedicated Nash module",
+            "needs the circuits stage",
+            *[np.nan] * 4,
+            "",
+            "none found",
+        ),
+        (
+            "M5",
+            "The lens favours the Nash action through most layers",
+            "share of layers with P(Nash) > 0.5",
+            0.8,
+            0.7,
+            0.88,
+            0.5,
+            "label-swapped average",
+            "23 of 32 layers",
+        ),
+        (
+            "M6",
+            "A late override towards the prosocial action, following the action and not the token",
+            "flip layer",
+            24.0,
+            23.0,
+            26.0,
+            np.nan,
+            "",
+            "84 % at layer 30 of 32",
+        ),
+        (
+            "M7",
+            "Steering moves behaviour both ways beyond random directions",
+            "P(action 1) at the largest alpha minus at the smallest",
+            0.4,
+            0.1,
+            0.7,
+            0.08,
+            "97.5 % of random directions",
+            "0.1 % to 98.6 %",
+        ),
+        (
+            "M8",
+            "Clamping is monotone in the clamped value",
+            "Spearman correlation",
+            0.9,
+            0.7,
+            1.0,
+            0.0,
+            "no trend",
+            "significant positive correlation",
+        ),
+    ]
+    verdicts = [
+        "supported",
+        "inconclusive",
+        "contradicted",
+        "not_applicable",
+        "supported",
+        "inconclusive",
+        "supported",
+        "supported",
+    ]
+    rows = []
+    for index, (claim, text, measure, value, low, high, control, what, paper) in enumerate(claims):
+        for k, model in enumerate(models):
+            rows.append(
+                {
+                    "claim": claim,
+                    "model": model,
+                    "statement": text,
+                    "measure": measure,
+                    "estimate": value,
+                    "ci_low": low,
+                    "ci_high": high,
+                    "n": 384,
+                    "n_matches": 192,
+                    "control": control,
+                    "control_measure": what,
+                    "p_value": 0.01,
+                    "q_value": 0.02,
+                    "verdict": verdicts[(index + k) % 8],
+                    "reason": "the interval lies beyond the control and beyond the threshold "
+                    "of the claim in the whole range",
+                    "paper": paper,
+                    "tables": "probes",
+                    "detail": "{}",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def make_tables(models) -> dict[str, pd.DataFrame]:
+    prompts = make_prompts(models)
+    return {
+        "games": make_games(),
+        "prompts": prompts,
+        "play": make_play(models),
+        "probes": make_probes(models),
+        "lens": make_lens(prompts),
+        "steering": make_steering(models),
+        "findings": make_findings(models),
+    }
+
+
+@pytest.fixture(scope="session")
+def one_model():
+    return make_tables(MODELS[:1])
+
+
+@pytest.fixture(scope="session")
+def four_models():
+    return make_tables(MODELS)

@@ -1,0 +1,166 @@
+"""Every figure draws, with one model and four, with rich tables and with poor ones."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+
+from nashlens.errors import ConfigError, DataError
+from nashlens.figures import registry
+
+QUICK = {"resamples": 100}
+
+
+def draw(name, tables, **options):
+    quick = {k: v for k, v in QUICK.items() if k in registry.OPTIONS[name]}
+    return registry.draw(name, tables, **{**quick, **options})
+
+
+def texts(figure):
+    found = " | ".join(t.get_text() for t in figure.findobj(Text) if t.get_text())
+    return found.replace("\u00a0", " ")
+
+
+def visible_axes(figure):
+    return [ax for sub in figure.subfigs for ax in sub.axes if ax.axison]
+
+
+@pytest.mark.parametrize("name", registry.FIGURES)
+@pytest.mark.parametrize("models", ["one_model", "four_models"])
+def test_draws_with_labels_and_legend(name, models, request):
+    figure = draw(name, request.getfixturevalue(models))
+    figure.canvas.draw()
+    assert not plt.get_fignums(), "figures must not register with pyplot"
+    axes = visible_axes(figure)
+    assert axes
+    assert figure.get_suptitle()
+    assert any(sub.legends for sub in figure.subfigs)
+    assert any(ax.get_xlabel() for ax in axes)
+    if name not in ("games", "findings"):
+        assert any(ax.get_ylabel() or len(ax.get_yticklabels()) > 2 for ax in axes)
+    if name != "games":
+        assert "n = " in texts(figure) or "n 384" in texts(figure)
+
+
+@pytest.mark.parametrize("name", registry.FIGURES)
+def test_text_is_readable_and_inside(name, four_models):
+    figure = draw(name, four_models)
+    figure.canvas.draw()
+    for text in figure.findobj(Text):
+        assert not text.get_text().strip() or text.get_fontsize() >= 7, text
+    box = figure.get_tightbbox(figure.canvas.get_renderer())
+    assert box.x0 >= -0.02
+    assert box.y0 >= -0.02
+    assert box.x1 <= figure.get_figwidth() + 0.02
+    assert box.y1 <= figure.get_figheight() + 0.02
+
+
+@pytest.mark.parametrize("name", registry.FIGURES)
+def test_panel_headings_do_not_overlap(name, four_models):
+    figure = draw(name, four_models)
+    figure.canvas.draw()
+    boxes = []
+    for ax in visible_axes(figure):
+        for text in (ax._left_title, ax.xaxis.label):
+            if text.get_text():
+                boxes.append((text.get_text(), text.get_window_extent()))
+    for index, (one, box) in enumerate(boxes):
+        for two, other in boxes[index + 1 :]:
+            assert not box.overlaps(other), (one, two)
+
+
+@pytest.mark.parametrize("name", registry.FIGURES)
+def test_empty_tables_give_a_reason(name, one_model):
+    tables = {table: frame.iloc[:0] for table, frame in one_model.items()}
+    assert "no data:" in texts(draw(name, tables))
+
+
+@pytest.mark.parametrize("name", registry.FIGURES)
+def test_missing_column_is_named(name, one_model):
+    tables = dict(one_model)
+    table = registry.FIGURES[name][1][0]
+    column = {"games": "zero_sum", "findings": "verdict", "probes": "status", "lens": "layer"}
+    gone = column.get(table, "match_id" if table in ("play", "steering") else "label_map")
+    tables[table] = tables[table].drop(columns=gone)
+    with pytest.raises(DataError, match=f"table '{table}': has no column '{gone}'"):
+        draw(name, tables)
+
+
+@pytest.mark.parametrize("name", registry.FIGURES)
+@pytest.mark.parametrize("palette", ["deep", "viridis"])
+def test_palette_and_width(name, palette, one_model):
+    figure = draw(name, one_model, palette=palette, width=9.0)
+    assert figure.get_figwidth() == 9.0
+
+
+def test_unknown_names_say_what_is_known(one_model):
+    with pytest.raises(DataError, match="figures are games, cooperation"):
+        registry.draw("heads", one_model)
+    with pytest.raises(DataError, match="needs the tables prompts"):
+        registry.draw("lens", {"lens": one_model["lens"]})
+    with pytest.raises(ConfigError, match="'no_such' is not a seaborn"):
+        draw("games", one_model, palette="no_such")
+
+
+def test_one_match_has_no_interval_but_is_drawn(one_model):
+    play = one_model["play"]
+    tables = {**one_model, "play": play[play["match_id"] == play["match_id"].iloc[0]]}
+    for name in ("cooperation", "rounds", "biases"):
+        draw(name, tables).canvas.draw()
+
+
+def test_games_without_equilibria_or_with_a_continuum(one_model):
+    games = one_model["games"].assign(continuum=True, mixed_row=np.nan, pure_equilibria="0,0")
+    assert "a continuum of equilibria" in texts(draw("games", {"games": games}))
+    assert "undefined" in texts(draw("cooperation", {**one_model, "games": games}))
+
+
+def test_degenerate_probe_is_a_panel_with_its_reason(one_model):
+    probes = one_model["probes"].assign(status="degenerate", balanced_accuracy=np.nan)
+    assert "degenerate" in texts(draw("probes", {"probes": probes}))
+
+
+def test_lens_without_nash_actions(one_model):
+    prompts = one_model["prompts"].copy()
+    prompts["nash_action"] = pd.NA
+    assert "no game has" in texts(draw("lens", {**one_model, "prompts": prompts}))
+
+
+@pytest.mark.parametrize("layers", [range(4), range(81)])
+def test_any_number_of_layers(layers, one_model):
+    from .conftest import make_steering
+
+    few = make_steering(["m"], layers=list(layers)[:: max(1, len(layers) // 20)], randoms=2)
+    for name in ("steering", "clamping"):
+        draw(name, {"steering": few}).canvas.draw()
+    probes = one_model["probes"]
+    grown = [probes[probes["layer"] == layer % 31].assign(layer=layer) for layer in layers]
+    draw("probes", {"probes": pd.concat(grown)}).canvas.draw()
+
+
+def test_models_of_different_depth(four_models):
+    lens, probes = four_models["lens"], four_models["probes"]
+    shallow = four_models["lens"]["model"].iloc[0]
+    lens = lens[(lens["model"] != shallow) | (lens["layer"] < 12)]
+    probes = probes[(probes["model"] != shallow) | (probes["layer"] < 12)]
+    tables = {**four_models, "lens": lens, "probes": probes}
+    for name in ("lens", "probes", "biases"):
+        draw(name, tables).canvas.draw()
+
+
+def test_findings_without_controls_and_in_other_units(one_model):
+    findings = one_model["findings"].assign(control=np.nan, estimate=40.0, ci_high=50.0, paper="")
+    found = texts(draw("findings", {"findings": findings}))
+    assert "another unit" in found
+    assert "gives no figure" in found
+
+
+def test_prompts_that_share_an_id_count_once(one_model):
+    twice = dict(one_model)
+    for table in ("prompts", "lens", "steering"):
+        twice[table] = pd.concat([one_model[table]] * 2, ignore_index=True)
+    for name in ("lens", "biases", "steering", "clamping"):
+        assert texts(draw(name, twice)) == texts(draw(name, one_model))

@@ -1,0 +1,70 @@
+"""Files: deterministic, traceable, whole; and imports that stay narrow."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from nashlens.errors import ConfigError
+from nashlens.figures import registry, style
+
+PROVENANCE = {"probes/smol": "3f2a91c" + "0" * 57, "games": "abcdef1" + "1" * 57}
+
+
+@pytest.mark.parametrize("name", ["games", "lens", "findings"])
+def test_files_are_identical_on_a_rerun_and_carry_provenance(name, one_model, tmp_path):
+    written = []
+    for run in ("a", "b"):
+        figure = registry.draw(name, one_model)
+        written.append(
+            style.save(figure, tmp_path / run / name, ["png", "svg", "pdf"], 60, PROVENANCE)
+        )
+    for one, two in zip(*written, strict=True):
+        assert one.read_bytes() == two.read_bytes()
+    png, svg, pdf = written[0]
+    record = json.loads(Image.open(png).text["nashlens"])
+    assert record["tables"] == PROVENANCE
+    assert record["figure"] == name
+    assert PROVENANCE["games"] in svg.read_text()
+    assert "<dc:date>" not in svg.read_text()
+    assert b"CreationDate" not in pdf.read_bytes()
+    assert "games\u00a0abcdef1" in figure.get_supxlabel().replace("\n", " ")
+    assert sorted(p.name for p in png.parent.iterdir()) == sorted(p.name for p in written[0])
+
+
+def test_one_format_alone_is_the_same_as_among_others(one_model, tmp_path):
+    alone = style.save(registry.draw("games", one_model), tmp_path / "a", ["svg"], 60, {})
+    both = style.save(
+        registry.draw("games", one_model), tmp_path / "b" / "a", ["png", "svg"], 60, {}
+    )
+    assert alone[0].read_bytes() == both[1].read_bytes()
+
+
+def test_failed_save_leaves_the_old_file(one_model, tmp_path):
+    old = tmp_path / "games.png"
+    old.write_bytes(b"old")
+    with pytest.raises(ConfigError, match="'gif' is not one of"):
+        style.save(registry.draw("games", one_model), tmp_path / "games", ["png", "gif"], 60, {})
+    assert old.read_bytes() == b"old"
+
+
+def test_the_registry_imports_no_figure():
+    code = (
+        "import sys, nashlens.figures.registry\n"
+        "bad = [m for m in sys.modules if m.startswith('nashlens.figures.') and m[17:] != "
+        "'registry']\n"
+        "bad += [m for m in ('matplotlib', 'seaborn', 'torch') if m in sys.modules]\n"
+        "sys.exit(str(bad) if bad else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": "src"})
+
+
+def test_every_figure_of_the_config_is_here():
+    from nashlens.config.sections import FIGURES
+
+    assert tuple(registry.FIGURES) == FIGURES
+    assert tuple(registry.OPTIONS) == FIGURES
