@@ -1,4 +1,4 @@
-"""One transformer block over packed tokens.
+"""The model's blocks over packed tokens.
 
 The modules are the model's own (so quantised and dispatched weights work); what is ours is the
 order of the steps and the attention, which lets packed tokens see their ancestors alone and lets
@@ -8,6 +8,10 @@ A block of the supported families is pre-norm with gated MLP::
 
     h = h + attention(norm(h))
     h = h + mlp(norm(h))
+
+Two kinds of attention serve it: scaled dot product with a boolean mask, which works everywhere,
+and flex attention with a block-sparse mask, compiled with the rest of the block, for long rows on
+a GPU.
 """
 
 from __future__ import annotations
@@ -18,9 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 if TYPE_CHECKING:
     from nashlens.models.load import LoadedModel
+    from nashlens.models.registry import Architecture
 
 
 def _rotate_half(x: torch.Tensor) -> torch.Tensor:
@@ -41,6 +47,11 @@ class KeyValues:
             return k, v
         return torch.cat((self.keys, k), dim=1), torch.cat((self.values, v), dim=1)
 
+    def trim(self, n: int) -> None:
+        """Forget all but the first `n` tokens: the rest was padding."""
+        if self.keys is not None and self.values is not None:
+            self.keys, self.values = self.keys[:, :n], self.values[:, :n]
+
     def keep(self, k: torch.Tensor, v: torch.Tensor) -> None:
         """Replace what is kept by the result of `extended`."""
         self.keys, self.values = k, v
@@ -53,37 +64,111 @@ class Cache:
     layers: list[KeyValues] = field(default_factory=list)
 
 
+class Block(torch.nn.Module):
+    """One block's modules under the names that we use, and the steps around attention."""
+
+    def __init__(self, layer: Any, names: Architecture, heads: int, kv_heads: int, head_dim: int):
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim = heads, kv_heads, head_dim
+        for part in ("input_norm", "q", "k", "v", "o", "post_attention_norm", "mlp"):
+            setattr(self, part, attrgetter(getattr(names, part))(layer))
+        for part in ("q_norm", "k_norm"):
+            path = getattr(names, part)
+            setattr(self, part, attrgetter(path)(layer) if path else torch.nn.Identity())
+
+    def project(
+        self, h: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return rotated queries, rotated keys and values, each `(heads, n, head)`."""
+        x, n = self.input_norm(h), h.shape[0]
+        q = self.q_norm(self.q(x).view(n, self.heads, self.head_dim)).transpose(0, 1)
+        k = self.k_norm(self.k(x).view(n, self.kv_heads, self.head_dim)).transpose(0, 1)
+        v = self.v(x).view(n, self.kv_heads, self.head_dim).transpose(0, 1)
+        return q * cos + _rotate_half(q) * sin, k * cos + _rotate_half(k) * sin, v
+
+    def finish(self, h: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+        """Return the block's output from its input and `(heads, n, head)` attention results."""
+        h = h + self.o(attended.transpose(0, 1).reshape(h.shape[0], self.heads * self.head_dim))
+        result: torch.Tensor = h + self.mlp(self.post_attention_norm(h))
+        return result
+
+
+def _flex_block(
+    block: Block, h: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, mask: BlockMask
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    q, k, v = block.project(h, cos, sin)
+    attended = flex_attention(
+        q[None],
+        k[None],
+        v[None],
+        block_mask=mask,
+        scale=block.head_dim**-0.5,
+        enable_gqa=block.heads != block.kv_heads,
+    )
+    return block.finish(h, attended[0]), k, v
+
+
+# One graph serves all blocks of a model: their weights are inputs to it.
+_compiled_block = torch.compile(_flex_block, dynamic=False)
+_compiled_flex = torch.compile(flex_attention, dynamic=False)
+
+
+def subtree_mask(ends: torch.Tensor) -> BlockMask:
+    """Return the block-sparse mask of a row whose nodes are in depth-first order.
+
+    Parameters
+    ----------
+    ends : torch.Tensor
+        `(n,)`: the index after each node's subtree. Key j is seen by query i when
+        `j <= i < ends[j]`.
+    """
+
+    def visible(_b: Any, _h: Any, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
+        return (j <= i) & (i < ends[j])
+
+    n = len(ends)
+    return create_block_mask(visible, None, None, n, n, device=str(ends.device))
+
+
 class Blocks:
     """The blocks of a loaded model, by the names that its architecture declares.
 
     Parameters
     ----------
     loaded : nashlens.models.load.LoadedModel
+
+    Attributes
+    ----------
+    flex : bool
+        Whether rows may come with a block-sparse mask.
     """
 
     def __init__(self, loaded: LoadedModel):
         names = loaded.architecture
         model: Any = loaded.model
         config = model.config
-        self.names = names
+        heads = int(config.num_attention_heads)
+        kv_heads = int(getattr(config, "num_key_value_heads", None) or heads)
+        head_dim = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
         self.embedding = attrgetter(names.embed)(model)
-        self.layers = list(attrgetter(names.layers)(model))
+        self.blocks = [
+            Block(layer, names, heads, kv_heads, head_dim).eval()
+            for layer in attrgetter(names.layers)(model)
+        ]
         self.norm = attrgetter(names.norm)(model)
         self.unembedding = attrgetter(names.unembed)(model)
         self.rotary = attrgetter(names.rotary)(model)
-        self.heads = int(config.num_attention_heads)
-        self.kv_heads = int(getattr(config, "num_key_value_heads", None) or self.heads)
-        self.head_dim = int(
-            getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        )
+        self.devices = [next(block.parameters()).device for block in self.blocks]
+        self.flex = all(device.type == "cuda" for device in self.devices)
+        # Quantised products do not trace; there, attention alone is compiled.
+        self.whole = loaded.quantization == "none" and len(set(self.devices)) == 1
 
     def __len__(self) -> int:
-        return len(self.layers)
+        return len(self.blocks)
 
     def device(self, layer: int) -> torch.device:
         """Return where a block (0-based) computes: a pipeline spreads them over devices."""
-        device: torch.device = next(self.layers[layer].parameters()).device
-        return device
+        return self.devices[layer]
 
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return the embedding output, `(n, width)`, of token ids `(n,)`."""
@@ -104,22 +189,12 @@ class Blocks:
         result: torch.Tensor = self.unembedding(normed.to(device)).float()
         return result
 
-    def _heads(self, layer: Any, x: torch.Tensor, which: str, count: int) -> torch.Tensor:
-        names = self.names
-        projected = attrgetter(getattr(names, which))(layer)(x)
-        heads = projected.view(x.shape[0], count, self.head_dim)
-        norm = getattr(names, f"{which}_norm", None)
-        if norm:
-            heads = attrgetter(norm)(layer)(heads)
-        result: torch.Tensor = heads.transpose(0, 1)
-        return result
-
     def forward(
         self,
         index: int,
         h: torch.Tensor,
         rotations: tuple[torch.Tensor, ...],
-        mask: torch.Tensor,
+        mask: torch.Tensor | BlockMask,
         before: KeyValues,
         *,
         keep: bool,
@@ -134,8 +209,9 @@ class Blocks:
             `(new, width)` residuals before the block.
         rotations : tuple of torch.Tensor
             Cosines and sines of the new tokens, each `(new, head)`.
-        mask : torch.Tensor
-            `(new, before + new)` boolean; true where attention is allowed.
+        mask : torch.Tensor or BlockMask
+            `(new, before + new)` boolean, true where attention is allowed; or a block-sparse mask
+            of the new tokens alone, where nothing came before.
         before : KeyValues
             What the new tokens may attend to besides themselves.
         keep : bool
@@ -146,28 +222,44 @@ class Blocks:
         torch.Tensor
             `(new, width)` residuals after the block.
         """
-        layer, names = self.layers[index], self.names
-        x = attrgetter(names.input_norm)(layer)(h)
-        cos, sin = rotations
-        q = self._heads(layer, x, "q", self.heads)
-        k = self._heads(layer, x, "k", self.kv_heads)
-        v = attrgetter(names.v)(layer)(x).view(-1, self.kv_heads, self.head_dim).transpose(0, 1)
-        q = q * cos + _rotate_half(q) * sin
-        k = k * cos + _rotate_half(k) * sin
-        k, v = before.extended(k, v)
+        block, (cos, sin) = self.blocks[index], rotations
+        if isinstance(mask, BlockMask):
+            h, k, v = self._flex(block, h, cos, sin, mask)
+        else:
+            q, k, v = block.project(h, cos, sin)
+            k, v = before.extended(k, v)
+            attended = functional.scaled_dot_product_attention(
+                q[None],
+                k[None],
+                v[None],
+                attn_mask=mask,
+                scale=block.head_dim**-0.5,
+                enable_gqa=block.heads != block.kv_heads,
+            )
+            h = block.finish(h, attended[0])
         if keep:
             before.keep(k, v)
-        attended = functional.scaled_dot_product_attention(
+        return h
+
+    def _flex(
+        self,
+        block: Block,
+        h: torch.Tensor,
+        cos: torch.Tensor,
+        sin: torch.Tensor,
+        mask: BlockMask,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        if self.whole:
+            result: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+            result = _compiled_block(block, h, cos, sin, mask)
+            return result
+        q, k, v = block.project(h, cos, sin)
+        attended = _compiled_flex(
             q[None],
             k[None],
             v[None],
-            attn_mask=mask,
-            scale=self.head_dim**-0.5,
-            enable_gqa=self.heads != self.kv_heads,
-        )[0]
-        attended = attended.transpose(0, 1).reshape(h.shape[0], self.heads * self.head_dim)
-        h = h + attrgetter(names.o)(layer)(attended)
-        result: torch.Tensor = h + attrgetter(names.mlp)(layer)(
-            attrgetter(names.post_attention_norm)(layer)(h)
+            block_mask=mask,
+            scale=block.head_dim**-0.5,
+            enable_gqa=block.heads != block.kv_heads,
         )
-        return result
+        return block.finish(h, attended[0]), k, v

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
+from torch.nn.attention.flex_attention import BlockMask
 
-from nashlens.engine.blocks import Blocks, Cache, KeyValues
+from nashlens.engine.blocks import Blocks, Cache, KeyValues, subtree_mask
 from nashlens.engine.edits import Edit, EditBatch
 from nashlens.engine.forest import PackedSequence, Row, pack
 from nashlens.engine.forks import Fork, ForkChunk, chunk_forks
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Asked = tuple[int, int, tuple[int, ...]]
 """Row of a residual matrix, token predicted there, index of the label's score."""
+_FLEX_TOKENS = 1024  # shorter rows do not repay a block-sparse mask
 _LOGIT_ROWS = 128  # rows of the vocabulary's logits held at once
 
 
@@ -74,13 +76,21 @@ class Engine:
             block `l`, before the final norm.
         """
 
-        def work(row: Row, packed: list[PackedSequence]) -> tuple[np.ndarray, np.ndarray]:
+        def work(row: Row, packed: list[PackedSequence]) -> tuple[np.ndarray, Fetched]:
             last = np.array([p.path[-1] for p in packed])
             captured = self.run_row(row, capture=(last, range(self.n_layers + 1)))
-            stacked = torch.stack([captured[layer].float() for layer in sorted(captured)], dim=1)
-            return np.array([p.index for p in packed]), stacked.cpu().numpy()
+            device = captured[self.n_layers].device
+            stacked = torch.stack([captured[layer].to(device) for layer in sorted(captured)], dim=1)
+            return np.array([p.index for p in packed]), Fetched(stacked)
 
-        yield from self._over_rows(sequences, work)
+        # The device works on a batch while the one before it is copied and written.
+        waiting: tuple[np.ndarray, Fetched] | None = None
+        for launched in self._over_rows(sequences, work):
+            if waiting is not None:
+                yield waiting[0], waiting[1].numpy()
+            waiting = launched
+        if waiting is not None:
+            yield waiting[0], waiting[1].numpy()
 
     @torch.inference_mode()
     def label_logprobs(self, prompts: Sequence[LabelledPrompt]) -> np.ndarray:
@@ -202,14 +212,28 @@ class Engine:
         Returns residuals after the asked layers, at the asked nodes, which count from `start`.
         """
         nodes, wanted = torch.from_numpy(np.asarray(capture[0])), set(capture[1])
-        h = self.blocks.embed(torch.tensor(row.tokens[start:]))
-        rotations = self.blocks.rotations(torch.tensor(row.depth[start:]), h)
-        mask = torch.from_numpy(row.mask() if row_mask is None else row_mask)
+        tokens, depth = row.tokens[start:], row.depth[start:]
+        flexible = self.blocks.flex and start == 0 and len(row) > _FLEX_TOKENS
+        ends = row.ends() if flexible else None
+        mask: torch.Tensor | BlockMask
+        if ends is None:
+            mask = torch.from_numpy(row.mask() if row_mask is None else row_mask)
+        else:
+            # One length for all rows, or each would be compiled anew; padding sees itself alone.
+            spare = -len(row) % self.batch_tokens
+            tokens, depth = [*tokens, *[0] * spare], [*depth, *[0] * spare]
+            ends = np.concatenate((ends, len(row) + 1 + np.arange(spare)))
+            mask = subtree_mask(torch.from_numpy(ends).to(self.blocks.device(0)))
+        h = self.blocks.embed(torch.tensor(tokens))
+        rotations = self.blocks.rotations(torch.tensor(depth), h)
         captured = {0: h[nodes.to(h.device)]} if 0 in wanted else {}
         for index in range(self.n_layers):
-            h, rotations, mask = _to(self.blocks.device(index), h, rotations, mask)
+            if h.device != self.blocks.device(index) or index == 0:
+                h, rotations, mask = _to(self.blocks.device(index), h, rotations, mask)
             before = cache.layers[index] if cache else KeyValues()
             h = self.blocks.forward(index, h, rotations, mask, before, keep=cache is not None)
+            if cache is not None and ends is not None:
+                before.trim(len(row))
             if index + 1 in wanted:
                 captured[index + 1] = h[nodes.to(h.device)]
         return captured
@@ -270,9 +294,39 @@ class Engine:
         return result
 
 
+class Fetched:
+    """A tensor on its way to the host.
+
+    Parameters
+    ----------
+    tensor : torch.Tensor
+        Any device; a GPU goes on working while it is copied to pinned memory.
+    """
+
+    def __init__(self, tensor: torch.Tensor):
+        self._event: torch.cuda.Event | None = None
+        if tensor.device.type == "cuda":
+            self._host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            self._host.copy_(tensor, non_blocking=True)
+            self._event = torch.cuda.Event()
+            self._event.record()
+        else:
+            self._host = tensor
+
+    def numpy(self) -> np.ndarray:
+        """Wait for the copy and return it as float32."""
+        if self._event is not None:
+            self._event.synchronize()
+        result: np.ndarray = self._host.float().numpy()
+        return result
+
+
+M = TypeVar("M", torch.Tensor, BlockMask, torch.Tensor | BlockMask)
+
+
 def _to(
-    device: torch.device, h: torch.Tensor, rotations: tuple[torch.Tensor, ...], mask: torch.Tensor
-) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], torch.Tensor]:
+    device: torch.device, h: torch.Tensor, rotations: tuple[torch.Tensor, ...], mask: M
+) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], M]:
     return h.to(device), tuple(r.to(device) for r in rotations), mask.to(device)
 
 

@@ -86,6 +86,23 @@ class Row:
             node = child
         return len(sequence)
 
+    def ends(self) -> np.ndarray | None:
+        """Return the index after each node's subtree, or None if the order is not depth-first.
+
+        Depth-first, node j's subtree is `j .. ends[j] - 1`, so key j is seen by query i exactly
+        when `j <= i < ends[j]`: the whole mask is one integer a node.
+        """
+        n = len(self)
+        ends = np.full(n, n, dtype=np.int64)
+        open_nodes: list[int] = []
+        for node in range(n):
+            while open_nodes and open_nodes[-1] != self.parent[node]:
+                ends[open_nodes.pop()] = node
+            if self.parent[node] >= 0 and not open_nodes:
+                return None
+            open_nodes.append(node)
+        return ends
+
     def mask(self, start: int = 0, above: np.ndarray | None = None) -> np.ndarray:
         """Return which nodes each node from `start` on attends to.
 

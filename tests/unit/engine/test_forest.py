@@ -69,3 +69,18 @@ def test_shared_counts_leading_tokens():
 def test_nothing_to_pack_is_refused(seqs):
     with pytest.raises(DataError):
         list(pack(seqs, 8))
+
+
+@given(sequences)
+def test_a_packed_row_is_depth_first_and_its_mask_one_integer_a_node(seqs):
+    for row, _ in pack(seqs, 12):
+        ends = row.ends()
+        i, j = np.indices((len(row), len(row)))
+        assert (((j <= i) & (i < ends[j])) == row.mask()).all()
+
+
+def test_a_row_in_another_order_has_no_ends():
+    row = Row()
+    for sequence in ([1, 2], [3], [1, 4]):
+        row.insert(sequence)
+    assert row.ends() is None

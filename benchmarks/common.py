@@ -1,0 +1,153 @@
+"""What the benchmarks share: models at true shapes, the study's own prompts, clocks and floors."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nashlens.games.catalog import CATALOG
+from nashlens.models.load import LoadedModel
+from nashlens.models.registry import ARCHITECTURES
+from nashlens.models.tokenizer import ChatTokenizer
+from nashlens.planted import build
+from nashlens.prompts.labels import encode_labels
+from nashlens.prompts.render import Surface, decision_messages, render
+from nashlens.prompts.table import draw_history
+from nashlens.seeds import stream
+
+GAMES = ("prisoners_dilemma", "stag_hunt", "chicken", "battle_of_the_sexes", "matching_pennies")
+SHAPES: dict[str, dict[str, int]] = {
+    "llama-3-8b": {
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": 128256,
+    },
+    "smollm2-135m": {
+        "hidden_size": 576,
+        "intermediate_size": 1536,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+        "vocab_size": 49152,
+    },
+}
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--quick", action="store_true", help="a small part of the work")
+    parser.add_argument("--shape", choices=sorted(SHAPES), help="default: by device")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: by device")
+    parser.add_argument("--layers", type=int, help="fewer blocks than the shape has")
+    return parser
+
+
+def random_model(options: argparse.Namespace) -> LoadedModel:
+    """Make a Llama of a true shape with random weights, directly on the device."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    cuda = options.device == "cuda"
+    shape = dict(SHAPES[options.shape or ("llama-3-8b" if cuda else "smollm2-135m")])
+    if options.layers:
+        shape["num_hidden_layers"] = options.layers
+    dtype = getattr(torch, options.dtype or ("bfloat16" if cuda else "float32"))
+    config = LlamaConfig(
+        **shape,
+        max_position_embeddings=8192,
+        tie_word_embeddings=not cuda,
+        rope_parameters={"rope_type": "default", "rope_theta": 500000.0},
+        attn_implementation="sdpa",
+    )
+    torch.manual_seed(0)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(options.device):
+            model = LlamaForCausalLM(config).eval()
+    finally:
+        torch.set_default_dtype(before)
+    model.requires_grad_(False)
+    return LoadedModel(
+        model=model,
+        architecture=ARCHITECTURES["LlamaForCausalLM"],
+        n_layers=shape["num_hidden_layers"],
+        width=shape["hidden_size"],
+        vocab=shape["vocab_size"],
+        dtype=dtype,
+        device=torch.device(options.device),
+        name=options.shape or "shape",
+        quantization="none",
+    )
+
+
+def word_tokenizer() -> ChatTokenizer:
+    """Return a planted model's word-level tokenizer: about as many tokens as a BPE's."""
+    with tempfile.TemporaryDirectory() as folder:
+        build("random", Path(folder) / "model")
+        return ChatTokenizer(Path(folder) / "model")
+
+
+def match_prompts(games: int, rounds: int) -> list[list[int]]:
+    """Return the decision prompts of one seat of one match a game, every round."""
+    tokenizer = word_tokenizer()
+    surface = Surface("neutral", "jf", ("J", "F"))
+    prompts = []
+    for name in GAMES[:games]:
+        own, other = draw_history("RANDOM", rounds, 0.5, stream(0, "benchmark", name))
+        for k in range(rounds):
+            messages = decision_messages(
+                CATALOG[name],
+                "row",
+                surface,
+                own[:k],
+                other[:k],
+                system="You are playing a game with another player.",
+                rounds_total=None,
+            )
+            text = render(messages, tokenizer.chat, "I choose option")
+            prompts.append(encode_labels(tokenizer, text, surface.action_labels)[0])
+    return prompts
+
+
+def clock(work: Callable[[], Any], device: str) -> tuple[float, Any]:
+    """Return seconds and result of one call, the device's work included."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    result = work()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start, result
+
+
+def matrix_peak(device: str, dtype: torch.dtype) -> float:
+    """Measure the operations per second of a large matrix product."""
+    n = 8192 if device == "cuda" else 1024
+    a = torch.randn(n, n, device=device, dtype=dtype)
+    b = torch.randn(n, n, device=device, dtype=dtype)
+    repeats = 20
+    for _ in range(3):
+        a @ b
+    seconds, _ = clock(lambda: [a @ b for _ in range(repeats)], device)
+    return 2 * n**3 * repeats / seconds
+
+
+def block_parameters(loaded: LoadedModel) -> int:
+    """Count the weights that every token multiplies: all but embedding and unembedding."""
+    return sum(p.numel() for p in loaded.model.model.layers.parameters())
+
+
+def report(**fields: Any) -> None:
+    """Print the result as the last line."""
+    print(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in fields.items()}))
