@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
+
     from nashlens.models.load import LoadedModel
     from nashlens.models.registry import Architecture
 
@@ -67,6 +68,16 @@ class Cache:
 class Block(torch.nn.Module):
     """One block's modules under the names that we use, and the steps around attention."""
 
+    input_norm: torch.nn.Module
+    q: torch.nn.Module
+    k: torch.nn.Module
+    v: torch.nn.Module
+    o: torch.nn.Module
+    q_norm: torch.nn.Module
+    k_norm: torch.nn.Module
+    post_attention_norm: torch.nn.Module
+    mlp: torch.nn.Module
+
     def __init__(self, layer: Any, names: Architecture, heads: int, kv_heads: int, head_dim: int):
         super().__init__()
         self.heads, self.kv_heads, self.head_dim = heads, kv_heads, head_dim
@@ -91,43 +102,6 @@ class Block(torch.nn.Module):
         h = h + self.o(attended.transpose(0, 1).reshape(h.shape[0], self.heads * self.head_dim))
         result: torch.Tensor = h + self.mlp(self.post_attention_norm(h))
         return result
-
-
-def _flex_block(
-    block: Block, h: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, mask: BlockMask
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    q, k, v = block.project(h, cos, sin)
-    attended = flex_attention(
-        q[None],
-        k[None],
-        v[None],
-        block_mask=mask,
-        scale=block.head_dim**-0.5,
-        enable_gqa=block.heads != block.kv_heads,
-    )
-    return block.finish(h, attended[0]), k, v
-
-
-# One graph serves all blocks of a model: their weights are inputs to it.
-_compiled_block = torch.compile(_flex_block, dynamic=False)
-_compiled_flex = torch.compile(flex_attention, dynamic=False)
-
-
-def subtree_mask(ends: torch.Tensor) -> BlockMask:
-    """Return the block-sparse mask of a row whose nodes are in depth-first order.
-
-    Parameters
-    ----------
-    ends : torch.Tensor
-        `(n,)`: the index after each node's subtree. Key j is seen by query i when
-        `j <= i < ends[j]`.
-    """
-
-    def visible(_b: Any, _h: Any, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
-        return (j <= i) & (i < ends[j])
-
-    n = len(ends)
-    return create_block_mask(visible, None, None, n, n, device=str(ends.device))
 
 
 class Blocks:
@@ -223,8 +197,11 @@ class Blocks:
             `(new, width)` residuals after the block.
         """
         block, (cos, sin) = self.blocks[index], rotations
-        if isinstance(mask, BlockMask):
-            h, k, v = self._flex(block, h, cos, sin, mask)
+        if not isinstance(mask, torch.Tensor):
+            from nashlens.engine import flex
+
+            run = flex.compiled_block if self.whole else flex.attention_compiled
+            h, k, v = run(block, h, cos, sin, mask)
         else:
             q, k, v = block.project(h, cos, sin)
             k, v = before.extended(k, v)
@@ -240,26 +217,3 @@ class Blocks:
         if keep:
             before.keep(k, v)
         return h
-
-    def _flex(
-        self,
-        block: Block,
-        h: torch.Tensor,
-        cos: torch.Tensor,
-        sin: torch.Tensor,
-        mask: BlockMask,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        if self.whole:
-            result: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-            result = _compiled_block(block, h, cos, sin, mask)
-            return result
-        q, k, v = block.project(h, cos, sin)
-        attended = _compiled_flex(
-            q[None],
-            k[None],
-            v[None],
-            block_mask=mask,
-            scale=block.head_dim**-0.5,
-            enable_gqa=block.heads != block.kv_heads,
-        )
-        return block.finish(h, attended[0]), k, v

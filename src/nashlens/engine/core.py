@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
-from torch.nn.attention.flex_attention import BlockMask
 
-from nashlens.engine.blocks import Blocks, Cache, KeyValues, subtree_mask
+from nashlens.engine.blocks import Blocks, Cache, KeyValues
 from nashlens.engine.edits import Edit, EditBatch
 from nashlens.engine.forest import PackedSequence, Row, pack
 from nashlens.engine.forks import Fork, ForkChunk, chunk_forks
@@ -23,6 +22,8 @@ from nashlens.engine.labels import LabelledPrompt, runs_of
 from nashlens.errors import DataError
 
 if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
+
     from nashlens.models.load import LoadedModel
 
 log = logging.getLogger(__name__)
@@ -219,10 +220,12 @@ class Engine:
         if ends is None:
             mask = torch.from_numpy(row.mask() if row_mask is None else row_mask)
         else:
-            # One length for all rows, or each would be compiled anew; padding sees itself alone.
-            spare = -len(row) % self.batch_tokens
+            # Few lengths, since each is compiled; padding sees itself alone.
+            spare = -len(row) % max(self.batch_tokens // 4, _FLEX_TOKENS)
             tokens, depth = [*tokens, *[0] * spare], [*depth, *[0] * spare]
             ends = np.concatenate((ends, len(row) + 1 + np.arange(spare)))
+            from nashlens.engine.flex import subtree_mask
+
             mask = subtree_mask(torch.from_numpy(ends).to(self.blocks.device(0)))
         h = self.blocks.embed(torch.tensor(tokens))
         rotations = self.blocks.rotations(torch.tensor(depth), h)
@@ -321,12 +324,9 @@ class Fetched:
         return result
 
 
-M = TypeVar("M", torch.Tensor, BlockMask, torch.Tensor | BlockMask)
-
-
 def _to(
-    device: torch.device, h: torch.Tensor, rotations: tuple[torch.Tensor, ...], mask: M
-) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], M]:
+    device: torch.device, h: torch.Tensor, rotations: tuple[torch.Tensor, ...], mask: Any
+) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], Any]:
     return h.to(device), tuple(r.to(device) for r in rotations), mask.to(device)
 
 

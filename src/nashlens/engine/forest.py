@@ -16,6 +16,7 @@ Picture of two sequences, `a b c` and `a b d`, in one row::
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -37,13 +38,36 @@ class Row:
     tokens: list[int] = field(default_factory=list)
     parent: list[int] = field(default_factory=list)
     depth: list[int] = field(default_factory=list)
+    # Made when `insert` first needs it: packing knows where each sequence branches off.
     _children: dict[tuple[int, int], int] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def append(self, above: np.ndarray, tokens: Sequence[int]) -> np.ndarray:
+        """Add new nodes below a path, whether or not equal ones exist; return the longer path.
+
+        Parameters
+        ----------
+        above : numpy.ndarray
+            Path of the nodes above, from the root; empty for a new root.
+        tokens : sequence of int
+
+        Returns
+        -------
+        numpy.ndarray
+            `above`, then one new node for each token.
+        """
+        start, count, depth = len(self.tokens), len(tokens), len(above)
+        if count:
+            self.tokens.extend(tokens)
+            self.parent.append(int(above[-1]) if depth else -1)
+            self.parent.extend(range(start, start + count - 1))
+            self.depth.extend(range(depth, depth + count))
+        return np.concatenate((above, np.arange(start, start + count)))
+
     def insert(self, sequence: Sequence[int]) -> np.ndarray:
-        """Add a sequence and return its path.
+        """Add a sequence, sharing what the row holds of it, and return its path.
 
         Parameters
         ----------
@@ -62,29 +86,27 @@ class Row:
         """
         if len(sequence) == 0:
             raise DataError("a token sequence is empty; every prompt needs at least one token")
-        path = np.empty(len(sequence), dtype=np.int64)
+        found = self._find(sequence)
+        path = self.append(np.array(found, dtype=np.int64), sequence[len(found) :])
+        for node in path[len(found) :].tolist():
+            self._children[self.parent[node], self.tokens[node]] = node
+        return path
+
+    def _find(self, sequence: Sequence[int]) -> list[int]:
+        """Return the nodes of the longest prefix of a sequence that the row holds."""
+        path: list[int] = []
         node = -1
-        for depth, token in enumerate(sequence):
-            key = (node, int(token))
-            child = self._children.get(key)
+        for token in sequence:
+            child = self._children.get((node, int(token)))
             if child is None:
-                child = len(self.tokens)
-                self._children[key] = child
-                self.tokens.append(int(token))
-                self.parent.append(node)
-                self.depth.append(depth)
-            path[depth] = node = child
+                break
+            path.append(child)
+            node = child
         return path
 
     def shared(self, sequence: Sequence[int]) -> int:
-        """Return how many leading tokens of `sequence` the row already holds."""
-        node = -1
-        for depth, token in enumerate(sequence):
-            child = self._children.get((node, int(token)))
-            if child is None:
-                return depth
-            node = child
-        return len(sequence)
+        """Return how many leading tokens of `sequence` were inserted before."""
+        return len(self._find(sequence))
 
     def ends(self) -> np.ndarray | None:
         """Return the index after each node's subtree, or None if the order is not depth-first.
@@ -140,23 +162,21 @@ class PackedSequence:
     path: np.ndarray
 
 
-def shared_prefix(first: Sequence[int], second: Sequence[int]) -> int:
-    """Return the length of the longest common prefix of two sequences."""
+def shared_prefix(first: np.ndarray, second: np.ndarray) -> int:
+    """Return the length of the longest common prefix of two arrays."""
     length = min(len(first), len(second))
-    for i in range(length):
-        if first[i] != second[i]:
-            return i
-    return length
+    differs = first[:length] != second[:length]
+    return int(differs.argmax()) if differs.any() else length
 
 
 def pack(
     sequences: Sequence[Sequence[int]], max_tokens: int
 ) -> Iterator[tuple[Row, list[PackedSequence]]]:
-    """Pack sequences into rows of at most `max_tokens` nodes.
+    """Pack sequences into rows of at most `max_tokens` nodes, about equally long.
 
-    Sequences are taken in lexicographic order, so that neighbours share the longest prefixes, and
-    a row is closed when the next one would overflow it. The packing depends on the sequences
-    alone. A sequence longer than the budget gets a row of its own.
+    Sequences are taken in lexicographic order, so that neighbours share the longest prefixes and
+    the nodes of a row come in depth-first order. The packing depends on the sequences alone. A
+    sequence longer than the budget gets a row of its own.
 
     Parameters
     ----------
@@ -178,16 +198,25 @@ def pack(
     """
     if len(sequences) == 0:
         raise DataError("no token sequences were given; nothing can be packed")
-    order = sorted(range(len(sequences)), key=lambda i: (tuple(sequences[i]), i))
-    row = Row()
+    arrays = [np.asarray(sequence, dtype=np.int64) for sequence in sequences]
+    if any(len(array) == 0 for array in arrays):
+        raise DataError("a token sequence is empty; every prompt needs at least one token")
+    # Big-endian bytes sort as the ids do, much faster than tuples.
+    keys = [array.astype(">u4").tobytes() for array in arrays]
+    order = sorted(range(len(arrays)), key=lambda i: (keys[i], i))
+    shared = [0] + [shared_prefix(arrays[a], arrays[b]) for a, b in itertools.pairwise(order)]
+    total = sum(len(arrays[i]) - have for i, have in zip(order, shared, strict=True))
+    enough = total / -(-total // max_tokens)
+    nothing = np.empty(0, dtype=np.int64)
+    row, path = Row(), nothing
     packed: list[PackedSequence] = []
-    last: Sequence[int] = ()
-    for index in order:
-        sequence = sequences[index]
-        new = len(sequence) - shared_prefix(last, sequence)
-        if packed and len(row) + new > max_tokens:
+    for index, have in zip(order, shared, strict=True):
+        new = len(arrays[index]) - have
+        full = len(row) >= enough or len(row) + new > max_tokens
+        if packed and new and full:
             yield row, packed
-            row, packed = Row(), []
-        packed.append(PackedSequence(index, row.insert(sequence)))
-        last = sequence
+            row, path, packed = Row(), nothing, []
+        above = path[:have]
+        path = row.append(above, arrays[index][len(above) :].tolist())
+        packed.append(PackedSequence(index, path))
     yield row, packed

@@ -62,7 +62,7 @@ def test_shared_counts_leading_tokens():
     row = Row()
     row.insert([1, 2, 3])
     assert [row.shared(s) for s in ([1, 2, 4], [5], [1, 2, 3, 4])] == [2, 0, 3]
-    assert shared_prefix([1, 2, 3], [1, 2]) == 2
+    assert shared_prefix(np.array([1, 2, 3]), np.array([1, 2])) == 2
 
 
 @pytest.mark.parametrize("seqs", [[], [[1], []]])
@@ -77,6 +77,16 @@ def test_a_packed_row_is_depth_first_and_its_mask_one_integer_a_node(seqs):
         ends = row.ends()
         i, j = np.indices((len(row), len(row)))
         assert (((j <= i) & (i < ends[j])) == row.mask()).all()
+
+
+@given(sequences)
+def test_insertion_in_any_order_makes_the_same_trie(seqs):
+    row = Row()
+    paths = [row.insert(s) for s in seqs]
+    assert len(row) == len({tuple(s[: i + 1]) for s in seqs for i in range(len(s))})
+    for sequence, path in zip(seqs, paths, strict=True):
+        assert [row.tokens[n] for n in path] == sequence
+        assert [row.parent[n] for n in path] == [-1, *path[:-1]]
 
 
 def test_a_row_in_another_order_has_no_ends():
