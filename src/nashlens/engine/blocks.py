@@ -26,6 +26,7 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
+    from nashlens.engine.forks import Segment
     from nashlens.models.load import LoadedModel
     from nashlens.models.registry import Architecture
 
@@ -217,3 +218,48 @@ class Blocks:
         if keep:
             before.keep(k, v)
         return h
+
+    def forward_forks(
+        self,
+        index: int,
+        h: torch.Tensor,
+        rotations: tuple[torch.Tensor, ...],
+        segments: list[Segment],
+        row: KeyValues,
+    ) -> torch.Tensor:
+        """Run one block over fork tokens.
+
+        Parameters
+        ----------
+        index : int
+            The block, 0-based.
+        h : torch.Tensor
+            `(f, width)` residuals before the block.
+        rotations : tuple of torch.Tensor
+            Cosines and sines, each `(f, head)`.
+        segments : list of Segment
+            Every fork token is in one.
+        row : KeyValues
+            Keys and values of the row that they fork from; left as they are.
+
+        Returns
+        -------
+        torch.Tensor
+            `(f, width)` residuals after the block.
+        """
+        block, (cos, sin) = self.blocks[index], rotations
+        q, k, v = block.project(h, cos, sin)
+        assert row.keys is not None
+        assert row.values is not None
+        attended = torch.empty_like(q)
+        for segment in segments:
+            mine = segment.tokens
+            attended[:, mine] = functional.scaled_dot_product_attention(
+                q[None, :, mine],
+                torch.cat((row.keys[:, segment.keys], k[:, mine]), dim=1)[None],
+                torch.cat((row.values[:, segment.keys], v[:, mine]), dim=1)[None],
+                attn_mask=segment.mask,
+                scale=block.head_dim**-0.5,
+                enable_gqa=block.heads != block.kv_heads,
+            )[0]
+        return block.finish(h, attended)

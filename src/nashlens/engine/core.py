@@ -17,8 +17,8 @@ import torch
 from nashlens.engine.blocks import Blocks, Cache, KeyValues
 from nashlens.engine.edits import Edit, EditBatch
 from nashlens.engine.forest import PackedSequence, Row, pack
-from nashlens.engine.forks import Fork, ForkChunk, chunk_forks
-from nashlens.engine.labels import LabelledPrompt, runs_of
+from nashlens.engine.forks import Forks, Segment
+from nashlens.engine.labels import Asked, LabelledPrompt, runs_of
 from nashlens.errors import DataError
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Asked = tuple[int, int, tuple[int, ...]]
-"""Row of a residual matrix, token predicted there, index of the label's score."""
 _FLEX_TOKENS = 1024  # shorter rows do not repay a block-sparse mask
 _LOGIT_ROWS = 128  # rows of the vocabulary's logits held at once
 
@@ -110,15 +108,10 @@ class Engine:
         result = np.full((len(prompts), 2), np.nan)
 
         def work(row: Row, packed: list[PackedSequence]) -> None:
-            nodes = np.unique(np.concatenate([runs[p.index].scored(p.path) for p in packed]))
+            asked = Asked.joined([runs[p.index].asked(p.path) for p in packed])
+            nodes, rows = np.unique(asked.rows, return_inverse=True)
             final = self.run_row(row, capture=(nodes, [self.n_layers]))[self.n_layers]
-            where = {int(node): i for i, node in enumerate(nodes)}
-            asked: list[Asked] = [
-                (where[int(node)], token, (runs[p.index].prompt, action))
-                for p in packed
-                for action, node, token in runs[p.index].predictions(p.path)
-            ]
-            accumulate(result, self.token_logprobs(final, asked), asked)
+            asked.add_to(result, self.token_logprobs(final, rows, asked.tokens))
 
         for _ in self._over_rows([run.sequence for run in runs], work):
             pass
@@ -154,23 +147,20 @@ class Engine:
                 )
         runs = runs_of(prompts)
         batch = EditBatch(edits, self.width)
+        layers = np.array([edit.layer for edit in edits])
         result = np.full((len(prompts), len(edits), 2), np.nan)
 
         def work(row: Row, packed: list[PackedSequence]) -> None:
-            forks = [
-                Fork.of(runs[p.index], p.path, e, edits[e].layer)
-                for p in packed
-                for e in range(len(edits))
-            ]
-            nodes = np.unique(np.concatenate([fork.nodes for fork in forks]))
+            forks = Forks.of([runs[p.index] for p in packed], [p.path for p in packed], layers)
+            nodes = np.unique(forks.source)
             cache = Cache([KeyValues() for _ in range(self.n_layers)])
-            layers = sorted({edit.layer for edit in edits})
-            base = self.run_row(row, capture=(nodes, layers), cache=cache)
-            mask = row.mask()
-            for chunk in chunk_forks(forks, self.batch_tokens):
-                final = self._run_forks(chunk, row, mask, nodes, base, cache, batch)
-                asked = chunk.asked()
-                accumulate(result, self.token_logprobs(final, asked), asked)
+            base = self.run_row(row, capture=(nodes, np.unique(layers).tolist()), cache=cache)
+            depth = np.array(row.depth)
+            for chunk in forks.chunks(self.batch_tokens):
+                states = np.searchsorted(nodes, chunk.source)
+                final = self._run_forks(chunk, states, depth[chunk.source], base, cache, batch)
+                logprobs = self.token_logprobs(final, chunk.asked.rows, chunk.asked.tokens)
+                chunk.asked.add_to(result, logprobs)
 
         for _ in self._over_rows([run.sequence for run in runs], work):
             pass
@@ -243,57 +233,83 @@ class Engine:
 
     def _run_forks(
         self,
-        chunk: ForkChunk,
-        row: Row,
-        mask: np.ndarray,
-        nodes: np.ndarray,
+        chunk: Forks,
+        states: np.ndarray,
+        depth: np.ndarray,
         base: dict[int, torch.Tensor],
         cache: Cache,
         edits: EditBatch,
     ) -> torch.Tensor:
-        """Run a chunk of forks from their layers up; return final residuals of fork tokens."""
-        source = torch.from_numpy(np.searchsorted(nodes, chunk.source))
-        n, depth = len(row), torch.tensor(row.depth)[torch.from_numpy(chunk.source)]
-        full = torch.from_numpy(chunk.mask(mask))
+        """Run forks from their layers up.
+
+        Parameters
+        ----------
+        chunk : Forks
+        states, depth : numpy.ndarray
+            `(f,)` each: row of the unsteered states, and position, of each fork token.
+        base : dict of int to torch.Tensor
+            Unsteered states after each edited layer.
+        cache : Cache
+            Keys and values of the unsteered row.
+        edits : EditBatch
+
+        Returns
+        -------
+        torch.Tensor
+            `(f, width)` residuals after the last block.
+        """
         h = base[int(chunk.layer[0])][:0]
-        all_rotations = self.blocks.rotations(depth, h)
+        rotations = self.blocks.rotations(torch.from_numpy(depth), h)
+        segments: list[Segment] = []
         for layer in range(int(chunk.layer[0]), self.n_layers + 1):
-            joining = torch.from_numpy(np.flatnonzero(chunk.layer == layer))
+            joining = np.flatnonzero(chunk.layer == layer)
             if len(joining):
                 state = base[layer]
-                new = state[source[joining].to(state.device)]
-                decides = torch.from_numpy(chunk.decides)[joining]
-                which = torch.from_numpy(chunk.edit)[joining][decides]
-                where = decides.to(new.device)
+                new = state[torch.from_numpy(states[joining]).to(state.device)]
+                decides = chunk.decides[joining]
+                where = torch.from_numpy(decides).to(new.device)
+                which = torch.from_numpy(chunk.edit[joining][decides])
                 new[where] = edits.apply(new[where], which)
                 h = torch.cat((h.to(new.device), new))
             if layer == self.n_layers:
                 break
-            active = len(h)
-            part = full[:active, : n + active]
-            rotations = tuple(r[:active] for r in all_rotations)
-            h, rotations, part = _to(self.blocks.device(layer), h, rotations, part)
-            h = self.blocks.forward(layer, h, rotations, part, cache.layers[layer], keep=False)
+            device = self.blocks.device(layer)
+            if len(joining) or h.device != device:
+                segments = chunk.segments(len(h), device)
+                rotations = tuple(r.to(device) for r in rotations)
+            part = tuple(r[: len(h)] for r in rotations)
+            h = self.blocks.forward_forks(layer, h.to(device), part, segments, cache.layers[layer])
         return h
 
-    def token_logprobs(self, final: torch.Tensor, asked: Sequence[Asked]) -> np.ndarray:
-        """Return log P(token), float64, for each (row of the residuals `final`, token, key)."""
-        result = np.empty(len(asked))
-        order = sorted(range(len(asked)), key=lambda i: asked[i][0])
-        rows = sorted({entry[0] for entry in asked})
-        at = 0
-        for start in range(0, len(rows), _LOGIT_ROWS):
-            some = rows[start : start + _LOGIT_ROWS]
-            logits = self.blocks.logits(final[torch.tensor(some).to(final.device)])
-            total = torch.logsumexp(logits, dim=-1)
-            local = {row: i for i, row in enumerate(some)}
-            mine = []
-            while at < len(order) and asked[order[at]][0] in local:
-                mine.append(order[at])
-                at += 1
-            pick = torch.tensor([local[asked[i][0]] for i in mine], device=logits.device)
-            token = torch.tensor([asked[i][1] for i in mine], device=logits.device)
-            result[mine] = (logits[pick, token] - total[pick]).double().cpu().numpy()
+    def token_logprobs(
+        self, final: torch.Tensor, rows: np.ndarray, tokens: np.ndarray
+    ) -> np.ndarray:
+        """Return log P(token) at some rows of last-layer residuals.
+
+        Parameters
+        ----------
+        final : torch.Tensor
+            `(n, width)`.
+        rows, tokens : numpy.ndarray
+            `(k,)` each.
+
+        Returns
+        -------
+        numpy.ndarray
+            `(k,)` float64.
+        """
+        result = np.empty(len(rows))
+        needed, at = np.unique(rows, return_inverse=True)
+        order = np.argsort(at, kind="stable")
+        for start in range(0, len(needed), _LOGIT_ROWS):
+            some = torch.from_numpy(needed[start : start + _LOGIT_ROWS])
+            logits = self.blocks.logits(final[some.to(final.device)])
+            first, last = np.searchsorted(at[order], (start, start + _LOGIT_ROWS))
+            mine = order[first:last]
+            pick = torch.from_numpy(at[mine] - start).to(logits.device)
+            token = torch.from_numpy(tokens[mine]).to(logits.device)
+            chosen = logits[pick, token] - torch.logsumexp(logits, dim=-1)[pick]
+            result[mine] = chosen.double().cpu().numpy()
         return result
 
 
@@ -328,12 +344,6 @@ def _to(
     device: torch.device, h: torch.Tensor, rotations: tuple[torch.Tensor, ...], mask: Any
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], Any]:
     return h.to(device), tuple(r.to(device) for r in rotations), mask.to(device)
-
-
-def accumulate(result: np.ndarray, logprobs: np.ndarray, asked: Sequence[Asked]) -> None:
-    """Add token log-probabilities up to their labels; NaN marks a label not yet begun."""
-    for (_, _, key), value in zip(asked, logprobs, strict=True):
-        result[key] = value if np.isnan(result[key]) else result[key] + value
 
 
 def label_probabilities(logprobs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

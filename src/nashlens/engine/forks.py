@@ -8,117 +8,146 @@ and values of the prompt's earlier tokens and to their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-from nashlens.engine.labels import Run
-
-
-@dataclass(frozen=True)
-class Fork:
-    """One run under one edit.
-
-    Attributes
-    ----------
-    nodes : numpy.ndarray
-        `(m,)` nodes copied: the decision token, then the label's further tokens.
-    above : int
-        Node before the decision token, -1 where the prompt is one token long.
-    edit, layer : int
-        Index of the edit, and its layer.
-    asked : list of (int, int, tuple)
-        (which copied token, token predicted there, (prompt, edit, action)).
-    """
-
-    nodes: np.ndarray
-    above: int
-    edit: int
-    layer: int
-    asked: list[tuple[int, int, tuple[int, int, int]]]
-
-    @classmethod
-    def of(cls, run: Run, path: np.ndarray, edit: int, layer: int) -> Fork:
-        """Make the fork of a run that lies at `path` of its row."""
-        nodes = run.scored(path)
-        asked = [
-            (i, token, (run.prompt, edit, action))
-            for action, tokens in run.labels.items()
-            for i, token in enumerate(tokens)
-        ]
-        above = int(path[run.length - 2]) if run.length > 1 else -1
-        return cls(nodes, above, edit, layer, asked)
+from nashlens.engine.labels import Asked, Run
 
 
 @dataclass(frozen=True)
-class ForkChunk:
-    """Forks that run together, in order of their layers, as flat arrays over fork tokens.
+class Forks:
+    """The fork tokens of a row, in order of the layer from which they run.
 
     Attributes
     ----------
-    forks : list of Fork
+    paths : list of numpy.ndarray
+        For each run, the nodes before its decision token: what its forks attend to.
     source : numpy.ndarray
-        `(f,)` node that each fork token copies.
-    layer, edit : numpy.ndarray
-        `(f,)` each.
+        `(f,)` the node that each fork token copies.
+    run, layer, edit, group : numpy.ndarray
+        `(f,)` each: index into `paths`, layer from which it runs, index of the edit, and a number
+        that the tokens of one fork share.
     decides : numpy.ndarray
-        `(f,)` bool: this token is the decision token, which the edit changes.
+        `(f,)` bool: this is the decision token, which the edit changes.
+    asked : Asked
+        What is scored; its rows count fork tokens.
     """
 
-    forks: list[Fork]
+    paths: list[np.ndarray]
     source: np.ndarray
+    run: np.ndarray
     layer: np.ndarray
     edit: np.ndarray
+    group: np.ndarray
     decides: np.ndarray
+    asked: Asked
 
     @classmethod
-    def of(cls, forks: list[Fork]) -> ForkChunk:
-        """Lay forks, sorted by layer, one after the other."""
-        sizes = [len(fork.nodes) for fork in forks]
-        first = np.cumsum([0, *sizes[:-1]])
-        decides = np.zeros(sum(sizes), dtype=bool)
-        decides[first] = True
+    def of(cls, runs: Sequence[Run], paths: Sequence[np.ndarray], layers: np.ndarray) -> Forks:
+        """Fork every run under every edit.
+
+        Parameters
+        ----------
+        runs : sequence of Run
+        paths : sequence of numpy.ndarray
+            Where each lies in the row.
+        layers : numpy.ndarray
+            `(edits,)` the layer of each edit.
+        """
+        n = len(layers)
+        parts: list[tuple[np.ndarray, ...]] = []
+        asked, at = [], 0
+        for index, (run, path) in enumerate(zip(runs, paths, strict=True)):
+            nodes = run.scored(path)
+            m = len(nodes)
+            edit = np.repeat(np.arange(n), m)
+            parts.append(
+                (
+                    np.tile(nodes, n),
+                    np.full(n * m, index),
+                    edit,
+                    index * n + edit,
+                    np.tile(np.arange(m) == 0, n),
+                )
+            )
+            asked.append(run.asked_under(n, at, m))
+            at += n * m
+        source, of_run, edit, group, decides = (np.concatenate(p) for p in zip(*parts, strict=True))
+        # Stable, so that the tokens of one fork stay side by side.
+        order = np.argsort(layers[edit], kind="stable")
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
         return cls(
-            forks,
-            np.concatenate([fork.nodes for fork in forks]),
-            np.repeat([fork.layer for fork in forks], sizes),
-            np.repeat([fork.edit for fork in forks], sizes),
-            decides,
+            [path[: run.length - 1] for run, path in zip(runs, paths, strict=True)],
+            source[order],
+            of_run[order],
+            layers[edit][order],
+            edit[order],
+            group[order],
+            decides[order],
+            Asked.joined(asked).moved(place),
         )
 
-    def mask(self, row_mask: np.ndarray) -> np.ndarray:
-        """Return `(f, row + f)` bool: a fork sees the prompt's earlier tokens and its own."""
-        n, f = len(row_mask), len(self.source)
-        mask = np.zeros((f, n + f), dtype=bool)
-        at = 0
-        for fork in self.forks:
-            m = len(fork.nodes)
-            if fork.above >= 0:
-                mask[at : at + m, :n] = row_mask[fork.above]
-            mask[at : at + m, n + at : n + at + m] = np.tri(m, dtype=bool)
-            at += m
-        return mask
+    def __len__(self) -> int:
+        return len(self.source)
 
-    def asked(self) -> list[tuple[int, int, tuple[int, ...]]]:
-        """Return (fork token, token predicted there, (prompt, edit, action)) over all forks."""
-        result: list[tuple[int, int, tuple[int, ...]]] = []
-        at = 0
-        for fork in self.forks:
-            result += [(at + i, token, key) for i, token, key in fork.asked]
-            at += len(fork.nodes)
+    def chunks(self, max_tokens: int) -> Iterator[Forks]:
+        """Split into parts of at most `max_tokens` tokens; a fork is never split."""
+        first = np.flatnonzero(np.diff(self.group, prepend=-1))
+        bounds = [*first.tolist(), len(self)]
+        start = 0
+        for this, following in itertools.pairwise(bounds):
+            if following - start > max_tokens and this > start:
+                yield self._slice(start, this)
+                start = this
+        yield self._slice(start, len(self))
+
+    def _slice(self, start: int, stop: int) -> Forks:
+        part = slice(start, stop)
+        return Forks(
+            self.paths,
+            self.source[part],
+            self.run[part],
+            self.layer[part],
+            self.edit[part],
+            self.group[part],
+            self.decides[part],
+            self.asked.between(start, stop),
+        )
+
+    def segments(self, active: int, device: torch.device) -> list[Segment]:
+        """Return, for each run among the first `active` tokens, who attends to what."""
+        group = torch.from_numpy(self.group[:active])
+        result = []
+        for run in np.unique(self.run[:active]).tolist():
+            tokens = torch.from_numpy(np.flatnonzero(self.run[:active] == run))
+            keys = torch.from_numpy(self.paths[run])
+            mine = group[tokens]
+            own = (mine[:, None] == mine[None, :]).tril()
+            before = torch.ones(len(tokens), len(keys), dtype=torch.bool)
+            mask = torch.cat((before, own), dim=1)
+            result.append(Segment(tokens.to(device), keys.to(device), mask.to(device)))
         return result
 
 
-def chunk_forks(forks: list[Fork], max_tokens: int) -> Iterator[ForkChunk]:
-    """Split forks, in order of layer, into chunks of at most `max_tokens` tokens."""
-    chunk: list[Fork] = []
-    size = 0
-    for fork in sorted(forks, key=lambda fork: fork.layer):
-        if chunk and size + len(fork.nodes) > max_tokens:
-            yield ForkChunk.of(chunk)
-            chunk, size = [], 0
-        chunk.append(fork)
-        size += len(fork.nodes)
-    if chunk:
-        yield ForkChunk.of(chunk)
+@dataclass(frozen=True)
+class Segment:
+    """Fork tokens that attend to the same earlier tokens.
+
+    Attributes
+    ----------
+    tokens : torch.Tensor
+        `(t,)` indices of fork tokens.
+    keys : torch.Tensor
+        `(k,)` nodes of the row that they attend to.
+    mask : torch.Tensor
+        `(t, k + t)` bool, over those nodes and then the fork tokens themselves.
+    """
+
+    tokens: torch.Tensor
+    keys: torch.Tensor
+    mask: torch.Tensor

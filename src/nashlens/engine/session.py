@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from nashlens.engine.blocks import Cache, KeyValues
-from nashlens.engine.core import Asked, Engine, accumulate
+from nashlens.engine.core import Engine
 from nashlens.engine.forest import Row
-from nashlens.engine.labels import LabelledPrompt, runs_of
+from nashlens.engine.labels import Asked, LabelledPrompt, runs_of
 
 
 @dataclass
@@ -80,16 +80,13 @@ class Session:
         for run in sorted(runs, key=lambda run: (run.sequence, run.prompt)):
             place = self._place(run.sequence)
             path = self._rows[place].row.insert(run.sequence)
-            asked.setdefault(place, []).extend(
-                (node, token, (run.prompt, action)) for action, node, token in run.predictions(path)
-            )
+            asked.setdefault(place, []).append(run.asked(path))
         result = np.full((len(prompts), 2), np.nan)
         for place in sorted(asked):
-            growing = self._rows[place]
+            growing, here = self._rows[place], Asked.joined(asked[place])
             growing.advance(self.engine)
             assert growing.final is not None
-            logprobs = self.engine.token_logprobs(growing.final, asked[place])
-            accumulate(result, logprobs, asked[place])
+            here.add_to(result, self.engine.token_logprobs(growing.final, here.rows, here.tokens))
         return result
 
     def _place(self, sequence: Sequence[int]) -> int:
