@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import tempfile
 import time
@@ -98,13 +99,13 @@ def word_tokenizer() -> ChatTokenizer:
         return ChatTokenizer(Path(folder) / "model")
 
 
-def match_prompts(games: int, rounds: int) -> list[list[int]]:
-    """Return the decision prompts of one seat of one match a game, every round."""
+def match_prompts(games: int, rounds: int, seeds: int = 1) -> list[list[int]]:
+    """Return the decision prompts of one seat of `seeds` matches a game, every round."""
     tokenizer = word_tokenizer()
     surface = Surface("neutral", "jf", ("J", "F"))
     prompts = []
-    for name in GAMES[:games]:
-        own, other = draw_history("RANDOM", rounds, 0.5, stream(0, "benchmark", name))
+    for name, seed in itertools.product(GAMES[:games], range(seeds)):
+        own, other = draw_history("RANDOM", rounds, 0.5, stream(seed, "benchmark", name))
         for k in range(rounds):
             messages = decision_messages(
                 CATALOG[name],

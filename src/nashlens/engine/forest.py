@@ -172,7 +172,7 @@ def shared_prefix(first: np.ndarray, second: np.ndarray) -> int:
 def pack(
     sequences: Sequence[Sequence[int]], max_tokens: int
 ) -> Iterator[tuple[Row, list[PackedSequence]]]:
-    """Pack sequences into rows of at most `max_tokens` nodes, about equally long.
+    """Pack sequences into rows of at most `max_tokens` nodes.
 
     Sequences are taken in lexicographic order, so that neighbours share the longest prefixes and
     the nodes of a row come in depth-first order. The packing depends on the sequences alone. A
@@ -205,18 +205,32 @@ def pack(
     keys = [array.astype(">u4").tobytes() for array in arrays]
     order = sorted(range(len(arrays)), key=lambda i: (keys[i], i))
     shared = [0] + [shared_prefix(arrays[a], arrays[b]) for a, b in itertools.pairwise(order)]
-    total = sum(len(arrays[i]) - have for i, have in zip(order, shared, strict=True))
-    enough = total / -(-total // max_tokens)
+    room = _room(np.array([len(arrays[i]) for i in order]), np.array(shared))
     nothing = np.empty(0, dtype=np.int64)
     row, path = Row(), nothing
     packed: list[PackedSequence] = []
-    for index, have in zip(order, shared, strict=True):
+    for index, have, tree in zip(order, shared, room, strict=True):
         new = len(arrays[index]) - have
-        full = len(row) >= enough or len(row) + new > max_tokens
-        if packed and new and full:
+        # A tree that would fit a row of its own is not cut: each part would compute its stem anew.
+        need = tree if len(row) + tree > max_tokens >= tree else new
+        if packed and new and len(row) + need > max_tokens:
             yield row, packed
             row, path, packed = Row(), nothing, []
         above = path[:have]
         path = row.append(above, arrays[index][len(above) :].tolist())
         packed.append(PackedSequence(index, path))
     yield row, packed
+
+
+def _room(lengths: np.ndarray, shared: np.ndarray) -> list[int]:
+    """Return, where a tree begins, how many nodes it has, and 0 elsewhere.
+
+    A tree is a run of sequences of which each shares at least half of itself with the one before:
+    one match's prompts, and not merely one system message.
+    """
+    begins = np.flatnonzero(2 * shared < lengths)
+    sizes = np.add.reduceat(lengths - shared, begins) + shared[begins]
+    room = np.zeros(len(lengths), dtype=np.int64)
+    room[begins] = sizes
+    result: list[int] = room.tolist()
+    return result

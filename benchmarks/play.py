@@ -1,0 +1,109 @@
+"""Matches in direct mode: kept keys and values, against a full batched forward for each decision.
+
+Both play the same matches with the same random numbers; the peer scores each round's prompts anew,
+left-padded, in batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from benchmarks.common import (
+    GAMES,
+    arguments,
+    block_parameters,
+    clock,
+    matrix_peak,
+    random_model,
+    report,
+    word_tokenizer,
+)
+from benchmarks.extraction import padded
+from nashlens.engine.core import Engine
+from nashlens.engine.labels import LabelledPrompt
+from nashlens.engine.session import Session
+from nashlens.games.catalog import CATALOG
+from nashlens.models.load import LoadedModel
+from nashlens.play.run import Player, Settings, play_matches
+from nashlens.play.schedule import Agent, schedule
+from nashlens.prompts.design import surfaces
+
+
+class Padded:
+    """Scores single-token labels by the model's own forward over left-padded batches."""
+
+    def __init__(self, loaded: LoadedModel, size: int):
+        self.loaded, self.size = loaded, size
+
+    @torch.inference_mode()
+    def label_logprobs(self, prompts: Sequence[LabelledPrompt]) -> np.ndarray:
+        ids = [list(prompt.ids) for prompt in prompts]
+        result = np.empty((len(prompts), 2))
+        for start in range(0, len(ids), self.size):
+            which = list(range(start, min(start + self.size, len(ids))))
+            inputs = padded(self.loaded, ids, which)
+            logits = self.loaded.model(**inputs, use_cache=False, logits_to_keep=1).logits[:, -1]
+            logprobs = torch.log_softmax(logits.float(), dim=-1)
+            labels = torch.tensor([[label[0] for label in prompts[i].labels] for i in which])
+            result[which] = logprobs.gather(1, labels.to(logprobs.device)).double().cpu().numpy()
+        return result
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--matches", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--batch-tokens", type=int, default=None)
+    parser.add_argument("--peer-batch", type=int, default=None)
+    options = parser.parse_args()
+    cuda = options.device == "cuda"
+    rounds = min(10, options.rounds) if options.quick else options.rounds
+    count = min(4, options.matches) if options.quick else options.matches
+    loaded, tokenizer = random_model(options), word_tokenizer()
+    forms = surfaces(["neutral"], {"jf": ["J", "F"]}, ["identity", "swapped"], ["forward"])
+    agent = Agent("model", model="model")
+    games = [CATALOG[name] for name in GAMES[: -(-count // 4)]]
+    matches = schedule(games, [(agent, agent)], forms, repetitions=4, seed=0)[:count]
+    settings = Settings(rounds, 1.0, False, "You are playing a game.", "I choose option", 0)
+    engine = Engine(loaded, options.batch_tokens or (8192 if cuda else 1024))
+
+    def play(scorer: Session | Padded) -> object:
+        return play_matches(matches, {"model": Player(tokenizer, scorer)}, settings)
+
+    if cuda:
+        clock(lambda: play(Session(engine)), options.device)
+    seconds, ours = clock(lambda: play(Session(engine)), options.device)
+    size = options.peer_batch or (32 if cuda else 8)
+    peer, theirs = clock(lambda: play(Padded(loaded, size)), options.device)
+    # A sampled action may differ where probabilities differ in the last digits; what follows then
+    # differs too, so the error is taken over the rounds before.
+    same = (ours["action"] == theirs["action"]).groupby(ours["round"]).all()
+    agreed = same.index[: int(same.astype(int).cumprod().sum()) + 1]
+    early = ours["round"].isin(agreed)
+    error = (ours["p_action_0"] - theirs["p_action_0"]).abs()[early].max()
+    peak = matrix_peak(options.device, loaded.dtype)
+    last = ours[ours["round"] == rounds]["n_tokens"].sum()
+    operations = 2 * block_parameters(loaded) * int(last)
+    report(
+        benchmark="play",
+        device=torch.cuda.get_device_name() if cuda else "cpu",
+        ratio=peer / seconds,
+        max_error=float(error),
+        rounds_compared=len(agreed),
+        seconds=seconds,
+        peer_seconds=peer,
+        peer_batch=size,
+        matches=len(matches),
+        rounds=rounds,
+        tokens=int(ours["n_tokens"].sum()),
+        matrix_peak=peak,
+        floor_seconds=operations / peak,
+        floor_share=operations / peak / seconds,
+    )
+
+
+if __name__ == "__main__":
+    main()
