@@ -179,7 +179,7 @@ class Prompts(Section):
         list[Annotated[Integer, Field(ge=1, le=1000)]],
         Field(min_length=1),
         AfterValidator(_distinct),
-    ] = [2, 5]
+    ] = [3, 5]
     """Rounds at which a history's decision is asked; round r shows r - 1 played rounds."""
     histories: Annotated[Integer, Field(ge=1, le=10000)] = 1
     """Histories for each game and surface form."""
@@ -291,7 +291,7 @@ class Steering(Section):
     """Values to clamp the projection to: standard deviations around its training mean."""
     random_directions: Annotated[Integer, Field(ge=1, le=1000)] = 20
     """Random directions of the same norm, as the control."""
-    prompts: Annotated[Integer, Field(ge=1, le=100000)] = 8
+    prompts: Annotated[Integer, Field(ge=1, le=100000)] = 24
     """Prompts of each test game, spread evenly over its surface forms."""
 
 

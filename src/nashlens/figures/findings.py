@@ -106,7 +106,7 @@ def _layout(
         block = {
             "kind": "claim",
             "head": style.fit(f"{first['claim']}  {first['statement']}", inches[0], 15.5),
-            "what": style.fit(f"Measure: {_text(first['measure'])}", inches[0] - 0.15),
+            "what": style.fit(f"Measure: {_text(first['measure']) or 'none'}", inches[0] - 0.15),
             "control": style.fit(
                 f"Control: {_text(first['control_measure']) or 'none'}", inches[2] - 0.1
             ),

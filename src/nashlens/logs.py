@@ -1,0 +1,85 @@
+"""The one logging set-up: each job's log file and its stderr, uncaught exceptions included.
+
+A job that fails writes the traceback to its log, and to both the log and stderr one last line::
+
+    nashlens: error: results/...: what is wrong and what to do (log: results/.../logs/RULE.log)
+
+which the workflow repeats as the last line in the terminal.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+from nashlens.errors import NashlensError
+
+PREFIX = "nashlens: error: "
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def start_logging(path: str | Path) -> None:
+    """Send this process's messages, warnings and uncaught exceptions to a log and to stderr.
+
+    Parameters
+    ----------
+    path : str or Path
+        The job's log; it is made anew.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handlers: list[logging.Handler] = [
+        logging.FileHandler(path, mode="w", encoding="utf-8"),
+        logging.StreamHandler(),
+    ]
+    logging.basicConfig(level=logging.INFO, format=_FORMAT, handlers=handlers, force=True)
+    logging.captureWarnings(True)
+
+    def report(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            sys.__excepthook__(kind, error, trace)
+            return
+        last = f"{PREFIX}{summary(error)} (log: {path})"
+        # The traceback is for the log alone; whoever reads the terminal gets the line.
+        lines = traceback.format_exception(kind, error, trace)
+        with open(path, "a", encoding="utf-8") as out:
+            out.write("".join(lines) + last + "\n")
+        print(last, file=sys.stderr, flush=True)
+
+    sys.excepthook = report
+
+
+def summary(error: BaseException) -> str:
+    """Return an error in one line: the project's own by its message, any other with its type."""
+    text = " ".join(str(error).split())
+    if isinstance(error, NashlensError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def last_error(path: str | Path) -> str | None:
+    """Return the line that a failed job left at the end of its log, or its last line of any kind.
+
+    Parameters
+    ----------
+    path : str or Path
+        A job's log; it need not exist.
+
+    Returns
+    -------
+    str or None
+        None where there is no log, or nothing in it.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    lines = [line for line in lines if line.strip()]
+    if not lines:
+        return None
+    return next((line for line in reversed(lines) if line.startswith(PREFIX)), lines[-1])
