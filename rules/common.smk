@@ -1,0 +1,141 @@
+"""What all rules share: the checked config, paths, `params:` and `resources:`."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(workflow.basedir)
+# First-party code is found here, in this process.
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+
+from nashlens.figures.registry import FIGURES
+from workflow.experiment import Experiment, export_path, nested
+
+# And here in the jobs' Python.
+export_path(ROOT / "src")
+# Only executors that run jobs elsewhere are given a number of nodes.
+REMOTE = workflow.resource_settings.nodes is not None
+
+EXPERIMENT = Experiment.load(
+    config,
+    ROOT,
+    # Jobs on a cluster, and the report, parse this file again: what was checked once holds.
+    preflight=workflow.is_main_process and not nested(),
+    dry_run=workflow.output_settings.dryrun,
+    remote=REMOTE,
+)
+CONFIG = EXPERIMENT.config
+MODELS = EXPERIMENT.models
+GROUPS = EXPERIMENT.groups
+PARTS = CONFIG["resources"]["parts"]
+
+
+wildcard_constraints:
+    model=r"[A-Za-z0-9._-]+",
+    group=r"[A-Za-z0-9._-]+",
+    part=r"\d+",
+    parts=r"\d+",
+
+
+if workflow.is_main_process and not REMOTE:
+    # On this machine, and without a limit, jobs would share the GPU: so one of them at a time.
+    # `--resources gpu=N` on the command line wins. A cluster deals its GPUs out itself.
+    workflow.global_resources.setdefault("gpu", max(1, EXPERIMENT.gpus(MODELS)))
+
+
+def results(path):
+    """Return a path inside this experiment's results."""
+    return f"results/{EXPERIMENT.name}/{path}"
+
+
+def table_files(table):
+    """Return the files of a table: one, or one for each model."""
+    if table in ("games", "play", "findings"):
+        return results(f"{table}.parquet")
+    return expand(results(f"{table}/{{model}}.parquet"), model=MODELS)
+
+
+def figure_files(name):
+    """Return a figure's files, one for each format."""
+    return [results(f"figures/{name}.{format}") for format in CONFIG["figures"]["formats"]]
+
+
+def own_files(wildcards):
+    """Return the file that a model is made from, where it is a user's own."""
+    kind, _, location = CONFIG["models"][wildcards.model]["source"].partition(":")
+    return [location] if kind == "gguf" else []
+
+
+def provenance(stage, subject=None, **others):
+    """Return the `params:` of a script rule.
+
+    They are the slice of the config that the stage reads, and the fingerprint of that slice, of
+    the script's code closure and of everything upstream. Whatever changes a result changes it,
+    and nothing else does: so a downstream file never looks current when an upstream rule failed.
+    `others` are further fingerprints, by stage.
+    """
+
+    def of(wildcards):
+        if subject is not None:
+            return subject
+        return wildcards.get("model", wildcards.get("group", ""))
+
+    return {
+        "slice": lambda wildcards: EXPERIMENT.provenance.slice(stage, of(wildcards)),
+        "fingerprint": lambda wildcards: EXPERIMENT.provenance.fingerprint(stage, of(wildcards)),
+        **{
+            name: lambda wildcards, other=other: EXPERIMENT.provenance.fingerprint(
+                other, of(wildcards)
+            )
+            for name, other in others.items()
+        },
+    }
+
+
+def models_of(wildcards):
+    """List the models that a job holds."""
+    if "group" in wildcards.keys():
+        return EXPERIMENT.provenance.group_models(wildcards.group)
+    return [wildcards.model]
+
+
+def cluster_default(name):
+    """Return a default resource that a profile sets for the rules to read, as written, or None."""
+    default = (workflow.resource_settings.default_resources or {}).get(name)
+    return None if default is None else default.raw
+
+
+def model_job():
+    """Return the `resources:` of a rule that runs a model.
+
+    How a GPU is asked for (`gpu` or `gres`) and where is for the profile to say.
+    """
+
+    def gpus(wildcards):
+        return EXPERIMENT.gpus(models_of(wildcards))
+
+    by_gres = cluster_default("gpu_request") == "gres"
+    partition = cluster_default("gpu_partition")
+    return {
+        "mem_mb": lambda wildcards: EXPERIMENT.mem_mb(models_of(wildcards)),
+        "runtime": CONFIG["resources"]["model_runtime"],
+        "batch_tokens": CONFIG["resources"]["batch_tokens"],
+        "gpu": lambda wildcards: None if by_gres else gpus(wildcards) or None,
+        "gres": lambda wildcards: f"gpu:{gpus(wildcards)}" if by_gres and gpus(wildcards) else None,
+        **(
+            {
+                "slurm_partition": lambda wildcards: (
+                    partition if gpus(wildcards) else cluster_default("slurm_partition")
+                )
+            }
+            if partition
+            else {}
+        ),
+    }
+
+
+def light_job():
+    """Return the `resources:` of every other rule."""
+    return {
+        "mem_mb": CONFIG["resources"]["light_mem_mb"],
+        "runtime": CONFIG["resources"]["light_runtime"],
+    }

@@ -1,0 +1,51 @@
+"""The claims, judged for each model and then together."""
+
+
+rule judge_findings:
+    input:
+        prompts=results("prompts/{model}.parquet"),
+        probes=results("probes/{model}.parquet"),
+        lens=results("lens/{model}.parquet"),
+        steering=results("steering/{model}.parquet"),
+    output:
+        results("findings/{model}.parquet"),
+    log:
+        results("logs/judge_findings/{model}.log"),
+    benchmark:
+        results("benchmarks/judge_findings/{model}.tsv")
+    resources:
+        **light_job(),
+    params:
+        **provenance("judge_findings"),
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Claims about {wildcards.model}"
+    script:
+        "../scripts/judge_findings.py"
+
+
+rule join_findings:
+    input:
+        expand(results("findings/{model}.parquet"), model=MODELS),
+    output:
+        table=results("findings.parquet"),
+        csv=report(
+            results("findings.csv"),
+            caption="../workflow/report/findings_table.rst",
+            category="Findings",
+        ),
+    log:
+        results("logs/join_findings.log"),
+    benchmark:
+        results("benchmarks/join_findings.tsv")
+    resources:
+        **light_job(),
+    params:
+        **provenance("join_findings"),
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Findings over all models"
+    script:
+        "../scripts/join_findings.py"

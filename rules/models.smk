@@ -1,0 +1,23 @@
+"""Models: converted once to safetensors, shared by all experiments."""
+
+
+rule convert_model:
+    input:
+        own_files,
+    output:
+        "results/models/{model}/manifest.json",
+    log:
+        results("logs/convert_model/{model}.log"),
+    benchmark:
+        results("benchmarks/convert_model/{model}.tsv")
+    resources:
+        mem_mb=lambda wildcards: EXPERIMENT.mem_mb([wildcards.model]),
+        runtime=CONFIG["resources"]["model_runtime"],
+    params:
+        **provenance("convert_model"),
+    conda:
+        "../envs/gpu.yaml"
+    message:
+        "Convert {wildcards.model} to safetensors"
+    script:
+        "../scripts/convert_model.py"

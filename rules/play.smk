@@ -1,0 +1,53 @@
+"""Repeated play: groups of matches, each split into parts that run side by side."""
+
+
+rule play_part:
+    input:
+        games=results("games.parquet"),
+        models=lambda wildcards: expand(
+            "results/models/{model}/manifest.json", model=models_of(wildcards)
+        ),
+    output:
+        results("play/{group}.{part}-of-{parts}.parquet"),
+    log:
+        results("logs/play_part/{group}.{part}-of-{parts}.log"),
+    benchmark:
+        results("benchmarks/play_part/{group}.{part}-of-{parts}.tsv")
+    threads: CONFIG["resources"]["threads"]
+    resources:
+        **model_job(),
+    params:
+        **provenance("play_part", batch_fingerprint="batches"),
+        players=lambda wildcards: GROUPS[wildcards.group],
+    conda:
+        "../envs/gpu.yaml"
+    message:
+        "Play {wildcards.group}, part {wildcards.part} of {wildcards.parts}"
+    script:
+        "../scripts/play_part.py"
+
+
+rule join_play:
+    input:
+        expand(
+            results("play/{group}.{part}-of-{parts}.parquet"),
+            group=GROUPS,
+            part=range(1, PARTS + 1),
+            parts=PARTS,
+        ),
+    output:
+        results("play.parquet"),
+    log:
+        results("logs/join_play.log"),
+    benchmark:
+        results("benchmarks/join_play.tsv")
+    resources:
+        **light_job(),
+    params:
+        **provenance("join_play"),
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Join the play of all groups"
+    script:
+        "../scripts/join_play.py"

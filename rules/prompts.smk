@@ -1,0 +1,23 @@
+"""Decision prompts of each model's tokenizer, counterbalanced over surface forms."""
+
+
+rule build_prompts:
+    input:
+        games=results("games.parquet"),
+        model="results/models/{model}/manifest.json",
+    output:
+        results("prompts/{model}.parquet"),
+    log:
+        results("logs/build_prompts/{model}.log"),
+    benchmark:
+        results("benchmarks/build_prompts/{model}.tsv")
+    resources:
+        **light_job(),
+    params:
+        **provenance("build_prompts"),
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Decision prompts for {wildcards.model}"
+    script:
+        "../scripts/build_prompts.py"

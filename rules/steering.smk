@@ -1,0 +1,49 @@
+"""The Nash direction of each layer, and what adding or clamping it does."""
+
+
+rule fit_directions:
+    input:
+        prompts=results("prompts/{model}.parquet"),
+        activations=results("activations/{model}/manifest.json"),
+    output:
+        directions=results("directions/{model}.npy"),
+        table=results("directions/{model}.parquet"),
+    log:
+        results("logs/fit_directions/{model}.log"),
+    benchmark:
+        results("benchmarks/fit_directions/{model}.tsv")
+    resources:
+        **light_job(),
+    params:
+        **provenance("fit_directions"),
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Nash directions of {wildcards.model}"
+    script:
+        "../scripts/fit_directions.py"
+
+
+rule sweep_steering:
+    input:
+        prompts=results("prompts/{model}.parquet"),
+        directions=results("directions/{model}.npy"),
+        table=results("directions/{model}.parquet"),
+        model="results/models/{model}/manifest.json",
+    output:
+        results("steering/{model}.parquet"),
+    log:
+        results("logs/sweep_steering/{model}.log"),
+    benchmark:
+        results("benchmarks/sweep_steering/{model}.tsv")
+    threads: CONFIG["resources"]["threads"]
+    resources:
+        **model_job(),
+    params:
+        **provenance("sweep_steering"),
+    conda:
+        "../envs/gpu.yaml"
+    message:
+        "Steering sweep of {wildcards.model}"
+    script:
+        "../scripts/sweep_steering.py"

@@ -1,0 +1,41 @@
+"""Rule read_lens: what each layer's residual would answer, from stored activations."""
+
+from functools import partial
+from pathlib import Path
+
+from nashlens.activations.store import ActivationStore
+from nashlens.lens import lens_table
+from nashlens.logs import start_logging
+from nashlens.models.weights import load_final_norm_and_unembedding
+from nashlens.progress import progress
+from nashlens.tables import read_table, write_table
+
+
+def main(activations, prompts, manifest, output, model, slice, fingerprint):
+    store, prompts = ActivationStore(activations), read_table(prompts)
+    used = prompts.loc[prompts["dropped"] == "", "prompt_id"].tolist()
+    weight, eps, unembedding = load_final_norm_and_unembedding(Path(manifest).parent)
+    table = lens_table(
+        lambda layer: store.layer(layer, used),
+        range(store.n_layers + 1),
+        prompts,
+        norm_weight=weight,
+        norm_eps=eps,
+        unembedding=unembedding,
+        model=model,
+        progress=partial(progress, name="lens", unit="layer"),
+    )
+    write_table(table, output, config=slice, fingerprint=fingerprint)
+
+
+if "snakemake" in globals():
+    start_logging(snakemake.log[0])
+    main(
+        snakemake.input.activations,
+        snakemake.input.prompts,
+        snakemake.input.model,
+        snakemake.output[0],
+        snakemake.wildcards.model,
+        snakemake.params.slice,
+        snakemake.params.fingerprint,
+    )

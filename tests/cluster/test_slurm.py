@@ -1,0 +1,108 @@
+"""The whole tiny experiment through `--profile slurm`, on a real SLURM."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from nashlens.activations.store import ActivationStore
+from tests.cluster.slurm import Cluster, missing
+
+pytestmark = pytest.mark.cluster
+
+# What a busy cluster needs and a test does not wait for; and no accounting database here.
+QUICK = (
+    "--slurm-init-seconds-before-status-checks=1",
+    "--seconds-between-status-checks=1",
+    "--slurm-status-command=squeue",
+    "--latency-wait=10",
+    "--retries=0",
+)
+SPLIT = {"resources": {"parts": 2}, "models": {"tiny_llama": {"gpus": 1}}}
+ON_GPU = ("play_part", "extract_activations", "sweep_steering")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    lacking = missing()
+    if lacking:
+        reason = (
+            f"SLURM is not installed (no {', '.join(lacking)}): apt-get install slurm-wlm munge"
+        )
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    # Not pytest's own folder: a socket's path may have 107 characters at most.
+    with (
+        tempfile.TemporaryDirectory(prefix="slurm-") as folder,
+        Cluster(Path(folder) / "c") as running,
+    ):
+        yield running
+
+
+@pytest.fixture(scope="module")
+def split(cluster, built, tmp_path_factory):
+    """The experiment, each model's work in two parts, one model on GPUs."""
+    workspace = built.copy(built.folder, tmp_path_factory.mktemp("cluster") / "nashlens")
+    done = workspace.snakemake(
+        "--profile", "slurm", *QUICK, "figures", config=SPLIT, env=cluster.environment
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
+    yield workspace
+    shutil.rmtree(workspace.folder)
+
+
+def test_every_job_succeeded_and_gpu_jobs_ran_on_the_gpu_partition(cluster, split):
+    jobs = cluster.jobs()
+    assert jobs
+    assert {job["JobState"] for job in jobs} == {"COMPLETED"}
+    for job in jobs:
+        rule, _, subject = job["Comment"].removeprefix("rule_").partition("_wildcards_")
+        wants = rule in ON_GPU and "tiny_llama" in subject
+        assert job["Partition"] == ("gpu" if wants else "main"), job["Comment"]
+        assert job.get("TresPerJob", "") == ("gres:gpu:1" if wants else ""), job["Comment"]
+        assert job["NodeList"] == ("gpu1" if wants else "cpu1"), job["Comment"]
+    rules = {job["Comment"].removeprefix("rule_").partition("_wildcards_")[0] for job in jobs}
+    assert rules >= {*ON_GPU, "convert_model", "build_games", "fit_probes", "join_findings"}
+
+
+def test_tables_equal_those_of_one_part_on_one_machine(built, split):
+    ours, theirs = (w.folder / "results/tiny" for w in (built, split))
+    tables = [path.relative_to(ours) for path in ours.rglob("*.parquet")]
+    tables = [path for path in tables if path.parts[0] != "play"]
+    assert len(tables) >= 12
+    for path in tables:
+        pd.testing.assert_frame_equal(pd.read_parquet(ours / path), pd.read_parquet(theirs / path))
+
+
+def test_shards_hold_the_same(built, split):
+    for model in ("tiny_llama", "tiny_qwen"):
+        stores = [
+            ActivationStore(w.folder / "results/tiny/activations" / model) for w in (built, split)
+        ]
+        one, two = (store.manifest for store in stores)
+        assert one == two
+        stores[1].verify()
+
+
+def test_the_profile_alone_switches_partition_and_gres(cluster, split):
+    profile = "workflow/profiles/slurm/config.yaml"
+    target = "results/tiny/steering/tiny_llama.parquet"
+    before = {job["JobId"] for job in cluster.jobs()}
+    (split.folder / target).unlink()
+    with (
+        split.edited(profile, "gpu_request: gpu ", "gpu_request: gres "),
+        split.edited(profile, "gpu_partition: gpu ", "gpu_partition: other "),
+    ):
+        done = split.snakemake(
+            "--profile", "slurm", *QUICK, target, config=SPLIT, env=cluster.environment
+        )
+    assert done.returncode == 0, done.stderr[-3000:]
+    (job,) = (job for job in cluster.jobs() if job["JobId"] not in before)
+    assert job["Comment"] == "rule_sweep_steering_wildcards_tiny_llama"
+    assert job["Partition"] == "other"
+    assert job["TresPerNode"] == "gres:gpu:1"
+    assert "TresPerJob" not in job

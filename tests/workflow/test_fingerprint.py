@@ -1,0 +1,113 @@
+"""Code closures, hashes and slices."""
+
+from pathlib import Path
+
+import pytest
+
+from workflow.fingerprint import (
+    closure,
+    code_hash,
+    digest,
+    file_hash,
+    find_module,
+    imports,
+)
+from workflow.groups import play_groups
+from workflow.stages import pick
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A small package: a -> b (in a function) -> sub.c; d only for types; planted aside."""
+    files = {
+        "nashlens/__init__.py": '"""Top."""\n',
+        "nashlens/a.py": "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from nashlens.d import D\n"
+        "def f():\n    from nashlens import b\n    return b.g()\n",
+        "nashlens/b.py": "from .sub import c\nimport os\ndef g():\n    return c.X\n",
+        "nashlens/d.py": "D = 1\n",
+        "nashlens/logs.py": "from nashlens import d\n",
+        "nashlens/sub/__init__.py": "",
+        "nashlens/sub/c.py": "import nashlens.logs\nfrom nashlens.planted import p\nX = 1\n",
+        "nashlens/planted/__init__.py": "from nashlens.planted import p\n",
+        "nashlens/planted/p.py": "P = 1\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    yield tmp_path
+    for function in (find_module, imports, file_hash):
+        function.cache_clear()
+
+
+def test_a_closure_follows_all_imports_and_parents(source):
+    found = closure(source, ["nashlens.a"])
+    assert sorted(found) == [
+        "nashlens", "nashlens.a", "nashlens.b", "nashlens.sub", "nashlens.sub.c",
+    ]  # fmt: skip
+    assert "nashlens.planted.p" in closure(source, ["nashlens.planted"])
+
+
+def test_only_what_code_does_counts(source):
+    path = source / "nashlens" / "b.py"
+
+    def now():
+        for function in (find_module, imports, file_hash):
+            function.cache_clear()
+        return code_hash(source, None, ["nashlens.a"])
+
+    before, text = now(), path.read_text()
+    same = '"""Words."""\n# A remark.\n' + text.replace("def g():", 'def g( ) :\n    "More."\n')
+    path.write_text(same)
+    assert now() == before
+    path.write_text(text.replace("c.X", "c.X + 1"))
+    assert now() != before
+    path.write_text(text)
+    assert now() == before
+    (source / "nashlens" / "d.py").write_text("D = 2\n")
+    assert now() == before
+
+
+def test_a_module_that_is_gone_is_named(source):
+    with pytest.raises(ModuleNotFoundError, match=r"nashlens\.gone"):
+        code_hash(source, None, ["nashlens.gone"])
+
+
+def test_an_order_of_keys_counts_and_nan_is_refused():
+    assert digest({"a": 1, "b": 2}) != digest({"b": 2, "a": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        digest(float("nan"))
+
+
+def test_pick_takes_names_with_dots():
+    config = {"models": {"qwen2.5": {"dtype": "auto", "gpus": 1}, "b": {"dtype": "x"}}, "n": 1}
+    assert pick(config, ["models.qwen2.5.dtype", "n", "models.c.dtype", "gone"]) == {
+        "models": {"qwen2.5": {"dtype": "auto"}},
+        "n": 1,
+    }
+
+
+def test_play_groups():
+    agents = {
+        "x": {"model": "m"},
+        "tft": {"model": None},
+        "y": {"model": "n"},
+    }
+    every = {"self_play": True, "cross_play": True, "scripted": True}
+    assert play_groups(agents, every) == {
+        "x": ["x", "tft"],
+        "y": ["y", "tft"],
+        "x--y": ["x", "y"],
+        "y--x": ["y", "x"],
+    }
+    assert play_groups(agents, every | {"self_play": False, "scripted": False}) == {
+        "x--y": ["x", "y"],
+        "y--x": ["y", "x"],
+    }
+
+
+def test_the_science_imports_no_workflow():
+    root = Path(__file__).resolve().parents[2] / "src"
+    for path in root.rglob("*.py"):
+        assert "snakemake" not in path.read_text().replace("snakemake --", ""), path

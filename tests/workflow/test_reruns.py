@@ -1,0 +1,151 @@
+"""The rerun matrix: for each edit, exactly the rules that must run again."""
+
+import json
+import os
+
+import pytest
+
+pytestmark = pytest.mark.workflow
+
+JUDGED = {"judge_findings", "join_findings", "draw_findings"}
+PROBED = {"fit_probes", "draw_probes", *JUDGED}
+LENSED = {"read_lens", "draw_lens", "draw_biases", *JUDGED}
+SWEPT = {"sweep_steering", "draw_steering", "draw_clamping", *JUDGED}
+DIRECTED = {"fit_directions", *SWEPT}
+STORED = {"plan_activations", "extract_activations", "join_activations"}
+EXTRACTED = STORED | PROBED | LENSED | DIRECTED
+PLAYED = {"play_part", "join_play", "draw_cooperation", "draw_rounds", "draw_biases"}
+PROMPTED = {"build_prompts"} | EXTRACTED
+GAMED = {"build_games", "draw_games"} | PROMPTED | PLAYED
+CONVERTED = {"convert_model"} | PROMPTED | PLAYED
+DRAWN = {
+    "draw_games", "draw_cooperation", "draw_rounds", "draw_probes", "draw_lens", "draw_biases",
+    "draw_steering", "draw_clamping", "draw_findings",
+}  # fmt: skip
+RESAMPLED = {
+    "draw_cooperation", "draw_rounds", "draw_lens", "draw_biases", "draw_steering",
+    "draw_clamping",
+}  # fmt: skip
+
+CONFIG_EDITS = {
+    "nothing": ({}, set()),
+    "probes.C": ({"probes": {"C": 0.02}}, PROBED),
+    "probes.targets": ({"probes": {"targets": ["own_last"]}}, PROBED),
+    "lens.min_label_mass": ({"lens": {"min_label_mass": 0.02}}, JUDGED | {"draw_lens"}),
+    "steering.alphas": ({"steering": {"alphas": [-2.0, 0.0, 2.0]}}, SWEPT),
+    "steering.clamps": ({"steering": {"clamps": [-1.0, 1.0]}}, SWEPT),
+    "steering.layers": ({"steering": {"layers": [2]}}, SWEPT),
+    "steering.train_games": (
+        {"steering": {"train_games": ["harmony", "prisoners_dilemma"]}},
+        DIRECTED,
+    ),
+    "findings.q_value": ({"findings": {"q_value": 0.1}}, {"join_findings", "draw_findings"}),
+    "findings.late_fraction": ({"findings": {"late_fraction": 0.5}}, JUDGED),
+    "findings.bootstrap": (
+        {"findings": {"bootstrap": 101}},
+        {"fit_probes", "draw_probes", *JUDGED, *RESAMPLED},
+    ),
+    "figures.palette": ({"figures": {"palette": "deep"}}, DRAWN),
+    "figures.dpi": ({"figures": {"dpi": 61}}, DRAWN),
+    "one figure's colours": (
+        {"figures": {"styles": {"rounds": {"palette": "deep"}}}},
+        {"draw_rounds"},
+    ),
+    "matches.rounds": ({"matches": {"rounds": 3}}, PLAYED),
+    "matches.temperature": ({"matches": {"temperature": 0.5}}, PLAYED),
+    "a scripted agent": ({"agents": {"wsls": {"strategy": "WSLS"}}}, PLAYED),
+    "a new game": ({"games": {"mine": {"canonical": "chicken"}}}, GAMED),
+    "prompts.histories": ({"prompts": {"histories": 2}}, PROMPTED),
+    "prompts.assistant_prefix": ({"prompts": {"assistant_prefix": "I take"}}, PROMPTED | PLAYED),
+    "activations.dtype": ({"activations": {"dtype": "float16"}}, EXTRACTED),
+    "a model's dtype": ({"models": {"tiny_llama": {"dtype": "auto"}}}, EXTRACTED | PLAYED),
+    "a model's source": (
+        {"models": {"tiny_llama": {"source": "planted:random_qwen2"}}},
+        CONVERTED,
+    ),
+    "a model that no agent uses": ({"models": {"spare": {"source": "planted:random"}}}, set()),
+    "experiment.seed": ({"experiment": {"seed": 1}}, GAMED),
+    "resources": (
+        {
+            "resources": {"threads": 2, "batch_tokens": 512, "model_mem_mb": 999},
+            "models": {"tiny_llama": {"gpus": 1, "mem_mb": 700}},
+        },
+        set(),
+    ),
+}
+
+CODE = "\n\n_EDITED = 1\n"
+CODE_EDITS = {
+    "a comment": ("src/nashlens/lens.py", "\n# A remark.\n", set()),
+    "a docstring": ("src/nashlens/lens.py", '\n\n"""More words."""\n', set()),
+    "the lens": ("src/nashlens/lens.py", CODE, LENSED),
+    "one figure": ("src/nashlens/figures/probes.py", CODE, {"draw_probes"}),
+    "all figures' style": ("src/nashlens/figures/style.py", CODE, DRAWN),
+    "the claims": ("src/nashlens/findings/claims.py", CODE, JUDGED),
+    "the sweep": ("src/nashlens/steering/sweep.py", CODE, SWEPT),
+    "the lockstep of play": ("src/nashlens/play/run.py", CODE, PLAYED),
+    "the engine": ("src/nashlens/engine/core.py", CODE, EXTRACTED | PLAYED),
+    "a script": ("scripts/fit_probes.py", CODE, PROBED),
+    "logging": ("src/nashlens/logs.py", CODE, set()),
+    "the config's checks": ("src/nashlens/config/cross.py", CODE, set()),
+}
+
+
+@pytest.mark.parametrize("edit", CONFIG_EDITS)
+def test_a_config_edit_reruns_exactly_what_hangs_on_it(built, edit):
+    config, expected = CONFIG_EDITS[edit]
+    assert built.would_run(config=config) == expected
+
+
+@pytest.mark.parametrize("edit", CODE_EDITS)
+def test_a_code_edit_reruns_exactly_what_hangs_on_it(built, edit):
+    path, text, expected = CODE_EDITS[edit]
+    with built.edited(path, None, text):
+        assert built.would_run() == expected
+
+
+def test_touching_every_file_reruns_nothing(built):
+    for path in built.folder.rglob("*"):
+        if path.is_file() and ".snakemake" not in path.parts and "results" not in path.parts:
+            os.utime(path)
+    for table in (built.folder / "results" / "tiny").glob("*.parquet"):
+        os.utime(table)
+    assert built.would_run() == set()
+
+
+def test_a_new_game_extracts_and_plays_its_own_prompts_alone(built):
+    config = CONFIG_EDITS["a new game"][0]
+    folder = built.folder / "results/tiny/activations/tiny_llama"
+    before = json.loads((folder / "manifest.json").read_text())["shards"]
+    try:
+        done = built.snakemake("--cores", "2", "activations", config=config)
+        assert done.returncode == 0, done.stderr[-4000:]
+        after = json.loads((folder / "manifest.json").read_text())["shards"]
+        part = json.loads((folder / "part-1-of-1.json").read_text())
+        new = [shard for shard in after if shard not in before]
+        assert [shard for shard in after if shard in before] == before
+        assert part["computed"] == sum(len(shard["prompt_ids"]) for shard in new) > 0
+    finally:
+        back = built.snakemake("--cores", "2", "figures")
+        assert back.returncode == 0, back.stderr[-4000:]
+    assert json.loads((folder / "manifest.json").read_text())["shards"] == before
+
+
+def test_a_failed_rerun_leaves_no_stale_figure_that_looks_current(built):
+    config = {"probes": {"C": 0.5}}
+    first = "def main(activations, prompts, output, model, slice, fingerprint):\n"
+    fails = first + '    raise SystemExit("broken")\n'
+    figure = built.folder / "results/tiny/figures/probes.png"
+    drawn = figure.read_bytes()
+    try:
+        with built.edited("scripts/fit_probes.py", first, fails):
+            done = built.snakemake("--cores", "2", "figures", config=config)
+            assert done.returncode == 1
+        assert figure.read_bytes() == drawn
+        # The figure is there, and nothing calls it current: neither the edit nor its undoing.
+        assert "draw_probes" in built.would_run(config=config)
+        assert "fit_probes" in built.would_run()
+    finally:
+        back = built.snakemake("--cores", "2", "figures")
+        assert back.returncode == 0, back.stderr[-4000:]
+    assert built.would_run() == set()

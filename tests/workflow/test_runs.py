@@ -1,0 +1,119 @@
+"""What a run leaves and what it says, when it succeeds and when it fails."""
+
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+from nashlens.figures.registry import FIGURES
+from nashlens.tables import read_metadata
+
+pytestmark = pytest.mark.workflow
+
+
+def test_a_run_ends_with_the_figures_and_the_findings(built):
+    said = built.first_run.stderr.rstrip().splitlines()
+    assert said[-2:] == [
+        "figures:  results/tiny/figures/",
+        "findings: results/tiny/findings.csv",
+    ]
+    table = [line for line in said if re.match(r"M\d ", line)]
+    assert len(table) == 16
+    for name in FIGURES:
+        for suffix in ("png", "svg"):
+            assert (built.folder / f"results/tiny/figures/{name}.{suffix}").stat().st_size > 0
+
+
+def test_every_rule_left_a_log_and_a_benchmark(built):
+    results = built.folder / "results/tiny"
+    ran = {path.name.removesuffix(".py") for path in (built.folder / "scripts").glob("*.py")}
+    for kind in ("logs", "benchmarks"):
+        found = {
+            path.relative_to(results / kind).parts[0].split(".")[0]
+            for path in (results / kind).rglob("*.*")
+        }
+        assert found - {"build_report"} == ran - {"build_report"}
+
+
+def test_a_second_run_does_nothing(built):
+    done = built.snakemake("--cores", "2", "figures")
+    assert done.returncode == 0
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_figures_name_the_fingerprints_of_their_tables(built):
+    results = built.folder / "results/tiny"
+    text = (results / "figures/probes.svg").read_text()
+    for model in ("tiny_llama", "tiny_qwen"):
+        metadata = read_metadata(results / f"probes/{model}.parquet")
+        assert metadata["fingerprint"] in text
+        assert metadata["config"]["probes"]["C"] == 0.01
+
+
+def test_every_stage_is_a_target(built):
+    for target in ("games", "play", "activations", "probes", "lens", "steering", "findings",
+                   "figures", "all"):  # fmt: skip
+        assert built.would_run(target) == set()
+    assert built.would_run("report") == {"build_report"}
+
+
+def test_the_report_is_one_self_contained_file(built):
+    done = built.snakemake("--cores", "2", "report")
+    assert done.returncode == 0, done.stderr[-3000:]
+    page = (built.folder / "results/tiny/report.html").read_text()
+    assert all(f"{name}.svg" in page for name in FIGURES)
+    assert not re.search(r'(?:src|href)="https?://[^"]+\.(?:js|css)"', page)
+    assert built.would_run("report") == set()
+
+
+def test_a_failing_job_ends_with_the_line_that_matters_and_its_log(built):
+    line = '    settings = dict(slice["probes"])\n'
+    fails = line + '    raise __import__("nashlens.errors").errors.DataError("no such luck")\n'
+    with built.edited("scripts/fit_probes.py", line, fails):
+        done = built.snakemake("--cores", "1", "results/tiny/probes/tiny_qwen.parquet")
+    log = "results/tiny/logs/fit_probes/tiny_qwen.log"
+    assert done.returncode == 1
+    assert done.stderr.rstrip().splitlines()[-1] == f"nashlens: error: no such luck (log: {log})"
+    assert "Traceback" not in done.stderr
+    assert "Traceback" in (built.folder / log).read_text()
+    assert built.snakemake("--cores", "2", "figures").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"probes": {"CC": 1}}, ["probes.CC"]),
+        ({"probes": {"C": -1}, "matches": {"rounds": "x"}}, ["matches.rounds", "probes.C"]),
+        ({"models": {"tiny_llama": {"source": "path:gone"}}}, ["models.tiny_llama.source"]),
+        ({"steering": {"layers": [99]}}, ["steering.layers", "steering.layers"]),
+    ],
+)
+def test_bad_input_is_one_line_each_and_status_1(fresh, config, said):
+    done = fresh.snakemake("--cores", "1", "figures", config=config)
+    assert done.returncode == 1
+    lines = re.findall(r"^nashlens: config: (\S+?):", done.stderr, re.MULTILINE)
+    assert sorted(lines) == sorted(said)
+    assert "Traceback" not in done.stderr + done.stdout
+    assert "rror in" not in done.stderr
+    assert not (fresh.folder / "results").exists()
+
+
+def test_the_papers_experiment_dry_runs_at_once_and_without_torch(fresh):
+    fresh.overlay = "experiments/paper.yaml"
+    start = time.monotonic()
+    done = fresh.snakemake("--cores", "8", "-n", "figures")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert time.monotonic() - start < 30
+    assert "extract_activations" in done.stdout + done.stderr
+    code = (
+        "import sys, runpy; sys.argv = ['snakemake', '-n', '--quiet', '--cores', '1'];\n"
+        "try: runpy.run_module('snakemake', run_name='__main__')\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules), 'heavy'"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=fresh.folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]

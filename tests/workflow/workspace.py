@@ -1,0 +1,106 @@
+"""A copy of the repository to run Snakemake in."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PARTS = (
+    "Snakefile",
+    "config.yaml",
+    "experiments",
+    "rules",
+    "scripts",
+    "src",
+    "envs",
+    "profiles",
+    "slurm",
+    "workflow",
+)
+TARGETS = {
+    "all", "games", "play", "activations", "probes", "lens", "steering", "findings", "figures",
+    "report",
+}  # fmt: skip
+
+
+@dataclass
+class Workspace:
+    """The copy, and what it is run with."""
+
+    folder: Path
+    overlay: str = "experiments/tiny.yaml"
+    first_run: subprocess.CompletedProcess | None = None
+
+    @classmethod
+    def copy(cls, root: Path, folder: Path) -> Workspace:
+        folder.mkdir(parents=True)
+        for part in PARTS:
+            source = root / part
+            if source.is_symlink():
+                (folder / part).symlink_to(os.readlink(source))
+            elif source.is_dir():
+                ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+                shutil.copytree(source, folder / part, ignore=ignore)
+            else:
+                shutil.copy2(source, folder / part)
+        return cls(folder)
+
+    def snakemake(
+        self,
+        *args: str,
+        config: Mapping[str, Any] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess:
+        """Call Snakemake on the tiny experiment, with a further overlay where one is given."""
+        overlays = [self.overlay]
+        if config is not None:
+            path = self.folder / "overlay.yaml"
+            path.write_text(yaml.safe_dump(dict(config), sort_keys=False))
+            overlays.append(path.name)
+        # The jobs' Python must find this copy's package, not the one under test.
+        clean = {k: v for k, v in (env or os.environ).items() if k != "PYTHONPATH"}
+        return subprocess.run(
+            [sys.executable, "-m", "snakemake", *args, "--configfile", *overlays],
+            cwd=self.folder,
+            env=clean,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def would_run(
+        self, target: str = "figures", config: Mapping[str, Any] | None = None
+    ) -> set[str]:
+        """Return the rules that a run would carry out, by a dry run; targets left out."""
+        done = self.snakemake("-n", target, config=config)
+        text = done.stdout + done.stderr
+        assert done.returncode == 0, text[-4000:]
+        if "Nothing to be done" in text:
+            return set()
+        table = text.split("Job stats:")[1].split("\n\n")[0]
+        return set(re.findall(r"^(\w+) +\d+$", table, re.MULTILINE)) - TARGETS - {"total"}
+
+    @contextlib.contextmanager
+    def edited(self, path: str, old: str | None, new: str) -> Iterator[None]:
+        """Replace a text in a file, or append where `old` is None; undo it afterwards."""
+        file = self.folder / path
+        before = file.read_text()
+        if old is None:
+            file.write_text(before + new)
+        else:
+            assert before.count(old) >= 1, f"{path} holds no {old!r}"
+            file.write_text(before.replace(old, new, 1))
+        try:
+            yield
+        finally:
+            file.write_text(before)

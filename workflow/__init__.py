@@ -1,0 +1,1 @@
+"""What serves the DAG itself: fingerprints, the table of stages, profiles, report captions."""

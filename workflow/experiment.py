@@ -1,0 +1,98 @@
+"""The experiment that a call of Snakemake is about: its checked config, models and groups."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from nashlens.config.cross import used_models
+from nashlens.config.preflight import preflight as look_outside
+from nashlens.config.validate import validate
+from nashlens.errors import ConfigError
+from workflow.groups import play_groups
+from workflow.stages import Provenance
+
+NESTED = "NASHLENS_NESTED"
+
+
+def export_path(source: Path) -> None:
+    """Let the Python of every job find the package, whether it is installed there or not."""
+    known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if str(source) not in known:
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(source), *filter(None, known)])
+
+
+def nested() -> bool:
+    """Say whether a job of another call of Snakemake made this one, and has checked the world."""
+    return NESTED in os.environ
+
+
+class Experiment:
+    """A checked config, as plain values, and what follows from it.
+
+    Parameters
+    ----------
+    raw : mapping
+        The merged YAML.
+    root : Path
+        The repository.
+    preflight : bool
+        Also look at what lies outside the config: files, tokenizers, devices.
+    dry_run : bool
+        Nothing will run, so nothing need be reachable.
+    remote : bool
+        Jobs run on other machines.
+
+    Raises
+    ------
+    ConfigError
+        With every problem found.
+    """
+
+    def __init__(
+        self,
+        raw: Mapping[str, Any],
+        root: Path,
+        *,
+        preflight: bool = False,
+        dry_run: bool = False,
+        remote: bool = False,
+    ):
+        checked = validate(raw)
+        self.models = used_models(checked)
+        if preflight:
+            folders = {name: root / "results" / "models" / name for name in self.models}
+            problems = look_outside(checked, folders, dry_run=dry_run, remote=remote)
+            if problems:
+                raise ConfigError(problems)
+        self.config: dict[str, Any] = checked.model_dump(mode="json")
+        self.name = checked.experiment.name
+        self.groups = play_groups(self.config["agents"], self.config["matches"])
+        self.provenance = Provenance(self.config, root, self.models, self.groups)
+
+    @classmethod
+    def load(cls, *args: Any, **kwargs: Any) -> Experiment:
+        """Make one; on a wrong config print one line for each problem and exit with status 1."""
+        try:
+            return cls(*args, **kwargs)
+        except ConfigError as error:
+            _refuse(error.problems)
+
+    def gpus(self, models: list[str]) -> int:
+        """Return how many GPUs a job that holds some models asks for."""
+        return max((self.config["models"][model]["gpus"] for model in models), default=0)
+
+    def mem_mb(self, models: list[str]) -> int:
+        """Return the memory of a job that holds some models."""
+        default = self.config["resources"]["model_mem_mb"]
+        return sum(self.config["models"][model]["mem_mb"] or default for model in models)
+
+
+def _refuse(problems: list[str]) -> NoReturn:
+    # SystemExit, as Snakemake prints a traceback for any other exception in a Snakefile.
+    for problem in problems:
+        print(f"nashlens: config: {problem}", file=sys.stderr)
+    sys.exit(1)

@@ -1,0 +1,37 @@
+"""Groups of play: the matches that one job plays, named so that files can be named after them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import permutations
+from typing import Any
+
+PAIR = "--"
+
+
+def play_groups(
+    agents: Mapping[str, Mapping[str, Any]], matches: Mapping[str, Any]
+) -> dict[str, list[str]]:
+    """Return the groups of play.
+
+    Parameters
+    ----------
+    agents, matches : mapping
+        The config's sections, as plain values.
+
+    Returns
+    -------
+    dict of str to list of str
+        Group -> its agents. A model agent's own group (`NAME`) holds its self-play and its matches
+        with every scripted agent; `A--B` holds the cross-play with A in the row seat.
+    """
+    models = [name for name, agent in agents.items() if agent["model"] is not None]
+    scripted = [name for name, agent in agents.items() if agent["model"] is None]
+    if not matches["scripted"]:
+        scripted = []
+    groups: dict[str, list[str]] = {}
+    if matches["self_play"] or scripted:
+        groups |= {name: [name, *scripted] for name in models}
+    if matches["cross_play"]:
+        groups |= {f"{a}{PAIR}{b}": [a, b] for a, b in permutations(models, 2)}
+    return groups
