@@ -44,6 +44,11 @@ rule games:
         results("games.parquet"),
 
 
+rule prompts:
+    input:
+        expand(results("prompts/{model}.parquet"), model=MODELS),
+
+
 rule play:
     input:
         results("play.parquet"),
@@ -88,6 +93,7 @@ rule all:
 localrules:
     all,
     games,
+    prompts,
     play,
     activations,
     probes,

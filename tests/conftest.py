@@ -17,12 +17,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 @pytest.fixture(scope="session")
 def embedded_model(tmp_path_factory):
-    """The embedded real model, converted; the repository's own where there is one."""
-    from nashlens.models.convert import convert, read_manifest
+    """The embedded real model, converted once for all tests (half a minute)."""
+    from nashlens.models.convert import convert
 
-    folder = ROOT / "results" / "models" / "smollm2"
-    if (folder / "manifest.json").is_file() and read_manifest(folder)["source"] == EMBEDDED:
-        return folder
     folder = tmp_path_factory.mktemp("models") / "smollm2"
     convert(EMBEDDED, folder)
     return folder

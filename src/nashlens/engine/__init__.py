@@ -1,8 +1,11 @@
 """The forward engine: every forward pass of every stage goes through here.
 
 - `forest`: prompts that share prefixes become packed rows, each shared token once.
+- `segments`, `flex`: which packed tokens attend to which, on any device and on a GPU.
 - `blocks`: one transformer block over packed tokens, with keys and values kept or not.
 - `core`: `Engine`, which captures residuals, scores labels and sweeps interventions.
+- `session`: prompts that grow from call to call.
+- `forks`: a sweep's edited copies of decision tokens.
 - `edits`: what an intervention does to a residual.
 - `reference`: the slow, obvious oracle over the model's own forward, for the tests.
 """

@@ -9,9 +9,9 @@ A block of the supported families is pre-norm with gated MLP::
     h = h + attention(norm(h))
     h = h + mlp(norm(h))
 
-Two kinds of attention serve it: scaled dot product with a boolean mask, which works everywhere,
-and flex attention with a block-sparse mask, compiled with the rest of the block, for long rows on
-a GPU.
+Two kinds of attention serve it: scaled dot products segment by segment (`segments`), which work
+everywhere, and flex attention with a block-sparse mask, compiled with the rest of the block, for
+long rows on a GPU (`flex`).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn import functional
+
+from nashlens.engine.segments import Attention
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
-    from nashlens.engine.forks import Segment
     from nashlens.models.load import LoadedModel
     from nashlens.models.registry import Architecture
 
@@ -42,6 +42,11 @@ class KeyValues:
 
     keys: torch.Tensor | None = None
     values: torch.Tensor | None = None
+
+    @property
+    def length(self) -> int:
+        """How many tokens there are."""
+        return 0 if self.keys is None else self.keys.shape[1]
 
     def extended(self, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return kept and new keys and values, one after the other."""
@@ -169,7 +174,7 @@ class Blocks:
         index: int,
         h: torch.Tensor,
         rotations: tuple[torch.Tensor, ...],
-        mask: torch.Tensor | BlockMask,
+        attention: Attention | BlockMask,
         before: KeyValues,
         *,
         keep: bool,
@@ -184,11 +189,11 @@ class Blocks:
             `(new, width)` residuals before the block.
         rotations : tuple of torch.Tensor
             Cosines and sines of the new tokens, each `(new, head)`.
-        mask : torch.Tensor or BlockMask
-            `(new, before + new)` boolean, true where attention is allowed; or a block-sparse mask
-            of the new tokens alone, where nothing came before.
+        attention : Attention or BlockMask
+            Who attends to what; or a block-sparse mask of the new tokens alone, where nothing came
+            before.
         before : KeyValues
-            What the new tokens may attend to besides themselves.
+            Keys and values of the tokens before the new ones.
         keep : bool
             Whether `before` shall hold the new tokens too afterwards.
 
@@ -198,68 +203,15 @@ class Blocks:
             `(new, width)` residuals after the block.
         """
         block, (cos, sin) = self.blocks[index], rotations
-        if not isinstance(mask, torch.Tensor):
+        if isinstance(attention, Attention):
+            q, k, v = block.project(h, cos, sin)
+            k, v = before.extended(k, v)
+            h = block.finish(h, attention(q, k, v, block.head_dim**-0.5))
+        else:
             from nashlens.engine import flex
 
             run = flex.compiled_block if self.whole else flex.attention_compiled
-            h, k, v = run(block, h, cos, sin, mask)
-        else:
-            q, k, v = block.project(h, cos, sin)
-            k, v = before.extended(k, v)
-            attended = functional.scaled_dot_product_attention(
-                q[None],
-                k[None],
-                v[None],
-                attn_mask=mask,
-                scale=block.head_dim**-0.5,
-                enable_gqa=block.heads != block.kv_heads,
-            )
-            h = block.finish(h, attended[0])
+            h, k, v = run(block, h, cos, sin, attention)
         if keep:
             before.keep(k, v)
         return h
-
-    def forward_forks(
-        self,
-        index: int,
-        h: torch.Tensor,
-        rotations: tuple[torch.Tensor, ...],
-        segments: list[Segment],
-        row: KeyValues,
-    ) -> torch.Tensor:
-        """Run one block over fork tokens.
-
-        Parameters
-        ----------
-        index : int
-            The block, 0-based.
-        h : torch.Tensor
-            `(f, width)` residuals before the block.
-        rotations : tuple of torch.Tensor
-            Cosines and sines, each `(f, head)`.
-        segments : list of Segment
-            Every fork token is in one.
-        row : KeyValues
-            Keys and values of the row that they fork from; left as they are.
-
-        Returns
-        -------
-        torch.Tensor
-            `(f, width)` residuals after the block.
-        """
-        block, (cos, sin) = self.blocks[index], rotations
-        q, k, v = block.project(h, cos, sin)
-        assert row.keys is not None
-        assert row.values is not None
-        attended = torch.empty_like(q)
-        for segment in segments:
-            mine = segment.tokens
-            attended[:, mine] = functional.scaled_dot_product_attention(
-                q[None, :, mine],
-                torch.cat((row.keys[:, segment.keys], k[:, mine]), dim=1)[None],
-                torch.cat((row.values[:, segment.keys], v[:, mine]), dim=1)[None],
-                attn_mask=segment.mask,
-                scale=block.head_dim**-0.5,
-                enable_gqa=block.heads != block.kv_heads,
-            )[0]
-        return block.finish(h, attended)

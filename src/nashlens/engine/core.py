@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -17,8 +18,9 @@ import torch
 from nashlens.engine.blocks import Blocks, Cache, KeyValues
 from nashlens.engine.edits import Edit, EditBatch
 from nashlens.engine.forest import PackedSequence, Row, pack
-from nashlens.engine.forks import Forks, Segment
+from nashlens.engine.forks import Forks
 from nashlens.engine.labels import Asked, LabelledPrompt, runs_of
+from nashlens.engine.segments import Attention, path_segments
 from nashlens.errors import DataError
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ class Engine:
 
         def work(row: Row, packed: list[PackedSequence]) -> tuple[np.ndarray, Fetched]:
             last = np.array([p.path[-1] for p in packed])
-            captured = self.run_row(row, capture=(last, range(self.n_layers + 1)))
+            captured = self.run_row(row, _parts(packed), capture=(last, range(self.n_layers + 1)))
             device = captured[self.n_layers].device
             stacked = torch.stack([captured[layer].to(device) for layer in sorted(captured)], dim=1)
             return np.array([p.index for p in packed]), Fetched(stacked)
@@ -110,7 +112,9 @@ class Engine:
         def work(row: Row, packed: list[PackedSequence]) -> None:
             asked = Asked.joined([runs[p.index].asked(p.path) for p in packed])
             nodes, rows = np.unique(asked.rows, return_inverse=True)
-            final = self.run_row(row, capture=(nodes, [self.n_layers]))[self.n_layers]
+            final = self.run_row(row, _parts(packed), capture=(nodes, [self.n_layers]))[
+                self.n_layers
+            ]
             asked.add_to(result, self.token_logprobs(final, rows, asked.tokens))
 
         for _ in self._over_rows([run.sequence for run in runs], work):
@@ -154,7 +158,8 @@ class Engine:
             forks = Forks.of([runs[p.index] for p in packed], [p.path for p in packed], layers)
             nodes = np.unique(forks.source)
             cache = Cache([KeyValues() for _ in range(self.n_layers)])
-            base = self.run_row(row, capture=(nodes, np.unique(layers).tolist()), cache=cache)
+            wanted = (nodes, np.unique(layers).tolist())
+            base = self.run_row(row, _parts(packed), capture=wanted, cache=cache)
             depth = np.array(row.depth)
             for chunk in forks.chunks(self.batch_tokens):
                 states = np.searchsorted(nodes, chunk.source)
@@ -177,7 +182,7 @@ class Engine:
             done: set[int] = set()
             try:
                 for row, packed in pack([sequences[i] for i in pending], self.batch_tokens):
-                    mine = [PackedSequence(pending[p.index], p.path) for p in packed]
+                    mine = [replace(p, index=pending[p.index]) for p in packed]
                     yield work(row, mine)
                     done.update(p.index for p in mine)
                 return
@@ -192,43 +197,62 @@ class Engine:
     def run_row(
         self,
         row: Row,
+        parts: Sequence[tuple[np.ndarray, int]],
         *,
         capture: tuple[np.ndarray, Sequence[int] | range],
         cache: Cache | None = None,
         start: int = 0,
-        row_mask: np.ndarray | None = None,
     ) -> dict[int, torch.Tensor]:
         """Run all blocks over a row's nodes from `start` on, the earlier ones being in `cache`.
 
-        Returns residuals after the asked layers, at the asked nodes, which count from `start`.
+        Parameters
+        ----------
+        row : Row
+        parts : sequence of (numpy.ndarray, int)
+            Paths that together bring every node from `start` on, each with how many of its leading
+            nodes were there before.
+        capture : (numpy.ndarray, sequence of int)
+            Nodes, counted from `start`, and the layers after which their residuals are wanted.
+        cache : Cache, optional
+            Keys and values; those of the new nodes are added.
+        start : int
+
+        Returns
+        -------
+        dict of int to torch.Tensor
+            `(nodes, width)` for each wanted layer.
         """
-        nodes, wanted = torch.from_numpy(np.asarray(capture[0])), set(capture[1])
+        wanted = set(capture[1])
         tokens, depth = row.tokens[start:], row.depth[start:]
         flexible = self.blocks.flex and start == 0 and len(row) > _FLEX_TOKENS
         ends = row.ends() if flexible else None
-        mask: torch.Tensor | BlockMask
+        attention: Attention | BlockMask
         if ends is None:
-            mask = torch.from_numpy(row.mask() if row_mask is None else row_mask)
+            attention = Attention(path_segments(parts, start), self.blocks.device(0))
         else:
+            from nashlens.engine.flex import subtree_mask
+
             # Few lengths, since each is compiled; padding sees itself alone.
             spare = -len(row) % max(self.batch_tokens // 4, _FLEX_TOKENS)
             tokens, depth = [*tokens, *[0] * spare], [*depth, *[0] * spare]
             ends = np.concatenate((ends, len(row) + 1 + np.arange(spare)))
-            from nashlens.engine.flex import subtree_mask
-
-            mask = subtree_mask(torch.from_numpy(ends).to(self.blocks.device(0)))
+            attention = subtree_mask(torch.from_numpy(ends).to(self.blocks.device(0)))
         h = self.blocks.embed(torch.tensor(tokens))
         rotations = self.blocks.rotations(torch.tensor(depth), h)
-        captured = {0: h[nodes.to(h.device)]} if 0 in wanted else {}
+        # Moved once: a copy to a GPU in every layer would wait for it each time.
+        nodes = torch.from_numpy(np.asarray(capture[0])).to(h.device)
+        captured = {0: h[nodes]} if 0 in wanted else {}
         for index in range(self.n_layers):
-            if h.device != self.blocks.device(index) or index == 0:
-                h, rotations, mask = _to(self.blocks.device(index), h, rotations, mask)
+            device = self.blocks.device(index)
+            if h.device != device:
+                h, rotations, attention = _to(device, h, rotations, attention)
+                nodes = nodes.to(device)
             before = cache.layers[index] if cache else KeyValues()
-            h = self.blocks.forward(index, h, rotations, mask, before, keep=cache is not None)
+            h = self.blocks.forward(index, h, rotations, attention, before, keep=cache is not None)
             if cache is not None and ends is not None:
                 before.trim(len(row))
             if index + 1 in wanted:
-                captured[index + 1] = h[nodes.to(h.device)]
+                captured[index + 1] = h[nodes]
         return captured
 
     def _run_forks(
@@ -260,7 +284,7 @@ class Engine:
         """
         h = base[int(chunk.layer[0])][:0]
         rotations = self.blocks.rotations(torch.from_numpy(depth), h)
-        segments: list[Segment] = []
+        attention = Attention([], h.device)
         for layer in range(int(chunk.layer[0]), self.n_layers + 1):
             joining = np.flatnonzero(chunk.layer == layer)
             if len(joining):
@@ -273,12 +297,13 @@ class Engine:
                 h = torch.cat((h.to(new.device), new))
             if layer == self.n_layers:
                 break
-            device = self.blocks.device(layer)
+            device, before = self.blocks.device(layer), cache.layers[layer]
+            if len(joining):
+                attention = Attention(chunk.segments(len(h), before.length), device)
             if len(joining) or h.device != device:
-                segments = chunk.segments(len(h), device)
-                rotations = tuple(r.to(device) for r in rotations)
+                h, rotations, attention = _to(device, h, rotations, attention)
             part = tuple(r[: len(h)] for r in rotations)
-            h = self.blocks.forward_forks(layer, h.to(device), part, segments, cache.layers[layer])
+            h = self.blocks.forward(layer, h, part, attention, before, keep=False)
         return h
 
     def token_logprobs(
@@ -313,6 +338,10 @@ class Engine:
         return result
 
 
+def _parts(packed: list[PackedSequence]) -> list[tuple[np.ndarray, int]]:
+    return [(p.path, p.shared) for p in packed]
+
+
 class Fetched:
     """A tensor on its way to the host.
 
@@ -325,8 +354,8 @@ class Fetched:
     def __init__(self, tensor: torch.Tensor):
         self._event: torch.cuda.Event | None = None
         if tensor.device.type == "cuda":
-            self._host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-            self._host.copy_(tensor, non_blocking=True)
+            self._host = torch.empty(tensor.shape, dtype=torch.float32, pin_memory=True)
+            self._host.copy_(tensor.float(), non_blocking=True)
             self._event = torch.cuda.Event()
             self._event.record()
         else:
@@ -341,9 +370,9 @@ class Fetched:
 
 
 def _to(
-    device: torch.device, h: torch.Tensor, rotations: tuple[torch.Tensor, ...], mask: Any
+    device: torch.device, h: torch.Tensor, rotations: tuple[torch.Tensor, ...], attention: Any
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], Any]:
-    return h.to(device), tuple(r.to(device) for r in rotations), mask.to(device)
+    return h.to(device), tuple(r.to(device) for r in rotations), attention.to(device)
 
 
 def label_probabilities(logprobs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

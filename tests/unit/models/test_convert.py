@@ -8,8 +8,7 @@ from nashlens.models import convert as module
 from nashlens.models.convert import convert, read_manifest
 from nashlens.models.inspect import ModelFacts
 from nashlens.models.weights import WeightReader
-
-from .conftest import EMBEDDED
+from tests.conftest import EMBEDDED
 
 
 def snapshot(folder):

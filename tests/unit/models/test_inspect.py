@@ -8,8 +8,7 @@ import pytest
 from nashlens.errors import ModelError
 from nashlens.models.inspect import ModelFacts, inspect
 from nashlens.models.registry import config_problems
-
-from .conftest import EMBEDDED
+from tests.conftest import EMBEDDED
 
 
 def write_gguf(path, architecture="llama", pre="gpt-2", **fields):

@@ -1,0 +1,133 @@
+"""Prompts, activations, lens and steering on the embedded model, against its own forward."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nashlens.activations.extract import extract
+from nashlens.activations.plan import join, layer_names, plan_shards
+from nashlens.activations.store import ActivationStore
+from nashlens.engine import reference
+from nashlens.engine.core import Engine, label_probabilities
+from nashlens.engine.edits import Edit
+from nashlens.engine.labels import LabelledPrompt
+from nashlens.engine.session import Session
+from nashlens.files import write_json
+from nashlens.games.catalog import CATALOG
+from nashlens.lens import lens_table
+from nashlens.models.load import load_model
+from nashlens.models.tokenizer import ChatTokenizer
+from nashlens.models.weights import load_final_norm_and_unembedding
+from nashlens.prompts.table import build_prompts
+
+pytestmark = pytest.mark.embedded
+
+
+@pytest.fixture(scope="module")
+def loaded(embedded_model):
+    return load_model(embedded_model, dtype="float32", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def prompts(embedded_model):
+    table = build_prompts(
+        [CATALOG["prisoners_dilemma"]],
+        ChatTokenizer(embedded_model),
+        templates=["neutral"],
+        label_sets={"jf": ["J", "F"], "words": ["left side", "right side"]},
+        label_maps=["identity"],
+        option_orders=["forward"],
+        opponents=["TFT"],
+        own_cooperation=0.5,
+        rounds=[1, 3],
+        histories=1,
+        system="You are playing a game with another player.",
+        assistant_prefix="I choose option",
+        seed=1,
+    )
+    assert table["label_tokens_0"].map(len).tolist() == [1, 1, 2, 2]
+    return table
+
+
+@pytest.fixture(scope="module")
+def asked(prompts):
+    columns = ("token_ids", "label_tokens_0", "label_tokens_1")
+    return [
+        LabelledPrompt(ids.tolist(), (first.tolist(), second.tolist()))
+        for ids, first, second in zip(*(prompts[c] for c in columns), strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def own(loaded, asked):
+    """Label scores by the model's own forward, one prompt at a time."""
+    return reference.label_logprobs(loaded, asked)
+
+
+@pytest.fixture(scope="module")
+def store(loaded, prompts, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("activations")
+    engine = Engine(loaded)
+    plan = plan_shards(folder, prompts, fingerprint="f", shard_prompts=3)
+    made = extract(engine, prompts, plan, folder, part=1, parts=1, dtype="float32")
+    manifest = join(
+        plan,
+        [made],
+        model="smollm2",
+        layer_names=layer_names(engine.n_layers),
+        width=engine.width,
+        dtype="float32",
+        fingerprint="f",
+    )
+    write_json(folder / "manifest.json", manifest)
+    return ActivationStore(folder)
+
+
+def test_stored_activations_are_the_hooked_residuals(loaded, prompts, store):
+    ids = prompts["prompt_id"].tolist()
+    theirs = reference.residuals(loaded, prompts["token_ids"].tolist())
+    assert theirs.shape == (4, 31, 576)
+    for layer in range(31):
+        scale = np.abs(theirs[:, layer]).max()
+        assert np.abs(store.layer(layer, ids) - theirs[:, layer]).max() < 1e-5 * scale
+
+
+def test_the_last_layers_lens_is_the_models_own_answer(embedded_model, prompts, store, asked, own):
+    weight, eps, unembedding = load_final_norm_and_unembedding(embedded_model)
+    ids = prompts["prompt_id"].tolist()
+    table = lens_table(
+        lambda layer: store.layer(layer, ids),
+        [0, 30],
+        prompts,
+        norm_weight=weight,
+        norm_eps=eps,
+        unembedding=unembedding,
+        model="smollm2",
+    )
+    last = table[table["layer"] == 30].set_index("prompt_id").loc[ids]
+    single = (last["n_label_tokens"] == 1).to_numpy()
+    assert single.tolist() == [True, True, False, False]
+    p, mass = label_probabilities(own)
+    np.testing.assert_allclose(last["p_action_0"][single], p[single, 0], atol=1e-4)
+    np.testing.assert_allclose(last["label_mass"][single], mass[single], atol=1e-4)
+
+
+def test_engine_session_and_model_score_labels_alike(loaded, asked, own):
+    engine = Engine(loaded)
+    assert np.abs(engine.label_logprobs(asked) - own).max() < 1e-3
+    session = Session(engine)
+    grown = [session.label_logprobs([prompt])[0] for prompt in asked]
+    assert np.abs(np.stack(grown) - own).max() < 1e-3
+
+
+def test_steering_equals_a_hook(loaded, asked):
+    vector = np.random.default_rng(0).normal(size=576)
+    edits = [Edit(3, "add", vector, 5.0), Edit(20, "clamp", vector, 30.0)]
+    ours = Engine(loaded).sweep(asked[1:3], edits)
+    theirs = np.stack([reference.label_logprobs(loaded, asked[1:3], e) for e in edits], axis=1)
+    assert np.abs(ours - theirs).max() < 1e-3
+
+
+def test_it_answers_with_one_of_the_two_labels(own):
+    _, mass = label_probabilities(own)
+    assert pd.Series(mass[:2]).gt(0.5).all(), "the prompt does not elicit its labels"
