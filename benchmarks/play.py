@@ -66,7 +66,9 @@ def main() -> None:
     forms = surfaces(["neutral"], {"jf": ["J", "F"]}, ["identity", "swapped"], ["forward"])
     agent = Agent("model", model="model")
     games = [CATALOG[name] for name in GAMES[: -(-count // 4)]]
-    matches = schedule(games, [(agent, agent)], forms, repetitions=4, seed=0)[:count]
+    matches = schedule(
+        games, [(agent, agent)], forms, repetitions=4, scripted_repetitions=4, seed=0
+    )[:count]
     settings = Settings(rounds, 1.0, False, "You are playing a game.", "I choose option", 0)
     engine = Engine(loaded, options.batch_tokens or (8192 if cuda else 1024))
 

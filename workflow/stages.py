@@ -34,6 +34,7 @@ PLAY = (
     *SURFACES,
     "matches.rounds",
     "matches.repetitions",
+    "matches.scripted_repetitions",
     "matches.self_play",
     "matches.scripted",
     "matches.temperature",

@@ -7,14 +7,14 @@ randomness depends on what it is called and on nothing that ran before it or bes
 from __future__ import annotations
 
 import hashlib
+import json
 
 import numpy as np
 
 
 def _sequence(seed: int, names: tuple[str | int, ...]) -> np.random.SeedSequence:
-    # The separator and the type mark keep ("a", "b") apart from ("a/b",), and 1 from "1".
-    text = "\x1f".join(f"{type(name).__name__}:{name}" for name in names)
-    digest = hashlib.sha256(text.encode()).digest()
+    # JSON keeps ("a", "b") apart from ("a, b",), and 1 from "1".
+    digest = hashlib.sha256(json.dumps(names).encode()).digest()
     key = np.frombuffer(digest, dtype="<u4").tolist()
     return np.random.SeedSequence(entropy=seed, spawn_key=tuple(key))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 
 from nashlens import __version__
 from nashlens.errors import StoreError
+from nashlens.files import atomic_write
 
 _KEY = b"nashlens"
 
@@ -34,15 +34,12 @@ def write_table(
     fingerprint : str
         Hash of that slice, of everything upstream and of the code.
     """
-    path = Path(path)
     table = pa.Table.from_pandas(frame, preserve_index=False)
     provenance = {"config": dict(config), "fingerprint": fingerprint, "version": __version__}
     metadata = dict(table.schema.metadata or {})
     metadata[_KEY] = json.dumps(provenance, sort_keys=True, allow_nan=False).encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".tmp")
-    pq.write_table(table.replace_schema_metadata(metadata), part, compression="zstd")
-    os.replace(part, path)
+    with atomic_write(path) as file:
+        pq.write_table(table.replace_schema_metadata(metadata), file, compression="zstd")
 
 
 def _open(path: str | Path) -> pq.ParquetFile:

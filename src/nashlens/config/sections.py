@@ -179,7 +179,7 @@ class Prompts(Section):
         list[Annotated[Integer, Field(ge=1, le=1000)]],
         Field(min_length=1),
         AfterValidator(_distinct),
-    ] = [3, 5]
+    ] = [3, 5, 7, 9]
     """Rounds at which a history's decision is asked; round r shows r - 1 played rounds."""
     histories: Annotated[Integer, Field(ge=1, le=10000)] = 1
     """Histories for each game and surface form."""
@@ -205,10 +205,12 @@ class Agent(Section):
 class Matches(Section):
     """Repeated play."""
 
-    rounds: Annotated[Integer, Field(ge=1, le=1000)] = 5
+    rounds: Annotated[Integer, Field(ge=1, le=1000)] = 10
     """Rounds a match."""
-    repetitions: Annotated[Integer, Field(ge=1, le=10000)] = 2
-    """Matches for each game and ordered pair of agents, each with another surface form."""
+    repetitions: Annotated[Integer, Field(ge=1, le=10000)] = 8
+    """Matches for each game and ordered pair of models, each with another surface form."""
+    scripted_repetitions: Annotated[Integer, Field(ge=1, le=10000)] = 1
+    """Matches for each game, scripted agent and seat; the two seats mirror the surface form."""
     self_play: Boolean = True
     """Each model agent against itself."""
     cross_play: Boolean = True

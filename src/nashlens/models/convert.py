@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nashlens.errors import ModelError
+from nashlens.files import sha256_of
 from nashlens.models.inspect import ModelFacts, hub_offline, inspect, read_config, weight_files
 from nashlens.models.source import Source, gguf_file, model_folder, parse
 from nashlens.models.tokenizer import ChatTokenizer
@@ -151,7 +152,7 @@ def _from_gguf(source: Source, partial: Path) -> dict[str, Any]:
     with _quiet():
         _save_gguf(file, partial)
     package = source.kind == "package"
-    digest = _sha256(file)
+    digest = sha256_of(file)
     return {
         "revision": importlib.metadata.version(source.location) if package else None,
         "sha256": digest,
@@ -246,14 +247,9 @@ def _from_planted(source: Source, partial: Path) -> dict[str, Any]:
 
 
 def _hashes(files: Sequence[Path]) -> dict[str, Any]:
-    found = {file.name: _sha256(file) for file in files}
+    found = {file.name: sha256_of(file) for file in files}
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(found.items()))
     return {"sha256": hashlib.sha256(lines.encode()).hexdigest(), "files": found}
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _describe(folder: Path) -> dict[str, Any]:

@@ -84,6 +84,7 @@ def schedule(
     forms: Sequence[Surface],
     *,
     repetitions: int,
+    scripted_repetitions: int,
     seed: int,
 ) -> list[Match]:
     """Return the matches of ordered pairs of agents over all games.
@@ -96,6 +97,10 @@ def schedule(
         Row agent, column agent.
     forms : sequence of Surface
     repetitions : int
+        Matches of each pair of models.
+    scripted_repetitions : int
+        Matches of each pair of a model and a script. The model's two seats take a surface form and
+        its mirror image, so that one repetition already cancels label and order preferences.
     seed : int
 
     Returns
@@ -106,12 +111,19 @@ def schedule(
     families: dict[str, list[Game]] = {}
     for game in games:
         families.setdefault(game.name, []).append(game)
-    return [
-        Match(family[r % len(family)], row, column, pairing(row, column), r, form)
-        for name, family in families.items()
-        for row, column in pairs
-        for r, form in enumerate(surface_sequence(forms, name, seed, repetitions))
-    ]
+    matches = []
+    for name, family in families.items():
+        sequence = surface_sequence(forms, name, seed, max(repetitions, 2 * scripted_repetitions))
+        for row, column in pairs:
+            kind = pairing(row, column)
+            chosen = sequence[:repetitions]
+            if kind == "scripted":
+                chosen = sequence[0 if row.model is not None else 1 :: 2][:scripted_repetitions]
+            matches += [
+                Match(family[r % len(family)], row, column, kind, r, form)
+                for r, form in enumerate(chosen)
+            ]
+    return matches
 
 
 def pairing(row: Agent, column: Agent) -> Pairing:

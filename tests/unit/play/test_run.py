@@ -78,6 +78,7 @@ def scripted(one, other, **kwargs):
         [(Agent("x", strategy=one, **kwargs), Agent("y", strategy=other))],
         FORMS,
         repetitions=1,
+        scripted_repetitions=1,
         seed=3,
     )
 
@@ -116,7 +117,14 @@ def test_no_round_is_missing_and_both_seats_move_in_each():
 
 def test_each_model_sees_its_own_moves_as_its_own():
     """A public tool swapped the two in the history line, so a model never saw its own moves."""
-    matches = schedule([PD], [(MODEL, Agent("d", strategy="ALLD"))], FORMS, repetitions=1, seed=3)
+    matches = schedule(
+        [PD],
+        [(MODEL, Agent("d", strategy="ALLD"))],
+        FORMS,
+        repetitions=1,
+        scripted_repetitions=1,
+        seed=3,
+    )
     player = model_players(p_j=0.999999999)
     frame = play_matches(matches, player, settings(rounds=2))
     text = "".join(chr(i) for i in player["m"].scorer.calls[1][0].ids)
@@ -128,7 +136,7 @@ def test_each_model_sees_its_own_moves_as_its_own():
 
 
 def test_probabilities_follow_the_label_map():
-    matches = schedule([PD], [(MODEL, MODEL)], FORMS, repetitions=4, seed=3)
+    matches = schedule([PD], [(MODEL, MODEL)], FORMS, repetitions=4, scripted_repetitions=4, seed=3)
     frame = play_matches(matches, model_players(p_j=0.9), settings(rounds=1))
     expected = np.where(frame["label_map"] == "identity", 0.9, 0.1)
     np.testing.assert_allclose(frame["p_action_0"], expected)
@@ -138,7 +146,7 @@ def test_probabilities_follow_the_label_map():
 
 def test_the_seed_matters_and_batch_mates_do_not():
     """A public tool's seed had no effect when matches ran in parallel."""
-    matches = schedule([PD], [(MODEL, MODEL)], FORMS, repetitions=4, seed=3)
+    matches = schedule([PD], [(MODEL, MODEL)], FORMS, repetitions=4, scripted_repetitions=4, seed=3)
     whole = play_matches(matches, model_players(0.5), settings(rounds=6))
     alone = pd.concat(play_matches([m], model_players(0.5), settings(rounds=6)) for m in matches)
     key = ["match_id", "round", "seat"]
@@ -152,13 +160,13 @@ def test_the_seed_matters_and_batch_mates_do_not():
 
 def test_self_play_seats_decide_apart():
     """A public tool shared one stateful player between both seats."""
-    matches = schedule([PD], [(MODEL, MODEL)], FORMS, repetitions=4, seed=3)
+    matches = schedule([PD], [(MODEL, MODEL)], FORMS, repetitions=4, scripted_repetitions=4, seed=3)
     frame = play_matches(matches, model_players(0.5), settings(rounds=10))
     assert moves(frame, "row") != moves(frame, "column")
 
 
 def test_greedy_takes_the_likelier_action():
-    matches = schedule([PD], [(MODEL, MODEL)], FORMS, repetitions=4, seed=3)
+    matches = schedule([PD], [(MODEL, MODEL)], FORMS, repetitions=4, scripted_repetitions=4, seed=3)
     frame = play_matches(matches, model_players(0.6), settings(temperature=0.0))
     assert (frame["action"] == (frame["p_action_0"] < 0.5)).all()
 
@@ -177,7 +185,7 @@ def test_temperature_one_leaves_probabilities():
 
 
 def test_a_match_that_outgrows_the_context_is_one_clear_error():
-    matches = schedule([PD], [(MODEL, MODEL)], FORMS, repetitions=1, seed=3)
+    matches = schedule([PD], [(MODEL, MODEL)], FORMS, repetitions=1, scripted_repetitions=1, seed=3)
     with pytest.raises(DataError, match=r"matches\.rounds"):
         play_matches(matches, model_players(max_length=50), settings())
 
@@ -188,6 +196,7 @@ def test_parts_add_up_and_kept_batches_are_not_played_again(tmp_path):
         [(MODEL, MODEL), (MODEL, Agent("t", strategy="TFT"))],
         FORMS,
         repetitions=20,
+        scripted_repetitions=20,
         seed=3,
     )
     made = []
@@ -220,14 +229,21 @@ def test_parts_add_up_and_kept_batches_are_not_played_again(tmp_path):
 
 
 def test_a_batchs_key_follows_everything_it_depends_on():
-    matches = schedule([PD], [(MODEL, MODEL)], FORMS, repetitions=2, seed=3)
+    matches = schedule([PD], [(MODEL, MODEL)], FORMS, repetitions=2, scripted_repetitions=2, seed=3)
     keys = {
         chunk_key(matches, settings(), "f"),
         chunk_key(matches, settings(), "g"),
         chunk_key(matches, settings(rounds=5), "f"),
         chunk_key(matches[:1], settings(), "f"),
         chunk_key(
-            schedule([CATALOG["chicken"]], [(MODEL, MODEL)], FORMS, repetitions=2, seed=3),
+            schedule(
+                [CATALOG["chicken"]],
+                [(MODEL, MODEL)],
+                FORMS,
+                repetitions=2,
+                scripted_repetitions=2,
+                seed=3,
+            ),
             settings(),
             "f",
         ),

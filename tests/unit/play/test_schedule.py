@@ -37,9 +37,9 @@ def test_cross_play_is_ordered():
 
 def test_match_ids_are_unique_and_do_not_depend_on_other_pairs():
     pairs = pairs_of(AGENTS, ["a", "tft", "alld"], self_play=True)
-    every = schedule(GAMES, pairs, FORMS, repetitions=3, seed=1)
+    every = schedule(GAMES, pairs, FORMS, repetitions=3, scripted_repetitions=3, seed=1)
     assert len({match.match_id for match in every}) == len(every) == 2 * 5 * 3
-    few = schedule(GAMES[:1], pairs[:1], FORMS, repetitions=3, seed=1)
+    few = schedule(GAMES[:1], pairs[:1], FORMS, repetitions=3, scripted_repetitions=3, seed=1)
     assert few == [m for m in every if m.row == m.column and m.game == GAMES[0]]
 
 
@@ -52,6 +52,21 @@ def test_two_repetitions_cancel_label_and_order_preferences():
         assert first.option_order != second.option_order
 
 
+def test_one_scripted_repetition_mirrors_the_form_between_the_models_seats():
+    pairs = pairs_of(AGENTS, ["a", "tft", "alld"], self_play=True)
+    matches = schedule(GAMES, pairs, FORMS, repetitions=3, scripted_repetitions=1, seed=1)
+    scripted = [m for m in matches if m.pairing == "scripted"]
+    assert len(scripted) == 2 * 2 * 2
+    assert len(matches) - len(scripted) == 2 * 3
+    for game in GAMES:
+        first, second = (
+            {m.surface.code for m in scripted if m.game == game and (m.row == A) == seat}
+            for seat in (True, False)
+        )
+        assert len(first) == len(second) == 1
+        assert first != second
+
+
 def test_all_forms_come_before_any_repeats():
     sequence = surface_sequence(FORMS, "pd", 5, 2 * len(FORMS))
     assert set(Counter(form.code for form in sequence).values()) == {2}
@@ -60,7 +75,12 @@ def test_all_forms_come_before_any_repeats():
 
 def test_chunks_hold_one_game_and_keep_every_match():
     matches = schedule(
-        GAMES, pairs_of(AGENTS, ["a", "tft"], self_play=True), FORMS, repetitions=3, seed=1
+        GAMES,
+        pairs_of(AGENTS, ["a", "tft"], self_play=True),
+        FORMS,
+        repetitions=3,
+        scripted_repetitions=3,
+        seed=1,
     )
     batches = list(chunks(matches, 4))
     assert [match for batch in batches for match in batch] == matches

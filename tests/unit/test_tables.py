@@ -1,0 +1,64 @@
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from nashlens import __version__
+from nashlens.errors import StoreError
+from nashlens.tables import read_metadata, read_table, write_table
+
+FRAME = pd.DataFrame(
+    {
+        "name": ["a", None],
+        "action": pd.array([1, None], dtype="Int64"),
+        "ids": [np.array([1, 2], np.int32), np.array([], np.int32)],
+        "p": [0.5, np.nan],
+    }
+)
+
+
+def test_a_table_keeps_types_missing_values_and_provenance(tmp_path):
+    path = tmp_path / "new" / "t.parquet"
+    write_table(FRAME, path, config={"probes": {"C": 0.1}}, fingerprint="abc")
+    back = read_table(path)
+    assert back["action"].dtype == "Int64"
+    assert back["action"].isna().tolist() == [False, True]
+    assert back["name"].isna().tolist() == [False, True]
+    assert back["ids"][0].tolist() == [1, 2]
+    assert read_metadata(path) == {
+        "config": {"probes": {"C": 0.1}},
+        "fingerprint": "abc",
+        "version": __version__,
+    }
+
+
+def test_the_same_table_is_the_same_file(tmp_path):
+    for name in ("a", "b"):
+        write_table(FRAME, tmp_path / name, config={}, fingerprint="f")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_provenance_that_is_not_json_leaves_the_old_table(tmp_path):
+    path = tmp_path / "t.parquet"
+    write_table(FRAME, path, config={}, fingerprint="old")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_table(FRAME, path, config={"x": float("inf")}, fingerprint="new")
+    assert read_metadata(path)["fingerprint"] == "old"
+
+
+def test_missing_damaged_and_foreign_tables_are_named(tmp_path):
+    with pytest.raises(StoreError, match=r"none\.parquet: no such table"):
+        read_table(tmp_path / "none.parquet")
+    damaged = tmp_path / "damaged.parquet"
+    damaged.write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(StoreError, match=r"damaged\.parquet: not a readable"):
+        read_table(damaged)
+    foreign = tmp_path / "foreign.parquet"
+    pq.write_table(pq.read_table(_written(tmp_path)).replace_schema_metadata({}), foreign)
+    with pytest.raises(StoreError, match="no nashlens provenance"):
+        read_metadata(foreign)
+
+
+def _written(folder):
+    write_table(FRAME, folder / "t.parquet", config={}, fingerprint="f")
+    return folder / "t.parquet"
