@@ -176,6 +176,6 @@ def path_segments(parts: Sequence[tuple[np.ndarray, int]], start: int) -> list[S
         # Row i is the (shared + i)-th token of the path: it sees itself and what precedes it.
         mask = None
         if shared:
-            mask = torch.ones(len(path) - shared, len(path), dtype=torch.bool).tril(shared)
+            mask = torch.from_numpy(np.tri(len(path) - shared, len(path), shared, dtype=bool))
         result.append(Segment(keys[shared:] - start, keys, mask))
     return result

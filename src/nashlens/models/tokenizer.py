@@ -100,7 +100,14 @@ class ChatTokenizer:
             With one BOS in front where the model's own encoding has one, and not a second one
             where the text starts with it.
         """
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return self._with_bos(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
+        """Encode texts as `encode` does, on all cores."""
+        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return [self._with_bos(encoding.ids) for encoding in encodings]
+
+    def _with_bos(self, ids: list[int]) -> list[int]:
         if self.bos_id is not None and ids[:1] != [self.bos_id]:
             return [self.bos_id, *ids]
         return ids

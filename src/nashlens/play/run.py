@@ -15,7 +15,7 @@ from nashlens.errors import DataError
 from nashlens.games.equilibria import nash_action, prosocial_action
 from nashlens.games.game import SEATS
 from nashlens.play.schedule import Agent, Match
-from nashlens.prompts.labels import ChatTokenizer, encode_labels, prompt_id
+from nashlens.prompts.labels import ChatTokenizer, encode_many, prompt_id
 from nashlens.prompts.render import decision_messages, render
 from nashlens.seeds import entropy_hex, stream
 from nashlens.strategies import cooperation
@@ -141,7 +141,7 @@ def _decide(
             asked.setdefault(str(agent.model), []).append(i)
     for model, indices in asked.items():
         player = players[model]
-        prompts = [_prompt(decisions[i], player.tokenizer, settings) for i in indices]
+        prompts = _prompts([decisions[i] for i in indices], player.tokenizer, settings)
         chances, mass = label_probabilities(player.scorer.label_logprobs(prompts))
         for k, i in enumerate(indices):
             beliefs[i] = {
@@ -154,26 +154,35 @@ def _decide(
     return beliefs
 
 
-def _prompt(decision: _Decision, tokenizer: ChatTokenizer, settings: Settings) -> LabelledPrompt:
-    match = decision.match
+def _prompts(
+    decisions: Sequence[_Decision], tokenizer: ChatTokenizer, settings: Settings
+) -> list[LabelledPrompt]:
+    texts = [_text(decision, tokenizer, settings) for decision in decisions]
+    labels = [decision.match.surface.action_labels for decision in decisions]
+    prompts = []
+    for decision, encoded in zip(decisions, encode_many(tokenizer, texts, labels), strict=True):
+        ids, *tokens = encoded
+        longest = len(ids) + max(len(label) for label in tokens)
+        if tokenizer.max_length is not None and longest > tokenizer.max_length:
+            raise DataError(
+                f"{decision.match.match_id}: round {len(decision.own) + 1} needs {longest} tokens "
+                f"and {tokenizer.name} takes {tokenizer.max_length}; set matches.rounds lower"
+            )
+        prompts.append(LabelledPrompt(ids, (tokens[0], tokens[1])))
+    return prompts
+
+
+def _text(decision: _Decision, tokenizer: ChatTokenizer, settings: Settings) -> str:
     messages = decision_messages(
-        match.game,
+        decision.match.game,
         SEATS[decision.seat],
-        match.surface,
+        decision.match.surface,
         decision.own,
         decision.other,
         system=settings.system,
         rounds_total=settings.rounds if settings.horizon_known else None,
     )
-    text = render(messages, tokenizer.chat, settings.assistant_prefix)
-    ids, *labels = encode_labels(tokenizer, text, match.surface.action_labels)
-    longest = len(ids) + max(len(label) for label in labels)
-    if tokenizer.max_length is not None and longest > tokenizer.max_length:
-        raise DataError(
-            f"{match.match_id}: round {len(decision.own) + 1} needs {longest} tokens and "
-            f"{tokenizer.name} takes {tokenizer.max_length}; set matches.rounds lower"
-        )
-    return LabelledPrompt(ids, (labels[0], labels[1]))
+    return render(messages, tokenizer.chat, settings.assistant_prefix)
 
 
 def _row(

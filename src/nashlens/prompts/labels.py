@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -39,6 +39,9 @@ class ChatTokenizer(Protocol):
     def encode(self, text: str) -> list[int]:
         """Return token ids, with one BOS in front if the model uses one and the text lacks it."""
 
+    def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return what `encode` gives for each text."""
+
     def chat(self, messages: list[dict[str, str]]) -> str:
         """Return the messages in the model's template, up to where its answer starts."""
 
@@ -62,7 +65,11 @@ def encode_prompt(tokenizer: ChatTokenizer, text: str) -> list[int]:
     LabelError
         If there are none, or the tokenizer has a BOS and it does not stand first and only there.
     """
-    ids = [int(token) for token in tokenizer.encode(text)]
+    return _checked(tokenizer, text, tokenizer.encode(text))
+
+
+def _checked(tokenizer: ChatTokenizer, text: str, ids: list[int]) -> list[int]:
+    """Return a prompt's token ids as they are, if there are some and the BOS is right."""
     if not ids:
         raise LabelError(f"{tokenizer.name}: the prompt {text!r} has no tokens")
     bos = tokenizer.bos_id
@@ -75,10 +82,53 @@ def encode_prompt(tokenizer: ChatTokenizer, text: str) -> list[int]:
     return ids
 
 
-def encode_labels(
-    tokenizer: ChatTokenizer, text: str, labels: tuple[str, str]
-) -> tuple[list[int], list[int], list[int]]:
-    """Return a prompt's token ids and those of the two labels after it.
+class Encoded(NamedTuple):
+    """A prompt's token ids, and those of the labels of action 0 and action 1 after it."""
+
+    prompt: list[int]
+    tokens_0: list[int]
+    tokens_1: list[int]
+
+
+def encode_many(
+    tokenizer: ChatTokenizer, texts: Sequence[str], labels: Sequence[tuple[str, str]]
+) -> list[Encoded]:
+    """Return token ids of prompts and of the two labels after each.
+
+    Parameters
+    ----------
+    tokenizer : ChatTokenizer
+        The model's.
+    texts : sequence of str
+        Rendered prompts. A space joins a prompt and a label unless it ends in white space.
+    labels : sequence of pairs of str
+        For each, the labels of action 0 and of action 1.
+
+    Returns
+    -------
+    list of Encoded
+        Prompt plus label is the whole text's encoding.
+
+    Raises
+    ------
+    LabelError
+        If a label changes the prompt's own tokens, if one label's tokens start with the other's,
+        if both start with the same token, or if there is not exactly one BOS.
+    """
+    wholes = []
+    for text, pair in zip(texts, labels, strict=True):
+        joint = "" if text[-1:].isspace() else " "
+        wholes += [text, *(text + joint + label for label in pair)]
+    encoded = tokenizer.encode_many(wholes)
+    ids = [_checked(tokenizer, text, found) for text, found in zip(wholes, encoded, strict=True)]
+    return [
+        _split(tokenizer, text, pair, ids[3 * i], ids[3 * i + 1 : 3 * i + 3])
+        for i, (text, pair) in enumerate(zip(texts, labels, strict=True))
+    ]
+
+
+def encode_labels(tokenizer: ChatTokenizer, text: str, labels: tuple[str, str]) -> Encoded:
+    """Return a prompt's token ids and those of the two labels after it (`encode_many` of one).
 
     Parameters
     ----------
@@ -100,11 +150,18 @@ def encode_labels(
         If a label changes the prompt's own tokens, if one label's tokens start with the other's,
         if both start with the same token, or if there is not exactly one BOS.
     """
-    prompt_ids = encode_prompt(tokenizer, text)
-    joint = "" if text[-1:].isspace() else " "
+    return encode_many(tokenizer, [text], [labels])[0]
+
+
+def _split(
+    tokenizer: ChatTokenizer,
+    text: str,
+    labels: tuple[str, str],
+    prompt_ids: list[int],
+    wholes: Sequence[list[int]],
+) -> Encoded:
     tokens = []
-    for label in labels:
-        whole = encode_prompt(tokenizer, text + joint + label)
+    for label, whole in zip(labels, wholes, strict=True):
         if whole[: len(prompt_ids)] != prompt_ids or len(whole) == len(prompt_ids):
             raise LabelError(
                 f"{tokenizer.name}: label {label!r} changes the tokens of the prompt before it, "
@@ -123,7 +180,7 @@ def encode_labels(
             f"{tokenizer.name}: labels {list(labels)} share their first token {first[0]} "
             f"({first} and {second}), and the lens reads first tokens alone; choose others"
         )
-    return prompt_ids, first, second
+    return Encoded(prompt_ids, first, second)
 
 
 def check_label_sets(

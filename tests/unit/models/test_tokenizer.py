@@ -187,3 +187,11 @@ def test_the_embedded_model_splits_digits_as_its_makers_do(embedded):
     assert len(breaks) == 1
     assert ours.encode("\n\n3") == [*breaks, *ours.encode("3")]
     assert ours.encode("  12") == [*ours.encode("  "), *ours.encode("1"), *ours.encode("2")]
+
+
+def test_many_texts_encode_as_one_by_one(planted):
+    texts = ["Round 1: you", "", "<bos>again", "option J or option F?", "3"]
+    for folder in planted.values():
+        tokenizer = ChatTokenizer(folder)
+        assert tokenizer.encode_many(texts) == [tokenizer.encode(text) for text in texts]
+    assert tokenizer.encode_many([]) == []

@@ -27,6 +27,9 @@ class Characters:
     def encode(self, text):
         return [ord(c) for c in text]
 
+    def encode_many(self, texts):
+        return [self.encode(text) for text in texts]
+
     def chat(self, messages):
         return "\n".join(message["content"] for message in messages) + "\n"
 

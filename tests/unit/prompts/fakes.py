@@ -32,6 +32,9 @@ class FakeTokenizer:
             pieces = ["<bos>", *pieces]
         return [self.known.setdefault(piece, len(self.known)) for piece in pieces]
 
+    def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
+        return [self.encode(text) for text in texts]
+
     def decode(self, ids: Sequence[int]) -> str:
         pieces = list(self.known)
         return "".join(pieces[token] for token in ids)
