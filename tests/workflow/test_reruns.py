@@ -16,6 +16,12 @@ STORED = {"plan_activations", "extract_activations", "join_activations"}
 EXTRACTED = STORED | PROBED | LENSED | DIRECTED
 PLAYED = {"play_part", "join_play", "draw_cooperation", "draw_rounds", "draw_biases"}
 PROMPTED = {"build_prompts"} | EXTRACTED
+# A user's own payoffs: a stag hunt, with one drawn variant.
+MINE = {
+    "payoffs": [[[4, 4], [1, 3]], [[3, 1], [2, 2.5]]],
+    "actions": ["stag", "hare"],
+    "variants": 1,
+}
 GAMED = {"build_games", "draw_games"} | PROMPTED | PLAYED
 CONVERTED = {"convert_model"} | PROMPTED | PLAYED
 DRAWN = {
@@ -54,7 +60,7 @@ CONFIG_EDITS = {
     "matches.rounds": ({"matches": {"rounds": 3}}, PLAYED),
     "matches.temperature": ({"matches": {"temperature": 0.5}}, PLAYED),
     "a scripted agent": ({"agents": {"wsls": {"strategy": "WSLS"}}}, PLAYED),
-    "a new game": ({"games": {"mine": {"canonical": "chicken"}}}, GAMED),
+    "a new game": ({"games": {"mine": MINE}}, GAMED),
     "prompts.histories": ({"prompts": {"histories": 2}}, PROMPTED),
     "prompts.assistant_prefix": ({"prompts": {"assistant_prefix": "I take"}}, PROMPTED | PLAYED),
     "activations.dtype": ({"activations": {"dtype": "float16"}}, EXTRACTED),
