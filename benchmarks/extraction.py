@@ -84,7 +84,7 @@ def main() -> None:
     rounds = min(options.rounds, 10) if options.quick and not cuda else options.rounds
     loaded = random_model(options)
     prompts = match_prompts(games, rounds)
-    engine = Engine(loaded, options.batch_tokens or (8192 if cuda else 1024))
+    engine = Engine(loaded, options.batch_tokens or (8192 if cuda else 4096))
     rows = [len(row) for row, _ in pack(prompts, engine.batch_tokens)]
     warm, _ = clock(lambda: ours(engine, prompts), options.device)
     seconds, result = min(

@@ -70,7 +70,7 @@ def main() -> None:
         games, [(agent, agent)], forms, repetitions=4, scripted_repetitions=4, seed=0
     )[:count]
     settings = Settings(rounds, 1.0, False, "You are playing a game.", "I choose option", 0)
-    engine = Engine(loaded, options.batch_tokens or (8192 if cuda else 1024))
+    engine = Engine(loaded, options.batch_tokens or (8192 if cuda else 4096))
 
     def play(scorer: Session | Padded) -> object:
         return play_matches(matches, {"model": Player(tokenizer, scorer)}, settings)

@@ -66,7 +66,7 @@ def main() -> None:
     now = options.round or (20 if cuda else 5)
     prompts = match_prompts(5, now, seeds=-(-count // 5))[now - 1 :: now][:count]
     asked = [LabelledPrompt(prompt, LABELS) for prompt in prompts]
-    engine = Engine(loaded, options.batch_tokens or (8192 if cuda else 1024))
+    engine = Engine(loaded, options.batch_tokens or (8192 if cuda else 4096))
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(engine.n_layers + 1, engine.width))
     alphas = np.linspace(-2, 2, options.alphas)

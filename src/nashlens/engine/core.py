@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _FLEX_TOKENS = 1024  # shorter rows do not repay a block-sparse mask
+_FORK_TOKENS = 1024  # fork tokens that a CPU runs at once
 _LOGIT_ROWS = 128  # rows of the vocabulary's logits held at once
 
 
@@ -41,7 +42,7 @@ class Engine:
     Parameters
     ----------
     loaded : nashlens.models.load.LoadedModel
-    batch_tokens : int, default 1024
+    batch_tokens : int, default 4096
         Nodes that one packed row holds at most. Halved, with a warning, when the device runs out
         of memory.
 
@@ -51,7 +52,7 @@ class Engine:
         Number of blocks, width of the residual stream.
     """
 
-    def __init__(self, loaded: LoadedModel, batch_tokens: int = 1024):
+    def __init__(self, loaded: LoadedModel, batch_tokens: int = 4096):
         self.blocks = Blocks(loaded)
         self.n_layers = len(self.blocks)
         self.width = int(loaded.width)
@@ -161,7 +162,9 @@ class Engine:
             wanted = (nodes, np.unique(layers).tolist())
             base = self.run_row(row, _parts(packed), capture=wanted, cache=cache)
             depth = np.array(row.depth)
-            for chunk in forks.chunks(self.batch_tokens):
+            # On a CPU a run's forks pay for one another's masked keys: small chunks keep that cheap.
+            most = self.batch_tokens if self.blocks.flex else min(self.batch_tokens, _FORK_TOKENS)
+            for chunk in forks.chunks(most):
                 states = np.searchsorted(nodes, chunk.source)
                 final = self._run_forks(chunk, states, depth[chunk.source], base, cache, batch)
                 logprobs = self.token_logprobs(final, chunk.asked.rows, chunk.asked.tokens)

@@ -1,0 +1,39 @@
+"""The benchmarks run, agree with their peers, and print what the documentation promises.
+
+Their times are not looked at: a test machine is busy.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {
+    "extraction": ("--rounds", "4", "--peer-batches", "4"),
+    "sweep": ("--alphas", "2", "--peer-pairs", "1"),
+    "play": ("--matches", "1", "--rounds", "3"),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_benchmark_ends_with_its_figures(name):
+    paths = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--layers", "1", *SMALL[name]],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert figures["benchmark"] == name
+    assert figures["device"] == "cpu"
+    assert figures["ratio"] > 0
+    assert 0 <= figures["max_error"] < 1e-4
+    assert figures["floor_seconds"] > 0
