@@ -342,8 +342,7 @@ class Resources(Section):
     threads: Annotated[Integer, Field(ge=1, le=1024)] = 2
     """CPU threads of a model's job."""
     batch_tokens: Annotated[Integer, Field(ge=64)] = 4096
-    """Tokens that one forward pass packs at most (a longer prompt goes alone). Prompts of a match
-    share their tokens within one pass, so it should hold a match's: 50 rounds take about 2,400."""
+    """Tokens that one forward pass packs at most (a longer prompt goes alone)."""
     model_mem_mb: Annotated[Integer, Field(ge=100)] = 5000
     """Memory of a model's job."""
     model_runtime: Annotated[Integer, Field(ge=1)] = 240

@@ -162,7 +162,7 @@ class Engine:
             wanted = (nodes, np.unique(layers).tolist())
             base = self.run_row(row, _parts(packed), capture=wanted, cache=cache)
             depth = np.array(row.depth)
-            # On a CPU a run's forks pay for one another's masked keys: small chunks keep that cheap.
+            # On a CPU, forks pay for one another's masked keys: small chunks keep that cheap.
             most = self.batch_tokens if self.blocks.flex else min(self.batch_tokens, _FORK_TOKENS)
             for chunk in forks.chunks(most):
                 states = np.searchsorted(nodes, chunk.source)
