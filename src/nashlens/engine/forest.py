@@ -104,10 +104,6 @@ class Row:
             node = child
         return path
 
-    def shared(self, sequence: Sequence[int]) -> int:
-        """Return how many leading tokens of `sequence` were inserted before."""
-        return len(self._find(sequence))
-
     def ends(self) -> np.ndarray | None:
         """Return the index after each node's subtree, or None if the order is not depth-first.
 
