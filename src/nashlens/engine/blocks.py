@@ -36,32 +36,53 @@ def _rotate_half(x: torch.Tensor) -> torch.Tensor:
     return torch.cat((-second, first), dim=-1)
 
 
-@dataclass
 class KeyValues:
-    """Keys and values of one layer for the tokens computed so far, `(kv heads, tokens, head)`."""
+    """Keys and values of one layer for the tokens computed so far.
 
-    keys: torch.Tensor | None = None
-    values: torch.Tensor | None = None
+    They lie in buffers with room for more tokens, so that adding some does not copy all.
+    """
+
+    def __init__(self) -> None:
+        self.length = 0
+        self._keys: torch.Tensor | None = None
+        self._values: torch.Tensor | None = None
 
     @property
-    def length(self) -> int:
-        """How many tokens there are."""
-        return 0 if self.keys is None else self.keys.shape[1]
+    def keys(self) -> torch.Tensor | None:
+        """`(kv heads, length, head)`."""
+        return None if self._keys is None else self._keys[:, : self.length]
+
+    @property
+    def values(self) -> torch.Tensor | None:
+        """`(kv heads, length, head)`."""
+        return None if self._values is None else self._values[:, : self.length]
 
     def extended(self, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return kept and new keys and values, one after the other."""
-        if self.keys is None or self.values is None:
+        """Return kept and new keys and values, one after the other, until the next call."""
+        if self._keys is None or self._values is None:
             return k, v
-        return torch.cat((self.keys, k), dim=1), torch.cat((self.values, v), dim=1)
+        end = self.length + k.shape[1]
+        if end > self._keys.shape[1]:
+            room = max(end, 2 * self.length)
+            self._keys, self._values = (
+                torch.cat(
+                    (x[:, : self.length], x.new_empty(len(x), room - self.length, x.shape[2])), 1
+                )
+                for x in (self._keys, self._values)
+            )
+        self._keys[:, self.length : end] = k
+        self._values[:, self.length : end] = v
+        return self._keys[:, :end], self._values[:, :end]
 
     def trim(self, n: int) -> None:
         """Forget all but the first `n` tokens: the rest was padding."""
-        if self.keys is not None and self.values is not None:
-            self.keys, self.values = self.keys[:, :n], self.values[:, :n]
+        self.length = min(n, self.length)
 
     def keep(self, k: torch.Tensor, v: torch.Tensor) -> None:
-        """Replace what is kept by the result of `extended`."""
-        self.keys, self.values = k, v
+        """Keep what `extended` returned."""
+        if self._keys is None:
+            self._keys, self._values = k, v
+        self.length = k.shape[1]
 
 
 @dataclass
@@ -204,9 +225,14 @@ class Blocks:
         """
         block, (cos, sin) = self.blocks[index], rotations
         if isinstance(attention, Attention):
-            q, k, v = block.project(h, cos, sin)
+            project, finish = Block.project, Block.finish
+            if self.flex and self.whole:
+                from nashlens.engine import flex
+
+                project, finish = flex.compiled_project, flex.compiled_finish
+            q, k, v = project(block, h, cos, sin)
             k, v = before.extended(k, v)
-            h = block.finish(h, attention(q, k, v, block.head_dim**-0.5))
+            h = finish(block, h, attention(q, k, v, block.head_dim**-0.5))
         else:
             from nashlens.engine import flex
 

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _FLEX_TOKENS = 1024  # shorter rows do not repay a block-sparse mask
+_FLEX_PAD = 512  # rows are padded to multiples of it
 _FORK_TOKENS = 1024  # fork tokens that a CPU runs at once
 _LOGIT_ROWS = 128  # rows of the vocabulary's logits held at once
 
@@ -236,7 +237,7 @@ class Engine:
             from nashlens.engine.flex import subtree_mask
 
             # Few lengths, since each is compiled; padding sees itself alone.
-            spare = -len(row) % max(self.batch_tokens // 4, _FLEX_TOKENS)
+            spare = -len(row) % _FLEX_PAD
             tokens, depth = [*tokens, *[0] * spare], [*depth, *[0] * spare]
             ends = np.concatenate((ends, len(row) + 1 + np.arange(spare)))
             attention = subtree_mask(torch.from_numpy(ends).to(self.blocks.device(0)))

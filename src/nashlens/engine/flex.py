@@ -42,6 +42,11 @@ _compiled_attention = torch.compile(flex_attention, dynamic=False)
 # One graph serves all blocks of a model: their weights are inputs to it.
 compiled_block = torch.compile(_whole_block, dynamic=False)
 
+# For rows whose attention is not one kernel: norms, rotations and activations fused, for any
+# number of tokens.
+compiled_project = torch.compile(Block.project, dynamic=True)
+compiled_finish = torch.compile(Block.finish, dynamic=True)
+
 
 def attention_compiled(
     block: Block, h: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, mask: BlockMask

@@ -66,13 +66,18 @@ class Row:
             self.depth.extend(range(depth, depth + count))
         return np.concatenate((above, np.arange(start, start + count)))
 
-    def insert(self, sequence: Sequence[int]) -> np.ndarray:
+    def insert(
+        self, sequence: Sequence[int], like: tuple[Sequence[int], np.ndarray] | None = None
+    ) -> np.ndarray:
         """Add a sequence, sharing what the row holds of it, and return its path.
 
         Parameters
         ----------
         sequence : sequence of int
             Token ids, at least one.
+        like : (sequence of int, numpy.ndarray), optional
+            A sequence inserted before and its path; what both begin with is found at once, and not
+            token by token.
 
         Returns
         -------
@@ -86,23 +91,26 @@ class Row:
         """
         if len(sequence) == 0:
             raise DataError("a token sequence is empty; every prompt needs at least one token")
-        found = self._find(sequence)
-        path = self.append(np.array(found, dtype=np.int64), sequence[len(found) :])
+        found = np.empty(0, dtype=np.int64)
+        if like is not None:
+            found = like[1][: shared_prefix(np.asarray(sequence), np.asarray(like[0]))]
+        found = np.concatenate((found, self._find(sequence, found)))
+        path = self.append(found, sequence[len(found) :])
         for node in path[len(found) :].tolist():
             self._children[self.parent[node], self.tokens[node]] = node
         return path
 
-    def _find(self, sequence: Sequence[int]) -> list[int]:
-        """Return the nodes of the longest prefix of a sequence that the row holds."""
+    def _find(self, sequence: Sequence[int], above: np.ndarray) -> np.ndarray:
+        """Return the nodes below a path that go on with a sequence, as far as the row has them."""
         path: list[int] = []
-        node = -1
-        for token in sequence:
+        node = int(above[-1]) if len(above) else -1
+        for token in sequence[len(above) :]:
             child = self._children.get((node, int(token)))
             if child is None:
                 break
             path.append(child)
             node = child
-        return path
+        return np.array(path, dtype=np.int64)
 
     def ends(self) -> np.ndarray | None:
         """Return the index after each node's subtree, or None if the order is not depth-first.
@@ -112,13 +120,18 @@ class Row:
         """
         n = len(self)
         ends = np.full(n, n, dtype=np.int64)
-        open_nodes: list[int] = []
-        for node in range(n):
-            while open_nodes and open_nodes[-1] != self.parent[node]:
-                ends[open_nodes.pop()] = node
-            if self.parent[node] >= 0 and not open_nodes:
+        parent, depth = np.array(self.parent), np.array(self.depth)
+        open_nodes = np.empty(0, dtype=np.int64)
+        # Nodes come in runs, each the child of the one before it; only where a run starts can
+        # subtrees end.
+        starts = np.flatnonzero(parent != np.arange(n) - 1)
+        starts = np.union1d(starts, [0]) if n else starts
+        for start, stop in itertools.pairwise([*starts.tolist(), n]):
+            above = depth[start]
+            if above > len(open_nodes) or (above and open_nodes[above - 1] != parent[start]):
                 return None
-            open_nodes.append(node)
+            ends[open_nodes[above:]] = start
+            open_nodes = np.concatenate((open_nodes[:above], np.arange(start, stop)))
         return ends
 
 
@@ -153,9 +166,11 @@ def pack(
 ) -> Iterator[tuple[Row, list[PackedSequence]]]:
     """Pack sequences into rows of at most `max_tokens` nodes.
 
-    Sequences are taken in lexicographic order, so that neighbours share the longest prefixes and
-    the nodes of a row come in depth-first order. The packing depends on the sequences alone. A
-    sequence longer than the budget gets a row of its own.
+    Sequences are taken in an order in which neighbours share the longest prefixes, so that the
+    nodes of a row come in depth-first order, the largest subtree of a node first. A match's rules
+    and history are then one stretch with its questions behind it, which leaves more of the blocks
+    of an attention mask wholly seen or wholly unseen. The packing depends on the sequences alone.
+    A sequence longer than the budget gets a row of its own.
 
     Parameters
     ----------
@@ -183,7 +198,9 @@ def pack(
     # Big-endian bytes sort as the ids do, much faster than tuples.
     keys = [array.astype(">u4").tobytes() for array in arrays]
     order = sorted(range(len(arrays)), key=lambda i: (keys[i], i))
-    shared = [0] + [shared_prefix(arrays[a], arrays[b]) for a, b in itertools.pairwise(order)]
+    common = [0] + [shared_prefix(arrays[a], arrays[b]) for a, b in itertools.pairwise(order)]
+    ranked, shared = _largest_first([len(arrays[i]) for i in order], common)
+    order = [order[i] for i in ranked]
     room = _room(np.array([len(arrays[i]) for i in order]), np.array(shared))
     nothing = np.empty(0, dtype=np.int64)
     row, path = Row(), nothing
@@ -199,6 +216,61 @@ def pack(
         path = row.append(above, arrays[index][len(above) :].tolist())
         packed.append(PackedSequence(index, path, len(above)))
     yield row, packed
+
+
+@dataclass
+class _Branching:
+    """Sequences that share their first `depth` tokens and part there."""
+
+    depth: int
+    nodes: int = 0
+    parts: list[tuple[int, int | _Branching]] = field(default_factory=list)
+
+    def add(self, nodes: int, part: int | _Branching) -> None:
+        """Take in a sequence, or a branching further down, of so many nodes from the root."""
+        self.nodes += nodes - self.depth
+        self.parts.append((nodes, part))
+
+
+def _largest_first(lengths: Sequence[int], shared: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Order sorted sequences so that larger subtrees precede smaller ones.
+
+    Parameters
+    ----------
+    lengths, shared : sequence of int
+        In lexicographic order: tokens of each sequence, and how many of them it shares with the
+        one before.
+
+    Returns
+    -------
+    order, shared : list of int
+        The new order, and what each sequence shares with the one before it there.
+    """
+    last: tuple[int, int | _Branching] = (lengths[0], 0)
+    open_: list[_Branching] = []
+    # A pass over the sequences with the branchings above the current one on a stack.
+    for i, depth in enumerate([*shared[1:], -1], start=1):
+        while open_ and open_[-1].depth > depth:
+            done = open_.pop()
+            done.add(*last)
+            last = (done.depth + done.nodes, done)
+        if i == len(lengths):
+            break
+        if not open_ or open_[-1].depth < depth:
+            open_.append(_Branching(depth))
+        open_[-1].add(*last)
+        last = (lengths[i], i)
+    order, common, waiting = [], [], [(last[1], 0)]
+    while waiting:
+        part, before = waiting.pop()
+        if isinstance(part, int):
+            order.append(part)
+            common.append(before)
+            continue
+        ranked = [p for _, p in sorted(part.parts, key=lambda p: -p[0])]
+        waiting += [(p, part.depth) for p in reversed(ranked[1:])]
+        waiting.append((ranked[0], before))
+    return order, common
 
 
 def _room(lengths: np.ndarray, shared: np.ndarray) -> list[int]:

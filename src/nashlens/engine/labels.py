@@ -142,8 +142,8 @@ def runs_of(prompts: Sequence[LabelledPrompt]) -> list[Run]:
             raise DataError(f"prompt {index} or one of its labels has no tokens")
         by_prefix: dict[tuple[int, ...], dict[int, tuple[int, ...]]] = {}
         for action, label in enumerate(labels):
-            tokens = tuple(int(t) for t in label)
+            tokens = tuple(label)
             by_prefix.setdefault(tokens[:-1], {})[action] = tokens
-        prompt = tuple(int(t) for t in ids)
+        prompt = tuple(ids)
         runs += [Run(index, len(prompt), prompt + pre, asked) for pre, asked in by_prefix.items()]
     return runs

@@ -8,7 +8,7 @@ without packing, while all other products run over all new tokens at once.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -99,12 +99,18 @@ class Attention:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Segments padded to one length, `(b, t)` tokens and `(b, k)` keys."""
+    """Segments padded to one length, `(b, t)` tokens and `(b, k)` keys.
+
+    Which slot of the padded result a new token's row is, `(real tokens,)`, is worked out on the
+    host: a boolean index would make the host wait for the GPU in every layer.
+    """
 
     tokens: torch.Tensor
     keys: torch.Tensor
     mask: torch.Tensor
     real: torch.Tensor
+    slots: torch.Tensor
+    _masks: dict[int, torch.Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, segments: list[Segment], device: torch.device) -> _Batch:
@@ -116,14 +122,22 @@ class _Batch:
         mask = torch.zeros(b, t, k, dtype=torch.bool)
         # Padding tokens see the first key: a row that sees nothing would be NaN.
         mask[:, :, 0] = True
-        real = torch.zeros(b, t, dtype=torch.bool)
+        real, slots = [], []
         for i, s in enumerate(segments):
             n, m = len(s.tokens), len(s.keys)
-            tokens[i, :n], keys[i, :m], real[i, :n] = s.tokens, s.keys, True
+            tokens[i, :n], keys[i, :m] = s.tokens, s.keys
+            real.append(s.tokens)
+            slots.append(torch.arange(n) + i * t)
             mask[i, :n, :m] = (
                 torch.ones(n, m, dtype=torch.bool).tril() if s.mask is None else s.mask
             )
-        return cls(tokens.to(device), keys.to(device), mask.to(device), real.to(device))
+        return cls(
+            tokens.to(device),
+            keys.to(device),
+            mask.to(device),
+            torch.cat(real).to(device),
+            torch.cat(slots).to(device),
+        )
 
     def attend(
         self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, result: torch.Tensor
@@ -134,13 +148,24 @@ class _Batch:
         rows = q[:, self.tokens].view(kv_heads, group, b, t, -1).permute(2, 0, 1, 3, 4)
         attended = functional.scaled_dot_product_attention(
             rows.reshape(b, kv_heads, group * t, -1),
-            k[:, self.keys].transpose(0, 1),
-            v[:, self.keys].transpose(0, 1),
-            attn_mask=self.mask[:, None].repeat(1, 1, group, 1),
+            self._of_segments(k),
+            self._of_segments(v),
+            attn_mask=self._folded(group),
             scale=scale,
         )
         attended = attended.view(b, kv_heads, group, t, -1).permute(1, 2, 0, 3, 4)
-        result[:, self.tokens[self.real]] = attended.reshape(heads, b, t, -1)[:, self.real]
+        result[:, self.real] = attended.reshape(heads, b * t, -1)[:, self.slots]
+
+    def _of_segments(self, x: torch.Tensor) -> torch.Tensor:
+        """Return each segment's keys or values, `(b, kv heads, k, head)`."""
+        picked = x.index_select(1, self.keys.view(-1))
+        return picked.view(len(x), *self.keys.shape, -1).transpose(0, 1)
+
+    def _folded(self, group: int) -> torch.Tensor:
+        """Return the mask for `group` queries of each token, kept for the next layer."""
+        if group not in self._masks:
+            self._masks[group] = self.mask[:, None].repeat(1, 1, group, 1)
+        return self._masks[group]
 
 
 def _alike(segments: list[Segment]) -> Iterator[list[Segment]]:

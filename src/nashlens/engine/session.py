@@ -33,6 +33,8 @@ class Session:
         self._row = Row()
         self._cache = Cache([KeyValues() for _ in range(engine.n_layers)])
         self._final: torch.Tensor | None = None
+        # The k-th prompt of a call is mostly the k-th one of the call before, and longer.
+        self._last: list[tuple[Sequence[int], np.ndarray]] = []
 
     @torch.inference_mode()
     def label_logprobs(self, prompts: Sequence[LabelledPrompt]) -> np.ndarray:
@@ -48,9 +50,11 @@ class Session:
             `(n, 2)` float64: log P(whole label sequence | prompt).
         """
         start, parts, asked = len(self._row), [], []
-        for run in runs_of(prompts):
+        last, self._last = self._last, []
+        for k, run in enumerate(runs_of(prompts)):
             known = len(self._row)
-            path = self._row.insert(run.sequence)
+            path = self._row.insert(run.sequence, like=last[k] if k < len(last) else None)
+            self._last.append((run.sequence, path))
             parts.append((path, int(np.searchsorted(path, known))))
             asked.append(run.asked(path))
         self._advance(start, parts)

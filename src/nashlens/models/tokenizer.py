@@ -107,6 +107,24 @@ class ChatTokenizer:
         encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return [self._with_bos(encoding.ids) for encoding in encodings]
 
+    def last_piece(self, text: str) -> str:
+        """Return the end of a text that is encoded by itself, whatever stands before it.
+
+        Special tokens are cut out of a text before the rest is split into tokens, so from the last
+        one on the ids do not depend on what precedes it.
+
+        Returns
+        -------
+        str
+            From the last special token on; the whole text where it has none.
+        """
+        return text[max([0, *(text.rfind(token) for token in self._cuts)]) :]
+
+    @cached_property
+    def _cuts(self) -> list[str]:
+        added = self._tokenizer.get_added_tokens_decoder().values()
+        return [t.content for t in added if t.special and not t.normalized and not t.single_word]
+
     def _with_bos(self, ids: list[int]) -> list[int]:
         if self.bos_id is not None and ids[:1] != [self.bos_id]:
             return [self.bos_id, *ids]

@@ -42,6 +42,9 @@ class ChatTokenizer(Protocol):
     def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
         """Return what `encode` gives for each text."""
 
+    def last_piece(self, text: str) -> str:
+        """Return the end of a text that is encoded by itself, whatever stands before it."""
+
     def chat(self, messages: list[dict[str, str]]) -> str:
         """Return the messages in the model's template, up to where its answer starts."""
 
@@ -115,16 +118,38 @@ def encode_many(
         If a label changes the prompt's own tokens, if one label's tokens start with the other's,
         if both start with the same token, or if there is not exactly one BOS.
     """
-    wholes = []
-    for text, pair in zip(texts, labels, strict=True):
-        joint = "" if text[-1:].isspace() else " "
-        wholes += [text, *(text + joint + label for label in pair)]
-    encoded = tokenizer.encode_many(wholes)
-    ids = [_checked(tokenizer, text, found) for text, found in zip(wholes, encoded, strict=True)]
-    return [
-        _split(tokenizer, text, pair, ids[3 * i], ids[3 * i + 1 : 3 * i + 3])
-        for i, (text, pair) in enumerate(zip(texts, labels, strict=True))
-    ]
+    # A label can change no token before the text's last piece, and the last pieces of a match's
+    # prompts are the same few words: these alone are encoded with each label.
+    pieces = [tokenizer.last_piece(text) for text in texts]
+    ends = dict.fromkeys(
+        part
+        for piece, pair in zip(pieces, labels, strict=True)
+        for part in (piece, *(_joined(piece, label) for label in pair))
+    )
+    encoded = tokenizer.encode_many([*texts, *ends])
+    of = dict(zip(ends, encoded[len(texts) :], strict=True))
+    result = []
+    for text, piece, pair, ids in zip(texts, pieces, labels, encoded, strict=False):
+        prompt = _checked(tokenizer, text, ids)
+        last = of[piece] if piece == text else _without_bos(tokenizer, of[piece])
+        if prompt[-len(last) :] != last:
+            raise LabelError(
+                f"{tokenizer.name}: {piece!r} is not encoded by itself after what stands before "
+                "it in the prompt; its tokenizer cuts texts in a way that is not supported"
+            )
+        split = _split(tokenizer, piece, pair, of[piece], [of[_joined(piece, x)] for x in pair])
+        for tokens in split[1:]:
+            _checked(tokenizer, text, prompt + tokens)
+        result.append(Encoded(prompt, split.tokens_0, split.tokens_1))
+    return result
+
+
+def _without_bos(tokenizer: ChatTokenizer, ids: list[int]) -> list[int]:
+    return ids[1:] if tokenizer.bos_id is not None and ids[:1] == [tokenizer.bos_id] else ids
+
+
+def _joined(text: str, label: str) -> str:
+    return f"{text}{'' if text[-1:].isspace() else ' '}{label}"
 
 
 def encode_labels(tokenizer: ChatTokenizer, text: str, labels: tuple[str, str]) -> Encoded:

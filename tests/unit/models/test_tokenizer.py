@@ -72,6 +72,14 @@ def check_against_transformers(folder, messages=MESSAGES):
             assert ours.encode(each).count(ours.bos_id) == 1
             if not each.startswith(theirs.bos_token):
                 assert ours.encode(each) == theirs.encode(each)
+    # What follows the last special token is encoded by itself, and a label after it as well.
+    piece = ours.last_piece(text)
+    alone, with_label = (
+        [i for i in ours.encode(t) if i != ours.bos_id] for t in (piece, piece + " J")
+    )
+    assert ours.encode(text)[-len(alone) :] == alone
+    assert ours.encode(text + " J")[-len(with_label) :] == with_label
+    assert len(ours.encode(text + " J")) - len(with_label) == len(ours.encode(text)) - len(alone)
     return ours
 
 
@@ -187,6 +195,13 @@ def test_the_embedded_model_splits_digits_as_its_makers_do(embedded):
     assert len(breaks) == 1
     assert ours.encode("\n\n3") == [*breaks, *ours.encode("3")]
     assert ours.encode("  12") == [*ours.encode("  "), *ours.encode("1"), *ours.encode("2")]
+
+
+def test_the_last_piece_starts_at_the_last_special_token(byte_level):
+    tokenizer = ChatTokenizer(byte_level(template=LLAMA3))
+    assert tokenizer.last_piece("a<|eot|>b<|eot|> c") == "<|eot|> c"
+    assert tokenizer.last_piece("no such token") == "no such token"
+    assert tokenizer.last_piece("") == ""
 
 
 def test_many_texts_encode_as_one_by_one(planted):

@@ -30,6 +30,9 @@ class Characters:
     def encode_many(self, texts):
         return [self.encode(text) for text in texts]
 
+    def last_piece(self, text):
+        return text
+
     def chat(self, messages):
         return "\n".join(message["content"] for message in messages) + "\n"
 

@@ -35,6 +35,9 @@ class FakeTokenizer:
     def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
         return [self.encode(text) for text in texts]
 
+    def last_piece(self, text: str) -> str:
+        return text
+
     def decode(self, ids: Sequence[int]) -> str:
         pieces = list(self.known)
         return "".join(pieces[token] for token in ids)

@@ -18,6 +18,37 @@ def test_prompt_and_label_tokens_are_the_whole_texts_tokens():
     assert len(first) == len(second) == 1
 
 
+def test_only_the_last_piece_is_encoded_with_the_labels():
+    class Cutting(WordTokenizer):
+        """Encodes what follows the last bar by itself."""
+
+        def last_piece(self, text):
+            return text[text.rfind("|") + 1 :]
+
+        def encode_many(self, texts):
+            self.seen = list(texts)
+            return super().encode_many(texts)
+
+    tokenizer = Cutting(bos=True)
+    text = "Rules.| Which one? I choose"
+    ids, first, second = encode_labels(tokenizer, text, ("J", "F"))
+    assert ids + first == tokenizer.encode(text + " J")
+    assert ids + second == tokenizer.encode(text + " F")
+    assert [t for t in tokenizer.seen if t.endswith(("J", "F"))] == [
+        " Which one? I choose J",
+        " Which one? I choose F",
+    ]
+
+
+def test_a_piece_that_is_not_encoded_by_itself_is_refused():
+    class Wrong(WordTokenizer):
+        def last_piece(self, text):
+            return text[-3:]
+
+    with pytest.raises(LabelError, match="not encoded by itself"):
+        encode_labels(Wrong(), TEXT, ("J", "F"))
+
+
 def test_a_label_of_several_tokens_is_kept_whole():
     tokenizer = CharTokenizer()
     ids, first, second = encode_labels(tokenizer, TEXT + "\n", ("Up", "Down"))
