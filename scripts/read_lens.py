@@ -6,7 +6,7 @@ from pathlib import Path
 from nashlens.activations.store import ActivationStore
 from nashlens.lens import lens_table
 from nashlens.logs import start_logging
-from nashlens.models.weights import load_final_norm_and_unembedding
+from nashlens.models.weights import load_readout
 from nashlens.progress import progress
 from nashlens.tables import read_table, write_table
 
@@ -14,14 +14,11 @@ from nashlens.tables import read_table, write_table
 def main(activations, prompts, manifest, output, model, slice, fingerprint):
     store, prompts = ActivationStore(activations), read_table(prompts)
     used = prompts.loc[prompts["dropped"] == "", "prompt_id"].tolist()
-    weight, eps, unembedding = load_final_norm_and_unembedding(Path(manifest).parent)
     table = lens_table(
         lambda layer: store.layer(layer, used),
         range(store.n_layers + 1),
         prompts,
-        norm_weight=weight,
-        norm_eps=eps,
-        unembedding=unembedding,
+        readout=load_readout(Path(manifest).parent),
         model=model,
         progress=partial(progress, name="lens", unit="layer"),
     )

@@ -1,6 +1,6 @@
 """The logit lens: what each layer would answer, were it the last.
 
-The stored residual of a layer goes through the model's own final RMS norm, whose statistics are
+The stored residual of a layer goes through the model's own final norm, whose statistics are
 computed anew at each layer, and the unembedding. At the last layer this is the model's own
 output. The lens reads first tokens: where a label has several, `n_label_tokens` says so.
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from nashlens.errors import DataError
+from nashlens.models.weights import Readout
 
 LoadLayer = Callable[[int], NDArray[np.floating]]
 
@@ -25,30 +26,15 @@ VOCABULARY_BLOCK = 4096
 """Rows of the unembedding that are multiplied at once: bounds memory, changes no result."""
 
 
-def rms_norm(
-    residual: NDArray[np.floating], weight: NDArray[np.floating], eps: float
-) -> NDArray[np.float32]:
-    """Return `x / sqrt(mean(x^2) + eps) * weight` in float32, (n, width)."""
-    x = np.asarray(residual, dtype=np.float32)
-    mean_square = np.mean(x * x, axis=1, keepdims=True, dtype=np.float64)
-    scale = (1.0 / np.sqrt(mean_square + eps)).astype(np.float32)
-    return x * scale * np.asarray(weight, dtype=np.float32)
-
-
-def _finish(
-    logits: NDArray[np.float32], bias: NDArray[np.floating] | None, softcap: float | None
-) -> NDArray[np.float32]:
-    if bias is not None:
-        logits = logits + np.asarray(bias, dtype=np.float32)
-    if softcap is not None:
-        logits = np.float32(softcap) * np.tanh(logits / np.float32(softcap))
-    return logits
+def _capped(logits: NDArray[np.float32], softcap: float | None) -> NDArray[np.float32]:
+    if softcap is None:
+        return logits
+    return np.float32(softcap) * np.tanh(logits / np.float32(softcap))
 
 
 def log_partition(
     hidden: NDArray[np.float32],
     unembedding: NDArray[np.float32],
-    bias: NDArray[np.floating] | None = None,
     softcap: float | None = None,
 ) -> NDArray[np.float64]:
     """Return the exact log of the summed exponentials of all logits, (n,).
@@ -60,7 +46,6 @@ def log_partition(
     hidden : ndarray of float32, shape (n, width)
         Normed residuals.
     unembedding : ndarray of float32, shape (vocabulary, width)
-    bias : ndarray, shape (vocabulary,), optional
     softcap : float, optional
         Logits become `softcap * tanh(logits / softcap)`.
     """
@@ -68,8 +53,7 @@ def log_partition(
     total = np.zeros(len(hidden))
     for start in range(0, len(unembedding), VOCABULARY_BLOCK):
         block = slice(start, start + VOCABULARY_BLOCK)
-        part = None if bias is None else bias[block]
-        logits = _finish(hidden @ unembedding[block].T, part, softcap)
+        logits = _capped(hidden @ unembedding[block].T, softcap)
         peak = np.maximum(top, logits.max(axis=1))
         logits -= peak[:, None].astype(np.float32)
         # The float32 peak that was subtracted, not its float64 twin, goes into the sum's scale.
@@ -99,12 +83,8 @@ def lens_table(
     layers: Sequence[int],
     prompts: pd.DataFrame,
     *,
-    norm_weight: NDArray[np.floating],
-    norm_eps: float,
-    unembedding: NDArray[np.float32],
+    readout: Readout,
     model: str,
-    bias: NDArray[np.floating] | None = None,
-    softcap: float | None = None,
     batch: int = 512,
     progress: Callable[[Sequence[int]], Iterable[int]] = iter,
 ) -> pd.DataFrame:
@@ -119,16 +99,10 @@ def lens_table(
         0 is the embedding.
     prompts : DataFrame
         The prompts table; equal prompts are computed once and reported for each match.
-    norm_weight : ndarray, shape (width,)
-        Of the final RMS norm, as it multiplies (a norm with `1 + weight` passes that sum).
-    norm_eps : float
-    unembedding : ndarray of float32, shape (vocabulary, width)
+    readout : nashlens.models.weights.Readout
+        The model's final norm, unembedding and soft-cap.
     model : str
         Name for the table.
-    bias : ndarray, shape (vocabulary,), optional
-        The unembedding's.
-    softcap : float, optional
-        The final logits' soft cap.
     batch : int
         Prompts multiplied at once.
     progress : callable, optional
@@ -145,6 +119,7 @@ def lens_table(
         If shapes or label tokens do not fit one another.
     """
     used = prompts.loc[prompts["dropped"].fillna("") == ""].reset_index(drop=True)
+    unembedding = readout.unembedding
     vocabulary, width = unembedding.shape
     first, n_tokens = _label_tokens(used, vocabulary)
     _, unique, inverse = np.unique(
@@ -164,13 +139,12 @@ def lens_table(
         partition = np.empty(len(unique))
         for start in range(0, len(unique), batch):
             rows = slice(start, start + batch)
-            hidden = rms_norm(residual[rows], norm_weight, norm_eps)
-            partition[rows] = log_partition(hidden, unembedding, bias, softcap)
+            hidden = readout.norm(residual[rows])
+            partition[rows] = log_partition(hidden, unembedding, readout.softcap)
             for action in (0, 1):
                 token = tokens[rows, action]
                 value = np.einsum("ij,ij->i", hidden, unembedding[token])
-                part = None if bias is None else bias[token]
-                logits[rows, action] = _finish(value, part, softcap)
+                logits[rows, action] = _capped(value, readout.softcap)
         p_1 = expit(logits[:, 1] - logits[:, 0])
         mass = np.exp(logits - partition[:, None]).sum(axis=1)
         frames.append(

@@ -17,7 +17,7 @@ from nashlens.games.catalog import CATALOG
 from nashlens.lens import lens_table
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
-from nashlens.models.weights import load_final_norm_and_unembedding
+from nashlens.models.weights import load_readout
 from nashlens.prompts.table import build_prompts
 
 pytestmark = pytest.mark.embedded
@@ -93,15 +93,12 @@ def test_stored_activations_are_the_hooked_residuals(loaded, prompts, store):
 
 
 def test_the_last_layers_lens_is_the_models_own_answer(embedded_model, prompts, store, asked, own):
-    weight, eps, unembedding = load_final_norm_and_unembedding(embedded_model)
     ids = prompts["prompt_id"].tolist()
     table = lens_table(
         lambda layer: store.layer(layer, ids),
         [0, 30],
         prompts,
-        norm_weight=weight,
-        norm_eps=eps,
-        unembedding=unembedding,
+        readout=load_readout(embedded_model),
         model="smollm2",
     )
     last = table[table["layer"] == 30].set_index("prompt_id").loc[ids]

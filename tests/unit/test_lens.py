@@ -5,6 +5,7 @@ from scipy.special import logsumexp
 
 from nashlens import lens
 from nashlens.errors import DataError
+from nashlens.models.weights import FinalNorm, Readout
 
 
 def _prompts(n, vocabulary, rng):
@@ -33,26 +34,23 @@ def small(monkeypatch):
 
 
 @pytest.mark.parametrize("softcap", [None, 3.0])
-@pytest.mark.parametrize("with_bias", [False, True])
-def test_probabilities_equal_a_plain_softmax(small, softcap, with_bias):
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_probabilities_equal_a_plain_softmax(small, softcap, layer_norm):
     rng, unembedding, residual, weight = small
-    bias = rng.normal(size=30).astype(np.float32) if with_bias else None
+    bias = rng.normal(size=8).astype(np.float32) if layer_norm else None
     prompts = _prompts(6, 30, rng)
     table = lens.lens_table(
         lambda layer: residual,
         [3],
         prompts,
-        norm_weight=weight,
-        norm_eps=1e-5,
-        unembedding=unembedding,
+        readout=Readout(FinalNorm(weight, 1e-5, bias, layer_norm), unembedding, softcap),
         model="m",
-        bias=bias,
-        softcap=softcap,
         batch=4,
     )
     x = residual.astype(np.float64)
+    x = x - x.mean(axis=1, keepdims=True) if layer_norm else x
     x = x / np.sqrt((x**2).mean(axis=1, keepdims=True) + 1e-5) * weight
-    logits = x @ unembedding.T.astype(np.float64) + (0 if bias is None else bias)
+    logits = (x if bias is None else x + bias) @ unembedding.T.astype(np.float64)
     logits = logits if softcap is None else softcap * np.tanh(logits / softcap)
     logp = logits - logsumexp(logits, axis=1, keepdims=True)
     rows = np.arange(6)
@@ -96,9 +94,10 @@ def test_last_layer_equals_a_llama_own_logits():
         lambda layer: captured["last"][:, -1].numpy(),
         [3],
         prompts,
-        norm_weight=model.model.norm.weight.detach().numpy(),
-        norm_eps=config.rms_norm_eps,
-        unembedding=model.lm_head.weight.detach().numpy(),
+        readout=Readout(
+            FinalNorm(model.model.norm.weight.detach().numpy(), config.rms_norm_eps),
+            model.lm_head.weight.detach().numpy(),
+        ),
         model="m",
     )
     logp = logits - logsumexp(logits, axis=1, keepdims=True)
@@ -116,9 +115,7 @@ def _call(prompts, residual, unembedding, weight):
         lambda layer: residual,
         [0, 1],
         prompts,
-        norm_weight=weight,
-        norm_eps=1e-5,
-        unembedding=unembedding,
+        readout=Readout(FinalNorm(weight, 1e-5), unembedding),
         model="m",
     )
 

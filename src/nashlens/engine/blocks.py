@@ -4,10 +4,7 @@ The modules are the model's own (so quantised and dispatched weights work); what
 order of the steps and the attention, which lets packed tokens see their ancestors alone and lets
 later tokens reuse the keys and values of earlier ones.
 
-A block of the supported families is pre-norm with gated MLP::
-
-    h = h + attention(norm(h))
-    h = h + mlp(norm(h))
+Where a block's parts are, and which of a few variants it uses, `models.registry` says.
 
 Two kinds of attention serve it: scaled dot products segment by segment (`segments`), which work
 everywhere, and flex attention with a block-sparse mask, compiled with the rest of the block, for
@@ -23,17 +20,22 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nashlens.engine.segments import Attention
+from nashlens.errors import DataError
 
 if TYPE_CHECKING:
-    from torch.nn.attention.flex_attention import BlockMask
-
+    from nashlens.engine.flex import TreeMask
     from nashlens.models.load import LoadedModel
     from nashlens.models.registry import Architecture
 
 
-def _rotate_half(x: torch.Tensor) -> torch.Tensor:
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat((-second, first), dim=-1)
+def _rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotate the leading dimensions of each head: all, or as many as the rotation has."""
+    turned, rest = x, None
+    if cos.shape[-1] != x.shape[-1]:
+        turned, rest = x.split((cos.shape[-1], x.shape[-1] - cos.shape[-1]), dim=-1)
+    first, second = turned.chunk(2, dim=-1)
+    turned = turned * cos + torch.cat((-second, first), dim=-1) * sin
+    return turned if rest is None else torch.cat((turned, rest), dim=-1)
 
 
 class KeyValues:
@@ -93,42 +95,120 @@ class Cache:
 
 
 class Block(torch.nn.Module):
-    """One block's modules under the names that we use, and the steps around attention."""
+    """One block's modules under the names that we use, and the steps around attention.
+
+    Parameters
+    ----------
+    layer : torch.nn.Module
+        The model's own block.
+    index : int
+        Which, 0-based.
+    names : nashlens.models.registry.Architecture
+    config : transformers.PretrainedConfig
+
+    Attributes
+    ----------
+    heads, kv_heads, head_dim : int
+    scale : float
+        What scores are multiplied by.
+    softcap : float or None
+        Scores `s` become `softcap * tanh(s / softcap)`.
+    window : int or None
+        A token sees itself and the `window - 1` before it; all before it where None.
+    """
 
     input_norm: torch.nn.Module
     q: torch.nn.Module
     k: torch.nn.Module
     v: torch.nn.Module
+    fused: torch.nn.Module
     o: torch.nn.Module
     q_norm: torch.nn.Module
     k_norm: torch.nn.Module
-    post_attention_norm: torch.nn.Module
+    attention_out_norm: torch.nn.Module
+    mlp_norm: torch.nn.Module
     mlp: torch.nn.Module
+    mlp_out_norm: torch.nn.Module
 
-    def __init__(self, layer: Any, names: Architecture, heads: int, kv_heads: int, head_dim: int):
+    def __init__(self, layer: Any, index: int, names: Architecture, config: Any):
         super().__init__()
-        self.heads, self.kv_heads, self.head_dim = heads, kv_heads, head_dim
-        for part in ("input_norm", "q", "k", "v", "o", "post_attention_norm", "mlp"):
-            setattr(self, part, attrgetter(getattr(names, part))(layer))
-        for part in ("q_norm", "k_norm"):
+        self.heads, self.kv_heads, self.head_dim = _heads(config, names)
+        for part in (
+            *("input_norm", "q", "k", "v", "fused", "o", "q_norm", "k_norm"),
+            *("attention_out_norm", "mlp_norm", "mlp", "mlp_out_norm"),
+        ):
             path = getattr(names, part)
             setattr(self, part, attrgetter(path)(layer) if path else torch.nn.Identity())
+        self.qkv = names.qkv
+        self.parallel = bool(names.parallel and getattr(config, names.parallel))
+        self.scale = float(attrgetter(names.attention)(layer).scaling)
+        self.softcap = _cap(config, names.attention_softcap)
+        self.window = _window(config, names, index)
+        # Where a model turns each type of block at its own rate: which of the rotations is ours.
+        types = _rotary_types(config, names)
+        self.rotation = types.index(config.layer_types[index]) if types else 0
 
     def project(
-        self, h: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
+        self, h: torch.Tensor, *rotations: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return rotated queries, rotated keys and values, each `(heads, n, head)`."""
+        """Return turned queries, turned keys and values, each `(heads, n, head)`.
+
+        `rotations` are those of `Blocks.rotations`.
+        """
         x, n = self.input_norm(h), h.shape[0]
-        q = self.q_norm(self.q(x).view(n, self.heads, self.head_dim)).transpose(0, 1)
-        k = self.k_norm(self.k(x).view(n, self.kv_heads, self.head_dim)).transpose(0, 1)
-        v = self.v(x).view(n, self.kv_heads, self.head_dim).transpose(0, 1)
-        return q * cos + _rotate_half(q) * sin, k * cos + _rotate_half(k) * sin, v
+        if self.qkv == "split":
+            q, k, v = self.q(x), self.k(x), self.v(x)
+        elif self.qkv == "fused":
+            sizes = [count * self.head_dim for count in (self.heads, self.kv_heads, self.kv_heads)]
+            q, k, v = self.fused(x).split(sizes, dim=-1)
+        else:
+            q, k, v = self.fused(x).view(n, self.heads, 3, self.head_dim).unbind(2)
+        q = self.q_norm(q.reshape(n, self.heads, self.head_dim)).transpose(0, 1)
+        k = self.k_norm(k.reshape(n, self.kv_heads, self.head_dim)).transpose(0, 1)
+        v = v.reshape(n, self.kv_heads, self.head_dim).transpose(0, 1)
+        if rotations:
+            cos, sin = rotations[2 * self.rotation : 2 * self.rotation + 2]
+            q, k = _rotated(q, cos, sin), _rotated(k, cos, sin)
+        return q, k, v
 
     def finish(self, h: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
         """Return the block's output from its input and `(heads, n, head)` attention results."""
-        h = h + self.o(attended.transpose(0, 1).reshape(h.shape[0], self.heads * self.head_dim))
-        result: torch.Tensor = h + self.mlp(self.post_attention_norm(h))
+        heads = attended.transpose(0, 1).reshape(h.shape[0], self.heads * self.head_dim)
+        a = self.attention_out_norm(self.o(heads))
+        if self.parallel:
+            beside: torch.Tensor = self.mlp(self.mlp_norm(h)) + a + h
+            return beside
+        h = h + a
+        result: torch.Tensor = h + self.mlp_out_norm(self.mlp(self.mlp_norm(h)))
         return result
+
+
+def _heads(config: Any, names: Architecture) -> tuple[int, int, int]:
+    """Return the numbers of query and key heads, and their width."""
+    heads = int(config.num_attention_heads)
+    kv_heads, head_dim = heads, config.hidden_size // heads
+    if not names.plain_heads:
+        kv_heads = int(getattr(config, "num_key_value_heads", None) or heads)
+        head_dim = int(getattr(config, "head_dim", None) or head_dim)
+    return heads, kv_heads, head_dim
+
+
+def _cap(config: Any, key: str | None) -> float | None:
+    value = getattr(config, key) if key else None
+    return None if value is None else float(value)
+
+
+def _window(config: Any, names: Architecture, index: int) -> int | None:
+    if names.windows == "none" or (
+        names.windows == "layer_types" and config.layer_types[index] != "sliding_attention"
+    ):
+        return None
+    value = config.sliding_window
+    return None if value is None else int(value)
+
+
+def _rotary_types(config: Any, names: Architecture) -> list[str]:
+    return sorted(set(config.layer_types)) if names.rotary_by_type else []
 
 
 class Blocks:
@@ -142,23 +222,30 @@ class Blocks:
     ----------
     flex : bool
         Whether rows may come with a block-sparse mask.
+    short : int or None
+        Sequences of at most so many tokens turn at other rates than longer ones (longrope), so the
+        two never share a row.
     """
 
     def __init__(self, loaded: LoadedModel):
         names = loaded.architecture
         model: Any = loaded.model
         config = model.config
-        heads = int(config.num_attention_heads)
-        kv_heads = int(getattr(config, "num_key_value_heads", None) or heads)
-        head_dim = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
         self.embedding = attrgetter(names.embed)(model)
+        self.positions = attrgetter(names.positions)(model) if names.positions else None
         self.blocks = [
-            Block(layer, names, heads, kv_heads, head_dim).eval()
-            for layer in attrgetter(names.layers)(model)
+            Block(layer, index, names, config).eval()
+            for index, layer in enumerate(attrgetter(names.layers)(model))
         ]
         self.norm = attrgetter(names.norm)(model)
         self.unembedding = attrgetter(names.unembed)(model)
-        self.rotary = attrgetter(names.rotary)(model)
+        self.softcap = _cap(config, names.logit_softcap)
+        self.rotary = attrgetter(names.rotary)(model) if names.rotary else None
+        self._rotary_types = _rotary_types(config, names)
+        rope = getattr(config, "rope_parameters", None) or {}
+        self.short: int | None = None
+        if rope.get("rope_type") == "longrope":
+            self.short = int(rope["original_max_position_embeddings"])
         self.devices = [next(block.parameters()).device for block in self.blocks]
         self.flex = all(device.type == "cuda" for device in self.devices)
         # Quantised products do not trace; there, attention alone is compiled.
@@ -171,16 +258,48 @@ class Blocks:
         """Return where a block (0-based) computes: a pipeline spreads them over devices."""
         return self.devices[layer]
 
-    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Return the embedding output, `(n, width)`, of token ids `(n,)`."""
-        weight = self.embedding.weight
-        result: torch.Tensor = self.embedding(tokens.to(weight.device))
+    def embed(self, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Return the embedding output, `(n, width)`, of token ids at positions, `(n,)` each.
+
+        Raises
+        ------
+        DataError
+            If a position lies beyond the learned ones of a model that has such.
+        """
+        device = self.embedding.weight.device
+        result: torch.Tensor = self.embedding(tokens.to(device))
+        if self.positions is not None:
+            known, last = self.positions.weight.shape[0], int(positions.max())
+            if last >= known:
+                raise DataError(
+                    f"a sequence has {last + 1} tokens; this model has {known} learned positions"
+                )
+            result = result + self.positions(positions.to(device))
         return result
 
     def rotations(self, positions: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return the rotary cosines and sines, each `(n, head)`, at integer positions `(n,)`."""
-        cos, sin = self.rotary(like[None], positions[None].to(like.device))
-        return cos[0], sin[0]
+        """Return what turns queries and keys at integer positions `(n,)`.
+
+        Parameters
+        ----------
+        positions : torch.Tensor
+            The last one of a row among them, since the longest sequence sets longrope's rates.
+        like : torch.Tensor
+            Residuals, for the dtype and device.
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            Cosines and sines, `(n, rotated)` each, for each type of block; none where positions
+            are learned.
+        """
+        if self.rotary is None:
+            return ()
+        at = positions[None].to(like.device)
+        if not self._rotary_types:
+            return tuple(part[0] for part in self.rotary(like[None], at))
+        pairs = [self.rotary(like[None], at, name) for name in self._rotary_types]
+        return tuple(part[0] for pair in pairs for part in pair)
 
     def logits(self, residual: torch.Tensor) -> torch.Tensor:
         """Return float32 logits, `(n, vocabulary)`, of last-layer residuals `(n, width)`."""
@@ -188,14 +307,14 @@ class Blocks:
         normed = self.norm(residual.to(device))
         device = next(self.unembedding.parameters()).device
         result: torch.Tensor = self.unembedding(normed.to(device)).float()
-        return result
+        return result if self.softcap is None else self.softcap * torch.tanh(result / self.softcap)
 
     def forward(
         self,
         index: int,
         h: torch.Tensor,
         rotations: tuple[torch.Tensor, ...],
-        attention: Attention | BlockMask,
+        attention: Attention | TreeMask,
         before: KeyValues,
         *,
         keep: bool,
@@ -209,9 +328,9 @@ class Blocks:
         h : torch.Tensor
             `(new, width)` residuals before the block.
         rotations : tuple of torch.Tensor
-            Cosines and sines of the new tokens, each `(new, head)`.
-        attention : Attention or BlockMask
-            Who attends to what; or a block-sparse mask of the new tokens alone, where nothing came
+            Of the new tokens, from `rotations`.
+        attention : Attention or TreeMask
+            Who attends to what; or block-sparse masks of the new tokens alone, where nothing came
             before.
         before : KeyValues
             Keys and values of the tokens before the new ones.
@@ -223,21 +342,22 @@ class Blocks:
         torch.Tensor
             `(new, width)` residuals after the block.
         """
-        block, (cos, sin) = self.blocks[index], rotations
+        block = self.blocks[index]
         if isinstance(attention, Attention):
             project, finish = Block.project, Block.finish
             if self.flex and self.whole:
                 from nashlens.engine import flex
 
                 project, finish = flex.compiled_project, flex.compiled_finish
-            q, k, v = project(block, h, cos, sin)
+            q, k, v = project(block, h, *rotations)
             k, v = before.extended(k, v)
-            h = finish(block, h, attention(q, k, v, block.head_dim**-0.5))
+            attended = attention(q, k, v, block.scale, softcap=block.softcap, window=block.window)
+            h = finish(block, h, attended)
         else:
             from nashlens.engine import flex
 
             run = flex.compiled_block if self.whole else flex.attention_compiled
-            h, k, v = run(block, h, cos, sin, attention)
+            h, k, v = run(block, h, rotations, attention.within(block.window))
         if keep:
             before.keep(k, v)
         return h

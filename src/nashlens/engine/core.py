@@ -24,8 +24,7 @@ from nashlens.engine.segments import Attention, path_segments
 from nashlens.errors import DataError
 
 if TYPE_CHECKING:
-    from torch.nn.attention.flex_attention import BlockMask
-
+    from nashlens.engine.flex import TreeMask
     from nashlens.models.load import LoadedModel
 
 log = logging.getLogger(__name__)
@@ -167,7 +166,7 @@ class Engine:
             most = self.batch_tokens if self.blocks.flex else min(self.batch_tokens, _FORK_TOKENS)
             for chunk in forks.chunks(most):
                 states = np.searchsorted(nodes, chunk.source)
-                final = self._run_forks(chunk, states, depth[chunk.source], base, cache, batch)
+                final = self._run_forks(chunk, states, depth, base, cache, batch)
                 logprobs = self.token_logprobs(final, chunk.asked.rows, chunk.asked.tokens)
                 chunk.asked.add_to(result, logprobs)
 
@@ -185,7 +184,9 @@ class Engine:
         while pending:
             done: set[int] = set()
             try:
-                for row, packed in pack([sequences[i] for i in pending], self.batch_tokens):
+                for row, packed in pack(
+                    [sequences[i] for i in pending], self.batch_tokens, self.blocks.short
+                ):
                     mine = [replace(p, index=pending[p.index]) for p in packed]
                     yield work(row, mine)
                     done.update(p.index for p in mine)
@@ -230,18 +231,19 @@ class Engine:
         tokens, depth = row.tokens[start:], row.depth[start:]
         flexible = self.blocks.flex and start == 0 and len(row) > _FLEX_TOKENS
         ends = row.ends() if flexible else None
-        attention: Attention | BlockMask
+        attention: Attention | TreeMask
         if ends is None:
-            attention = Attention(path_segments(parts, start), self.blocks.device(0))
+            segments = path_segments(parts, start)
+            attention = Attention(segments, np.array(row.depth), self.blocks.device(0))
         else:
-            from nashlens.engine.flex import subtree_mask
+            from nashlens.engine.flex import TreeMask
 
             # Few lengths, since each is compiled; padding sees itself alone.
             spare = -len(row) % _FLEX_PAD
             tokens, depth = [*tokens, *[0] * spare], [*depth, *[0] * spare]
             ends = np.concatenate((ends, len(row) + 1 + np.arange(spare)))
-            attention = subtree_mask(torch.from_numpy(ends).to(self.blocks.device(0)))
-        h = self.blocks.embed(torch.tensor(tokens))
+            attention = TreeMask(ends, np.array(depth), self.blocks.device(0))
+        h = self.blocks.embed(torch.tensor(tokens), torch.tensor(depth))
         rotations = self.blocks.rotations(torch.tensor(depth), h)
         # Moved once: a copy to a GPU in every layer would wait for it each time.
         nodes = torch.from_numpy(np.asarray(capture[0])).to(h.device)
@@ -263,7 +265,7 @@ class Engine:
         self,
         chunk: Forks,
         states: np.ndarray,
-        depth: np.ndarray,
+        above: np.ndarray,
         base: dict[int, torch.Tensor],
         cache: Cache,
         edits: EditBatch,
@@ -273,8 +275,10 @@ class Engine:
         Parameters
         ----------
         chunk : Forks
-        states, depth : numpy.ndarray
-            `(f,)` each: row of the unsteered states, and position, of each fork token.
+        states : numpy.ndarray
+            `(f,)` row of the unsteered states of each fork token.
+        above : numpy.ndarray
+            `(row,)` positions of the unsteered row's nodes.
         base : dict of int to torch.Tensor
             Unsteered states after each edited layer.
         cache : Cache
@@ -286,9 +290,9 @@ class Engine:
         torch.Tensor
             `(f, width)` residuals after the last block.
         """
-        h = base[int(chunk.layer[0])][:0]
+        h, depth = base[int(chunk.layer[0])][:0], above[chunk.source]
         rotations = self.blocks.rotations(torch.from_numpy(depth), h)
-        attention = Attention([], h.device)
+        attention = Attention([], depth[:0], h.device)
         for layer in range(int(chunk.layer[0]), self.n_layers + 1):
             joining = np.flatnonzero(chunk.layer == layer)
             if len(joining):
@@ -303,7 +307,8 @@ class Engine:
                 break
             device, before = self.blocks.device(layer), cache.layers[layer]
             if len(joining):
-                attention = Attention(chunk.segments(len(h), before.length), device)
+                segments = chunk.segments(len(h), before.length)
+                attention = Attention(segments, np.concatenate((above, depth[: len(h)])), device)
             if len(joining) or h.device != device:
                 h, rotations, attention = _to(device, h, rotations, attention)
             part = tuple(r[: len(h)] for r in rotations)

@@ -6,14 +6,22 @@ need not pay.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+import torch._dynamo
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from nashlens.engine.blocks import Block
 
 Result = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+# A model's blocks may need one graph a window and a row length; beyond the limit, torch would run
+# them uncompiled, with all scores in memory.
+torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
 
 
 def _attend(
@@ -23,23 +31,33 @@ def _attend(
         q[None],
         k[None],
         v[None],
+        score_mod=None if block.softcap is None else capped(block.softcap),
         block_mask=mask,
-        scale=block.head_dim**-0.5,
+        scale=block.scale,
         enable_gqa=block.heads != block.kv_heads,
     )
     return attended[0]
 
 
+def capped(softcap: float) -> Callable[..., torch.Tensor]:
+    """Return the score modification `softcap * tanh(score / softcap)`; scores come scaled."""
+
+    def cap(score: torch.Tensor, _b: Any, _h: Any, _i: Any, _j: Any) -> torch.Tensor:
+        return softcap * torch.tanh(score / softcap)
+
+    return cap
+
+
 def _whole_block(
-    block: Block, h: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, mask: BlockMask
+    block: Block, h: torch.Tensor, rotations: tuple[torch.Tensor, ...], mask: BlockMask
 ) -> Result:
-    q, k, v = block.project(h, cos, sin)
+    q, k, v = block.project(h, *rotations)
     return block.finish(h, _attend(flex_attention, block, q, k, v, mask)), k, v
 
 
 _compiled_attention = torch.compile(flex_attention, dynamic=False)
 
-# One graph serves all blocks of a model: their weights are inputs to it.
+# One graph serves all blocks of a window and length: their weights are inputs to it.
 compiled_block = torch.compile(_whole_block, dynamic=False)
 
 # For rows whose attention is not one kernel: norms, rotations and activations fused, for any
@@ -49,25 +67,56 @@ compiled_finish = torch.compile(Block.finish, dynamic=True)
 
 
 def attention_compiled(
-    block: Block, h: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, mask: BlockMask
+    block: Block, h: torch.Tensor, rotations: tuple[torch.Tensor, ...], mask: BlockMask
 ) -> Result:
     """Run a block whose products do not trace (quantised weights), with compiled attention."""
-    q, k, v = block.project(h, cos, sin)
+    q, k, v = block.project(h, *rotations)
     return block.finish(h, _attend(_compiled_attention, block, q, k, v, mask)), k, v
 
 
-def subtree_mask(ends: torch.Tensor) -> BlockMask:
-    """Return the block-sparse mask of a row whose nodes are in depth-first order.
+class TreeMask:
+    """Block-sparse masks of a row whose nodes are in depth-first order, one for each window.
 
     Parameters
     ----------
-    ends : torch.Tensor
-        `(n,)`: the index after each node's subtree. Key j is seen by query i when
-        `j <= i < ends[j]`.
+    ends, depth : numpy.ndarray
+        `(n,)` each: the index after each node's subtree, and its position. Key j is seen by query
+        i when `j <= i < ends[j]` and `depth[i] - depth[j]` is less than the window.
+    device : torch.device
     """
 
-    def visible(_b: Any, _h: Any, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
-        return (j <= i) & (i < ends[j])
+    def __init__(self, ends: np.ndarray, depth: np.ndarray, device: torch.device):
+        self._ends, self._depth, self.device = ends, depth, device
+        self._masks: dict[int | None, BlockMask] = {}
 
-    n = len(ends)
-    return create_block_mask(visible, None, None, n, n, device=str(ends.device))
+    def to(self, device: torch.device) -> TreeMask:
+        """Return the same on a device."""
+        return self if device == self.device else TreeMask(self._ends, self._depth, device)
+
+    def within(self, window: int | None) -> BlockMask:
+        """Return the mask under a sliding window, or without one."""
+        if window is not None and window > self._depth.max():
+            window = None
+        if window not in self._masks:
+            n = len(self._ends)
+            visible = self.visible(window)
+            self._masks[window] = create_block_mask(
+                visible, None, None, n, n, device=str(self.device)
+            )
+        return self._masks[window]
+
+    def visible(self, window: int | None) -> Callable[..., torch.Tensor]:
+        """Return the function of indices `(b, h, i, j)` that says whether i sees j."""
+        ends = torch.from_numpy(self._ends).to(self.device)
+
+        def below(_b: Any, _h: Any, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
+            return (j <= i) & (i < ends[j])
+
+        if window is None:
+            return below
+        depth = torch.from_numpy(self._depth).to(self.device)
+
+        def near(_b: Any, _h: Any, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
+            return (j <= i) & (i < ends[j]) & (depth[i] - depth[j] < window)
+
+        return near

@@ -162,7 +162,7 @@ def shared_prefix(first: np.ndarray, second: np.ndarray) -> int:
 
 
 def pack(
-    sequences: Sequence[Sequence[int]], max_tokens: int
+    sequences: Sequence[Sequence[int]], max_tokens: int, short: int | None = None
 ) -> Iterator[tuple[Row, list[PackedSequence]]]:
     """Pack sequences into rows of at most `max_tokens` nodes.
 
@@ -178,6 +178,8 @@ def pack(
         Token ids. Duplicates and prefixes of one another are fine.
     max_tokens : int
         Budget of nodes a row.
+    short : int, optional
+        Sequences of at most so many tokens and longer ones get rows of their own.
 
     Yields
     ------
@@ -195,9 +197,19 @@ def pack(
     arrays = [np.asarray(sequence, dtype=np.int64) for sequence in sequences]
     if any(len(array) == 0 for array in arrays):
         raise DataError("a token sequence is empty; every prompt needs at least one token")
+    long = [short is not None and len(array) > short for array in arrays]
+    for kind in (False, True):
+        indices = [i for i in range(len(arrays)) if long[i] == kind]
+        if indices:
+            yield from _pack_alike(arrays, indices, max_tokens)
+
+
+def _pack_alike(
+    arrays: list[np.ndarray], indices: list[int], max_tokens: int
+) -> Iterator[tuple[Row, list[PackedSequence]]]:
     # Big-endian bytes sort as the ids do, much faster than tuples.
-    keys = [array.astype(">u4").tobytes() for array in arrays]
-    order = sorted(range(len(arrays)), key=lambda i: (keys[i], i))
+    keys = {i: arrays[i].astype(">u4").tobytes() for i in indices}
+    order = sorted(indices, key=lambda i: (keys[i], i))
     common = [0] + [shared_prefix(arrays[a], arrays[b]) for a, b in itertools.pairwise(order)]
     ranked, shared = _largest_first([len(arrays[i]) for i in order], common)
     order = [order[i] for i in ranked]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def _modules(loaded: LoadedModel) -> list[Any]:
     names = loaded.architecture
     model: Any = loaded.model
-    return [attrgetter(names.embed)(model), *attrgetter(names.layers)(model)]
+    return [attrgetter(names.embedded or names.embed)(model), *attrgetter(names.layers)(model)]
 
 
 @torch.inference_mode()
@@ -67,7 +67,8 @@ def label_logprobs(
     result = np.zeros((len(prompts), 2))
     for i, (ids, labels) in enumerate(prompts):
         for action, label in enumerate(labels):
-            tokens = torch.tensor([[*ids, *label]], device=loaded.device)
+            # The label's last token is predicted, never run.
+            tokens = torch.tensor([[*ids, *label[:-1]]], device=loaded.device)
             hooks = []
             if edit is not None:
                 module = _modules(loaded)[edit.layer]

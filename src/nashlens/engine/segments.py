@@ -35,6 +35,31 @@ class Segment:
     keys: torch.Tensor
     mask: torch.Tensor | None
 
+    def visible(self) -> torch.Tensor:
+        """Return the mask, also where it is the causal one."""
+        if self.mask is not None:
+            return self.mask
+        return torch.ones(len(self.tokens), len(self.keys), dtype=torch.bool).tril()
+
+    def within(self, window: int, depth: torch.Tensor, start: int) -> Segment:
+        """Return the same without the keys that are `window` or more positions back.
+
+        Parameters
+        ----------
+        window : int
+        depth : torch.Tensor
+            `(earlier + new,)` position of each key.
+        start : int
+            How many are earlier.
+        """
+        mask = self.visible()
+        near = depth[start + self.tokens][:, None] - depth[self.keys] < window
+        if bool((near | ~mask).all()):
+            return self
+        mask = mask & near
+        seen = mask.any(dim=0)
+        return Segment(self.tokens, self.keys[seen], mask[:, seen])
+
 
 class Attention:
     """Segments on a device, ready to attend.
@@ -46,25 +71,48 @@ class Attention:
     ----------
     segments : list of Segment
         Every new token is in one.
+    depth : numpy.ndarray
+        `(earlier + new,)` the position of each key, for sliding windows.
     device : torch.device
     """
 
-    def __init__(self, segments: list[Segment], device: torch.device):
+    def __init__(self, segments: list[Segment], depth: np.ndarray, device: torch.device):
         self._segments = segments
+        self._depth = depth
         self.device = device
-        self._here: list[Segment] = []
-        self._batches: list[_Batch] = []
-        if device.type == "cuda":
-            self._batches = [_Batch.of(some, device) for some in _alike(segments)]
-        else:
-            self._here = segments
+        # By sliding window: blocks differ in it, rows and forks are the same for all of them.
+        self._ready: dict[int | None, tuple[list[Segment], list[_Batch]]] = {}
 
     def to(self, device: torch.device) -> Attention:
         """Return the same on a device."""
-        return self if device == self.device else Attention(self._segments, device)
+        return self if device == self.device else Attention(self._segments, self._depth, device)
+
+    def _within(self, window: int | None) -> tuple[list[Segment], list[_Batch]]:
+        """Return what each segment sees under a window: single segments, and batches of them."""
+        if window is not None and window > self._depth.max(initial=0):
+            window = None
+        if window not in self._ready:
+            segments = self._segments
+            if window is not None:
+                depth = torch.from_numpy(self._depth)
+                start = len(depth) - sum(len(s.tokens) for s in segments)
+                segments = [s.within(window, depth, start) for s in segments]
+            if self.device.type == "cuda":
+                batches = [_Batch.of(some, self.device) for some in _alike(segments)]
+                self._ready[window] = [], batches
+            else:
+                self._ready[window] = segments, []
+        return self._ready[window]
 
     def __call__(
-        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        scale: float,
+        *,
+        softcap: float | None = None,
+        window: int | None = None,
     ) -> torch.Tensor:
         """Attend.
 
@@ -75,6 +123,10 @@ class Attention:
         k, v : torch.Tensor
             `(kv heads, earlier + new, head)`.
         scale : float
+        softcap : float, optional
+            Scaled scores `s` become `softcap * tanh(s / softcap)`.
+        window : int, optional
+            Keys so many positions back, or more, are not seen.
 
         Returns
         -------
@@ -82,19 +134,41 @@ class Attention:
             `(heads, new, head)`.
         """
         result = torch.empty_like(q)
-        for segment in self._here:
-            result[:, segment.tokens] = functional.scaled_dot_product_attention(
+        segments, batches = self._within(window)
+        for segment in segments:
+            result[:, segment.tokens] = _attend(
                 q[None, :, segment.tokens],
                 k[None, :, segment.keys],
                 v[None, :, segment.keys],
-                attn_mask=segment.mask,
-                is_causal=segment.mask is None,
-                scale=scale,
-                enable_gqa=len(q) != len(k),
+                segment.mask,
+                scale,
+                softcap,
             )[0]
-        for batch in self._batches:
-            batch.attend(q, k, v, scale, result)
+        for batch in batches:
+            batch.attend(q, k, v, scale, softcap, result)
         return result
+
+
+def _attend(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    mask: torch.Tensor | None,
+    scale: float,
+    softcap: float | None,
+) -> torch.Tensor:
+    """Attend in a batch: `(b, heads, t, head)`, with a mask that broadcasts, or causally."""
+    group = q.shape[1] // k.shape[1]
+    if softcap is None:
+        return functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=group > 1
+        )
+    # The library's product has no place for the cap, so the scores are written out.
+    k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
+    scores = softcap * torch.tanh((q @ k.transpose(-1, -2)).float() * (scale / softcap))
+    if mask is None:
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    return scores.masked_fill(~mask, -torch.inf).softmax(dim=-1).to(v.dtype) @ v
 
 
 @dataclass(frozen=True)
@@ -128,9 +202,7 @@ class _Batch:
             tokens[i, :n], keys[i, :m] = s.tokens, s.keys
             real.append(s.tokens)
             slots.append(torch.arange(n) + i * t)
-            mask[i, :n, :m] = (
-                torch.ones(n, m, dtype=torch.bool).tril() if s.mask is None else s.mask
-            )
+            mask[i, :n, :m] = s.visible()
         return cls(
             tokens.to(device),
             keys.to(device),
@@ -140,18 +212,25 @@ class _Batch:
         )
 
     def attend(
-        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, result: torch.Tensor
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        scale: float,
+        softcap: float | None,
+        result: torch.Tensor,
     ) -> None:
         (b, t), heads, kv_heads = self.tokens.shape, len(q), len(k)
         group = heads // kv_heads
         # The queries of a key head stand in rows beside one another: no key is copied for each.
         rows = q[:, self.tokens].view(kv_heads, group, b, t, -1).permute(2, 0, 1, 3, 4)
-        attended = functional.scaled_dot_product_attention(
+        attended = _attend(
             rows.reshape(b, kv_heads, group * t, -1),
             self._of_segments(k),
             self._of_segments(v),
-            attn_mask=self._folded(group),
-            scale=scale,
+            self._folded(group),
+            scale,
+            softcap,
         )
         attended = attended.view(b, kv_heads, group, t, -1).permute(1, 2, 0, 3, 4)
         result[:, self.real] = attended.reshape(heads, b * t, -1)[:, self.slots]

@@ -15,7 +15,7 @@ import torch
 from nashlens.engine.blocks import Cache, KeyValues
 from nashlens.engine.core import Engine
 from nashlens.engine.forest import Row
-from nashlens.engine.labels import Asked, LabelledPrompt, runs_of
+from nashlens.engine.labels import Asked, LabelledPrompt, Run, runs_of
 
 
 class Session:
@@ -30,11 +30,8 @@ class Session:
 
     def __init__(self, engine: Engine):
         self.engine = engine
-        self._row = Row()
-        self._cache = Cache([KeyValues() for _ in range(engine.n_layers)])
-        self._final: torch.Tensor | None = None
-        # The k-th prompt of a call is mostly the k-th one of the call before, and longer.
-        self._last: list[tuple[Sequence[int], np.ndarray]] = []
+        # Longer sequences share nothing with shorter ones where a model turns them otherwise.
+        self._grown = {long: _Grown(engine) for long in (False, True)}
 
     @torch.inference_mode()
     def label_logprobs(self, prompts: Sequence[LabelledPrompt]) -> np.ndarray:
@@ -49,9 +46,31 @@ class Session:
         numpy.ndarray
             `(n, 2)` float64: log P(whole label sequence | prompt).
         """
+        result = np.full((len(prompts), 2), np.nan)
+        short, runs = self.engine.blocks.short, runs_of(prompts)
+        for long, grown in self._grown.items():
+            mine = [r for r in runs if (short is not None and len(r.sequence) > short) == long]
+            if mine:
+                grown.score(mine, result)
+        return result
+
+
+class _Grown:
+    """A row that grows, with its keys and values and last-layer residuals."""
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+        self._row = Row()
+        self._cache = Cache([KeyValues() for _ in range(engine.n_layers)])
+        self._final: torch.Tensor | None = None
+        # The k-th prompt of a call is mostly the k-th one of the call before, and longer.
+        self._last: list[tuple[Sequence[int], np.ndarray]] = []
+
+    def score(self, runs: Sequence[Run], result: np.ndarray) -> None:
+        """Write the label scores of runs, computing what is new of them."""
         start, parts, asked = len(self._row), [], []
         last, self._last = self._last, []
-        for k, run in enumerate(runs_of(prompts)):
+        for k, run in enumerate(runs):
             known = len(self._row)
             path = self._row.insert(run.sequence, like=last[k] if k < len(last) else None)
             self._last.append((run.sequence, path))
@@ -60,10 +79,8 @@ class Session:
         self._advance(start, parts)
         assert self._final is not None
         scored = Asked.joined(asked)
-        result = np.full((len(prompts), 2), np.nan)
         logprobs = self.engine.token_logprobs(self._final, scored.rows, scored.tokens)
         scored.add_to(result, logprobs)
-        return result
 
     def _advance(self, start: int, parts: list[tuple[np.ndarray, int]]) -> None:
         """Compute the nodes from `start` on."""

@@ -20,6 +20,7 @@ from typing import Any
 from nashlens.errors import ModelError
 from nashlens.files import sha256_of
 from nashlens.models.inspect import ModelFacts, hub_offline, inspect, read_config, weight_files
+from nashlens.models.registry import config_value
 from nashlens.models.source import Source, gguf_file, model_folder, parse
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.models.weights import WeightReader
@@ -260,11 +261,11 @@ def _describe(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{folder}: weights stored as {stored}: one of {known} is needed")
     return {
         "architecture": reader.architecture.name,
-        "n_layers": config["num_hidden_layers"],
-        "width": config["hidden_size"],
+        "n_layers": config_value(config, "num_hidden_layers"),
+        "width": config_value(config, "hidden_size"),
         "dtype": _DTYPES[stored],
         "vocab_size": config["vocab_size"],
-        "context_length": config.get("max_position_embeddings"),
+        "context_length": config_value(config, "max_position_embeddings"),
         "bos_token": tokenizer.bos_token,
         "chat_template": tokenizer.has_template,
     }

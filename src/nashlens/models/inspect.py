@@ -14,8 +14,9 @@ from typing import Any
 
 from nashlens.errors import ModelError
 from nashlens.models.gguf_header import GGUFHeader, read_header
-from nashlens.models.registry import GGUF_ARCHITECTURES, config_problems, supported
+from nashlens.models.registry import GGUF_ARCHITECTURES, config_value
 from nashlens.models.source import Source, gguf_file, model_folder, parse
+from nashlens.models.support import config_problems
 
 # Byte-level vocabularies split text before their merges apply. transformers reproduces the splits
 # of these GGUF names, and convert.py that of smollm; any other would tokenise wrongly in silence.
@@ -97,7 +98,10 @@ def gguf_facts(path: Path) -> ModelFacts:
 
 def _gguf_problems(header: GGUFHeader, name: str) -> list[str]:
     if name not in GGUF_ARCHITECTURES:
-        return [f"GGUF architecture {name!r} is not supported: use one of {supported()}"]
+        return [
+            f"GGUF architecture {name!r} is not supported: use one of "
+            f"{', '.join(GGUF_ARCHITECTURES)}, or the safetensors model (path:)"
+        ]
     problems = []
     if header.fields.get(f"{name}.expert_count"):
         problems.append("a mixture of experts is not supported: use a dense model")
@@ -206,9 +210,9 @@ def _config_facts(config: Mapping[str, Any]) -> ModelFacts:
     name = names[0] if isinstance(names, list) and names else None
     return ModelFacts(
         architecture=name if isinstance(name, str) else None,
-        n_layers=_int(config.get("num_hidden_layers")),
-        width=_int(config.get("hidden_size")),
-        context_length=_int(config.get("max_position_embeddings")),
+        n_layers=_int(config_value(config, "num_hidden_layers")),
+        width=_int(config_value(config, "hidden_size")),
+        context_length=_int(config_value(config, "max_position_embeddings")),
         vocab_size=_int(config.get("vocab_size")),
     )
 

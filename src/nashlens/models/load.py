@@ -147,7 +147,8 @@ def load_model(
         dtype=torch_dtype,
         quantization_config=_quantization_config(quantization, torch_dtype),
         device_map="auto" if parallel == "pipeline" else {"": target},
-        attn_implementation="sdpa",
+        # The model's own forward, the engine's oracle: sdpa has no place for a soft-cap.
+        attn_implementation="eager" if ARCHITECTURES[name].attention_softcap else "sdpa",
         local_files_only=True,
         use_safetensors=True,
         trust_remote_code=False,

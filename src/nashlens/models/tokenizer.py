@@ -24,6 +24,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
 from nashlens.errors import ModelError
+from nashlens.models.registry import config_value
 
 TEMPLATE_DATE = datetime(2024, 7, 26)
 """What a chat template's clock shows; Llama 3.1's own default date."""
@@ -83,7 +84,7 @@ class ChatTokenizer:
     @cached_property
     def max_length(self) -> int | None:
         """Longest sequence of the model in tokens (its config's context), None if unknown."""
-        value = _read_json(self.folder / "config.json").get("max_position_embeddings")
+        value = config_value(_read_json(self.folder / "config.json"), "max_position_embeddings")
         return value if isinstance(value, int) else None
 
     def encode(self, text: str) -> list[int]:

@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from nashlens.errors import ModelError
 from nashlens.models.inspect import read_config, weight_files
-from nashlens.models.registry import ARCHITECTURES, Architecture, config_problems
+from nashlens.models.registry import ARCHITECTURES, Architecture
+from nashlens.models.support import config_problems
 
 _DTYPES = {
     "F64": "<f8",
@@ -40,6 +41,43 @@ class _Entry:
     dtype: str
     shape: tuple[int, ...]
     offset: int
+
+
+@dataclass(frozen=True)
+class FinalNorm:
+    """The norm between the last residual and the unembedding.
+
+    ``norm(x) = weight * (x - m) / sqrt(mean((x - m)**2) + eps) + bias``, where m is the mean of x
+    if it is centred (a layer norm), and 0 if not (an RMS norm).
+    """
+
+    weight: NDArray[np.floating]
+    """`(width,)`, as it multiplies: of a norm with `1 + weight`, that sum."""
+    eps: float
+    bias: NDArray[np.floating] | None = None
+    """`(width,)`, or None where there is none."""
+    centred: bool = False
+
+    def __call__(self, residual: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return the normed residuals in float32, (n, width)."""
+        x = np.asarray(residual, dtype=np.float32)
+        if self.centred:
+            x = x - x.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
+        mean_square = np.mean(x * x, axis=1, keepdims=True, dtype=np.float64)
+        scale = (1.0 / np.sqrt(mean_square + self.eps)).astype(np.float32)
+        normed = x * scale * np.asarray(self.weight, dtype=np.float32)
+        return normed if self.bias is None else normed + np.asarray(self.bias, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Readout:
+    """What turns a last residual into logits: ``softcap(unembedding @ norm(residual))``."""
+
+    norm: FinalNorm
+    unembedding: NDArray[np.float32]
+    """`(vocabulary, width)`; no supported architecture has a bias there."""
+    softcap: float | None = None
+    """Logits `z` become `softcap * tanh(z / softcap)`; not where None."""
 
 
 class WeightReader:
@@ -108,17 +146,20 @@ class WeightReader:
             return (picked.astype(np.uint32) << 16).view(np.float32)
         return picked.astype(np.float32) if entry.dtype == "F16" else picked
 
-    def final_norm(self) -> tuple[NDArray[np.float32], float]:
-        """Read the final RMS norm.
+    def final_norm(self) -> FinalNorm:
+        """Read the final norm."""
+        a = self.architecture
+        weight = self.tensor(f"{a.norm}.weight")
+        eps = float(a.value(self.config, a.norm_eps))
+        if a.norm_kind == "layer":
+            return FinalNorm(weight, eps, self.tensor(f"{a.norm}.bias"), centred=True)
+        return FinalNorm(weight + 1 if a.norm_kind == "rms_plus_one" else weight, eps)
 
-        Returns
-        -------
-        weight : ndarray of shape (width,)
-        eps : float
-            ``norm(x) = weight * x / sqrt(mean(x**2) + eps)``.
-        """
-        weight = self.tensor(f"{self.architecture.norm}.weight")
-        return weight, float(self.config["rms_norm_eps"])
+    def softcap(self) -> float | None:
+        """Return the logits' soft-cap, None where there is none."""
+        a = self.architecture
+        value = None if a.logit_softcap is None else a.value(self.config, a.logit_softcap)
+        return None if value is None else float(value)
 
     def unembedding(self, rows: ArrayLike | None = None) -> NDArray[np.float32]:
         """Read the unembedding, tied to the embedding or not.
@@ -131,11 +172,11 @@ class WeightReader:
         Returns
         -------
         ndarray of shape (vocab, width) or (len(rows), width)
-            ``logits = unembedding @ norm(residual)``.
+            ``logits = unembedding @ norm(residual)``, then the soft-cap.
         """
         name = f"{self.architecture.unembed}.weight"
         # transformers decides by the config, whatever the file also holds.
-        if self.config.get("tie_word_embeddings", False) or name not in self._entries:
+        if self.architecture.value(self.config, "tie_word_embeddings") or name not in self._entries:
             name = f"{self.architecture.embed}.weight"
         return self.tensor(name, rows)
 
@@ -145,9 +186,7 @@ class WeightReader:
         return self._entries[name]
 
 
-def load_final_norm_and_unembedding(
-    folder: Path | str, rows: ArrayLike | None = None
-) -> tuple[NDArray[np.float32], float, NDArray[np.float32]]:
+def load_readout(folder: Path | str, rows: ArrayLike | None = None) -> Readout:
     """Read what the logit lens needs, without loading the model.
 
     Parameters
@@ -159,13 +198,10 @@ def load_final_norm_and_unembedding(
 
     Returns
     -------
-    weight : ndarray of shape (width,)
-    eps : float
-    unembedding : ndarray of shape (len(rows) or vocab, width)
+    Readout
     """
     reader = WeightReader(folder)
-    weight, eps = reader.final_norm()
-    return weight, eps, reader.unembedding(rows)
+    return Readout(reader.final_norm(), reader.unembedding(rows), reader.softcap())
 
 
 def _read_entries(file: Path) -> dict[str, _Entry]:

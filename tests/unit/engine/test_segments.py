@@ -1,10 +1,13 @@
-"""Padded batches, which a GPU uses, against one call a segment."""
+"""Single segments, and the padded batches that a GPU uses, against one dense product."""
 
+import numpy as np
 import pytest
 import torch
 
 from nashlens.engine import segments
 from nashlens.engine.segments import Attention, Segment, _alike, _Batch
+
+CPU = torch.device("cpu")
 
 
 def some_segments(random):
@@ -19,16 +22,61 @@ def some_segments(random):
     return made
 
 
+def dense(made, depth, q, k, v, scale, softcap, window):
+    """The oracle: every score, hidden ones by name, key heads repeated."""
+    hidden = torch.ones(23, 30, dtype=torch.bool)
+    for segment in made:
+        for i, token in enumerate(segment.tokens.tolist()):
+            for j, key in enumerate(segment.keys.tolist()):
+                seen = j <= i if segment.mask is None else bool(segment.mask[i, j])
+                near = window is None or depth[7 + token] - depth[key] < window
+                hidden[token, key] = not (seen and near)
+    group = len(q) // len(k)
+    scores = q @ k.repeat_interleave(group, 0).transpose(1, 2) * scale
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    return scores.masked_fill(hidden, -torch.inf).softmax(-1) @ v.repeat_interleave(group, 0)
+
+
 @pytest.mark.parametrize("cells", [1, 40, 1 << 24])
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
-def test_padded_batches_equal_single_segments(monkeypatch, cells, kv_heads):
+@pytest.mark.parametrize("softcap", [None, 0.4])
+@pytest.mark.parametrize("window", [None, 1, 3, 12, 100])
+def test_both_ways_of_attending_equal_a_dense_product(
+    monkeypatch, cells, kv_heads, softcap, window
+):
     monkeypatch.setattr(segments, "_MASK_CELLS", cells)
     random = torch.Generator().manual_seed(0)
     made = some_segments(random)
+    # Rising along every segment's keys, as positions do along a path.
+    depth = np.arange(30) // 2
     q = torch.randn(4, 23, 8, generator=random)
     k, v = (torch.randn(kv_heads, 30, 8, generator=random) for _ in range(2))
-    one_by_one = Attention(made, torch.device("cpu"))(q, k, v, 0.3)
+    expected = dense(made, depth, q, k, v, 0.3, softcap, window)
+    attention = Attention(made, depth, CPU)
+    found = attention(q, k, v, 0.3, softcap=softcap, window=window)
+    torch.testing.assert_close(found, expected)
     padded = torch.full_like(q, float("nan"))
-    for some in _alike(made):
-        _Batch.of(some, torch.device("cpu")).attend(q, k, v, 0.3, padded)
-    torch.testing.assert_close(padded, one_by_one)
+    inside, _ = attention._within(window)
+    for some in _alike(inside):
+        _Batch.of(some, CPU).attend(q, k, v, 0.3, softcap, padded)
+    torch.testing.assert_close(padded, expected)
+
+
+def test_a_cap_and_a_window_change_the_result():
+    random = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, n, 8, generator=random) for n in (23, 30, 30))
+    attention = Attention(some_segments(random), np.arange(30), CPU)
+    plain = attention(q, k, v, 0.3)
+    assert (attention(q, k, v, 0.3, softcap=0.4) - plain).abs().max() > 0.1
+    assert (attention(q, k, v, 0.3, window=3) - plain).abs().max() > 0.1
+    assert (attention(q, k, v, 0.3, window=30) == plain).all()
+
+
+def test_a_window_drops_the_keys_that_no_token_sees():
+    tokens = torch.tensor([0, 1])
+    segment = Segment(tokens, torch.arange(12), torch.ones(2, 12, dtype=torch.bool).tril(10))
+    near = segment.within(3, torch.arange(12), 10)
+    assert near.keys.tolist() == [8, 9, 10, 11]
+    assert near.mask.tolist() == [[True, True, True, False], [False, True, True, True]]
+    assert segment.within(12, torch.arange(12), 10) is segment

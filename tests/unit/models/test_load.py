@@ -5,7 +5,7 @@ import torch
 from nashlens.errors import ModelError
 from nashlens.models.load import load_model, quantization_problem
 from nashlens.models.tokenizer import ChatTokenizer
-from nashlens.models.weights import WeightReader, load_final_norm_and_unembedding
+from nashlens.models.weights import WeightReader, load_readout
 
 IDS = torch.tensor([[1, 9, 12, 30, 40, 41, 8, 77]])
 
@@ -33,7 +33,7 @@ def test_every_path_of_the_table_exists(planted):
         for path in (a.embed, a.layers, a.norm, a.unembed, a.rotary):
             loaded.model.get_submodule(path)
         block = loaded.model.get_submodule(a.layers)[0]
-        for path in (a.input_norm, a.attention, a.q, a.k, a.v, a.o, a.post_attention_norm, a.mlp):
+        for path in (a.input_norm, a.attention, a.q, a.k, a.v, a.o, a.mlp_norm, a.mlp):
             block.get_submodule(path)
 
 
@@ -134,8 +134,8 @@ def test_the_lens_parts_give_the_models_own_logits(planted, name):
     expected = logits(loaded)[0].numpy()
     handle.remove()
     x = kept[0][0].numpy()
-    weight, eps, rows = load_final_norm_and_unembedding(planted[name], [5, 3, 60])
-    normed = weight * x / np.sqrt((x**2).mean(-1, keepdims=True) + eps)
+    readout = load_readout(planted[name], [5, 3, 60])
+    rows, normed = readout.unembedding, readout.norm(x)
     np.testing.assert_allclose(normed @ rows.T, expected[:, [5, 3, 60]], atol=1e-4, rtol=1e-4)
     everything = WeightReader(planted[name]).unembedding()
     assert np.array_equal(everything[[5, 3, 60]], rows)

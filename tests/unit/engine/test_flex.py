@@ -1,0 +1,67 @@
+"""Block-sparse masks and the capped score, on a CPU, against dense ones."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn.attention.flex_attention import flex_attention
+
+from nashlens.engine.flex import TreeMask, capped
+from nashlens.engine.forest import pack
+from nashlens.engine.segments import Attention, path_segments
+
+CPU = torch.device("cpu")
+sequences = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=8), min_size=1, max_size=20)
+
+
+def seen(row, window):
+    """The slow oracle: itself and its ancestors, `window - 1` of them at most."""
+    mask = np.zeros((len(row), len(row)), dtype=bool)
+    for node in range(len(row)):
+        above, steps = node, 0
+        while above >= 0 and (window is None or steps < window):
+            mask[node, above] = True
+            above, steps = row.parent[above], steps + 1
+    return mask
+
+
+@given(sequences, st.one_of(st.none(), st.integers(1, 9)))
+def test_a_mask_shows_ancestors_within_the_window(seqs, window):
+    for row, _ in pack(seqs, 25):
+        tree = TreeMask(row.ends(), np.array(row.depth), CPU)
+        i, j = torch.from_numpy(np.indices((len(row), len(row))))
+        expected = torch.from_numpy(seen(row, window))
+        assert (tree.visible(window)(0, 0, i, j) == expected).all()
+
+
+def test_a_window_that_covers_the_row_is_the_plain_mask():
+    ((row, _),) = pack([[1, 2, 3, 4], [1, 5]], 25)
+    tree = TreeMask(row.ends(), np.array(row.depth), CPU)
+    assert tree.within(4) is tree.within(None)
+    assert tree.within(3) is not tree.within(None)
+    assert tree.within(3) is tree.within(3)
+    assert tree.to(CPU) is tree
+
+
+@pytest.mark.parametrize("softcap", [None, 0.4])
+@pytest.mark.parametrize("window", [None, 3])
+def test_flex_attention_equals_segments(rng, softcap, window):
+    seqs = [rng.integers(0, 3, n).tolist() for n in (9, 14, 20, 31)]
+    ((row, packed),) = pack(seqs, 200)
+    random = torch.Generator().manual_seed(0)
+    q = torch.randn(4, len(row), 16, generator=random)
+    k, v = (torch.randn(2, len(row), 16, generator=random) for _ in range(2))
+    depth = np.array(row.depth)
+    found = flex_attention(
+        q[None],
+        k[None],
+        v[None],
+        score_mod=None if softcap is None else capped(softcap),
+        block_mask=TreeMask(row.ends(), depth, CPU).within(window),
+        scale=0.3,
+        enable_gqa=True,
+    )[0]
+    attention = Attention(path_segments([(p.path, p.shared) for p in packed], 0), depth, CPU)
+    expected = attention(q, k, v, 0.3, softcap=softcap, window=window)
+    torch.testing.assert_close(found, expected)
