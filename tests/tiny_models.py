@@ -19,6 +19,8 @@ TINY = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 256,
     "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
 }
 MIXED = ["sliding_attention", "full_attention", "sliding_attention", "full_attention"]
 GEMMA = {

@@ -258,8 +258,20 @@ class Blocks:
         """Return where a block (0-based) computes: a pipeline spreads them over devices."""
         return self.devices[layer]
 
-    def embed(self, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Return the embedding output, `(n, width)`, of token ids at positions, `(n,)` each.
+    def embed(self, tokens: torch.Tensor, positions: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the embedding output, scaled where the model scales it.
+
+        Parameters
+        ----------
+        tokens : torch.Tensor
+            `(n,)` ids.
+        positions : torch.Tensor
+            `(n,)`; may be left out where positions are rotary.
+
+        Returns
+        -------
+        torch.Tensor
+            `(n, width)`.
 
         Raises
         ------
@@ -269,6 +281,8 @@ class Blocks:
         device = self.embedding.weight.device
         result: torch.Tensor = self.embedding(tokens.to(device))
         if self.positions is not None:
+            if positions is None:
+                raise ValueError("this model has learned positions, and none were given")
             known, last = self.positions.weight.shape[0], int(positions.max())
             if last >= known:
                 raise DataError(

@@ -97,7 +97,7 @@ class Attention:
                 depth = torch.from_numpy(self._depth)
                 start = len(depth) - sum(len(s.tokens) for s in segments)
                 segments = [s.within(window, depth, start) for s in segments]
-            if self.device.type == "cuda":
+            if _batched(self.device):
                 batches = [_Batch.of(some, self.device) for some in _alike(segments)]
                 self._ready[window] = [], batches
             else:
@@ -147,6 +147,11 @@ class Attention:
         for batch in batches:
             batch.attend(q, k, v, scale, softcap, result)
         return result
+
+
+def _batched(device: torch.device) -> bool:
+    """Say whether a device attends in batches: there a call costs more than it computes."""
+    return device.type == "cuda"
 
 
 def _attend(

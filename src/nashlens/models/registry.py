@@ -46,6 +46,8 @@ class Architecture:
     """The config key of its epsilon."""
     unembed: str = "lm_head"
     """The unembedding, from the causal LM; without a bias, perhaps tied to `embed`."""
+    stored_unembed: str | None = None
+    """Its name in safetensors files, where that is another."""
     logit_softcap: str | None = None
     """The config key of the logits' soft-cap."""
     rotary: str | None = "model.rotary_emb"
@@ -182,6 +184,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             norm="gpt_neox.final_layer_norm",
             norm_kind="layer",
             norm_eps="layer_norm_eps",
+            stored_unembed="embed_out",
             rotary="gpt_neox.rotary_emb",
             rope_types=("default", "linear"),
             partial_rotary=("rotary_pct", "partial_rotary_factor"),

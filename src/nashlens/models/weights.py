@@ -174,13 +174,21 @@ class WeightReader:
         ndarray of shape (vocab, width) or (len(rows), width)
             ``logits = unembedding @ norm(residual)``, then the soft-cap.
         """
-        name = f"{self.architecture.unembed}.weight"
-        # transformers decides by the config, whatever the file also holds.
-        if self.architecture.value(self.config, "tie_word_embeddings") or name not in self._entries:
-            name = f"{self.architecture.embed}.weight"
-        return self.tensor(name, rows)
+        a = self.architecture
+        names = [f"{name}.weight" for name in (a.unembed, a.stored_unembed) if name]
+        if a.value(self.config, "tie_word_embeddings"):
+            # As transformers has it, an unembedding in the file is used, whatever the config says.
+            names.append(f"{a.embed}.weight")
+        found = [name for name in names if self._stored_name(name) in self._entries]
+        return self.tensor(found[0] if found else names[0], rows)
+
+    def _stored_name(self, name: str) -> str:
+        """Return a tensor's name in the files: models saved without their head lack a prefix."""
+        short = name.partition(".")[2]
+        return short if name not in self._entries and short in self._entries else name
 
     def _entry(self, name: str) -> _Entry:
+        name = self._stored_name(name)
         if name not in self._entries:
             raise ModelError(f"{self.folder}: the weights have no tensor {name!r}")
         return self._entries[name]
