@@ -41,11 +41,13 @@ def _rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Ten
 class KeyValues:
     """Keys and values of one layer for the tokens computed so far.
 
-    They lie in buffers with room for more tokens, so that adding some does not copy all.
+    They lie in buffers with room for more tokens, so that adding some does not copy all. Where
+    devices share the heads, `shards` holds each one's own.
     """
 
     def __init__(self) -> None:
         self.length = 0
+        self.shards: list[KeyValues] = []
         self._keys: torch.Tensor | None = None
         self._values: torch.Tensor | None = None
 
@@ -58,6 +60,12 @@ class KeyValues:
     def values(self) -> torch.Tensor | None:
         """`(kv heads, length, head)`."""
         return None if self._values is None else self._values[:, : self.length]
+
+    def split(self, count: int) -> list[KeyValues]:
+        """Return the shards of so many devices, empty ones at first."""
+        if not self.shards:
+            self.shards = [KeyValues() for _ in range(count)]
+        return self.shards
 
     def extended(self, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return kept and new keys and values, one after the other, until the next call."""
@@ -78,6 +86,8 @@ class KeyValues:
 
     def trim(self, n: int) -> None:
         """Forget all but the first `n` tokens: the rest was padding."""
+        for shard in self.shards:
+            shard.trim(n)
         self.length = min(n, self.length)
 
     def keep(self, k: torch.Tensor, v: torch.Tensor) -> None:
@@ -249,7 +259,7 @@ class Blocks:
         self.devices = [next(block.parameters()).device for block in self.blocks]
         self.flex = all(device.type == "cuda" for device in self.devices)
         # Quantised products do not trace; there, attention alone is compiled.
-        self.whole = loaded.quantization == "none" and len(set(self.devices)) == 1
+        self.whole = loaded.quantization == "none"
 
     def __len__(self) -> int:
         return len(self.blocks)

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 
-from nashlens.engine.blocks import Blocks, Cache, KeyValues
+from nashlens.engine.blocks import Cache, KeyValues
 from nashlens.engine.edits import Edit, EditBatch
 from nashlens.engine.forest import PackedSequence, Row, pack
 from nashlens.engine.forks import Forks
 from nashlens.engine.labels import Asked, LabelledPrompt, runs_of
 from nashlens.engine.segments import Attention, path_segments
+from nashlens.engine.tensor import blocks_of
 from nashlens.errors import DataError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Engine:
     """
 
     def __init__(self, loaded: LoadedModel, batch_tokens: int = 4096):
-        self.blocks = Blocks(loaded)
+        self.blocks = blocks_of(loaded)
         self.n_layers = len(self.blocks)
         self.width = int(loaded.width)
         self.batch_tokens = batch_tokens

@@ -14,14 +14,15 @@ import torch
 import torch._dynamo
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
-from nashlens.engine.blocks import Block
+from nashlens.engine.blocks import Block, KeyValues
+from nashlens.engine.tensor import mlp_half, output_share
 
 Result = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
-# A model's blocks may need one graph a window and a row length; beyond the limit, torch would run
-# them uncompiled, with all scores in memory.
-torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
+# A model's blocks may need one graph a window, a row length and a device; beyond the limit, torch
+# would run them uncompiled, with all scores in memory.
+torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 256)
 
 
 def _attend(
@@ -74,6 +75,31 @@ def attention_compiled(
     return block.finish(h, _attend(_compiled_attention, block, q, k, v, mask)), k, v
 
 
+def _attention_half(
+    block: Block, h: torch.Tensor, rotations: tuple[torch.Tensor, ...], mask: BlockMask
+) -> Result:
+    q, k, v = block.project(h, *rotations)
+    return output_share(block, _attend(flex_attention, block, q, k, v, mask)), k, v
+
+
+_compiled_attention_half = torch.compile(_attention_half, dynamic=False)
+compiled_mlp_half = torch.compile(mlp_half, dynamic=True)
+
+
+def attention_half(
+    block: Block,
+    h: torch.Tensor,
+    rotations: tuple[torch.Tensor, ...],
+    attention: TreeMask,
+    _before: KeyValues,
+) -> Result:
+    """Do as `tensor.attention_half`, compiled; nothing may have come before."""
+    result: Result = _compiled_attention_half(
+        block, h, rotations, attention.within(block.window)
+    )
+    return result
+
+
 class TreeMask:
     """Block-sparse masks of a row whose nodes are in depth-first order, one for each window.
 
@@ -88,10 +114,15 @@ class TreeMask:
     def __init__(self, ends: np.ndarray, depth: np.ndarray, device: torch.device):
         self._ends, self._depth, self.device = ends, depth, device
         self._masks: dict[int | None, BlockMask] = {}
+        self._elsewhere: dict[torch.device, TreeMask] = {}
 
     def to(self, device: torch.device) -> TreeMask:
-        """Return the same on a device."""
-        return self if device == self.device else TreeMask(self._ends, self._depth, device)
+        """Return the same on a device; made once, for those who ask in every block."""
+        if device == self.device:
+            return self
+        if device not in self._elsewhere:
+            self._elsewhere[device] = TreeMask(self._ends, self._depth, device)
+        return self._elsewhere[device]
 
     def within(self, window: int | None) -> BlockMask:
         """Return the mask under a sliding window, or without one."""

@@ -82,10 +82,15 @@ class Attention:
         self.device = device
         # By sliding window: blocks differ in it, rows and forks are the same for all of them.
         self._ready: dict[int | None, tuple[list[Segment], list[_Batch]]] = {}
+        self._elsewhere: dict[torch.device, Attention] = {}
 
     def to(self, device: torch.device) -> Attention:
-        """Return the same on a device."""
-        return self if device == self.device else Attention(self._segments, self._depth, device)
+        """Return the same on a device; made once, for those who ask in every block."""
+        if device == self.device:
+            return self
+        if device not in self._elsewhere:
+            self._elsewhere[device] = Attention(self._segments, self._depth, device)
+        return self._elsewhere[device]
 
     def _within(self, window: int | None) -> tuple[list[Segment], list[_Batch]]:
         """Return what each segment sees under a window: single segments, and batches of them."""

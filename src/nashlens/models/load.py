@@ -22,7 +22,7 @@ class LoadedModel:
     """A causal language model ready for inference."""
 
     model: Any
-    """The Hugging Face causal LM, in eval mode, without gradients."""
+    """The Hugging Face causal LM, in eval mode, without gradients; None where it is in `shards`."""
     architecture: Architecture
     """Where its parts are."""
     n_layers: int
@@ -39,6 +39,8 @@ class LoadedModel:
     """The folder's name."""
     quantization: str
     """none, int8 or nf4."""
+    shards: tuple[Any, ...] = ()
+    """With tensor parallelism each device's slice of the model (`nashlens.models.sharded`)."""
 
 
 def quantization_problem(quantization: str, device: str) -> str | None:

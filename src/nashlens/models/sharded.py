@@ -1,0 +1,204 @@
+"""Models split over devices by tensor parallelism: each device holds a slice of every block.
+
+After Megatron-LM (arXiv:1909.08053): the products into a block's attention and MLP are split by
+their outputs (heads, hidden units), those out of them by their inputs, so that each device computes
+its own heads and hidden units, and its share of the block's output is one term of a sum.
+
+A shard is itself a model of the same architecture, with fewer heads and a narrower MLP. The first
+one holds the embedding, the last one the final norm and the unembedding (the first one, where the
+two are tied); what a shard lacks stays on the meta device.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nashlens.errors import ModelError
+from nashlens.models.registry import ARCHITECTURES, Architecture
+from nashlens.models.skeleton import put, put_rotary, skeleton, tie
+
+TENSOR_PARALLEL = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+"""Architectures whose blocks have the modules named in `_BY_OUTPUT` and `_BY_INPUT`, and nothing
+between them and the residual stream."""
+
+_BY_OUTPUT = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")
+_BY_INPUT = ("o_proj", "down_proj")
+
+Slice = tuple[int, int, int]
+"""Axis, first index, index after the last."""
+Read = Callable[[str, torch.Size, Slice | None, torch.device], torch.Tensor]
+"""Gives a parameter by name, whole shape, slice (None: all of it) and device."""
+
+
+def tensor_problem(config: Any, parts: int) -> str | None:
+    """Say why a model cannot be split over so many devices.
+
+    Parameters
+    ----------
+    config : transformers.PreTrainedConfig
+    parts : int
+        How many devices.
+
+    Returns
+    -------
+    str or None
+        One line, or None where it can.
+    """
+    name = (config.architectures or ["(none)"])[0]
+    if name not in TENSOR_PARALLEL:
+        return f"parallel: tensor is not supported for {name}: use {', '.join(TENSOR_PARALLEL)}"
+    if parts < 2:
+        return f"parallel: tensor needs at least 2 devices, and there are {parts}: set it to none"
+    for what in ("num_key_value_heads", "num_attention_heads", "intermediate_size"):
+        count = getattr(config, what)
+        if count % parts:
+            return (
+                f"parallel: tensor cannot split {what} {count} over {parts} devices evenly: "
+                "show a number of GPUs that divides it (CUDA_VISIBLE_DEVICES), or use pipeline"
+            )
+    return None
+
+
+def build_shards(config: Any, devices: Sequence[torch.device], read: Read) -> tuple[Any, ...]:
+    """Make one narrow model for each device.
+
+    Parameters
+    ----------
+    config : transformers.PreTrainedConfig
+        Of the whole model.
+    devices : sequence of torch.device
+        Two or more; they may be the same one.
+    read : callable
+        Gives each parameter, or the slice of it, on its device and in its dtype.
+
+    Returns
+    -------
+    tuple of transformers.PreTrainedModel
+
+    Raises
+    ------
+    ModelError
+        If this model cannot be split so (`tensor_problem`).
+    """
+    problem = tensor_problem(config, len(devices))
+    if problem:
+        raise ModelError(problem)
+    names = ARCHITECTURES[config.architectures[0]]
+    whole = {name: p.shape for name, p in skeleton(config).named_parameters()}
+    narrow = _narrow(config, len(devices))
+    shards = []
+    for part, device in enumerate(devices):
+        shard = skeleton(narrow)
+        for name, parameter in list(shard.named_parameters()):
+            if not _holds(name, names, part, len(devices), tied=config.tie_word_embeddings):
+                continue
+            weight = read(name, whole[name], _slice(name, parameter, part), device)
+            if part and _leaf(name) in _BY_INPUT and name.endswith(".bias"):
+                # A sum's terms may bring the bias once.
+                weight = torch.zeros_like(weight)
+            put(shard, name, weight)
+        if config.tie_word_embeddings and part == 0:
+            tie(shard, names)
+        put_rotary(shard, names, narrow, device)
+        shards.append(shard)
+    return tuple(shards)
+
+
+def _narrow(config: Any, parts: int) -> Any:
+    narrow = copy.deepcopy(config)
+    heads = config.num_attention_heads
+    narrow.head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    narrow.num_attention_heads = heads // parts
+    narrow.num_key_value_heads = config.num_key_value_heads // parts
+    narrow.intermediate_size = config.intermediate_size // parts
+    return narrow
+
+
+def _leaf(name: str) -> str:
+    """Return the module's own name: `q_proj` of `model.layers.0.self_attn.q_proj.weight`."""
+    return name.split(".")[-2]
+
+
+def _slice(name: str, narrow: torch.Tensor, part: int) -> Slice | None:
+    if _leaf(name) in _BY_OUTPUT:
+        axis = 0
+    elif _leaf(name) in _BY_INPUT and name.endswith(".weight"):
+        axis = 1
+    else:
+        return None
+    size = narrow.shape[axis]
+    return axis, part * size, (part + 1) * size
+
+
+def _holds(name: str, names: Architecture, part: int, parts: int, *, tied: bool) -> bool:
+    module = name.rpartition(".")[0]
+    if module == names.embed:
+        return part == 0
+    if module in (names.norm, names.unembed):
+        return part == (0 if tied else parts - 1)
+    return True
+
+
+def read_shards(
+    folder: Path, config: Any, devices: Sequence[torch.device], dtype: torch.dtype
+) -> tuple[Any, ...]:
+    """Read a converted model's shards, each slice straight onto its device.
+
+    Parameters
+    ----------
+    folder : path
+        Hugging Face layout with safetensors.
+    config : transformers.PreTrainedConfig
+    devices : sequence of torch.device
+    dtype : torch.dtype
+
+    Returns
+    -------
+    tuple of transformers.PreTrainedModel
+        See `build_shards`.
+
+    Raises
+    ------
+    ModelError
+        The weights lack a tensor or have another shape, or the model cannot be split so.
+    """
+    from safetensors import safe_open
+
+    from nashlens.models.inspect import weight_files
+
+    problem = tensor_problem(config, len(devices))
+    if problem:
+        raise ModelError(f"{folder}: {problem}")
+    with ExitStack() as stack:
+        files = {
+            (name, device): file
+            for device in dict.fromkeys(devices)
+            for path in weight_files(folder)
+            for file in [stack.enter_context(safe_open(path, "pt", device=str(device)))]
+            for name in file.keys()  # noqa: SIM118 (it is no mapping)
+        }
+
+        def read(
+            name: str, shape: torch.Size, part: Slice | None, device: torch.device
+        ) -> torch.Tensor:
+            file = files.get((name, device))
+            if file is None:
+                raise ModelError(f"{folder}: the weights lack {name}: convert it again")
+            stored = file.get_slice(name)
+            if tuple(stored.get_shape()) != tuple(shape):
+                raise ModelError(
+                    f"{folder}: {name} has shape {tuple(stored.get_shape())}, and config.json asks "
+                    f"for {tuple(shape)}: convert it again"
+                )
+            if part is None:
+                return stored[:].to(dtype)
+            axis, first, end = part
+            return (stored[first:end] if axis == 0 else stored[:, first:end]).to(dtype)
+
+        return build_shards(config, devices, read)
