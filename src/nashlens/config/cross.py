@@ -89,12 +89,20 @@ def _names(config: Config) -> Iterator[Problem]:
 def _models(config: Config) -> Iterator[Problem]:
     for name, model in config.models.items():
         path = ("models", name, "parallel")
-        if model.parallel == "pipeline" and model.device not in ("auto", "cuda"):
+        if model.parallel != "none" and model.device not in ("auto", "cuda"):
             yield _at(
                 path,
                 model.parallel,
                 f"it needs all visible GPUs, so device must be auto or cuda, not {model.device}",
                 ("models", name, "device"),
+            )
+        if model.parallel == "tensor" and model.quantization != "none":
+            yield _at(
+                path,
+                model.parallel,
+                f"it cannot split weights quantised to {model.quantization}; set one of the two to "
+                "none, or parallel to pipeline",
+                ("models", name, "quantization"),
             )
 
 

@@ -70,6 +70,7 @@ def preflight(
             facts = _facts(name, model, converted.get(name), dry_run, stack)
             problems += facts.problems
             problems += _device_problems(name, model, dry_run, remote)
+            problems += _tensor_problems(name, model, facts.tokenizer, dry_run, remote)
             problems += _layer_problems(config, name, facts.n_layers)
             problems += _label_problems(config, name, facts.tokenizer)
     return problems
@@ -193,6 +194,24 @@ def _device_problems(name: str, model: Model, dry_run: bool, remote: bool) -> It
         problem = quantization_problem(model.quantization, device)
         if problem:
             yield line((*path, "quantization"), model.quantization, problem)
+
+
+def _tensor_problems(
+    name: str, model: Model, folder: Path | None, dry_run: bool, remote: bool
+) -> Iterator[str]:
+    if model.parallel != "tensor" or (dry_run and not remote):
+        return
+    from nashlens.models.inspect import read_config
+    from nashlens.models.split import tensor_problem
+
+    path, gpus = ("models", name, "parallel"), model.gpus if remote else _gpus()
+    if gpus < 2:
+        cure = f"set models.{name}.gpus to 2 or more" if remote else "allowed: none, pipeline"
+        yield line(path, model.parallel, f"it needs 2 GPUs or more, and there are {gpus}; {cure}")
+    elif folder is not None and (folder / "config.json").is_file():
+        problem = tensor_problem(read_config(folder), gpus)
+        if problem:
+            yield line(path, model.parallel, problem)
 
 
 def _layer_problems(config: Config, name: str, n_layers: int | None) -> Iterator[str]:

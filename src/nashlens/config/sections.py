@@ -114,8 +114,8 @@ class Model(Section):
     """Weights through bitsandbytes; the unembedding stays unquantised."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     """auto (a GPU where there is one), cpu, cuda or cuda:N."""
-    parallel: Literal["none", "pipeline"] = "none"
-    """pipeline spreads the layers over all visible GPUs, for memory rather than speed."""
+    parallel: Literal["none", "pipeline", "tensor"] = "none"
+    """Over all visible GPUs: pipeline spreads layers, for memory; tensor splits each, for speed."""
     gpus: Annotated[Integer, Field(ge=0, le=64)] = 0
     """GPUs that each of this model's jobs asks the scheduler for."""
     mem_mb: Annotated[Integer, Field(ge=100)] | None = None

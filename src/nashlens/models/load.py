@@ -107,8 +107,8 @@ def load_model(
         (arXiv:2305.14314), computed in `dtype`.
     device : str
         auto (a GPU where there is one), cpu, cuda or cuda:N.
-    parallel : {"none", "pipeline"}
-        pipeline spreads the blocks over all visible GPUs.
+    parallel : {"none", "pipeline", "tensor"}
+        pipeline spreads the blocks over all visible GPUs; tensor splits each block over them.
     threads : int, optional
         CPU threads of torch.
 
@@ -136,12 +136,19 @@ def load_model(
         hf_logging.disable_progress_bar()
     if threads is not None:
         torch.set_num_threads(threads)
+    if parallel == "tensor" and quantization != "none":
+        raise ModelError(
+            f"{folder}: parallel: tensor cannot split weights quantised to {quantization}: "
+            "set quantization: none, or parallel: none or pipeline"
+        )
     target = _device(folder, device, parallel)
     torch_dtype = _dtype(dtype, target)
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     name = (config.architectures or ["(none)"])[0]
     if name not in ARCHITECTURES:
         raise ModelError(f"{folder}: architecture {name} is not supported: use {supported()}")
+    if parallel == "tensor":
+        return _sharded(folder, config, torch_dtype, _gpus())
     auto: Any = AutoModelForCausalLM  # its annotations do not know output_loading_info
     model, info = auto.from_pretrained(
         folder,
@@ -178,6 +185,31 @@ def load_model(
     )
 
 
+def _gpus() -> list[torch.device]:
+    import torch
+
+    return [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
+
+
+def _sharded(
+    folder: Path, config: Any, dtype: torch.dtype, devices: list[torch.device]
+) -> LoadedModel:
+    from nashlens.models.sharded import read_shards
+
+    return LoadedModel(
+        model=None,
+        architecture=ARCHITECTURES[config.architectures[0]],
+        n_layers=config.num_hidden_layers,
+        width=config.hidden_size,
+        vocab=config.vocab_size,
+        dtype=dtype,
+        device=devices[0],
+        name=folder.resolve().name,
+        quantization="none",
+        shards=read_shards(folder, config, devices, dtype),
+    )
+
+
 def _device(folder: Path, device: str, parallel: str) -> torch.device:
     import torch
 
@@ -188,15 +220,15 @@ def _device(folder: Path, device: str, parallel: str) -> torch.device:
         raise ModelError(
             f"{folder}: device {device}, but torch sees no GPU: set device: cpu or auto"
         )
-    if parallel == "pipeline":
+    if parallel in ("pipeline", "tensor"):
         if device == "cpu":
-            raise ModelError(f"{folder}: parallel: pipeline needs GPUs: set parallel: none")
+            raise ModelError(f"{folder}: parallel: {parallel} needs GPUs: set parallel: none")
         if ":" in device:
             raise ModelError(
-                f"{folder}: parallel: pipeline uses all GPUs: set device: cuda or auto"
+                f"{folder}: parallel: {parallel} uses all GPUs: set device: cuda or auto"
             )
     elif parallel != "none":
-        raise ModelError(f"{folder}: parallel is {parallel!r}, not none or pipeline")
+        raise ModelError(f"{folder}: parallel is {parallel!r}, not none, pipeline or tensor")
     found = torch.device(device if ":" in device or device == "cpu" else f"{device}:0")
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise ModelError(f"{folder}: device {device}, but there are {torch.cuda.device_count()}")

@@ -22,10 +22,7 @@ import torch
 from nashlens.errors import ModelError
 from nashlens.models.registry import ARCHITECTURES, Architecture
 from nashlens.models.skeleton import put, put_rotary, skeleton, tie
-
-TENSOR_PARALLEL = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
-"""Architectures whose blocks have the modules named in `_BY_OUTPUT` and `_BY_INPUT`, and nothing
-between them and the residual stream."""
+from nashlens.models.split import tensor_problem
 
 _BY_OUTPUT = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")
 _BY_INPUT = ("o_proj", "down_proj")
@@ -34,35 +31,6 @@ Slice = tuple[int, int, int]
 """Axis, first index, index after the last."""
 Read = Callable[[str, torch.Size, Slice | None, torch.device], torch.Tensor]
 """Gives a parameter by name, whole shape, slice (None: all of it) and device."""
-
-
-def tensor_problem(config: Any, parts: int) -> str | None:
-    """Say why a model cannot be split over so many devices.
-
-    Parameters
-    ----------
-    config : transformers.PreTrainedConfig
-    parts : int
-        How many devices.
-
-    Returns
-    -------
-    str or None
-        One line, or None where it can.
-    """
-    name = (config.architectures or ["(none)"])[0]
-    if name not in TENSOR_PARALLEL:
-        return f"parallel: tensor is not supported for {name}: use {', '.join(TENSOR_PARALLEL)}"
-    if parts < 2:
-        return f"parallel: tensor needs at least 2 devices, and there are {parts}: set it to none"
-    for what in ("num_key_value_heads", "num_attention_heads", "intermediate_size"):
-        count = getattr(config, what)
-        if count % parts:
-            return (
-                f"parallel: tensor cannot split {what} {count} over {parts} devices evenly: "
-                "show a number of GPUs that divides it (CUDA_VISIBLE_DEVICES), or use pipeline"
-            )
-    return None
 
 
 def build_shards(config: Any, devices: Sequence[torch.device], read: Read) -> tuple[Any, ...]:
@@ -84,11 +52,11 @@ def build_shards(config: Any, devices: Sequence[torch.device], read: Read) -> tu
     Raises
     ------
     ModelError
-        If this model cannot be split so (`tensor_problem`).
+        If this model cannot be split so (`split.tensor_problem`).
     """
-    problem = tensor_problem(config, len(devices))
+    problem = tensor_problem(config.to_dict(), len(devices))
     if problem:
-        raise ModelError(problem)
+        raise ModelError(f"parallel: tensor: {problem}")
     names = ARCHITECTURES[config.architectures[0]]
     whole = {name: p.shape for name, p in skeleton(config).named_parameters()}
     narrow = _narrow(config, len(devices))
@@ -172,9 +140,9 @@ def read_shards(
 
     from nashlens.models.inspect import weight_files
 
-    problem = tensor_problem(config, len(devices))
+    problem = tensor_problem(config.to_dict(), len(devices))
     if problem:
-        raise ModelError(f"{folder}: {problem}")
+        raise ModelError(f"{folder}: parallel: tensor: {problem}")
     with ExitStack() as stack:
         files = {
             (name, device): file

@@ -141,6 +141,30 @@ def test_a_pipeline_without_gpus():
     ]
 
 
+def test_tensor_parallelism_needs_gpus_that_divide_the_heads(
+    monkeypatch: pytest.MonkeyPatch, tiny_model: Path
+):
+    overlay = of_model(device="auto", parallel="tensor")
+    start = "models.tiny_llama.parallel: found 'tensor'; "
+    assert check(overlay) == [
+        start + "it needs 2 GPUs or more, and there are 0; allowed: none, pipeline"
+    ]
+    assert check(overlay, dry_run=True) == []
+    assert check(of_model(device="auto", parallel="tensor", gpus=1), remote=True) == [
+        start + "it needs 2 GPUs or more, and there are 1; set models.tiny_llama.gpus to 2 or more"
+    ]
+    converted = {"tiny_llama": tiny_model}
+    for gpus, problems in ((2, 0), (3, 1)):
+        monkeypatch.setattr(module, "_gpus", lambda gpus=gpus: gpus)
+        found = check(overlay, converted)
+        assert len(found) == problems
+        assert all("cannot be split over 3 GPUs evenly" in problem for problem in found)
+        assert (
+            check(of_model(device="auto", parallel="tensor", gpus=gpus), converted, remote=True)
+            == found
+        )
+
+
 def test_a_gpu_on_a_cluster_must_be_asked_for():
     assert check(of_model(device="cuda", gpus=1), remote=True) == []
     assert check(of_model(device="cuda"), remote=True) == [

@@ -12,10 +12,9 @@ from nashlens.engine.edits import Edit
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.session import Session
 from nashlens.engine.tensor import Copies, TensorBlocks
-from nashlens.errors import ModelError
-from nashlens.models.registry import ARCHITECTURES
 from nashlens.models.shapes import Shape, build_random
-from nashlens.models.sharded import TENSOR_PARALLEL, build_shards, read_shards, tensor_problem
+from nashlens.models.sharded import build_shards
+from nashlens.models.split import TENSOR_PARALLEL
 from tests.tiny_models import tiny
 
 CPU = torch.device("cpu")
@@ -167,35 +166,6 @@ def test_random_shards_are_slices_of_the_random_model(rng):
     sequences = [prompt.ids for prompt in matches(rng, 4)]
     ours, theirs = collect(Engine(sharded), sequences), collect(Engine(plain), sequences)
     assert relative(ours, theirs) < TOLERANCE
-
-
-@pytest.mark.parametrize("name", ["random", "random_qwen2"])
-def test_shards_read_from_files_are_those_of_the_loaded_model(name, rng, tmp_path):
-    from transformers import AutoConfig
-
-    from nashlens.models.convert import convert
-    from nashlens.models.load import load_model
-
-    convert(f"planted:{name}", tmp_path / name)
-    plain = load_model(tmp_path / name, device="cpu")
-    config = AutoConfig.from_pretrained(tmp_path / name, local_files_only=True)
-    shards = read_shards(tmp_path / name, config, [CPU, CPU], torch.float32)
-    sequences = [prompt.ids for prompt in matches(rng, 6)]
-    ours = collect(Engine(replace(plain, model=None, shards=shards)), sequences)
-    assert relative(ours, collect(Engine(plain), sequences)) < TOLERANCE
-
-
-def test_what_cannot_be_split_is_refused():
-    config = tiny("LlamaForCausalLM").model.config
-    config.architectures = ["LlamaForCausalLM"]
-    assert tensor_problem(config, 2) is None
-    assert "num_key_value_heads 2 over 4 devices evenly" in tensor_problem(config, 4)
-    assert "needs at least 2 devices, and there are 1" in tensor_problem(config, 1)
-    with pytest.raises(ModelError, match="over 3 devices evenly"):
-        build_shards(config, [CPU] * 3, lambda *_: pytest.fail("read before it was refused"))
-    config.architectures = ["GPT2LMHeadModel"]
-    assert "not supported for GPT2LMHeadModel" in tensor_problem(config, 2)
-    assert set(TENSOR_PARALLEL) <= set(ARCHITECTURES)
 
 
 def test_copies_sum_and_spread():

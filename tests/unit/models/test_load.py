@@ -102,7 +102,9 @@ def test_quantization_problem(monkeypatch):
     [
         ({"device": "cuda"}, "sees no GPU"),
         ({"device": "cpu", "parallel": "pipeline"}, "pipeline needs GPUs"),
-        ({"device": "cpu", "parallel": "tensor"}, "not none or pipeline"),
+        ({"device": "cpu", "parallel": "tensor"}, "tensor needs GPUs"),
+        ({"parallel": "tensor", "quantization": "nf4"}, "cannot split weights quantised to nf4"),
+        ({"device": "cpu", "parallel": "expert"}, "not none, pipeline or tensor"),
         ({"device": "cpu", "dtype": "float8"}, "dtype 'float8'"),
         ({"device": "cpu", "quantization": "int4"}, "not one of none, int8, nf4"),
     ],
@@ -111,6 +113,27 @@ def test_what_cannot_be_done_is_refused(planted, monkeypatch, options, part):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ModelError, match=part):
         load_model(planted["random"], **options)
+
+
+@pytest.mark.parametrize("name", ["random", "random_qwen2"])
+def test_a_split_model_is_the_whole_one(planted, monkeypatch, name):
+    """Two shards on the CPU stand for two GPUs."""
+    from nashlens.engine.core import Engine
+    from nashlens.models import load
+
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(load, "_device", lambda *_: cpu)
+    monkeypatch.setattr(load, "_gpus", lambda: [cpu, cpu])
+    split = load_model(planted[name], parallel="tensor")
+    whole = load_model(planted[name], device="cpu")
+    assert split.model is None
+    for field in ("n_layers", "width", "vocab", "dtype", "name", "quantization"):
+        assert getattr(split, field) == getattr(whole, field)
+    (_, ours), (_, theirs) = (next(Engine(m).residuals(IDS.tolist())) for m in (split, whole))
+    assert np.abs(ours - theirs).max() < 1e-5 * np.abs(theirs).max()
+    monkeypatch.setattr(load, "_gpus", lambda: [cpu] * 3)
+    with pytest.raises(ModelError, match=r"random.*parallel: tensor: num_.* over 3 GPUs evenly"):
+        load_model(planted[name], parallel="tensor")
 
 
 def test_missing_weights_are_never_made_up(hf_folder, tensors):
