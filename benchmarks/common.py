@@ -15,7 +15,7 @@ import torch
 
 from nashlens.games.catalog import CATALOG
 from nashlens.models.load import LoadedModel
-from nashlens.models.registry import ARCHITECTURES
+from nashlens.models.shapes import SHAPES, build_random
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.planted import build
 from nashlens.prompts.labels import encode_labels
@@ -24,24 +24,6 @@ from nashlens.prompts.table import draw_history
 from nashlens.seeds import stream
 
 GAMES = ("prisoners_dilemma", "stag_hunt", "chicken", "battle_of_the_sexes", "matching_pennies")
-SHAPES: dict[str, dict[str, int]] = {
-    "llama-3-8b": {
-        "hidden_size": 4096,
-        "intermediate_size": 14336,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "vocab_size": 128256,
-    },
-    "smollm2-135m": {
-        "hidden_size": 576,
-        "intermediate_size": 1536,
-        "num_hidden_layers": 30,
-        "num_attention_heads": 9,
-        "num_key_value_heads": 3,
-        "vocab_size": 49152,
-    },
-}
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
@@ -55,40 +37,12 @@ def arguments(description: str) -> argparse.ArgumentParser:
 
 
 def random_model(options: argparse.Namespace) -> LoadedModel:
-    """Make a Llama of a true shape with random weights, directly on the device."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
+    """Make a model of a true shape with random weights, directly on the device."""
     cuda = options.device == "cuda"
-    shape = dict(SHAPES[options.shape or ("llama-3-8b" if cuda else "smollm2-135m")])
-    if options.layers:
-        shape["num_hidden_layers"] = options.layers
+    name = options.shape or ("llama-3-8b" if cuda else "smollm2-135m")
     dtype = getattr(torch, options.dtype or ("bfloat16" if cuda else "float32"))
-    config = LlamaConfig(
-        **shape,
-        max_position_embeddings=8192,
-        tie_word_embeddings=not cuda,
-        rope_parameters={"rope_type": "default", "rope_theta": 500000.0},
-        attn_implementation="sdpa",
-    )
-    torch.manual_seed(0)
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        with torch.device(options.device):
-            model = LlamaForCausalLM(config).eval()
-    finally:
-        torch.set_default_dtype(before)
-    model.requires_grad_(False)
-    return LoadedModel(
-        model=model,
-        architecture=ARCHITECTURES["LlamaForCausalLM"],
-        n_layers=shape["num_hidden_layers"],
-        width=shape["hidden_size"],
-        vocab=shape["vocab_size"],
-        dtype=dtype,
-        device=torch.device(options.device),
-        name=options.shape or "shape",
-        quantization="none",
+    return build_random(
+        SHAPES[name], devices=[options.device], dtype=dtype, layers=options.layers, name=name
     )
 
 

@@ -16,6 +16,13 @@ SMALL = {
     "extraction": ("--rounds", "4", "--peer-batches", "4"),
     "sweep": ("--alphas", "2", "--peer-pairs", "1"),
     "play": ("--matches", "1", "--rounds", "3"),
+    "large": (
+        *("--case", "llama-3-70b", "--shape", "smollm2-135m"),
+        "--gpus",
+        "3",
+        "--rounds",
+        "2",
+    ),
 }
 
 

@@ -69,14 +69,21 @@ class Shape:
         """Whether q, k and v have biases: Qwen2's always do."""
         return self.architecture == "Qwen2ForCausalLM"
 
-    def parameters(self) -> int:
-        """Return the number of weights, by formula."""
+    def block_parameters(self) -> int:
+        """Return the number of weights of one block."""
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
         attention = self.width * (2 * queries + 2 * keys)
         bias = (queries + 2 * keys) * self.attention_bias
-        block = attention + bias + 3 * self.width * self.mlp_width + 2 * self.width
+        return attention + bias + 3 * self.width * self.mlp_width + 2 * self.width
+
+    def parameters(self) -> int:
+        """Return the number of all weights, by formula."""
         embeddings = self.vocab * self.width * (1 if self.tied else 2)
-        return self.layers * block + embeddings + self.width
+        return self.layers * self.block_parameters() + embeddings + self.width
+
+    def cut(self, layers: int) -> Shape:
+        """Return the same with another number of blocks."""
+        return replace(self, layers=layers)
 
     def config(self) -> Any:
         """Return the Hugging Face configuration."""
@@ -156,14 +163,14 @@ def build_random(
     ModelError
         If `parallel` and the devices or the quantization do not fit together.
     """
-    placed = [torch.device(device) for device in devices]
+    placed = [_indexed(torch.device(device)) for device in devices]
     if parallel == "none" and len(placed) != 1:
         raise ModelError(f"parallel: none needs one device, and {len(placed)} were given")
     if parallel == "tensor" and quantization != "none":
         raise ModelError(f"parallel: tensor cannot split weights quantised to {quantization}")
     if parallel not in ("none", "pipeline", "tensor"):
         raise ModelError(f"parallel is {parallel!r}, not none, pipeline or tensor")
-    shape = replace(shape, layers=layers or shape.layers)
+    shape = shape.cut(layers or shape.layers)
     config, names = shape.config(), ARCHITECTURES[shape.architecture]
 
     def make(key: str, size: torch.Size, part: Slice | None, device: torch.device) -> torch.Tensor:
@@ -186,6 +193,10 @@ def build_random(
         quantization=quantization,
         shards=shards,
     )
+
+
+def _indexed(device: torch.device) -> torch.device:
+    return torch.device("cuda", 0) if device == torch.device("cuda") else device
 
 
 def _weight(
