@@ -94,9 +94,7 @@ def attention_half(
     _before: KeyValues,
 ) -> Result:
     """Do as `tensor.attention_half`, compiled; nothing may have come before."""
-    result: Result = _compiled_attention_half(
-        block, h, rotations, attention.within(block.window)
-    )
+    result: Result = _compiled_attention_half(block, h, rotations, attention.within(block.window))
     return result
 
 

@@ -60,6 +60,7 @@ def put(model: Any, name: str, weight: torch.Tensor) -> None:
 
 def put_rotary(model: Any, names: Architecture, config: Any, device: torch.device) -> None:
     """Make the module of rotary positions on a device: its constants are not in any file."""
+    assert names.rotary is not None
     path, _, leaf = names.rotary.rpartition(".")
     kind = type(model.get_submodule(names.rotary))
     with torch.device("cpu"):  # the same constants everywhere: a GPU's powers differ

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from nashlens.engine import core, flex
+from nashlens.engine.blocks import Block
 from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
 from nashlens.engine.labels import LabelledPrompt
@@ -33,7 +34,6 @@ def shard(loaded, parts):
             weight = weight.narrow(axis, first, end - first)
         return weight.detach().clone().to(device)
 
-    loaded.model.config.architectures = [loaded.architecture.name]
     shards = build_shards(loaded.model.config, [CPU] * parts, read)
     return replace(loaded, model=None, shards=shards)
 
@@ -41,7 +41,7 @@ def shard(loaded, parts):
 def pair(name, parts):
     """Return a model in one piece and in shards, with heads that divide."""
     thirds = {"hidden_size": 48, "num_attention_heads": 6, "num_key_value_heads": 3}
-    loaded = tiny(name, sizes=thirds if parts == 3 else None)
+    loaded = tiny(name, **(thirds if parts == 3 else {}))
     return loaded, shard(loaded, parts)
 
 
@@ -130,6 +130,7 @@ def test_long_rows_with_a_block_sparse_mask(rng, monkeypatch):
 
     monkeypatch.setattr(flex, "_compiled_attention_half", attend)
     monkeypatch.setattr(flex, "compiled_mlp_half", flex.mlp_half)
+    monkeypatch.setattr(flex, "compiled_project", Block.project)
     plain, loaded = pair("Qwen3ForCausalLM", 2)
     sharded = Engine(loaded, 128)
     sharded.blocks.flex = True
@@ -143,17 +144,25 @@ def test_long_rows_with_a_block_sparse_mask(rng, monkeypatch):
 
 def test_a_trees_mask_takes_what_it_reads_to_another_device():
     ends = np.array([4, 2, 4, 4])
-    mask = flex.TreeMask(ends, CPU)
+    mask = flex.TreeMask(ends, np.array([0, 1, 1, 2]), CPU)
     assert mask.to(CPU) is mask
     there = mask.to(torch.device("meta"))
     assert there is mask.to(torch.device("meta"))
-    inside = [cell.cell_contents for cell in there.mask.mask_mod.__closure__]
+    inside = [cell.cell_contents for cell in there.within(None).mask_mod.__closure__]
     assert [x.device.type for x in inside if isinstance(x, torch.Tensor)] == ["meta"]
 
 
+def test_sliding_windows_shorter_than_the_prompts(rng):
+    plain = tiny("MistralForCausalLM", sliding_window=4)
+    sequences = [prompt.ids for prompt in matches(rng, 6)]
+    theirs = collect(Engine(plain), sequences)
+    assert relative(collect(Engine(shard(plain, 2)), sequences), theirs) < TOLERANCE
+    wide = collect(Engine(shard(tiny("MistralForCausalLM", sliding_window=None), 2)), sequences)
+    assert relative(wide, theirs) > 0.01, "the window did nothing: a vacuous test"
+
+
 def test_biases_after_a_sum_are_added_once(rng):
-    sizes = {"attention_bias": True, "mlp_bias": True}
-    plain = tiny("LlamaForCausalLM", sizes=sizes)
+    plain = tiny("LlamaForCausalLM", attention_bias=True, mlp_bias=True)
     prompts = [prompt.ids for prompt in matches(rng, 4)]
     ours = collect(Engine(shard(plain, 2)), prompts)
     assert relative(ours, collect(Engine(plain), prompts)) < TOLERANCE
