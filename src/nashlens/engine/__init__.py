@@ -3,6 +3,7 @@
 - `forest`: prompts that share prefixes become packed rows, each shared token once.
 - `segments`, `flex`: which packed tokens attend to which, on any device and on a GPU.
 - `blocks`: one transformer block over packed tokens, with keys and values kept or not.
+- `tensor`: the same blocks split over devices by tensor parallelism.
 - `core`: `Engine`, which captures residuals, scores labels and sweeps interventions.
 - `session`: prompts that grow from call to call.
 - `forks`: a sweep's edited copies of decision tokens.

@@ -115,6 +115,15 @@ def test_a_pipeline_gives_each_device_consecutive_blocks_of_equal_bytes():
     assert {where["model.norm"].index, where["lm_head"].index} == {1}
 
 
+def test_a_pipeline_has_the_weights_of_one_device():
+    spread = build_random(TINY, devices=[CPU, CPU], dtype=torch.float32, parallel="pipeline")
+    whole = build_random(TINY, devices=[CPU], dtype=torch.float32)
+    for (name, ours), theirs in zip(
+        spread.model.named_parameters(), whole.model.parameters(), strict=True
+    ):
+        assert torch.equal(ours, theirs), name
+
+
 def test_what_does_not_fit_together_is_refused():
     two = {"devices": [CPU, CPU], "dtype": torch.float32}
     with pytest.raises(ModelError, match="none needs one device"):
