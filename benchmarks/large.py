@@ -171,7 +171,7 @@ def error(case: Case, shape: Shape, way: str, options: Namespace) -> float:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--case", choices=sorted(CASES), default="llama-3-70b-nf4")
-    parser.add_argument("--gpus", type=int, default=2, help="to spread a model over")
+    parser.add_argument("--gpus", type=int, help="to spread a model over (2; 3 parts on a CPU)")
     parser.add_argument("--games", type=int, default=2, help="matches that fill one row")
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--batch-tokens", type=int, default=4096)
@@ -180,9 +180,13 @@ def main() -> None:
     cuda = options.device == "cuda"
     options.dtype = options.dtype or ("bfloat16" if cuda else "float32")
     options.rounds = min(options.rounds, 10) if options.quick else options.rounds
+    options.gpus = options.gpus or (2 if cuda else 3)
     options.peak = matrix_peak(options.device, getattr(torch, options.dtype))
     case = CASES[options.case]
-    shape = SHAPES[options.shape or case.shape]
+    shape = SHAPES[options.shape or (case.shape if cuda else "smollm2-135m")]
+    needed = max(len(devices_of(way, options)) for way in case.ways)
+    if cuda and torch.cuda.device_count() < needed:
+        parser.error(f"{options.case} needs {needed} GPUs; there are {torch.cuda.device_count()}")
     errors = {way: error(case, shape, way, options) for way in case.ways}
     layers = options.layers or shape.layers
     shape = shape.cut(layers)
