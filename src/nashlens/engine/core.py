@@ -185,9 +185,8 @@ class Engine:
         while pending:
             done: set[int] = set()
             try:
-                for row, packed in pack(
-                    [sequences[i] for i in pending], self.batch_tokens, self.blocks.short
-                ):
+                rows = pack([sequences[i] for i in pending], self.batch_tokens, self.blocks.short)
+                for row, packed in rows:
                     mine = [replace(p, index=pending[p.index]) for p in packed]
                     yield work(row, mine)
                     done.update(p.index for p in mine)
@@ -276,10 +275,8 @@ class Engine:
         Parameters
         ----------
         chunk : Forks
-        states : numpy.ndarray
-            `(f,)` row of the unsteered states of each fork token.
-        above : numpy.ndarray
-            `(row,)` positions of the unsteered row's nodes.
+        states, above : numpy.ndarray
+            `(f,)` row of the unsteered states of each fork token; `(row,)` positions of its nodes.
         base : dict of int to torch.Tensor
             Unsteered states after each edited layer.
         cache : Cache

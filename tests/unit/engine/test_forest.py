@@ -21,6 +21,17 @@ def test_every_sequence_is_packed_once_and_can_be_read_back(seqs, budget):
     assert sorted(seen) == list(range(len(seqs)))
 
 
+@given(sequences, st.integers(1, 40), st.integers(1, 8))
+def test_short_and_long_sequences_can_be_kept_apart(seqs, budget, short):
+    seen = []
+    for row, packed in pack(seqs, budget, short):
+        assert len({len(seqs[p.index]) > short for p in packed}) == 1
+        for p in packed:
+            assert [row.tokens[n] for n in p.path] == seqs[p.index]
+            seen.append(p.index)
+    assert sorted(seen) == list(range(len(seqs)))
+
+
 @given(sequences, st.integers(1, 40))
 def test_a_row_keeps_the_budget_unless_one_sequence_alone_exceeds_it(seqs, budget):
     for row, packed in pack(seqs, budget):

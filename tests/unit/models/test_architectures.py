@@ -58,6 +58,17 @@ def test_a_folder_is_converted_and_loaded(family, saved, tmp_path, edit):
     assert np.abs(ours - reference.label_logprobs(loaded, prompts)).max() < 1e-4
 
 
+@pytest.mark.parametrize("family", ["GPT2LMHeadModel", "GPTNeoXForCausalLM", "Phi3ForCausalLM"])
+def test_fused_projections_are_quantised_and_the_engine_runs_them(family, saved):
+    loaded = load_model(saved, device="cpu", quantization="nf4")
+    a = loaded.architecture
+    fused = loaded.model.get_submodule(a.layers)[0].get_submodule(a.fused)
+    assert type(fused).__name__ == "Linear4bit"
+    prompts = [LabelledPrompt(IDS[:n], ([4, 9], [9])) for n in (5, 19)]
+    ours = Engine(loaded).label_logprobs(prompts)
+    assert np.abs(ours - reference.label_logprobs(loaded, prompts)).max() < 1e-3
+
+
 def test_every_path_of_the_table_exists(family):
     loaded = tiny(family)
     a, model = loaded.architecture, loaded.model
