@@ -8,5 +8,9 @@
 - `session`: prompts that grow from call to call.
 - `forks`: a sweep's edited copies of decision tokens.
 - `edits`: what an intervention does to a residual.
+- `generation`: prompts continued token by token, many at once.
+- `slots`, `decoding`: their kept keys and values, and the step that makes one token each.
+- `decode_attention`, `decode_kernel`: how a new token attends, on any device and on a GPU.
+- `sampling`: which token comes next, by a request's own seed.
 - `reference`: the slow, obvious oracle over the model's own forward, for the tests.
 """

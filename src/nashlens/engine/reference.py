@@ -6,7 +6,7 @@ is slow on purpose and exists for the tests and the benchmarks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,9 @@ import numpy as np
 import torch
 
 from nashlens.engine.edits import Edit
+from nashlens.engine.generation import Generated, Request
 from nashlens.engine.labels import LabelledPrompt
+from nashlens.engine.sampling import uniforms
 
 if TYPE_CHECKING:
     from nashlens.models.load import LoadedModel
@@ -82,3 +84,36 @@ def label_logprobs(
             for k, token in enumerate(label):
                 result[i, action] += float(logprobs[len(ids) - 1 + k, int(token)])
     return result
+
+
+@torch.inference_mode()
+def generate(
+    loaded: LoadedModel,
+    requests: Sequence[Request],
+    *,
+    temperature: float,
+    stop: Collection[int],
+) -> list[Generated]:
+    """Continue one prompt after another, with one full forward a token."""
+    result = []
+    for request in requests:
+        new: list[int] = []
+        stopped = False
+        for uniform in uniforms(request.seed, request.max_new_tokens):
+            tokens = torch.tensor([[*request.ids, *new]], device=loaded.device)
+            logits = loaded.model(tokens, use_cache=False).logits[0, -1].float().cpu().numpy()
+            token = _choice(logits, float(uniform), temperature)
+            if token in stop:
+                stopped = True
+                break
+            new.append(token)
+        result.append(Generated(new, stopped))
+    return result
+
+
+def _choice(logits: np.ndarray, uniform: float, temperature: float) -> int:
+    if temperature == 0.0:
+        return int(logits.argmax())
+    scaled = logits / np.float32(temperature)
+    cumulative = np.exp(scaled - scaled.max()).cumsum()
+    return int(np.argmax(cumulative > uniform * cumulative[-1]))

@@ -1,0 +1,239 @@
+"""Generation: many prompts continued at once, in a fixed number of slots.
+
+Waiting requests are taken in lexicographic order of their prompts, so that those which share a
+prefix stand together; the prefix is computed once (`slots`). A slot whose request is finished takes
+the next one. The host looks at the tokens every few steps, while the device goes on.
+
+A request's sample depends on its prompt, its seed and the temperature alone (`sampling`), up to
+rounding of the probabilities. So where memory runs out, requests are taken up again where they
+stood, in half as many slots, and end as they would have.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from nashlens.engine.core import Engine
+from nashlens.engine.decoding import UNWRITTEN, Decoder, Tuning
+from nashlens.engine.sampling import INVALID, uniforms
+from nashlens.errors import DataError
+
+log = logging.getLogger(__name__)
+
+_EVERY = 4  # steps between two looks at what a GPU made
+
+
+@dataclass(frozen=True)
+class Request:
+    """A prompt to be continued.
+
+    Attributes
+    ----------
+    ids : sequence of int
+        The prompt's token ids.
+    seed : int
+        Of this request alone, at least 0. Token t is drawn with a number that depends on the seed
+        and t.
+    max_new_tokens : int
+        At least 1.
+    """
+
+    ids: Sequence[int]
+    seed: int
+    max_new_tokens: int
+
+
+class Generated(NamedTuple):
+    """What followed a prompt.
+
+    Attributes
+    ----------
+    ids : list of int
+        The new tokens, without the stop token.
+    stopped : bool
+        Whether a stop token ended it; otherwise the bound on its length did.
+    """
+
+    ids: list[int]
+    stopped: bool
+
+
+@dataclass
+class _Work:
+    """A request on its way."""
+
+    index: int
+    request: Request
+    new: list[int] = field(default_factory=list)
+    stopped: bool = False
+
+    @property
+    def left(self) -> int:
+        return 0 if self.stopped else self.request.max_new_tokens - len(self.new)
+
+    @property
+    def prompt(self) -> np.ndarray:
+        return np.array([*self.request.ids, *self.new], dtype=np.int64)
+
+    @property
+    def bound(self) -> int:
+        return len(self.request.ids) + self.request.max_new_tokens
+
+    def take(self, made: np.ndarray, stop: Collection[int]) -> None:
+        """Take up the tokens of its slot, `(most,)`, that are new."""
+        for token in made[len(self.new) : self.request.max_new_tokens].tolist():
+            if token == UNWRITTEN:
+                return
+            if token == INVALID:
+                raise DataError(
+                    f"request {self.index}: the logits after {len(self.new)} new tokens are not "
+                    "finite: check the model's weights, or load it in bfloat16 or float32"
+                )
+            if token in stop:
+                self.stopped = True
+                return
+            self.new.append(token)
+
+
+def generate(
+    engine: Engine,
+    requests: Sequence[Request],
+    *,
+    temperature: float,
+    stop: Collection[int],
+    slots: int = 128,
+    tuning: Tuning | None = None,
+) -> list[Generated]:
+    """Continue every request's prompt.
+
+    Parameters
+    ----------
+    engine : Engine
+    requests : sequence of Request
+    temperature : float
+        0 takes the likeliest token, otherwise tokens are drawn from softmax(logits / temperature)
+        in float32 over the whole vocabulary.
+    stop : collection of int
+        A request ends before the first of these tokens; may be empty.
+    slots : int, default 128
+        Requests that run at once at most. Halved, with a warning, where memory runs out.
+    tuning : Tuning, optional
+        How a step computes.
+
+    Returns
+    -------
+    list of Generated
+        One for each request, in order.
+
+    Raises
+    ------
+    DataError
+        If a request cannot be run: it has no tokens, asks for none, has a negative seed or does
+        not fit the model's context; if the temperature or the slots are out of range; or if the
+        model's logits are not finite.
+    """
+    _check(engine, requests, temperature, slots)
+    works = [_Work(i, request) for i, request in enumerate(requests)]
+    stop = frozenset(int(token) for token in stop)
+    slots = min(slots, len(works))
+    while any(work.left for work in works):
+        try:
+            _serve(engine, works, temperature, stop, slots, tuning)
+            continue
+        except torch.OutOfMemoryError:
+            if slots == 1:
+                raise
+        # Outside the handler, which holds on to the tensors of what failed.
+        slots //= 2
+        log.warning("out of memory; generating in %d slots from now on", slots)
+        torch.cuda.empty_cache()
+    return [Generated(work.new, work.stopped) for work in works]
+
+
+def _check(engine: Engine, requests: Sequence[Request], temperature: float, slots: int) -> None:
+    if not (np.isfinite(temperature) and temperature >= 0):
+        raise DataError(f"temperature is {temperature}; a finite number of at least 0 is needed")
+    if slots < 1:
+        raise DataError(f"slots is {slots}; at least 1 is needed")
+    context = engine.blocks.rotary.config.max_position_embeddings
+    for index, request in enumerate(requests):
+        n, new = len(request.ids), request.max_new_tokens
+        problem = None
+        if n == 0:
+            problem = "its prompt has no tokens"
+        elif new < 1:
+            problem = f"max_new_tokens is {new}; at least 1 is needed"
+        elif request.seed < 0:
+            problem = f"its seed is {request.seed}; at least 0 is needed"
+        elif n + new > context:
+            problem = (
+                f"{n} prompt tokens and {new} new ones exceed the model's context of {context}: "
+                "shorten the prompt or lower max_new_tokens"
+            )
+        if problem:
+            raise DataError(f"request {index}: {problem}")
+
+
+def _serve(
+    engine: Engine,
+    works: Sequence[_Work],
+    temperature: float,
+    stop: Collection[int],
+    slots: int,
+    tuning: Tuning | None,
+) -> None:
+    """Run all unfinished requests; what is made by then stays in them where memory runs out."""
+    unfinished = sorted(
+        (w for w in works if w.left), key=lambda w: w.prompt.astype(">u4").tobytes()
+    )
+    decoder = Decoder(
+        engine,
+        slots=slots,
+        capacity=max(work.bound for work in unfinished),
+        most=max(work.request.max_new_tokens for work in unfinished),
+        temperature=temperature,
+        stop=stop,
+        tuning=tuning,
+    )
+    waiting, free = deque(unfinished), list(range(slots))
+    live: dict[int, _Work] = {}
+    launched: dict[int, int] = {}  # tokens that each slot's request may have by now
+    while waiting or live:
+        if waiting and free:
+            count = min(len(waiting), len(free))
+            entering = {free.pop(0): waiting.popleft() for _ in range(count)}
+            _admit(decoder, entering, temperature)
+            live |= entering
+            launched |= {slot: len(work.new) + 1 for slot, work in entering.items()}
+        left = [work.request.max_new_tokens - launched[slot] for slot, work in live.items()]
+        # Where others wait, a slot is looked at when it is surely finished.
+        steps = max(0, min(min(left) if waiting else max(left), _EVERY if decoder.ahead else 1))
+        more = decoder.ahead and max(left) > steps
+        launched = {slot: n + steps for slot, n in launched.items()}
+        longest = max(len(w.request.ids) + launched[s] for s, w in live.items())
+        decoder.advance(steps, longest)
+        made = decoder.look(more=more, longest=longest + 1)
+        launched = {slot: n + more for slot, n in launched.items()}
+        for slot, work in list(live.items()):
+            work.take(made[slot], stop)
+            if not work.left:
+                del live[slot], launched[slot]
+                free.append(slot)
+
+
+def _admit(decoder: Decoder, entering: dict[int, _Work], temperature: float) -> None:
+    works = list(entering.values())
+    decoder.admit(
+        list(entering),
+        [work.prompt for work in works],
+        [len(work.new) for work in works],
+        [work.request.max_new_tokens for work in works],
+        [uniforms(w.request.seed, w.request.max_new_tokens) for w in works] if temperature else [],
+    )

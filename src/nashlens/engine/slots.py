@@ -1,0 +1,172 @@
+"""Keys and values of a fixed number of slots, and how prompts come into them.
+
+Each slot holds one sequence. New prompts are prefilled together as a prefix forest, so what they
+share is computed once; and what they share with a prompt that any slot still holds is copied from
+there, so a late prompt computes its own tokens alone.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from nashlens.engine.blocks import Cache, KeyValues
+from nashlens.engine.core import Engine
+from nashlens.engine.forest import PackedSequence, Row, pack, shared_prefix
+
+_WORTH = 16  # a shorter prefix costs more to copy than to compute
+
+
+class Slots:
+    """Static keys and values, one sequence a slot.
+
+    Parameters
+    ----------
+    engine : Engine
+    count : int
+        How many slots.
+    capacity : int
+        Tokens that a slot can hold.
+
+    Attributes
+    ----------
+    keys, values : list of torch.Tensor
+        For each block `(count, kv heads, capacity, head)`, where the block computes.
+    """
+
+    def __init__(self, engine: Engine, count: int, capacity: int):
+        self.engine = engine
+        self.count, self.capacity = count, capacity
+        self.keys: list[torch.Tensor] = []
+        self.values: list[torch.Tensor] = []
+        dtype = engine.blocks.embedding.weight.dtype
+        for index, block in enumerate(engine.blocks.blocks):
+            shape = (count, block.kv_heads, capacity, block.head_dim)
+            for buffers in (self.keys, self.values):
+                # Zeros: a masked kernel multiplies what it does not see by 0, and NaN stays NaN.
+                device = engine.blocks.device(index)
+                buffers.append(torch.zeros(shape, dtype=dtype, device=device))
+        self._held: dict[int, np.ndarray] = {}
+
+    def prefill(self, slots: Sequence[int], prompts: Sequence[np.ndarray]) -> torch.Tensor:
+        """Put a prompt into each of some slots.
+
+        Parameters
+        ----------
+        slots : sequence of int
+            Each once; what they held is overwritten.
+        prompts : sequence of numpy.ndarray
+            Token ids.
+
+        Returns
+        -------
+        torch.Tensor
+            `(n, width)` residual after the last block at each prompt's last token.
+        """
+        finals: list[torch.Tensor] = []
+        order: list[int] = []
+        for row, packed in pack([prompt.tolist() for prompt in prompts], self.engine.batch_tokens):
+            chosen = [prompts[p.index] for p in packed]
+            known = self._known(chosen)
+            if known:
+                finals.append(self._grow(known, [slots[p.index] for p in packed], chosen))
+            else:
+                finals.append(self._run(row, packed, [slots[p.index] for p in packed]))
+            order += [p.index for p in packed]
+            self._held.update({slots[p.index]: prompts[p.index] for p in packed})
+        place = torch.from_numpy(np.argsort(order)).to(finals[0].device)
+        return torch.cat(finals)[place]
+
+    def _known(self, prompts: Sequence[np.ndarray]) -> dict[int, tuple[int, int]]:
+        """Return for prompts that some slot holds the beginning of: which slot, how many tokens.
+
+        At least the last token is left out, since its residual is wanted.
+        """
+        held = sorted((_key(prompt), slot) for slot, prompt in self._held.items())
+        found = {}
+        for index, prompt in enumerate(prompts):
+            # In lexicographic order, a neighbour shares the longest prefix.
+            at = bisect.bisect(held, (_key(prompt), -1))
+            near = [slot for _, slot in held[max(at - 1, 0) : at + 1]]
+            shared = [(shared_prefix(self._held[s], prompt[:-1]), s) for s in near]
+            if shared and max(shared)[0] >= _WORTH:
+                found[index] = max(shared)[::-1]
+        return found
+
+    def _grow(
+        self,
+        known: dict[int, tuple[int, int]],
+        slots: Sequence[int],
+        prompts: Sequence[np.ndarray],
+    ) -> torch.Tensor:
+        """Prefill prompts of which slots hold some beginnings; return their last residuals."""
+        row = Row()
+        source: list[np.ndarray] = []
+        for index, (slot, n) in known.items():
+            before = len(row)
+            row.insert(prompts[index][:n].tolist())
+            fresh = len(row) - before
+            source.append(np.stack((np.full(fresh, slot), np.arange(n - fresh, n))))
+        start, (of_slot, position) = len(row), np.concatenate(source, axis=1)
+        packed = []
+        for index, prompt in enumerate(prompts):
+            before = len(row)
+            path = row.insert(prompt.tolist())
+            if path[-1] < start:
+                # It ends where another prompt's beginning goes on: its last residual is wanted.
+                path = row.append(path[:-1], prompt[-1:].tolist())
+            packed.append(PackedSequence(index, path, int(np.searchsorted(path, before))))
+        cache = Cache()
+        for keys, values in zip(self.keys, self.values, strict=True):
+            where = (_to(of_slot, keys.device), slice(None), _to(position, keys.device))
+            cache.layers.append(
+                KeyValues(keys[where].transpose(0, 1), values[where].transpose(0, 1))
+            )
+        return self._run(row, packed, slots, cache, start)
+
+    def _run(
+        self,
+        row: Row,
+        packed: Sequence[PackedSequence],
+        slots: Sequence[int],
+        cache: Cache | None = None,
+        start: int = 0,
+    ) -> torch.Tensor:
+        """Run a row and copy each sequence's keys and values to its slot."""
+        layers = self.engine.n_layers
+        cache = cache or Cache([KeyValues() for _ in range(layers)])
+        last = np.array([p.path[-1] for p in packed]) - start
+        final = self.engine.run_row(
+            row,
+            [(p.path, p.shared) for p in packed],
+            capture=(last, [layers]),
+            cache=cache,
+            start=start,
+        )[layers]
+        lengths = [len(p.path) for p in packed]
+        node = np.concatenate([p.path for p in packed])
+        of_slot = np.repeat(np.array(slots), lengths)
+        position = np.concatenate([np.arange(n) for n in lengths])
+        for index, kept in enumerate(cache.layers):
+            assert kept.keys is not None
+            assert kept.values is not None
+            device = kept.keys.device
+            where = (_to(of_slot, device), slice(None), _to(position, device))
+            nodes = _to(node, device)
+            self.keys[index][where] = kept.keys[:, nodes].transpose(0, 1)
+            self.values[index][where] = kept.values[:, nodes].transpose(0, 1)
+            # One layer's are copied; the rest of the row's wait.
+            cache.layers[index] = KeyValues()
+        return final
+
+
+def _key(prompt: np.ndarray) -> bytes:
+    # Big-endian bytes sort as the ids do.
+    return prompt.astype(">u4").tobytes()
+
+
+def _to(indices: np.ndarray, device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(indices).to(device)

@@ -1,0 +1,31 @@
+"""The embedded model speaks through the engine's generation."""
+
+import pytest
+
+from nashlens.engine import reference
+from nashlens.engine.core import Engine
+from nashlens.engine.generation import Request, generate
+from nashlens.models.load import load_model
+from nashlens.models.tokenizer import ChatTokenizer
+
+pytestmark = pytest.mark.embedded
+
+
+def test_it_answers_the_capital_of_france(embedded_model):
+    loaded = load_model(embedded_model, dtype="float32", device="cpu")
+    tokenizer = ChatTokenizer(embedded_model)
+    requests = []
+    for seed, country in enumerate(("France", "Italy", "France")):
+        question = {"role": "user", "content": f"What is the capital of {country}?"}
+        ids = tokenizer.encode(tokenizer.chat([question]))
+        requests.append(Request(ids, seed, 16))
+    end = set(tokenizer.encode("<|im_end|>"))
+    made = generate(Engine(loaded), requests, temperature=0.0, stop=end, slots=2)
+    texts = [tokenizer.decode(m.ids) for m in made]
+    assert "Paris" in texts[0]
+    assert "Rome" in texts[1]
+    assert texts[2] == texts[0]
+    assert made[0].stopped
+    assert made[:1] == reference.generate(loaded, requests[:1], temperature=0.0, stop=end)
+    sampled = generate(Engine(loaded), requests[:1], temperature=0.5, stop=end)
+    assert sampled == reference.generate(loaded, requests[:1], temperature=0.5, stop=end)
