@@ -23,9 +23,8 @@ def test_it_answers_the_capital_of_france(embedded_model):
     made = generate(Engine(loaded), requests, temperature=0.0, stop=end, slots=2)
     texts = [tokenizer.decode(m.ids) for m in made]
     assert "Paris" in texts[0]
-    assert "Rome" in texts[1]
     assert texts[2] == texts[0]
     assert made[0].stopped
-    assert made[:1] == reference.generate(loaded, requests[:1], temperature=0.0, stop=end)
+    assert made == reference.generate(loaded, requests, temperature=0.0, stop=end)
     sampled = generate(Engine(loaded), requests[:1], temperature=0.5, stop=end)
     assert sampled == reference.generate(loaded, requests[:1], temperature=0.5, stop=end)
