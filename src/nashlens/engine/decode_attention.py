@@ -14,21 +14,6 @@ from torch.nn import functional
 from nashlens.engine.blocks import Block
 
 
-def scale(block: Block) -> float:
-    """Return what scores are multiplied with."""
-    return float(getattr(block, "scale", block.head_dim**-0.5))
-
-
-def softcap(block: Block) -> float | None:
-    """Return where scores saturate."""
-    return getattr(block, "softcap", None)
-
-
-def window(block: Block) -> int | None:
-    """Return how many tokens are seen, the new one included."""
-    return getattr(block, "window", None)
-
-
 def write(
     new: torch.Tensor, kept: torch.Tensor, rows: torch.Tensor, position: torch.Tensor
 ) -> None:
@@ -65,7 +50,7 @@ def by_slot(
     # The queries of a key head stand in rows beside one another: no key is copied for each.
     folded = q.view(block.kv_heads, heads // block.kv_heads, n, head_dim)
     result = torch.empty_like(q)
-    width = window(block)
+    width = block.window
     for i, (slot, at) in enumerate(zip(rows.tolist(), position.tolist(), strict=True)):
         first = 0 if width is None else max(0, at + 1 - width)
         seen = (slice(slot, slot + 1), slice(None), slice(first, at + 1))
@@ -86,7 +71,7 @@ def by_mask(
     heads, n, head_dim = q.shape
     at = torch.arange(length, device=q.device)
     mask = at <= position[:, None]
-    width = window(block)
+    width = block.window
     if width is not None:
         mask &= at > position[:, None] - width
     folded = q.view(block.kv_heads, heads // block.kv_heads, n, head_dim).permute(2, 0, 1, 3)
@@ -103,12 +88,10 @@ def _attend(
 ) -> torch.Tensor:
     """Attend, `(n, kv heads, group, head)` each way; `mask` is `(n, keys)`."""
     spread = None if mask is None else mask[:, None, None]
-    cap = softcap(block)
+    cap = block.softcap
     if cap is None:
-        return functional.scaled_dot_product_attention(
-            q, k, v, attn_mask=spread, scale=scale(block)
-        )
-    scores = (q @ k.transpose(-1, -2)).float() * scale(block)
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=spread, scale=block.scale)
+    scores = (q @ k.transpose(-1, -2)).float() * block.scale
     scores = cap * torch.tanh(scores / cap)
     if spread is not None:
         scores = scores.masked_fill(~spread, float("-inf"))

@@ -13,14 +13,11 @@ Where there are several parts, a second kernel merges them.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
 
 from nashlens.engine.blocks import Block
-from nashlens.engine.decode_attention import scale, softcap, window
 
 _PROGRAMS = 512  # enough to keep all of a GPU's multiprocessors busy
 
@@ -207,8 +204,8 @@ def by_kernel(
             values,
             position,
             *scratch,
-            scale(block),
-            softcap(block) or 1.0,
+            block.scale,
+            block.softcap or 1.0,
             *q.stride(),
             *k.stride(),
             *v.stride(),
@@ -221,8 +218,8 @@ def by_kernel(
             WIDTH=width,
             TILE=tile,
             PARTS=parts,
-            WINDOW=window(block) or 0,
-            CAPPED=softcap(block) is not None,
+            WINDOW=block.window or 0,
+            CAPPED=block.softcap is not None,
             # The tensor cores' own float32 keeps 10 bits.
             PRECISION="ieee" if q.dtype == torch.float32 else "tf32",
             num_warps=warps,
@@ -242,14 +239,6 @@ def by_kernel(
     return out.transpose(0, 1)
 
 
-def _project(block: Block, h: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> Any:
-    return block.project(h, cos, sin)
-
-
-def _finish(block: Block, h: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
-    return block.finish(h, attended)
-
-
 # One graph serves all blocks of a model: their weights are inputs to it.
-project = torch.compile(_project, dynamic=False)
-finish = torch.compile(_finish, dynamic=False)
+project = torch.compile(Block.project, dynamic=False)
+finish = torch.compile(Block.finish, dynamic=False)

@@ -61,7 +61,7 @@ class Decoder:
     engine : Engine
     slots : int
     capacity : int
-        Tokens, old and new, that a slot holds.
+        Tokens, old and new, that a request has at most.
     most : int
         New tokens that a slot makes at most.
     temperature : float
@@ -96,6 +96,7 @@ class Decoder:
         alone = len({engine.blocks.device(i) for i in range(len(engine.blocks))}) == 1
         self._captures = self._tuning.graph and cuda and alone and self._attention != "slot"
         self.ahead = cuda
+        self._last = capacity - 2  # where the last token that is ever run may stand
         self._slots = Slots(engine, slots, -(-capacity // _BUCKET) * _BUCKET)
 
         def state(fill: int, *shape: int) -> torch.Tensor:
@@ -212,9 +213,10 @@ class Decoder:
         if self._attention == "slot":
             rows = torch.nonzero(self._made < self._limit)[:, 0]
         blocks, position = self._blocks, self._position[rows]
-        # In place of a token there may be the mark of logits that were not finite.
-        h = blocks.embed(self._token[rows].clamp(min=0))
-        rotations = blocks.rotations(position, h)
+        # A finished slot must not turn the others at the rates of its own, later place (longrope).
+        turned = position.clamp(max=self._last)
+        h = blocks.embed(self._token[rows].clamp(min=0), turned)
+        rotations = blocks.rotations(turned, h)
         here = rows
         for index, block in enumerate(blocks.blocks):
             device = blocks.device(index)

@@ -71,24 +71,29 @@ class _Work:
 
     index: int
     request: Request
+    limit: int = 0  # new tokens until it leaves its slot
     new: list[int] = field(default_factory=list)
     stopped: bool = False
 
     @property
-    def left(self) -> int:
-        return 0 if self.stopped else self.request.max_new_tokens - len(self.new)
+    def done(self) -> bool:
+        return self.stopped or len(self.new) == self.request.max_new_tokens
+
+    @property
+    def leaves(self) -> bool:
+        return self.stopped or len(self.new) == self.limit
 
     @property
     def prompt(self) -> np.ndarray:
         return np.array([*self.request.ids, *self.new], dtype=np.int64)
 
     @property
-    def bound(self) -> int:
-        return len(self.request.ids) + self.request.max_new_tokens
+    def length(self) -> int:
+        return len(self.request.ids) + len(self.new)
 
     def take(self, made: np.ndarray, stop: Collection[int]) -> None:
         """Take up the tokens of its slot, `(most,)`, that are new."""
-        for token in made[len(self.new) : self.request.max_new_tokens].tolist():
+        for token in made[len(self.new) : self.limit].tolist():
             if token == UNWRITTEN:
                 return
             if token == INVALID:
@@ -142,10 +147,15 @@ def generate(
     _check(engine, requests, temperature, slots)
     works = [_Work(i, request) for i, request in enumerate(requests)]
     stop = frozenset(int(token) for token in stop)
-    slots = min(slots, len(works))
-    while any(work.left for work in works):
+    if engine.blocks.flex:
+        # A GPU compiles for each number of slots: powers of two are few.
+        slots = min(slots, 1 << max(0, len(works) - 1).bit_length())
+    else:
+        slots = min(slots, len(works))
+    while unfinished := [work for work in works if not work.done]:
         try:
-            _serve(engine, works, temperature, stop, slots, tuning)
+            alike = _alike(unfinished, engine.blocks.short)
+            _serve(engine, alike, temperature, stop, slots, tuning)
             continue
         except torch.OutOfMemoryError:
             if slots == 1:
@@ -162,7 +172,7 @@ def _check(engine: Engine, requests: Sequence[Request], temperature: float, slot
         raise DataError(f"temperature is {temperature}; a finite number of at least 0 is needed")
     if slots < 1:
         raise DataError(f"slots is {slots}; at least 1 is needed")
-    context = engine.blocks.rotary.config.max_position_embeddings
+    context = _context(engine)
     for index, request in enumerate(requests):
         n, new = len(request.ids), request.max_new_tokens
         problem = None
@@ -181,6 +191,30 @@ def _check(engine: Engine, requests: Sequence[Request], temperature: float, slot
             raise DataError(f"request {index}: {problem}")
 
 
+def _context(engine: Engine) -> int:
+    """Return how many positions the model knows."""
+    positions = engine.blocks.positions
+    if positions is not None:
+        return int(positions.weight.shape[0])
+    assert engine.blocks.rotary is not None
+    return int(engine.blocks.rotary.config.max_position_embeddings)
+
+
+def _alike(works: Sequence[_Work], short: int | None) -> list[_Work]:
+    """Choose works that may run side by side, and set how far.
+
+    Where longer sequences turn at other rates, a work that grows past `short` tokens is prefilled
+    anew, as the model's own forward of the longer sequence has it. The shorter ones come first.
+    """
+    for work in works:
+        work.limit = work.request.max_new_tokens
+    below = [work for work in works if short is not None and work.length <= short]
+    for work in below:
+        # The token after `short` ones is still theirs to predict.
+        work.limit = min(work.limit, (short or 0) + 1 - len(work.request.ids))
+    return below or list(works)
+
+
 def _serve(
     engine: Engine,
     works: Sequence[_Work],
@@ -189,20 +223,19 @@ def _serve(
     slots: int,
     tuning: Tuning | None,
 ) -> None:
-    """Run all unfinished requests; what is made by then stays in them where memory runs out."""
-    unfinished = sorted(
-        (w for w in works if w.left), key=lambda w: w.prompt.astype(">u4").tobytes()
-    )
+    """Run works to their limits; what is made by then stays in them where memory runs out."""
+    # Big-endian bytes sort as the ids do.
+    works = sorted(works, key=lambda work: work.prompt.astype(">u4").tobytes())
     decoder = Decoder(
         engine,
         slots=slots,
-        capacity=max(work.bound for work in unfinished),
-        most=max(work.request.max_new_tokens for work in unfinished),
+        capacity=max(len(work.request.ids) + work.limit for work in works),
+        most=max(work.limit for work in works),
         temperature=temperature,
         stop=stop,
         tuning=tuning,
     )
-    waiting, free = deque(unfinished), list(range(slots))
+    waiting, free = deque(works), list(range(slots))
     live: dict[int, _Work] = {}
     launched: dict[int, int] = {}  # tokens that each slot's request may have by now
     while waiting or live:
@@ -212,7 +245,7 @@ def _serve(
             _admit(decoder, entering, temperature)
             live |= entering
             launched |= {slot: len(work.new) + 1 for slot, work in entering.items()}
-        left = [work.request.max_new_tokens - launched[slot] for slot, work in live.items()]
+        left = [work.limit - launched[slot] for slot, work in live.items()]
         # Where others wait, a slot is looked at when it is surely finished.
         steps = max(0, min(min(left) if waiting else max(left), _EVERY if decoder.ahead else 1))
         more = decoder.ahead and max(left) > steps
@@ -223,7 +256,7 @@ def _serve(
         launched = {slot: n + more for slot, n in launched.items()}
         for slot, work in list(live.items()):
             work.take(made[slot], stop)
-            if not work.left:
+            if work.leaves:
                 del live[slot], launched[slot]
                 free.append(slot)
 
@@ -234,6 +267,6 @@ def _admit(decoder: Decoder, entering: dict[int, _Work], temperature: float) -> 
         list(entering),
         [work.prompt for work in works],
         [len(work.new) for work in works],
-        [work.request.max_new_tokens for work in works],
-        [uniforms(w.request.seed, w.request.max_new_tokens) for w in works] if temperature else [],
+        [work.limit for work in works],
+        [uniforms(w.request.seed, w.limit) for w in works] if temperature else [],
     )

@@ -122,9 +122,8 @@ class Slots:
         cache = Cache()
         for keys, values in zip(self.keys, self.values, strict=True):
             where = (_to(of_slot, keys.device), slice(None), _to(position, keys.device))
-            cache.layers.append(
-                KeyValues(keys[where].transpose(0, 1), values[where].transpose(0, 1))
-            )
+            cache.layers.append(KeyValues())
+            cache.layers[-1].keep(keys[where].transpose(0, 1), values[where].transpose(0, 1))
         return self._run(row, packed, slots, cache, start)
 
     def _run(
