@@ -2,8 +2,8 @@
 
 Everything that a step reads or writes stays on the device, the random numbers and the tokens made
 so far included, so the host may launch steps ahead of what it has seen. On CUDA the step is
-captured as a CUDA graph; a step that cannot be captured (some quantised products and rotary
-embeddings ask the host) runs eagerly, and the log says so. On a CPU only unfinished slots run.
+captured as a CUDA graph; where that cannot be, it runs kernel by kernel, and the log says why. On a
+CPU only unfinished slots run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from nashlens.engine import decode_attention
-from nashlens.engine.blocks import Block
+from nashlens.engine.blocks import Block, Blocks
 from nashlens.engine.core import Engine
 from nashlens.engine.sampling import draw
 from nashlens.engine.slots import Slots
@@ -93,8 +93,11 @@ class Decoder:
         cuda = self.device.type == "cuda"
         self._attention = _attention(self._tuning.attention, cuda)
         self._compiled = self._tuning.compiled and cuda and engine.blocks.whole
-        alone = len({engine.blocks.device(i) for i in range(len(engine.blocks))}) == 1
-        self._captures = self._tuning.graph and cuda and alone and self._attention != "slot"
+        self._captures = self._tuning.graph and cuda and self._attention != "slot"
+        problem = uncapturable(engine.blocks)
+        if self._captures and problem:
+            self._captures = False
+            log.warning("a decode step runs kernel by kernel: %s", problem)
         self.ahead = cuda
         self._last = capacity - 2  # where the last token that is ever run may stand
         self._slots = Slots(engine, slots, -(-capacity // _BUCKET) * _BUCKET)
@@ -196,7 +199,8 @@ class Decoder:
     def _capture(self, length: int) -> None:
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph):
+            # Other threads may use the device meanwhile.
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 self._step(length)
         except torch.OutOfMemoryError:
             raise
@@ -274,6 +278,22 @@ class Decoder:
         self._made[rows] = made
         self._position[rows] = position + alive
         self._limit[rows] = torch.where(ends & alive, made, limit)
+
+
+def uncapturable(blocks: Blocks) -> str | None:
+    """Say why a step cannot be a CUDA graph, or None where nothing is known to be in the way.
+
+    A capture that fails may leave torch's random state unusable, so it is better not tried.
+    """
+    if len(set(blocks.devices)) > 1:
+        return "its blocks are on several devices"
+    if blocks.short is not None:
+        return "longrope asks the host which of its rates to use"
+    if blocks.positions is not None:
+        return "learned positions are checked on the host"
+    if any(type(m).__name__ == "Linear8bitLt" for b in blocks.blocks for m in b.modules()):
+        return "int8 products ask the host where the outliers are"
+    return None
 
 
 def _attention(wanted: str, cuda: bool) -> str:

@@ -63,4 +63,4 @@ def draw(logits: torch.Tensor, uniform: torch.Tensor | None, temperature: float)
         cumulative = torch.softmax(logits / temperature, dim=-1).cumsum(dim=-1)
         total = cumulative[:, -1]
         token = torch.searchsorted(cumulative, (uniform * total)[:, None], right=True)[:, 0]
-    return torch.where(total.isfinite(), token, INVALID)
+    return token.masked_fill(~total.isfinite(), INVALID)

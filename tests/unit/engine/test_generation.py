@@ -8,7 +8,7 @@ import torch
 
 from nashlens.engine import generation, reference, slots
 from nashlens.engine.core import Engine
-from nashlens.engine.decoding import Decoder, Tuning
+from nashlens.engine.decoding import Decoder, Tuning, uncapturable
 from nashlens.engine.generation import Generated, Request, generate
 from nashlens.errors import DataError
 from tests.tiny_models import tiny
@@ -237,6 +237,15 @@ def test_a_device_that_looks_late_gives_the_same(llama, rng, monkeypatch):
     for slots_ in (1, 3, 8):
         ours = generate(Engine(llama), requests, temperature=1.0, stop={3, 9}, slots=slots_)
         assert ours == whole
+
+
+@pytest.mark.parametrize(
+    ("family", "reason"),
+    [(LLAMA, None), ("Phi3ForCausalLM", "longrope"), ("GPT2LMHeadModel", "learned positions")],
+)
+def test_what_a_cuda_graph_cannot_hold_is_known_before(family, reason):
+    found = uncapturable(Engine(tiny(family)).blocks)
+    assert found is None if reason is None else found.startswith(reason)
 
 
 def test_sampled_frequencies_are_the_models(llama):
