@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -24,32 +24,12 @@ log = logging.getLogger(__name__)
 _IN_FLIGHT = 2  # shards computed and not yet written, before the next one is begun
 
 
-class _ShardLocks:
-    """Locks on shards that others may be writing: an orphan of a killed run may still be at it.
-
-    One byte of the lock file stands for one shard, so parts do not wait for one another. The file
-    stays open until all shards are done, since closing it would give up every lock.
-    """
-
-    def __init__(self, folder: Path):
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = open(folder / ".lock", "ab")
-
-    def __enter__(self) -> _ShardLocks:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def take(self, number: int) -> None:
-        fcntl.lockf(self._file, fcntl.LOCK_EX, 1, number)
-
-    @contextlib.contextmanager
-    def given_back(self, number: int) -> Iterator[None]:
-        try:
-            yield
-        finally:
-            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, number)
+@contextlib.contextmanager
+def _giving_back(locks: BinaryIO, number: int) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        fcntl.lockf(locks, fcntl.LOCK_UN, 1, number)
 
 
 def extract(
@@ -95,11 +75,14 @@ def extract(
     mine = plan["new"][part - 1 :: parts]
     hashes: dict[str, str] = {}
     computed = 0
-    # Locks are taken in the order of the shards' numbers by everyone, so no two wait in a circle.
-    with _ShardLocks(folder) as locks, ThreadPoolExecutor(1, "write") as writer:
+    folder.mkdir(parents=True, exist_ok=True)
+    # An orphan of a killed run may still be at a shard. One byte of the lock file stands for one
+    # shard, so parts do not wait for one another; everyone takes them in the order of their
+    # numbers, so no two wait in a circle. Closing the file would give up every lock at once.
+    with open(folder / ".lock", "ab") as locks, ThreadPoolExecutor(1, "write") as writer:
 
         def write(number: int, shard: dict[str, Any], values: np.ndarray) -> None:
-            with locks.given_back(number):
+            with _giving_back(locks, number):
                 entry = write_shard(
                     folder,
                     shard["file"],
@@ -115,10 +98,10 @@ def extract(
             while len(writing) == _IN_FLIGHT or (writing and writing[0].done()):
                 writing.popleft().result()
             number = int(shard["file"].removeprefix("shard-").removesuffix(".npy"))
-            locks.take(number)
+            fcntl.lockf(locks, fcntl.LOCK_EX, 1, number)
             entry = read_entry(folder, shard["file"], plan["fingerprint"])
             if entry is not None and entry["prompt_ids"] == shard["prompt_ids"]:
-                with locks.given_back(number):
+                with _giving_back(locks, number):
                     hashes[shard["file"]] = entry["sha256"]
                 continue
             values = _residuals(engine, [token_ids[prompt] for prompt in shard["prompt_ids"]])

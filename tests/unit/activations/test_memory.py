@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -20,33 +21,30 @@ from nashlens.tables import read_table
 
 ROOT = Path(__file__).resolve().parents[3]
 FEW, MANY, LENGTH = 20_000, 200_000, 250
-# What may grow is the list of prompt ids: the plan, the manifest, and the index of the table hold
-# each of 180,000 ids a few times, at some 100 bytes. The token ids of these prompts alone would
+# What may grow is the list of prompt ids: the plan, and the index of the table, hold each of
+# 180,000 more ids two or three times, at some 100 bytes. The token ids of these prompts alone would
 # take 180 MB as integers of 4 bytes, and 1.6 GB as the lists that the engine is given.
 BOUND_MB = 64
 
-STAGE = """
-import json, resource, runpy, sys
-from pathlib import Path
-
-folder, prompts, model = map(Path, sys.argv[1:])
-scripts = {name: runpy.run_path(f"scripts/{name}_activations.py")["main"]
-           for name in ("plan", "extract", "join")}
-def megabytes():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-scripts["plan"](prompts, folder / "plan.json", 1000, "f")
-scripts["extract"](folder / "plan.json", prompts, model / "manifest.json", folder / "part.json",
-                   1, 1, "float32", {"device": "cpu"}, 1, 4096)
-scripts["join"](folder / "plan.json", [folder / "part.json"], folder / "manifest.json", "tiny",
-                "float32", "whole")
-print(json.dumps({"peak": megabytes()}))
+JOB = """
+import json, runpy, sys
+main = runpy.run_path(f"scripts/{sys.argv[1]}_activations.py")["main"]
+main(*json.loads(sys.argv[2]))
+# Not getrusage: its figure starts at what the parent process held.
+lines = open("/proc/self/status").read().splitlines()
+print(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024)
 """
+
+
+@lru_cache
+def shared_by(match):
+    return np.random.default_rng(match).integers(10, 61, LENGTH - 10)
 
 
 def sequence(number):
     """Return a prompt: 240 tokens shared by a thousand prompts, then ten of its own."""
-    shared = np.random.default_rng(number // 1000).integers(10, 61, LENGTH - 10)
-    return np.append(shared, [int(digit) for digit in f"{number:010d}"]).astype(np.int32)
+    own = [int(digit) for digit in f"{number:010d}"]
+    return np.append(shared_by(number // 1000), own).astype(np.int32)
 
 
 def write_prompts(path, count):
@@ -60,7 +58,7 @@ def write_prompts(path, count):
             ids = [sequence(k) for k in range(start, start + 4000)]
             columns = {
                 "prompt_id": list(map(prompt_id, ids)),
-                # Games take turns, which no table of prompts is as bad as.
+                # In turn, so that every shard is spread over many row groups: the worst case.
                 "game": [f"game_{k % 3}" for k in range(4000)],
                 "dropped": [""] * 4000,
                 "text": ["a prompt's text " * 60] * 4000,
@@ -69,11 +67,10 @@ def write_prompts(path, count):
             file.write_table(pa.table(columns, schema=schema))
 
 
-def run_stage(folder, count, model):
-    folder.mkdir()
-    write_prompts(folder / "prompts.parquet", count)
+def run_job(name, *arguments):
+    """Run a script in a process of its own, as the workflow does; return its peak in MB."""
     done = subprocess.run(
-        [sys.executable, "-c", STAGE, str(folder), str(folder / "prompts.parquet"), str(model)],
+        [sys.executable, "-c", JOB, name, json.dumps(arguments, default=str)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -81,7 +78,20 @@ def run_stage(folder, count, model):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])["peak"]
+    return float(done.stdout.splitlines()[-1])
+
+
+def run_stage(folder, count, model):
+    """Plan, extract and join; return the largest peak of the three jobs in MB."""
+    folder.mkdir()
+    prompts, plan, part = (folder / name for name in ("prompts.parquet", "plan.json", "part.json"))
+    write_prompts(prompts, count)
+    options = 1, 1, "float32", {"device": "cpu"}, 1, 4096
+    return max(
+        run_job("plan", prompts, plan, 1000, "f"),
+        run_job("extract", plan, prompts, model / "manifest.json", part, *options),
+        run_job("join", plan, [part], folder / "manifest.json", "tiny", "float32", "whole"),
+    )
 
 
 def test_peak_memory_does_not_grow_with_the_prompts(tmp_path):
