@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nashlens import __version__
 from nashlens.errors import StoreError
 from nashlens.files import atomic_write
+
+if TYPE_CHECKING:
+    # Not every job that opens a table needs pandas, which takes a third of a second.
+    import pandas as pd
 
 _KEY = b"nashlens"
 _GROUP_ROWS = 4096  # rows that a reader of single groups holds

@@ -1,4 +1,5 @@
 import multiprocessing
+import os
 
 import numpy as np
 import pandas as pd
@@ -161,6 +162,15 @@ def test_a_reader_names_what_is_missing(engine, tmp_path):
     (tmp_path / "shard-00000.npy").unlink()
     with pytest.raises(StoreError, match="shard-00000"):
         ActivationStore(tmp_path)
+
+
+def test_a_store_of_many_shards_holds_none_of_them_open(engine, tmp_path):
+    run(engine, tmp_path, prompts_table(n=20))
+    before = len(os.listdir("/proc/self/fd"))
+    store = ActivationStore(tmp_path)
+    assert len(store.manifest["shards"]) == 14
+    assert store[1].shape == (40, 32)
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_part_that_is_missing_is_named(engine, tmp_path):
