@@ -1,16 +1,19 @@
 """Residuals of all layers at the decision positions of whole matches, against the usual scripts.
 
-Peers run the model's own forward over length-sorted, left-padded batches, at the best of several
-batch sizes: once with forward hooks that keep the last position, once with `output_hidden_states`.
+The peers (`benchmarks.peers`) run the model's own forward over left-padded batches of prompts of
+like length, each at several batch sizes, and the ratio is to the fastest of all. One that is not
+installed is named as such in the result.
 """
 
 from __future__ import annotations
 
+from argparse import Namespace
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks import peers
 from benchmarks.common import (
     arguments,
     block_parameters,
@@ -25,46 +28,6 @@ from nashlens.engine.forest import pack
 from nashlens.models.load import LoadedModel
 
 
-def batches(prompts: list[list[int]], size: int) -> list[list[int]]:
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    return [order[k : k + size] for k in range(0, len(order), size)]
-
-
-def padded(loaded: LoadedModel, prompts: list[list[int]], which: list[int]) -> dict[str, Any]:
-    longest = max(len(prompts[i]) for i in which)
-    ids = torch.zeros(len(which), longest, dtype=torch.long)
-    mask = torch.zeros(len(which), longest, dtype=torch.long)
-    for row, i in enumerate(which):
-        ids[row, longest - len(prompts[i]) :] = torch.tensor(prompts[i])
-        mask[row, longest - len(prompts[i]) :] = 1
-    return {"input_ids": ids.to(loaded.device), "attention_mask": mask.to(loaded.device)}
-
-
-@torch.inference_mode()
-def by_hooks(loaded: LoadedModel, prompts: list[list[int]], size: int) -> np.ndarray:
-    seen: list[torch.Tensor] = []
-    modules = [loaded.model.model.embed_tokens, *loaded.model.model.layers]
-    hooks = [m.register_forward_hook(lambda _m, _i, out: seen.append(out[:, -1])) for m in modules]
-    result = np.empty((len(prompts), len(modules), loaded.width), dtype=np.float32)
-    try:
-        for which in batches(prompts, size):
-            seen.clear()
-            loaded.model.model(**padded(loaded, prompts, which), use_cache=False)
-            result[which] = torch.stack(seen, dim=1).float().cpu().numpy()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return result
-
-
-@torch.inference_mode()
-def by_hidden_states(loaded: LoadedModel, prompts: list[list[int]], size: int) -> None:
-    for which in batches(prompts, size):
-        inputs = padded(loaded, prompts, which)
-        out = loaded.model.model(**inputs, use_cache=False, output_hidden_states=True)
-        torch.stack([h[:, -1] for h in out.hidden_states], dim=1).float().cpu()
-
-
 def ours(engine: Engine, prompts: list[list[int]]) -> np.ndarray:
     result = np.empty((len(prompts), engine.n_layers + 1, engine.width), dtype=np.float32)
     for indices, values in engine.residuals(prompts):
@@ -72,13 +35,55 @@ def ours(engine: Engine, prompts: list[list[int]]) -> np.ndarray:
     return result
 
 
+def measure(
+    name: str, loaded: LoadedModel, prompts: list[list[int]], result: np.ndarray, options: Namespace
+) -> dict[str, Any] | str:
+    """Return a peer's version, its seconds at each batch size, and how far ours is from it."""
+    version = peers.version(name)
+    if version is None:
+        return "not installed"
+    seconds: dict[str, float | str] = {}
+    theirs: np.ndarray | None = None
+    with peers.PEERS[name][1](loaded) as states:
+        peers.collect(loaded, prompts[:2], 2, states)
+        for size in options.peer_batches:
+            try:
+                took, theirs = clock(
+                    lambda size=size: peers.collect(loaded, prompts, size, states), options.device
+                )
+                seconds[str(size)] = round(took, 3)
+            except torch.OutOfMemoryError:
+                torch.cuda.empty_cache()
+                seconds[str(size)] = "out of memory"
+    found: dict[str, Any] = {"version": version, "seconds": seconds}
+    return found if theirs is None else found | {"max_error": error(name, loaded, result, theirs)}
+
+
+@torch.inference_mode()
+def error(name: str, loaded: LoadedModel, result: np.ndarray, theirs: np.ndarray) -> float:
+    """Return the largest difference, each layer's relative to its largest value."""
+    if name == "hidden_states":
+        last = torch.from_numpy(result[:, -1]).to(loaded.device, loaded.dtype)
+        result = result.copy()
+        result[:, -1] = loaded.model.model.norm(last).float().cpu().numpy()
+    return float((np.abs(result - theirs).max(axis=(0, 2)) / np.abs(theirs).max(axis=(0, 2))).max())
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--games", type=int, default=None, help="1 to 5")
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--batch-tokens", type=int, default=None)
+    parser.add_argument("--peers", default=",".join(peers.PEERS), help="comma-separated")
     parser.add_argument("--peer-batches", type=int, nargs="+", default=None)
     options = parser.parse_args()
+    chosen = options.peers.split(",")
+    unknown = sorted(set(chosen) - set(peers.PEERS))
+    if unknown or not set(chosen) & {"hooks", "hidden_states"}:
+        parser.error(
+            f"--peers {options.peers}: give some of {', '.join(peers.PEERS)}, and one of the first "
+            "two, which are always installed"
+        )
     cuda = options.device == "cuda"
     games = options.games or (1 if options.quick or not cuda else 5)
     rounds = min(options.rounds, 10) if options.quick and not cuda else options.rounds
@@ -91,29 +96,25 @@ def main() -> None:
         (clock(lambda: ours(engine, prompts), options.device) for _ in range(3 if cuda else 1)),
         key=lambda pair: pair[0],
     )
-    sizes = options.peer_batches or ([8, 16, 32, 64] if cuda else [8])
-    by_hooks(loaded, prompts[:2], 2)
-    peers, theirs = {}, np.empty(0)
-    for size in sizes:
-        peers[f"hooks, batch {size}"], theirs = clock(
-            lambda size=size: by_hooks(loaded, prompts, size), options.device
-        )
-    best = min(peers, key=lambda name: peers[name])
-    size = int(best.split()[-1])
-    peers[f"output_hidden_states, batch {size}"], _ = clock(
-        lambda: by_hidden_states(loaded, prompts, size), options.device
-    )
-    error = np.abs(result - theirs).max(axis=(0, 2)) / np.abs(theirs).max(axis=(0, 2))
-    peak = matrix_peak(options.device, loaded.dtype)
+    options.peer_batches = options.peer_batches or ([8, 16, 32, 64] if cuda else [8])
+    # Counted before TransformerLens takes the model apart.
     operations = 2 * block_parameters(loaded) * sum(rows)
+    found = {
+        name: measure(name, loaded, prompts, result, options)
+        for name in peers.PEERS
+        if name in chosen
+    }
+    measured = [peer for peer in found.values() if isinstance(peer, dict)]
+    times = [s for peer in measured for s in peer["seconds"].values() if isinstance(s, float)]
+    peak = matrix_peak(options.device, loaded.dtype)
     report(
         benchmark="extraction",
         device=torch.cuda.get_device_name() if cuda else "cpu",
-        ratio=min(peers.values()) / seconds,
-        max_error=float(error.max()),
+        ratio=min(times) / seconds,
+        max_error=max(peer["max_error"] for peer in measured if "max_error" in peer),
         seconds=seconds,
         first_call_seconds=warm,
-        peers={name: round(value, 3) for name, value in peers.items()},
+        peers=found,
         prompts=len(prompts),
         tokens=sum(map(len, prompts)),
         unique_tokens=sum(rows),

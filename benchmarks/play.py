@@ -21,7 +21,7 @@ from benchmarks.common import (
     report,
     word_tokenizer,
 )
-from benchmarks.extraction import padded
+from benchmarks.peers import padded
 from nashlens.engine.core import Engine
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.session import Session

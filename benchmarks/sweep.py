@@ -20,7 +20,7 @@ from benchmarks.common import (
     random_model,
     report,
 )
-from benchmarks.extraction import padded
+from benchmarks.peers import padded
 from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
 from nashlens.engine.labels import LabelledPrompt

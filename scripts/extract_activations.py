@@ -3,18 +3,18 @@
 from pathlib import Path
 
 from nashlens.activations.extract import extract
+from nashlens.activations.tokens import TokenIds
 from nashlens.engine.core import Engine
 from nashlens.files import read_json, write_json
 from nashlens.logs import start_logging
 from nashlens.models.load import load_model
-from nashlens.tables import read_table
 
 
 def main(plan, prompts, manifest, output, part, parts, dtype, model, threads, batch_tokens):
     loaded = load_model(Path(manifest).parent, **model, threads=threads)
     result = extract(
         Engine(loaded, batch_tokens),
-        read_table(prompts),
+        TokenIds(prompts),
         read_json(plan),
         Path(output).parent,
         part=part,

@@ -11,7 +11,7 @@ from nashlens.tables import read_table
 def main(prompts, output, shard_prompts, shard_fingerprint):
     plan = plan_shards(
         Path(output).parent,
-        read_table(prompts),
+        read_table(prompts, columns=["prompt_id", "game", "dropped"]),
         fingerprint=shard_fingerprint,
         shard_prompts=shard_prompts,
     )

@@ -31,8 +31,11 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write indented JSON with sorted keys, atomically."""
+    encoder = json.JSONEncoder(indent=1, sort_keys=True, allow_nan=False)
     with atomic_write(path) as file:
-        file.write((json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+        # Piece by piece: the text of a large manifest need not be in memory.
+        file.writelines(piece.encode() for piece in encoder.iterencode(value))
+        file.write(b"\n")
 
 
 def read_json(path: str | Path) -> Any:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -15,7 +14,12 @@ from nashlens import __version__
 from nashlens.errors import StoreError
 from nashlens.files import atomic_write
 
+if TYPE_CHECKING:
+    # Not every job that opens a table needs pandas, which takes a third of a second.
+    import pandas as pd
+
 _KEY = b"nashlens"
+_GROUP_ROWS = 4096  # rows that a reader of single groups holds
 
 
 def write_table(
@@ -39,10 +43,22 @@ def write_table(
     metadata = dict(table.schema.metadata or {})
     metadata[_KEY] = json.dumps(provenance, sort_keys=True, allow_nan=False).encode()
     with atomic_write(path) as file:
-        pq.write_table(table.replace_schema_metadata(metadata), file, compression="zstd")
+        pq.write_table(
+            table.replace_schema_metadata(metadata),
+            file,
+            compression="zstd",
+            row_group_size=_GROUP_ROWS,
+        )
 
 
-def _open(path: str | Path) -> pq.ParquetFile:
+def open_table(path: str | Path) -> pq.ParquetFile:
+    """Open a table to read parts of it.
+
+    Raises
+    ------
+    StoreError
+        If the file is missing or damaged.
+    """
     try:
         return pq.ParquetFile(path)
     except FileNotFoundError:
@@ -53,16 +69,22 @@ def _open(path: str | Path) -> pq.ParquetFile:
         ) from None
 
 
-def read_table(path: str | Path) -> pd.DataFrame:
+def read_table(path: str | Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Read a table.
+
+    Parameters
+    ----------
+    path : str or Path
+    columns : sequence of str, optional
+        Those to read, where not all are needed.
 
     Raises
     ------
     StoreError
         If the file is missing or damaged.
     """
-    with _open(path) as file:
-        return file.read().to_pandas()
+    with open_table(path) as file:
+        return file.read(columns=None if columns is None else list(columns)).to_pandas()
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
@@ -73,7 +95,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     StoreError
         If the file is missing, damaged, or not one of nashlens's.
     """
-    with _open(path) as file:
+    with open_table(path) as file:
         metadata = file.schema_arrow.metadata or {}
     if _KEY not in metadata:
         raise StoreError(

@@ -69,7 +69,8 @@ def store(loaded, prompts, tmp_path_factory):
     folder = tmp_path_factory.mktemp("activations")
     engine = Engine(loaded)
     plan = plan_shards(folder, prompts, fingerprint="f", shard_prompts=3)
-    made = extract(engine, prompts, plan, folder, part=1, parts=1, dtype="float32")
+    token_ids = dict(zip(prompts["prompt_id"], prompts["token_ids"].map(list), strict=True))
+    made = extract(engine, token_ids, plan, folder, part=1, parts=1, dtype="float32")
     manifest = join(
         plan,
         [made],

@@ -3,6 +3,7 @@
 Their times are not looked at: a test machine is busy.
 """
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -24,6 +25,7 @@ SMALL = {
         "--rounds",
         "2",
     ),
+    "startup": (),
 }
 
 
@@ -45,3 +47,12 @@ def test_a_benchmark_ends_with_its_figures(name):
     assert figures["ratio"] > 0
     assert 0 <= figures["max_error"] < 1e-4
     assert figures["floor_seconds"] > 0
+
+
+def test_a_peer_that_is_not_installed_is_named():
+    from benchmarks import peers
+
+    assert peers.version("hooks") == peers.version("hidden_states") is not None
+    for name in ("nnsight", "transformer_lens"):
+        installed = importlib.util.find_spec(name) is not None
+        assert (peers.version(name) is not None) == installed

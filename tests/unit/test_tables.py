@@ -62,3 +62,11 @@ def test_missing_damaged_and_foreign_tables_are_named(tmp_path):
 def _written(folder):
     write_table(FRAME, folder / "t.parquet", config={}, fingerprint="f")
     return folder / "t.parquet"
+
+
+def test_a_large_table_has_several_row_groups_and_columns_can_be_picked(tmp_path):
+    frame = pd.DataFrame({"k": np.arange(10_000), "text": "x"})
+    write_table(frame, tmp_path / "t.parquet", config={}, fingerprint="f")
+    assert pq.ParquetFile(tmp_path / "t.parquet").num_row_groups == 3
+    pd.testing.assert_frame_equal(read_table(tmp_path / "t.parquet"), frame)
+    pd.testing.assert_frame_equal(read_table(tmp_path / "t.parquet", ["k"]), frame[["k"]])

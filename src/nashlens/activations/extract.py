@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-import pandas as pd
 
 from nashlens.activations.store import Dtype, read_entry, write_shard
 from nashlens.progress import progress
@@ -20,23 +21,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_IN_FLIGHT = 2  # shards computed and not yet written, before the next one is begun
+
 
 @contextlib.contextmanager
-def _shard_lock(folder: Path, number: int) -> Iterator[None]:
-    """Wait for whoever else writes this shard: an orphan of a killed run may still be at it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "ab") as file:
-        # One byte of the lock file stands for one shard, so parts do not wait for one another.
-        fcntl.lockf(file, fcntl.LOCK_EX, 1, number)
-        try:
-            yield
-        finally:
-            fcntl.lockf(file, fcntl.LOCK_UN, 1, number)
+def _giving_back(locks: BinaryIO, number: int) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        fcntl.lockf(locks, fcntl.LOCK_UN, 1, number)
 
 
 def extract(
     engine: Engine,
-    prompts: pd.DataFrame,
+    token_ids: Mapping[str, Sequence[int]],
     plan: dict[str, Any],
     folder: str | Path,
     *,
@@ -46,11 +44,15 @@ def extract(
 ) -> dict[str, Any]:
     """Compute and write a part of a plan's new shards; complete ones are skipped.
 
+    A thread encodes, writes and hashes a shard while the model computes the next one. No more than
+    these two are in memory, so a slow disk holds the model up and does not fill the memory.
+
     Parameters
     ----------
     engine : Engine
-    prompts : pandas.DataFrame
-        The prompts table that the plan was made from.
+    token_ids : mapping of str to sequence of int
+        Token ids of each prompt id of the plan, such as `TokenIds`. Those of one shard are held at
+        a time.
     plan : dict
         Of `plan_shards`.
     folder : str or Path
@@ -61,23 +63,26 @@ def extract(
     Returns
     -------
     dict
-        JSON: `shards`, their descriptions; `n_layers`; `width`; `computed`, how many prompts ran.
+        JSON: `shards`, the `file` and `sha256` of each; `n_layers`; `width`; `computed`, how many
+        prompts ran.
+
+    Raises
+    ------
+    StoreError
+        A shard cannot be stored. Shards that were computed before it are complete.
     """
     folder = Path(folder)
-    token_ids = dict(zip(prompts["prompt_id"], prompts["token_ids"], strict=True))
     mine = plan["new"][part - 1 :: parts]
-    entries, computed = [], 0
-    for shard in progress(mine, "activations", unit="shard"):
-        number = int(shard["file"].removeprefix("shard-").removesuffix(".npy"))
-        with _shard_lock(folder, number):
-            entry = read_entry(folder, shard["file"], plan["fingerprint"])
-            if entry is None or entry["prompt_ids"] != shard["prompt_ids"]:
-                sequences = [token_ids[prompt].tolist() for prompt in shard["prompt_ids"]]
-                values = np.empty(
-                    (len(sequences), engine.n_layers + 1, engine.width), dtype=np.float32
-                )
-                for indices, residuals in engine.residuals(sequences):
-                    values[indices] = residuals
+    hashes: dict[str, str] = {}
+    computed = 0
+    folder.mkdir(parents=True, exist_ok=True)
+    # An orphan of a killed run may still be at a shard. One byte of the lock file stands for one
+    # shard, so parts do not wait for one another; everyone takes them in the order of their
+    # numbers, so no two wait in a circle. Closing the file would give up every lock at once.
+    with open(folder / ".lock", "ab") as locks, ThreadPoolExecutor(1, "write") as writer:
+
+        def write(number: int, shard: dict[str, Any], values: np.ndarray) -> None:
+            with _giving_back(locks, number):
                 entry = write_shard(
                     folder,
                     shard["file"],
@@ -86,12 +91,36 @@ def extract(
                     dtype=dtype,
                     fingerprint=plan["fingerprint"],
                 )
-                computed += len(sequences)
-        entries.append(entry)
+            hashes[shard["file"]] = entry["sha256"]
+
+        writing: deque[Future[None]] = deque()
+        for shard in progress(mine, "activations", unit="shard"):
+            while len(writing) == _IN_FLIGHT or (writing and writing[0].done()):
+                writing.popleft().result()
+            number = int(shard["file"].removeprefix("shard-").removesuffix(".npy"))
+            fcntl.lockf(locks, fcntl.LOCK_EX, 1, number)
+            entry = read_entry(folder, shard["file"], plan["fingerprint"])
+            if entry is not None and entry["prompt_ids"] == shard["prompt_ids"]:
+                with _giving_back(locks, number):
+                    hashes[shard["file"]] = entry["sha256"]
+                continue
+            values = _residuals(engine, [token_ids[prompt] for prompt in shard["prompt_ids"]])
+            writing.append(writer.submit(write, number, shard, values))
+            del values  # the thread's alone, so that it is freed when written
+            computed += len(shard["prompt_ids"])
+        for future in writing:
+            future.result()
     log.info("%d prompts computed, %d shards in part %d of %d", computed, len(mine), part, parts)
     return {
-        "shards": entries,
+        "shards": [{"file": s["file"], "sha256": hashes[s["file"]]} for s in mine],
         "n_layers": engine.n_layers,
         "width": engine.width,
         "computed": computed,
     }
+
+
+def _residuals(engine: Engine, sequences: list[Sequence[int]]) -> np.ndarray:
+    values = np.empty((len(sequences), engine.n_layers + 1, engine.width), dtype=np.float32)
+    for indices, residuals in engine.residuals(sequences):
+        values[indices] = residuals
+    return values

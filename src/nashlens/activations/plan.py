@@ -97,12 +97,15 @@ def join(
     StoreError
         If a planned shard is in no part.
     """
-    made = {entry["file"]: entry for part in parts for entry in part["shards"]}
+    made = {shard["file"]: shard["sha256"] for part in parts for shard in part["shards"]}
     missing = [shard["file"] for shard in plan["new"] if shard["file"] not in made]
     if missing:
         raise StoreError(f"planned shards {missing} are in no part; rerun activations")
-    shards = [*plan["kept"], *(made[shard["file"]] for shard in plan["new"])]
     keys = ("file", "prompt_ids", "sha256", "fingerprint")
+    shards = [{key: shard[key] for key in keys} for shard in plan["kept"]]
+    for shard in plan["new"]:
+        own = {"sha256": made[shard["file"]], "fingerprint": plan["fingerprint"]}
+        shards.append(shard | own)
     return {
         "fingerprint": fingerprint,
         "model": model,
@@ -110,7 +113,7 @@ def join(
         "positions": ["decision"],
         "dtype": dtype,
         "width": width,
-        "shards": [{key: shard[key] for key in keys} for shard in shards],
+        "shards": shards,
     }
 
 

@@ -126,13 +126,14 @@ class ActivationStore:
         self.width = int(self.manifest["width"])
         self.n_layers = len(self.manifest["layer_names"]) - 1
         self.prompt_ids: list[str] = []
-        self._arrays: list[np.ndarray] = []
         for shard in self.manifest["shards"]:
-            self._arrays.append(self._open(shard))
+            self._open(shard)
             self.prompt_ids += shard["prompt_ids"]
         self._row = {prompt: i for i, prompt in enumerate(self.prompt_ids)}
 
     def _open(self, shard: dict[str, Any]) -> np.ndarray:
+        # Opened anew at each reading: a memory map holds its file open, and a process may have
+        # only so many (often 1024).
         path = self.folder / shard["file"]
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -153,7 +154,8 @@ class ActivationStore:
         """Return a layer's residuals, `(prompts, width)` float32, in the order of `prompt_ids`."""
         if not 0 <= layer <= self.n_layers:
             raise StoreError(f"{self.folder}: no layer {layer}; it holds 0 to {self.n_layers}")
-        parts = [decode(np.asarray(array[:, layer]), self.dtype) for array in self._arrays]
+        shards = self.manifest["shards"]
+        parts = [decode(np.asarray(self._open(shard)[:, layer]), self.dtype) for shard in shards]
         return np.concatenate(parts) if parts else np.empty((0, self.width), np.float32)
 
     def layer(self, layer: int, prompt_ids: Sequence[str]) -> np.ndarray:

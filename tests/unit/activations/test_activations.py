@@ -1,4 +1,5 @@
 import multiprocessing
+import os
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,10 @@ def prompts_table(games=("a", "b"), n=7):
     return pd.DataFrame(rows)
 
 
+def tokens(prompts):
+    return dict(zip(prompts["prompt_id"], prompts["token_ids"].map(list), strict=True))
+
+
 @pytest.fixture(scope="module")
 def engine():
     return Engine(tiny("LlamaForCausalLM"), 64)
@@ -39,7 +44,7 @@ def engine():
 def run(engine, folder, prompts, *, parts=1, fingerprint="f", dtype="float32"):
     plan = plan_shards(folder, prompts, fingerprint=fingerprint, shard_prompts=3)
     made = [
-        extract(engine, prompts, plan, folder, part=k, parts=parts, dtype=dtype)
+        extract(engine, tokens(prompts), plan, folder, part=k, parts=parts, dtype=dtype)
         for k in range(1, parts + 1)
     ]
     manifest = join(
@@ -121,10 +126,10 @@ def test_an_interrupted_extraction_resumes(engine, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Engine, "residuals", failing)
     with pytest.raises(KeyboardInterrupt):
-        extract(engine, prompts, plan, tmp_path, part=1, parts=1, dtype="float32")
+        extract(engine, tokens(prompts), plan, tmp_path, part=1, parts=1, dtype="float32")
     monkeypatch.setattr(Engine, "residuals", residuals)
     assert not list(tmp_path.glob("*.tmp"))
-    again = extract(engine, prompts, plan, tmp_path, part=1, parts=1, dtype="float32")
+    again = extract(engine, tokens(prompts), plan, tmp_path, part=1, parts=1, dtype="float32")
     assert again["computed"] == len(prompts) - 6
 
 
@@ -159,10 +164,19 @@ def test_a_reader_names_what_is_missing(engine, tmp_path):
         ActivationStore(tmp_path)
 
 
+def test_a_store_of_many_shards_holds_none_of_them_open(engine, tmp_path):
+    run(engine, tmp_path, prompts_table(n=20))
+    before = len(os.listdir("/proc/self/fd"))
+    store = ActivationStore(tmp_path)
+    assert len(store.manifest["shards"]) == 14
+    assert store[1].shape == (40, 32)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_a_part_that_is_missing_is_named(engine, tmp_path):
     prompts = prompts_table()
     plan = plan_shards(tmp_path, prompts, fingerprint="f", shard_prompts=3)
-    one = extract(engine, prompts, plan, tmp_path, part=1, parts=2, dtype="float32")
+    one = extract(engine, tokens(prompts), plan, tmp_path, part=1, parts=2, dtype="float32")
     with pytest.raises(StoreError, match="in no part"):
         join(plan, [one], model="m", layer_names=[], width=1, dtype="float32", fingerprint="x")
 
@@ -181,7 +195,7 @@ def test_duplicated_and_dropped_prompts(engine, tmp_path):
 def _extract_in_process(folder, prompts, plan):
     extract(
         Engine(tiny("LlamaForCausalLM"), 64),
-        prompts,
+        tokens(prompts),
         plan,
         folder,
         part=1,

@@ -1,3 +1,5 @@
+import gc
+
 import numpy as np
 import pytest
 import torch
@@ -123,6 +125,19 @@ def test_a_split_model_is_the_whole_one(planted, monkeypatch, name):
     monkeypatch.setattr(load, "_gpus", lambda: [cpu] * 3)
     with pytest.raises(ModelError, match=r"random.*parallel: tensor: num_.* over 3 GPUs evenly"):
         load_model(planted[name], parallel="tensor")
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_collection_is_as_it_was(planted, tmp_path, enabled):
+    (gc.enable if enabled else gc.disable)()
+    try:
+        load_model(planted["random"], device="cpu")
+        assert gc.isenabled() is enabled
+        with pytest.raises(ModelError):
+            load_model(tmp_path, device="cpu")
+        assert gc.isenabled() is enabled
+    finally:
+        gc.enable()
 
 
 def test_missing_weights_are_never_made_up(hf_folder, tensors):

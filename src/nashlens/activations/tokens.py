@@ -1,0 +1,73 @@
+"""Token ids of prompts by prompt id, off the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nashlens.errors import StoreError
+from nashlens.tables import open_table
+
+
+class TokenIds(Mapping[str, list[int]]):
+    """Token ids of a prompts table, of which one row group is in memory at a time.
+
+    Prompts asked for in the table's order are read once; any other order gives the same ids, more
+    slowly. Held for each row: its prompt id (32 bytes) and its number.
+
+    Parameters
+    ----------
+    path : str or Path
+        The prompts table.
+
+    Raises
+    ------
+    StoreError
+        The table is missing or damaged, or lacks a column.
+    """
+
+    def __init__(self, path: str | Path):
+        self._path = path
+        self._file = open_table(path)
+        missing = {"prompt_id", "token_ids"} - set(self._file.schema_arrow.names)
+        if missing:
+            raise StoreError(f"{path}: has no column {min(missing)}; it is no prompts table")
+        groups = range(self._file.num_row_groups)
+        names = [self._column(group, "prompt_id").to_pylist() for group in groups]
+        self._ends = np.cumsum([len(part) for part in names])
+        # Fixed-width bytes take a quarter of what strings do.
+        packed = [np.array(part, dtype="S") for part in names]
+        ids = np.concatenate(packed) if packed else np.array([], dtype="S")
+        # Equal ids have equal tokens, so the first row stands for all.
+        self._ids, self._rows = np.unique(ids, return_index=True)
+        self._group, self._start = -1, 0
+        self._offsets = self._values = np.empty(0, dtype=np.int64)
+
+    def _column(self, group: int, name: str) -> Any:
+        return self._file.read_row_group(group, columns=[name]).column(name).combine_chunks()
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.decode() for name in self._ids)
+
+    def __getitem__(self, prompt: str) -> list[int]:
+        at = int(np.searchsorted(self._ids, prompt.encode()))
+        if at == len(self._ids) or self._ids[at] != prompt.encode():
+            raise KeyError(prompt)
+        row = int(self._rows[at])
+        self._load(int(np.searchsorted(self._ends, row, side="right")))
+        first, last = self._offsets[row - self._start : row - self._start + 2]
+        tokens: list[int] = self._values[first:last].tolist()
+        return tokens
+
+    def _load(self, group: int) -> None:
+        if group == self._group:
+            return
+        column = self._column(group, "token_ids")
+        self._offsets, self._values = column.offsets.to_numpy(), column.values.to_numpy()
+        self._group, self._start = group, int(self._ends[group - 1]) if group else 0
