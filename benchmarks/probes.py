@@ -22,7 +22,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from benchmarks.common import arguments, clock, matrix_peak, report
-from nashlens.probes.solver import Solution, rotate, solve, standardise
+from nashlens.probes.basis import rotate, standardise
+from nashlens.probes.solver import Solution, solve
 
 SIZE = {"n": 1000, "width": 4096, "layers": 33, "folds": 5, "permutations": 100, "targets": 3}
 QUICK = {"n": 100, "width": 256, "layers": 2, "folds": 2, "permutations": 4, "targets": 2}

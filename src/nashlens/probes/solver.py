@@ -1,12 +1,7 @@
 """L2 logistic regression for many label vectors at once, in the row space of the features.
 
-All problems of a training set (targets, permutations, values of C) share its scaled features A,
-(n, d). The penalised optimum lies in the row space of A, so A is rotated once to coordinates Z in
-which Z'Z is diagonal or nearly so: where n < d from the eigenvectors of the Gram matrix A A'
-(Gram space), else by an orthogonal `guide`, (d, d), that all training sets of a layer share
-(primal). A rotation changes neither the penalty nor the decision values.
-
-There the Hessian Z'DZ + I of a problem is close to mean(D) diag(Z'Z) + I. That diagonal is the
+All problems of a training set share its features in rotated coordinates Z (`probes.basis`).
+The Hessian Z'DZ + I of a problem is close to mean(D) diag(Z'Z) + I. That diagonal is the
 start of limited-memory BFGS (Nocedal 1980; Liu and Nocedal 1989), whose curvature pairs make up
 for the rest: two matrix products an iteration for all problems together. What has not converged
 after that goes on by Newton's method with the exact Hessian, problem by problem. Everything is
@@ -27,28 +22,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nashlens.probes.basis import Basis, guide, rotate
+
 Array: TypeAlias = NDArray[np.float64]
 
-_RANK_TOLERANCE = 1e-12
-"""Eigenvalues below this share of the largest are rounding, not signal."""
 _PAIRS = 8
 """Curvature pairs that L-BFGS remembers."""
 TOLERANCE = 1e-6
 """Default bound on the distance to the optimum, see `solve`."""
-
-
-@dataclass(frozen=True)
-class Basis:
-    """Rows in the rotated coordinates of one training set; column 0 is the intercept's ones."""
-
-    rows: Tensor
-    """(m, rank + 1): all rows, scaled by the training rows' mean and deviation."""
-    train: Tensor
-    """(n, rank + 1): the training rows among them."""
-    diagonal: Tensor
-    """(rank + 1,): squared length of each training column."""
-    ridge: Tensor
-    """(rank + 1,): 0 for the intercept, 1 elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +41,8 @@ class Solution:
     gap: Array
     """(problems,): gradient in the norm of the inverse approximate Hessian: about the distance
     to the optimum in the Hessian's norm."""
-    tolerance: float
+    tolerance: Array
+    """(problems,): what the gap had to reach."""
     iterations: int
     """Matrix iterations for all problems together."""
     by_newton: int
@@ -70,69 +52,6 @@ class Solution:
     def converged(self) -> NDArray[np.bool_]:
         """(problems,): the gap is within the tolerance."""
         return self.gap <= self.tolerance
-
-
-def standardise(features: Tensor, train: Tensor) -> Tensor:
-    """Scale all rows by the training rows' mean and standard deviation, as StandardScaler does.
-
-    A feature that is constant up to rounding is centred and left unscaled.
-    """
-    part = features[train]
-    mean, n = part.mean(dim=0), len(part)
-    var = part.var(dim=0, unbiased=False)
-    eps = torch.finfo(torch.float64).eps
-    constant = var <= n * eps * var + (n * mean * eps) ** 2
-    return (features - mean) / torch.where(constant, torch.ones_like(var), var).sqrt()
-
-
-def guide(features: Tensor) -> Tensor | None:
-    """Return an orthogonal matrix, (d, d), that nearly diagonalises every training set's Z'Z.
-
-    The eigenvectors of the covariance of all rows. They steer the path to an optimum and have no
-    part in where it lies, so they may come from rows that are held out.
-
-    Returns
-    -------
-    Tensor or None
-        None where there are fewer rows than features: Gram space is smaller then.
-    """
-    n, d = features.shape
-    if n < d:
-        return None
-    scaled = standardise(features, torch.arange(n, device=features.device))
-    return torch.linalg.eigh(scaled.T @ scaled)[1]
-
-
-def rotate(features: Tensor, train: Tensor, turn: Tensor | None) -> Basis:
-    """Scale all rows by the training rows and rotate them.
-
-    Parameters
-    ----------
-    features : Tensor of float64, shape (m, d)
-    train : Tensor of int64, shape (n,)
-        Positions of the training rows.
-    turn : Tensor, shape (d, d), optional
-        From `guide`; None for Gram space.
-
-    Returns
-    -------
-    Basis
-        In Gram space of rank 0, intercept alone, where no feature varies.
-    """
-    scaled = standardise(features, train)
-    if turn is not None:
-        rotated = scaled @ turn
-    else:
-        gram = scaled @ scaled[train].T
-        values, vectors = torch.linalg.eigh(gram[train])
-        floor = max(float(values.max()), float(len(train)))
-        keep = values > _RANK_TOLERANCE * floor
-        rotated = gram @ (vectors[:, keep] / values[keep].sqrt())
-    rows = torch.hstack([rotated.new_ones((len(rotated), 1)), rotated])
-    part = rows[train]
-    ridge = torch.ones_like(rows[0])
-    ridge[0] = 0.0
-    return Basis(rows, part, (part * part).sum(dim=0), ridge)
 
 
 def balanced_weights(labels: Tensor) -> Tensor:
@@ -147,7 +66,7 @@ def solve(
     labels: Tensor,
     C: Tensor,
     *,
-    tolerance: float = TOLERANCE,
+    tolerance: float | Tensor = TOLERANCE,
     iterations: int = 300,
 ) -> Solution:
     """Fit one logistic regression per column of labels.
@@ -160,7 +79,7 @@ def solve(
         0 or 1.
     C : Tensor of float64, shape (problems,)
         Inverse strength of each problem's penalty.
-    tolerance : float
+    tolerance : float or Tensor, shape (problems,)
         Bound on the gap; decision values are off by at most about that times the length of a
         scaled feature vector, and in practice by far less.
     iterations : int
@@ -172,6 +91,7 @@ def solve(
         Of a problem with one class: an intercept of 1 or -1 that predicts it, gap 0.
     """
     problems = labels.shape[1]
+    goal = torch.as_tensor(tolerance, dtype=labels.dtype, device=labels.device).expand(problems)
     theta = labels.new_zeros((basis.train.shape[1], problems))
     gap = labels.new_zeros(problems)
     low, high = labels.min(dim=0).values, labels.max(dim=0).values
@@ -180,16 +100,16 @@ def solve(
     active = torch.nonzero(low != high).flatten()
     # Without features there is nothing to learn: balanced weights put the intercept at exactly 0.
     if not len(active) or basis.train.shape[1] == 1:
-        return Solution(theta, gap.cpu().numpy(), tolerance, 0, 0)
+        return Solution(theta, gap.cpu().numpy(), goal.cpu().numpy(), 0, 0)
     chosen = labels[:, active]
     task = _Task(basis, chosen, C[active] * balanced_weights(chosen))
-    theta[:, active], gap[active], steps = _lbfgs(task, tolerance, iterations)
-    late = torch.nonzero(~(gap <= tolerance)).flatten().tolist()
+    theta[:, active], gap[active], steps = _lbfgs(task, goal[active], iterations)
+    late = torch.nonzero(~(gap <= goal)).flatten().tolist()
     for k in late:
         alone = labels[:, [k]]
         one = _Task(basis, alone, C[[k]] * balanced_weights(alone))
-        theta[:, [k]], gap[k] = _newton(one, theta[:, [k]], tolerance)
-    return Solution(theta, gap.cpu().numpy(), tolerance, steps, len(late))
+        theta[:, [k]], gap[k] = _newton(one, theta[:, [k]], float(goal[k]))
+    return Solution(theta, gap.cpu().numpy(), goal.cpu().numpy(), steps, len(late))
 
 
 @dataclass
@@ -226,7 +146,7 @@ def _size(gradient: Tensor, scale: Tensor) -> Tensor:
     return (gradient * gradient / scale).sum(dim=0).sqrt()
 
 
-def _lbfgs(task: _Task, tolerance: float, iterations: int) -> tuple[Tensor, Tensor, int]:
+def _lbfgs(task: _Task, tolerance: Tensor, iterations: int) -> tuple[Tensor, Tensor, int]:
     """Return coefficients, gaps and the number of iterations; problems leave as they converge."""
     basis, problems = task.basis, task.labels.shape[1]
     final = task.labels.new_zeros((basis.train.shape[1], problems))
@@ -245,7 +165,7 @@ def _lbfgs(task: _Task, tolerance: float, iterations: int) -> tuple[Tensor, Tens
         scale = task.scale(p)
         size = _size(gradient, scale)
         final[:, index], gap[index] = theta, size
-        moving = size > tolerance
+        moving = size > tolerance[index]
         if steps == iterations or not moving.any():
             break
         steps += 1
@@ -370,9 +290,12 @@ def ridge_solve(basis: Basis, values: Tensor, C: Tensor) -> Tensor:
     right = z.T @ (values - mean)
     square = z.T @ z
     theta = torch.vstack([mean, torch.zeros_like(right)])
-    for c in torch.unique(C).tolist():
+    # Without features the mean is all there is.
+    for c in torch.unique(C).tolist() if z.shape[1] else ():
         same = torch.eq(C, c)
-        factor = torch.linalg.cholesky(square + torch.diag(torch.full_like(square[0], 1.0 / c)))
+        factor = torch.linalg.cholesky(
+            square + torch.eye(len(square), dtype=z.dtype, device=z.device) / c
+        )
         theta[1:, same] = torch.cholesky_solve(right[:, same], factor)
     return theta
 
