@@ -59,6 +59,18 @@ def figure_files(name):
     return [results(f"figures/{name}.{format}") for format in CONFIG["figures"]["formats"]]
 
 
+def untrained_manifest(wildcards):
+    """Return the activations of the model with random weights, where they can be had.
+
+    Random weights are neither quantised nor spread over GPUs.
+    """
+    model = CONFIG["models"][wildcards.model]
+    alone = model["quantization"] == "none" and model["parallel"] == "none"
+    if not (alone and CONFIG["probes"]["random_weights"]):
+        return []
+    return results(f"activations/{wildcards.model}/untrained/manifest.json")
+
+
 def own_files(wildcards):
     """Return the file that a model is made from, where it is a user's own."""
     kind, _, location = CONFIG["models"][wildcards.model]["source"].partition(":")

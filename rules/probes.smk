@@ -1,22 +1,49 @@
-"""Linear probes, for each target and layer."""
+"""Linear probes, for each target, split and layer, and the untrained model beside them."""
+
+
+rule extract_untrained:
+    input:
+        prompts=results("prompts/{model}.parquet"),
+        model="results/models/{model}/manifest.json",
+    output:
+        results("activations/{model}/untrained/manifest.json"),
+    log:
+        results("logs/extract_untrained/{model}.log"),
+    benchmark:
+        results("benchmarks/extract_untrained/{model}.tsv")
+    threads: CONFIG["resources"]["threads"]
+    resources:
+        **model_job(),
+    params:
+        **provenance("extract_untrained", shard_fingerprint="untrained_shards"),
+    conda:
+        "../envs/gpu.yaml"
+    message:
+        "Activations of {wildcards.model} with random weights"
+    script:
+        "../scripts/extract_untrained.py"
 
 
 rule fit_probes:
     input:
         prompts=results("prompts/{model}.parquet"),
         activations=results("activations/{model}/manifest.json"),
+        lens=results("lens/{model}.parquet"),
+        untrained=untrained_manifest,
     output:
-        results("probes/{model}.parquet"),
+        probes=results("probes/{model}.parquet"),
+        transfer=results("transfer/{model}.parquet"),
     log:
         results("logs/fit_probes/{model}.log"),
     benchmark:
         results("benchmarks/fit_probes/{model}.tsv")
+    threads: CONFIG["resources"]["threads"]
     resources:
         **light_job(),
     params:
         **provenance("fit_probes"),
     conda:
-        "../envs/cpu.yaml"
+        "../envs/gpu.yaml"
     message:
         "Probes on {wildcards.model}"
     script:

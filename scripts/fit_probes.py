@@ -1,41 +1,62 @@
-"""Rule fit_probes: every target's probe at every layer, with its controls."""
+"""Rule fit_probes: every target's probe at every layer, with its controls, and its transfer."""
 
 from functools import partial
 
+import torch
+
+from nashlens.activations.plan import some_matches
 from nashlens.activations.store import ActivationStore
 from nashlens.config.layers import resolve_layers
 from nashlens.logs import start_logging
-from nashlens.probes import fit_probes
+from nashlens.probes import Settings, add_choices, fit_probes, fit_transfer, usable
 from nashlens.progress import progress
 from nashlens.tables import read_table, write_table
 
 
-def main(activations, prompts, output, model, slice, fingerprint):
-    store, prompts = ActivationStore(activations), read_table(prompts)
-    used = prompts.loc[prompts["dropped"] == "", "prompt_id"].tolist()
-    settings = dict(slice["probes"])
-    layers = resolve_layers(settings.pop("layers"), store.n_layers, first=0, key="probes.layers")
-    table = fit_probes(
-        lambda layer: store.layer(layer, used),
-        layers,
-        prompts,
-        **settings,
+def main(inputs, outputs, model, slice, fingerprint, threads):
+    settings, seed = slice["probes"], slice["experiment"]["seed"]
+    torch.set_num_threads(threads)
+    if settings["device"] == "auto":
+        settings = {**settings, "device": "cuda" if torch.cuda.is_available() else "cpu"}
+    how = Settings(
+        **{key: settings[key] for key in ("C", "folds", "permutations", "device")},
         confidence=slice["findings"]["confidence"],
         resamples=slice["findings"]["bootstrap"],
-        seed=slice["experiment"]["seed"],
+        seed=seed,
         model=model,
-        progress=partial(progress, name="probes", unit="layer"),
     )
-    write_table(table, output, config=slice, fingerprint=fingerprint)
+    store = ActivationStore(inputs["activations"])
+    prompts = add_choices(read_table(inputs["prompts"]), read_table(inputs["lens"]))
+    untrained = None
+    if inputs.get("untrained"):
+        some = some_matches(prompts, settings["random_weights"], seed)
+        untrained = ActivationStore(inputs["untrained"]).reader(some), some
+    layers = resolve_layers(settings["layers"], store.n_layers, first=0, key="probes.layers")
+    load, targets = store.reader(usable(prompts)), settings["targets"]
+    shown = partial(progress, unit="layer")
+    probes = fit_probes(
+        load,
+        layers,
+        prompts,
+        targets,
+        how,
+        untrained=untrained,
+        progress=partial(shown, name="probes"),
+    )
+    transfer = fit_transfer(
+        load, layers, prompts, targets, how, progress=partial(shown, name="transfer")
+    )
+    for table, path in ((probes, outputs["probes"]), (transfer, outputs["transfer"])):
+        write_table(table, path, config=slice, fingerprint=fingerprint)
 
 
 if "snakemake" in globals():
     start_logging(snakemake.log[0])
     main(
-        snakemake.input.activations,
-        snakemake.input.prompts,
-        snakemake.output[0],
+        dict(snakemake.input.items()),
+        dict(snakemake.output.items()),
         snakemake.wildcards.model,
         snakemake.params.slice,
         snakemake.params.fingerprint,
+        snakemake.threads,
     )

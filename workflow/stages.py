@@ -82,10 +82,25 @@ STAGES: dict[str, Stage] = {
         "model", (*PRECISION, "activations"), ("plan_activations", "convert_model")
     ),
     "join_activations": Stage("model", ("activations",), ("extract_activations",)),
-    "fit_probes": Stage(
-        "model", ("probes", *BOOTSTRAP, SEED), ("build_prompts", "join_activations")
-    ),
     "read_lens": Stage("model", (), ("build_prompts", "join_activations", "convert_model")),
+    # As `shards`, for the model with random weights.
+    "untrained_shards": Stage(
+        "model",
+        (*PRECISION, "activations.dtype", SEED),
+        ("convert_model",),
+        ("nashlens.activations.extract", "nashlens.engine.core", "nashlens.models.untrained"),
+        script="",
+    ),
+    "extract_untrained": Stage(
+        "model",
+        (*PRECISION, "activations", "probes.random_weights", SEED),
+        ("build_prompts", "untrained_shards"),
+    ),
+    "fit_probes": Stage(
+        "model",
+        ("probes", *BOOTSTRAP, SEED),
+        ("build_prompts", "join_activations", "read_lens", "extract_untrained"),
+    ),
     "fit_directions": Stage(
         "model", ("steering.train_games",), ("build_prompts", "join_activations")
     ),
@@ -116,6 +131,7 @@ TABLES = {
     "prompts": "build_prompts",
     "play": "join_play",
     "probes": "fit_probes",
+    "transfer": "fit_probes",
     "lens": "read_lens",
     "steering": "sweep_steering",
     "findings": "join_findings",

@@ -26,6 +26,7 @@ SMALL = {
         "2",
     ),
     "startup": (),
+    "probes": ("--peer-fits", "2"),
 }
 
 

@@ -8,12 +8,14 @@ import pytest
 pytestmark = pytest.mark.workflow
 
 JUDGED = {"judge_findings", "join_findings", "draw_findings"}
-PROBED = {"fit_probes", "draw_probes", *JUDGED}
-LENSED = {"read_lens", "draw_lens", "draw_biases", *JUDGED}
+PROBED = {"fit_probes", "draw_probes", "draw_transfer", *JUDGED}
+# The model's choice, which probes decode, is read off the lens.
+LENSED = {"read_lens", "draw_lens", "draw_biases", *PROBED}
 SWEPT = {"sweep_steering", "draw_steering", "draw_clamping", *JUDGED}
 DIRECTED = {"fit_directions", *SWEPT}
 STORED = {"plan_activations", "extract_activations", "join_activations"}
-EXTRACTED = STORED | PROBED | LENSED | DIRECTED
+UNTRAINED = {"extract_untrained", *PROBED}
+EXTRACTED = STORED | UNTRAINED | LENSED | DIRECTED
 PLAYED = {"play_part", "join_play", "draw_cooperation", "draw_rounds", "draw_biases"}
 PROMPTED = {"build_prompts"} | EXTRACTED
 # A user's own payoffs: a stag hunt, with one drawn variant.
@@ -25,8 +27,8 @@ MINE = {
 GAMED = {"build_games", "draw_games"} | PROMPTED | PLAYED
 CONVERTED = {"convert_model"} | PROMPTED | PLAYED
 DRAWN = {
-    "draw_games", "draw_cooperation", "draw_rounds", "draw_probes", "draw_lens", "draw_biases",
-    "draw_steering", "draw_clamping", "draw_findings",
+    "draw_games", "draw_cooperation", "draw_rounds", "draw_probes", "draw_transfer", "draw_lens",
+    "draw_biases", "draw_steering", "draw_clamping", "draw_findings",
 }  # fmt: skip
 RESAMPLED = {
     "draw_cooperation", "draw_rounds", "draw_lens", "draw_biases", "draw_steering",
@@ -35,7 +37,8 @@ RESAMPLED = {
 
 CONFIG_EDITS = {
     "nothing": ({}, set()),
-    "probes.C": ({"probes": {"C": 0.02}}, PROBED),
+    "probes.C": ({"probes": {"C": [0.02]}}, PROBED),
+    "probes.random_weights": ({"probes": {"random_weights": 12}}, UNTRAINED),
     "probes.targets": ({"probes": {"targets": ["own_last"]}}, PROBED),
     "lens.min_label_mass": ({"lens": {"min_label_mass": 0.02}}, JUDGED | {"draw_lens"}),
     "steering.alphas": ({"steering": {"alphas": [-2.0, 0.0, 2.0]}}, SWEPT),
@@ -49,7 +52,7 @@ CONFIG_EDITS = {
     "findings.late_fraction": ({"findings": {"late_fraction": 0.5}}, JUDGED),
     "findings.bootstrap": (
         {"findings": {"bootstrap": 101}},
-        {"fit_probes", "draw_probes", *JUDGED, *RESAMPLED},
+        {*PROBED, *RESAMPLED},
     ),
     "figures.palette": ({"figures": {"palette": "deep"}}, DRAWN),
     "figures.dpi": ({"figures": {"dpi": 61}}, DRAWN),
@@ -90,6 +93,7 @@ CODE_EDITS = {
     "the claims": ("src/nashlens/findings/claims.py", CODE, JUDGED),
     "the sweep": ("src/nashlens/steering/sweep.py", CODE, SWEPT),
     "the lockstep of play": ("src/nashlens/play/run.py", CODE, PLAYED),
+    "the probes": ("src/nashlens/probes/solver.py", CODE, PROBED),
     "the engine": ("src/nashlens/engine/core.py", CODE, EXTRACTED | PLAYED),
     "a script": ("scripts/fit_probes.py", CODE, PROBED),
     "logging": ("src/nashlens/logs.py", CODE, set()),
@@ -138,8 +142,8 @@ def test_a_new_game_extracts_and_plays_its_own_prompts_alone(built):
 
 
 def test_a_failed_rerun_leaves_no_stale_figure_that_looks_current(built):
-    config = {"probes": {"C": 0.5}}
-    first = "def main(activations, prompts, output, model, slice, fingerprint):\n"
+    config = {"probes": {"C": [0.5]}}
+    first = "def main(inputs, outputs, model, slice, fingerprint, threads):\n"
     fails = first + '    raise SystemExit("broken")\n'
     figure = built.folder / "results/tiny/figures/probes.png"
     drawn = figure.read_bytes()

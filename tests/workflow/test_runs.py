@@ -50,7 +50,7 @@ def test_figures_name_the_fingerprints_of_their_tables(built):
     for model in ("tiny_llama", "tiny_qwen"):
         metadata = read_metadata(results / f"probes/{model}.parquet")
         assert metadata["fingerprint"] in text
-        assert metadata["config"]["probes"]["C"] == 0.01
+        assert metadata["config"]["probes"]["C"] == [0.001, 0.03]
 
 
 def test_every_stage_is_a_target(built):
@@ -69,7 +69,7 @@ def test_the_report_is_one_self_contained_file(built):
 
 
 def test_a_failing_job_ends_with_the_line_that_matters_and_its_log(built):
-    line = '    settings = dict(slice["probes"])\n'
+    line = '    settings, seed = slice["probes"], slice["experiment"]["seed"]\n'
     fails = line + '    raise __import__("nashlens.errors").errors.DataError("no such luck")\n'
     with built.edited("scripts/fit_probes.py", line, fails):
         done = built.snakemake("--cores", "1", "results/tiny/probes/tiny_qwen.parquet")

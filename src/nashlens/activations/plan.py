@@ -14,6 +14,7 @@ import pandas as pd
 
 from nashlens.activations.store import Dtype, read_entry
 from nashlens.errors import StoreError
+from nashlens.seeds import stream
 
 _SHARD = re.compile(r"shard-(\d{5,})\.npy")
 
@@ -21,6 +22,34 @@ _SHARD = re.compile(r"shard-(\d{5,})\.npy")
 def used_prompts(prompts: pd.DataFrame) -> pd.DataFrame:
     """Return the prompts to extract: not dropped, one row for each prompt id, in table order."""
     return prompts[prompts["dropped"] == ""].drop_duplicates("prompt_id")
+
+
+def some_matches(prompts: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
+    """Return the prompts of some whole matches, at most so many, spread over the games.
+
+    Games take turns to give a match, drawn by seed, while its prompts still fit.
+
+    Parameters
+    ----------
+    prompts : pandas.DataFrame
+        The prompts table.
+    most : int
+    seed : int
+        The experiment's seed.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Those rows of the table, dropped ones left out, renumbered.
+    """
+    prompts = prompts[prompts["dropped"] == ""]
+    sizes = prompts.groupby("match_id", sort=True).agg(game=("game", "first"), n=("game", "size"))
+    order = stream(seed, "untrained", "matches").permutation(len(sizes))
+    sizes = sizes.iloc[order]
+    sizes["turn"] = sizes.groupby("game").cumcount()
+    sizes = sizes.sort_values("turn", kind="stable")
+    kept = sizes.index[sizes["n"].cumsum() <= most]
+    return prompts[prompts["match_id"].isin(kept)].reset_index(drop=True)
 
 
 def plan_shards(

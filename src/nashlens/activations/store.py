@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from nashlens.errors import StoreError
 from nashlens.files import atomic_write, read_json, sha256_of, write_json
@@ -178,6 +179,11 @@ class ActivationStore:
                 "rerun activations"
             )
         return self[layer][[self._row[prompt] for prompt in prompt_ids]]
+
+    def reader(self, prompts: pd.DataFrame) -> Callable[[int], np.ndarray]:
+        """Return what gives a layer's residuals for the rows of a table with `prompt_id`."""
+        wanted = prompts["prompt_id"].tolist()
+        return lambda layer: self.layer(layer, wanted)
 
     def verify(self) -> None:
         """Compare every shard with its recorded SHA-256.

@@ -22,12 +22,21 @@ CANONICAL_GAMES = (
     "concord",
 )
 STRATEGIES = ("ALLC", "ALLD", "TFT", "GRIM", "WSLS", "RANDOM")
-TARGETS = ("own_last", "opponent_last", "nash_action", "prosocial_action", "best_response")
+TARGETS = (
+    "own_last",
+    "opponent_last",
+    "opponent_cooperation",
+    "nash_action",
+    "prosocial_action",
+    "best_response",
+    "chosen_action",
+)
 FIGURES = (
     "games",
     "cooperation",
     "rounds",
     "probes",
+    "transfer",
     "lens",
     "biases",
     "steering",
@@ -243,12 +252,18 @@ class Probes(Section):
     """What to decode at the decision position."""
     layers: Layers = "all"
     """0 is the embedding, l the residual after block l."""
-    C: Annotated[Number, Field(gt=0)] = 0.01
-    """Inverse strength of the L2 penalty, on features scaled within each training fold."""
+    C: Annotated[
+        list[Annotated[Number, Field(gt=0)]], Field(min_length=1), AfterValidator(_distinct)
+    ] = [0.0003, 0.003, 0.03]
+    """Inverse strengths of the L2 penalty; the best is chosen inside each training set."""
     folds: Annotated[Integer, Field(ge=2, le=100)] = 5
     """Cross-validation folds; a match never stands in two of them."""
-    permutations: Annotated[Integer, Field(ge=1, le=10000)] = 20
-    """Label permutations for the control, each refitted over all folds."""
+    permutations: Annotated[Integer, Field(ge=1, le=10000)] = 100
+    """Label permutations of each control; below 100 the smallest p-value says little."""
+    random_weights: Annotated[Integer, Field(ge=0, le=1000000)] = 384
+    """Prompts that the same architecture with random weights is probed on; 0 for none."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    """Where probes are fitted, in float64: auto (a GPU where there is one), cpu, cuda or cuda:N."""
 
 
 class Lens(Section):

@@ -16,28 +16,34 @@ from nashlens.figures import style
 TITLE = "What linear probes decode at the decision position, by layer"
 # fmt: off
 _COLUMNS = [
-    "model", "target", "layer", "status", "n", "n_matches", "n_class_0", "n_class_1",
-    "balanced_accuracy", "ci_low", "ci_high", "permutation_mean", "permutation_high", "embedding",
-    "confidence",
+    "model", "target", "split", "layer", "measure", "status", "reason", "n", "n_matches",
+    "balanced_accuracy", "ci_low", "ci_high", "r2", "r2_low", "r2_high", "permutation_mean",
+    "permutation_high", "permutation_max_high", "embedding", "bag_of_words", "random_weights",
+    "embedding_low", "embedding_high", "bag_of_words_low", "bag_of_words_high",
+    "random_weights_low", "random_weights_high", "n_random_weights", "confidence",
 ]
+_KEYS = ["probe", "random_weights", "bag_of_words", "embedding"]
 # fmt: on
 
 
 def draw(
     probes: pd.DataFrame, *, palette: str = "colorblind", width: float | None = None
 ) -> Figure:
-    """Draw balanced accuracy by layer, a panel for each target (and model).
+    """Draw the score by layer with all baselines, a panel for each target (and model).
+
+    Balanced accuracy for actions, R2 for shares; matches are held out together.
 
     Parameters
     ----------
     probes : pandas.DataFrame
         `probes/{model}.parquet`, of one or several models.
     palette : str
-        Its first colours are the probe's and the embedding baseline's.
+        Its first colours are the probe's and the baselines'.
     width : float, optional
         Inches.
     """
     style.require(probes, "probes", _COLUMNS)
+    probes = probes[probes["split"] == "match"]
     if probes.empty:
         return style.nothing(TITLE, "the probes table holds no row", width)
     models = list(dict.fromkeys(probes["model"]))
@@ -46,74 +52,65 @@ def draw(
     across = min(3, len(targets)) if single else len(targets)
     down = math.ceil(len(targets) / across) if single else len(models)
     with style.theme():
-        color = style.colors(palette, ["probe", "embedding"])
+        color = style.colors(palette, _KEYS)
         title = f"{TITLE}: {models[0]}" if single else TITLE
-        width = width or style.WIDTH
-        figure, body = style.canvas(width, 1.1 + 1.75 * down, title)
-        grid = body.subplots(down, across, squeeze=False, sharey=True)
+        # A column a target, where there are several models, so that rows can be compared.
+        width = width or max(style.WIDTH, 1.7 * across)
+        figure, body = style.canvas(width, 1.4 + 1.9 * down, title)
+        grid = body.subplots(down, across, squeeze=False)
         for ax in grid.ravel()[len(models) * len(targets) :]:
             ax.set_axis_off()
         for row, model in enumerate(models):
             for column, target in enumerate(targets):
-                place = divmod(column, across) if single else (row, column)
+                ax = grid[divmod(column, across) if single else (row, column)]
                 part = probes[(probes["model"] == model) & (probes["target"] == target)]
-                _panel(grid[place], part.sort_values("layer"), color)
-                heading = f"{style.words(target)}\n{grid[place].get_title(loc='left')}"
-                grid[place].set_title(
-                    style.fit(heading, width / across - 0.1), fontsize=style.SMALL
-                )
-                if place[1] == 0:
-                    head = "" if single else f"{model}\n"
-                    grid[place].set_ylabel(f"{head}balanced accuracy", fontsize=style.SMALL)
-        confidence = probes["confidence"].dropna()
-        level = f"{float(confidence.iloc[0]):.0%} " if len(confidence) else ""
-        style.legend(
-            body,
-            [
-                Line2D([], [], color=color["probe"], marker="o", label="probe"),
-                Patch(color=color["probe"], alpha=0.2, label=f"{level}interval over matches"),
-                Line2D(
-                    [],
-                    [],
-                    color=color["embedding"],
-                    linestyle="--",
-                    label="same probe on the embedding",
-                ),
-                Patch(color="0.6", alpha=0.6, label="permuted labels: mean to upper quantile"),
-                Line2D([], [], color="0.2", linestyle=":", label="chance, 0.5"),
-            ],
-            columns=3,
-        )
+                measure = _panel(ax, part.sort_values("layer"), color)
+                heading = f"{style.words(target)}\n{ax.get_title(loc='left')}"
+                ax.set_title(style.fit(heading, width / across - 0.4), fontsize=style.SMALL)
+                head = "" if single or column else f"{model}\n"
+                if not column % across or measure != "balanced accuracy":
+                    ax.set_ylabel(f"{head}{measure}", fontsize=style.SMALL)
+        style.legend(body, _handles(probes, color), columns=3)
     return figure
 
 
-def _panel(ax: Axes, rows: pd.DataFrame, color: dict[str, tuple]) -> None:
-    """Draw one target; the title is left with its n and its peak."""
-    good = rows[rows["status"].eq("ok") & rows["balanced_accuracy"].notna()]
+def _handles(probes: pd.DataFrame, color: dict[str, tuple]) -> list[Line2D | Patch]:
+    confidence = probes["confidence"].dropna()
+    level = f"{float(confidence.iloc[0]):.0%} " if len(confidence) else ""
+    counts = probes["n_random_weights"].dropna()
+    untrained = f"random weights (n = {style.counted(counts)})" if len(counts) else "random weights"
+    return [
+        Line2D([], [], color=color["probe"], marker="o", label="probe"),
+        Patch(color="0.4", alpha=0.2, label=f"{level}interval over matches (baselines: bars)"),
+        Line2D([], [], color=color["random_weights"], linestyle="-.", label=untrained),
+        Line2D([], [], color=color["bag_of_words"], linestyle="--", label="bag of words"),
+        Line2D(
+            [],
+            [],
+            color=color["embedding"],
+            linestyle=(0, (4, 1, 1, 1, 1, 1)),
+            label="embedding layer",
+        ),
+        Patch(color="0.6", alpha=0.6, label="permuted labels: mean to upper quantile"),
+        Line2D([], [], color="0.3", linewidth=0.8, label="upper quantile of their largest layer"),
+        Line2D([], [], color="0.2", linestyle=":", label="chance and majority: 0.5 (R\u00b2: 0)"),
+    ]
+
+
+def _panel(ax: Axes, rows: pd.DataFrame, color: dict[str, tuple]) -> str:
+    """Draw one target and return what its axis shows; the title is left with n and peak."""
+    regression = len(rows) > 0 and rows["measure"].iloc[0] == "r2"
+    names = (
+        ("r2", "r2_low", "r2_high") if regression else ("balanced_accuracy", "ci_low", "ci_high")
+    )
+    measure = "R\u00b2" if regression else "balanced accuracy"
+    value, low, high = names
+    good = rows[rows["status"].eq("ok") & rows[value].notna()]
     if good.empty:
-        if rows.empty:
-            reason = "not probed"
-        else:
-            first = rows.iloc[0]
-            reason = (
-                f"{first['status']} (action 0: {_count(first['n_class_0'])}, "
-                f"action 1: {_count(first['n_class_1'])} prompts)"
-            )
+        reason = "not probed" if rows.empty else str(rows["reason"].iloc[0])
         ax.set_title("undefined")
-        # A shared axis must keep its ticks for the panels beside this one.
-        ax.text(
-            0.5,
-            0.5,
-            "no data:\n" + reason.replace(" (", "\n(").replace(", ", ",\n"),
-            transform=ax.transAxes,
-            ha="center",
-            va="center",
-            color=style.GREY,
-            fontsize=7,
-        )
-        ax.set_facecolor("0.97")
-        ax.set_xticks([])
-        return
+        style.no_data(ax, reason, characters=18)
+        return measure
     layers = good["layer"].to_numpy(int)
     ax.fill_between(
         layers,
@@ -123,30 +120,48 @@ def _panel(ax: Axes, rows: pd.DataFrame, color: dict[str, tuple]) -> None:
         alpha=0.6,
         linewidth=0,
     )
-    ax.axhline(0.5, color="0.2", linestyle=":", linewidth=1)
-    baseline = good["embedding"].dropna()
-    if len(baseline):
-        ax.axhline(float(baseline.iloc[0]), color=color["embedding"], linestyle="--", linewidth=1)
+    ax.plot(layers, good["permutation_max_high"].astype(float), color="0.3", linewidth=0.8)
+    ax.axhline(0.0 if regression else 0.5, color="0.2", linestyle=":", linewidth=1)
+    dashes = {"bag_of_words": "--", "embedding": (0, (4, 1, 1, 1, 1, 1))}
+    step = 0.04 * max(float(np.ptp(layers)), 1.0)
+    for place, (name, dash) in enumerate(dashes.items(), start=1):
+        baseline = good[[name, f"{name}_low", f"{name}_high"]].dropna()
+        if len(baseline):
+            height, *bounds = baseline.iloc[0].to_numpy(float)
+            ax.axhline(height, color=color[name], linestyle=dash, linewidth=1.2)
+            # Their interval stands beyond the last layer, where no band is.
+            ax.plot([layers.max() + place * step] * 2, bounds, color=color[name], linewidth=2.5)
+    other = good[good["random_weights"].notna()]
+    if len(other):
+        style.line(
+            ax,
+            other["layer"].to_numpy(int),
+            other["random_weights"].astype(float),
+            other["random_weights_low"],
+            other["random_weights_high"],
+            color=color["random_weights"],
+            linestyle="-.",
+        )
     style.line(
         ax,
         layers,
-        good["balanced_accuracy"].astype(float),
-        good["ci_low"],
-        good["ci_high"],
+        good[value].astype(float),
+        good[low],
+        good[high],
         color=color["probe"],
         marker="o",
         markersize=3 if len(layers) < 20 else 2,
     )
-    peak = good.iloc[int(np.argmax(good["balanced_accuracy"].to_numpy(float)))]
+    peak = good.iloc[int(np.argmax(good[value].to_numpy(float)))]
     ax.set_title(
         style.sizes(good["n"].max(), "", good["n_matches"].max()) + "\n"
-        f"peak {peak['balanced_accuracy']:.2f} at layer {int(peak['layer'])}",
+        f"peak {peak[value]:.2f} at layer {int(peak['layer'])}",
     )
-    low = min(0.4, float(np.nanmin(good[["ci_low", "balanced_accuracy"]].to_numpy(float))) - 0.02)
-    ax.set_ylim(min(low, ax.get_ylim()[0]), 1.03)
+    shown = [value, low, high, "random_weights_low", "bag_of_words", "embedding"]
+    least = float(np.nanmin(good[shown].to_numpy(float)))
+    floor = max(least, -0.5) if regression else min(0.4, least)
+    # A share is rarely decoded well; an accuracy has the same axis in every panel.
+    ax.set_ylim(floor - 0.05, float(np.nanmax(good[[high, *shown]])) + 0.1 if regression else 1.03)
     ax.set_xlabel("layer (0: embedding)", fontsize=style.SMALL)
     style.ticks(ax.xaxis, 5, integer=True)
-
-
-def _count(value: object) -> str:
-    return "?" if pd.isna(value) else str(int(value))  # type: ignore[call-overload]
+    return measure

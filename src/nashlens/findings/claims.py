@@ -49,7 +49,7 @@ CLAIMS: tuple[Claim, ...] = (
         id="M3",
         statement="The Nash action is only weakly encoded, at every layer.",
         measure="largest balanced accuracy of the nash_action probe over layers",
-        control_measure="largest upper quantile over layers with labels permuted",
+        control_measure="upper quantile of the same with labels permuted",
         paper="never above 56%",
         tables=("probes", "prompts"),
     ),

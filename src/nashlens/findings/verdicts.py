@@ -8,8 +8,9 @@ correction over all judged claims (`judge.combine`).
 claim  supported                                   contradicted
 =====  ==========================================  ==============================================
 M1     interval above the permutations' upper      interval below 0.6
-       quantile, above the embedding's accuracy,
-       and the estimate at least 0.6
+       quantile and above what embedding, bag of
+       words and random weights reach, and the
+       estimate at least 0.6
 M2     loss above 0 with its interval and at       interval of the loss below 0, or below 0.05
        least 0.05, accuracy falling with depth     where the history was decodable at layer 1
 M3     upper bound of the largest accuracy at      its lower bound above 0.65, and the target
@@ -68,12 +69,20 @@ def _choose(supported: bool, contradicted: bool) -> str:
     return "contradicted" if contradicted else "inconclusive"
 
 
+_BASELINES = {
+    "embedding": "the embedding alone",
+    "bag_of_words": "the prompt's bag of words",
+    "random_weights": "the same architecture with random weights",
+}
+
+
 def _history_at_layer_1(m: Measurement, settings: Settings) -> Verdict:
-    embedding = m.detail["embedding"]
+    known = {name: m.detail[name] for name in _BASELINES if np.isfinite(m.detail[name])}
+    best = max(known, key=lambda name: known[name], default="")
     text = f"balanced accuracy {_span(m)} at layer 1, {m.control:.2f} with permuted labels"
     beyond = m.low > max(m.control, 0.5)
-    if beyond and not m.low > embedding:
-        return Verdict("inconclusive", f"{text}; the embedding alone reaches {embedding:.2f}")
+    if beyond and best and not m.low > known[best]:
+        return Verdict("inconclusive", f"{text}; {_BASELINES[best]} reaches {known[best]:.2f}")
     supported = beyond and m.estimate >= DECODABLE
     return Verdict(_choose(supported, m.high < DECODABLE), text)
 

@@ -158,8 +158,8 @@ def load_model(
             f"{folder}: parallel: tensor cannot split weights quantised to {quantization}: "
             "set quantization: none, or parallel: none or pipeline"
         )
-    target = _device(folder, device, parallel)
-    torch_dtype = _dtype(dtype, target)
+    target = target_device(folder, device, parallel)
+    torch_dtype = target_dtype(dtype, target)
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     name = (config.architectures or ["(none)"])[0]
     if name not in ARCHITECTURES:
@@ -227,7 +227,8 @@ def _sharded(
     )
 
 
-def _device(folder: Path, device: str, parallel: str) -> torch.device:
+def target_device(folder: Path, device: str, parallel: str) -> torch.device:
+    """Return the device that a config's `device` and `parallel` mean here, or raise ModelError."""
     import torch
 
     available = torch.cuda.is_available()
@@ -252,7 +253,8 @@ def _device(folder: Path, device: str, parallel: str) -> torch.device:
     return found
 
 
-def _dtype(dtype: str, device: torch.device) -> torch.dtype:
+def target_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """Return the dtype that a config's `dtype` means on a device, or raise ModelError."""
     import torch
 
     if dtype == "auto":

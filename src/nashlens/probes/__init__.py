@@ -1,6 +1,14 @@
 """Linear probes with folds, intervals and controls that respect matches."""
 
-from nashlens.probes.design import TARGETS
+from nashlens.probes.design import TARGETS, Settings, add_choices, usable
 from nashlens.probes.study import fit_probes
+from nashlens.probes.transfer import fit_transfer
 
-__all__ = ["TARGETS", "fit_probes"]
+__all__ = [
+    "TARGETS",
+    "Settings",
+    "add_choices",
+    "fit_probes",
+    "fit_transfer",
+    "usable",
+]

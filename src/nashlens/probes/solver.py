@@ -1,9 +1,11 @@
 """L2 logistic regression for many label vectors at once, in the row space of the features.
 
-All problems of a training fold (targets and permutations) share their scaled features A, (n, d).
-The penalised optimum lies in the row space of A, so A is rotated once to U S, at most n columns,
-in which the Hessian A'DA is close to mean(D) S^2. That diagonal preconditions conjugate
-gradients, which solve each Newton step for all problems in two matrix products an iteration.
+All problems of a training set share its features in rotated coordinates Z (`probes.basis`).
+The Hessian Z'DZ + I of a problem is close to mean(D) diag(Z'Z) + I. That diagonal is the
+start of limited-memory BFGS (Nocedal 1980; Liu and Nocedal 1989), whose curvature pairs make up
+for the rest: two matrix products an iteration for all problems together. What has not converged
+after that goes on by Newton's method with the exact Hessian, problem by problem. Everything is
+float64, on a CPU or a GPU.
 
 The optimum is scikit-learn's: `LogisticRegression(C=C, class_weight="balanced")` on features
 from `StandardScaler`, both fitted on the training rows alone, intercept not penalised.
@@ -11,196 +13,302 @@ from `StandardScaler`, both fitted on the training rows alone, intercept not pen
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.special import expit
+from torch import Tensor
 
-Array = NDArray[np.float64]
+from nashlens.probes.basis import Basis, guide, rotate
 
-_RANK_TOLERANCE = 1e-12
-"""Eigenvalues below this share of the largest are rounding, not signal."""
+Array: TypeAlias = NDArray[np.float64]
+
+_PAIRS = 8
+"""Curvature pairs that L-BFGS remembers."""
+TOLERANCE = 1e-6
+"""Default bound on the distance to the optimum, see `solve`."""
 
 
 @dataclass(frozen=True)
-class Basis:
-    """Scaled features of one fold, rotated; column 0 is the intercept's column of ones."""
+class Solution:
+    """The optimum of each problem, and how near it is."""
 
-    train: Array
-    """(n, rank + 1)."""
-    test: Array
-    """(m, rank + 1)."""
-    eigenvalues: Array
-    """(rank + 1,): squared length of each training column."""
-    ridge: Array
-    """(rank + 1,): 0 for the intercept, 1 elsewhere."""
+    coefficients: Tensor
+    """(rank + 1, problems): in the rotated coordinates, intercept first."""
+    gap: Array
+    """(problems,): gradient in the norm of the inverse approximate Hessian: about the distance
+    to the optimum in the Hessian's norm."""
+    tolerance: Array
+    """(problems,): what the gap had to reach."""
+    iterations: int
+    """Matrix iterations for all problems together."""
+    by_newton: int
+    """Problems that needed the exact Hessian."""
 
-
-def standardise(train: Array, test: Array) -> tuple[Array, Array]:
-    """Scale by the training rows' mean and standard deviation, as StandardScaler does.
-
-    A feature that is constant up to rounding is centred and left unscaled.
-    """
-    n = len(train)
-    mean = train.mean(axis=0)
-    var = train.var(axis=0)
-    eps = np.finfo(np.float64).eps
-    constant = var <= n * eps * var + (n * mean * eps) ** 2
-    scale = np.sqrt(np.where(constant, 1.0, var))
-    return (train - mean) / scale, (test - mean) / scale
+    @property
+    def converged(self) -> NDArray[np.bool_]:
+        """(problems,): the gap is within the tolerance."""
+        return self.gap <= self.tolerance
 
 
-def rotate(train: Array, test: Array) -> Basis:
-    """Scale both parts by the training part and rotate them to its row space.
-
-    Parameters
-    ----------
-    train : ndarray of float64, shape (n, d)
-    test : ndarray of float64, shape (m, d)
-
-    Returns
-    -------
-    Basis
-        Rank 0, intercept alone, where no feature varies.
-    """
-    a, b = standardise(train, test)
-    n, d = a.shape
-    wide = n <= d
-    values, vectors = np.linalg.eigh(a @ a.T if wide else a.T @ a)
-    keep = values > _RANK_TOLERANCE * max(float(values.max(initial=0.0)), float(n))
-    values, vectors = values[keep], vectors[:, keep]
-    if wide:
-        root = np.sqrt(values)
-        z_train = vectors * root
-        z_test = (b @ a.T) @ (vectors / root)
-    else:
-        z_train, z_test = a @ vectors, b @ vectors
-    return Basis(
-        train=np.hstack([np.ones((n, 1)), z_train]),
-        test=np.hstack([np.ones((len(b), 1)), z_test]),
-        eigenvalues=np.concatenate([[float(n)], values]),
-        ridge=np.concatenate([[0.0], np.ones(len(values))]),
-    )
-
-
-def balanced_weights(labels: Array) -> Array:
+def balanced_weights(labels: Tensor) -> Tensor:
     """Return weights n / (2 n_class) for each row of each problem, (n, problems)."""
     n = len(labels)
-    ones = labels.sum(axis=0)
-    with np.errstate(divide="ignore"):
-        weight_1, weight_0 = n / (2.0 * ones), n / (2.0 * (n - ones))
-    return np.where(labels == 1, weight_1, weight_0)
-
-
-def _newton_step(basis: Basis, d: Array, gradient: Array, tolerance: Array) -> Array:
-    """Solve (Z'DZ + ridge) step = -gradient for all problems by preconditioned CG."""
-    z, ridge = basis.train, basis.ridge[:, None]
-    scale = 1.0 / (ridge + basis.eigenvalues[:, None] * d.mean(axis=0))
-    step = np.zeros_like(gradient)
-    residual = -gradient
-    y = scale * residual
-    direction = y.copy()
-    rho = np.einsum("ij,ij->j", residual, y)
-    goal = (tolerance**2) * rho
-    for _ in range(2 * len(ridge) + 10):
-        product = z.T @ (d * (z @ direction)) + ridge * direction
-        curvature = np.einsum("ij,ij->j", direction, product)
-        # A converged problem has rho near 0: it stands still while the others go on.
-        alpha = np.where(rho > goal, rho / np.maximum(curvature, 1e-300), 0.0)
-        step += alpha * direction
-        residual -= alpha * product
-        y = scale * residual
-        rho_next = np.einsum("ij,ij->j", residual, y)
-        if np.all(rho_next <= goal):
-            break
-        direction = y + (rho_next / np.maximum(rho, 1e-300)) * direction
-        rho = rho_next
-    return step
-
-
-def _objective(f: Array, theta: Array, y: Array, weights: Array, ridge: Array) -> Array:
-    loss = np.logaddexp(0.0, np.where(y == 1, -f, f))
-    return (weights * loss).sum(axis=0) + 0.5 * (ridge * theta**2).sum(axis=0)
+    ones = labels.sum(dim=0)
+    return torch.where(labels == 1, n / (2.0 * ones), n / (2.0 * (n - ones)))
 
 
 def solve(
-    basis: Basis, labels: Array, C: float, *, tolerance: float = 1e-6, iterations: int = 100
-) -> Array:
+    basis: Basis,
+    labels: Tensor,
+    C: Tensor,
+    *,
+    tolerance: float | Tensor = TOLERANCE,
+    iterations: int = 300,
+) -> Solution:
     """Fit one logistic regression per column of labels.
 
     Parameters
     ----------
     basis : Basis
-        Rotated features of n training rows.
-    labels : ndarray of float64, shape (n, problems)
+        With n training rows.
+    labels : Tensor of float64, shape (n, problems)
         0 or 1.
-    C : float
-        Inverse strength of the penalty.
-    tolerance : float
-        Bound on the distance to the optimum in the (approximate) Hessian's norm; decision values
-        are off by at most that times the length of a scaled feature vector.
+    C : Tensor of float64, shape (problems,)
+        Inverse strength of each problem's penalty.
+    tolerance : float or Tensor, shape (problems,)
+        Bound on the gap; decision values are off by at most about that times the length of a
+        scaled feature vector, and in practice by far less.
     iterations : int
-        Newton steps at most.
+        Iterations of L-BFGS before Newton's method takes over.
 
     Returns
     -------
-    ndarray of float64, shape (rank + 1, problems)
-        Coefficients in the rotated basis, intercept first.
+    Solution
+        Of a problem with one class: an intercept of 1 or -1 that predicts it, gap 0.
     """
-    z, ridge = basis.train, basis.ridge[:, None]
-    theta = np.zeros((z.shape[1], labels.shape[1]))
-    active = np.flatnonzero((labels.min(axis=0) == 0) & (labels.max(axis=0) == 1))
-    # A permutation may leave one class out of a small fold: it then predicts the other.
-    for k in set(range(labels.shape[1])) - set(active.tolist()):
-        theta[0, k] = 1.0 if labels[0, k] == 1 else -1.0
-    if z.shape[1] == 1:
-        return theta  # Nothing to learn from: balanced weights put the intercept at exactly 0.
-    weights = C * balanced_weights(labels)
-    f = z @ theta
-    for _ in range(iterations):
-        y, w, t, margin = labels[:, active], weights[:, active], theta[:, active], f[:, active]
-        p = expit(margin)
-        gradient = z.T @ (w * (p - y)) + ridge * t
-        d = np.maximum(w * p * (1.0 - p), 1e-12 * w)
-        scale = ridge + basis.eigenvalues[:, None] * d.mean(axis=0)
-        size = np.sqrt((gradient**2 / scale).sum(axis=0))
-        moving = size > tolerance
-        if not moving.any():
+    problems = labels.shape[1]
+    goal = torch.as_tensor(tolerance, dtype=labels.dtype, device=labels.device).expand(problems)
+    theta = labels.new_zeros((basis.train.shape[1], problems))
+    gap = labels.new_zeros(problems)
+    low, high = labels.min(dim=0).values, labels.max(dim=0).values
+    # A permutation may leave one class out of a small training set: it then predicts the other.
+    theta[0] = torch.where(low == high, 2.0 * low - 1.0, torch.zeros_like(low))
+    active = torch.nonzero(low != high).flatten()
+    # Without features there is nothing to learn: balanced weights put the intercept at exactly 0.
+    if not len(active) or basis.train.shape[1] == 1:
+        return Solution(theta, gap.cpu().numpy(), goal.cpu().numpy(), 0, 0)
+    chosen = labels[:, active]
+    task = _Task(basis, chosen, C[active] * balanced_weights(chosen))
+    theta[:, active], gap[active], steps = _lbfgs(task, goal[active], iterations)
+    late = torch.nonzero(~(gap <= goal)).flatten().tolist()
+    for k in late:
+        alone = labels[:, [k]]
+        one = _Task(basis, alone, C[[k]] * balanced_weights(alone))
+        theta[:, [k]], gap[k] = _newton(one, theta[:, [k]], float(goal[k]))
+    return Solution(theta, gap.cpu().numpy(), goal.cpu().numpy(), steps, len(late))
+
+
+@dataclass
+class _Task:
+    """Problems that are solved together."""
+
+    basis: Basis
+    labels: Tensor
+    """(n, problems)."""
+    weights: Tensor
+    """(n, problems): C times the class weight."""
+
+    def select(self, keep: Tensor) -> _Task:
+        return _Task(self.basis, self.labels[:, keep], self.weights[:, keep])
+
+    def gradient(self, theta: Tensor, p: Tensor) -> Tensor:
+        """Return the gradient, (rank + 1, problems), from the probabilities of class 1."""
+        basis = self.basis
+        return basis.train.T @ (self.weights * (p - self.labels)) + basis.ridge[:, None] * theta
+
+    def scale(self, p: Tensor) -> Tensor:
+        """Return the diagonal that stands in for the Hessian, (rank + 1, problems)."""
+        spread = (self.weights * p * (1.0 - p)).mean(dim=0).clamp_min(1e-12 * self.weights.min())
+        return self.basis.ridge[:, None] + self.basis.diagonal[:, None] * spread
+
+    def objective(self, theta: Tensor, margin: Tensor) -> Tensor:
+        """Return the penalised loss, (problems,)."""
+        loss = torch.nn.functional.softplus(torch.where(self.labels == 1, -margin, margin))
+        penalty = 0.5 * (self.basis.ridge[:, None] * theta**2).sum(dim=0)
+        return (self.weights * loss).sum(dim=0) + penalty
+
+
+def _size(gradient: Tensor, scale: Tensor) -> Tensor:
+    return (gradient * gradient / scale).sum(dim=0).sqrt()
+
+
+def _lbfgs(task: _Task, tolerance: Tensor, iterations: int) -> tuple[Tensor, Tensor, int]:
+    """Return coefficients, gaps and the number of iterations; problems leave as they converge."""
+    basis, problems = task.basis, task.labels.shape[1]
+    final = task.labels.new_zeros((basis.train.shape[1], problems))
+    gap = task.labels.new_full((problems,), float("inf"))
+    index = torch.arange(problems, device=final.device)
+    p = torch.full_like(task.labels, 0.5)
+    # The first step is that of ridge regression on the labels, up to the diagonal's error.
+    theta = final.clone()
+    theta = -task.gradient(theta, p) / task.scale(p)
+    margin = basis.train @ theta
+    p = torch.sigmoid(margin)
+    gradient = task.gradient(theta, p)
+    pairs: list[tuple[Tensor, Tensor, Tensor]] = []
+    steps = 0
+    while True:
+        scale = task.scale(p)
+        size = _size(gradient, scale)
+        final[:, index], gap[index] = theta, size
+        moving = size > tolerance[index]
+        if steps == iterations or not moving.any():
             break
-        active, y, w, t = active[moving], y[:, moving], w[:, moving], t[:, moving]
-        margin, gradient, d, size = (
-            margin[:, moving],
-            gradient[:, moving],
-            d[:, moving],
-            size[moving],
+        steps += 1
+        if moving.sum() <= 0.7 * len(index):
+            keep = torch.nonzero(moving).flatten()
+            index, task = index[keep], task.select(keep)
+            theta, margin, p = theta[:, keep], margin[:, keep], p[:, keep]
+            gradient, scale = gradient[:, keep], scale[:, keep]
+            pairs = [(s[:, keep], y[:, keep], r[keep]) for s, y, r in pairs]
+        direction = _two_loops(pairs, gradient, scale)
+        change = basis.train @ direction
+        slope = (gradient * direction).sum(dim=0)
+        length, p = _search(task, theta, direction, margin, change, slope)
+        move = length * direction
+        theta, margin, before = theta + move, margin + length * change, gradient
+        gradient = task.gradient(theta, p)
+        bend = gradient - before
+        product = (move * bend).sum(dim=0)
+        inverse = torch.where(product > 0, 1.0 / product, torch.zeros_like(product))
+        # A pair that tells nothing (a problem that has converged) is left out by its zero.
+        pairs = [*pairs, (move, bend, inverse.nan_to_num(posinf=0.0))][-_PAIRS:]
+    return final, gap, steps
+
+
+def _two_loops(
+    pairs: list[tuple[Tensor, Tensor, Tensor]], gradient: Tensor, scale: Tensor
+) -> Tensor:
+    """Return the quasi-Newton direction of each problem (Nocedal and Wright, algorithm 7.4)."""
+    q, alphas = gradient.clone(), []
+    for move, bend, inverse in reversed(pairs):
+        alpha = inverse * (move * q).sum(dim=0)
+        q -= alpha * bend
+        alphas.append(alpha)
+    q /= scale
+    for (move, bend, inverse), alpha in zip(pairs, reversed(alphas), strict=True):
+        q += (alpha - inverse * (bend * q).sum(dim=0)) * move
+    return -q
+
+
+def _search(
+    task: _Task,
+    theta: Tensor,
+    direction: Tensor,
+    margin: Tensor,
+    change: Tensor,
+    start: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Return each problem's step length and the probabilities there.
+
+    Along a line the margins are linear, so trying a length costs no matrix product. The
+    derivative is brought to a tenth of its `start` by Newton's method within a bracket.
+    """
+    ridge = task.basis.ridge[:, None]
+    linear = (ridge * theta * direction).sum(dim=0)
+    square = (ridge * direction * direction).sum(dim=0)
+    weighted = task.weights * change
+    length = torch.ones_like(linear)
+    low, high = torch.zeros_like(length), torch.full_like(length, float("inf"))
+    for _ in range(30):
+        p = torch.sigmoid(margin + length * change)
+        slope = (weighted * (p - task.labels)).sum(dim=0) + linear + length * square
+        # At the optimum the derivative is rounding, and any length will do.
+        off = (slope.abs() > 0.1 * start.abs()) & (start < 0)
+        if not off.any():
+            break
+        low = torch.where(slope < 0, length, low)
+        high = torch.where(slope > 0, length, high)
+        curvature = (weighted * change * p * (1.0 - p)).sum(dim=0) + square
+        tried = length - slope / curvature.clamp_min(1e-300)
+        middle = torch.where(high.isinf(), 2.0 * length, 0.5 * (low + high))
+        inside = (tried > low) & (tried < high) & (tried < 10.0 * length)
+        length = torch.where(off, torch.where(inside, tried, middle), length)
+    else:
+        p = torch.sigmoid(margin + length * change)
+    return length, p
+
+
+def _newton(task: _Task, theta: Tensor, tolerance: float, steps: int = 100) -> tuple[Tensor, float]:
+    """Finish one problem by Newton's method; its gap is in the exact Hessian's norm."""
+    train, ridge = task.basis.train, task.basis.ridge
+    size = float("inf")
+    for _ in range(steps):
+        margin = train @ theta
+        p = torch.sigmoid(margin)
+        gradient = task.gradient(theta, p)
+        curvature = (task.weights * p * (1.0 - p)).clamp_min(1e-14)
+        factor, failed = torch.linalg.cholesky_ex(train.T @ (curvature * train) + ridge.diag())
+        if int(failed):
+            return theta, float("inf")
+        move = -torch.cholesky_solve(gradient, factor)
+        size = float((-(gradient * move).sum()).clamp_min(0.0).sqrt())
+        if size <= tolerance:
+            break
+        start, length = task.objective(theta, margin), 1.0
+        change = train @ move
+        for _ in range(40):
+            value = task.objective(theta + length * move, margin + length * change)
+            # Near the optimum the fall drowns in rounding, so it is allowed that much.
+            if bool(value <= start - 1e-4 * length * size**2 + 1e-12 * (1.0 + start.abs())):
+                break
+            length *= 0.5
+        theta = theta + length * move
+    return theta, size
+
+
+def ridge_solve(basis: Basis, values: Tensor, C: Tensor) -> Tensor:
+    """Fit one ridge regression per column, the penalty 1 / C, the intercept not penalised.
+
+    Parameters
+    ----------
+    basis : Basis
+    values : Tensor of float64, shape (n, problems)
+    C : Tensor of float64, shape (problems,)
+        `Ridge(alpha=1 / C)` of scikit-learn.
+
+    Returns
+    -------
+    Tensor, shape (rank + 1, problems)
+    """
+    z = basis.train[:, 1:]
+    mean = values.mean(dim=0)
+    right = z.T @ (values - mean)
+    square = z.T @ z
+    theta = torch.vstack([mean, torch.zeros_like(right)])
+    # Without features the mean is all there is.
+    for c in torch.unique(C).tolist() if z.shape[1] else ():
+        same = torch.eq(C, c)
+        factor = torch.linalg.cholesky(
+            square + torch.eye(len(square), dtype=z.dtype, device=z.device) / c
         )
-        step = _newton_step(basis, d, gradient, np.minimum(0.1, np.sqrt(size) * 0.3))
-        theta[:, active], f[:, active] = _line_search(basis, t, step, margin, gradient, y, w)
+        theta[1:, same] = torch.cholesky_solve(right[:, same], factor)
     return theta
 
 
-def _line_search(
-    basis: Basis, t: Array, step: Array, margin: Array, gradient: Array, y: Array, w: Array
-) -> tuple[Array, Array]:
-    """Halve each problem's Newton step until its objective falls (Armijo)."""
-    ridge = basis.ridge[:, None]
-    slope = np.einsum("ij,ij->j", gradient, step)
-    change = basis.train @ step
-    start = _objective(margin, t, y, w, ridge)
-    length = np.ones(t.shape[1])
-    # Near the optimum the fall drowns in rounding, so it is allowed that much.
-    slack = 1e-12 * (1.0 + np.abs(start))
-    for _ in range(30):
-        value = _objective(margin + length * change, t + length * step, y, w, ridge)
-        worse = value > start + 1e-4 * length * slope + slack
-        if not worse.any():
-            break
-        length = np.where(worse, 0.5 * length, length)
-    return t + length * step, margin + length * change
-
-
-def held_out(train: Array, test: Array, labels: Array, C: float) -> Array:
+def held_out(
+    train: Array,
+    test: Array,
+    labels: Array,
+    C: float | Array,
+    *,
+    device: str = "cpu",
+    report: Callable[[Solution], None] | None = None,
+) -> Array:
     """Return decision values of the test rows, (m, problems), for all label vectors.
 
     Parameters
@@ -209,12 +317,25 @@ def held_out(train: Array, test: Array, labels: Array, C: float) -> Array:
     test : ndarray of float64, shape (m, d)
     labels : ndarray of float64, shape (n, problems)
         0 or 1, for the training rows.
-    C : float
+    C : float or ndarray, shape (problems,)
+    device : str
+        Of torch.
+    report : callable, optional
+        Gets the `Solution`, which says what has converged.
 
     Returns
     -------
     ndarray of float64, shape (m, problems)
         Above 0 is class 1.
     """
-    basis = rotate(train, test)
-    return basis.test @ solve(basis, labels, C)
+    rows = torch.as_tensor(np.vstack([train, test]), dtype=torch.float64, device=device)
+    n = len(train)
+    index = torch.arange(n, device=rows.device)
+    basis = rotate(rows, index, guide(rows[:n]))
+    y = torch.as_tensor(labels, dtype=torch.float64, device=rows.device)
+    c = torch.as_tensor(np.broadcast_to(C, y.shape[1]).copy(), device=rows.device).to(y.dtype)
+    solution = solve(basis, y, c)
+    if report is not None:
+        report(solution)
+    values: Array = (basis.rows[n:] @ solution.coefficients).cpu().numpy()
+    return values

@@ -167,35 +167,75 @@ def make_play(models, rounds=5) -> pd.DataFrame:
 def make_probes(models) -> pd.DataFrame:
     rng = np.random.default_rng(3)
     rows = []
-    for model, target, layer in product(models, TARGETS, LAYERS):
+    targets = (*TARGETS, "opponent_cooperation")
+    for model, target, split, layer in product(models, targets, ("match", "game"), LAYERS):
         height = {"own_last": 0.95, "opponent_last": 0.96, "nash_action": 0.56}.get(target, 0.75)
         value = 0.5 + (height - 0.5) * np.exp(-((layer - 6) ** 2) / 500) + rng.normal(0, 0.01)
         ok = not (target == "best_response" and model == models[-1])
-        numbers = dict(
-            balanced_accuracy=value,
-            ci_low=value - 0.05,
-            ci_high=value + 0.05,
-            permutation_mean=0.5,
-            permutation_high=0.55,
-            p_value=0.05,
-            majority=0.6,
-            embedding=0.62,
+        regression = target == "opponent_cooperation"
+        score, low, high = (
+            ("r2", "r2_low", "r2_high")
+            if regression
+            else ("balanced_accuracy", "ci_low", "ci_high")
         )
+        chance = 0.0 if regression else 0.5
+        numbers = {
+            score: value - 0.5 + chance,
+            low: value - 0.55 + chance,
+            high: value - 0.45 + chance,
+            "permutation_mean": chance,
+            "permutation_high": chance + 0.05,
+            "permutation_max_high": chance + 0.08,
+            "p_value": 0.05,
+            "embedding": chance,
+            "embedding_low": chance - 0.04,
+            "embedding_high": chance + 0.04,
+            "bag_of_words": chance + 0.15,
+            "bag_of_words_low": chance + 0.1,
+            "bag_of_words_high": chance + 0.2,
+            "random_weights": chance + 0.1 + rng.normal(0, 0.01),
+            "random_weights_low": chance + 0.05,
+            "random_weights_high": chance + 0.15,
+            "n_random_weights": 192,
+        }
+        rows.append(
+            {
+                "model": model,
+                "target": target,
+                "split": split,
+                "layer": layer,
+                "measure": "r2" if regression else "balanced_accuracy",
+                "status": "ok" if ok else "degenerate",
+                "reason": "" if ok else "constant: action 0 at every prompt",
+                "n": 384,
+                "n_matches": 192,
+                **(numbers if ok else {}),
+                "confidence": 0.95,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def make_transfer(models) -> pd.DataFrame:
+    rng = np.random.default_rng(5)
+    rows = []
+    for model, target, layer, train, test in product(models, TARGETS, (0, 6, 30), GAMES, GAMES):
+        height = 0.95 if train == test else 0.3 + 0.6 * rng.random()
+        ok = target != "nash_action" and "matching_pennies" not in (train, test)
         rows.append(
             {
                 "model": model,
                 "target": target,
                 "layer": layer,
+                "train": train,
+                "test": test,
                 "status": "ok" if ok else "degenerate",
-                "n": 384,
-                "n_missing": 0,
-                "n_matches": 192,
-                "n_class_0": 384 if not ok else 200,
-                "n_class_1": 0 if not ok else 184,
-                **(numbers if ok else dict.fromkeys(numbers, np.nan)),
-                "folds": 5,
-                "C": 0.01,
-                "permutations": 20,
+                "reason": "" if ok else f"constant in {train}: action 1 at every prompt",
+                "n": 48,
+                "n_matches": 24,
+                "balanced_accuracy": height if ok else np.nan,
+                "ci_low": height - 0.1 if ok else np.nan,
+                "ci_high": height + 0.1 if ok else np.nan,
                 "confidence": 0.95,
             }
         )
@@ -366,6 +406,7 @@ def make_tables(models) -> dict[str, pd.DataFrame]:
         "prompts": prompts,
         "play": make_play(models),
         "probes": make_probes(models),
+        "transfer": make_transfer(models),
         "lens": make_lens(prompts),
         "steering": make_steering(models),
         "findings": make_findings(models),

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.image import AxesImage
 from matplotlib.text import Text
 
 from nashlens.errors import ConfigError, DataError
@@ -82,7 +83,8 @@ def test_empty_tables_give_a_reason(name, one_model):
 def test_missing_column_is_named(name, one_model):
     tables = dict(one_model)
     table = registry.FIGURES[name][1][0]
-    column = {"games": "zero_sum", "findings": "verdict", "probes": "status", "lens": "layer"}
+    column = {"games": "zero_sum", "findings": "verdict", "probes": "status"}
+    column |= {"transfer": "status", "lens": "layer"}
     gone = column.get(table, "match_id" if table in ("play", "steering") else "label_map")
     tables[table] = tables[table].drop(columns=gone)
     with pytest.raises(DataError, match=f"table '{table}': has no column '{gone}'"):
@@ -119,8 +121,27 @@ def test_games_without_equilibria_or_with_a_continuum(one_model):
 
 
 def test_degenerate_probe_is_a_panel_with_its_reason(one_model):
-    probes = one_model["probes"].assign(status="degenerate", balanced_accuracy=np.nan)
-    assert "degenerate" in texts(draw("probes", {"probes": probes}))
+    probes = one_model["probes"].assign(
+        status="degenerate", reason="too few matches for the folds: 3 for 5", r2=np.nan
+    )
+    found = texts(draw("probes", {"probes": probes}))
+    assert "too few matches" in " ".join(found.split())
+
+
+def test_targets_that_do_not_transfer_are_named(one_model):
+    assert "each game fixes it: Nash action" in texts(draw("transfer", one_model))
+    fixed = one_model["transfer"].assign(status="degenerate", reason="constant in pd")
+    assert "no data: constant in pd" in texts(draw("transfer", {**one_model, "transfer": fixed}))
+
+
+def test_the_transfer_matrix_shows_what_the_table_holds(one_model):
+    table = one_model["transfer"]
+    cell = (table["train"] == "stag_hunt") & (table["test"] == "chicken")
+    table = table.assign(balanced_accuracy=np.where(cell, 0.07, table["balanced_accuracy"]))
+    (image,) = draw("transfer", {**one_model, "transfer": table}).findobj(AxesImage)[:1]
+    games = sorted(set(table["train"]))
+    found = image.get_array()[games.index("stag_hunt"), games.index("chicken")]
+    assert found == pytest.approx(0.07)
 
 
 def test_lens_without_nash_actions(one_model):

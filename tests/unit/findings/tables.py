@@ -92,15 +92,17 @@ def steps(early, late, late_layers=3):
     return np.array([early] * (LAYERS - late_layers) + [late] * late_layers)
 
 
-def probe_rows(target, accuracy, *, error=0.02, matches=192, embedding=0.5, status="ok"):
-    """Rows for layers 0..; one accuracy a layer."""
+def probe_rows(target, accuracy, *, error=0.02, matches=192, status="ok", split="match", **more):
+    """Rows for layers 0..; one accuracy a layer, and further columns by name."""
     accuracy = np.asarray(accuracy, dtype=float)
     return pd.DataFrame(
         {
             "model": "m",
             "target": target,
+            "split": split,
             "layer": np.arange(len(accuracy)),
             "status": status,
+            "reason": "" if status == "ok" else "constant: action 1 at every prompt",
             "n": 2 * matches,
             "n_matches": matches,
             "balanced_accuracy": accuracy,
@@ -108,9 +110,12 @@ def probe_rows(target, accuracy, *, error=0.02, matches=192, embedding=0.5, stat
             "ci_high": accuracy + 1.96 * error,
             "permutation_mean": 0.49,
             "permutation_high": 0.54,
+            "permutation_max_high": 0.56,
             "p_value": np.where(accuracy > 0.55, 1 / 21, 0.5),
+            "p_value_max": np.where(accuracy > 0.56, 1 / 21, 0.5),
+            "selectivity": accuracy - 0.55,
             "majority": 0.52,
-            "embedding": embedding,
+            **{"embedding": 0.5, "bag_of_words": 0.55, "random_weights": 0.55, **more},
             "permutations": 20,
             "confidence": 0.95,
         }

@@ -1,5 +1,8 @@
+import json
+
 import numpy as np
 import pandas as pd
+import pytest
 
 from nashlens.findings import CLAIMS, judge
 from tests.unit.findings.tables import SETTINGS, probe_rows, prompts
@@ -50,6 +53,32 @@ def test_history_in_the_embedding_is_not_the_first_layers_doing():
     found = verdicts(history(FALLING, embedding=0.97), nash(FLAT))
     assert found.loc["M1", "verdict"] == "inconclusive"
     assert "embedding" in found.loc["M1", "reason"]
+
+
+@pytest.mark.parametrize(
+    ("column", "name"), [("bag_of_words", "bag of words"), ("random_weights", "random weights")]
+)
+def test_what_needs_no_training_must_be_beaten(column, name):
+    found = verdicts(history(FALLING, **{column: 0.95}), nash(FLAT))
+    assert found.loc["M1", "verdict"] == "inconclusive"
+    assert name in found.loc["M1", "reason"]
+
+
+def test_a_baseline_that_was_not_made_decides_nothing():
+    found = verdicts(history(FALLING, random_weights=np.nan), nash(FLAT))
+    assert found.loc["M1", "verdict"] == "supported"
+
+
+def test_other_splits_are_beside_the_estimate_and_not_in_it():
+    other = probe_rows("opponent_last", FLAT, split="label_set")
+    found = verdicts(history(FALLING), other, nash(FLAT))
+    assert found.loc["M1", "estimate"] == 0.96
+    assert json.loads(found.loc["M1", "detail"])["held_out_label_set"] == 0.5
+
+
+def test_the_largest_layer_has_a_control_of_its_own():
+    found = verdicts(history(FALLING), nash(FLAT, permutation_max_high=0.57))
+    assert found.loc["M3", "control"] == 0.57
 
 
 def test_a_wide_interval_decides_nothing():

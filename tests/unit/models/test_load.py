@@ -113,7 +113,7 @@ def test_a_split_model_is_the_whole_one(planted, monkeypatch, name):
     from nashlens.models import load
 
     cpu = torch.device("cpu")
-    monkeypatch.setattr(load, "_device", lambda *_: cpu)
+    monkeypatch.setattr(load, "target_device", lambda *_: cpu)
     monkeypatch.setattr(load, "_gpus", lambda: [cpu, cpu])
     split = load_model(planted[name], parallel="tensor")
     whole = load_model(planted[name], device="cpu")

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
+import torch
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from nashlens.probes.solver import held_out, rotate, solve
+from nashlens.probes.basis import guide, rotate
+from nashlens.probes.solver import held_out, ridge_solve, solve
 
 
 def _oracle(train, test, labels, C):
@@ -16,26 +18,87 @@ def _oracle(train, test, labels, C):
     return np.stack(columns, axis=1)
 
 
+def _tensors(*arrays):
+    return [torch.as_tensor(a, dtype=torch.float64) for a in arrays]
+
+
+def _spread(n, d, seed):
+    """Features with a decaying spectrum, far from 0, one of them constant."""
+    rng = np.random.default_rng(seed)
+    mixing = rng.normal(size=(d, d)) / np.arange(1, d + 1)[:, None]
+    rows = rng.normal(size=(n, d)) @ mixing + 5.0
+    rows[:, 3] = 7.3
+    return rows, rng
+
+
 @pytest.mark.parametrize(("n", "d"), [(40, 90), (120, 20), (60, 60)])
 @pytest.mark.parametrize("C", [0.001, 0.01, 1.0, 30.0])
 def test_decision_values_equal_scikit_learn(n, d, C):
-    rng = np.random.default_rng(n + d)
-    spectrum = 1.0 / np.arange(1, d + 1)
-    mixing = rng.normal(size=(d, d)) * spectrum[:, None]
-    train = rng.normal(size=(n, d)) @ mixing + 5.0
-    test = rng.normal(size=(15, d)) @ mixing + 5.0
-    train[:, 3] = test[:, 3] = 7.3  # a constant feature
+    rows, rng = _spread(n + 15, d, n + d)
+    train, test = rows[:n], rows[n:]
     labels = (rng.random((n, 4)) < [0.5, 0.2, 0.8, 0.5]).astype(float)
     labels[:, 3] = train[:, 0] > np.median(train[:, 0])
-    found = held_out(train, test, labels, C)
+    solutions = []
+    found = held_out(train, test, labels, C, report=solutions.append)
+    assert solutions[0].converged.all()
     np.testing.assert_allclose(found, _oracle(train, test, labels, C), atol=1e-4)
 
 
+def test_each_problem_has_its_own_c():
+    rows, rng = _spread(70, 30, 5)
+    labels = np.repeat((rng.random((60, 1)) < 0.4).astype(float), 3, axis=1)
+    strengths = np.array([0.003, 0.1, 2.0])
+    found = held_out(rows[:60], rows[60:], labels, strengths)
+    for k, c in enumerate(strengths):
+        oracle = _oracle(rows[:60], rows[60:], labels[:, [k]], c)
+        np.testing.assert_allclose(found[:, [k]], oracle, atol=1e-4)
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_newton_takes_over_where_the_first_method_does_not_arrive(wide):
+    rows, rng = _spread(50, 90 if wide else 12, 6)
+    labels = (rng.random((40, 3)) < 0.5).astype(float)
+    features, train, y = torch.tensor(rows), torch.arange(40), torch.tensor(labels)
+    basis = rotate(features, train, guide(features))
+    solution = solve(basis, y, torch.full((3,), 10.0, dtype=torch.float64), iterations=2)
+    assert solution.by_newton == 3
+    assert solution.converged.all()
+    found = (basis.rows @ solution.coefficients)[40:].numpy()
+    np.testing.assert_allclose(found, _oracle(rows[:40], rows[40:], labels, 10.0), atol=1e-4)
+
+
+def test_what_has_not_converged_says_so():
+    rows, rng = _spread(50, 12, 7)
+    features, y = torch.tensor(rows), torch.tensor((rng.random((50, 2)) < 0.5).astype(float))
+    basis = rotate(features, torch.arange(50), guide(features))
+    C = torch.ones(2, dtype=torch.float64)
+    # Rounding alone is larger than this.
+    impossible = solve(basis, y, C, tolerance=1e-40, iterations=5)
+    assert not impossible.converged.any()
+    assert (impossible.gap > 1e-40).all()
+
+
+def test_a_shared_guide_changes_the_path_and_not_the_optimum():
+    rows, rng = _spread(100, 25, 8)
+    labels = (rng.random((100, 2)) < 0.5).astype(float)
+    features, y = _tensors(rows, labels)
+    C = torch.full((2,), 0.3, dtype=torch.float64)
+    turn = guide(features)
+    for part in (torch.arange(60), torch.arange(30, 100), torch.arange(0, 100, 3)):
+        basis = rotate(features, part, turn)
+        found = (basis.rows @ solve(basis, y[part], C).coefficients).numpy()
+        oracle = _oracle(rows[part], rows, labels[part], 0.3)
+        np.testing.assert_allclose(found, oracle, atol=1e-4)
+
+
 def test_constant_features_leave_no_rank_and_no_decision():
-    train, test = np.full((20, 5), 0.1), np.full((4, 5), 0.1)
+    train, test = np.full((20, 50), 0.1), np.full((4, 50), 0.1)
     labels = np.repeat([[0.0], [1.0]], [7, 13], axis=0)
-    assert rotate(train, test).train.shape == (20, 1)
+    basis = rotate(torch.tensor(train), torch.arange(20), None)
+    assert basis.train.shape == (20, 1)
     assert (held_out(train, test, labels, 1.0) == 0).all()
+    # In primal coordinates too, where rounding must not pass for a decision.
+    assert (held_out(train[:, :5], test[:, :5], labels, 1.0) == 0).all()
 
 
 def test_duplicated_rows_and_features_are_no_problem():
@@ -49,19 +112,43 @@ def test_duplicated_rows_and_features_are_no_problem():
 
 def test_problems_do_not_depend_on_their_neighbours():
     rng = np.random.default_rng(2)
-    x = rng.normal(size=(30, 50))
-    labels = (rng.random((30, 6)) < 0.5).astype(float)
-    basis = rotate(x, x)
-    together = basis.test @ solve(basis, labels, 1.0)
+    x, labels = _tensors(rng.normal(size=(30, 50)), rng.random((30, 6)) < 0.5)
+    basis = rotate(x, torch.arange(30), None)
+    C = torch.ones(6, dtype=torch.float64)
+    together = basis.rows @ solve(basis, labels, C).coefficients
     for k in range(6):
-        alone = basis.test @ solve(basis, labels[:, [k]], 1.0)
+        alone = basis.rows @ solve(basis, labels[:, [k]], C[[k]]).coefficients
         np.testing.assert_allclose(together[:, [k]], alone, atol=1e-5)
 
 
 def test_a_problem_with_one_class_predicts_it():
     rng = np.random.default_rng(3)
     x = rng.normal(size=(12, 4))
-    labels = np.stack([np.ones(12), np.arange(12) % 2], axis=1).astype(float)
+    labels = np.stack([np.ones(12), np.arange(12) % 2, np.zeros(12)], axis=1).astype(float)
     found = held_out(x, x[:3], labels, 1.0)
     assert (found[:, 0] > 0).all()
-    np.testing.assert_allclose(found[:, 1:], _oracle(x, x[:3], labels[:, 1:], 1.0), atol=1e-4)
+    assert (found[:, 2] < 0).all()
+    np.testing.assert_allclose(found[:, [1]], _oracle(x, x[:3], labels[:, [1]], 1.0), atol=1e-4)
+
+
+@pytest.mark.parametrize(("n", "d"), [(40, 90), (120, 20)])
+def test_ridge_regression_equals_scikit_learn(n, d):
+    rows, rng = _spread(n + 9, d, n)
+    values = rng.normal(size=(n, 3)) + rows[:n, :1]
+    strengths = np.array([0.01, 1.0, 0.01])
+    features, y, c = _tensors(rows, values, strengths)
+    basis = rotate(features, torch.arange(n), guide(features))
+    found = (basis.rows[n:] @ ridge_solve(basis, y, c)).numpy()
+    for k, strength in enumerate(strengths):
+        pipe = make_pipeline(StandardScaler(), Ridge(alpha=1 / strength))
+        oracle = pipe.fit(rows[:n], values[:, k]).predict(rows[n:])
+        np.testing.assert_allclose(found[:, k], oracle, atol=1e-8)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_gpu_gives_the_same_decision_values():
+    rows, rng = _spread(75, 90, 9)
+    labels = (rng.random((60, 4)) < 0.5).astype(float)
+    cpu = held_out(rows[:60], rows[60:], labels, 0.1)
+    gpu = held_out(rows[:60], rows[60:], labels, 0.1, device="cuda")
+    np.testing.assert_allclose(gpu, cpu, atol=1e-6)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,93 +9,161 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from nashlens.errors import DataError
-from nashlens.probes import TARGETS, fit_probes
-from nashlens.probes.design import grouped_folds, permuted_labels, read_target, usable
+from nashlens.probes import TARGETS, Settings, add_choices, fit_probes, usable
+from nashlens.probes.design import control_tasks, grouped_folds, permuted_labels, read_target
 from nashlens.probes.study import COLUMNS
+from nashlens.seeds import stream
+from tests.unit.probes.tables import WIDTH, loader, prompts_table
 
-WIDTH = 24
-
-
-def _prompts(matches=40, seed=0):
-    rng = np.random.default_rng(seed)
-    rows = []
-    for m in range(matches):
-        game = ("pd", "harmony", "pennies", "stag")[m % 4]
-        for r in (2, 5):
-            last = int(rng.integers(2))
-            rows.append(
-                {
-                    "prompt_id": f"p{m}-{r}",
-                    "match_id": f"m{m:03d}",
-                    "game": game,
-                    "round": r,
-                    "dropped": "",
-                    "own_last": int(rng.integers(2)),
-                    "opponent_last": last,
-                    "nash_action": {"pd": 1, "harmony": 0}.get(game),
-                    "prosocial_action": None if game == "pennies" else 0,
-                    "best_response": last if game == "stag" else {"pd": 1}.get(game, 0),
-                }
-            )
-    frame = pd.DataFrame(rows)
-    return frame.astype(dict.fromkeys(TARGETS, "Int64"))
+SETTINGS = Settings(
+    C=[0.1], folds=4, permutations=19, confidence=0.95, resamples=200, seed=7, model="m"
+)
 
 
-def _loader(prompts, strength, seed=1):
-    signal = prompts["opponent_last"].to_numpy(dtype=float) - 0.5
-
-    def load(layer):
-        if layer == 0:
-            return np.full((len(prompts), WIDTH), 0.3, dtype=np.float32)
-        rng = np.random.default_rng([seed, layer])
-        x = rng.normal(size=(len(prompts), WIDTH))
-        x[:, 0] += strength.get(layer, 0.0) * signal
-        return x.astype(np.float32)
-
-    return load
+def _fit(load, prompts, layers=(0, 1, 2), targets=TARGETS, untrained=None, **changes):
+    settings = replace(SETTINGS, **changes)
+    return fit_probes(load, list(layers), prompts, targets, settings, untrained=untrained)
 
 
-def _fit(load, prompts, layers=(0, 1, 2), **changes):
-    settings = {
-        "targets": TARGETS,
-        "C": 0.1,
-        "folds": 4,
-        "permutations": 19,
-        "confidence": 0.95,
-        "resamples": 200,
-        "seed": 7,
-        "model": "m",
-    }
-    return fit_probes(load, list(layers), prompts, **{**settings, **changes})
+def _by_match(table):
+    return table[table["split"] == "match"].reset_index(drop=True)
 
 
 def test_table_has_the_documented_columns_and_rows():
-    prompts = _prompts()
-    table = _fit(_loader(prompts, {}), prompts)
+    prompts = prompts_table()
+    table = _fit(loader(prompts, {}), prompts)
     assert tuple(table.columns) == COLUMNS
     assert list(table["target"].unique()) == list(TARGETS)
-    assert table.groupby("target")["layer"].apply(list).map(lambda x: x == [0, 1, 2]).all()
+    assert set(table["split"]) == {"match", "game", "label_set", "template"}
+    layers = table.groupby(["target", "split"])["layer"].apply(list)
+    assert layers.map(lambda x: x == [0, 1, 2]).all()
 
 
 def test_planted_signal_is_found_where_it_is():
-    prompts = _prompts(120)
-    table = _fit(_loader(prompts, {1: 6.0}), prompts, targets=["opponent_last"])
+    prompts = prompts_table(120)
+    table = _by_match(_fit(loader(prompts, {1: 6.0}), prompts, targets=["opponent_last"]))
     row = table.set_index("layer")
     assert row.loc[1, "balanced_accuracy"] > 0.95
     assert row.loc[1, "ci_low"] > 0.9
-    assert row.loc[1, "p_value"] == pytest.approx(1 / 20)
+    assert row.loc[1, "auroc"] >= row.loc[1, "auroc_low"] > 0.95
+    assert row.loc[1, "p_value"] == row.loc[1, "p_value_max"] == pytest.approx(1 / 20)
     assert row.loc[1, "permutation_high"] < 0.7
+    assert row.loc[1, "selectivity_low"] > 0.2
+    assert 0.5 < row.loc[1, "minimum_detectable"] < 0.8
     assert row.loc[2, "ci_low"] < 0.5
     assert (row["embedding"] == 0.5).all()
     assert row.loc[0, "balanced_accuracy"] == 0.5
+    assert row.loc[0, "auroc"] == 0.5
+    assert (table["unconverged"] == 0).all()
+
+
+def test_the_correction_for_the_largest_layer_is_never_milder():
+    prompts = prompts_table(60)
+    table = _fit(loader(prompts, {1: 1.0}), prompts, layers=range(6), targets=["opponent_last"])
+    assert (table["p_value_max"] >= table["p_value"]).all()
+    assert (table["permutation_max_high"] >= table["permutation_high"]).all()
+    rows = _by_match(table)
+    assert rows["permutation_max_high"].nunique() == 1
+    assert (rows["p_value_max"] > rows["p_value"]).any()
+
+
+def test_a_signal_that_holds_across_games_and_labels_survives_their_being_held_out():
+    prompts = prompts_table(120)
+    table = _fit(loader(prompts, {1: 6.0}), prompts, layers=[1], targets=["opponent_last"])
+    assert (table["status"] == "ok").all()
+    assert (table["balanced_accuracy"] > 0.9).all()
+    assert (table["p_value"] <= 0.1).all()
+    assert dict(zip(table["split"], table["n_parts"], strict=True)) == {
+        "match": 4,
+        "game": 4,
+        "label_set": 2,
+        "template": 2,
+    }
+
+
+def test_a_code_of_its_own_in_each_label_set_does_not_survive_its_being_held_out():
+    prompts = prompts_table(160)
+    sign = np.where(prompts["label_set"] == "jf", 1.0, -1.0)
+    truth = prompts["opponent_last"].to_numpy(dtype=float) - 0.5
+
+    def load(layer):
+        x = np.random.default_rng(layer).normal(size=(len(prompts), WIDTH))
+        # The label set can be read off too, so that one probe of both could tell them apart.
+        x[:, 0] += 6 * sign * truth
+        x[:, 1] += 6 * (sign + 1) * truth
+        return x
+
+    row = _fit(load, prompts, layers=[1], targets=["opponent_last"]).set_index("split")
+    assert row.loc["match", "balanced_accuracy"] > 0.9
+    assert row.loc["label_set", "balanced_accuracy"] < 0.75
+
+
+def test_a_share_is_a_regression():
+    prompts = prompts_table(120)
+    share = prompts["opponent_cooperation"].to_numpy()
+
+    def load(layer):
+        x = np.random.default_rng(layer).normal(size=(len(prompts), WIDTH))
+        x[:, 2] += 8 * layer * (share - 0.5)
+        return x
+
+    targets = ["opponent_cooperation"]
+    rows = _by_match(_fit(load, prompts, layers=[0, 2], targets=targets)).set_index("layer")
+    assert (rows["measure"] == "r2").all()
+    assert rows["balanced_accuracy"].isna().all()
+    assert rows.loc[2, "r2"] > rows.loc[2, "r2_low"] > 0.6
+    assert rows.loc[2, "p_value"] == pytest.approx(1 / 20)
+    assert rows.loc[0, "r2"] < 0.2
+    assert rows.loc[2, "selectivity"] > 0.3
+
+
+def test_baselines_are_beside_every_layer():
+    prompts = prompts_table(80)
+    # A prompt's words give its opponent's last action away; its untrained twin does not.
+    words = ["they took A" if last == 1 else "they took B" for last in prompts["opponent_last"]]
+    prompts["text"] = words
+    some = prompts[prompts["match_id"] < "m040"].reset_index(drop=True)
+    table = _fit(
+        loader(prompts, {1: 6.0}),
+        prompts,
+        targets=["opponent_last"],
+        untrained=(loader(some, {}), some),
+    )
+    rows = _by_match(table)
+    assert (rows["bag_of_words"] == 1.0).all()
+    assert (rows["bag_of_words_low"] == 1.0).all()
+    assert (rows["embedding"] == 0.5).all()
+    assert (rows["random_weights"] < 0.7).all()
+    assert (rows["random_weights_low"] < rows["random_weights_high"]).sum() >= 2
+    assert (rows["n_random_weights"] == len(some)).all()
+    assert table.loc[table["split"] != "match", "random_weights"].isna().all()
+
+
+def test_c_is_chosen_inside_the_training_set():
+    prompts = prompts_table(80)
+    load = loader(prompts, {1: 6.0})
+    targets = ["opponent_last"]
+    weak = _by_match(_fit(load, prompts, layers=[1], targets=targets, C=[1e-7, 0.1]))
+    assert weak.loc[0, "C"] == 0.1
+    assert weak.loc[0, "balanced_accuracy"] > 0.95
+    # Held-out labels have no say: with the same training labels the same C is chosen.
+    noise = _by_match(_fit(load, prompts, layers=[2], targets=targets, C=[1e-4, 30.0]))
+    assert noise.loc[0, "C"] == 1e-4
+
+
+def test_the_choice_is_the_likelier_action_at_the_last_layer():
+    prompts = prompts_table(2).drop(columns="chosen_action")
+    lens = prompts[["prompt_id", "match_id"]]
+    early = lens.assign(layer=1, p_action_1=[0.9, 0.9, 0.1, 0.9])
+    late = lens.assign(layer=2, p_action_1=[0.1, 0.9, 0.5, 0.9])
+    table = add_choices(prompts, pd.concat([early, late.iloc[:3]]))
+    assert table["chosen_action"].tolist() == [0, 1, pd.NA, pd.NA]
 
 
 def test_accuracy_equals_scikit_learn_with_the_same_folds():
-    prompts = _prompts(60)
-    load = _loader(prompts, {1: 1.5})
-    table = _fit(load, prompts, layers=[1], targets=["opponent_last"])
-    from nashlens.seeds import stream
-
+    prompts = prompts_table(60)
+    load = loader(prompts, {1: 1.5})
+    table = _by_match(_fit(load, prompts, layers=[1], targets=["opponent_last"]))
     fold = grouped_folds(prompts, list(TARGETS), 4, stream(7, "probes", "folds"))
     x, y = load(1).astype(np.float64), prompts["opponent_last"].to_numpy(dtype=int)
     predicted = np.empty(len(y))
@@ -105,40 +175,49 @@ def test_accuracy_equals_scikit_learn_with_the_same_folds():
     assert table["balanced_accuracy"][0] == pytest.approx(balanced_accuracy_score(y, predicted))
 
 
-def test_a_target_with_one_class_is_degenerate_not_an_error():
-    prompts = _prompts()
-    table = _fit(_loader(prompts, {}), prompts, targets=["prosocial_action"])
-    assert (table["status"] == "degenerate").all()
-    assert table["balanced_accuracy"].isna().all()
-    assert table["n_missing"].eq(20).all()
-    assert table["n"].eq(60).all()
+def test_what_cannot_be_asked_is_a_row_with_its_reason():
+    prompts = prompts_table().assign(template="neutral")
+    table = _fit(loader(prompts, {}), prompts, targets=["prosocial_action", "opponent_last"])
+    rows = table.set_index(["target", "split", "layer"])
+    fixed = rows.loc["prosocial_action"]
+    assert (fixed["status"] == "degenerate").all()
+    assert fixed["reason"].eq("constant: action 0 at every prompt").all()
+    assert fixed["balanced_accuracy"].isna().all()
+    assert fixed["n_missing"].eq(20).all()
+    assert fixed["n"].eq(60).all()
+    single = rows.loc["opponent_last"].loc["template"]
+    assert single["reason"].eq("one template only: nothing to hold out").all()
+    assert rows.loc["opponent_last"].loc["match", "status"].eq("ok").all()
 
 
 def test_too_few_matches_are_degenerate():
-    prompts = _prompts(3)
-    table = _fit(_loader(prompts, {}), prompts, folds=5)
+    prompts = prompts_table(3)
+    table = _by_match(_fit(loader(prompts, {}), prompts, targets=["own_last"], folds=5))
     assert (table["status"] == "degenerate").all()
+    assert "3 for 5" in table["reason"][0]
 
 
 def test_dropped_prompts_need_no_activations():
-    prompts = _prompts()
+    prompts = prompts_table()
     prompts.loc[:9, "dropped"] = "too long"
     kept = usable(prompts)
-    table = _fit(_loader(kept, {}), prompts, targets=["own_last"])
+    table = _fit(loader(kept, {}), prompts, targets=["own_last"])
     assert table["n"].eq(70).all()
 
 
 def test_result_is_deterministic_and_independent_of_the_other_layers():
-    prompts = _prompts()
-    load = _loader(prompts, {1: 2.0})
+    prompts = prompts_table()
+    load = loader(prompts, {1: 2.0})
     both = _fit(load, prompts, layers=[1, 2])
     alone = _fit(load, prompts, layers=[2])
-    pd.testing.assert_frame_equal(both[both["layer"] == 2].reset_index(drop=True), alone)
+    same = both[both["layer"] == 2].reset_index(drop=True)
+    over_layers = ["permutation_max_high", "p_value_max"]
+    pd.testing.assert_frame_equal(same.drop(columns=over_layers), alone.drop(columns=over_layers))
 
 
 def test_targets_do_not_influence_one_another():
-    prompts = _prompts()
-    load = _loader(prompts, {1: 2.0})
+    prompts = prompts_table()
+    load = loader(prompts, {1: 2.0})
     every = _fit(load, prompts)
     one = _fit(load, prompts, targets=["own_last"])
     same = every[every["target"] == "own_last"].reset_index(drop=True)
@@ -146,15 +225,40 @@ def test_targets_do_not_influence_one_another():
 
 
 def test_folds_keep_matches_whole_and_balance_games():
-    prompts = _prompts(80)
+    prompts = prompts_table(80)
     fold = grouped_folds(prompts, list(TARGETS), 5, np.random.default_rng(0))
     assert prompts.assign(fold=fold).groupby("match_id")["fold"].nunique().eq(1).all()
     counts = pd.crosstab(fold, prompts["game"])
     assert (counts.max() - counts.min()).max() <= 4
 
 
+def test_permutations_can_stay_within_parts():
+    prompts = prompts_table(40)
+    target = read_target(prompts, "opponent_last")
+    parts = (prompts["label_set"] == "jf").to_numpy().astype(int)
+    shuffled = permuted_labels(prompts, target, 10, np.random.default_rng(0), parts)
+    for part in (0, 1):
+        kept = shuffled[parts == part].sum(axis=0) == target.labels[parts == part].sum()
+        assert kept.all()
+    assert (shuffled != target.labels[:, None]).any()
+
+
+def test_a_control_task_is_a_function_of_the_type_and_of_nothing_else():
+    prompts = prompts_table(64)
+    target = read_target(prompts, "opponent_last")
+    tasks = control_tasks(prompts, target, 50, np.random.default_rng(0))
+    kinds = prompts.groupby(["game", "seat", "round"]).ngroup().to_numpy()
+    assert (pd.DataFrame(tasks).groupby(kinds).nunique() == 1).all().all()
+    assert abs(tasks.mean() - target.labels.mean()) < 0.1
+    assert tasks.std(axis=1).min() > 0
+    fixed = read_target(prompts, "nash_action")
+    coarse = prompts.groupby(["game", "seat"]).ngroup().to_numpy()[fixed.rows]
+    tasks = control_tasks(prompts, fixed, 50, np.random.default_rng(0))
+    assert (pd.DataFrame(tasks).groupby(coarse).nunique() == 1).all().all()
+
+
 def test_permutation_keeps_game_and_match_structure():
-    prompts = _prompts(40)
+    prompts = prompts_table(40)
     target = read_target(prompts, "best_response")
     shuffled = permuted_labels(prompts, target, 10, np.random.default_rng(0))
     games = prompts["game"].to_numpy()
@@ -170,21 +274,24 @@ def test_permutation_keeps_game_and_match_structure():
 
 
 def test_null_p_values_are_not_small_too_often():
-    prompts = _prompts(40)
+    prompts = prompts_table(40)
     p = []
-    for seed in range(12):
-        table = _fit(_loader(prompts, {}, seed=seed), prompts, layers=[1], resamples=10)
-        p.append(table["p_value"].dropna())
+    for seed in range(8):
+        table = _fit(loader(prompts, {}, seed=seed), prompts, layers=[1, 2], resamples=10)
+        p.append(table[["p_value", "p_value_max"]].stack().dropna())
     assert (pd.concat(p) <= 0.1).mean() < 0.3
 
 
 def test_bad_input_names_what_is_wrong():
-    prompts = _prompts()
-    load = _loader(prompts, {})
+    prompts = prompts_table()
+    load = loader(prompts, {})
     with pytest.raises(DataError, match="best_guess"):
         _fit(load, prompts, targets=["best_guess"])
     with pytest.raises(DataError, match="0 or 1"):
         _fit(load, prompts, targets=["round"])
+    broken = prompts.assign(opponent_cooperation=3.0)
+    with pytest.raises(DataError, match="0 to 1"):
+        _fit(load, broken, targets=["opponent_cooperation"])
     with pytest.raises(DataError, match="layer 0"):
         _fit(lambda layer: np.zeros((3, 2)), prompts)
     with pytest.raises(DataError, match="not finite"):

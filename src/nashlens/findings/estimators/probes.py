@@ -23,26 +23,41 @@ from nashlens.findings.measurement import (
 
 WEAK_LIMIT = 0.65
 """Balanced accuracy that still counts as weak encoding (the paper's largest is 0.56)."""
+BASELINES = ("embedding", "bag_of_words", "random_weights")
+"""Columns of what a probe reaches without the model's training."""
 
 
 def _target(probes: pd.DataFrame, target: str) -> pd.DataFrame | Missing:
-    """Return a target's sound rows by layer, or why there are none."""
-    rows = probes[probes["target"] == target]
+    """Return a target's sound rows of the split by match, by layer, or why there are none."""
+    rows = probes[(probes["target"] == target) & (probes["split"] == "match")]
     if rows.empty:
         return Missing(f"{target} was not probed: add it to probes.targets")
     sound = rows[(rows["status"] == "ok") & rows["balanced_accuracy"].notna()]
     if sound.empty:
         return Missing(
-            f"the {target} target is degenerate (one class, or too few matches for the folds)",
-            "inconclusive",
+            f"the {target} target is degenerate: {rows['reason'].iloc[0]}", "inconclusive"
         )
     return sound.sort_values("layer").reset_index(drop=True)
+
+
+def _elsewhere(probes: pd.DataFrame, row: pd.Series) -> dict[str, float]:
+    """Return the accuracy of a row's probe where games, label sets or templates are held out."""
+    same = probes[(probes["target"] == row["target"]) & (probes["layer"] == row["layer"])]
+    others = same[(same["split"] != "match") & (same["status"] == "ok")]
+    return {
+        f"held_out_{split}": float(value)
+        for split, value in zip(others["split"], others["balanced_accuracy"], strict=True)
+    }
 
 
 def history_at_layer_1(
     tables: Mapping[str, pd.DataFrame], settings: Settings
 ) -> Measurement | Missing:
-    """M1: accuracy at layer 1, against permuted labels and against the embedding."""
+    """M1: accuracy at layer 1, against permuted labels and against what needs no training.
+
+    That is the embedding, the prompt's bag of words, and layer 1 of the same architecture with
+    random weights; a baseline that was not made is left out.
+    """
     rows = _target(tables["probes"], "opponent_last")
     if isinstance(rows, Missing):
         return rows
@@ -59,7 +74,9 @@ def history_at_layer_1(
         control=float(row["permutation_high"]),
         p_value=accuracy_p(row, settings.z, settings.resamples),
         detail={
-            "embedding": float(row["embedding"]),
+            **{name: float(row[name]) for name in BASELINES},
+            **_elsewhere(tables["probes"], row),
+            "selectivity": float(row["selectivity"]),
             "permutation_mean": float(row["permutation_mean"]),
             "permutation_p": float(row["p_value"]),
             "majority": float(row["majority"]),
@@ -146,13 +163,14 @@ def nash_weakly_encoded(
         high=float((accuracy + settings.z * error).max()),
         n=int(rows["n"].max()),
         n_matches=matches,
-        control=float(rows["permutation_high"].max()),
+        control=float(rows["permutation_max_high"].max()),
         p_value=float(max(p)),
         detail={
             "layer": int(rows["layer"].iloc[best]),
             "layers": len(rows),
             "limit": WEAK_LIMIT,
-            "permutation_p": float(rows["p_value"].iloc[best]),
+            "permutation_p": float(rows["p_value_max"].iloc[best]),
+            **_elsewhere(tables["probes"], rows.iloc[best]),
             "game_fixes_target": constant_within_games(tables["prompts"], "nash_action"),
         },
     )

@@ -1,0 +1,158 @@
+"""The probes of one layer, all folds, permutations and targets at once, against scikit-learn.
+
+    python -m benchmarks.probes                     two cores
+    python -m benchmarks.probes --device cuda       a GPU
+    python -m benchmarks.probes --whole             all 33 layers, not one
+
+Features are drawn with a decaying spectrum (eigenvalue k of their covariance falls as
+k^-1.4), as residual streams have it. scikit-learn's LogisticRegression fits a sample of the same
+problems, one by one, on features that were scaled for it beforehand, at its default tolerance;
+its time is scaled to all of them. The largest difference of decision values is to the optimum
+that it finds at a tight tolerance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from benchmarks.common import arguments, clock, matrix_peak, report
+from nashlens.probes.basis import rotate, standardise
+from nashlens.probes.solver import Solution, solve
+
+SIZE = {"n": 1000, "width": 4096, "layers": 33, "folds": 5, "permutations": 100, "targets": 3}
+QUICK = {"n": 100, "width": 256, "layers": 2, "folds": 2, "permutations": 4, "targets": 2}
+
+
+def features(layer: int, n: int, width: int) -> np.ndarray:
+    """Draw one layer's activations, (n, width)."""
+    rng = np.random.default_rng([20260427, layer])
+    spectrum = np.arange(1, n + 1) ** -0.7
+    return (rng.normal(size=(n, n)) * spectrum) @ rng.normal(size=(n, width))
+
+
+def problems(n: int, targets: int, permutations: int) -> np.ndarray:
+    """Draw the labels, (n, targets * (1 + permutations)): each target and its permutations."""
+    rng = np.random.default_rng(1)
+    directions = features(0, n, 8)
+    columns = []
+    for k in range(targets):
+        truth = (directions[:, k] > np.quantile(directions[:, k], 0.3 + 0.2 * k)).astype(float)
+        columns += [truth, *(rng.permutation(truth) for _ in range(permutations))]
+    return np.stack(columns, axis=1)
+
+
+def layer_fits(
+    x: Tensor, labels: Tensor, folds: int, C: float
+) -> Iterator[tuple[Tensor, Solution]]:
+    """Yield each fold's held-out decision values and its solution."""
+    fold = torch.arange(len(x), device=x.device) % folds
+    strength = torch.full((labels.shape[1],), C, dtype=torch.float64, device=x.device)
+    for k in range(folds):
+        train, test = torch.nonzero(fold != k).flatten(), torch.nonzero(fold == k).flatten()
+        basis = rotate(x, train, None)
+        solution = solve(basis, labels[train], strength)
+        yield basis.rows[test] @ solution.coefficients, solution
+
+
+def peer_fit(x: np.ndarray, y: np.ndarray, C: float, tol: float) -> LogisticRegression:
+    model = LogisticRegression(C=C, class_weight="balanced", tol=tol, max_iter=20000)
+    return model.fit(x, y)
+
+
+def floor_operations(n: int, width: int, columns: int, folds: int, iterations: int) -> float:
+    """Count the multiplications and additions that no such method can do without.
+
+    The scaled Gram matrix of each fold, and two products of the rotated features with all
+    problems an iteration; eigenvectors, elementwise work and memory traffic are left out.
+    """
+    train = n - n // folds
+    gram = 2.0 * n * train * width * folds
+    return gram + 4.0 * train * train * columns * iterations
+
+
+def main() -> None:
+    parser = arguments(__doc__.splitlines()[0])
+    parser.add_argument("--C", type=float, default=0.01)
+    parser.add_argument("--peer-fits", type=int, default=12)
+    parser.add_argument("--jobs", type=int, default=1, help="joblib's, for scikit-learn")
+    parser.add_argument("--whole", action="store_true", help="fit all layers, not one")
+    options = parser.parse_args()
+    size = dict(QUICK if options.quick else SIZE)
+    size["layers"] = options.layers or size["layers"]
+    n, folds = size["n"], size["folds"]
+    labels = problems(n, size["targets"], size["permutations"])
+    on_device = torch.as_tensor(labels, device=options.device)
+
+    def draw(layer: int) -> Tensor:
+        return torch.as_tensor(features(layer, n, size["width"]), device=options.device)
+
+    def study(x: Tensor) -> tuple[list[Tensor], list[Solution]]:
+        decisions, solutions = zip(*layer_fits(x, on_device, folds, options.C), strict=True)
+        return list(decisions), list(solutions)
+
+    if not options.quick:
+        study(draw(1))  # warm up: allocator, kernels
+    sample = np.linspace(0, labels.shape[1] - 1, options.peer_fits).astype(int)
+    x = draw(0)
+    train = torch.nonzero(torch.arange(n) % folds != 0).flatten()
+    scaled = standardise(x, train.to(x.device)).cpu().numpy()
+    fold = np.arange(n) % folds
+    run = Parallel(n_jobs=options.jobs)
+    fits = [
+        delayed(peer_fit)(scaled[fold != 0], labels[fold != 0, k], options.C, 1e-4) for k in sample
+    ]
+    run(fits[: options.jobs])
+    # In turn: half of the peer's fits before ours and half after, as others share the machine.
+    half = len(fits) // 2
+    before, _ = clock(lambda: run(fits[:half]), "cpu")
+    ours, (decisions, solutions) = clock(lambda: study(x), options.device)
+    after, _ = clock(lambda: run(fits[half:]), "cpu")
+    peer = (before + after) / len(fits) * labels.shape[1] * folds
+    tight = [
+        peer_fit(scaled[fold != 0], labels[fold != 0, k], options.C, 1e-10) for k in sample[:4]
+    ]
+    wanted = np.stack([model.decision_function(scaled[fold == 0]) for model in tight], axis=1)
+    error = np.abs(decisions[0][:, sample[:4]].cpu().numpy() - wanted).max()
+
+    whole = ours * size["layers"]
+    if options.whole:
+        whole = 0.0
+        for layer in range(size["layers"]):
+            x = draw(layer)
+            seconds, (_, found) = clock(lambda x=x: study(x), options.device)
+            whole += seconds
+            solutions += found
+    peak = matrix_peak(options.device, torch.float64)
+    steps = sum(s.iterations for s in solutions[:folds])
+    floor = floor_operations(n, size["width"], labels.shape[1], folds, steps) / peak
+    report(
+        benchmark="probes",
+        device=options.device,
+        ratio=peer / ours,
+        max_error=float(error),
+        C=options.C,
+        fits=labels.shape[1] * folds,
+        layer_seconds=ours,
+        peer_seconds=peer,
+        peer_fits_measured=len(fits),
+        peer_jobs=options.jobs,
+        study_seconds=whole,
+        study_layers=size["layers"],
+        study_measured=options.whole,
+        unconverged=int(sum((~s.converged).sum() for s in solutions)),
+        by_newton=sum(s.by_newton for s in solutions),
+        iterations_per_fold=steps / folds,
+        floor_seconds=floor,
+        share=floor / ours,
+        peak_gflops=peak / 1e9,
+    )
+
+
+if __name__ == "__main__":
+    main()

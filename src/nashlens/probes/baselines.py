@@ -1,0 +1,60 @@
+"""What a probe must beat: the prompt's words, the embedding, the same model untrained."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nashlens.probes.design import Settings
+from nashlens.probes.fits import CrossFit
+from nashlens.probes.questions import Question, ask, score_with_interval
+
+Array = NDArray[np.float64]
+
+_WORD = re.compile(r"\w+|[^\w\s]")
+
+
+def bag_of_words(texts: Sequence[str]) -> Array:
+    """Count the words and signs of each text, (n, vocabulary), in the vocabulary's order."""
+    counts = [Counter(_WORD.findall(text)) for text in texts]
+    column = {word: k for k, word in enumerate(sorted(set().union(*counts)))}
+    table = np.zeros((len(texts), max(len(column), 1)))
+    for row, count in enumerate(counts):
+        for word, times in count.items():
+            table[row, column[word]] = times
+    return table
+
+
+def baseline(
+    name: str,
+    values: Array,
+    questions: Sequence[Question],
+    settings: Settings,
+) -> dict[tuple[str, str], dict[str, float]]:
+    """Score the same probes on other features.
+
+    Parameters
+    ----------
+    name : str
+        Of the columns: `NAME`, `NAME_low`, `NAME_high`.
+    values : ndarray of float64, shape (prompts, d)
+    questions : sequence of Question
+    settings : Settings
+
+    Returns
+    -------
+    dict of (target, split) to dict
+        The columns; nothing for a question that cannot be asked.
+    """
+    fits: dict[int, CrossFit] = ask(values, questions, settings, controls=False)
+    found = {}
+    for i, fit in fits.items():
+        question = questions[i]
+        names = (name, f"{name}_low", f"{name}_high")
+        numbers = score_with_interval(question, fit, settings.confidence)
+        found[question.target.name, question.split] = dict(zip(names, numbers, strict=True))
+    return found

@@ -1,0 +1,176 @@
+"""Scores of held-out predictions, with bootstrap intervals over matches.
+
+Balanced accuracy is pooled over all held-out rows: 0.5 is chance whatever the class sizes. AUROC
+compares rows that one and the same probe predicted. R2 is against the mean of each row's own
+training set, so 0 is what a probe reaches without features, and it can be negative.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from nashlens.statistics import (
+    balanced_accuracy_columns,
+    balanced_accuracy_statistic,
+    cluster_sums,
+    percentile_interval,
+)
+
+Array = NDArray[np.float64]
+
+POWER = 0.8
+"""Power at which the minimum detectable effect is stated."""
+
+
+def balanced_accuracies(labels: Array, predicted: Array) -> Array:
+    """Return the balanced accuracy of each column of predictions, (columns,).
+
+    Parameters
+    ----------
+    labels : ndarray, shape (n, columns) or (n, 1)
+        0 or 1.
+    predicted : ndarray, shape (n, columns)
+    """
+    hit, one = labels == predicted, np.broadcast_to(labels == 1, predicted.shape)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        recall_1 = (hit & one).sum(axis=0) / one.sum(axis=0)
+        recall_0 = (hit & ~one).sum(axis=0) / (~one).sum(axis=0)
+    result: Array = 0.5 * (recall_0 + recall_1)
+    return result
+
+
+def r_squared(labels: Array, predicted: Array, baseline: Array) -> Array:
+    """Return 1 - squared error over that of the baseline, (columns,).
+
+    Parameters
+    ----------
+    labels, predicted : ndarray, shape (n, columns)
+        `labels` may be (n, 1).
+    baseline : ndarray, shape (n, columns)
+        Mean of the training set that each row was held out of; may be (n, 1).
+    """
+    error = ((labels - predicted) ** 2).sum(axis=0)
+    spread = ((labels - baseline) ** 2).sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        result: Array = 1.0 - error / spread
+    return result
+
+
+def scores(labels: Array, decisions: Array, baseline: Array, regression: bool) -> Array:
+    """Return each column's score, (columns,): R2, or balanced accuracy of decisions above 0."""
+    if regression:
+        return r_squared(labels, decisions, baseline)
+    return balanced_accuracies(labels, (decisions > 0).astype(np.float64))
+
+
+def score_draws(
+    labels: Array,
+    decisions: Array,
+    baseline: Array,
+    regression: bool,
+    matches: NDArray[np.str_],
+    counts: Array,
+) -> Array:
+    """Return the score of each column in each resample of matches, (resamples, columns).
+
+    Parameters
+    ----------
+    labels, decisions, baseline : ndarray, shape (n, columns)
+    regression : bool
+    matches : ndarray of str, shape (n,)
+    counts : ndarray, shape (resamples, matches)
+        How often each match is drawn, in the sorted order of their names.
+    """
+    draws = []
+    for k in range(decisions.shape[1]):
+        y, d = labels[:, k], decisions[:, k]
+        if regression:
+            columns = np.stack([(y - d) ** 2, (y - baseline[:, k]) ** 2], axis=1)
+            sums = counts @ cluster_sums(columns, matches)[0]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                draws.append(1.0 - sums[:, 0] / sums[:, 1])
+        else:
+            columns = balanced_accuracy_columns(y, (d > 0).astype(np.float64))
+            sums, sizes = cluster_sums(columns, matches)
+            draws.append(balanced_accuracy_statistic(counts @ sums, counts @ sizes)[:, 0])
+    return np.stack(draws, axis=1)
+
+
+def auroc(labels: Array, decisions: Array, parts: NDArray[np.int64], weights: Array) -> Array:
+    """Return the area under the ROC curve for each row of weights, (resamples,).
+
+    The share of pairs of a class-1 and a class-0 row of one held-out part in which the first has
+    the larger decision value, ties counting one half. Pairs across parts are left out: their
+    values come from different probes.
+
+    Parameters
+    ----------
+    labels, decisions : ndarray, shape (n,)
+    parts : ndarray of int, shape (n,)
+    weights : ndarray, shape (resamples, n)
+        How often each row is drawn; ones for the estimate.
+
+    Returns
+    -------
+    ndarray, shape (resamples,)
+        NaN where no part has both classes.
+    """
+    won = np.zeros(len(weights))
+    pairs = np.zeros(len(weights))
+    for part in np.unique(parts):
+        rows = np.flatnonzero(parts == part)
+        _, rank = np.unique(decisions[rows], return_inverse=True)
+        order = np.argsort(rank, kind="stable")
+        starts = np.flatnonzero(np.diff(rank[order], prepend=-1))
+        w = weights[:, rows[order]]
+        one = labels[rows[order]] == 1
+        # Sums over equal decision values, so that ties are seen.
+        ones = np.add.reduceat(np.where(one, w, 0.0), starts, axis=1)
+        zeros = np.add.reduceat(np.where(one, 0.0, w), starts, axis=1)
+        below = np.cumsum(zeros, axis=1) - 0.5 * zeros
+        won += (ones * below).sum(axis=1)
+        pairs += ones.sum(axis=1) * zeros.sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        result: Array = won / pairs
+    return result
+
+
+def auroc_interval(
+    labels: Array,
+    decisions: Array,
+    parts: NDArray[np.int64],
+    matches: NDArray[np.str_],
+    counts: Array,
+    confidence: float,
+) -> tuple[float, float, float]:
+    """Return the AUROC and its bounds; `counts` as in `score_draws`."""
+    codes = np.unique(matches, return_inverse=True)[1]
+    estimate = auroc(labels, decisions, parts, np.ones((1, len(labels))))
+    draws = auroc(labels, decisions, parts, counts[:, codes])
+    low, high = percentile_interval(draws[:, None], confidence)
+    return float(estimate[0]), float(low[0]), float(high[0])
+
+
+def minimum_detectable(null: Array, confidence: float) -> float:
+    """Return the smallest true score that the study would find, with a power of `POWER`.
+
+    The permutations' mean and (z(confidence) + z(power)) of their standard deviations above it: a
+    probe of that score lies beyond the permutations' upper quantile four times in five.
+
+    Parameters
+    ----------
+    null : ndarray, shape (permutations,)
+    confidence : float
+        One-sided level of the comparison with the permutations.
+    """
+    if len(null) < 2:
+        return float("nan")
+    reach = float(ndtri(confidence) + ndtri(POWER))
+    return float(null.mean() + reach * null.std(ddof=1))
+
+
+def rank_p(score: float, null: Array) -> float:
+    """Return the share of permutations at least as good; the data count as one of them."""
+    return (1 + int((null >= score - 1e-12).sum())) / (1 + len(null))
