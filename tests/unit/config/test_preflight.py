@@ -81,10 +81,10 @@ def test_a_corrupt_gguf(tmp_path: Path):
 
 
 def test_an_unsupported_architecture(tmp_path: Path):
-    folder = hf_folder(tmp_path / "gpt2", architectures=["GPT2LMHeadModel"])
+    folder = hf_folder(tmp_path / "opt", architectures=["OPTForCausalLM"])
     problems = check(of_model(source=f"path:{folder}"))
     assert any(
-        "GPT2LMHeadModel is not supported" in p and "LlamaForCausalLM" in p for p in problems
+        "OPTForCausalLM is not supported" in p and "LlamaForCausalLM" in p for p in problems
     )
     assert all(p.startswith("models.tiny_llama.source: found 'path:") for p in problems)
 
