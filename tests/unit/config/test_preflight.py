@@ -83,9 +83,7 @@ def test_a_corrupt_gguf(tmp_path: Path):
 def test_an_unsupported_architecture(tmp_path: Path):
     folder = hf_folder(tmp_path / "opt", architectures=["OPTForCausalLM"])
     problems = check(of_model(source=f"path:{folder}"))
-    assert any(
-        "OPTForCausalLM is not supported" in p and "LlamaForCausalLM" in p for p in problems
-    )
+    assert any("OPTForCausalLM is not supported" in p and "LlamaForCausalLM" in p for p in problems)
     assert all(p.startswith("models.tiny_llama.source: found 'path:") for p in problems)
 
 
