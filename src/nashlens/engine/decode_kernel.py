@@ -18,6 +18,7 @@ import triton
 import triton.language as tl
 
 from nashlens.engine.blocks import Block
+from nashlens.engine.flex import compiled_mlp_half
 
 _PROGRAMS = 512  # enough to keep all of a GPU's multiprocessors busy
 
@@ -242,3 +243,4 @@ def by_kernel(
 # One graph serves all blocks of a model: their weights are inputs to it.
 project = torch.compile(Block.project, dynamic=False)
 finish = torch.compile(Block.finish, dynamic=False)
+mlp_half = compiled_mlp_half
