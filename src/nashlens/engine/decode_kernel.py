@@ -18,6 +18,7 @@ import triton
 import triton.language as tl
 
 from nashlens.engine.blocks import Block
+from nashlens.engine.flex import compiled_mlp_half
 
 _PROGRAMS = 512  # enough to keep all of a GPU's multiprocessors busy
 
@@ -156,7 +157,7 @@ def by_kernel(
     position: torch.Tensor,
     *,
     parts: int | None = None,
-    tile: int = 64,
+    tile: int | None = None,
     warps: int = 4,
     stages: int = 3,
 ) -> torch.Tensor:
@@ -175,7 +176,8 @@ def by_kernel(
         `(slots,)` where each new token stands in its slot.
     parts, tile, warps, stages : int
         How the work is cut: parts of a slot, by default as many as keep the device busy; tokens a
-        step; warps and pipeline stages of a program.
+        step, by default as many as leave room for several programs; warps and pipeline stages of a
+        program.
 
     Returns
     -------
@@ -188,6 +190,9 @@ def by_kernel(
     if parts is None:
         parts = min(16, triton.cdiv(_PROGRAMS, slots * kv_heads))
     width = max(16, triton.next_power_of_2(head_dim))
+    if tile is None:
+        # Some 100 kB of shared memory at most, which every GPU has.
+        tile = max(16, min(64, (1 << 14) // (width * q.element_size())))
     out = q.new_empty(slots, heads, head_dim)
     scratch = [out] * 3
     if parts > 1:
@@ -242,3 +247,4 @@ def by_kernel(
 # One graph serves all blocks of a model: their weights are inputs to it.
 project = torch.compile(Block.project, dynamic=False)
 finish = torch.compile(Block.finish, dynamic=False)
+mlp_half = compiled_mlp_half

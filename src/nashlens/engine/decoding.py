@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +21,8 @@ from nashlens.engine import decode_attention
 from nashlens.engine.blocks import Block, Blocks
 from nashlens.engine.core import Engine
 from nashlens.engine.sampling import draw
-from nashlens.engine.slots import Slots
+from nashlens.engine.slots import Slots, parts_of
+from nashlens.engine.tensor import TensorBlocks, mlp_half, output_share
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +41,10 @@ class Tuning:
     attention : {"auto", "slot", "mask", "kernel"}
         auto is slot on a CPU, and on CUDA kernel where Triton is installed, else mask.
     compiled : bool
-        Whether the rest of a block is compiled on CUDA (unquantised weights on one device alone).
+        Whether the rest of a block is compiled on CUDA (unquantised weights alone).
     graph : bool
         Whether a step on CUDA is captured.
-    kernel : dict of str to int
+    kernel : tuple of (str, int)
         Keyword arguments of `decode_kernel.by_kernel`.
     """
 
@@ -89,10 +90,11 @@ class Decoder:
     ):
         self._blocks, self._temperature = engine.blocks, temperature
         self._tuning = tuning or Tuning()
-        self.device = engine.blocks.embedding.weight.device
+        self._parts = parts_of(engine.blocks)
+        self.device = self._parts[0].embedding.weight.device
         cuda = self.device.type == "cuda"
         self._attention = _attention(self._tuning.attention, cuda)
-        self._compiled = self._tuning.compiled and cuda and engine.blocks.whole
+        self._compiled = self._tuning.compiled and cuda and self._parts[0].whole
         self._captures = self._tuning.graph and cuda and self._attention != "slot"
         problem = uncapturable(engine.blocks)
         if self._captures and problem:
@@ -219,49 +221,57 @@ class Decoder:
         blocks, position = self._blocks, self._position[rows]
         # A finished slot must not turn the others at the rates of its own, later place (longrope).
         turned = position.clamp(max=self._last)
+        # In place of a token there may be the mark of logits that were not finite.
         h = blocks.embed(self._token[rows].clamp(min=0), turned)
-        rotations = blocks.rotations(turned, h)
-        here = rows
-        for index, block in enumerate(blocks.blocks):
-            device = blocks.device(index)
-            if h.device != device:
-                h, here, position = h.to(device), here.to(device), position.to(device)
-                rotations = tuple(r.to(device) for r in rotations)
-            h = self._block(index, block, h, rotations, here, position, length)
+        step = _Step(rows, position, blocks.rotations(turned, h), length, len(self._parts))
+        for index in range(len(blocks)):
+            h = self._block(index, h.to(blocks.device(index)), step)
         self._record(h, rows)
 
-    def _block(
-        self,
-        index: int,
-        block: Block,
-        h: torch.Tensor,
-        rotations: tuple[torch.Tensor, ...],
-        rows: torch.Tensor,
-        position: torch.Tensor,
-        length: int,
-    ) -> torch.Tensor:
-        project: Any = Block.project
+    def _block(self, index: int, h: torch.Tensor, step: _Step) -> torch.Tensor:
+        blocks: Any = self._blocks
         finish: Any = Block.finish
+        half: Any = mlp_half
         if self._compiled:
             from nashlens.engine import decode_kernel
 
-            project, finish = decode_kernel.project, decode_kernel.finish
+            finish, half = decode_kernel.finish, decode_kernel.mlp_half
+        mine = [part.blocks[index] for part in self._parts]
+        if len(mine) == 1:
+            alone: torch.Tensor = finish(mine[0], h, self._attended(0, index, h, step))
+            return alone
+        # As `TensorBlocks.forward`.
+        states = blocks.collectives.broadcast(h)
+        shares = [
+            output_share(block, self._attended(i, index, states[i], step))
+            for i, block in enumerate(mine)
+        ]
+        attended = blocks.collectives.sum_on_all(shares)
+        ends = [half(*each) for each in zip(mine, states, attended, strict=True)]
+        total: torch.Tensor = blocks.collectives.sum_on_first([share for _, share in ends])
+        return ends[0][0] + total
+
+    def _attended(self, part: int, index: int, h: torch.Tensor, step: _Step) -> torch.Tensor:
+        """Return `(heads, n, head)` attention results of one part's heads in a block."""
+        block = self._parts[part].blocks[index]
+        keys, values = self._slots.keys[part][index], self._slots.values[part][index]
+        rows, position, rotations = step.on(part, h.device)
+        project: Any = Block.project
+        if self._compiled:
+            from nashlens.engine import decode_kernel
+
+            project = decode_kernel.project
         q, k, v = project(block, h, *rotations)
-        keys, values = self._slots.keys[index], self._slots.values[index]
         if self._attention == "kernel":
             from nashlens.engine import decode_kernel
 
             options = dict(self._tuning.kernel)
-            attended = decode_kernel.by_kernel(block, q, k, v, keys, values, position, **options)
-        else:
-            decode_attention.write(k, keys, rows, position)
-            decode_attention.write(v, values, rows, position)
-            if self._attention == "mask":
-                attended = decode_attention.by_mask(block, q, keys, values, position, length)
-            else:
-                attended = decode_attention.by_slot(block, q, keys, values, rows, position)
-        result: torch.Tensor = finish(block, h, attended)
-        return result
+            return decode_kernel.by_kernel(block, q, k, v, keys, values, position, **options)
+        decode_attention.write(k, keys, rows, position)
+        decode_attention.write(v, values, rows, position)
+        if self._attention == "mask":
+            return decode_attention.by_mask(block, q, keys, values, position, step.length)
+        return decode_attention.by_slot(block, q, keys, values, rows, position)
 
     def _record(self, final: torch.Tensor, rows: torch.Tensor) -> None:
         """Make the next token of some slots from their last residuals, `(n, width)`."""
@@ -280,18 +290,54 @@ class Decoder:
         self._limit[rows] = torch.where(ends & alive, made, limit)
 
 
-def uncapturable(blocks: Blocks) -> str | None:
+@dataclass
+class _Step:
+    """What the blocks of a step ask for, copied to each device once.
+
+    Attributes
+    ----------
+    rows, position : torch.Tensor
+        `(n,)` each: the slot of each new token, and where it stands in it.
+    rotations : tuple of torch.Tensor
+        One part's, then the next one's.
+    length : int
+        Tokens that masked attention reads.
+    parts : int
+    """
+
+    rows: torch.Tensor
+    position: torch.Tensor
+    rotations: tuple[torch.Tensor, ...]
+    length: int
+    parts: int
+    copies: dict[tuple[int, torch.device], Any] = field(default_factory=dict)
+
+    def on(self, part: int, device: torch.device) -> Any:
+        """Return slots, positions and rotations for one part of the model on a device."""
+        if (part, device) not in self.copies:
+            each = len(self.rotations) // self.parts
+            turn = self.rotations[part * each : (part + 1) * each]
+            self.copies[part, device] = (
+                self.rows.to(device),
+                self.position.to(device),
+                tuple(r.to(device) for r in turn),
+            )
+        return self.copies[part, device]
+
+
+def uncapturable(blocks: Blocks | TensorBlocks) -> str | None:
     """Say why a step cannot be a CUDA graph, or None where nothing is known to be in the way.
 
     A capture that fails may leave torch's random state unusable, so it is better not tried.
     """
+    first = parts_of(blocks)[0]
     if len(set(blocks.devices)) > 1:
         return "its blocks are on several devices"
     if blocks.short is not None:
         return "longrope asks the host which of its rates to use"
-    if blocks.positions is not None:
+    if first.positions is not None:
         return "learned positions are checked on the host"
-    if any(type(m).__name__ == "Linear8bitLt" for b in blocks.blocks for m in b.modules()):
+    if any(type(m).__name__ == "Linear8bitLt" for b in first.blocks for m in b.modules()):
         return "int8 products ask the host where the outliers are"
     return None
 

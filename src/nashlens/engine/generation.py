@@ -23,6 +23,7 @@ import torch
 from nashlens.engine.core import Engine
 from nashlens.engine.decoding import UNWRITTEN, Decoder, Tuning
 from nashlens.engine.sampling import INVALID, uniforms
+from nashlens.engine.slots import parts_of
 from nashlens.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -193,11 +194,11 @@ def _check(engine: Engine, requests: Sequence[Request], temperature: float, slot
 
 def _context(engine: Engine) -> int:
     """Return how many positions the model knows."""
-    positions = engine.blocks.positions
-    if positions is not None:
-        return int(positions.weight.shape[0])
-    assert engine.blocks.rotary is not None
-    return int(engine.blocks.rotary.config.max_position_embeddings)
+    blocks = parts_of(engine.blocks)[0]
+    if blocks.positions is not None:
+        return int(blocks.positions.weight.shape[0])
+    assert blocks.rotary is not None
+    return int(blocks.rotary.config.max_position_embeddings)
 
 
 def _alike(works: Sequence[_Work], short: int | None) -> list[_Work]:

@@ -8,14 +8,15 @@ there, so a late prompt computes its own tokens alone.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
-from nashlens.engine.blocks import Cache, KeyValues
+from nashlens.engine.blocks import Blocks, Cache, KeyValues
 from nashlens.engine.core import Engine
 from nashlens.engine.forest import PackedSequence, Row, pack, shared_prefix
+from nashlens.engine.tensor import TensorBlocks
 
 _WORTH = 16  # a shorter prefix costs more to copy than to compute
 
@@ -33,22 +34,30 @@ class Slots:
 
     Attributes
     ----------
-    keys, values : list of torch.Tensor
-        For each block `(count, kv heads, capacity, head)`, where the block computes.
+    keys, values : list of list of torch.Tensor
+        For each part of the model and each block `(count, kv heads, capacity, head)`, where it
+        computes. A model has one part, or one for each device that shares its heads.
     """
 
     def __init__(self, engine: Engine, count: int, capacity: int):
         self.engine = engine
-        self.count, self.capacity = count, capacity
-        self.keys: list[torch.Tensor] = []
-        self.values: list[torch.Tensor] = []
-        dtype = engine.blocks.embedding.weight.dtype
-        for index, block in enumerate(engine.blocks.blocks):
-            shape = (count, block.kv_heads, capacity, block.head_dim)
-            for buffers in (self.keys, self.values):
-                # Zeros: a masked kernel multiplies what it does not see by 0, and NaN stays NaN.
-                device = engine.blocks.device(index)
-                buffers.append(torch.zeros(shape, dtype=dtype, device=device))
+        self.capacity = capacity
+        parts = parts_of(engine.blocks)
+        dtype = parts[0].embedding.weight.dtype
+
+        def buffers(part: Blocks) -> list[torch.Tensor]:
+            # Zeros: a masked kernel multiplies what it does not see by 0, and NaN stays NaN.
+            return [
+                torch.zeros(
+                    (count, block.kv_heads, capacity, block.head_dim),
+                    dtype=dtype,
+                    device=part.device(index),
+                )
+                for index, block in enumerate(part.blocks)
+            ]
+
+        self.keys = [buffers(part) for part in parts]
+        self.values = [buffers(part) for part in parts]
         self._held: dict[int, np.ndarray] = {}
 
     def prefill(self, slots: Sequence[int], prompts: Sequence[np.ndarray]) -> torch.Tensor:
@@ -96,6 +105,18 @@ class Slots:
                 found[index] = max(shared)[::-1]
         return found
 
+    def _empty(self) -> Cache:
+        return Cache([KeyValues() for _ in range(self.engine.n_layers)])
+
+    def _of(
+        self, layer: KeyValues, index: int
+    ) -> Iterator[tuple[KeyValues, torch.Tensor, torch.Tensor]]:
+        """Yield each part's kept keys and values of a block, with the slots' own."""
+        parts = len(self.keys)
+        kept = [layer] if parts == 1 else layer.split(parts)
+        for part in range(parts):
+            yield kept[part], self.keys[part][index], self.values[part][index]
+
     def _grow(
         self,
         known: dict[int, tuple[int, int]],
@@ -119,11 +140,12 @@ class Slots:
                 # It ends where another prompt's beginning goes on: its last residual is wanted.
                 path = row.append(path[:-1], prompt[-1:].tolist())
             packed.append(PackedSequence(index, path, int(np.searchsorted(path, before))))
-        cache = Cache()
-        for keys, values in zip(self.keys, self.values, strict=True):
-            where = (_to(of_slot, keys.device), slice(None), _to(position, keys.device))
-            cache.layers.append(KeyValues())
-            cache.layers[-1].keep(keys[where].transpose(0, 1), values[where].transpose(0, 1))
+        cache = self._empty()
+        for index, layer in enumerate(cache.layers):
+            for kept, keys, values in self._of(layer, index):
+                where = (_to(of_slot, keys.device), slice(None), _to(position, keys.device))
+                kept.keep(keys[where].transpose(0, 1), values[where].transpose(0, 1))
+            layer.length = start
         return self._run(row, packed, slots, cache, start)
 
     def _run(
@@ -136,7 +158,7 @@ class Slots:
     ) -> torch.Tensor:
         """Run a row and copy each sequence's keys and values to its slot."""
         layers = self.engine.n_layers
-        cache = cache or Cache([KeyValues() for _ in range(layers)])
+        cache = cache or self._empty()
         last = np.array([p.path[-1] for p in packed]) - start
         final = self.engine.run_row(
             row,
@@ -149,17 +171,22 @@ class Slots:
         node = np.concatenate([p.path for p in packed])
         of_slot = np.repeat(np.array(slots), lengths)
         position = np.concatenate([np.arange(n) for n in lengths])
-        for index, kept in enumerate(cache.layers):
-            assert kept.keys is not None
-            assert kept.values is not None
-            device = kept.keys.device
-            where = (_to(of_slot, device), slice(None), _to(position, device))
-            nodes = _to(node, device)
-            self.keys[index][where] = kept.keys[:, nodes].transpose(0, 1)
-            self.values[index][where] = kept.values[:, nodes].transpose(0, 1)
-            # One layer's are copied; the rest of the row's wait.
+        for index, layer in enumerate(cache.layers):
+            for kept, keys, values in self._of(layer, index):
+                assert kept.keys is not None
+                assert kept.values is not None
+                where = (_to(of_slot, keys.device), slice(None), _to(position, keys.device))
+                nodes = _to(node, keys.device)
+                keys[where] = kept.keys[:, nodes].transpose(0, 1)
+                values[where] = kept.values[:, nodes].transpose(0, 1)
+            # This block's are copied; the room is for what copying the next one's takes.
             cache.layers[index] = KeyValues()
         return final
+
+
+def parts_of(blocks: Blocks | TensorBlocks) -> list[Blocks]:
+    """Return the parts of a model that share its heads, or its only one."""
+    return blocks.parts if isinstance(blocks, TensorBlocks) else [blocks]
 
 
 def _key(prompt: np.ndarray) -> bytes:

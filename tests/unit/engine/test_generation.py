@@ -12,6 +12,7 @@ from nashlens.engine.decoding import Decoder, Tuning, uncapturable
 from nashlens.engine.generation import Generated, Request, generate
 from nashlens.errors import DataError
 from tests.tiny_models import tiny
+from tests.unit.engine.test_tensor import pair
 
 LLAMA = "LlamaForCausalLM"
 
@@ -246,6 +247,19 @@ def test_a_device_that_looks_late_gives_the_same(llama, rng, monkeypatch):
 def test_what_a_cuda_graph_cannot_hold_is_known_before(family, reason):
     found = uncapturable(Engine(tiny(family)).blocks)
     assert found is None if reason is None else found.startswith(reason)
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_devices_that_share_the_heads_generate_the_same(rng, parts):
+    plain, sharded = pair("Qwen2ForCausalLM", parts)
+    requests = random_requests(rng, 8)
+    theirs = reference.generate(plain, requests, temperature=1.0, stop={3})
+    for attention in ("slot", "mask"):
+        tuning = Tuning(attention=attention)
+        ours = generate(
+            Engine(sharded), requests, temperature=1.0, stop={3}, slots=3, tuning=tuning
+        )
+        assert ours == theirs
 
 
 def test_sampled_frequencies_are_the_models(llama):
