@@ -103,6 +103,11 @@ def block_parameters(loaded: LoadedModel) -> int:
     return sum(p.numel() for p in loaded.model.model.layers.parameters())
 
 
+def device_name(options: argparse.Namespace) -> str:
+    """Return what the figures were taken on."""
+    return torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
+
+
 def report(**fields: Any) -> None:
     """Print the result as the last line."""
     print(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in fields.items()}))

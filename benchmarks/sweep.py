@@ -8,6 +8,9 @@ error is checked on those pairs.
 
 from __future__ import annotations
 
+import argparse
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -15,6 +18,7 @@ from benchmarks.common import (
     arguments,
     block_parameters,
     clock,
+    device_name,
     match_prompts,
     matrix_peak,
     random_model,
@@ -23,18 +27,23 @@ from benchmarks.common import (
 from benchmarks.peers import padded
 from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
+from nashlens.engine.forest import pack
 from nashlens.engine.labels import LabelledPrompt
+from nashlens.engine.sweeps import sweep
 from nashlens.models.load import LoadedModel
 
 LABELS = ([5], [6])
 
 
 @torch.inference_mode()
-def hooked(loaded: LoadedModel, prompts: list[list[int]], edit: Edit, size: int) -> np.ndarray:
+def hooked(
+    loaded: LoadedModel, prompts: list[list[int]], edit: Edit, size: int, positions: str
+) -> np.ndarray:
     step = torch.from_numpy(edit.unit() * np.float32(edit.value)).to(loaded.device)
+    where = slice(-1, None) if positions == "last" else slice(None)
 
     def hook(_module: object, _inputs: object, out: torch.Tensor) -> torch.Tensor:
-        out[:, -1] += step.to(out.dtype)
+        out[:, where] += step.to(out.dtype)
         return out
 
     handle = loaded.model.model.layers[edit.layer - 1].register_forward_hook(hook)
@@ -51,65 +60,89 @@ def hooked(loaded: LoadedModel, prompts: list[list[int]], edit: Edit, size: int)
     return np.concatenate(result)
 
 
-def main() -> None:
-    parser = arguments(__doc__)
+def sweep_arguments(description: str) -> argparse.ArgumentParser:
+    parser = arguments(description)
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--round", type=int, default=None, help="round of the decision")
     parser.add_argument("--alphas", type=int, default=11)
     parser.add_argument("--batch-tokens", type=int, default=None)
     parser.add_argument("--peer-batch", type=int, default=None)
     parser.add_argument("--peer-pairs", type=int, default=3)
-    options = parser.parse_args()
+    return parser
+
+
+def one_of_each_match(options: argparse.Namespace, count: int) -> list[list[int]]:
+    """Return `count` decision prompts of one round, each of a match of its own."""
+    now = options.round or (20 if options.device == "cuda" else 5)
+    return match_prompts(5, now, seeds=-(-count // 5))[now - 1 :: now][:count]
+
+
+def compare(
+    loaded: LoadedModel, prompts: list[list[int]], options: argparse.Namespace, positions: str
+) -> dict[str, Any]:
+    """Sweep in both ways; return the benchmark's figures."""
     cuda = options.device == "cuda"
-    count = 8 if options.quick else options.prompts
-    loaded = random_model(options)
-    now = options.round or (20 if cuda else 5)
-    prompts = match_prompts(5, now, seeds=-(-count // 5))[now - 1 :: now][:count]
     asked = [LabelledPrompt(prompt, LABELS) for prompt in prompts]
     engine = Engine(loaded, options.batch_tokens or (8192 if cuda else 4096))
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(engine.n_layers + 1, engine.width))
-    alphas = np.linspace(-2, 2, options.alphas)
     edits = [
         Edit(layer, "add", vectors[layer], float(alpha))
         for layer in range(1, engine.n_layers + 1)
-        for alpha in alphas
+        for alpha in np.linspace(-2, 2, options.alphas)
     ]
+    # Kernels are compiled for a length; the last layers' edits have it and take least time.
+    first = edits if positions == "last" else edits[-2 * options.alphas :]
     warm = None
     if cuda:
-        warm, _ = clock(lambda: engine.sweep(asked, edits), options.device)
-    seconds, ours = clock(lambda: engine.sweep(asked, edits), options.device)
+        warm, _ = clock(lambda: sweep(engine, asked, first, positions), options.device)
+    seconds, ours = clock(lambda: sweep(engine, asked, edits, positions), options.device)
     some = np.linspace(0, len(edits) - 1, options.peer_pairs).astype(int)
     size = options.peer_batch or (16 if cuda else 8)
-    hooked(loaded, prompts[:2], edits[0], 2)
+    hooked(loaded, prompts[:2], edits[0], 2, positions)
     peer, error = 0.0, 0.0
     for i in some:
-        took, theirs = clock(lambda i=i: hooked(loaded, prompts, edits[i], size), options.device)
+        took, theirs = clock(
+            lambda i=i: hooked(loaded, prompts, edits[i], size, positions), options.device
+        )
         peer += took
         error = max(error, float(np.abs(theirs - ours[:, i]).max()))
     whole = peer / len(some) * len(edits)
+    unique = sum(len(row) for row, _ in pack(prompts, sum(map(len, prompts))))
     peak = matrix_peak(options.device, loaded.dtype)
     layer = block_parameters(loaded) / engine.n_layers
     above = sum(engine.n_layers - edit.layer for edit in edits)
-    unembed = loaded.vocab * loaded.width * len(edits)
-    base = sum(map(len, prompts)) * engine.n_layers * layer
-    operations = 2 * (base + len(prompts) * (above * layer + unembed))
+    unembed = len(prompts) * loaded.vocab * loaded.width * len(edits)
+    rerun = len(prompts) if positions == "last" else unique
+    work = 2 * ((unique * engine.n_layers + rerun * above) * layer + unembed)
+    peer_work = 2 * (sum(map(len, prompts)) * engine.n_layers * layer * len(edits) + unembed)
+    return {
+        "ratio": whole / seconds,
+        "max_error": error,
+        "seconds": seconds,
+        "first_call_seconds": warm,
+        "peer_seconds": whole,
+        "peer_pairs_measured": len(some),
+        "peer_batch": size,
+        "prompts": len(prompts),
+        "tokens": sum(map(len, prompts)),
+        "unique_tokens": unique,
+        "edits": len(edits),
+        "operations_ratio": peer_work / work,
+        "matrix_peak": peak,
+        "floor_seconds": work / peak,
+        "floor_share": work / peak / seconds,
+    }
+
+
+def main() -> None:
+    options = sweep_arguments(__doc__).parse_args()
+    prompts = one_of_each_match(options, 8 if options.quick else options.prompts)
+    loaded = random_model(options)
     report(
         benchmark="sweep",
-        device=torch.cuda.get_device_name() if cuda else "cpu",
-        ratio=whole / seconds,
-        max_error=error,
-        seconds=seconds,
-        first_call_seconds=warm,
-        peer_seconds=whole,
-        peer_pairs_measured=len(some),
-        peer_batch=size,
-        prompts=len(prompts),
-        tokens=sum(map(len, prompts)),
-        edits=len(edits),
-        matrix_peak=peak,
-        floor_seconds=operations / peak,
-        floor_share=operations / peak / seconds,
+        device=device_name(options),
+        **compare(loaded, prompts, options, "last"),
     )
 
 

@@ -1,4 +1,4 @@
-"""The Nash direction of each layer, and what adding or clamping it does."""
+"""The Nash direction of each layer, and what adding, clamping or ablating it does."""
 
 
 rule fit_directions:

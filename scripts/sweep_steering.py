@@ -1,4 +1,4 @@
-"""Rule sweep_steering: what adding and clamping directions does to the decisions."""
+"""Rule sweep_steering: what adding, clamping and ablating directions does to the decisions."""
 
 from pathlib import Path
 

@@ -12,6 +12,7 @@ from nashlens.engine.core import Engine, label_probabilities
 from nashlens.engine.edits import Edit
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.session import Session
+from nashlens.engine.sweeps import sweep
 from nashlens.files import write_json
 from nashlens.games.catalog import CATALOG
 from nashlens.lens import lens_table
@@ -121,7 +122,7 @@ def test_engine_session_and_model_score_labels_alike(loaded, asked, own):
 def test_steering_equals_a_hook(loaded, asked):
     vector = np.random.default_rng(0).normal(size=576)
     edits = [Edit(3, "add", vector, 5.0), Edit(20, "clamp", vector, 30.0)]
-    ours = Engine(loaded).sweep(asked[1:3], edits)
+    ours = sweep(Engine(loaded), asked[1:3], edits)
     theirs = np.stack([reference.label_logprobs(loaded, asked[1:3], e) for e in edits], axis=1)
     assert np.abs(ours - theirs).max() < 1e-3
 

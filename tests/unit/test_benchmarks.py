@@ -17,6 +17,7 @@ SMALL = {
     "extraction": ("--rounds", "4", "--peer-batches", "4"),
     "sweep": ("--alphas", "2", "--peer-pairs", "1"),
     "decode": ("--requests", "3", "--new-tokens", "4", "--slots", "2", "--peer-batches", "3"),
+    "sweep_all": ("--alphas", "1", "--peer-pairs", "1", "--unrelated"),
     "play": ("--matches", "1", "--rounds", "3"),
     "large": (
         *("--case", "llama-3-70b", "--shape", "smollm2-135m"),

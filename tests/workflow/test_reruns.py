@@ -44,6 +44,8 @@ CONFIG_EDITS = {
     "steering.alphas": ({"steering": {"alphas": [-2.0, 0.0, 2.0]}}, SWEPT),
     "steering.clamps": ({"steering": {"clamps": [-1.0, 1.0]}}, SWEPT),
     "steering.layers": ({"steering": {"layers": [2]}}, SWEPT),
+    "steering.positions": ({"steering": {"positions": "all"}}, SWEPT),
+    "steering.ablate": ({"steering": {"ablate": False}}, SWEPT),
     "steering.train_games": (
         {"steering": {"train_games": ["harmony", "prisoners_dilemma"]}},
         DIRECTED,

@@ -274,7 +274,7 @@ class Lens(Section):
 
 
 class Steering(Section):
-    """A difference-of-means Nash direction, added or clamped at the decision position."""
+    """A difference-of-means Nash direction: added, clamped and ablated."""
 
     train_games: Annotated[list[Name], Field(min_length=1), AfterValidator(_distinct)] = [
         "prisoners_dilemma",
@@ -288,6 +288,8 @@ class Steering(Section):
     """Games that are steered; none may be a training game."""
     layers: Layers = [1, 4, 8, 12, 16, 20, 24, 28]
     """Blocks after which the residual is changed; negative counts from the last block (-1)."""
+    positions: Literal["last", "all"] = "last"
+    """Where: at the decision position alone, or at every token of the prompt and the label."""
     alphas: Annotated[list[Number], Field(min_length=1), AfterValidator(_distinct)] = [
         -1.0,
         -0.5,
@@ -306,6 +308,8 @@ class Steering(Section):
         4.0,
     ]
     """Values to clamp the projection to: standard deviations around its training mean."""
+    ablate: Boolean = True
+    """Whether every direction is also removed (projection 0), the random ones as the control."""
     random_directions: Annotated[Integer, Field(ge=1, le=1000)] = 20
     """Random directions of the same norm, as the control."""
     prompts: Annotated[Integer, Field(ge=1, le=100000)] = 24
@@ -390,7 +394,7 @@ class Config(Section):
     lens: Lens = Lens()
     """The logit lens at every layer."""
     steering: Steering = Steering()
-    """A Nash direction, added or clamped at the decision position."""
+    """A Nash direction, added, clamped or ablated."""
     findings: Findings = Findings()
     """How the claims are judged."""
     figures: Figures = Figures()

@@ -4,10 +4,11 @@
 - `segments`, `flex`: which packed tokens attend to which, on any device and on a GPU.
 - `blocks`: one transformer block over packed tokens, with keys and values kept or not.
 - `tensor`: the same blocks split over devices by tensor parallelism.
-- `core`: `Engine`, which captures residuals, scores labels and sweeps interventions.
+- `core`: `Engine`, which captures residuals and scores labels.
+- `sweeps`: label scores under many interventions.
 - `session`: prompts that grow from call to call.
-- `forks`: a sweep's edited copies of decision tokens.
-- `edits`: what an intervention does to a residual.
+- `forks`: a sweep's copies of the tokens that it edits.
+- `edits`: what an intervention does to residuals.
 - `generation`: prompts continued token by token, many at once.
 - `slots`, `decoding`: their kept keys and values, and the step that makes one token each.
 - `decode_attention`, `decode_kernel`: how a new token attends, on any device and on a GPU.

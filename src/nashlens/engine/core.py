@@ -1,8 +1,6 @@
-"""The engine: residuals, label scores and intervention sweeps over packed prompts.
+"""The engine: residuals and label scores of packed prompts.
 
-Work is counted in *new* tokens: a shared prefix is computed once a row (`forest`), and a sweep
-computes the unsteered row once, then for each edit only the decision token (and the label's
-further tokens, where it has any) in the blocks above the edited layer.
+Work is counted in *new* tokens: a shared prefix is computed once a row (`forest`).
 """
 
 from __future__ import annotations
@@ -16,13 +14,10 @@ import numpy as np
 import torch
 
 from nashlens.engine.blocks import Cache, KeyValues
-from nashlens.engine.edits import Edit, EditBatch
 from nashlens.engine.forest import PackedSequence, Row, pack
-from nashlens.engine.forks import Forks
 from nashlens.engine.labels import Asked, LabelledPrompt, runs_of
 from nashlens.engine.segments import Attention, path_segments
 from nashlens.engine.tensor import blocks_of
-from nashlens.errors import DataError
 
 if TYPE_CHECKING:
     from nashlens.engine.flex import TreeMask
@@ -31,9 +26,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-_FLEX_TOKENS = 1024  # shorter rows do not repay a block-sparse mask
-_FLEX_PAD = 512  # rows are padded to multiples of it
-_FORK_TOKENS = 1024  # fork tokens that a CPU runs at once
+FLEX_TOKENS = 1024  # shorter rows do not repay a block-sparse mask
+FLEX_PAD = 512  # rows are padded to multiples of it
 _LOGIT_ROWS = 128  # rows of the vocabulary's logits held at once
 
 
@@ -81,14 +75,14 @@ class Engine:
 
         def work(row: Row, packed: list[PackedSequence]) -> tuple[np.ndarray, Fetched]:
             last = np.array([p.path[-1] for p in packed])
-            captured = self.run_row(row, _parts(packed), capture=(last, range(self.n_layers + 1)))
+            captured = self.run_row(row, parts_of(packed), capture=(last, range(self.n_layers + 1)))
             device = captured[self.n_layers].device
             stacked = torch.stack([captured[layer].to(device) for layer in sorted(captured)], dim=1)
             return np.array([p.index for p in packed]), Fetched(stacked)
 
         # The device works on a batch while the one before it is copied and written.
         waiting: tuple[np.ndarray, Fetched] | None = None
-        for launched in self._over_rows(sequences, work):
+        for launched in self.over_rows(sequences, work):
             if waiting is not None:
                 yield waiting[0], waiting[1].numpy()
             waiting = launched
@@ -114,68 +108,16 @@ class Engine:
         def work(row: Row, packed: list[PackedSequence]) -> None:
             asked = Asked.joined([runs[p.index].asked(p.path) for p in packed])
             nodes, rows = np.unique(asked.rows, return_inverse=True)
-            final = self.run_row(row, _parts(packed), capture=(nodes, [self.n_layers]))[
+            final = self.run_row(row, parts_of(packed), capture=(nodes, [self.n_layers]))[
                 self.n_layers
             ]
             asked.add_to(result, self.token_logprobs(final, rows, asked.tokens))
 
-        for _ in self._over_rows([run.sequence for run in runs], work):
+        for _ in self.over_rows([run.sequence for run in runs], work):
             pass
         return result
 
-    @torch.inference_mode()
-    def sweep(self, prompts: Sequence[LabelledPrompt], edits: Sequence[Edit]) -> np.ndarray:
-        """Score both labels under each edit of the decision position.
-
-        Parameters
-        ----------
-        prompts : sequence of LabelledPrompt
-        edits : sequence of Edit
-            Each is applied alone, at the last token of the prompt.
-
-        Returns
-        -------
-        numpy.ndarray
-            `(n, len(edits), 2)` float64 log P of the whole label sequences.
-
-        Raises
-        ------
-        DataError
-            If there is no edit, or one names a layer that the model lacks.
-        """
-        edits = list(edits)
-        if not edits:
-            raise DataError("a sweep needs at least one edit")
-        for edit in edits:
-            if not 0 <= edit.layer <= self.n_layers:
-                raise DataError(
-                    f"an edit names layer {edit.layer}; this model has layers 0 to {self.n_layers}"
-                )
-        runs = runs_of(prompts)
-        batch = EditBatch(edits, self.width)
-        layers = np.array([edit.layer for edit in edits])
-        result = np.full((len(prompts), len(edits), 2), np.nan)
-
-        def work(row: Row, packed: list[PackedSequence]) -> None:
-            forks = Forks.of([runs[p.index] for p in packed], [p.path for p in packed], layers)
-            nodes = np.unique(forks.source)
-            cache = Cache([KeyValues() for _ in range(self.n_layers)])
-            wanted = (nodes, np.unique(layers).tolist())
-            base = self.run_row(row, _parts(packed), capture=wanted, cache=cache)
-            depth = np.array(row.depth)
-            # On a CPU, forks pay for one another's masked keys: small chunks keep that cheap.
-            most = self.batch_tokens if self.blocks.flex else min(self.batch_tokens, _FORK_TOKENS)
-            for chunk in forks.chunks(most):
-                states = np.searchsorted(nodes, chunk.source)
-                final = self._run_forks(chunk, states, depth, base, cache, batch)
-                logprobs = self.token_logprobs(final, chunk.asked.rows, chunk.asked.tokens)
-                chunk.asked.add_to(result, logprobs)
-
-        for _ in self._over_rows([run.sequence for run in runs], work):
-            pass
-        return result
-
-    def _over_rows(
+    def over_rows(
         self,
         sequences: Sequence[Sequence[int]],
         work: Callable[[Row, list[PackedSequence]], T],
@@ -229,7 +171,7 @@ class Engine:
         """
         wanted = set(capture[1])
         tokens, depth = row.tokens[start:], row.depth[start:]
-        flexible = self.blocks.flex and start == 0 and len(row) > _FLEX_TOKENS
+        flexible = self.blocks.flex and start == 0 and len(row) > FLEX_TOKENS
         ends = row.ends() if flexible else None
         attention: Attention | TreeMask
         if ends is None:
@@ -239,7 +181,7 @@ class Engine:
             from nashlens.engine.flex import TreeMask
 
             # Few lengths, since each is compiled; padding sees itself alone.
-            spare = -len(row) % _FLEX_PAD
+            spare = -len(row) % FLEX_PAD
             tokens, depth = [*tokens, *[0] * spare], [*depth, *[0] * spare]
             ends = np.concatenate((ends, len(row) + 1 + np.arange(spare)))
             attention = TreeMask(ends, np.array(depth), self.blocks.device(0))
@@ -251,7 +193,7 @@ class Engine:
         for index in range(self.n_layers):
             device = self.blocks.device(index)
             if h.device != device:
-                h, rotations, attention = _to(device, h, rotations, attention)
+                h, rotations, attention = moved(device, h, rotations, attention)
                 nodes = nodes.to(device)
             before = cache.layers[index] if cache else KeyValues()
             h = self.blocks.forward(index, h, rotations, attention, before, keep=cache is not None)
@@ -260,58 +202,6 @@ class Engine:
             if index + 1 in wanted:
                 captured[index + 1] = h[nodes]
         return captured
-
-    def _run_forks(
-        self,
-        chunk: Forks,
-        states: np.ndarray,
-        above: np.ndarray,
-        base: dict[int, torch.Tensor],
-        cache: Cache,
-        edits: EditBatch,
-    ) -> torch.Tensor:
-        """Run forks from their layers up.
-
-        Parameters
-        ----------
-        chunk : Forks
-        states, above : numpy.ndarray
-            `(f,)` row of the unsteered states of each fork token; `(row,)` positions of its nodes.
-        base : dict of int to torch.Tensor
-            Unsteered states after each edited layer.
-        cache : Cache
-            Keys and values of the unsteered row.
-        edits : EditBatch
-
-        Returns
-        -------
-        torch.Tensor
-            `(f, width)` residuals after the last block.
-        """
-        h, depth = base[int(chunk.layer[0])][:0], above[chunk.source]
-        rotations = self.blocks.rotations(torch.from_numpy(depth), h)
-        attention = Attention([], depth[:0], h.device)
-        for layer in range(int(chunk.layer[0]), self.n_layers + 1):
-            joining = np.flatnonzero(chunk.layer == layer)
-            if len(joining):
-                state = base[layer]
-                new = state[torch.from_numpy(states[joining]).to(state.device)]
-                decides = chunk.decides[joining]
-                where = torch.from_numpy(decides).to(new.device)
-                which = torch.from_numpy(chunk.edit[joining][decides])
-                new[where] = edits.apply(new[where], which)
-                h = torch.cat((h.to(new.device), new))
-            if layer == self.n_layers:
-                break
-            device, before = self.blocks.device(layer), cache.layers[layer]
-            if len(joining):
-                segments = chunk.segments(len(h), before.length)
-                attention = Attention(segments, np.concatenate((above, depth[: len(h)])), device)
-            if len(joining) or h.device != device:
-                h, rotations, attention = _to(device, h, rotations, attention)
-            part = tuple(r[: len(h)] for r in rotations)
-            h = self.blocks.forward(layer, h, part, attention, before, keep=False)
-        return h
 
     def token_logprobs(
         self, final: torch.Tensor, rows: np.ndarray, tokens: np.ndarray
@@ -345,7 +235,8 @@ class Engine:
         return result
 
 
-def _parts(packed: list[PackedSequence]) -> list[tuple[np.ndarray, int]]:
+def parts_of(packed: Sequence[PackedSequence]) -> list[tuple[np.ndarray, int]]:
+    """Return each sequence's path, and how many of its leading nodes another one brings."""
     return [(p.path, p.shared) for p in packed]
 
 
@@ -376,9 +267,10 @@ class Fetched:
         return result
 
 
-def _to(
+def moved(
     device: torch.device, h: torch.Tensor, rotations: tuple[torch.Tensor, ...], attention: Any
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], Any]:
+    """Return what a block takes, on its device."""
     return h.to(device), tuple(r.to(device) for r in rotations), attention.to(device)
 
 

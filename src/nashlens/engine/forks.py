@@ -1,143 +1,172 @@
-"""Forks: copies of a decision token that go their own way from an edited layer up.
+"""Forks: copies of a row's tokens that go their own way from an edited layer up.
 
-An edit of the decision position after block `l` cannot change any other prompt token, nor the
-decision token's own keys and values in blocks up to `l`. So for each edit only the decision token,
-and the further tokens of a label, run again, in the blocks above `l`; they attend to the kept keys
-and values of the prompt's earlier tokens and to their own.
+An edit from position `p` on cannot change any token before `p`, nor the tokens' own keys and
+values in blocks up to the edited layer. So for each edit only the tokens from `p` on run again, in
+the blocks above the layer; they attend to the kept keys and values of the tokens before `p`, and
+to one another. An edited token's state depends on the path to it and on `p` alone, so sequences
+with the same `p` share their copies wherever they share their tokens.
+
+Picture of `a b c` and `a b d` edited from position 1 on, under two edits::
+
+    row, shared     a b c d
+    copies             b c d    edit 0
+                       b c d    edit 1
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
+from nashlens.engine.forest import Row, shared_prefix
 from nashlens.engine.labels import Asked, Run
 from nashlens.engine.segments import Segment
 
 
 @dataclass(frozen=True)
-class Forks:
-    """The fork tokens of a row, in order of the layer from which they run.
+class _Piece:
+    """What one run brings to a fork.
 
     Attributes
     ----------
-    paths : list of numpy.ndarray
-        For each run, the nodes before its decision token: what its forks attend to.
-    source : numpy.ndarray
-        `(f,)` the node that each fork token copies.
-    run, layer, edit, group : numpy.ndarray
-        `(f,)` each: index into `paths`, layer from which it runs, index of the edit, and a number
-        that the tokens of one fork share.
-    decides : numpy.ndarray
-        `(f,)` bool: this is the decision token, which the edit changes.
-    asked : Asked
-        What is scored; its rows count fork tokens.
+    before : numpy.ndarray
+        Nodes of the row that its tokens attend to.
+    own : numpy.ndarray
+        The fork's tokens on its path.
+    new : int
+        How many of them, the last ones, no earlier run brought.
     """
 
-    paths: list[np.ndarray]
-    source: np.ndarray
-    run: np.ndarray
-    layer: np.ndarray
-    edit: np.ndarray
-    group: np.ndarray
-    decides: np.ndarray
-    asked: Asked
+    before: np.ndarray
+    own: np.ndarray
+    new: int
 
-    @classmethod
-    def of(cls, runs: Sequence[Run], paths: Sequence[np.ndarray], layers: np.ndarray) -> Forks:
-        """Fork every run under every edit.
+    def mask(self, copies: int) -> torch.Tensor | None:
+        """Return who of `copies` copies' new tokens sees what is before, and their own tokens."""
+        n = len(self.own)
+        if copies == 1 and not len(self.before) and self.new == n:
+            return None
+        seen = np.tri(self.new, n, n - self.new, dtype=bool)
+        own = np.kron(np.eye(copies, dtype=bool), seen)
+        before = np.ones((len(own), len(self.before)), dtype=bool)
+        return torch.from_numpy(np.concatenate((before, own), axis=1))
 
-        Parameters
-        ----------
-        runs : sequence of Run
-        paths : sequence of numpy.ndarray
-            Where each lies in the row.
-        layers : numpy.ndarray
-            `(edits,)` the layer of each edit.
-        """
-        n = len(layers)
-        parts: list[tuple[np.ndarray, ...]] = []
-        asked, at = [], 0
-        for index, (run, path) in enumerate(zip(runs, paths, strict=True)):
-            nodes = run.scored(path)
-            m = len(nodes)
-            edit = np.repeat(np.arange(n), m)
-            parts.append(
-                (
-                    np.tile(nodes, n),
-                    np.full(n * m, index),
-                    edit,
-                    index * n + edit,
-                    np.tile(np.arange(m) == 0, n),
-                )
-            )
-            asked.append(run.asked_under(n, at, m))
-            at += n * m
-        source, of_run, edit, group, decides = (np.concatenate(p) for p in zip(*parts, strict=True))
-        # Stable, so that the tokens of one fork stay side by side.
-        order = np.argsort(layers[edit], kind="stable")
-        place = np.empty_like(order)
-        place[order] = np.arange(len(order))
-        return cls(
-            [path[: run.length - 1] for run, path in zip(runs, paths, strict=True)],
-            source[order],
-            of_run[order],
-            layers[edit][order],
-            edit[order],
-            group[order],
-            decides[order],
-            Asked.joined(asked).moved(place),
-        )
+
+@dataclass
+class Fork:
+    """Tokens of a row that run again, once for each edit.
+
+    Attributes
+    ----------
+    source : Row
+        The tokens as a forest of its own; a token is the node that it copies, a root the token
+        from which a run runs again.
+    depth : list of int
+        Position of each token in its sequence.
+    pieces : list of _Piece
+    asked : list of Asked
+        What is scored; rows count this fork's tokens.
+    """
+
+    source: Row = field(default_factory=Row)
+    depth: list[int] = field(default_factory=list)
+    pieces: list[_Piece] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def chunks(self, max_tokens: int) -> Iterator[Forks]:
-        """Split into parts of at most `max_tokens` tokens; a fork is never split."""
-        first = np.flatnonzero(np.diff(self.group, prepend=-1))
-        bounds = [*first.tolist(), len(self)]
-        start = 0
-        for this, following in itertools.pairwise(bounds):
-            if following - start > max_tokens and this > start:
-                yield self._slice(start, this)
-                start = this
-        yield self._slice(start, len(self))
+    def add(self, run: Run, path: np.ndarray, start: int, above: np.ndarray) -> np.ndarray:
+        """Add the tokens of a run from a position on; return its path in the fork.
 
-    def _slice(self, start: int, stop: int) -> Forks:
-        part = slice(start, stop)
-        return Forks(
-            self.paths,
-            self.source[part],
-            self.run[part],
-            self.layer[part],
-            self.edit[part],
-            self.group[part],
-            self.decides[part],
-            self.asked.between(start, stop),
-        )
+        Parameters
+        ----------
+        run : Run
+        path : numpy.ndarray
+            Its nodes in the row.
+        start : int
+        above : numpy.ndarray
+            The part of its path that the fork has.
+        """
+        have = start + len(above)
+        own = self.source.append(above, path[have:].tolist())
+        self.depth.extend(range(have, len(path)))
+        self.pieces.append(_Piece(path[:start], own, len(path) - have))
+        # As long as the run's path, for `asked` counts from its beginning.
+        self.asked.append(run.asked(np.concatenate((path[:start], own))))
+        return own
 
-    def segments(self, active: int, row: int) -> list[Segment]:
+    def roots(self) -> np.ndarray:
+        """Return the tokens from which runs run again."""
+        return np.flatnonzero(np.array(self.source.parent) < 0)
+
+    def asked_under(self, edits: np.ndarray) -> Asked:
+        """Return what is scored under some edits, one copy of the fork's tokens each."""
+        asked, copies = Asked.joined(self.asked), np.arange(len(edits))[:, None]
+        prompt, action = asked.where
+        rows = copies * len(self) + asked.rows
+        edit = np.repeat(edits, len(asked.rows))
+        where = (np.tile(prompt, len(edits)), edit, np.tile(action, len(edits)))
+        return Asked(rows.ravel(), np.tile(asked.tokens, len(edits)), where)
+
+    def segments(self, copies: int, row: int) -> list[Segment]:
         """Return who attends to what.
 
         Parameters
         ----------
-        active : int
-            How many of the fork tokens run.
+        copies : int
+            How many copies of the fork's tokens run, one after the other.
         row : int
-            Tokens of the row that they fork from.
+            Kept tokens of the row that they fork from.
         """
-        group = torch.from_numpy(self.group[:active])
         result = []
-        for run in np.unique(self.run[:active]).tolist():
-            tokens = torch.from_numpy(np.flatnonzero(self.run[:active] == run))
-            before = torch.from_numpy(self.paths[run])
-            mine = group[tokens]
-            own = (mine[:, None] == mine[None, :]).tril()
-            all_before = torch.ones(len(tokens), len(before), dtype=torch.bool)
-            mask = torch.cat((all_before, own), dim=1)
-            result.append(Segment(tokens, torch.cat((before, row + tokens)), mask))
+        for piece in self.pieces:
+            if not piece.new:
+                continue
+            # Copies together fetch the keys before them once, but pay for one another's.
+            fold = max(1, len(piece.before) // len(piece.own))
+            for copy in range(0, copies, fold):
+                some = np.arange(copy, min(copy + fold, copies))
+                at = some[:, None] * len(self) + piece.own
+                keys = np.concatenate((piece.before, row + at.ravel()))
+                tokens = torch.from_numpy(at[:, -piece.new :].ravel())
+                result.append(Segment(tokens, torch.from_numpy(keys), piece.mask(len(some))))
         return result
+
+    def ends(self) -> np.ndarray | None:
+        """Return `Row.ends` of the tokens; None where they also attend to the row's."""
+        return None if any(len(piece.before) for piece in self.pieces) else self.source.ends()
+
+
+def forks_of(
+    runs: Sequence[Run], paths: Sequence[np.ndarray], starts: Sequence[int], max_tokens: int
+) -> Iterator[Fork]:
+    """Fork every run of a row.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        In the row's own, depth-first order, so that neighbours share the most.
+    paths : sequence of numpy.ndarray
+        Where each lies in the row.
+    starts : sequence of int
+        Position from which each runs again.
+    max_tokens : int
+        Tokens of a fork, unless one run has more.
+    """
+    fork, own = Fork(), np.empty(0, dtype=np.int64)
+    last: int | None = None
+    for i in np.argsort(starts, kind="stable").tolist():
+        start, path = starts[i], paths[i]
+        have = 0
+        if last is not None and starts[last] == start:
+            have = shared_prefix(paths[last][start:], path[start:])
+        if len(fork) and len(fork) + len(path) - start - have > max_tokens:
+            yield fork
+            fork, have = Fork(), 0
+        own = fork.add(runs[i], path, start, own[:have])
+        last = i
+    yield fork

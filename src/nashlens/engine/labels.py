@@ -58,18 +58,6 @@ class Asked:
             tuple(np.concatenate(w) for w in zip(*(part.where for part in parts), strict=True)),
         )
 
-    def moved(self, place: np.ndarray) -> Asked:
-        """Return the same with row `r` renamed to `place[r]`, in order of rows."""
-        rows = place[self.rows]
-        order = np.argsort(rows, kind="stable")
-        return Asked(rows[order], self.tokens[order], tuple(w[order] for w in self.where))
-
-    def between(self, start: int, stop: int) -> Asked:
-        """Return what falls on rows `start` to `stop - 1`, counted from `start`; rows in order."""
-        first, last = np.searchsorted(self.rows, (start, stop))
-        part = slice(first, last)
-        return Asked(self.rows[part] - start, self.tokens[part], tuple(w[part] for w in self.where))
-
     def add_to(self, scores: np.ndarray, logprobs: np.ndarray) -> None:
         """Write the sums over each label's tokens; all tokens of a label must be here."""
         scores[self.where] = 0.0
@@ -96,36 +84,16 @@ class Run:
     sequence: tuple[int, ...]
     labels: dict[int, tuple[int, ...]]
 
-    def scored(self, path: np.ndarray) -> np.ndarray:
-        """Return the nodes of `path` whose predictions are needed."""
-        return path[self.length - 1 :]
-
-    def _predictions(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return, for every token of the labels, how far after the decision, token, action."""
+    def asked(self, path: np.ndarray) -> Asked:
+        """Return what is scored, with the nodes of `path` as rows."""
         entries = [
             (i, token, action)
             for action, tokens in self.labels.items()
             for i, token in enumerate(tokens)
         ]
         after, token, action = np.array(entries, dtype=np.int64).T
-        return after, token, action
-
-    def asked(self, path: np.ndarray) -> Asked:
-        """Return what is scored, with the nodes of `path` as rows."""
-        after, token, action = self._predictions()
         prompt = np.full(len(token), self.prompt)
         return Asked(path[self.length - 1 + after], token, (prompt, action))
-
-    def asked_under(self, edits: int, first: int, length: int) -> Asked:
-        """Return what is scored under each of some edits.
-
-        Rows count from `first`, `length` for each edit.
-        """
-        after, token, action = self._predictions()
-        rows = first + np.arange(edits)[:, None] * length + after
-        edit = np.repeat(np.arange(edits), len(token))
-        prompt = np.full(rows.size, self.prompt)
-        return Asked(rows.ravel(), np.tile(token, edits), (prompt, edit, np.tile(action, edits)))
 
 
 def runs_of(prompts: Sequence[LabelledPrompt]) -> list[Run]:

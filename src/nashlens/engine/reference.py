@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from nashlens.engine.edits import Edit
+from nashlens.engine.edits import Edit, Intervention, edits_of
 from nashlens.engine.generation import Generated, Request
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.sampling import uniforms
+from nashlens.engine.sweeps import Positions
 
 if TYPE_CHECKING:
     from nashlens.models.load import LoadedModel
@@ -47,15 +48,21 @@ def residuals(loaded: LoadedModel, sequences: Sequence[Sequence[int]]) -> np.nda
     return np.stack(result)
 
 
-def _edited(edit: Edit, position: int) -> Any:
+def _edited(edit: Edit, where: slice) -> Any:
     def hook(_module: Any, _inputs: Any, out: torch.Tensor) -> torch.Tensor:
         if edit.kind == "none":
             return out
         unit = torch.from_numpy(edit.unit()).to(out.device)
-        h = out[0, position].float()
-        step = edit.value if edit.kind == "add" else edit.value - float(h @ unit)
+        h = out[0, where].float()
+        along = (h @ unit)[:, None]
+        if edit.kind == "add":
+            h = h + edit.value * unit
+        elif edit.kind == "clamp":
+            h = h + (edit.value - along) * unit
+        else:
+            h = h - along * unit
         changed = out.clone()
-        changed[0, position] = (h + step * unit).to(out.dtype)
+        changed[0, where] = h.to(out.dtype)
         return changed
 
     return hook
@@ -63,18 +70,29 @@ def _edited(edit: Edit, position: int) -> Any:
 
 @torch.inference_mode()
 def label_logprobs(
-    loaded: LoadedModel, prompts: Sequence[LabelledPrompt], edit: Edit | None = None
+    loaded: LoadedModel,
+    prompts: Sequence[LabelledPrompt],
+    intervention: Intervention | None = None,
+    positions: Positions = "last",
 ) -> np.ndarray:
-    """Return `(n, 2)` float64 log P of each whole label, one forward a prompt and label."""
+    """Return `(n, 2)` float64 log P of each whole label, one forward a prompt and label.
+
+    `intervention` and `positions` are as for `nashlens.engine.sweeps.sweep`.
+    """
+    edits = [] if intervention is None else edits_of(intervention)
     result = np.zeros((len(prompts), 2))
     for i, (ids, labels) in enumerate(prompts):
+        if isinstance(positions, str):
+            where = slice(len(ids) - 1, len(ids)) if positions == "last" else slice(None)
+        else:
+            where = slice(positions[i], None)
         for action, label in enumerate(labels):
             # The label's last token is predicted, never run.
             tokens = torch.tensor([[*ids, *label[:-1]]], device=loaded.device)
-            hooks = []
-            if edit is not None:
-                module = _modules(loaded)[edit.layer]
-                hooks.append(module.register_forward_hook(_edited(edit, len(ids) - 1)))
+            hooks = [
+                _modules(loaded)[edit.layer].register_forward_hook(_edited(edit, where))
+                for edit in edits
+            ]
             try:
                 logits = loaded.model(tokens, use_cache=False).logits[0].float()
             finally:

@@ -1,8 +1,8 @@
-"""Steering at the decision position: directions added over layers and alphas, and clamped.
+"""Steering: directions added over layers and alphas, clamped, and ablated.
 
 The unit of alpha is the layer's mean residual norm, so that a dose means the same at every layer;
 the unit of a clamp is the standard deviation of the training prompts' projections, around their
-mean. Random directions get the same doses at the same layers, as the control.
+mean. Random directions are added and ablated at the same layers, as the control.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ import pandas as pd
 from nashlens.engine.core import label_probabilities
 from nashlens.engine.edits import Edit
 from nashlens.engine.labels import LabelledPrompt
+from nashlens.engine.sweeps import sweep
 from nashlens.errors import DataError
 from nashlens.progress import progress
 from nashlens.seeds import stream
@@ -101,6 +102,7 @@ def doses(
     layers: Sequence[int],
     alphas: Sequence[float],
     clamps: Sequence[float],
+    ablate: bool,
     count: int,
     seed: int,
 ) -> list[Dose]:
@@ -113,6 +115,7 @@ def doses(
     table : pandas.DataFrame
         The directions table: the scales of alphas and clamps.
     layers, alphas, clamps : sequences
+    ablate : bool
     count : int
         Random directions.
     seed : int
@@ -125,13 +128,14 @@ def doses(
         scale = scales[layer]
         norm = float(scale["residual_norm"])
         mean, std = float(scale["projection_mean"]), float(scale["projection_std"])
-        for (name, vector), alpha in itertools.product(
-            [("nash", directions[layer]), *named], alphas
-        ):
+        here = [("nash", directions[layer]), *named]
+        for (name, vector), alpha in itertools.product(here, alphas):
             result.append(Dose(Edit(layer, "add", vector, alpha * norm), "add", name, alpha))
         for value in clamps:
             edit = Edit(layer, "clamp", directions[layer], mean + value * std)
             result.append(Dose(edit, "clamp", "nash", value))
+        for name, vector in here if ablate else ():
+            result.append(Dose(Edit(layer, "ablate", vector), "ablate", name, 0.0))
     return result
 
 
@@ -143,8 +147,10 @@ def sweep_table(
     *,
     test_games: Sequence[str],
     layers: Sequence[int],
+    positions: Literal["last", "all"],
     alphas: Sequence[float],
     clamps: Sequence[float],
+    ablate: bool,
     random_directions: int,
     prompts_per_game: int,
     seed: int,
@@ -165,12 +171,17 @@ def sweep_table(
         Games to steer; the directions were fitted on others.
     layers : sequence of int
         Blocks after which the residual is changed.
+    positions : {"last", "all"}
+        Where: at the decision position, or at every token of prompt and label.
     alphas : sequence of float
         In mean residual norms of the layer.
     clamps : sequence of float
         In standard deviations of the training projections, around their mean.
+    ablate : bool
+        Whether directions are also removed.
     random_directions : int
-        Controls, each swept over the same layers and alphas.
+        Controls, each swept over the same layers and alphas, and ablated where the Nash direction
+        is.
     prompts_per_game : int
     seed : int
     model : str
@@ -193,6 +204,7 @@ def sweep_table(
         layers=layers,
         alphas=alphas,
         clamps=clamps,
+        ablate=ablate,
         count=random_directions,
         seed=seed,
     )
@@ -201,7 +213,7 @@ def sweep_table(
     starts = range(0, len(asked), _PROMPTS_AT_ONCE)
     logprobs = np.concatenate(
         [
-            engine.sweep(asked[start : start + _PROMPTS_AT_ONCE], edits)
+            sweep(engine, asked[start : start + _PROMPTS_AT_ONCE], edits, positions)
             for start in progress(starts, "steering", unit="steps")
         ]
     )
@@ -213,6 +225,7 @@ def sweep_table(
             "model": model,
             "layer": [dose.edit.layer for dose in every],
             "kind": [dose.kind for dose in every],
+            "positions": positions,
             "direction": [dose.direction for dose in every],
             "value": [dose.value for dose in every],
         }

@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from nashlens.engine import core, reference, segments
+from nashlens.engine.blocks import Blocks
 from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.session import Session
+from nashlens.engine.sweeps import sweep
 from nashlens.errors import DataError
 from nashlens.lens import lens_table
 from nashlens.models.weights import load_readout
@@ -147,7 +149,7 @@ def everything(loaded, prompts, edits):
     engine, session = Engine(loaded, 128), Session(Engine(loaded, 128))
     grown = np.concatenate([session.label_logprobs([p]) for p in prompts])
     states = residuals(engine, [p.ids for p in prompts])
-    return states, engine.label_logprobs(prompts), grown, engine.sweep(prompts, edits)
+    return states, engine.label_logprobs(prompts), grown, sweep(engine, prompts, edits)
 
 
 @pytest.mark.parametrize("path", ["batches", "trees"])
@@ -157,15 +159,15 @@ def test_a_gpus_attention_equals_a_cpus(loaded, rng, monkeypatch, path):
     expected = everything(loaded, prompts, edits)
     monkeypatch.setattr(segments, "_batched", lambda _device: True)
     if path == "trees":
-        monkeypatch.setattr(core, "_FLEX_TOKENS", 16)
-        init = core.Blocks.__init__
+        monkeypatch.setattr(core, "FLEX_TOKENS", 16)
+        init = Blocks.__init__
         used = []
 
         def on_gpu(self, loaded):
             init(self, loaded)
             self.flex = True
 
-        monkeypatch.setattr(core.Blocks, "__init__", on_gpu)
+        monkeypatch.setattr(Blocks, "__init__", on_gpu)
         from nashlens.engine import flex
 
         run = flex.compiled_block

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from nashlens.engine import reference
 from nashlens.engine.core import Engine, label_probabilities
-from nashlens.engine.edits import Edit
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.errors import DataError
+from tests.prompt_sets import matches
 
 TOLERANCE = 1e-5
 slow = settings(
@@ -22,26 +22,6 @@ slow = settings(
 
 def relative(ours, theirs):
     return np.abs(ours - theirs).max() / np.abs(theirs).max()
-
-
-def matches(rng, n, label_tokens=1):
-    """Prompts that share stems of several lengths, as a match's do."""
-    stem = rng.integers(0, 61, 20).tolist()
-    prompts = []
-    for _ in range(n):
-        ids = (
-            stem[: int(rng.integers(1, 20))] + rng.integers(0, 61, int(rng.integers(1, 9))).tolist()
-        )
-        first = rng.permutation(61)[:2]
-        labels = tuple([int(t), *rng.integers(0, 61, label_tokens - 1).tolist()] for t in first)
-        prompts.append(LabelledPrompt(ids, labels))
-    # A duplicate, a prefix of another and a one-token prompt.
-    return [
-        *prompts,
-        prompts[0],
-        LabelledPrompt(stem[:5], ([1], [2])),
-        LabelledPrompt([3], ([1], [2])),
-    ]
 
 
 def collect(engine, sequences):
@@ -74,34 +54,6 @@ def test_label_scores_equal_the_chain_rule(loaded, rng, label_tokens):
     assert np.abs(ours - reference.label_logprobs(loaded, prompts)).max() < 1e-4
 
 
-@pytest.mark.parametrize("label_tokens", [1, 2])
-@pytest.mark.parametrize("batch_tokens", [16, 4096])
-def test_sweep_equals_one_hooked_forward_per_edit(loaded, rng, label_tokens, batch_tokens):
-    prompts = matches(rng, 4, label_tokens)
-    vectors = rng.normal(size=(3, 32))
-    edits = [
-        Edit(layer, kind, vectors[i % 3], value)
-        for layer in (0, 1, 3, 4)
-        for i, (kind, value) in enumerate(
-            [("add", 2.0), ("add", -1.0), ("clamp", 0.0), ("clamp", 3.0)]
-        )
-    ]
-    ours = Engine(loaded, batch_tokens).sweep(prompts, edits)
-    theirs = np.stack([reference.label_logprobs(loaded, prompts, e) for e in edits], axis=1)
-    assert np.abs(theirs - theirs[:, :1]).max() > 0.1, "the edits did nothing: a vacuous test"
-    assert np.abs(ours - theirs).max() < 1e-4
-
-
-def test_alpha_zero_is_bit_identical_to_no_edit(loaded, rng):
-    prompts = matches(rng, 4)
-    vector = rng.normal(size=32)
-    engine = Engine(loaded)
-    zero = engine.sweep(prompts, [Edit(layer, "add", vector, 0.0) for layer in range(5)])
-    none = engine.sweep(prompts, [Edit(layer, "none", vector, 5.0) for layer in range(5)])
-    assert (zero == none).all()
-    assert np.abs(zero - engine.label_logprobs(prompts)[:, None]).max() < 1e-5
-
-
 @slow
 @given(
     st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=17), min_size=1, max_size=9),
@@ -129,17 +81,9 @@ def test_out_of_memory_halves_the_budget_and_loses_nothing(loaded, rng, monkeypa
     assert relative(ours, reference.residuals(loaded, sequences)) < TOLERANCE
 
 
-def test_bad_edits_are_refused(loaded):
-    prompt = LabelledPrompt([1, 2], ([3], [4]))
-    engine = Engine(loaded)
-    with pytest.raises(DataError, match="layers 0 to 4"):
-        engine.sweep([prompt], [Edit(5, "add", np.ones(32), 1.0)])
-    with pytest.raises(DataError, match="finite and not zero"):
-        engine.sweep([prompt], [Edit(1, "add", np.zeros(32), 1.0)])
-    with pytest.raises(DataError, match="at least one edit"):
-        engine.sweep([prompt], [])
+def test_a_label_without_tokens_is_refused(loaded):
     with pytest.raises(DataError, match="no tokens"):
-        engine.label_logprobs([LabelledPrompt([1], ([], [2]))])
+        Engine(loaded).label_logprobs([LabelledPrompt([1], ([], [2]))])
 
 
 def test_label_probabilities_renormalise_and_keep_the_mass():

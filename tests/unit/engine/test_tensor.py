@@ -12,6 +12,7 @@ from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.session import Session
+from nashlens.engine.sweeps import sweep
 from nashlens.engine.tensor import Copies, TensorBlocks
 from nashlens.models.shapes import Shape, build_random
 from nashlens.models.sharded import build_shards
@@ -101,11 +102,11 @@ def test_sweeps_are_those_of_one_device(engines, rng):
     prompts = matches(rng, 4, label_tokens=2)
     vector = rng.normal(size=plain.width)
     edits = [Edit(layer, "add", vector, value) for layer in (0, 2, 4) for value in (-1.0, 0.0, 2.0)]
-    ours, theirs = sharded.sweep(prompts, edits), plain.sweep(prompts, edits)
+    ours, theirs = sweep(sharded, prompts, edits), sweep(plain, prompts, edits)
     assert np.abs(theirs - theirs[:, 1:2]).max() > 0.1, "the edits did nothing: a vacuous test"
     assert relative(ours, theirs) < TOLERANCE
-    none = sharded.sweep(prompts, [replace(edit, kind="none") for edit in edits])
-    zero = sharded.sweep(prompts, [replace(edit, value=0.0) for edit in edits])
+    none = sweep(sharded, prompts, [replace(edit, kind="none") for edit in edits])
+    zero = sweep(sharded, prompts, [replace(edit, value=0.0) for edit in edits])
     assert (none == zero).all()
 
 
@@ -121,7 +122,7 @@ def test_sessions_are_those_of_one_device(engines, rng):
 
 def test_long_rows_with_a_block_sparse_mask(rng, monkeypatch):
     """What a GPU compiles, run as it is written."""
-    monkeypatch.setattr(core, "_FLEX_TOKENS", 16)
+    monkeypatch.setattr(core, "FLEX_TOKENS", 16)
     masks = []
 
     def attend(block, h, rotations, mask):
@@ -138,7 +139,9 @@ def test_long_rows_with_a_block_sparse_mask(rng, monkeypatch):
     sequences = [prompt.ids for prompt in prompts]
     assert relative(collect(sharded, sequences), collect(Engine(plain), sequences)) < TOLERANCE
     edits = [Edit(1, "add", rng.normal(size=32), 2.0)]
-    assert relative(sharded.sweep(prompts, edits), Engine(plain).sweep(prompts, edits)) < TOLERANCE
+    assert (
+        relative(sweep(sharded, prompts, edits), sweep(Engine(plain), prompts, edits)) < TOLERANCE
+    )
     assert masks
 
 

@@ -76,17 +76,27 @@ def directions_table(n_layers):
 def test_alphas_are_in_residual_norms_and_clamps_in_deviations(rng):
     directions = rng.normal(size=(5, 32)).astype(np.float32)
     every = doses(
-        directions, directions_table(4), layers=[2], alphas=[0.5], clamps=[-2.0], count=1, seed=0
+        directions,
+        directions_table(4),
+        layers=[2],
+        alphas=[0.5],
+        clamps=[-2.0],
+        ablate=True,
+        count=1,
+        seed=0,
     )
     assert [(d.kind, d.direction, d.value) for d in every] == [
         ("add", "nash", 0.5),
         ("add", "random_000", 0.5),
         ("clamp", "nash", -2.0),
+        ("ablate", "nash", 0.0),
+        ("ablate", "random_000", 0.0),
     ]
-    assert [d.edit.value for d in every] == [2.0, 2.0, 0.0]
+    assert [d.edit.value for d in every] == [2.0, 2.0, 0.0, 0.0, 0.0]
 
 
-def test_the_table_equals_hooked_forwards(rng):
+@pytest.mark.parametrize("positions", ["last", "all"])
+def test_the_table_equals_hooked_forwards(rng, positions):
     loaded = tiny("LlamaForCausalLM")
     prompts = prompts_table(rng)
     directions = rng.normal(size=(5, 32)).astype(np.float32)
@@ -98,21 +108,24 @@ def test_the_table_equals_hooked_forwards(rng):
         scales,
         test_games=["deadlock", "concord"],
         layers=[1, 3],
+        positions=positions,
         alphas=[-0.5, 0.0, 0.5],
         clamps=[-1.0, 1.0],
+        ablate=True,
         random_directions=2,
         prompts_per_game=4,
         seed=1,
         model="tiny",
     )
-    assert len(table) == 8 * 2 * (3 * 3 + 2)
+    assert len(table) == 8 * 2 * (3 * 3 + 2 + 3)
+    assert (table["positions"] == positions).all()
     by_id = prompts.set_index("prompt_id")
-    for row in table[table["direction"] == "nash"].sample(12, random_state=0).itertuples():
+    for row in table[table["direction"] == "nash"].sample(24, random_state=0).itertuples():
         prompt = by_id.loc[row.prompt_id]
         value = row.value * (2.0 + row.layer) if row.kind == "add" else 0.5 + 0.25 * row.value
         edit = Edit(row.layer, row.kind, directions[row.layer], value)
         asked = LabelledPrompt(prompt.token_ids, (prompt.label_tokens_0, prompt.label_tokens_1))
-        logp = reference.label_logprobs(loaded, [asked], edit)[0]
+        logp = reference.label_logprobs(loaded, [asked], edit, positions)[0]
         expected = np.exp(logp) / np.exp(logp).sum()
         assert row.p_action_0 == pytest.approx(expected[0], abs=1e-5)
         assert row.label_mass == pytest.approx(np.exp(logp).sum(), abs=1e-5)
