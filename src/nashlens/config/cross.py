@@ -170,8 +170,9 @@ def _agent_keys(config: Config, path: Path, agent: Agent) -> Iterator[Problem]:
             _no_entry("models", agent.model, config.models),
             ("models", agent.model),
         )
-    if agent.p is not None and agent.strategy != "RANDOM":
-        yield _at((*path, "p"), agent.p, "only strategy RANDOM has a p", (*path, "strategy"))
+    if agent.p is not None and agent.strategy not in ("RANDOM", "TFT_ERRORS"):
+        allowed = "only strategies RANDOM and TFT_ERRORS have a p"
+        yield _at((*path, "p"), agent.p, allowed, (*path, "strategy"))
 
 
 def _matches(config: Config) -> Iterator[Problem]:

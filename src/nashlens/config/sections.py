@@ -21,7 +21,8 @@ CANONICAL_GAMES = (
     "deadlock",
     "concord",
 )
-STRATEGIES = ("ALLC", "ALLD", "TFT", "GRIM", "WSLS", "RANDOM")
+STRATEGIES = ("ALLC", "ALLD", "TFT", "GRIM", "WSLS", "RANDOM", "TFT_ERRORS")
+TEMPLATES = ("neutral", "named", "cover", "table")
 TARGETS = ("own_last", "opponent_last", "nash_action", "prosocial_action", "best_response")
 FIGURES = (
     "games",
@@ -152,9 +153,11 @@ class Prompts(Section):
     """Decision prompts: their surface forms are fully crossed within each game."""
 
     templates: Annotated[
-        list[Literal["neutral", "named"]], Field(min_length=1), AfterValidator(_distinct)
+        list[Literal[TEMPLATES]],  # type: ignore[valid-type]
+        Field(min_length=1),
+        AfterValidator(_distinct),
     ] = ["neutral", "named"]
-    """neutral describes payoffs alone; named also says what the game is called."""
+    """neutral puts payoffs in sentences, named adds the title, cover a story, table a table."""
     label_sets: Annotated[
         dict[Name, Annotated[list[Text], Field(min_length=2, max_length=2)]], Field(min_length=1)
     ] = {"jf": ["J", "F"], "xy": ["X", "Y"], "pq": ["P", "Q"]}
@@ -199,7 +202,7 @@ class Agent(Section):
     strategy: Literal[STRATEGIES] | None = None  # type: ignore[valid-type]
     """A scripted strategy; leave out for a model."""
     p: Annotated[Number, Field(ge=0, le=1)] | None = None
-    """RANDOM's chance of action 0 (default 0.5)."""
+    """RANDOM's chance of action 0 (default 0.5), or TFT_ERRORS' of an error (default 0.1)."""
 
 
 class Matches(Section):
