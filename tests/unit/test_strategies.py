@@ -27,7 +27,7 @@ def against(strategy, moves):
 
 
 def test_the_strategies_of_the_config():
-    sections = pytest.importorskip("nashlens.config.sections")
+    sections = pytest.importorskip("nashlens.config.playing")
     assert tuple(STRATEGIES) == sections.STRATEGIES
 
 

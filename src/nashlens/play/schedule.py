@@ -126,7 +126,8 @@ def schedule(
         its mirror image, so that one repetition already cancels label and order preferences.
     seed : int
     move_orders : sequence of str
-        Each pair plays its repetitions in each.
+        Each pair of models plays its repetitions in each. A script answers to past rounds, never to
+        this one's move, so its matches are in the first of them alone.
     sequential_games : collection of str, optional
         Games that are played in row_first and column_first; None for all. In each move order the
         same repetition has the same surface form.
@@ -158,7 +159,7 @@ def schedule(
                 chosen = sequence[0 if row.model is not None else 1 :: 2]
             matches += [
                 Match(family[r % len(family)], row, column, kind, r, form, order)
-                for order in orders
+                for order in (orders[:1] if kind == "scripted" else orders)
                 for r, form in enumerate(chosen[:count])
             ]
     return matches
