@@ -20,6 +20,7 @@ include: "rules/games.smk"
 include: "rules/models.smk"
 include: "rules/prompts.smk"
 include: "rules/play.smk"
+include: "rules/quiz.smk"
 include: "rules/activations.smk"
 include: "rules/probes.smk"
 include: "rules/lens.smk"
@@ -37,6 +38,7 @@ rule figures:
     input:
         [path for figure in FIGURES for path in figure_files(figure)],
         results("findings.csv"),
+        results("quiz.parquet"),
 
 
 rule games:
@@ -52,6 +54,11 @@ rule prompts:
 rule play:
     input:
         results("play.parquet"),
+
+
+rule quiz:
+    input:
+        results("quiz.parquet"),
 
 
 rule activations:
@@ -95,6 +102,7 @@ localrules:
     games,
     prompts,
     play,
+    quiz,
     activations,
     probes,
     lens,

@@ -27,7 +27,8 @@ from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.session import Session
 from nashlens.games.catalog import CATALOG
 from nashlens.models.load import LoadedModel
-from nashlens.play.run import Player, Settings, play_matches
+from nashlens.play.player import Player, Settings
+from nashlens.play.run import play_matches
 from nashlens.play.schedule import Agent, schedule
 from nashlens.prompts.design import surfaces
 

@@ -49,7 +49,7 @@ def results(path):
 
 def table_files(table):
     """Return the files of a table: one, or one for each model."""
-    if table in ("games", "play", "findings"):
+    if table in ("games", "play", "texts", "quiz", "findings"):
         return results(f"{table}.parquet")
     return expand(results(f"{table}/{{model}}.parquet"), model=MODELS)
 

@@ -8,7 +8,8 @@ rule play_part:
             "results/models/{model}/manifest.json", model=models_of(wildcards)
         ),
     output:
-        results("play/{group}.{part}-of-{parts}.parquet"),
+        decisions=results("play/{group}.{part}-of-{parts}.parquet"),
+        texts=results("play/texts/{group}.{part}-of-{parts}.parquet"),
     log:
         results("logs/play_part/{group}.{part}-of-{parts}.log"),
     benchmark:
@@ -29,14 +30,21 @@ rule play_part:
 
 rule join_play:
     input:
-        expand(
+        decisions=expand(
             results("play/{group}.{part}-of-{parts}.parquet"),
             group=GROUPS,
             part=range(1, PARTS + 1),
             parts=PARTS,
         ),
+        texts=expand(
+            results("play/texts/{group}.{part}-of-{parts}.parquet"),
+            group=GROUPS,
+            part=range(1, PARTS + 1),
+            parts=PARTS,
+        ),
     output:
-        results("play.parquet"),
+        decisions=results("play.parquet"),
+        texts=results("texts.parquet"),
     log:
         results("logs/join_play.log"),
     benchmark:

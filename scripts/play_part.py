@@ -9,22 +9,19 @@ from nashlens.logs import start_logging
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.play.chunks import play_part
-from nashlens.play.run import Player, Settings
+from nashlens.play.player import Cot, Player, Scratchpad, Settings
 from nashlens.play.schedule import Agent, pairs_of, schedule
+from nashlens.play.writer import writer
 from nashlens.prompts.design import surfaces
 from nashlens.tables import read_table, write_table
 
 
-def main(games, manifests, output, group, slice, fingerprint, kept, part, parts, threads, tokens):
+def main(
+    games, manifests, output, texts, group, slice, fingerprint, kept, part, parts, threads, tokens
+):
     prompts, matches, seed = slice["prompts"], slice["matches"], slice["experiment"]["seed"]
-    forms = surfaces(
-        *(prompts[key] for key in ("templates", "label_sets", "label_maps", "option_orders"))
-    )
-    agents = {
-        name: Agent(name, a["model"], a["mode"], a["strategy"], 0.5 if a["p"] is None else a["p"])
-        for name, a in slice["agents"].items()
-    }
-    pairs = pairs_of(agents, group, self_play=matches["self_play"])
+    names = ("label_sets", "label_maps", "option_orders")
+    agents = {name: Agent(name, **agent) for name, agent in slice["agents"].items()}
     folders = {Path(manifest).parent.name: Path(manifest).parent for manifest in manifests}
     engines = {}
 
@@ -34,16 +31,22 @@ def main(games, manifests, output, group, slice, fingerprint, kept, part, parts,
             if name not in engines:
                 loaded = load_model(folder, **slice["models"][name], threads=threads)
                 engines[name] = ChatTokenizer(folder), Engine(loaded, tokens)
-        return {name: Player(tok, Session(engine)) for name, (tok, engine) in engines.items()}
+        return {
+            name: Player(tokenizer, Session(engine), writer(engine, tokenizer.stop_ids))
+            for name, (tokenizer, engine) in engines.items()
+        }
 
-    table = play_part(
+    in_turn = matches["sequential_games"]
+    decisions, written = play_part(
         schedule(
-            games_from_table(read_table(games)),
-            pairs,
-            forms,
+            games_from_table(read_table(games), without=matches["skip_games"]),
+            pairs_of(agents, group, self_play=matches["self_play"]),
+            surfaces(matches["templates"], *(prompts[name] for name in names)),
             repetitions=matches["repetitions"],
             scripted_repetitions=matches["scripted_repetitions"],
             seed=seed,
+            move_orders=matches["move_orders"],
+            sequential_games=None if in_turn == "all" else in_turn,
         ),
         players,
         Settings(
@@ -53,13 +56,19 @@ def main(games, manifests, output, group, slice, fingerprint, kept, part, parts,
             system=prompts["system"],
             assistant_prefix=prompts["assistant_prefix"],
             seed=seed,
+            window=matches["history_window"],
+            talk_tokens=matches["talk_tokens"],
+            # Only the modes of this group's agents are in its slice.
+            cot=Cot(**slice.get("modes", {}).get("cot", {})),
+            scratchpad=Scratchpad(**slice.get("modes", {}).get("scratchpad", {})),
         ),
         part=part,
         parts=parts,
         folder=Path(output).parent / "chunks",
         fingerprint=kept,
     )
-    write_table(table, output, config=slice, fingerprint=fingerprint)
+    write_table(decisions, output, config=slice, fingerprint=fingerprint)
+    write_table(written, texts, config=slice, fingerprint=fingerprint)
 
 
 if "snakemake" in globals():
@@ -67,7 +76,8 @@ if "snakemake" in globals():
     main(
         snakemake.input.games,
         snakemake.input.models,
-        snakemake.output[0],
+        snakemake.output.decisions,
+        snakemake.output.texts,
         snakemake.params.players,
         snakemake.params.slice,
         snakemake.params.fingerprint,

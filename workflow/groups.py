@@ -33,5 +33,9 @@ def play_groups(
     if matches["self_play"] or scripted:
         groups |= {name: [name, *scripted] for name in models}
     if matches["cross_play"]:
-        groups |= {f"{a}{PAIR}{b}": [a, b] for a, b in permutations(models, 2)}
+        groups |= {
+            f"{a}{PAIR}{b}": [a, b]
+            for a, b in permutations(models, 2)
+            if matches["cross_modes"] or agents[a]["mode"] == agents[b]["mode"]
+        }
     return groups

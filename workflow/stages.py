@@ -20,28 +20,41 @@ from workflow.fingerprint import code_hash, digest
 SEED = "experiment.seed"
 TOKENIZER = "nashlens.models.tokenizer"
 PRECISION = ("models.{model}.dtype", "models.{model}.quantization", "models.{model}.device")
+# The surface forms of play and of the quiz.
 SURFACES = (
-    "prompts.templates",
+    "matches.templates",
     "prompts.label_sets",
     "prompts.label_maps",
     "prompts.option_orders",
     "prompts.system",
-    "prompts.assistant_prefix",
 )
 PLAY = (
     "agents.{agent}",
+    "modes.{mode}",
     *PRECISION,
     *SURFACES,
+    "prompts.assistant_prefix",
+    "matches.skip_games",
     "matches.rounds",
     "matches.repetitions",
     "matches.scripted_repetitions",
     "matches.self_play",
     "matches.scripted",
+    "matches.move_orders",
+    "matches.sequential_games",
     "matches.temperature",
     "matches.horizon",
+    "matches.history_window",
+    "matches.talk_tokens",
     SEED,
 )
-PLAYED = ("nashlens.play.chunks", "nashlens.engine.session", "nashlens.models.load", TOKENIZER)
+PLAYED = (
+    "nashlens.play.chunks",
+    "nashlens.play.writer",
+    "nashlens.engine.session",
+    "nashlens.models.load",
+    TOKENIZER,
+)
 BOOTSTRAP = ("findings.confidence", "findings.bootstrap")
 
 
@@ -52,7 +65,7 @@ class Stage:
     per: Literal["experiment", "model", "group", "figure"]
     """What it runs once for each of."""
     reads: Sequence[str] = ()
-    """Keys of the config, dotted; `{model}`, `{agent}` stand for each of the subject's."""
+    """Keys of the config, dotted; `{model}`, `{agent}`, `{mode}`: one for each of the subject's."""
     upstream: Sequence[str] = ()
     """Stages whose files it reads."""
     modules: Sequence[str] = ()
@@ -69,6 +82,12 @@ STAGES: dict[str, Stage] = {
     "batches": Stage("group", PRECISION, ("convert_model",), PLAYED, script=""),
     "play_part": Stage("group", PLAY, ("build_games", "convert_model", "batches")),
     "join_play": Stage("experiment", (), ("play_part",)),
+    "ask_quiz": Stage(
+        "model",
+        ("quiz", *PRECISION, *SURFACES, "matches.skip_games", SEED),
+        ("build_games", "convert_model"),
+    ),
+    "join_quiz": Stage("experiment", (*BOOTSTRAP, SEED), ("ask_quiz",)),
     # What a shard's content hangs on beside its prompts: a prompt added elsewhere changes none.
     "shards": Stage(
         "model",
@@ -132,6 +151,8 @@ TABLES = {
     "games": "build_games",
     "prompts": "build_prompts",
     "play": "join_play",
+    "texts": "join_play",
+    "quiz": "join_quiz",
     "probes": "fit_probes",
     "transfer": "fit_probes",
     "lens": "read_lens",
@@ -192,13 +213,17 @@ class Provenance:
 
     def slice(self, stage: str, subject: str = "") -> dict[str, Any]:
         """Return what a stage reads of the config, nested as in the config."""
-        models, agents = self._models_of(stage, subject), self.groups.get(subject, ())
-        keys = [
-            key.format(model=model, agent=agent)
-            for key in self._stage(stage, subject).reads
-            for model in (models if "{model}" in key else ("",))
-            for agent in (agents if "{agent}" in key else ("",))
-        ]
+        agents = self.groups.get(subject, ())
+        found = {
+            "model": self._models_of(stage, subject),
+            "agent": agents,
+            "mode": sorted({self.config["agents"][agent]["mode"] for agent in agents}),
+        }
+        keys = []
+        for key in self._stage(stage, subject).reads:
+            kind = next((kind for kind in found if f"{{{kind}}}" in key), None)
+            values = found[kind] if kind else ("",)
+            keys += [key.replace(f"{{{kind}}}", value) for value in values]
         return pick(self.config, keys)
 
     def fingerprint(self, stage: str, subject: str = "") -> str:

@@ -1,7 +1,10 @@
 """Scripted strategies for repeated 2x2 games, as functions of the two histories.
 
 Action 0 is called cooperating and action 1 defecting, whatever they mean in the game. Every
-strategy gives its probability of action 0; all but RANDOM are deterministic.
+strategy gives its probability of action 0; all but RANDOM and TFT_ERRORS are deterministic.
+
+A new strategy is one function of the two histories and of the strategy's own number `p`, with its
+entry in `STRATEGIES` (and in `PARAMETERS`, where it uses `p`).
 """
 
 from __future__ import annotations
@@ -52,6 +55,11 @@ def random_choice(own: Sequence[int], other: Sequence[int], p: float) -> float:
     return float(p)
 
 
+def tit_for_tat_with_errors(own: Sequence[int], other: Sequence[int], p: float) -> float:
+    """TFT_ERRORS: as TFT, but with probability p it does the opposite of what it means to do."""
+    return 1.0 - p if tit_for_tat(own, other, p) == 1.0 else float(p)
+
+
 STRATEGIES: dict[str, Strategy] = {
     "ALLC": all_cooperate,
     "ALLD": all_defect,
@@ -59,11 +67,17 @@ STRATEGIES: dict[str, Strategy] = {
     "GRIM": grim_trigger,
     "WSLS": win_stay_lose_shift,
     "RANDOM": random_choice,
+    "TFT_ERRORS": tit_for_tat_with_errors,
 }
+PARAMETERS: dict[str, float] = {"RANDOM": 0.5, "TFT_ERRORS": 0.1}
+"""Strategies that use their number `p`, and its default."""
 
 
 def cooperation(
-    strategy: str, own_history: Sequence[int], other_history: Sequence[int], p: float = 0.5
+    strategy: str,
+    own_history: Sequence[int],
+    other_history: Sequence[int],
+    p: float | None = None,
 ) -> float:
     """Return a strategy's probability of action 0 in the next round.
 
@@ -74,7 +88,8 @@ def cooperation(
     own_history, other_history : sequence of int
         The strategy's own actions and its opponent's, one a round played.
     p : float, optional
-        RANDOM's probability of action 0.
+        The number of a strategy in `PARAMETERS`: RANDOM's probability of action 0, TFT_ERRORS'
+        probability of an error.
 
     Raises
     ------
@@ -88,7 +103,8 @@ def cooperation(
             f"strategy {strategy}: histories of {len(own_history)} and {len(other_history)} "
             "rounds: both players have moved equally often"
         )
-    return STRATEGIES[strategy](own_history, other_history, p)
+    number = PARAMETERS.get(strategy, 0.0) if p is None else p
+    return STRATEGIES[strategy](own_history, other_history, number)
 
 
 def sample_action(probability_0: float, rng: np.random.Generator) -> int:

@@ -27,7 +27,7 @@ def against(strategy, moves):
 
 
 def test_the_strategies_of_the_config():
-    sections = pytest.importorskip("nashlens.config.sections")
+    sections = pytest.importorskip("nashlens.config.playing")
     assert tuple(STRATEGIES) == sections.STRATEGIES
 
 
@@ -77,6 +77,15 @@ def test_random_has_its_probability_in_every_round():
     assert cooperation("RANDOM", [], []) == 0.5
     assert cooperation("RANDOM", [1, 1], [0, 1], p=0.25) == 0.25
     assert cooperation("TFT", [0], [1], p=0.25) == 0.0
+
+
+def test_tft_with_errors_does_the_opposite_now_and_then():
+    assert cooperation("TFT_ERRORS", [], []) == 0.9
+    assert cooperation("TFT_ERRORS", [0], [1]) == 0.1
+    assert cooperation("TFT_ERRORS", [0, 1], [1, 0], p=0.25) == 0.75
+    for other in ([], [0], [1], [1, 0]):
+        own = [0] * len(other)
+        assert cooperation("TFT_ERRORS", own, other, p=0.0) == cooperation("TFT", own, other)
 
 
 def test_histories_are_not_changed():

@@ -90,11 +90,11 @@ def test_pick_takes_names_with_dots():
 
 def test_play_groups():
     agents = {
-        "x": {"model": "m"},
-        "tft": {"model": None},
-        "y": {"model": "n"},
+        "x": {"model": "m", "mode": "direct"},
+        "tft": {"model": None, "mode": "direct"},
+        "y": {"model": "n", "mode": "direct"},
     }
-    every = {"self_play": True, "cross_play": True, "scripted": True}
+    every = {"self_play": True, "cross_play": True, "cross_modes": True, "scripted": True}
     assert play_groups(agents, every) == {
         "x": ["x", "tft"],
         "y": ["y", "tft"],
@@ -105,6 +105,10 @@ def test_play_groups():
         "x--y": ["x", "y"],
         "y--x": ["y", "x"],
     }
+    agents["z"] = {"model": "m", "mode": "cot"}
+    apart = every | {"self_play": False, "scripted": False, "cross_modes": False}
+    assert list(play_groups(agents, apart)) == ["x--y", "y--x"]
+    assert len(play_groups(agents, apart | {"cross_modes": True})) == 6
 
 
 def test_the_science_imports_no_workflow():

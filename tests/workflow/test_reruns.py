@@ -17,6 +17,7 @@ STORED = {"plan_activations", "extract_activations", "join_activations"}
 UNTRAINED = {"extract_untrained", *PROBED}
 EXTRACTED = STORED | UNTRAINED | LENSED | DIRECTED
 PLAYED = {"play_part", "join_play", "draw_cooperation", "draw_rounds", "draw_biases"}
+QUIZZED = {"ask_quiz", "join_quiz"}
 PROMPTED = {"build_prompts"} | EXTRACTED
 # A user's own payoffs: a stag hunt, with one drawn variant.
 MINE = {
@@ -24,8 +25,8 @@ MINE = {
     "actions": ["stag", "hare"],
     "variants": 1,
 }
-GAMED = {"build_games", "draw_games"} | PROMPTED | PLAYED
-CONVERTED = {"convert_model"} | PROMPTED | PLAYED
+GAMED = {"build_games", "draw_games"} | PROMPTED | PLAYED | QUIZZED
+CONVERTED = {"convert_model"} | PROMPTED | PLAYED | QUIZZED
 DRAWN = {
     "draw_games", "draw_cooperation", "draw_rounds", "draw_probes", "draw_transfer", "draw_lens",
     "draw_biases", "draw_steering", "draw_clamping", "draw_findings",
@@ -54,7 +55,7 @@ CONFIG_EDITS = {
     "findings.late_fraction": ({"findings": {"late_fraction": 0.5}}, JUDGED),
     "findings.bootstrap": (
         {"findings": {"bootstrap": 101}},
-        {*PROBED, *RESAMPLED},
+        {*PROBED, "join_quiz", *RESAMPLED},
     ),
     "figures.palette": ({"figures": {"palette": "deep"}}, DRAWN),
     "figures.dpi": ({"figures": {"dpi": 61}}, DRAWN),
@@ -64,12 +65,24 @@ CONFIG_EDITS = {
     ),
     "matches.rounds": ({"matches": {"rounds": 3}}, PLAYED),
     "matches.temperature": ({"matches": {"temperature": 0.5}}, PLAYED),
+    "matches.move_orders": ({"matches": {"move_orders": ["simultaneous"]}}, PLAYED),
+    "matches.history_window": ({"matches": {"history_window": 1}}, PLAYED),
+    "matches.talk_tokens": ({"matches": {"talk_tokens": 3}}, PLAYED),
+    "matches.templates": ({"matches": {"templates": ["cover"]}}, PLAYED | QUIZZED),
+    "matches.skip_games": ({"matches": {"skip_games": ["concord"]}}, PLAYED | QUIZZED),
+    "modes.cot": ({"modes": {"cot": {"tokens": 5}}}, PLAYED),
+    "quiz.histories": ({"quiz": {"histories": 2}}, QUIZZED),
+    "prompts.templates": ({"prompts": {"templates": ["table"]}}, PROMPTED),
+    "prompts.system": ({"prompts": {"system": "Play."}}, PROMPTED | PLAYED | QUIZZED),
     "a scripted agent": ({"agents": {"wsls": {"strategy": "WSLS"}}}, PLAYED),
     "a new game": ({"games": {"mine": MINE}}, GAMED),
     "prompts.histories": ({"prompts": {"histories": 2}}, PROMPTED),
     "prompts.assistant_prefix": ({"prompts": {"assistant_prefix": "I take"}}, PROMPTED | PLAYED),
     "activations.dtype": ({"activations": {"dtype": "float16"}}, EXTRACTED),
-    "a model's dtype": ({"models": {"tiny_llama": {"dtype": "auto"}}}, EXTRACTED | PLAYED),
+    "a model's dtype": (
+        {"models": {"tiny_llama": {"dtype": "auto"}}},
+        EXTRACTED | PLAYED | QUIZZED,
+    ),
     "a model's source": (
         {"models": {"tiny_llama": {"source": "planted:random_qwen2"}}},
         CONVERTED,
@@ -96,7 +109,10 @@ CODE_EDITS = {
     "the sweep": ("src/nashlens/steering/sweep.py", CODE, SWEPT),
     "the lockstep of play": ("src/nashlens/play/run.py", CODE, PLAYED),
     "the probes": ("src/nashlens/probes/solver.py", CODE, PROBED),
-    "the engine": ("src/nashlens/engine/core.py", CODE, EXTRACTED | PLAYED),
+    "the grammar of answers": ("src/nashlens/play/answers.py", CODE, PLAYED),
+    "the quiz": ("src/nashlens/play/quiz.py", CODE, QUIZZED),
+    "generation": ("src/nashlens/engine/generation.py", CODE, PLAYED),
+    "the engine": ("src/nashlens/engine/core.py", CODE, EXTRACTED | PLAYED | QUIZZED),
     "a script": ("scripts/fit_probes.py", CODE, PROBED),
     "logging": ("src/nashlens/logs.py", CODE, set()),
     "the config's checks": ("src/nashlens/config/cross.py", CODE, set()),

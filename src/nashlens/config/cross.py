@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, permutations
 
 from nashlens.config.problems import Path, dotted, line, suggestion
 from nashlens.config.sections import Agent, Config, Game
@@ -170,25 +170,53 @@ def _agent_keys(config: Config, path: Path, agent: Agent) -> Iterator[Problem]:
             _no_entry("models", agent.model, config.models),
             ("models", agent.model),
         )
-    if agent.p is not None and agent.strategy != "RANDOM":
-        yield _at((*path, "p"), agent.p, "only strategy RANDOM has a p", (*path, "strategy"))
+    if agent.strategy is not None and agent.mode != "direct":
+        yield _at(
+            (*path, "mode"), agent.mode, "a scripted strategy has no mode", (*path, "strategy")
+        )
+    if agent.p is not None and agent.strategy not in ("RANDOM", "TFT_ERRORS"):
+        allowed = "only strategies RANDOM and TFT_ERRORS have a p"
+        yield _at((*path, "p"), agent.p, allowed, (*path, "strategy"))
 
 
 def _matches(config: Config) -> Iterator[Problem]:
     matches = config.matches
-    models = sum(agent.model is not None for agent in config.agents.values())
-    scripted = len(config.agents) - models
+    modes = [agent.mode for agent in config.agents.values() if agent.model is not None]
+    models, scripted = len(modes), len(config.agents) - len(modes)
+    met = [a == b or matches.cross_modes for a, b in permutations(modes, 2)]
     pairs = (
         matches.self_play * models
-        + matches.cross_play * models * (models - 1)
+        + matches.cross_play * sum(met)
         + matches.scripted * 2 * models * scripted
     )
     if models and not pairs:
         yield Problem(
             f"matches: no two agents meet ({models} with a model, {scripted} scripted); turn on "
-            "self_play, cross_play (two models or more) or scripted (a scripted agent or more)",
+            "self_play, cross_play (two models or more, of one mode unless cross_modes is on) or "
+            "scripted (a scripted agent or more)",
             (("matches",), ("agents",)),
         )
+    yield from _match_games(config)
+
+
+def _match_games(config: Config) -> Iterator[Problem]:
+    matches = config.matches
+    played = [name for name in config.games if name not in matches.skip_games]
+    if not played:
+        yield _at(("matches", "skip_games"), matches.skip_games, "no game is left", ("games",))
+    names: list[tuple[Path, str]] = [
+        (("matches", "skip_games", i), name) for i, name in enumerate(matches.skip_games)
+    ]
+    if matches.sequential_games != "all" and matches.move_orders != ["simultaneous"]:
+        names += [
+            (("matches", "sequential_games", i), name)
+            for i, name in enumerate(matches.sequential_games)
+        ]
+    for path, name in names:
+        if name not in config.games:
+            yield _at(path, name, _no_entry("games", name, config.games), ("games", name))
+        elif path[1] == "sequential_games" and name not in played:
+            yield _at(path, name, "it is one of matches.skip_games", ("matches", "skip_games"))
 
 
 def _surfaces(config: Config) -> int:

@@ -238,9 +238,12 @@ def _label_problems(config: Config, name: str, folder: Path | None) -> list[str]
         tokenizer = ChatTokenizer(folder)
         # Else a planted one would be called by the name of its temporary folder.
         tokenizer.name = name
-        return check_label_sets(
-            tokenizer, config.prompts.label_sets, config.prompts.assistant_prefix
-        )
+        # Wherever labels are scored: after the answer's start, and after reasoning.
+        starts = [config.prompts.assistant_prefix]
+        if any(agent.model == name and agent.mode == "cot" for agent in config.agents.values()):
+            starts.append(config.modes.cot.anchor)
+        found = [check_label_sets(tokenizer, config.prompts.label_sets, start) for start in starts]
+        return list(dict.fromkeys(problem for problems in found for problem in problems))
     except NashlensError as error:
         return [_source_line(name, config.models[name], str(error))]
 

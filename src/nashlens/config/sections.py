@@ -1,15 +1,19 @@
 """The configuration's only definition: one pydantic model a section.
 
 Every field carries its description, default and bounds; the JSON schema in `workflow/schemas/`
-is generated from here. Sections stand in the order of `config.yaml`.
+is generated from here. Sections stand in the order of `config.yaml`; those of prompts and play are
+in `playing`, and the kinds of values in `values`.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
+
+from nashlens.config.playing import Agent, Matches, Modes, Prompts, Quiz
+from nashlens.config.values import Boolean, Integer, Layers, Name, Number, Section, Text, distinct
 
 CANONICAL_GAMES = (
     "prisoners_dilemma",
@@ -21,7 +25,6 @@ CANONICAL_GAMES = (
     "deadlock",
     "concord",
 )
-STRATEGIES = ("ALLC", "ALLD", "TFT", "GRIM", "WSLS", "RANDOM")
 TARGETS = (
     "own_last",
     "opponent_last",
@@ -46,21 +49,7 @@ FIGURES = (
 
 SOURCES = "package:DIST/FILE.gguf, gguf:PATH, path:DIR, hub:ID@REVISION or planted:NAME"
 
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
 _SOURCE = re.compile(r"(package|gguf|path|hub|planted):\S.*")
-# Windows and Samba refuse files of these names, whatever their ending.
-_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-
-
-def _check_name(value: str) -> str:
-    if not _NAME.fullmatch(value) or ".." in value:
-        raise ValueError(
-            "names become file names: use 1 to 64 of letters, digits, '_', '-' and single '.', "
-            "with a letter or digit first and no '.' last"
-        )
-    if _DEVICES.fullmatch(value):
-        raise ValueError("names become file names, and this one is reserved on some systems")
-    return value
 
 
 def _check_experiment(value: str) -> str:
@@ -69,38 +58,10 @@ def _check_experiment(value: str) -> str:
     return value
 
 
-def _check_text(value: str) -> str:
-    if any(ord(c) < 32 and c not in "\n\t" for c in value):
-        raise ValueError("control characters are not allowed")
-    return value
-
-
 def _check_source(value: str) -> str:
     if not _SOURCE.fullmatch(value):
         raise ValueError(f"allowed: {SOURCES}")
     return value
-
-
-Name = Annotated[str, AfterValidator(_check_name)]
-Text = Annotated[str, AfterValidator(_check_text)]
-# Strict: YAML's yes, no and true are ints to Python, and a payoff of `true` is always a slip.
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Integer = Annotated[int, Field(strict=True)]
-Boolean = Annotated[bool, Field(strict=True)]
-Layers = Literal["all"] | Annotated[list[Integer], Field(min_length=1)]
-
-
-def _distinct(values: list[Any]) -> list[Any]:
-    for i, value in enumerate(values):
-        if value in values[:i]:
-            raise ValueError(f"{value!r} stands twice")
-    return values
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys are errors, values are frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Experiment(Section):
@@ -157,81 +118,6 @@ class Game(Section):
     """Further payoff variants, drawn by seed, that keep each player's order of outcomes."""
 
 
-class Prompts(Section):
-    """Decision prompts: their surface forms are fully crossed within each game."""
-
-    templates: Annotated[
-        list[Literal["neutral", "named"]], Field(min_length=1), AfterValidator(_distinct)
-    ] = ["neutral", "named"]
-    """neutral describes payoffs alone; named also says what the game is called."""
-    label_sets: Annotated[
-        dict[Name, Annotated[list[Text], Field(min_length=2, max_length=2)]], Field(min_length=1)
-    ] = {"jf": ["J", "F"], "xy": ["X", "Y"], "pq": ["P", "Q"]}
-    """What agents see in place of action names: pairs of distinct texts, at least three advised."""
-    label_maps: Annotated[
-        list[Literal["identity", "swapped"]], Field(min_length=1), AfterValidator(_distinct)
-    ] = ["identity", "swapped"]
-    """identity gives the first label to action 0, swapped to action 1."""
-    option_orders: Annotated[
-        list[Literal["forward", "reversed"]], Field(min_length=1), AfterValidator(_distinct)
-    ] = ["forward", "reversed"]
-    """Which action the prompt lists first: forward is action 0."""
-    opponents: Annotated[
-        list[Literal[STRATEGIES]],  # type: ignore[valid-type]
-        Field(min_length=1),
-        AfterValidator(_distinct),
-    ] = ["TFT", "ALLC", "RANDOM", "ALLD", "WSLS", "GRIM"]
-    """Who plays the other seat in the histories; RANDOM samples both actions alike."""
-    own_cooperation: Annotated[Number, Field(ge=0, le=1)] = 0.5
-    """Chance of action 0 in each of the seat's own moves in a history."""
-    rounds: Annotated[
-        list[Annotated[Integer, Field(ge=1, le=1000)]],
-        Field(min_length=1),
-        AfterValidator(_distinct),
-    ] = [3, 5, 7, 9]
-    """Rounds at which a history's decision is asked; round r shows r - 1 played rounds."""
-    histories: Annotated[Integer, Field(ge=1, le=10000)] = 1
-    """Histories for each game and surface form."""
-    system: Text | None = "You are playing a game with another player."
-    """System message; null for none."""
-    assistant_prefix: Text = "I choose option"
-    """Start of the answer, put after the template's generation prompt; the label comes next."""
-
-
-class Agent(Section):
-    """A player: a model with a mode, or a scripted strategy."""
-
-    model: Name | None = None
-    """A key of models; leave out for a scripted strategy."""
-    mode: Literal["direct"] = "direct"
-    """direct scores the labels at the decision position; nothing is generated."""
-    strategy: Literal[STRATEGIES] | None = None  # type: ignore[valid-type]
-    """A scripted strategy; leave out for a model."""
-    p: Annotated[Number, Field(ge=0, le=1)] | None = None
-    """RANDOM's chance of action 0 (default 0.5)."""
-
-
-class Matches(Section):
-    """Repeated play."""
-
-    rounds: Annotated[Integer, Field(ge=1, le=1000)] = 10
-    """Rounds a match."""
-    repetitions: Annotated[Integer, Field(ge=1, le=10000)] = 8
-    """Matches for each game and ordered pair of models, each with another surface form."""
-    scripted_repetitions: Annotated[Integer, Field(ge=1, le=10000)] = 1
-    """Matches for each game, scripted agent and seat; the two seats mirror the surface form."""
-    self_play: Boolean = True
-    """Each model agent against itself."""
-    cross_play: Boolean = True
-    """Every ordered pair of distinct model agents."""
-    scripted: Boolean = True
-    """Each model agent against each scripted agent, in both seats."""
-    temperature: Annotated[Number, Field(ge=0, le=100)] = 1.0
-    """Sampling temperature on the two label probabilities; 0 is greedy."""
-    horizon: Literal["unknown", "known"] = "unknown"
-    """known tells the agents how many rounds there are."""
-
-
 class Activations(Section):
     """The residual stream at the decision position, embedding and every layer."""
 
@@ -247,13 +133,13 @@ class Probes(Section):
     targets: Annotated[
         list[Literal[TARGETS]],  # type: ignore[valid-type]
         Field(min_length=1),
-        AfterValidator(_distinct),
+        AfterValidator(distinct),
     ] = list(TARGETS)
     """What to decode at the decision position."""
     layers: Layers = "all"
     """0 is the embedding, l the residual after block l."""
     C: Annotated[
-        list[Annotated[Number, Field(gt=0)]], Field(min_length=1), AfterValidator(_distinct)
+        list[Annotated[Number, Field(gt=0)]], Field(min_length=1), AfterValidator(distinct)
     ] = [0.0003, 0.003, 0.03]
     """Inverse strengths of the L2 penalty; the best is chosen inside each training set."""
     folds: Annotated[Integer, Field(ge=2, le=100)] = 5
@@ -276,12 +162,12 @@ class Lens(Section):
 class Steering(Section):
     """A difference-of-means Nash direction: added, clamped and ablated."""
 
-    train_games: Annotated[list[Name], Field(min_length=1), AfterValidator(_distinct)] = [
+    train_games: Annotated[list[Name], Field(min_length=1), AfterValidator(distinct)] = [
         "prisoners_dilemma",
         "harmony",
     ]
     """Games whose prompts the directions are fitted on; their Nash actions must differ."""
-    test_games: Annotated[list[Name], Field(min_length=1), AfterValidator(_distinct)] = [
+    test_games: Annotated[list[Name], Field(min_length=1), AfterValidator(distinct)] = [
         "deadlock",
         "concord",
     ]
@@ -290,7 +176,7 @@ class Steering(Section):
     """Blocks after which the residual is changed; negative counts from the last block (-1)."""
     positions: Literal["last", "all"] = "last"
     """Where: at the decision position alone, or at every token of the prompt and the label."""
-    alphas: Annotated[list[Number], Field(min_length=1), AfterValidator(_distinct)] = [
+    alphas: Annotated[list[Number], Field(min_length=1), AfterValidator(distinct)] = [
         -1.0,
         -0.5,
         -0.25,
@@ -300,7 +186,7 @@ class Steering(Section):
         1.0,
     ]
     """Multiples of the layer's mean residual norm, along the unit direction; 0 must be one."""
-    clamps: Annotated[list[Number], Field(min_length=2), AfterValidator(_distinct)] = [
+    clamps: Annotated[list[Number], Field(min_length=2), AfterValidator(distinct)] = [
         -4.0,
         -2.0,
         0.0,
@@ -342,7 +228,7 @@ class Figures(Section):
     """How figures look."""
 
     formats: Annotated[
-        list[Literal["png", "svg", "pdf"]], Field(min_length=1), AfterValidator(_distinct)
+        list[Literal["png", "svg", "pdf"]], Field(min_length=1), AfterValidator(distinct)
     ] = ["png", "svg"]
     """File formats; bitmap and vector."""
     dpi: Annotated[Integer, Field(ge=50, le=1200)] = 200
@@ -385,8 +271,12 @@ class Config(Section):
     """Decision prompts: their surface forms are fully crossed within each game."""
     agents: Annotated[dict[Name, Agent], Field(min_length=1)]
     """Players by name; each is a model with a mode, or a scripted strategy."""
+    modes: Modes = Modes()
+    """How agents come to their decisions, where they write before they decide."""
     matches: Matches = Matches()
     """Repeated play between the agents."""
+    quiz: Quiz = Quiz()
+    """Forced choices on the rules and the history."""
     activations: Activations = Activations()
     """The residual stream at the decision position, embedding and every layer."""
     probes: Probes = Probes()

@@ -100,6 +100,13 @@ class Row:
             self._children[self.parent[node], self.tokens[node]] = node
         return path
 
+    def truncate(self, n: int) -> None:
+        """Drop all but the first `n` nodes, which are those of the earliest insertions."""
+        for node in range(n, len(self.tokens)):
+            self._children.pop((self.parent[node], self.tokens[node]), None)
+        for values in (self.tokens, self.parent, self.depth):
+            del values[n:]
+
     def _find(self, sequence: Sequence[int], above: np.ndarray) -> np.ndarray:
         """Return the nodes below a path that go on with a sequence, as far as the row has them."""
         path: list[int] = []

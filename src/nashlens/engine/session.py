@@ -34,12 +34,18 @@ class Session:
         self._grown = {long: _Grown(engine) for long in (False, True)}
 
     @torch.inference_mode()
-    def label_logprobs(self, prompts: Sequence[LabelledPrompt]) -> np.ndarray:
+    def label_logprobs(
+        self, prompts: Sequence[LabelledPrompt], kept: Sequence[int] | None = None
+    ) -> np.ndarray:
         """Score both labels after each prompt; equals `Engine.label_logprobs`.
 
         Parameters
         ----------
         prompts : sequence of LabelledPrompt
+        kept : sequence of int, optional
+            How many leading tokens of each prompt later calls may share; the others are forgotten
+            after this call, such as a chain of thought that no later prompt holds. By default all
+            are kept.
 
         Returns
         -------
@@ -51,7 +57,7 @@ class Session:
         for long, grown in self._grown.items():
             mine = [r for r in runs if (short is not None and len(r.sequence) > short) == long]
             if mine:
-                grown.score(mine, result)
+                grown.score(mine, result, None if kept is None else [kept[r.prompt] for r in mine])
         return result
 
 
@@ -66,21 +72,53 @@ class _Grown:
         # The k-th prompt of a call is mostly the k-th one of the call before, and longer.
         self._last: list[tuple[Sequence[int], np.ndarray]] = []
 
-    def score(self, runs: Sequence[Run], result: np.ndarray) -> None:
-        """Write the label scores of runs, computing what is new of them."""
-        start, parts, asked = len(self._row), [], []
+    def score(
+        self, runs: Sequence[Run], result: np.ndarray, kept: Sequence[int] | None = None
+    ) -> None:
+        """Write the label scores of runs, computing what is new of them.
+
+        `kept` says how many leading tokens of each run to keep; None keeps all.
+        """
+        start = len(self._row)
+        parts: list[tuple[np.ndarray, int]] = []
         last, self._last = self._last, []
-        for k, run in enumerate(runs):
-            known = len(self._row)
-            path = self._row.insert(run.sequence, like=last[k] if k < len(last) else None)
-            self._last.append((run.sequence, path))
-            parts.append((path, int(np.searchsorted(path, known))))
-            asked.append(run.asked(path))
+        if kept is not None:
+            stems = [run.sequence[:n] for run, n in zip(runs, kept, strict=True)]
+            last = [self._insert(stem, k, last, parts) for k, stem in enumerate(stems)]
+        keep = len(self._row)
+        placed = [self._insert(run.sequence, k, last, parts) for k, run in enumerate(runs)]
+        self._last = placed if kept is None else last
+        asked = [run.asked(path) for run, (_, path) in zip(runs, placed, strict=True)]
         self._advance(start, parts)
         assert self._final is not None
         scored = Asked.joined(asked)
         logprobs = self.engine.token_logprobs(self._final, scored.rows, scored.tokens)
         scored.add_to(result, logprobs)
+        if kept is not None:
+            self._forget(keep)
+
+    def _insert(
+        self,
+        sequence: Sequence[int],
+        k: int,
+        last: Sequence[tuple[Sequence[int], np.ndarray]],
+        parts: list[tuple[np.ndarray, int]],
+    ) -> tuple[Sequence[int], np.ndarray]:
+        """Add a sequence and what is new of it; return it with its path."""
+        if len(sequence) == 0:
+            return sequence, np.empty(0, dtype=np.int64)
+        known = len(self._row)
+        path = self._row.insert(sequence, like=last[k] if k < len(last) else None)
+        parts.append((path, int(np.searchsorted(path, known))))
+        return sequence, path
+
+    def _forget(self, n: int) -> None:
+        """Keep the first `n` nodes alone."""
+        self._row.truncate(n)
+        for layer in self._cache.layers:
+            layer.trim(n)
+        if self._final is not None:
+            self._final = self._final[:n]
 
     def _advance(self, start: int, parts: list[tuple[np.ndarray, int]]) -> None:
         """Compute the nodes from `start` on."""

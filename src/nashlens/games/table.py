@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -116,8 +116,14 @@ def _row(game: Game) -> dict[str, Any]:
     return row | {"zero_sum": is_zero_sum(game), "ordinal_class": ordinal_class(game)}
 
 
-def games_from_table(frame: pd.DataFrame) -> list[Game]:
+def games_from_table(frame: pd.DataFrame, without: Collection[str] = ()) -> list[Game]:
     """Return the games of a games table; the inverse of `games_table`.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+    without : collection of str, optional
+        Games that are left out, with their variants.
 
     Raises
     ------
@@ -138,6 +144,7 @@ def games_from_table(frame: pd.DataFrame) -> list[Game]:
             base=str(row["base"]),
         )
         for row in frame[needed].to_dict("records")
+        if row["game"] not in without
     ]
 
 

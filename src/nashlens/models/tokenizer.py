@@ -135,6 +135,30 @@ class ChatTokenizer:
         """Return the text of token ids, special tokens included."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
 
+    @cached_property
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens that end an answer: those of the generation configuration, and the EOS."""
+        generation = _read_json(self.folder / "generation_config.json").get("eos_token_id")
+        found = generation if isinstance(generation, list) else [generation]
+        eos = self._special.get("eos_token")
+        named = None if eos is None else self._tokenizer.token_to_id(eos)
+        return frozenset(i for i in (*found, named) if isinstance(i, int))
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Return what a model wrote, as text that another prompt can hold.
+
+        No special token is in it, even where it was spelled out: encoded again, it would end a
+        turn or start one.
+        """
+        found = str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+        marks = [
+            t.content for t in self._tokenizer.get_added_tokens_decoder().values() if t.special
+        ]
+        while any(mark in found for mark in marks):
+            for mark in marks:
+                found = found.replace(mark, "")
+        return found
+
     def chat(self, messages: Sequence[Message]) -> str:
         """Render messages, ready for the assistant's next word.
 

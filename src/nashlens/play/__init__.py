@@ -1,6 +1,9 @@
 """Repeated matches between models and scripted strategies.
 
-- `schedule`: who meets whom, in which game, under which surface form.
+- `schedule`: who meets whom, in which game, under which surface form and move order.
+- `player`: a model as a player, and what is the same for all matches.
+- `modes`: how an agent comes to a decision; `answers`: the grammar of final answers.
 - `run`: matches in lockstep, all decisions of a round in one batch.
-- `chunks`: matches already played are kept, and not played again.
+- `journal`, `chunks`: rounds already played are kept, and not played again.
+- `quiz`: whether a model knows the rules and the history.
 """

@@ -1,21 +1,21 @@
-"""Parts of the play: batches of matches, each kept on disk once it is played."""
+"""Parts of the play: batches of matches, each kept on disk round by round."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 
-from nashlens.errors import StoreError
-from nashlens.play.run import Player, Settings, play_matches
+from nashlens.play.journal import Journal
+from nashlens.play.player import Player, Settings
+from nashlens.play.run import Round, decisions_table, play_rounds, texts_table
 from nashlens.play.schedule import Match, chunks
 from nashlens.progress import progress
-from nashlens.tables import read_metadata, read_table, write_table
 
 log = logging.getLogger(__name__)
 
@@ -44,15 +44,15 @@ def chunk_key(matches: Sequence[Match], settings: Settings, fingerprint: str) ->
 
 def play_part(
     matches: Sequence[Match],
-    players: Callable[[], dict[str, Player]],
+    players: Callable[[], Mapping[str, Player]],
     settings: Settings,
     *,
     part: int,
     parts: int,
     folder: str | Path,
     fingerprint: str,
-) -> pd.DataFrame:
-    """Play a part of a schedule; batches already played are read back.
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Play a part of a schedule; rounds already played are read back.
 
     Parameters
     ----------
@@ -65,33 +65,24 @@ def play_part(
     part, parts : int
         Which part this is, 1-based, and how many there are; batches are dealt in turn.
     folder : str or Path
-        Where played batches are kept.
+        Where the batches' rounds are kept.
     fingerprint : str
         Of the models and of the code.
 
     Returns
     -------
-    pandas.DataFrame
-        The play table of this part; without rows where parts outnumber batches.
+    decisions, texts : pandas.DataFrame
+        The play table and the texts table of this part; the first has no columns where parts
+        outnumber batches.
     """
     everything = list(chunks(matches, CHUNK_MATCHES))
-    frames = []
+    rounds: list[Round] = []
     for batch in progress(everything[part - 1 :: parts], "play", unit="batches"):
         key = chunk_key(batch, settings, fingerprint)
-        path = Path(folder) / f"chunk-{key}.parquet"
-        frame = _kept(path, key)
-        if frame is None:
-            frame = play_matches(batch, players(), settings)
-            write_table(frame, path, config={}, fingerprint=key)
-            # Read back, so that a kept batch and a fresh one have the same types.
-            frame = read_table(path)
-        frames.append(frame)
-    log.info("%d batches in part %d of %d", len(frames), part, parts)
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-
-
-def _kept(path: Path, key: str) -> pd.DataFrame | None:
-    try:
-        return read_table(path) if read_metadata(path)["fingerprint"] == key else None
-    except StoreError:
-        return None
+        journal = Journal(Path(folder) / f"chunk-{key}.jsonl", key)
+        if journal.rounds:
+            log.info("%s: %d rounds were played before", journal.path.name, len(journal.rounds))
+        done = tuple(journal.rounds)
+        rounds += play_rounds(batch, players, settings, done=done, keep=journal.keep)
+    log.info("%d batches in part %d of %d", len(everything[part - 1 :: parts]), part, parts)
+    return decisions_table(rounds), texts_table(rounds)

@@ -1,207 +1,268 @@
-"""Matches in lockstep: every round asks all agents of all matches at once."""
+"""Matches in lockstep: every round asks all agents of all matches at once.
+
+A round is played by `play_round` from the states of its matches and gives a `Round`: the rows of
+the two tables, as plain values. Rounds rebuild the states (`restore`), so that a match goes on
+from the last round that was kept.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from nashlens.engine.core import label_probabilities
-from nashlens.engine.labels import LabelledPrompt
-from nashlens.errors import DataError
 from nashlens.games.equilibria import nash_action, prosocial_action
 from nashlens.games.game import SEATS
-from nashlens.play.schedule import Agent, Match
-from nashlens.prompts.labels import ChatTokenizer, encode_many, prompt_id
-from nashlens.prompts.render import decision_messages, render
+from nashlens.play.modes import Decision, decide, message_of, quoted, talk
+from nashlens.play.player import Player, Settings, tempered
+from nashlens.play.schedule import Match
+from nashlens.prompts.render import View
 from nashlens.seeds import entropy_hex, stream
-from nashlens.strategies import cooperation
 
-INTEGERS = ("nash_action", "prosocial_action", "n_tokens")
-TEXTS = ("model", "strategy", "mode", "prompt_id")
-
-
-class Scorer(Protocol):
-    """What play needs of an engine: `nashlens.engine.session.Session` is one."""
-
-    def label_logprobs(self, prompts: Sequence[LabelledPrompt]) -> np.ndarray:
-        """Return `(n, 2)` log P of each prompt's two labels."""
-
-
-@dataclass(frozen=True)
-class Player:
-    """A model as a player: how it reads text and how its labels are scored."""
-
-    tokenizer: ChatTokenizer
-    scorer: Scorer
+INTEGERS = (
+    "nash_action",
+    "prosocial_action",
+    "n_tokens",
+    "action",
+    "opponent_action",
+    "parsed_action",
+    "attempts",
+    "n_written",
+)
+TEXTS = ("model", "strategy", "mode", "prompt_id", "answer")
+TEXT_COLUMNS = (
+    "match_id", "game", "round", "seat", "agent", "model", "mode", "kind", "attempt", "prompt_id",
+    "seed", "text", "n_tokens", "stopped", "answer",
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What is the same for all matches."""
+class Round(NamedTuple):
+    """What one round of a batch of matches leaves."""
 
-    rounds: int
-    temperature: float
-    """0 takes the likelier action."""
-    horizon_known: bool
-    system: str | None
-    assistant_prefix: str
-    seed: int
+    rows: list[dict[str, Any]]
+    """Rows of the play table: two a match that was still on."""
+    texts: list[dict[str, Any]]
+    """Rows of the texts table."""
 
 
-@dataclass(frozen=True)
-class _Decision:
-    """One seat of one match in one round, before it is decided."""
+@dataclass
+class State:
+    """A match on its way."""
 
     match: Match
-    seat: int
-    agent: Agent
-    own: list[int]
-    other: list[int]
+    rounds: int
+    """How many are to be played."""
+    rng: np.random.Generator
+    actions: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
+    """Row's and column's."""
+    said: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=lambda: ["", ""])
+    ended: bool = False
+    """An agent gave no valid answer, so the match could not go on."""
 
+    @property
+    def on(self) -> bool:
+        """There is a round left to play."""
+        return not self.ended and len(self.actions[0]) < self.rounds
 
-def tempered(p_action_0: float, temperature: float) -> float:
-    """Return P(action 0) at a sampling temperature: p^(1/T), renormalised; 0 is greedy.
-
-    A tie under greedy goes to action 0.
-    """
-    if temperature == 0:
-        return 1.0 if p_action_0 >= 0.5 else 0.0
-    if p_action_0 in (0.0, 1.0):
-        return p_action_0
-    odds = (np.log1p(-p_action_0) - np.log(p_action_0)) / temperature
-    return float(1.0 / (1.0 + np.exp(np.clip(odds, -700, 700))))
+    def view(self, seat: int, settings: Settings, seen: int | None = None) -> View:
+        """Return what a seat knows."""
+        flip = slice(None) if seat == 0 else slice(None, None, -1)
+        return View(
+            self.match.game,
+            SEATS[seat],
+            self.match.surface,
+            self.actions[seat],
+            self.actions[1 - seat],
+            self.rounds if settings.horizon_known else None,
+            self.match.move_order,
+            seen,
+            settings.window,
+            [pair[flip] for pair in self.said],  # type: ignore[misc]
+            self.notes[seat],
+        )
 
 
 def play_matches(
     matches: Sequence[Match], players: Mapping[str, Player], settings: Settings
 ) -> pd.DataFrame:
+    """Play matches to their ends, in lockstep, and return the play table's columns.
+
+    See `play_rounds`, which also keeps what the agents wrote.
+    """
+    return decisions_table(play_rounds(matches, lambda: players, settings))
+
+
+def play_rounds(
+    matches: Sequence[Match],
+    players: Callable[[], Mapping[str, Player]],
+    settings: Settings,
+    *,
+    done: Sequence[Round] = (),
+    keep: Callable[[Round], None] | None = None,
+) -> list[Round]:
     """Play matches to their ends, in lockstep.
 
-    Each match draws from the stream of its own name, two numbers a round (row, then column), so
-    that its moves do not depend on what is played beside it.
+    Each match draws from the stream of its own name, two numbers a round (row, then column), and
+    each text has a seed of its own, so that what happens in a match does not depend on what is
+    played beside it.
 
     Parameters
     ----------
     matches : sequence of Match
-    players : mapping of str to Player
-        By model name.
+    players : callable
+        Makes the players by model name; called only if a round is left to play.
     settings : Settings
+    done : sequence of Round, optional
+        Rounds that were played before; they are not played again.
+    keep : callable, optional
+        Called with each new round.
 
     Returns
     -------
-    pandas.DataFrame
-        The play table's columns: two rows a match and round.
+    list of Round
+        `done` and the new ones.
     """
-    histories: list[tuple[list[int], list[int]]] = [([], []) for _ in matches]
-    streams = [stream(settings.seed, "match", match.match_id) for match in matches]
-    rows: list[dict[str, Any]] = []
-    for _ in range(settings.rounds):
-        decisions = [
-            _Decision(match, seat, agent, history[seat], history[1 - seat])
-            for match, history in zip(matches, histories, strict=True)
-            for seat, agent in enumerate((match.row, match.column))
+    states = [
+        State(match, match.length(settings.rounds), stream(settings.seed, "match", match.match_id))
+        for match in matches
+    ]
+    restore(states, done)
+    rounds = list(done)
+    if any(state.on for state in states):
+        ready = players()
+        while any(state.on for state in states):
+            rounds.append(play_round([s for s in states if s.on], ready, settings))
+            if keep is not None:
+                keep(rounds[-1])
+    return rounds
+
+
+def restore(states: Iterable[State], rounds: Sequence[Round]) -> None:
+    """Bring fresh states to where they stood after some rounds."""
+    by_name = {state.match.match_id: state for state in states}
+    for played in rounds:
+        for row in played.rows:
+            state, seat = by_name[row["match_id"]], SEATS.index(row["seat"])
+            if seat == 0:
+                state.rng.random(2)
+            if row["action"] is None:
+                state.ended = True
+            else:
+                state.actions[seat].append(row["action"])
+        messages: dict[str, list[str]] = {}
+        for text in played.texts:
+            seat = SEATS.index(text["seat"])
+            if text["kind"] == "notes":
+                by_name[text["match_id"]].notes[seat] = quoted(text["text"])
+            elif text["kind"] == "message":
+                sent = messages.setdefault(text["match_id"], ["", ""])
+                sent[seat] = message_of(text["text"])
+        for name, (row_message, column_message) in messages.items():
+            by_name[name].said.append((row_message, column_message))
+
+
+def play_round(states: Sequence[State], players: Mapping[str, Player], settings: Settings) -> Round:
+    """Play one round of every match, and bring its state up to date.
+
+    Parameters
+    ----------
+    states : sequence of State
+        Matches that are on.
+    players : mapping of str to Player
+        By model name.
+    settings : Settings
+    """
+    draws = [state.rng.random(2) for state in states]
+    texts = _talk(states, players, settings) if settings.talk_tokens else []
+    beliefs: list[list[dict[str, Any] | None]] = [[None, None] for _ in states]
+    actions: list[list[int | None]] = [[None, None] for _ in states]
+    for turn in (0, 1):
+        asked = [
+            (k, seat)
+            for k, state in enumerate(states)
+            for seat in (0, 1)
+            # Where the first mover gave no valid answer, there is nothing for the second to see.
+            if state.match.turn(seat) == turn and (turn == 0 or actions[k][1 - seat] is not None)
         ]
-        beliefs = _decide(decisions, players, settings)
-        for k, (match, history) in enumerate(zip(matches, histories, strict=True)):
-            actions = []
-            for seat in (0, 1):
-                belief = beliefs[2 * k + seat]
-                p = belief["p_action_0"]
-                if decisions[2 * k + seat].agent.strategy is None:
-                    p = tempered(p, settings.temperature)
-                actions.append(int(streams[k].random() >= p))
-            rows += [
-                _row(match, seat, history, beliefs[2 * k + seat], actions, settings)
-                for seat in (0, 1)
-            ]
-            history[0].append(actions[0])
-            history[1].append(actions[1])
-    frame = pd.DataFrame(rows)
-    types: dict[str, Any] = dict.fromkeys(INTEGERS, "Int64") | dict.fromkeys(TEXTS, "str")
-    return frame.astype(types)
-
-
-def _decide(
-    decisions: Sequence[_Decision], players: Mapping[str, Player], settings: Settings
-) -> list[dict[str, Any]]:
-    """Return what each decision's agent would do: its probabilities and how they were got."""
-    beliefs: list[dict[str, Any]] = [{} for _ in decisions]
-    asked: dict[str, list[int]] = {}
-    for i, decision in enumerate(decisions):
-        agent = decision.agent
-        if agent.strategy is not None:
-            p = cooperation(agent.strategy, decision.own, decision.other, agent.p)
-            nothing = {"prompt_id": None, "n_tokens": None, "label_mass": np.nan}
-            beliefs[i] = {"p_action_0": p, "p_action_1": 1.0 - p, **nothing}
+        decisions = [
+            Decision(states[k].match, seat, states[k].view(seat, settings, actions[k][1 - seat]))
+            for k, seat in asked
+        ]
+        found = decide(decisions, players, settings)
+        for (k, seat), decision, belief in zip(asked, decisions, found, strict=True):
+            beliefs[k][seat] = belief
+            actions[k][seat] = _action(decision, belief, float(draws[k][seat]), settings)
+            states[k].notes[seat] = decision.view.notes
+            texts += decision.texts
+    rows = [
+        _row(state, seat, belief, actions[k], settings)
+        for k, state in enumerate(states)
+        for seat, belief in enumerate(beliefs[k])
+        if belief is not None
+    ]
+    for state, (row_action, column_action) in zip(states, actions, strict=True):
+        if row_action is None or column_action is None:
+            state.ended = True
         else:
-            asked.setdefault(str(agent.model), []).append(i)
-    for model, indices in asked.items():
-        player = players[model]
-        prompts = _prompts([decisions[i] for i in indices], player.tokenizer, settings)
-        chances, mass = label_probabilities(player.scorer.label_logprobs(prompts))
-        for k, i in enumerate(indices):
-            beliefs[i] = {
-                "p_action_0": float(chances[k, 0]),
-                "p_action_1": float(chances[k, 1]),
-                "prompt_id": prompt_id(prompts[k].ids),
-                "n_tokens": len(prompts[k].ids),
-                "label_mass": float(mass[k]),
-            }
-    return beliefs
+            state.actions[0].append(row_action)
+            state.actions[1].append(column_action)
+    return Round(rows, texts)
 
 
-def _prompts(
-    decisions: Sequence[_Decision], tokenizer: ChatTokenizer, settings: Settings
-) -> list[LabelledPrompt]:
-    texts = [_text(decision, tokenizer, settings) for decision in decisions]
-    labels = [decision.match.surface.action_labels for decision in decisions]
-    prompts = []
-    for decision, encoded in zip(decisions, encode_many(tokenizer, texts, labels), strict=True):
-        ids, *tokens = encoded
-        longest = len(ids) + max(len(label) for label in tokens)
-        if tokenizer.max_length is not None and longest > tokenizer.max_length:
-            raise DataError(
-                f"{decision.match.match_id}: round {len(decision.own) + 1} needs {longest} tokens "
-                f"and {tokenizer.name} takes {tokenizer.max_length}; set matches.rounds lower"
-            )
-        prompts.append(LabelledPrompt(ids, (tokens[0], tokens[1])))
-    return prompts
+def _talk(
+    states: Sequence[State], players: Mapping[str, Player], settings: Settings
+) -> list[dict[str, Any]]:
+    asked = [
+        Decision(state.match, seat, state.view(seat, settings))
+        for state in states
+        for seat in (0, 1)
+    ]
+    sent = talk(asked, players, settings)
+    for k, state in enumerate(states):
+        state.said.append((sent[2 * k], sent[2 * k + 1]))
+    return [text for decision in asked for text in decision.texts]
 
 
-def _text(decision: _Decision, tokenizer: ChatTokenizer, settings: Settings) -> str:
-    messages = decision_messages(
-        decision.match.game,
-        SEATS[decision.seat],
-        decision.match.surface,
-        decision.own,
-        decision.other,
-        system=settings.system,
-        rounds_total=settings.rounds if settings.horizon_known else None,
-    )
-    return render(messages, tokenizer.chat, settings.assistant_prefix)
+def _action(
+    decision: Decision, belief: Mapping[str, Any], draw: float, settings: Settings
+) -> int | None:
+    """Return what is done; None for an invalid answer where the answer is what counts."""
+    agent, p = decision.agent, belief["p_action_0"]
+    if agent.strategy is None:
+        if agent.mode == "cot" and settings.cot.answer == "parsed":
+            parsed: int | None = belief["parsed_action"]
+            return parsed
+        p = tempered(p, settings.temperature)
+    return int(draw >= p)
 
 
 def _row(
-    match: Match,
+    state: State,
     seat: int,
-    history: tuple[list[int], list[int]],
-    belief: dict[str, Any],
-    actions: Sequence[int],
+    belief: Mapping[str, Any],
+    actions: Sequence[int | None],
     settings: Settings,
 ) -> dict[str, Any]:
+    match = state.match
     agent, opponent = (match.row, match.column) if seat == 0 else (match.column, match.row)
-    payoffs = match.game.payoff(actions[0], actions[1])
+    row_action, column_action = actions
+    payoffs = (np.nan, np.nan)
+    if row_action is not None and column_action is not None:
+        payoffs = match.game.payoff(row_action, column_action)
     return {
         "match_id": match.match_id,
         "game": match.game.name,
         "variant": match.game.variant,
         "pairing": match.pairing,
+        "move_order": match.move_order,
+        "horizon": "known" if settings.horizon_known else "unknown",
+        "match_rounds": state.rounds,
         "repetition": match.repetition,
-        "round": len(history[0]) + 1,
+        "round": len(state.actions[0]) + 1,
         "row_agent": match.row.name,
         "column_agent": match.column.name,
         "seat": SEATS[seat],
@@ -223,3 +284,22 @@ def _row(
         "prosocial_action": prosocial_action(match.game, SEATS[seat]),
         "seed": entropy_hex(settings.seed, "match", match.match_id),
     }
+
+
+def decisions_table(rounds: Iterable[Round]) -> pd.DataFrame:
+    """Return the play table of some rounds."""
+    frame = pd.DataFrame([row for played in rounds for row in played.rows])
+    if frame.empty:
+        return frame
+    types: dict[str, Any] = dict.fromkeys(INTEGERS, "Int64") | dict.fromkeys(TEXTS, "str")
+    return frame.astype(types)
+
+
+def texts_table(rounds: Iterable[Round]) -> pd.DataFrame:
+    """Return the texts table of some rounds; with all its columns where it has no row."""
+    rows = [row for played in rounds for row in played.texts]
+    frame = pd.DataFrame(rows, columns=list(TEXT_COLUMNS))
+    integers, texts = ("round", "attempt", "n_tokens"), set(TEXT_COLUMNS)
+    texts -= {*integers, "stopped"}
+    types: dict[str, Any] = dict.fromkeys(sorted(texts), "str") | dict.fromkeys(integers, "int64")
+    return frame.astype(types | {"stopped": "bool"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -27,8 +27,12 @@ class Agent:
     model: str | None = None
     mode: str = "direct"
     strategy: str | None = None
-    p: float = 0.5
-    """RANDOM's probability of action 0."""
+    p: float | None = None
+    """The strategy's own number (`strategies.PARAMETERS`); None for its default."""
+    rounds: int | None = None
+    """At most so many rounds in its matches."""
+    repetitions: int | None = None
+    """At most so many matches with each opponent, in each game."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,28 @@ class Match:
     pairing: Pairing
     repetition: int
     surface: Surface
+    move_order: str = "simultaneous"
 
     @property
     def match_id(self) -> str:
-        """The match's name: game/row agent--column agent/repetition."""
-        return f"{self.game.name}/{self.row.name}--{self.column.name}/{self.repetition}"
+        """The match's name: game/row agent--column agent/repetition.
+
+        Where the seats move in turn, the move order stands before the repetition.
+        """
+        turns = "" if self.move_order == "simultaneous" else f"{self.move_order}/"
+        return f"{self.game.name}/{self.row.name}--{self.column.name}/{turns}{self.repetition}"
+
+    def turn(self, seat: int) -> int:
+        """Return when a seat moves in a round: 0 first or at once, 1 second."""
+        return int(self.move_order == ("column_first", "row_first")[seat])
+
+    def length(self, rounds: int) -> int:
+        """Return how many rounds are played: the least of `rounds` and what the agents allow."""
+        return _least(rounds, self.row.rounds, self.column.rounds)
+
+
+def _least(number: int, *bounds: int | None) -> int:
+    return min([number, *(bound for bound in bounds if bound is not None)])
 
 
 def surface_sequence(forms: Sequence[Surface], game: str, seed: int, count: int) -> list[Surface]:
@@ -86,6 +107,8 @@ def schedule(
     repetitions: int,
     scripted_repetitions: int,
     seed: int,
+    move_orders: Sequence[str] = ("simultaneous",),
+    sequential_games: Collection[str] | None = None,
 ) -> list[Match]:
     """Return the matches of ordered pairs of agents over all games.
 
@@ -102,11 +125,17 @@ def schedule(
         Matches of each pair of a model and a script. The model's two seats take a surface form and
         its mirror image, so that one repetition already cancels label and order preferences.
     seed : int
+    move_orders : sequence of str
+        Each pair of models plays its repetitions in each. A script answers to past rounds, never to
+        this one's move, so its matches are in the first of them alone.
+    sequential_games : collection of str, optional
+        Games that are played in row_first and column_first; None for all. In each move order the
+        same repetition has the same surface form.
 
     Returns
     -------
     list of Match
-        By game, then pair, then repetition.
+        By game, then pair, then move order, then repetition.
     """
     families: dict[str, list[Game]] = {}
     for game in games:
@@ -114,14 +143,24 @@ def schedule(
     matches = []
     for name, family in families.items():
         sequence = surface_sequence(forms, name, seed, max(repetitions, 2 * scripted_repetitions))
+        in_turn = sequential_games is None or name in sequential_games
+        orders = [order for order in move_orders if order == "simultaneous" or in_turn]
         for row, column in pairs:
-            kind = pairing(row, column)
-            chosen = sequence[:repetitions]
+            kind, count = (
+                pairing(row, column),
+                _least(
+                    scripted_repetitions if row.strategy or column.strategy else repetitions,
+                    row.repetitions,
+                    column.repetitions,
+                ),
+            )
+            chosen = sequence
             if kind == "scripted":
-                chosen = sequence[0 if row.model is not None else 1 :: 2][:scripted_repetitions]
+                chosen = sequence[0 if row.model is not None else 1 :: 2]
             matches += [
-                Match(family[r % len(family)], row, column, kind, r, form)
-                for r, form in enumerate(chosen)
+                Match(family[r % len(family)], row, column, kind, r, form, order)
+                for order in (orders[:1] if kind == "scripted" else orders)
+                for r, form in enumerate(chosen[:count])
             ]
     return matches
 

@@ -1,6 +1,6 @@
 """Decision prompts: text, labels, counterbalancing and the prompts table.
 
-One builder, `decision_messages`, writes every prompt, for play and for extraction alike.
+One builder, `ask` of a `View`, writes every prompt, for play, the quiz and extraction alike.
 """
 
 from nashlens.prompts.design import Cell, assign, surfaces
@@ -11,7 +11,16 @@ from nashlens.prompts.labels import (
     encode_prompt,
     prompt_id,
 )
-from nashlens.prompts.render import Message, Surface, decision_messages, plain_text, render
+from nashlens.prompts.render import (
+    Message,
+    Surface,
+    View,
+    ask,
+    decision_messages,
+    plain_text,
+    question,
+    render,
+)
 from nashlens.prompts.table import build_prompts
 from nashlens.prompts.templates import TEMPLATES, vocabulary
 
@@ -21,6 +30,8 @@ __all__ = [
     "ChatTokenizer",
     "Message",
     "Surface",
+    "View",
+    "ask",
     "assign",
     "build_prompts",
     "check_label_sets",
@@ -29,6 +40,7 @@ __all__ = [
     "encode_prompt",
     "plain_text",
     "prompt_id",
+    "question",
     "render",
     "surfaces",
     "vocabulary",

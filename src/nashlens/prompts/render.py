@@ -1,4 +1,8 @@
-"""The one builder of decision prompts, from a game, a seat, a surface form and a history."""
+"""The one builder of prompts, from what a seat knows: game, surface form, history.
+
+`View` holds what it knows, `ask` puts a question to it. Play in every mode, the quiz and the
+prompts for extraction (`decision_messages`) are all made here.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ Message = dict[str, str]
 
 LABEL_MAPS = ("identity", "swapped")
 OPTION_ORDERS = ("forward", "reversed")
+MOVE_ORDERS = ("simultaneous", "row_first", "column_first")
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,7 @@ class Surface:
     """A surface form: how a decision is put, beside what it is about."""
 
     template: str
-    """A key of `templates.OPENINGS`."""
+    """A key of `templates.TEMPLATES`."""
     label_set: str
     """Name of the pair of labels."""
     labels: tuple[str, str]
@@ -34,7 +39,7 @@ class Surface:
 
     def __post_init__(self) -> None:
         allowed = {
-            "template": templates.TEMPLATES,
+            "template": tuple(templates.TEMPLATES),
             "label_map": LABEL_MAPS,
             "option_order": OPTION_ORDERS,
         }
@@ -68,6 +73,160 @@ class Surface:
         return self.labels[action if self.label_map == "identity" else 1 - action]
 
 
+@dataclass(frozen=True)
+class View:
+    """What one seat of a match knows when it is asked."""
+
+    game: Game
+    seat: str
+    """row or column; every prompt is from this seat's view."""
+    surface: Surface
+    own: Sequence[int]
+    """This seat's actions, one a round played."""
+    other: Sequence[int]
+    """The other's."""
+    rounds_total: int | None = None
+    """How many rounds the agents are told there are; None leaves it open."""
+    move_order: str = "simultaneous"
+    seen: int | None = None
+    """The other's action of this round, where this seat moves second."""
+    window: int | None = None
+    """How many of the last rounds are shown; None shows all."""
+    said: Sequence[tuple[str, str]] = ()
+    """Own and other's message, one pair a round in which messages were sent; empty: nothing."""
+    notes: str = ""
+    """This seat's private notes."""
+
+    def __post_init__(self) -> None:
+        check_seat(self.seat)
+        if self.move_order not in MOVE_ORDERS:
+            raise DataError(f"move order {self.move_order!r}: must be one of {list(MOVE_ORDERS)}")
+        if len(self.own) != len(self.other):
+            raise DataError(
+                f"histories of {len(self.own)} and {len(self.other)} rounds: "
+                "both players have moved equally often"
+            )
+        if self.rounds_total is not None and self.round > self.rounds_total:
+            raise DataError(
+                f"round {self.round} of {self.rounds_total}: the match is over; ask no decision"
+            )
+        if self.seen is not None and self.place != "second":
+            raise DataError(f"the {self.seat} seat moves {self.place} and sees no move beforehand")
+
+    @property
+    def round(self) -> int:
+        """The 1-based round that is asked about."""
+        return len(self.own) + 1
+
+    @property
+    def place(self) -> str:
+        """When this seat moves: together, first or second."""
+        if self.move_order == "simultaneous":
+            return "together"
+        return "first" if self.move_order == f"{self.seat}_first" else "second"
+
+    @property
+    def template(self) -> templates.Template:
+        """The template of the surface form."""
+        return templates.TEMPLATES[self.surface.template]
+
+    def stem(self) -> list[str]:
+        """Return the lines that stand at the same place in every later prompt of the match.
+
+        Rules, then the rounds played and what was said in them. With a `window` only the rules
+        stay.
+        """
+        past = len(self.own)
+        start = 0 if self.window is None else max(0, past - self.window)
+        lines = self._rules()
+        for i in range(start, past):
+            if i < len(self.said):
+                lines.append(self._spoken(i))
+            lines.append(self._cell(self.template.played, self.own[i], self.other[i], i + 1))
+        return lines
+
+    def now(self) -> list[str]:
+        """Return the lines of this round: what was said, the notes, the other's move if seen."""
+        lines = [self._spoken(self.round - 1)] if len(self.said) >= self.round else []
+        if self.notes:
+            lines.append(templates.NOTES.format(notes=self.notes))
+        if self.seen is not None:
+            fields = {"player": self.template.other, "seen": self.surface.label(self.seen)}
+            lines.append(templates.SEEN.format(round=self.round, **fields))
+        return lines
+
+    def options(self, text: str, **fields: object) -> str:
+        """Fill in a text's two options, in the order in which they are listed."""
+        first, second = (self.surface.label(action) for action in self.surface.order)
+        return text.format(first=first, second=second, **fields)
+
+    def _rules(self) -> list[str]:
+        template, order = self.template, self.surface.order
+        opening = template.opening.format(title=self.game.title, rounds=_horizon(self.rounds_total))
+        return [
+            f"{opening} {self.options(getattr(template, self.place))}",
+            *([template.heading] if template.heading else []),
+            *(self._cell(template.cell, own, other) for own in order for other in order),
+            template.aim,
+        ]
+
+    def _spoken(self, i: int) -> str:
+        own, other = (f'"{text}"' if text else templates.NOTHING for text in self.said[i])
+        fields = {"own": own, "other": other, "player": self.template.other}
+        return templates.SAID.format(round=i + 1, **fields)
+
+    def _cell(self, text: str, own: int, other: int, round: int = 0) -> str:
+        # Labels first: they refuse an action that is neither 0 nor 1, where an index of -1 would
+        # not.
+        labels = self.surface.label(own), self.surface.label(other)
+        own_payoff, other_payoff = self.game.view(self.seat, own, other)
+        return text.format(
+            round=round,
+            own=labels[0],
+            other=labels[1],
+            own_payoff=short_number(own_payoff),
+            other_payoff=short_number(other_payoff),
+        )
+
+
+def ask(view: View, question: str, *, system: str | None, bare: bool = False) -> list[Message]:
+    """Return the chat messages that put a question to one seat.
+
+    Parameters
+    ----------
+    view : View
+        What the seat knows.
+    question : str
+        The last line.
+    system : str or None
+        System message; None for none.
+    bare : bool
+        Leave out the lines of this round, for questions about the past.
+
+    Returns
+    -------
+    list of dict
+        `role` and `content` of each message: the system message if there is one, then one user
+        message of rules, history and question.
+    """
+    lines = [*view.stem(), *([] if bare else view.now()), question]
+    messages = [{"role": "user", "content": "\n".join(lines)}]
+    return messages if system is None else [{"role": "system", "content": system}, *messages]
+
+
+def question(view: View, anchor: str | None = None) -> str:
+    """Return the line that asks for an action.
+
+    Parameters
+    ----------
+    view : View
+    anchor : str, optional
+        Start of the final-answer line; given, it is asked to think first and end with that line.
+    """
+    text = view.options(templates.QUESTION, round=view.round)
+    return text if anchor is None else text + view.options(templates.THINK, anchor=anchor)
+
+
 def decision_messages(
     game: Game,
     seat: str,
@@ -78,7 +237,7 @@ def decision_messages(
     system: str | None,
     rounds_total: int | None,
 ) -> list[Message]:
-    """Return the chat messages that ask one seat for its next action.
+    """Return the chat messages that ask one seat for its next action, both moving at once.
 
     Parameters
     ----------
@@ -98,42 +257,16 @@ def decision_messages(
     Returns
     -------
     list of dict
-        `role` and `content` of each message: the system message if there is one, then one user
-        message of rules, history and question. All but its last line is the start of the same
-        message one round later.
+        `role` and `content` of each message, as `ask` gives them. All but the last line is the
+        start of the same message one round later.
 
     Raises
     ------
     DataError
         If the histories differ in length, hold anything but 0 and 1, or leave no round to play.
     """
-    check_seat(seat)
-    if len(own_history) != len(other_history):
-        raise DataError(
-            f"histories of {len(own_history)} and {len(other_history)} rounds: "
-            "both players have moved equally often"
-        )
-    now = len(own_history) + 1
-    if rounds_total is not None and now > rounds_total:
-        raise DataError(f"round {now} of {rounds_total}: the match is over; ask no decision")
-    lines = _rules(game, seat, surface, rounds_total)
-    for past, (own, other) in enumerate(zip(own_history, other_history, strict=True), start=1):
-        lines.append(_cell(templates.PLAYED, game, seat, surface, own, other, past))
-    lines.append(_options(templates.QUESTION, surface, round=now))
-    messages = [{"role": "user", "content": "\n".join(lines)}]
-    return messages if system is None else [{"role": "system", "content": system}, *messages]
-
-
-def _rules(game: Game, seat: str, surface: Surface, rounds_total: int | None) -> list[str]:
-    opening = templates.OPENINGS[surface.template]
-    cells = [(own, other) for own in surface.order for other in surface.order]
-    return [
-        opening.format(title=game.title, rounds=_horizon(rounds_total))
-        + " "
-        + _options(templates.CHOICE, surface),
-        *(_cell(templates.CELL, game, seat, surface, own, other) for own, other in cells),
-        templates.AIM,
-    ]
+    view = View(game, seat, surface, own_history, other_history, rounds_total)
+    return ask(view, question(view), system=system)
 
 
 def _horizon(rounds_total: int | None) -> str:
@@ -142,26 +275,6 @@ def _horizon(rounds_total: int | None) -> str:
     if rounds_total == 1:
         return templates.ONE_ROUND
     return templates.KNOWN_HORIZON.format(count=rounds_total)
-
-
-def _options(text: str, surface: Surface, **fields: int) -> str:
-    first, second = (surface.label(action) for action in surface.order)
-    return text.format(first=first, second=second, **fields)
-
-
-def _cell(
-    text: str, game: Game, seat: str, surface: Surface, own: int, other: int, round: int = 0
-) -> str:
-    # Labels first: they refuse an action that is neither 0 nor 1, where an index of -1 would not.
-    labels = surface.label(own), surface.label(other)
-    own_payoff, other_payoff = game.view(seat, own, other)
-    return text.format(
-        round=round,
-        own=labels[0],
-        other=labels[1],
-        own_payoff=short_number(own_payoff),
-        other_payoff=short_number(other_payoff),
-    )
 
 
 def short_number(value: Fraction) -> str:

@@ -274,3 +274,21 @@ def test_it_imports_neither_torch_nor_transformers():
         check=False,
     )
     assert run.returncode == 0, run.stderr
+
+
+def test_labels_are_tried_after_the_anchor_where_an_agent_reasons(monkeypatch: pytest.MonkeyPatch):
+    from nashlens.prompts import labels
+
+    asked: list[tuple[str, str]] = []
+
+    def tried(tokenizer: Any, label_sets: Any, start: str) -> list[str]:
+        asked.append((tokenizer.name, start))
+        return [f"after {start}"] if start == "Answer: option" else []
+
+    monkeypatch.setattr(labels, "check_label_sets", tried)
+    assert check({"modes": {"cot": {"anchor": "Answer: option"}}}) == ["after Answer: option"]
+    assert asked == [
+        ("tiny_llama", "I choose option"),
+        ("tiny_llama", "Answer: option"),
+        ("tiny_qwen", "I choose option"),
+    ]

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from snakemake.utils import update_config
 
 from nashlens.config import Config, resolve_layers, used_models, validate
 from nashlens.errors import ConfigError
+from workflow.groups import play_groups
 
 from .conftest import ROOT, load, merge
 
@@ -56,13 +59,20 @@ def test_the_tests_merge_is_snakemakes(raw: dict[str, Any]):
     assert merged == raw
 
 
-def test_paper_has_twelve_ordered_pairings_of_fifty_rounds(raw: dict[str, Any]):
+def test_paper_has_twelve_ordered_pairings_in_three_modes_of_fifty_rounds(raw: dict[str, Any]):
     config = validate(merge(raw, load("experiments/paper.yaml")))
-    players = used_models(config)
-    assert len(players) * (len(players) - 1) == 12
-    assert config.matches.cross_play
+    models = used_models(config)
+    assert all(config.models[name].source.startswith("hub:") for name in models)
+    agents = {(agent.model, agent.mode) for agent in config.agents.values() if agent.model}
+    assert agents == set(itertools.product(models, ("direct", "cot", "scratchpad")))
+    plain = config.model_dump()
+    groups = play_groups(plain["agents"], plain["matches"])
+    pairs = [
+        tuple(plain["agents"][name]["model"] for name in g) for n, g in groups.items() if "--" in n
+    ]
+    assert Counter(pairs) == dict.fromkeys(itertools.permutations(models, 2), 3)
+    assert len(models) * (len(models) - 1) == 12
     assert config.matches.rounds == 50
-    assert all(config.models[name].source.startswith("hub:") for name in players)
 
 
 def test_null_entries_are_dropped_and_the_input_is_kept(raw: dict[str, Any]):

@@ -45,3 +45,33 @@ def test_each_round_computes_its_new_tokens_alone(loaded, rng, monkeypatch):
         session.label_logprobs([LabelledPrompt([*history, 50 + played, 40], ([1], [2]))])
         history += [50 + played, 55]
     assert counts == [32, 3, 3]
+
+
+def test_what_is_not_kept_is_forgotten_and_changes_no_score(loaded, rng, monkeypatch):
+    counts, run_row = [], Engine.run_row
+
+    def counted(self, row, parts, *, start=0, **kwargs):
+        counts[-1] += len(row) - start
+        return run_row(self, row, parts, start=start, **kwargs)
+
+    monkeypatch.setattr(Engine, "run_row", counted)
+    session, history = Session(Engine(loaded)), rng.integers(0, 61, 20).tolist()
+    for _ in range(3):
+        counts.append(0)
+        thoughts = [rng.integers(0, 61, 9).tolist() for _ in range(2)]
+        prompts = [LabelledPrompt([*history, *thought], ([1], [2, 3])) for thought in thoughts]
+        prompts.append(LabelledPrompt([*history[:5], 40], ([1], [2])))
+        ours = session.label_logprobs(prompts, [len(history), len(history), 0])
+        assert np.abs(ours - reference.label_logprobs(loaded, prompts)).max() < 1e-4
+        assert sum(len(grown._row) for grown in session._grown.values()) == len(history)
+        history += rng.integers(0, 61, 3).tolist()
+    # Two thoughts of nine tokens, the second label's first token after each, and the odd one's.
+    # A model that turns long sequences otherwise shares nothing between them and the odd one.
+    odd = 6 if loaded_short(session) else 1
+    assert counts == [20 + 20 + odd, 3 + 20 + odd, 3 + 20 + odd]
+
+
+def loaded_short(session):
+    """Whether the odd prompt of six tokens and the others fall on two sides of a model's bound."""
+    short = session.engine.blocks.short
+    return short is not None and 6 <= short < 29

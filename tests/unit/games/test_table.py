@@ -104,3 +104,8 @@ def test_missing_columns_and_an_empty_list_are_named():
         games_from_table(games_table(everything()).drop(columns="row_11"))
     with pytest.raises(DataError, match="at least one"):
         games_table([])
+
+
+def test_games_can_be_left_out_with_their_variants():
+    games = games_from_table(games_table(everything()), without=["chicken", "mine"])
+    assert games == [game for game in everything() if game.name not in ("chicken", "mine")]

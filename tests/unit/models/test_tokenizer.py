@@ -1,5 +1,7 @@
+import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -210,3 +212,32 @@ def test_many_texts_encode_as_one_by_one(planted):
         tokenizer = ChatTokenizer(folder)
         assert tokenizer.encode_many(texts) == [tokenizer.encode(text) for text in texts]
     assert tokenizer.encode_many([]) == []
+
+
+def test_what_a_model_wrote_holds_no_special_token(tiny_model):
+    tokenizer = ChatTokenizer(tiny_model)
+    plain = tokenizer.encode("I choose option J")
+    bos, eos = tokenizer.bos_id, min(tokenizer.stop_ids)
+    assert tokenizer.text([*plain, eos, *plain[1:]]) == "I choose option J I choose option J"
+    assert bos not in tokenizer.encode(tokenizer.text(plain))[1:]
+
+
+def test_a_special_token_that_is_spelled_out_is_taken_out(tiny_model, monkeypatch):
+    tokenizer = ChatTokenizer(tiny_model)
+    spelled = SimpleNamespace(
+        decode=lambda ids, skip_special_tokens: "a <e<eos>os><user> b",
+        get_added_tokens_decoder=tokenizer._tokenizer.get_added_tokens_decoder,
+    )
+    monkeypatch.setattr(tokenizer, "_tokenizer", spelled)
+    assert tokenizer.text([1]) == "a  b"
+
+
+def test_an_answer_ends_at_every_token_that_the_model_names(tiny_model, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    eos = ChatTokenizer(folder).encode("<eos>")[-1]
+    assert ChatTokenizer(folder).stop_ids == {eos}
+    (folder / "generation_config.json").write_text('{"eos_token_id": [7, 9]}')
+    assert ChatTokenizer(folder).stop_ids == {7, 9, eos}
+    (folder / "generation_config.json").unlink()
+    assert ChatTokenizer(folder).stop_ids == {eos}

@@ -1,3 +1,5 @@
+"""Matches in lockstep, in mode direct."""
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,92 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nashlens.errors import DataError
-from nashlens.games.catalog import CATALOG
-from nashlens.play.chunks import chunk_key, play_part
-from nashlens.play.run import Player, Settings, play_matches, tempered
-from nashlens.play.schedule import Agent, schedule
-from nashlens.prompts.design import surfaces
+from nashlens.play.player import tempered
+from nashlens.play.run import play_matches
+from nashlens.play.schedule import Agent
+from nashlens.prompts.render import MOVE_ORDERS
 
-PD = CATALOG["prisoners_dilemma"]
-FORMS = surfaces(["neutral"], {"jf": ["J", "F"]}, ["identity", "swapped"], ["forward", "reversed"])
-MODEL = Agent("a", model="m")
+from .fakes import ALL_FORMS, MODEL, PD, likes, matches_of, moves, players, plays, same, settings
 
 
-class Characters:
-    """One token a character; labels are one letter."""
-
-    name, bos_id = "characters", None
-
-    def __init__(self, max_length=None):
-        self.max_length = max_length
-
-    def encode(self, text):
-        return [ord(c) for c in text]
-
-    def encode_many(self, texts):
-        return [self.encode(text) for text in texts]
-
-    def last_piece(self, text):
-        return text
-
-    def chat(self, messages):
-        return "\n".join(message["content"] for message in messages) + "\n"
-
-
-def settings(**changes):
-    base = {
-        "rounds": 4,
-        "temperature": 1.0,
-        "horizon_known": False,
-        "system": None,
-        "assistant_prefix": "I choose",
-        "seed": 3,
-    }
-    return Settings(**(base | changes))
-
-
-class Labelled(Characters):
-    """Takes ` J` as one token, so that the labels' first tokens differ."""
-
-    def encode(self, text):
-        ids = super().encode(text)
-        if text[-2:] in (" J", " F"):
-            ids[-2:] = [1000 + ids[-1]]
-        return ids
-
-
-class Letters:
-    """Gives the letter J a fixed probability, whatever it is asked; 0.8 is the labels' mass."""
-
-    def __init__(self, p_j):
-        self.p_j, self.calls = p_j, []
-
-    def label_logprobs(self, prompts):
-        self.calls.append(list(prompts))
-        p = [
-            [self.p_j if label[0] == 1000 + ord("J") else 1 - self.p_j for label in q.labels]
-            for q in prompts
-        ]
-        return np.log(0.8 * np.array(p))
-
-
-def model_players(p_j=0.9, max_length=None):
-    return {"m": Player(Labelled(max_length), Letters(p_j))}
-
-
-def scripted(one, other, **kwargs):
-    return schedule(
-        [PD],
-        [(Agent("x", strategy=one, **kwargs), Agent("y", strategy=other))],
-        FORMS,
-        repetitions=1,
-        scripted_repetitions=1,
-        seed=3,
-    )
-
-
-def moves(frame, seat):
-    return frame[frame["seat"] == seat].sort_values("round")["action"].tolist()
+def scripted(one, other, **more):
+    return matches_of((Agent("x", strategy=one), Agent("y", strategy=other)), **more)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +25,9 @@ def moves(frame, seat):
         ("TFT", "ALLD", [0, 1, 1, 1], [1, 1, 1, 1]),
         ("GRIM", "ALLC", [0, 0, 0, 0], [0, 0, 0, 0]),
         ("WSLS", "ALLD", [0, 1, 0, 1], [1, 1, 1, 1]),
+        ("TFT", "TFT", [0, 0, 0, 0], [0, 0, 0, 0]),
+        ("ALLD", "GRIM", [1, 1, 1, 1], [0, 1, 1, 1]),
+        ("WSLS", "WSLS", [0, 0, 0, 0], [0, 0, 0, 0]),
     ],
 )
 def test_known_matches_of_scripted_strategies(one, other, row, column):
@@ -116,64 +45,18 @@ def test_payoffs_are_the_games_from_each_seat():
     assert by_seat.loc["column"].tolist() == list(PD.payoff(0, 1))[::-1]
 
 
-def test_no_round_is_missing_and_both_seats_move_in_each():
-    frame = play_matches(scripted("TFT", "RANDOM"), {}, settings(rounds=7))
-    assert frame.groupby("round").size().tolist() == [2] * 7
-
-
-def test_each_model_sees_its_own_moves_as_its_own():
-    """A public tool swapped the two in the history line, so a model never saw its own moves."""
-    matches = schedule(
-        [PD],
-        [(MODEL, Agent("d", strategy="ALLD"))],
-        FORMS,
-        repetitions=1,
-        scripted_repetitions=1,
-        seed=3,
-    )
-    player = model_players(p_j=0.999999999)
-    frame = play_matches(matches, player, settings(rounds=2))
-    text = "".join(chr(i) for i in player["m"].scorer.calls[1][0].ids)
-    form = matches[0].surface
-    line = next(line for line in text.splitlines() if line.startswith("Round 1"))
-    own, other = (form.label(a) for a in frame.loc[frame["round"] == 1, "action"])
-    assert line.index(f"{own}") < line.rindex(f"{other}")
-    assert other == form.label(1)
-
-
 def test_probabilities_follow_the_label_map():
-    matches = schedule([PD], [(MODEL, MODEL)], FORMS, repetitions=4, scripted_repetitions=4, seed=3)
-    frame = play_matches(matches, model_players(p_j=0.9), settings(rounds=1))
+    matches = matches_of((MODEL, MODEL), repetitions=4)
+    frame = play_matches(matches, players(likes("J")), settings(rounds=1))
     expected = np.where(frame["label_map"] == "identity", 0.9, 0.1)
     np.testing.assert_allclose(frame["p_action_0"], expected)
     np.testing.assert_allclose(frame["label_mass"], 0.8)
     np.testing.assert_allclose(frame["p_action_0"] + frame["p_action_1"], 1.0)
 
 
-def test_the_seed_matters_and_batch_mates_do_not():
-    """A public tool's seed had no effect when matches ran in parallel."""
-    matches = schedule([PD], [(MODEL, MODEL)], FORMS, repetitions=4, scripted_repetitions=4, seed=3)
-    whole = play_matches(matches, model_players(0.5), settings(rounds=6))
-    alone = pd.concat(play_matches([m], model_players(0.5), settings(rounds=6)) for m in matches)
-    key = ["match_id", "round", "seat"]
-    pd.testing.assert_frame_equal(
-        whole.sort_values(key, ignore_index=True), alone.sort_values(key, ignore_index=True)
-    )
-    other = play_matches(matches, model_players(0.5), settings(rounds=6, seed=4))
-    assert whole["action"].tolist() != other["action"].tolist()
-    assert whole["seed"].nunique() == 4
-
-
-def test_self_play_seats_decide_apart():
-    """A public tool shared one stateful player between both seats."""
-    matches = schedule([PD], [(MODEL, MODEL)], FORMS, repetitions=4, scripted_repetitions=4, seed=3)
-    frame = play_matches(matches, model_players(0.5), settings(rounds=10))
-    assert moves(frame, "row") != moves(frame, "column")
-
-
 def test_greedy_takes_the_likelier_action():
-    matches = schedule([PD], [(MODEL, MODEL)], FORMS, repetitions=4, scripted_repetitions=4, seed=3)
-    frame = play_matches(matches, model_players(0.6), settings(temperature=0.0))
+    matches = matches_of((MODEL, MODEL), repetitions=4)
+    frame = play_matches(matches, players(likes("J", 0.6)), settings(temperature=0.0))
     assert (frame["action"] == (frame["p_action_0"] < 0.5)).all()
 
 
@@ -191,67 +74,96 @@ def test_temperature_one_leaves_probabilities():
 
 
 def test_a_match_that_outgrows_the_context_is_one_clear_error():
-    matches = schedule([PD], [(MODEL, MODEL)], FORMS, repetitions=1, scripted_repetitions=1, seed=3)
+    matches = matches_of((MODEL, MODEL))
     with pytest.raises(DataError, match=r"matches\.rounds"):
-        play_matches(matches, model_players(max_length=50), settings())
+        play_matches(matches, players(max_length=50), settings())
 
 
-def test_parts_add_up_and_kept_batches_are_not_played_again(tmp_path):
-    matches = schedule(
-        [PD, CATALOG["chicken"]],
-        [(MODEL, MODEL), (MODEL, Agent("t", strategy="TFT"))],
-        FORMS,
-        repetitions=20,
-        scripted_repetitions=20,
-        seed=3,
-    )
-    made = []
+def test_tft_with_errors_against_itself_falls_out_of_cooperation_and_is_seeded():
+    agents = (Agent("x", strategy="TFT_ERRORS", p=0.3), Agent("y", strategy="TFT_ERRORS", p=0.3))
+    frame = play_matches(matches_of(agents), {}, settings(rounds=30))
+    meant = 1 - pd.Series([0, *moves(frame, "column")[:-1]])
+    assert set(frame["p_action_0"]) == {0.3, 0.7}
+    row = frame[frame["seat"] == "row"].sort_values("round")
+    assert row["p_action_0"].tolist() == [0.7 if m else 0.3 for m in meant]
+    assert 0.1 < (row["action"].to_numpy() == meant).mean() < 0.6
 
-    def make():
-        made.append(1)
-        return model_players(0.5)
 
-    def part(k, n, folder, fingerprint="f"):
-        return play_part(
-            matches, make, settings(), part=k, parts=n, folder=folder, fingerprint=fingerprint
+@pytest.mark.parametrize(
+    "strategy", ["ALLC", "ALLD", "TFT", "GRIM", "WSLS", "TFT_ERRORS", "RANDOM"]
+)
+@pytest.mark.parametrize("order", MOVE_ORDERS)
+def test_a_script_wrapped_as_a_model_recovers_its_own_moves(strategy, order):
+    """It reads its history from the prompt, so the prompt has it, and the right way round."""
+    opponents = [Agent(name, strategy=name) for name in ("RANDOM", "TFT", "WSLS")]
+    script = Agent("a", strategy=strategy)
+    for place in (0, 1):
+        pairs = [[(x, other), (other, x)][place] for x in (script,) for other in opponents]
+        asked = [[(x, other), (other, x)][place] for x in (MODEL,) for other in opponents]
+        options = {"forms": ALL_FORMS, "repetitions": 6, "move_orders": [order]}
+        # One name, so one random stream: what a model with the same probabilities draws.
+        known = play_matches(matches_of(*pairs, **options), {}, settings(rounds=9))
+        found = play_matches(
+            matches_of(*asked, **options), players(plays(strategy)), settings(rounds=9)
+        )
+        key = ["match_id", "round", "seat"]
+        columns = [*key, "action", "payoff", "opponent_payoff"]
+        pd.testing.assert_frame_equal(
+            known.sort_values(key, ignore_index=True)[columns],
+            found.sort_values(key, ignore_index=True)[columns],
+        )
+        mine = found["agent"] == "a"
+        np.testing.assert_allclose(
+            found.loc[mine, "p_action_0"], known.loc[mine, "p_action_0"], atol=1e-12
         )
 
-    whole = part(1, 1, tmp_path / "one")
-    assert len(made) == 4
-    key = ["match_id", "round", "seat"]
-    split = pd.concat([part(k, 3, tmp_path / "three") for k in (1, 2, 3)])
-    pd.testing.assert_frame_equal(
-        whole.sort_values(key, ignore_index=True), split.sort_values(key, ignore_index=True)
+
+def test_the_second_mover_sees_the_first_ones_move_of_this_round():
+    for order in MOVE_ORDERS[1:]:
+        player = players(same(0.5))
+        frame = play_matches(matches_of((MODEL, MODEL), move_orders=[order]), player, settings())
+        second = "column" if order == "row_first" else "row"
+        rows = frame[frame["seat"] == second].sort_values("round")
+        form = matches_of((MODEL, MODEL))[0].surface
+        calls = player["m"].scorer.calls
+        assert [len(texts) for texts, _ in calls] == [1] * 8
+        for (first,), _ in calls[::2]:
+            assert "has chosen" not in first
+        for ((text,), _), action, now in zip(
+            calls[1::2], rows["opponent_action"], rows["round"], strict=True
+        ):
+            assert f"Round {now}: the other player has chosen option {form.label(action)}." in text
+
+
+def test_the_move_order_and_the_horizon_are_columns():
+    frame = play_matches(
+        matches_of((MODEL, MODEL), move_orders=MOVE_ORDERS), players(), settings(horizon_known=True)
     )
-    made.clear()
-    pd.testing.assert_frame_equal(part(1, 1, tmp_path / "one"), whole)
-    assert not made
-    part(1, 1, tmp_path / "one", fingerprint="other model")
-    assert len(made) == 4
-    damaged = next((tmp_path / "one").glob("*.parquet"))
-    damaged.write_bytes(b"half")
-    assert len(part(1, 1, tmp_path / "one")) == len(whole)
-    assert part(9, 9, tmp_path / "nine").empty
+    assert frame.groupby("move_order")["match_id"].nunique().to_dict() == dict.fromkeys(
+        MOVE_ORDERS, 1
+    )
+    assert set(frame["horizon"]) == {"known"}
+    assert set(frame["match_rounds"]) == {4}
+    assert frame["match_id"].str.contains("row_first").eq(frame["move_order"] == "row_first").all()
 
 
-def test_a_batchs_key_follows_everything_it_depends_on():
-    matches = schedule([PD], [(MODEL, MODEL)], FORMS, repetitions=2, scripted_repetitions=2, seed=3)
-    keys = {
-        chunk_key(matches, settings(), "f"),
-        chunk_key(matches, settings(), "g"),
-        chunk_key(matches, settings(rounds=5), "f"),
-        chunk_key(matches[:1], settings(), "f"),
-        chunk_key(
-            schedule(
-                [CATALOG["chicken"]],
-                [(MODEL, MODEL)],
-                FORMS,
-                repetitions=2,
-                scripted_repetitions=2,
-                seed=3,
-            ),
-            settings(),
-            "f",
-        ),
-    }
-    assert len(keys) == 5
+def test_an_agent_may_bound_the_length_of_its_matches():
+    short = Agent("b", model="m", rounds=2)
+    frame = play_matches(matches_of((MODEL, MODEL), (MODEL, short)), players(), settings())
+    assert frame.groupby("match_id")["round"].max().tolist() == [4, 2]
+    assert frame.groupby("match_id")["match_rounds"].max().tolist() == [4, 2]
+
+
+def test_a_window_hides_older_rounds_from_models_and_not_from_scripts():
+    player = players(plays("GRIM"))
+    agents = (Agent("w", strategy="WSLS"), Agent("d", strategy="ALLD"))
+    play_matches(matches_of((MODEL, agents[0])), player, settings(window=1, rounds=5))
+    texts = [text for texts, _ in player["m"].scorer.calls for text in texts]
+    assert [text.count("you chose option") for text in texts] == [0, 1, 1, 1, 1]
+    frame = play_matches(matches_of(agents), {}, settings(window=1, rounds=5))
+    assert moves(frame, "row") == [0, 1, 0, 1, 0]
+
+
+def test_nothing_is_generated_in_mode_direct():
+    frame = play_matches(matches_of((MODEL, MODEL)), players(), settings())
+    assert frame[["answer", "parsed_action", "attempts", "n_written"]].isna().all().all()

@@ -8,8 +8,16 @@ import pytest
 
 from nashlens.errors import DataError
 from nashlens.games import CATALOG, SEATS, Game
-from nashlens.prompts import Surface, decision_messages, plain_text, render
-from nashlens.prompts.render import LABEL_MAPS, OPTION_ORDERS, short_number
+from nashlens.prompts import (
+    Surface,
+    View,
+    ask,
+    decision_messages,
+    plain_text,
+    question,
+    render,
+)
+from nashlens.prompts.render import LABEL_MAPS, MOVE_ORDERS, OPTION_ORDERS, short_number
 from nashlens.prompts.templates import TEMPLATES
 
 # Eight different payoffs, so that a cell cannot be taken for another.
@@ -24,13 +32,15 @@ every_view = pytest.mark.parametrize(
     ids=lambda v: getattr(v, "code", v),
 )
 
+# What the four templates have in common: two options, two payoffs, in this order.
 CELL = re.compile(
-    r"If you choose option (\w+) and the other player chooses option (\w+),"
-    r" you get (\S+) and the other player gets (\S+)\."
+    r"^(?:If you choose option )?(\w+)(?: \| |.* option )(\w+)(?: \| |, you \w+ )(-?[\d.]+)"
+    r"(?: \| | and the other \w+ \w+ )(-?[\d.]+?)\.?$",
+    re.MULTILINE,
 )
 PLAYED = re.compile(
-    r"Round (\d+): you chose option (\w+) and got (\S+);"
-    r" the other player chose option (\w+) and got (\S+)\."
+    r"Round (\d+): you chose option (\w+) and (?:got|earned) (\S+);"
+    r" the other \w+ chose option (\w+) and (?:got|earned) (\S+)\."
 )
 OWN, OTHER = [0, 0, 1, 1, 0], [0, 1, 0, 1, 1]
 
@@ -100,6 +110,7 @@ def test_options_and_payoff_rows_stand_in_the_option_order(seat, surface):
         *((second, first), (second, second)),
     ]
     assert f"both choose option {first} or option {second} at" in text
+    assert text.count(f"option {second} or option {first}") == 0
     assert text.endswith(f"Round 6: do you choose option {first} or option {second}?")
 
 
@@ -137,7 +148,8 @@ def test_a_round_only_adds_a_line_before_the_question(seat, surface):
     ("total", "expected"), [(None, "several rounds."), (1, "1 round."), (7, "7 rounds.")]
 )
 def test_horizon(total, expected):
-    assert f"play a game for {expected}" in user_text(total=total)
+    for surface in SURFACES[::4]:
+        assert f" for {expected}" in user_text(surface=surface, total=total).splitlines()[0]
 
 
 def test_system_message_comes_first_and_null_gives_none():
@@ -185,3 +197,96 @@ def test_bad_surfaces_are_refused(change, message):
     fields = {"template": "neutral", "label_set": "jf", "labels": ("J", "F")} | change
     with pytest.raises(DataError, match=message):
         Surface(**fields)
+
+
+def view(place="simultaneous", seat="row", surface=SURFACES[0], own=OWN, other=OTHER, **more):
+    return View(GAME, seat, surface, own, other, move_order=place, **more)
+
+
+def text_of(view, last="?"):
+    return ask(view, last, system=None)[0]["content"]
+
+
+@pytest.mark.parametrize("surface", SURFACES, ids=lambda s: s.code)
+def test_the_second_mover_sees_the_first_ones_move_and_the_first_sees_nothing(surface):
+    for order, seat in itertools.product(MOVE_ORDERS[1:], SEATS):
+        first = order == f"{seat}_first"
+        asked = view(order, seat, surface, seen=None if first else 1)
+        text = text_of(asked)
+        line = f"Round 6: {asked.template.other} has chosen option {surface.label(1)}."
+        assert (line in text.splitlines()) == (not first)
+        assert ("In each round you choose" in text) == first
+        assert "at the same time" not in text
+        if first:
+            with pytest.raises(DataError, match="moves first and sees no move"):
+                view(order, seat, surface, seen=1)
+    assert "has chosen" not in text_of(view(surface=surface))
+
+
+def test_a_history_window_shows_the_last_rounds_under_their_own_numbers():
+    whole = PLAYED.findall(text_of(view()))
+    for window in range(7):
+        shown = PLAYED.findall(text_of(view(window=window)))
+        assert shown == (whole[-window:] if window else [])
+        assert len(CELL.findall(text_of(view(window=window)))) == 4
+    assert view(window=2).round == 6
+
+
+def test_messages_stand_before_the_round_they_were_sent_in():
+    said = [("hi", "")] + [("", "")] * 4 + [("now", "later")]
+    lines = text_of(view(said=said)).splitlines()
+    assert lines[6] == 'Round 1: you said "hi"; the other player said nothing.'
+    assert lines[7].startswith("Round 1: you chose")
+    assert lines[-2] == 'Round 6: you said "now"; the other player said "later".'
+    assert [line[1] for line in PLAYED.findall("\n".join(lines))] == list("JJFFJ")
+
+
+def test_notes_are_the_seats_own_words_and_stand_last():
+    assert text_of(view(notes="do {J}")).splitlines()[-2:] == [
+        'Your private notes: "do {J}"',
+        "?",
+    ]
+    assert "notes" not in text_of(view())
+
+
+def test_thinking_names_both_final_answers_in_the_option_order():
+    for surface in SURFACES:
+        first, second = (surface.label(action) for action in surface.order)
+        text = question(view(surface=surface), "Final answer: option")
+        assert f'"Final answer: option {first}" or "Final answer: option {second}"' in text
+        assert text.startswith(question(view(surface=surface)))
+
+
+def test_the_stem_starts_every_later_prompt():
+    stem = view(own=OWN[:2], other=OTHER[:2], said=[("a", "b")] * 2).stem()
+    later = view(said=[("a", "b")] * 5, notes="x", seen=None).stem()
+    assert later[: len(stem)] == stem
+
+
+def test_swapping_the_seats_of_a_transposed_game_changes_no_word():
+    for surface, order in itertools.product(SURFACES, MOVE_ORDERS):
+        other = {"row_first": "column_first", "column_first": "row_first"}.get(order, order)
+        row = View(GAME, "row", surface, OWN, OTHER, move_order=order)
+        column = View(GAME.transpose(), "column", surface, OWN, OTHER, move_order=other)
+        assert text_of(row) == text_of(column)
+
+
+def test_relabelling_changes_the_labels_alone():
+    for surface in SURFACES:
+        other = replace(surface, label_set="xy", labels=("X", "Y"))
+        swapped = text_of(view(surface=other)).replace("option X", "option J")
+        swapped = swapped.replace("option Y", "option F")
+        swapped = re.sub(r"^X \|", "J |", re.sub(r"^Y \|", "F |", swapped, flags=re.M), flags=re.M)
+        swapped = swapped.replace("| X |", "| J |").replace("| Y |", "| F |")
+        assert swapped == text_of(view(surface=surface))
+
+
+def test_an_affine_payoff_change_moves_the_numbers_alone():
+    scaled = Game(
+        "g", [[[2 * x + 1 for x in c] for c in line] for line in GAME.payoffs], title="Zebra"
+    )
+    for surface in SURFACES:
+        texts = (text_of(View(game, "row", surface, OWN, OTHER)) for game in (GAME, scaled))
+        before, after = (re.split(r"(\b[1-9]\d+\b)", text) for text in texts)
+        assert before[::2] == after[::2]
+        assert [2 * int(x) + 1 for x in before[1::2]] == [int(x) for x in after[1::2]]

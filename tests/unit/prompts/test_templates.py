@@ -4,8 +4,17 @@ import re
 import pytest
 
 from nashlens.games import CATALOG, build_games
-from nashlens.prompts import TEMPLATES, Surface, decision_messages, vocabulary
+from nashlens.prompts import (
+    TEMPLATES,
+    Surface,
+    View,
+    ask,
+    decision_messages,
+    question,
+    vocabulary,
+)
 from nashlens.prompts import templates as words
+from nashlens.prompts.render import MOVE_ORDERS
 
 
 def test_the_vocabulary_covers_every_prompt_of_the_catalogue():
@@ -21,25 +30,46 @@ def test_the_vocabulary_covers_every_prompt_of_the_catalogue():
         assert set(re.findall(r"[A-Za-z]+|\d|[^\sA-Za-z\d]", text)) <= known
 
 
+def test_the_vocabulary_covers_all_that_play_and_the_quiz_ask():
+    known = set(vocabulary())
+    for template, order in itertools.product(TEMPLATES, MOVE_ORDERS):
+        surface = Surface(template, "jf", ("J", "F"))
+        seen = 1 if order == "column_first" else None
+        past = [0, 1], [1, 1]
+        view = View(
+            CATALOG["chicken"], "row", surface, *past, None, order, seen,
+            said=[("", "A"), ("B", ""), ("A", "B")], notes="C",
+        )  # fmt: skip
+        player = view.template.other
+        fields = {"round": 1, "player": player, "Player": player.capitalize(), "own": "J"}
+        fields |= {"other": "F", "unit": view.template.unit}
+        asked = [text.format(**fields) for pair in words.QUIZ.values() for text in pair]
+        asked += [question(view, words.ANCHOR), words.NOTES_PREFIX, words.MESSAGE_PREFIX]
+        asked += [words.WRITE_NOTES.format(**fields), words.WRITE_MESSAGE.format(**fields)]
+        text = ask(view, " ".join(asked), system=None)[0]["content"]
+        assert set(re.findall(r"[A-Za-z]+|\d|[^\sA-Za-z\d]", text)) <= known
+
+
 def test_the_vocabulary_holds_letters_digits_and_no_field_names():
     known = vocabulary()
     assert known == sorted(set(known))
     assert {*"ABCXYZ", *"0123456789", "-", "."} <= set(known)
-    assert not {"{", "}", "_", "payoff", "first", "title"} & set(known)
+    assert not {"{", "}", "_", "payoff", "anchor", "title"} & set(known)
 
 
 def test_the_texts_are_the_configs_defaults():
-    sections = pytest.importorskip("nashlens.config.sections")
+    sections = pytest.importorskip("nashlens.config.playing")
     defaults = sections.Prompts()
     assert (defaults.system, defaults.assistant_prefix) == (words.SYSTEM, words.ASSISTANT_PREFIX)
-    assert tuple(defaults.templates) == TEMPLATES
+    assert set(defaults.templates) <= set(TEMPLATES) == set(sections.TEMPLATES)
 
 
-def test_prompts_are_short():
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_prompts_are_short(template):
     def count(text):
         return len(re.findall(r"\w+|[^\w\s]", text))
 
-    surface = Surface("neutral", "jf", ("J", "F"))
+    surface = Surface(template, "jf", ("J", "F"))
     lengths = [
         count(
             decision_messages(

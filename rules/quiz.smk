@@ -1,0 +1,45 @@
+"""Do the models know the rules and the history? The quiz that stands beside all play."""
+
+
+rule ask_quiz:
+    input:
+        games=results("games.parquet"),
+        model="results/models/{model}/manifest.json",
+    output:
+        results("quiz/{model}.parquet"),
+    log:
+        results("logs/ask_quiz/{model}.log"),
+    benchmark:
+        results("benchmarks/ask_quiz/{model}.tsv")
+    threads: CONFIG["resources"]["threads"]
+    resources:
+        **model_job(),
+    params:
+        **provenance("ask_quiz"),
+    conda:
+        "../envs/gpu.yaml"
+    message:
+        "Quiz {wildcards.model} on rules and history"
+    script:
+        "../scripts/ask_quiz.py"
+
+
+rule join_quiz:
+    input:
+        expand(results("quiz/{model}.parquet"), model=MODELS),
+    output:
+        results("quiz.parquet"),
+    log:
+        results("logs/join_quiz.log"),
+    benchmark:
+        results("benchmarks/join_quiz.tsv")
+    resources:
+        **light_job(),
+    params:
+        **provenance("join_quiz"),
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Accuracy of all models in the quiz"
+    script:
+        "../scripts/join_quiz.py"

@@ -1,0 +1,153 @@
+"""The configuration's sections of prompts and play."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from nashlens.config.values import Boolean, Integer, Name, Names, Number, Section, Text, distinct
+
+STRATEGIES = ("ALLC", "ALLD", "TFT", "GRIM", "WSLS", "RANDOM", "TFT_ERRORS")
+TEMPLATES = ("neutral", "named", "cover", "table")
+
+
+class Prompts(Section):
+    """Decision prompts: their surface forms are fully crossed within each game."""
+
+    templates: Annotated[
+        list[Literal[TEMPLATES]],  # type: ignore[valid-type]
+        Field(min_length=1),
+        AfterValidator(distinct),
+    ] = ["neutral", "named"]
+    """neutral puts payoffs in sentences, named adds the title, cover a story, table a table."""
+    label_sets: Annotated[
+        dict[Name, Annotated[list[Text], Field(min_length=2, max_length=2)]], Field(min_length=1)
+    ] = {"jf": ["J", "F"], "xy": ["X", "Y"], "pq": ["P", "Q"]}
+    """What agents see in place of action names: pairs of distinct texts, at least three advised."""
+    label_maps: Annotated[
+        list[Literal["identity", "swapped"]], Field(min_length=1), AfterValidator(distinct)
+    ] = ["identity", "swapped"]
+    """identity gives the first label to action 0, swapped to action 1."""
+    option_orders: Annotated[
+        list[Literal["forward", "reversed"]], Field(min_length=1), AfterValidator(distinct)
+    ] = ["forward", "reversed"]
+    """Which action the prompt lists first: forward is action 0."""
+    opponents: Annotated[
+        list[Literal[STRATEGIES]],  # type: ignore[valid-type]
+        Field(min_length=1),
+        AfterValidator(distinct),
+    ] = ["TFT", "ALLC", "RANDOM", "ALLD", "WSLS", "GRIM"]
+    """Who plays the other seat in the histories; RANDOM samples both actions alike."""
+    own_cooperation: Annotated[Number, Field(ge=0, le=1)] = 0.5
+    """Chance of action 0 in each of the seat's own moves in a history."""
+    rounds: Annotated[
+        list[Annotated[Integer, Field(ge=1, le=1000)]],
+        Field(min_length=1),
+        AfterValidator(distinct),
+    ] = [3, 5, 7, 9]
+    """Rounds at which a history's decision is asked; round r shows r - 1 played rounds."""
+    histories: Annotated[Integer, Field(ge=1, le=10000)] = 1
+    """Histories for each game and surface form."""
+    system: Text | None = "You are playing a game with another player."
+    """System message; null for none."""
+    assistant_prefix: Text = "I choose option"
+    """Start of the answer, put after the template's generation prompt; the label comes next."""
+
+
+class Agent(Section):
+    """A player: a model with a mode, or a scripted strategy."""
+
+    model: Name | None = None
+    """A key of models; leave out for a scripted strategy."""
+    mode: Literal["direct", "cot", "scratchpad"] = "direct"
+    """direct scores the labels at once, cot after reasoning, scratchpad with private notes."""
+    strategy: Literal[STRATEGIES] | None = None  # type: ignore[valid-type]
+    """A scripted strategy; leave out for a model."""
+    p: Annotated[Number, Field(ge=0, le=1)] | None = None
+    """RANDOM's chance of action 0 (default 0.5), or TFT_ERRORS' of an error (default 0.1)."""
+    rounds: Annotated[Integer, Field(ge=1, le=1000)] | None = None
+    """At most so many rounds in its matches; null for matches.rounds."""
+    repetitions: Annotated[Integer, Field(ge=1, le=10000)] | None = None
+    """At most so many matches with each opponent in each game; null for those of matches."""
+
+
+class Cot(Section):
+    """Mode cot: free reasoning, then a final answer after an anchor."""
+
+    tokens: Annotated[Integer, Field(ge=1, le=100000)] = 24
+    """Length bound of the reasoning."""
+    answer: Literal["scored", "parsed"] = "scored"
+    """What decides: P(label) after the anchor, or the answer that the model wrote itself."""
+    retries: Annotated[Integer, Field(ge=0, le=100)] = 2
+    """Further attempts after an invalid answer, where the written answer decides."""
+    anchor: Annotated[Text, Field(min_length=1)] = "Final answer: option"
+    """Start of the final-answer line; the label comes next."""
+
+
+class Scratchpad(Section):
+    """Mode scratchpad: private notes, carried from round to round."""
+
+    tokens: Annotated[Integer, Field(ge=1, le=100000)] = 48
+    """Length bound of the notes, which are written anew before each decision."""
+
+
+class Modes(Section):
+    """How agents come to their decisions, where they write before they decide."""
+
+    cot: Cot = Cot()
+    """Free reasoning, then a final answer after an anchor."""
+    scratchpad: Scratchpad = Scratchpad()
+    """Private notes, carried from round to round."""
+
+
+class Matches(Section):
+    """Repeated play."""
+
+    skip_games: Annotated[list[Name], AfterValidator(distinct)] = ["deadlock", "concord"]
+    """Games that are not played: they serve the prompts, the probes and steering alone."""
+    templates: Annotated[
+        list[Literal[TEMPLATES]],  # type: ignore[valid-type]
+        Field(min_length=1),
+        AfterValidator(distinct),
+    ] = list(TEMPLATES)
+    """As prompts.templates, for play and the quiz; the other surface forms are those of prompts."""
+    rounds: Annotated[Integer, Field(ge=1, le=1000)] = 10
+    """Rounds a match."""
+    repetitions: Annotated[Integer, Field(ge=1, le=10000)] = 4
+    """Matches for each game and ordered pair of models, each with another surface form."""
+    scripted_repetitions: Annotated[Integer, Field(ge=1, le=10000)] = 1
+    """Matches for each game, scripted agent and seat; the two seats mirror the surface form."""
+    self_play: Boolean = True
+    """Each model agent against itself."""
+    cross_play: Boolean = True
+    """Every ordered pair of distinct model agents."""
+    cross_modes: Boolean = True
+    """Whether agents of different modes meet in cross-play."""
+    scripted: Boolean = True
+    """Each model agent against each scripted agent, in both seats."""
+    move_orders: Annotated[
+        list[Literal["simultaneous", "row_first", "column_first"]],
+        Field(min_length=1),
+        AfterValidator(distinct),
+    ] = ["simultaneous", "row_first", "column_first"]
+    """Who moves when; a second mover sees the first. Scripted agents play in the first order."""
+    sequential_games: Names = ["battle_of_the_sexes"]
+    """Games that are played in row_first and column_first as well: all, or a list."""
+    temperature: Annotated[Number, Field(ge=0, le=100)] = 1.0
+    """Sampling temperature of actions (on the two labels) and of generated text; 0 is greedy."""
+    horizon: Literal["unknown", "known"] = "unknown"
+    """known tells the agents how many rounds there are."""
+    history_window: Annotated[Integer, Field(ge=0, le=1000)] | None = None
+    """How many of the last rounds models see; null shows all."""
+    talk_tokens: Annotated[Integer, Field(ge=0, le=10000)] = 0
+    """Length bound of the message each model sends before a round's moves; 0 for no messages."""
+
+
+class Quiz(Section):
+    """Forced choices on the rules and the history, beside every number of play."""
+
+    histories: Annotated[Integer, Field(ge=1, le=10000)] = 1
+    """Histories for each game of play and template, twelve questions each."""
+    cycles: Annotated[Integer, Field(ge=1, le=250)] = 1
+    """How often each of the four outcomes stands in a history: 4 x cycles rounds."""

@@ -1,0 +1,59 @@
+"""A batch of matches on disk, round by round: nothing that was played is played again.
+
+A journal is a file of JSON lines, one a round, each written and synced before the next round
+starts. A line that was cut off by a crash, or written twice by a job that was thought dead, is
+passed over; so no lock is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from nashlens.play.run import Round
+
+
+class Journal:
+    """The rounds of one batch.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; made with its folder when the first round is kept.
+    key : str
+        What the rounds depend on. Lines of another key are passed over.
+    """
+
+    def __init__(self, path: str | Path, key: str):
+        self.path, self.key = Path(path), key
+        self.rounds: list[Round] = []
+        try:
+            lines = self.path.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return
+        for line in lines:
+            found = _read(line)
+            if found.get("key") == key and found.get("round") == len(self.rounds) + 1:
+                self.rounds.append(Round(found["rows"], found["texts"]))
+
+    def keep(self, played: Round) -> None:
+        """Add a round; it is on disk when this returns."""
+        self.rounds.append(played)
+        entry = {"key": self.key, "round": len(self.rounds), **played._asdict()}
+        # A line that a crash has cut off must not run into this one.
+        line = b"\n" + json.dumps(entry).encode() + b"\n"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.path, "ab") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _read(line: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,117 @@
+"""Play through the real engine, with tiny models, where the other tests have fakes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nashlens.engine import reference
+from nashlens.engine.core import Engine
+from nashlens.engine.labels import LabelledPrompt
+from nashlens.engine.session import Session
+from nashlens.models.load import load_model
+from nashlens.models.tokenizer import ChatTokenizer
+from nashlens.play.player import Cot, Player, Scratchpad
+from nashlens.play.quiz import ask_quiz, histories_of
+from nashlens.play.run import decisions_table, play_rounds, texts_table
+from nashlens.play.schedule import Agent
+from nashlens.play.writer import writer
+
+from .fakes import ALL_FORMS, COT, MODEL, PAD, PD, matches_of, settings
+
+OPTIONS = {"rounds": 3, "talk_tokens": 3, "cot": Cot(tokens=6), "scratchpad": Scratchpad(tokens=5)}
+
+
+class Kept(Session):
+    """A session that keeps what it was asked and what it said."""
+
+    def __init__(self, engine):
+        super().__init__(engine)
+        self.seen = []
+
+    def label_logprobs(self, prompts, kept=None):
+        found = super().label_logprobs(prompts, kept)
+        self.seen.append((list(prompts), found))
+        return found
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_model):
+    return load_model(tiny_model, dtype="float32", device="cpu")
+
+
+@pytest.fixture
+def player(tiny_model, loaded):
+    def make():
+        engine, tokenizer = Engine(loaded), ChatTokenizer(tiny_model)
+        return Player(tokenizer, Kept(engine), writer(engine, tokenizer.stop_ids))
+
+    return make
+
+
+def batch():
+    script = Agent("t", strategy="TFT")
+    return matches_of(
+        (MODEL, PAD), (COT, script), (COT, COT), forms=ALL_FORMS, repetitions=2,
+        move_orders=["simultaneous", "column_first"],
+    )  # fmt: skip
+
+
+def test_every_modes_scores_are_those_of_a_full_forward(player, loaded):
+    made = player()
+    rounds = play_rounds(batch(), lambda: {"m": made}, settings(**OPTIONS))
+    frame = decisions_table(rounds)
+    assert set(frame["mode"].dropna()) == {"direct", "cot", "scratchpad"}
+    asked = 0
+    for prompts, ours in made.scorer.seen:
+        theirs = reference.label_logprobs(loaded, prompts)
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+        asked += len(prompts)
+    assert asked == frame["model"].notna().sum()
+
+
+def test_texts_are_bounded_and_do_not_depend_on_batch_mates(player):
+    whole = texts_table(play_rounds(batch(), lambda: {"m": player()}, settings(**OPTIONS)))
+    alone = pd.concat(
+        texts_table(play_rounds([match], lambda: {"m": player()}, settings(**OPTIONS)))
+        for match in batch()
+    )
+    key = ["match_id", "round", "seat", "kind"]
+    pd.testing.assert_frame_equal(
+        whole.sort_values(key, ignore_index=True), alone.sort_values(key, ignore_index=True)
+    )
+    bounds = {"reasoning": 6, "notes": 5, "message": 3}
+    assert set(whole["kind"]) == set(bounds)
+    assert (whole["n_tokens"] <= whole["kind"].map(bounds)).all()
+    assert (whole["n_tokens"] == whole["kind"].map(bounds))[~whole["stopped"]].all()
+    assert whole["text"].nunique() > len(whole) / 2
+
+
+def test_greedy_play_is_one_trajectory_whatever_the_seed(player):
+    tables = [
+        play_rounds(batch(), lambda: {"m": player()}, settings(temperature=0.0, seed=s, **OPTIONS))
+        for s in (3, 4)
+    ]
+    one, other = (texts_table(table)["text"].tolist() for table in tables)
+    assert one == other
+    one, other = (decisions_table(table)["action"].tolist() for table in tables)
+    assert one == other
+
+
+def test_the_quiz_is_scored_by_whole_answers(tiny_model, loaded):
+    tokenizer = ChatTokenizer(tiny_model)
+    histories = histories_of([PD], ALL_FORMS, histories=1, cycles=1, seed=1)
+    frame = ask_quiz(histories, tokenizer, Engine(loaded), system="Hi.", model="m", seed=1)
+    assert (frame["dropped"] == "").all()
+    assert frame["answer_mass"].between(0, 1).all()
+    row = frame[frame["kind"] == "move_other"].iloc[0]
+    history = next(h for h in histories if h.name == row["history_id"])
+    assert row["right"] in history.view.surface.labels
+    # By hand: the question after the history, the answer's start, then label and full stop.
+    body = "\n".join([*history.view.stem(), row["question"]])
+    start = f"{history.view.template.other.capitalize()} chose option"
+    messages = [{"role": "system", "content": "Hi."}, {"role": "user", "content": body}]
+    ids = tokenizer.encode(tokenizer.chat(messages) + start)
+    answers = [tokenizer.encode(f"{row[k]}.")[1:] for k in ("right", "wrong")]
+    logp = reference.label_logprobs(loaded, [LabelledPrompt(ids, tuple(answers))])[0]
+    assert row["p_right"] == pytest.approx(1 / (1 + np.exp(logp[1] - logp[0])), abs=1e-5)
+    assert row["n_tokens"] == len(ids)
