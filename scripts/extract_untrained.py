@@ -4,6 +4,7 @@ from pathlib import Path
 
 from nashlens.activations.extract import extract
 from nashlens.activations.plan import join, layer_names, plan_shards, some_matches
+from nashlens.activations.tokens import TokenIds
 from nashlens.engine.core import Engine
 from nashlens.files import write_json
 from nashlens.logs import start_logging
@@ -30,7 +31,7 @@ def main(prompts, manifest, output, name, slice, threads, batch_tokens, fingerpr
         threads=threads,
     )
     engine = Engine(loaded, batch_tokens)
-    part = extract(engine, some, plan, folder, part=1, parts=1, dtype=settings["dtype"])
+    part = extract(engine, TokenIds(prompts), plan, folder, part=1, parts=1, dtype=settings["dtype"])
     joined = join(
         plan,
         [part],
