@@ -31,7 +31,9 @@ def main(prompts, manifest, output, name, slice, threads, batch_tokens, fingerpr
         threads=threads,
     )
     engine = Engine(loaded, batch_tokens)
-    part = extract(engine, TokenIds(prompts), plan, folder, part=1, parts=1, dtype=settings["dtype"])
+    part = extract(
+        engine, TokenIds(prompts), plan, folder, part=1, parts=1, dtype=settings["dtype"]
+    )
     joined = join(
         plan,
         [part],
