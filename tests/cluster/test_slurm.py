@@ -22,7 +22,9 @@ QUICK = (
     "--retries=0",
 )
 SPLIT = {"resources": {"parts": 2}, "models": {"tiny_llama": {"gpus": 1}}}
-ON_GPU = ("play_part", "extract_activations", "sweep_steering")
+ON_GPU = ("play_part", "ask_quiz", "extract_activations", "extract_untrained", "sweep_steering")
+# What a job of the model with a GPU may be called by: itself, or its agent that reasons.
+GPU_SUBJECTS = ("tiny_llama", "tiny_cot")
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def test_every_job_succeeded_and_gpu_jobs_ran_on_the_gpu_partition(cluster, spli
     assert {job["JobState"] for job in jobs} == {"COMPLETED"}
     for job in jobs:
         rule, _, subject = job["Comment"].removeprefix("rule_").partition("_wildcards_")
-        wants = rule in ON_GPU and "tiny_llama" in subject
+        wants = rule in ON_GPU and any(name in subject for name in GPU_SUBJECTS)
         assert job["Partition"] == ("gpu" if wants else "main"), job["Comment"]
         assert job.get("TresPerJob", "") == ("gres:gpu:1" if wants else ""), job["Comment"]
         assert job["NodeList"] == ("gpu1" if wants else "cpu1"), job["Comment"]
