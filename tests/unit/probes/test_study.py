@@ -8,8 +8,8 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from nashlens.errors import DataError
 from nashlens.config import sections
+from nashlens.errors import DataError
 from nashlens.probes import TARGETS, Settings, add_choices, fit_probes, usable
 from nashlens.probes.design import control_tasks, grouped_folds, permuted_labels, read_target
 from nashlens.probes.study import COLUMNS
