@@ -3,6 +3,7 @@
     snakemake --cores 8 figures                                        everything, here
     snakemake --profile slurm figures                                  on a cluster
     snakemake --cores 8 figures --configfile experiments/paper.yaml    another experiment
+    snakemake --cores 2 calibration                                    models of known mechanism
 
 Each target below is a stage that can be asked for alone; it makes what it needs. Files go to
 results/EXPERIMENT/, converted models to results/models/.
@@ -10,6 +11,15 @@ results/EXPERIMENT/, converted models to results/models/.
 
 
 configfile: "config.yaml"
+
+
+# `snakemake calibration` is about models of its own. Jobs on a cluster parse this file again, with
+# other targets: the environment tells them.
+if "calibration" in workflow.dag_settings.targets:
+    os.environ["NASHLENS_CALIBRATION"] = "1"
+if "NASHLENS_CALIBRATION" in os.environ:
+
+    configfile: "experiments/calibration.yaml"
 
 
 report: "workflow/report/workflow.rst"
@@ -26,6 +36,7 @@ include: "rules/probes.smk"
 include: "rules/lens.smk"
 include: "rules/steering.smk"
 include: "rules/findings.smk"
+include: "rules/calibration.smk"
 include: "rules/figures.smk"
 include: "rules/messages.smk"
 
@@ -36,7 +47,7 @@ include: "rules/messages.smk"
 rule figures:
     default_target: True
     input:
-        [path for figure in FIGURES for path in figure_files(figure)],
+        [path for figure in STUDY for path in figure_files(figure)],
         results("findings.csv"),
         results("quiz.parquet"),
 
@@ -73,7 +84,7 @@ rule probes:
 
 rule lens:
     input:
-        expand(results("lens/{model}.parquet"), model=MODELS),
+        expand(results("lens_summary/{model}.parquet"), model=MODELS),
 
 
 rule steering:
@@ -85,6 +96,13 @@ rule findings:
     input:
         results("findings.parquet"),
         results("findings.csv"),
+
+
+rule calibration:
+    input:
+        figure_files("calibration"),
+        results("calibration.csv"),
+        results("calibration_summary.csv"),
 
 
 rule report:
@@ -109,5 +127,6 @@ localrules:
     steering,
     findings,
     figures,
+    calibration,
     report,
     build_report,

@@ -7,7 +7,7 @@ ROOT = Path(workflow.basedir)
 # First-party code is found here, in this process.
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from nashlens.figures.registry import FIGURES
+from nashlens.figures.registry import FIGURES, STUDY
 from workflow.experiment import Experiment, export_path, nested
 
 # And here in the jobs' Python.
@@ -49,7 +49,7 @@ def results(path):
 
 def table_files(table):
     """Return the files of a table: one, or one for each model."""
-    if table in ("games", "play", "texts", "quiz", "findings"):
+    if table in ("games", "play", "texts", "quiz", "findings", "calibration"):
         return results(f"{table}.parquet")
     return expand(results(f"{table}/{{model}}.parquet"), model=MODELS)
 

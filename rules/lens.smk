@@ -22,3 +22,25 @@ rule read_lens:
         "Logit lens of {wildcards.model}"
     script:
         "../scripts/read_lens.py"
+
+
+rule summarise_lens:
+    input:
+        prompts=results("prompts/{model}.parquet"),
+        lens=results("lens/{model}.parquet"),
+    output:
+        results("lens_summary/{model}.parquet"),
+    log:
+        results("logs/summarise_lens/{model}.log"),
+    benchmark:
+        results("benchmarks/summarise_lens/{model}.tsv")
+    resources:
+        **light_job(),
+    params:
+        **provenance("summarise_lens"),
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Lens of {wildcards.model} in a few numbers"
+    script:
+        "../scripts/summarise_lens.py"

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from nashlens.activations.store import ActivationStore
-from nashlens.lens import lens_table
+from nashlens.lens.logit import lens_table
 from nashlens.logs import start_logging
 from nashlens.models.weights import load_readout
 from nashlens.progress import progress

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from nashlens.figures.registry import FIGURES, OPTIONS
+from nashlens.figures.registry import FIGURES, OPTIONS, STUDY
 from workflow.fingerprint import code_hash, digest
 
 SEED = "experiment.seed"
@@ -102,6 +102,7 @@ STAGES: dict[str, Stage] = {
     ),
     "join_activations": Stage("model", ("activations",), ("extract_activations",)),
     "read_lens": Stage("model", (), ("build_prompts", "join_activations", "convert_model")),
+    "summarise_lens": Stage("model", (*BOOTSTRAP, SEED), ("build_prompts", "read_lens")),
     # As `shards`, for the model with random weights.
     "untrained_shards": Stage(
         "model",
@@ -145,6 +146,11 @@ STAGES: dict[str, Stage] = {
         ("build_prompts", "fit_probes", "read_lens", "sweep_steering"),
     ),
     "join_findings": Stage("experiment", ("findings.q_value",), ("judge_findings",)),
+    "calibrate": Stage(
+        "experiment",
+        (*BOOTSTRAP, SEED),
+        ("convert_model", "fit_probes", "summarise_lens", "sweep_steering", "join_findings"),
+    ),
     "build_report": Stage("experiment", (), ("draw_figure", "join_findings")),
 }
 TABLES = {
@@ -156,8 +162,10 @@ TABLES = {
     "probes": "fit_probes",
     "transfer": "fit_probes",
     "lens": "read_lens",
+    "lens_summary": "summarise_lens",
     "steering": "sweep_steering",
     "findings": "join_findings",
+    "calibration": "calibrate",
 }
 """Table as figures name it -> the stage that makes it."""
 OPTION_KEYS = {
@@ -208,8 +216,8 @@ class Provenance:
 
     @cached_property
     def figures(self) -> list[str]:
-        """Every figure's name."""
-        return list(FIGURES)
+        """Every figure of the study, by name."""
+        return list(STUDY)
 
     def slice(self, stage: str, subject: str = "") -> dict[str, Any]:
         """Return what a stage reads of the config, nested as in the config."""

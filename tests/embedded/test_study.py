@@ -15,7 +15,7 @@ from nashlens.engine.session import Session
 from nashlens.engine.sweeps import sweep
 from nashlens.files import write_json
 from nashlens.games.catalog import CATALOG
-from nashlens.lens import lens_table
+from nashlens.lens.logit import lens_table
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.models.weights import load_readout

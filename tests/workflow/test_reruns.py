@@ -100,9 +100,9 @@ CONFIG_EDITS = {
 
 CODE = "\n\n_EDITED = 1\n"
 CODE_EDITS = {
-    "a comment": ("src/nashlens/lens.py", "\n# A remark.\n", set()),
-    "a docstring": ("src/nashlens/lens.py", '\n\n"""More words."""\n', set()),
-    "the lens": ("src/nashlens/lens.py", CODE, LENSED),
+    "a comment": ("src/nashlens/lens/logit.py", "\n# A remark.\n", set()),
+    "a docstring": ("src/nashlens/lens/logit.py", '\n\n"""More words."""\n', set()),
+    "the lens": ("src/nashlens/lens/logit.py", CODE, LENSED),
     "one figure": ("src/nashlens/figures/probes.py", CODE, {"draw_probes"}),
     "all figures' style": ("src/nashlens/figures/style.py", CODE, DRAWN),
     "the claims": ("src/nashlens/findings/claims.py", CODE, JUDGED),

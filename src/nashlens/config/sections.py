@@ -45,6 +45,7 @@ FIGURES = (
     "steering",
     "clamping",
     "findings",
+    "calibration",
 )
 
 SOURCES = "package:DIST/FILE.gguf, gguf:PATH, path:DIR, hub:ID@REVISION or planted:NAME"

@@ -22,13 +22,17 @@ FIGURES: dict[str, tuple[str, list[str]]] = {
     "rounds": ("nashlens.figures.rounds", ["play"]),
     "probes": ("nashlens.figures.probes", ["probes"]),
     "transfer": ("nashlens.figures.transfer", ["transfer", "probes"]),
-    "lens": ("nashlens.figures.lens", ["lens", "prompts"]),
+    "lens": ("nashlens.figures.lens", ["lens", "prompts", "lens_summary"]),
     "biases": ("nashlens.figures.biases", ["prompts", "lens", "play"]),
     "steering": ("nashlens.figures.steering", ["steering"]),
     "clamping": ("nashlens.figures.clamping", ["steering"]),
     "findings": ("nashlens.figures.findings", ["findings"]),
+    "calibration": ("nashlens.figures.calibration", ["calibration"]),
 }
 """Figure name -> (module, tables in the order of its `draw`'s positional arguments)."""
+
+STUDY = tuple(name for name in FIGURES if name != "calibration")
+"""The figures of a study; the other one is about planted models."""
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "games": (),
@@ -41,6 +45,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "steering": ("confidence", "resamples"),
     "clamping": ("confidence", "resamples"),
     "findings": (),
+    "calibration": ("confidence",),
 }
 """Figure name -> keyword arguments that its `draw` takes beside `palette` and `width`."""
 

@@ -36,6 +36,10 @@ class Facts:
     """Last such layer."""
     follows: Literal["action", "token", "unknown"] = "unknown"
     """What the answer follows when labels are swapped."""
+    claims: tuple[str, ...] = ()
+    """Claims of `nashlens.findings` that hold by construction."""
+    denied: tuple[str, ...] = ()
+    """Claims that do not hold, by construction."""
     null: bool = False
     """Nothing about actions is there at all: whatever is found is a false positive."""
 
@@ -60,7 +64,8 @@ def read_facts(folder: Path | str) -> Facts:
         raise ModelError(f"{path}: missing; only models of the source planted:NAME can be checked")
     record: dict[str, Any] = read_json(path)
     try:
-        return Facts(**record["facts"])
+        facts = dict(record["facts"])
+        return Facts(**facts | {key: tuple(facts[key]) for key in ("claims", "denied")})
     except (KeyError, TypeError) as error:
         raise ModelError(
             f"{path}: not a planted model's facts ({error}); convert it again"

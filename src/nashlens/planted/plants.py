@@ -84,48 +84,58 @@ def _nash_facts(last: int) -> Facts:
         steerable_from=COMPUTED,
         steerable_until=last - 1,
         follows="action",
+        claims=("M5",),
+        denied=("M1", "M6"),
     )
 
+
+# No action is at the first layer, and none is ever preferred.
+_NOTHING = Facts(denied=("M1", "M5", "M6", "M7"))
 
 PLANTS: dict[str, Plant] = {
     "history": Plant(
         _history,
-        Facts(history_from=COMPUTED, history_until=LATE - 2),
+        replace(_NOTHING, history_from=COMPUTED, history_until=LATE - 2),
         "the opponent's last action is readable at layers 5 to 8, erased from 9 on, never used",
     ),
     "nash": Plant(
         _nash,
-        _nash_facts(N_LAYERS),
+        replace(_nash_facts(N_LAYERS), claims=("M5", "M7")),
         "the Nash action, computed from the payoffs, is at the decision from layer 5 on; answered",
     ),
     "override": Plant(
         _override,
-        replace(_nash_facts(LATE - 1), override_at=LATE),
+        replace(_nash_facts(LATE - 1), override_at=LATE, claims=("M5", "M6"), denied=("M1",)),
         "as nash up to layer 9; from layer 10 on the prosocial action is answered instead",
     ),
     "token_override": Plant(
         _token_override,
-        replace(_nash_facts(LATE - 1), follows="token"),
+        replace(_nash_facts(LATE - 1), follows="token", claims=()),
         "as nash up to layer 9; from layer 10 on J, X and P are preferred, whatever they mean",
     ),
     "label_bias": Plant(
         _label_bias,
-        Facts(follows="token"),
+        replace(_NOTHING, follows="token"),
         "from layer 5 on J, X and P are preferred, whatever they mean; nothing else",
     ),
     "copy_last": Plant(
         _copy_last,
-        Facts(),
+        _NOTHING,
         "from layer 6 on the label of the opponent's last move is answered",
     ),
     "steerable": Plant(
         _steerable,
-        replace(_nash_facts(LATE - 1), favoured_from=LATE - 1),
+        replace(
+            _nash_facts(LATE - 1),
+            favoured_from=LATE - 1,
+            claims=("M7",),
+            denied=("M1", "M5", "M6"),
+        ),
         "the Nash action is there from layer 5 on and looked up once, in block 9",
     ),
     "inert": Plant(
         _inert,
-        Facts(nash_from=COMPUTED, nash_until=N_LAYERS),
+        replace(_NOTHING, nash_from=COMPUTED, nash_until=N_LAYERS),
         "the Nash action is there from layer 5 on, and nothing reads it",
     ),
 }

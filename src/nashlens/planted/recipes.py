@@ -235,7 +235,7 @@ RECIPES: dict[str, Recipe] = {
         bos=True,
         chat_template=CHAT_TEMPLATE,
         summary="random Llama to which all digits are one, so that no label can mean an action",
-        facts=Facts(null=True),
+        facts=Facts(denied=("M1", "M5", "M6", "M7"), null=True),
     ),
 } | {
     name: Recipe(

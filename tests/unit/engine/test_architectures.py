@@ -13,7 +13,7 @@ from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.session import Session
 from nashlens.engine.sweeps import sweep
 from nashlens.errors import DataError
-from nashlens.lens import lens_table
+from nashlens.lens.logit import lens_table
 from nashlens.models.weights import load_readout
 from tests.tiny_models import tiny
 

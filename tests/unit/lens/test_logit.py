@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 from scipy.special import logsumexp
 
-from nashlens import lens
 from nashlens.errors import DataError
+from nashlens.lens import logit as lens
 from nashlens.models.weights import FinalNorm, Readout
 
 
