@@ -3,12 +3,12 @@
 
 rule calibrate:
     input:
-        models=expand("results/models/{model}/manifest.json", model=MODELS),
-        findings=results("findings.parquet"),
         **{
             table: expand(results(f"{table}/{{model}}.parquet"), model=MODELS)
             for table in ("probes", "lens_summary", "steering")
         },
+        models=expand("results/models/{model}/manifest.json", model=MODELS),
+        findings=results("findings.parquet"),
     output:
         table=results("calibration.parquet"),
         csv=results("calibration.csv"),
