@@ -3,7 +3,7 @@
 Each planted fact is looked for in the study's own tables by one rule, the same for every model:
 
 - **history**, **nash** (probes): a layer holds a target where the probe's balanced accuracy is at
-  least 0.6 with its interval above 0.5, and no permutation did as well;
+  least 0.6 with its interval above 0.5, and no permutation did as well at any layer;
 - **favoured**, **override** (lens): `nash_from` and `flip_layer` of the lens summary, whose bounds
   hold for all layers at once;
 - **steerable** (steering): from the smallest to the largest alpha, P(action 1) rises by at least
@@ -150,8 +150,9 @@ def _span(layers: np.ndarray) -> Span:
 
 def _readable(probes: pd.DataFrame, target: str) -> Span:
     """Return the first and last layer that holds a target."""
-    rows = probes[(probes["target"] == target) & (probes["status"] == "ok") & (probes["layer"] > 0)]
-    alone = rows["p_value"] <= 1.5 / (1 + rows["permutations"])
+    rows = probes[(probes["target"] == target) & (probes["split"] == "match")]
+    rows = rows[(rows["status"] == "ok") & (rows["layer"] > 0)]
+    alone = rows["p_value_max"] <= 1.5 / (1 + rows["permutations"])
     good = (rows["balanced_accuracy"] >= ACCURACY) & (rows["ci_low"] > 0.5) & alone
     return _span(rows.loc[good, "layer"].to_numpy(dtype=float))
 
