@@ -3,17 +3,21 @@
 from pathlib import Path
 
 from nashlens.activations.plan import plan_shards
+from nashlens.activations.tokens import TokenIds
 from nashlens.files import write_json
 from nashlens.logs import start_logging
+from nashlens.prompts.extra import NEEDED, extra_sequences
 from nashlens.tables import read_table
 
 
 def main(prompts, output, shard_prompts, shard_fingerprint):
+    table = read_table(prompts, columns=NEEDED)
     plan = plan_shards(
         Path(output).parent,
-        read_table(prompts, columns=["prompt_id", "game", "dropped"]),
+        table,
         fingerprint=shard_fingerprint,
         shard_prompts=shard_prompts,
+        extra=extra_sequences(table, TokenIds(prompts)),
     )
     write_json(output, plan)
 

@@ -269,6 +269,12 @@ def decision_messages(
     return ask(view, question(view), system=system)
 
 
+def content_free_messages(surface: Surface, *, system: str | None) -> list[Message]:
+    """Return the messages that ask the same question about nothing: no game and no history."""
+    messages = [{"role": "user", "content": _options(templates.QUESTION, surface, round=1)}]
+    return messages if system is None else [{"role": "system", "content": system}, *messages]
+
+
 def _horizon(rounds_total: int | None) -> str:
     if rounds_total is None:
         return templates.UNKNOWN_HORIZON
