@@ -87,7 +87,9 @@ rule probes:
 
 rule lens:
     input:
-        expand(results("lens_summary/{model}.parquet"), model=MODELS),
+        expand(
+            results("{table}/{model}.parquet"), table=["lens_summary", "lens_tuned"], model=MODELS
+        ),
 
 
 rule steering:

@@ -102,6 +102,10 @@ STAGES: dict[str, Stage] = {
     ),
     "join_activations": Stage("model", ("activations",), ("extract_activations",)),
     "read_lens": Stage("model", (), ("build_prompts", "join_activations", "convert_model")),
+    "fit_tuned_lens": Stage("model", (*PRECISION, "lens.tuned_tokens", SEED), ("convert_model",)),
+    "read_tuned_lens": Stage(
+        "model", (), ("build_prompts", "join_activations", "convert_model", "fit_tuned_lens")
+    ),
     "summarise_lens": Stage("model", (*BOOTSTRAP, SEED), ("build_prompts", "read_lens")),
     # As `shards`, for the model with random weights.
     "untrained_shards": Stage(
@@ -163,6 +167,8 @@ TABLES = {
     "transfer": "fit_probes",
     "lens": "read_lens",
     "lens_summary": "summarise_lens",
+    "tuned_lens": "fit_tuned_lens",
+    "lens_tuned": "read_tuned_lens",
     "steering": "sweep_steering",
     "findings": "join_findings",
     "calibration": "calibrate",

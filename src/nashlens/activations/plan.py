@@ -81,7 +81,8 @@ def plan_shards(
     -------
     dict
         JSON: `fingerprint`; `kept`, descriptions of shards; `new`, each `file` and `prompt_ids`;
-        `extra`, by prompt id, the prompt that a further sequence follows (or null) and its tokens.
+        `extra`, by prompt id, the prompt that a further sequence follows (empty: none) and its
+        tokens.
     """
     folder = Path(folder)
     wanted = used_prompts(prompts)[["prompt_id", "game"]]

@@ -66,21 +66,19 @@ def draw(
     rows = _rows(planted)
     with style.theme():
         values = style.colors(palette, ["found", "x", "y", "wrong"]) | {"planted": (0.78,) * 3}
-        figure, body = style.canvas(
-            width, 1.6 + 0.155 * max(len(rows), 12), _title(calibration, confidence)
-        )
+        figure, body = style.canvas(width, 1.6 + 0.155 * max(len(rows), 12), TITLE)
         axes = body.subplots(1, 2, width_ratios=[2.1, 1])
         _layers(axes[0], rows, values)
         _errors(axes[1], nulls, values, confidence)
-        style.legend(body, _handles(values, confidence), columns=4)
+        style.legend(body, _handles(values, confidence), 4, _in_numbers(calibration, confidence))
     return figure
 
 
-def _title(calibration: pd.DataFrame, confidence: float) -> str:
+def _in_numbers(calibration: pd.DataFrame, confidence: float) -> str:
     found = {r["quantity"]: r for r in summarise(calibration, confidence).to_dict("records")}
     recall, rate = found["recall"], found["false_positive_rate"]
     error, any_null = found["largest_layer_error"], found["null_models_with_any"]
-    parts = [f"recall {recall['estimate']:.2f} of {int(recall['n'])} planted facts"]
+    parts = [f"Recall {recall['estimate']:.2f} of {int(recall['n'])} planted facts"]
     if pd.notna(error["estimate"]):
         parts.append(f"largest layer error {error['estimate']:.0f}")
     if rate["n"]:
@@ -88,7 +86,7 @@ def _title(calibration: pd.DataFrame, confidence: float) -> str:
             f"false positives {rate['estimate']:.1%} [{rate['ci_low']:.1%}, {rate['ci_high']:.1%}]"
             f" of {int(rate['n'])} checks in {int(any_null['n'])} null models"
         )
-    return f"{TITLE}\n{'; '.join(parts)}"
+    return "; ".join(parts) + "."
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,8 @@ def _layers(ax: Axes, rows: list[_Row], color: Any) -> None:
     ax.set_xlim(0.5, last + 0.5)
     style.ticks(ax.xaxis, 12, integer=True)
     ax.set_xlabel("layer", fontsize=style.SMALL)
-    ax.set_title("planted models")
+    models = len({row.model for row in rows})
+    ax.set_title(f"planted models (n = {models})")
 
 
 def _bar(ax: Axes, y: int, span: tuple[float, float], **options: Any) -> None:
@@ -177,7 +176,7 @@ def _errors(ax: Axes, nulls: pd.DataFrame, color: Any, confidence: float) -> Non
     ax.set_ylim(len(shown) - 0.4, -0.6)
     ax.set_xlim(-0.02, 1)
     ax.set_xlabel("share of null models", fontsize=style.SMALL)
-    ax.set_title("found in null models")
+    ax.set_title(f"found in null models (n = {nulls['model'].nunique()})")
 
 
 def _handles(color: Any, confidence: float) -> list[Any]:

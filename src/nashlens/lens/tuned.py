@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -24,10 +24,9 @@ from numpy.typing import NDArray
 
 from nashlens.errors import DataError, ModelError
 from nashlens.files import atomic_write, sha256_of
-from nashlens.lens.logit import LogPartition
+from nashlens.lens.vocabulary import Final, scan
 from nashlens.progress import progress
 from nashlens.seeds import stream
-from nashlens.statistics import bootstrap_draws, percentile_interval
 
 if TYPE_CHECKING:
     from nashlens.engine.core import Engine
@@ -45,6 +44,9 @@ CHUNK = 128
 """Tokens a chunk, each read by itself."""
 KL_TOKENS = 128
 """Held-out tokens over which divergences are averaged."""
+
+CORPUS = "eb7d6bfd1fc152b6520eb0767bf12907ecddb21ebf954968f93b359a1d236da6"
+"""SHA-256 of the bundled passages: code that knows its text is run again when the text changes."""
 
 Array32 = NDArray[np.float32]
 
@@ -72,15 +74,20 @@ class TunedLens:
 
 
 def corpus() -> list[str]:
-    """Return the bundled passages."""
+    """Return the bundled passages.
+
+    Raises
+    ------
+    DataError
+        The file is not the one that this code was written with.
+    """
     text = resources.files("nashlens.lens").joinpath("corpus.txt").read_text(encoding="utf-8")
     lines = [line for line in text.split("\n") if not line.startswith("#")]
-    return [passage for passage in "\n".join(lines).split("\n\n") if passage.strip()]
-
-
-def corpus_digest() -> str:
-    """Return the SHA-256 of the bundled text."""
-    return hashlib.sha256("\n\n".join(corpus()).encode()).hexdigest()
+    passages = [passage for passage in "\n".join(lines).split("\n\n") if passage.strip()]
+    digest = hashlib.sha256("\n\n".join(passages).encode()).hexdigest()
+    if digest != CORPUS:
+        raise DataError(f"corpus.txt has SHA-256 {digest}, not {CORPUS}: install nashlens again")
+    return passages
 
 
 def text_chunks(tokenizer: _Encodes, most: int) -> list[list[int]]:
@@ -100,7 +107,9 @@ def text_chunks(tokenizer: _Encodes, most: int) -> list[list[int]]:
             kept.append(chunk[: most - total] if most - total > 2 * SKIPPED else chunk)
             total += len(kept[-1])
     if len(kept) < 2:
-        raise DataError(f"lens.tuned_tokens: {most} tokens make {len(kept)} chunks of text; ask more")
+        raise DataError(
+            f"lens.tuned_tokens: {most} tokens make {len(kept)} chunks of text; ask more"
+        )
     return kept
 
 
@@ -188,9 +197,8 @@ def _ridge(
 
 
 def fit_tuned_lens(
-    residuals: Array32, owner: NDArray[np.int64], readout: Readout, *, model: str, confidence: float,
-    resamples: int, seed: int,
-) -> tuple[TunedLens, pd.DataFrame]:  # fmt: skip
+    residuals: Array32, owner: NDArray[np.int64], readout: Readout, *, model: str, seed: int
+) -> tuple[TunedLens, pd.DataFrame]:
     """Fit all translators and measure both lenses on held-out text.
 
     Parameters
@@ -201,70 +209,67 @@ def fit_tuned_lens(
     readout : nashlens.models.weights.Readout
     model : str
         Name for the table, and for the random streams.
-    confidence : float
-        Coverage of the intervals, over chunks.
-    resamples, seed : int
+    seed : int
+        The experiment's seed.
 
     Returns
     -------
     lens : TunedLens
     table : DataFrame
-        One row per layer: `model`, `layer`, `kl_logit` and `kl_tuned` (mean divergence of the
-        final distribution from the lens's, nats, on held-out tokens) each with `_low` and
-        `_high`, `error_logit` and `error_tuned` (squared error over the last residual's size),
-        `penalty`, `n_train`, `n_test` (tokens), `n_kl`, `n_chunks` (held out).
+        One row per layer and held-out token, `KL_TOKENS` at most: `model`, `layer`, `chunk`,
+        `kl_logit` and `kl_tuned` (divergence of the final distribution from each lens's, nats).
+        Of the layer: `error_logit` and `error_tuned` (squared error of the last residual over its
+        size, on all held-out tokens), `penalty`, `n_train` and `n_test` (tokens).
     """
     held_out = hold_out(owner, seed, model)
-    rng = stream(seed, "tuned lens", model, "kl")
-    tested = np.flatnonzero(held_out)
-    tested = np.sort(rng.permutation(tested)[:KL_TOKENS])
-    last = residuals[:, -1]
-    measure = LogPartition(readout, last[tested])
-    n_layers = residuals.shape[1] - 1
-    matrices = np.zeros((n_layers, *last.shape[1:], last.shape[1]), dtype=np.float16)
+    tested = stream(seed, "tuned lens", model, "kl").permutation(np.flatnonzero(held_out))
+    tested = np.sort(tested[:KL_TOKENS])
+    n_layers, last = residuals.shape[1] - 1, residuals[:, -1]
+    final = Final(readout, last[tested])
+    matrices = np.zeros((n_layers, last.shape[1], last.shape[1]), dtype=np.float16)
     biases = np.zeros((n_layers, last.shape[1]), dtype=np.float32)
-    rows = []
+    lens, frames = TunedLens(matrices, biases), []
     for layer in progress(range(n_layers), "tuned lens", unit="layer"):
         x = residuals[:, layer]
         matrix, bias, penalty, error, identity = fit_layer(x, last, held_out)
         if np.abs(matrix).max(initial=0.0) > np.finfo(np.float16).max:
             raise DataError(f"tuned lens of {model}: layer {layer} is beyond float16; report it")
         matrices[layer], biases[layer] = matrix, bias
-        translated = x[tested] + x[tested] @ matrices[layer].astype(np.float32) + bias
-        kl = np.stack([measure.divergence(x[tested]), measure.divergence(translated)], axis=1)
-        mean, draws = bootstrap_draws(kl, owner[tested], resamples=resamples, rng=rng)
-        low, high = percentile_interval(draws, confidence)
-        rows.append(
-            {
-                "model": model,
-                "layer": layer,
-                **{
-                    f"kl_{name}{end}": float(value[i])
-                    for i, name in enumerate(("logit", "tuned"))
-                    for end, value in (("", mean), ("_low", low), ("_high", high))
-                },
-                "error_logit": identity,
-                "error_tuned": error,
-                "penalty": penalty,
-                "n_train": int((~held_out).sum()),
-                "n_test": int(held_out.sum()),
-                "n_kl": len(tested),
-                "n_chunks": len(np.unique(owner[held_out])),
-            }
+        both = (x[tested], lens.translate(layer, x[tested]))
+        logit, tuned = (scan(readout.norm(h), readout, final=final).divergence for h in both)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "model": model,
+                    "layer": layer,
+                    "chunk": owner[tested],
+                    "kl_logit": logit,
+                    "kl_tuned": tuned,
+                    "error_logit": identity,
+                    "error_tuned": error,
+                    "penalty": penalty,
+                    "n_train": int((~held_out).sum()),
+                    "n_test": int(held_out.sum()),
+                }
+            )
         )
-    return TunedLens(matrices, biases), pd.DataFrame(rows)
+    return lens, pd.concat(frames, ignore_index=True)
 
 
 def write_tuned_lens(path: Path | str, lens: TunedLens) -> str:
     """Write translators as safetensors; return the file's SHA-256.
 
-    Tensors `matrices` (float16) and `biases` (float32); the header says `version`.
+    Tensors `matrices` (float16) and `biases` (float32). The header says `version` alone: of several
+    keys the order, and with it the file's hash, would be left to chance.
     """
     from safetensors.numpy import save
 
-    tensors = {"matrices": np.asarray(lens.matrices, np.float16), "biases": lens.biases}
+    tensors: dict[str, NDArray[Any]] = {
+        "matrices": np.asarray(lens.matrices, np.float16),
+        "biases": lens.biases,
+    }
     with atomic_write(path) as file:
-        file.write(save(tensors, metadata={"format": "nashlens tuned lens", "version": str(VERSION)}))
+        file.write(save(tensors, metadata={"version": str(VERSION)}))
     return sha256_of(Path(path))
 
 

@@ -89,6 +89,15 @@ def _nash_facts(last: int) -> Facts:
     )
 
 
+def _overridden() -> Facts:
+    """Return what is true where the Nash action is answered up to block 9 and something else wins.
+
+    A push then moves what is left to look up before that, which is ever less, and the answer only
+    as far as the rest lets it: where that ends is a matter of degree.
+    """
+    return replace(_nash_facts(LATE - 1), steerable_until="unknown", claims=(), denied=("M1",))
+
+
 # No action is at the first layer, and none is ever preferred.
 _NOTHING = Facts(denied=("M1", "M5", "M6", "M7"))
 
@@ -110,7 +119,7 @@ PLANTS: dict[str, Plant] = {
     ),
     "token_override": Plant(
         _token_override,
-        replace(_nash_facts(LATE - 1), follows="token", claims=()),
+        replace(_overridden(), follows="token", denied=("M1", "M6")),
         "as nash up to layer 9; from layer 10 on J, X and P are preferred, whatever they mean",
     ),
     "label_bias": Plant(

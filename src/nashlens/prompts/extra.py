@@ -30,9 +30,7 @@ NEEDED = [
 """Columns of the prompts table that `extra_sequences` reads."""
 
 
-def extra_sequences(
-    prompts: pd.DataFrame, token_ids: Mapping[str, Sequence[int]]
-) -> pd.DataFrame:
+def extra_sequences(prompts: pd.DataFrame, token_ids: Mapping[str, Sequence[int]]) -> pd.DataFrame:
     """Return the sequences that a lens needs beside the prompts.
 
     Parameters
@@ -45,32 +43,29 @@ def extra_sequences(
     Returns
     -------
     DataFrame
-        One row a sequence: `prompt_id` (its hash), `after` (the prompt that it follows; missing
+        One row a sequence: `prompt_id` (its hash), `after` (the prompt that it follows; empty
         where it is whole), `tokens` (what follows), `game` (empty for content-free prompts).
     """
     used = prompts[prompts["dropped"] == ""].drop_duplicates("prompt_id")
-    priors = used.drop_duplicates("prior_id")
     rows: dict[str, dict[str, Any]] = {}
-    for row in priors.itertuples():
-        whole = [int(token) for token in row.prior_token_ids]
-        rows[row.prior_id] = {"after": None, "tokens": whole, "game": ""}
+    for row in used.drop_duplicates(["prior_id"]).to_dict("records"):
+        whole = [int(token) for token in row["prior_token_ids"]]
+        for part in ([], *_parts(row)):
+            rows[prompt_id([*whole, *part])] = {"after": "", "tokens": [*whole, *part], "game": ""}
+    for row in used.to_dict("records"):
         for part in _parts(row):
-            name = prompt_id([*whole, *part])
-            rows[name] = {"after": None, "tokens": [*whole, *part], "game": ""}
-    for row in used.itertuples():
-        for part in _parts(row):
-            name = prompt_id([*token_ids[row.prompt_id], *part])
-            rows[name] = {"after": row.prompt_id, "tokens": part, "game": row.game}
+            name = prompt_id([*token_ids[row["prompt_id"]], *part])
+            rows[name] = {"after": row["prompt_id"], "tokens": part, "game": row["game"]}
     # A sequence may be a prompt of the table itself.
     known = set(used["prompt_id"])
     kept = [{"prompt_id": name, **row} for name, row in rows.items() if name not in known]
     return pd.DataFrame(kept, columns=COLUMNS)
 
 
-def _parts(row: Any) -> list[list[int]]:
-    """Return the labels' beginnings: all but the last token, the two last, and so on."""
+def _parts(row: Mapping[Any, Any]) -> list[list[int]]:
+    """Return the labels' beginnings: the first token, the first two, and so on."""
     return [
         [int(token) for token in label[:end]]
-        for label in (row.label_tokens_0, row.label_tokens_1)
+        for label in (row["label_tokens_0"], row["label_tokens_1"])
         for end in range(1, len(label))
     ]

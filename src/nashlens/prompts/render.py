@@ -271,7 +271,10 @@ def decision_messages(
 
 def content_free_messages(surface: Surface, *, system: str | None) -> list[Message]:
     """Return the messages that ask the same question about nothing: no game and no history."""
-    messages = [{"role": "user", "content": _options(templates.QUESTION, surface, round=1)}]
+    first, second = (surface.label(action) for action in surface.order)
+    messages = [
+        {"role": "user", "content": templates.QUESTION.format(first=first, second=second, round=1)}
+    ]
     return messages if system is None else [{"role": "system", "content": system}, *messages]
 
 

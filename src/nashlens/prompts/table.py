@@ -123,7 +123,7 @@ def build_prompts(
             tokenizer,
             render(content_free_messages(form, system=system), tokenizer.chat, assistant_prefix),
             form.action_labels,
-        ).ids
+        ).prompt
         for form in forms
     }
     rows = []
