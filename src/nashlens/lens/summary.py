@@ -135,9 +135,10 @@ def _nash(
         first = _Found(np.nan, np.nan, np.nan, "no layer favours the Nash action beyond doubt")
     else:
         layers = readings.layers.astype(float)
-        drawn = p_draws > FAVOURED
+        # The same rule in each resample, with the same margin for chance.
+        margin = mean[size:] - low
+        drawn = (draws[:, size:] > margin) & (p_draws > FAVOURED)
         starts = np.where(drawn.any(axis=1), layers[drawn.argmax(axis=1)], np.nan)
-        # A layer can favour by chance before the first sure one; resamples then say so.
         first = _interval(float(layers[sure.argmax()]), starts, confidence)
     return {"nash_favoured": favoured, "nash_from": first}
 

@@ -183,7 +183,7 @@ def test_the_calibration_shows_what_was_missed_and_what_was_wrong(one_model):
 def test_the_lens_is_told_in_numbers(one_model):
     found = " ".join(texts(draw("lens", one_model)).split())
     flip = one_model["lens_summary"].set_index("quantity").loc["flip_layer"]
-    assert f"flip to prosocial at layer {flip['estimate']:.0f} [" in found
+    assert f"flip to prosocial at layer: {flip['estimate']:.0f} [" in found
     assert "follows the action" in found
 
 
