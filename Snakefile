@@ -9,20 +9,8 @@ Each target below is a stage that can be asked for alone; it makes what it needs
 results/EXPERIMENT/, converted models to results/models/.
 """
 
-import os
-import sys
-
 
 configfile: "config.yaml"
-
-
-# `snakemake calibration` is about models of its own. Targets are not known here but from the command
-# line; jobs on a cluster parse this file again, and the environment tells them.
-if "calibration" in sys.argv:
-    os.environ["NASHLENS_CALIBRATION"] = "1"
-if "NASHLENS_CALIBRATION" in os.environ:
-
-    configfile: "experiments/calibration.yaml"
 
 
 report: "workflow/report/workflow.rst"

@@ -8,12 +8,17 @@ ROOT = Path(workflow.basedir)
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from nashlens.figures.registry import FIGURES, STUDY
-from workflow.experiment import Experiment, export_path, nested
+from workflow.experiment import Experiment, calibrating, export_path, nested
 
 # And here in the jobs' Python.
 export_path(ROOT / "src")
 # Only executors that run jobs elsewhere are given a number of nodes.
 REMOTE = workflow.resource_settings.nodes is not None
+
+if calibrating():
+
+    configfile: "experiments/calibration.yaml"
+
 
 EXPERIMENT = Experiment.load(
     config,
