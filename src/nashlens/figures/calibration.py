@@ -89,6 +89,9 @@ def _in_numbers(calibration: pd.DataFrame, confidence: float) -> str:
     return "; ".join(parts) + "."
 
 
+_NOWHERE = (np.nan, np.nan)
+
+
 @dataclass(frozen=True)
 class _Row:
     """One fact of one planted model."""
@@ -119,7 +122,9 @@ def _rows(planted: pd.DataFrame) -> list[_Row]:
         for fact, name in _OTHERS.items():
             outcome = str(facts.get(fact, {}).get("outcome", "unknown"))
             if outcome not in ("true_negative", "unknown"):
-                rows.append(_Row(str(model), name, outcome, (np.nan,) * 2, (np.nan,) * 2))
+                rows.append(_Row(str(model), name, outcome, _NOWHERE, _NOWHERE))
+        if not rows or rows[-1].model != str(model):
+            rows.append(_Row(str(model), "nothing of these", "true_negative", _NOWHERE, _NOWHERE))
     return rows
 
 
@@ -127,8 +132,9 @@ def _layers(ax: Axes, rows: list[_Row], color: Any) -> None:
     ends = [end for row in rows for end in (*row.planted, *row.found)]
     last = float(np.nanmax(np.array([1.0, *ends])))
     said = {"hit": "found", "miss": "missed", "false_positive": "found though absent"}
+    said["true_negative"] = "nothing found"
     for y, row in enumerate(rows):
-        good = row.outcome in ("hit", "unknown")
+        good = row.outcome in ("hit", "unknown", "true_negative")
         if np.isnan([row.planted[0], row.found[0]]).all():
             shade = color["found" if good else "wrong"]
             ax.text(0.7, y, said[row.outcome], va="center", fontsize=style.SMALL, color=shade)

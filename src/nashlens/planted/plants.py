@@ -114,7 +114,7 @@ PLANTS: dict[str, Plant] = {
     ),
     "override": Plant(
         _override,
-        replace(_nash_facts(LATE - 1), override_at=LATE, claims=("M5", "M6"), denied=("M1",)),
+        replace(_overridden(), override_at=LATE, claims=("M5", "M6")),
         "as nash up to layer 9; from layer 10 on the prosocial action is answered instead",
     ),
     "token_override": Plant(
