@@ -226,7 +226,7 @@ def _in_numbers(summary: pd.DataFrame) -> str:
         f"Nash favoured from layer: {number('nash_from', '.0f')}",
         f"flip to prosocial at layer: {number('flip_layer', '.0f')}",
         f"peak P(prosocial) {number('peak_height', '.2f')} at layer {number('peak_layer', '.0f')}",
-        f"action part {number('follows_action', '.2f')} of action + token,"
+        f"action part of action + token: {number('follows_action', '.2f')};"
         f" {rows['follows_action']['reason'] or 'undefined'}",
     ]
     return "\n".join(lines)
