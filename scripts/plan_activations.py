@@ -7,17 +7,16 @@ from nashlens.activations.tokens import TokenIds
 from nashlens.files import write_json
 from nashlens.logs import start_logging
 from nashlens.prompts.extra import NEEDED, extra_sequences
-from nashlens.tables import read_table
+from nashlens.tables import read_parts, read_table
 
 
 def main(prompts, output, shard_prompts, shard_fingerprint):
-    table = read_table(prompts, columns=NEEDED)
     plan = plan_shards(
         Path(output).parent,
-        table,
+        read_table(prompts, columns=["prompt_id", "game", "dropped"]),
         fingerprint=shard_fingerprint,
         shard_prompts=shard_prompts,
-        extra=extra_sequences(table, TokenIds(prompts)),
+        extra=extra_sequences(read_parts(prompts, NEEDED), TokenIds(prompts)),
     )
     write_json(output, plan)
 

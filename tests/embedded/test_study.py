@@ -71,7 +71,7 @@ def store(loaded, prompts, tmp_path_factory):
     folder = tmp_path_factory.mktemp("activations")
     engine = Engine(loaded)
     token_ids = dict(zip(prompts["prompt_id"], prompts["token_ids"].map(list), strict=True))
-    extra = extra_sequences(prompts, token_ids)
+    extra = extra_sequences([prompts], token_ids)
     plan = plan_shards(folder, prompts, fingerprint="f", shard_prompts=3, extra=extra)
     made = extract(engine, token_ids, plan, folder, part=1, parts=1, dtype="float32")
     manifest = join(

@@ -88,6 +88,8 @@ def plan_shards(
     wanted = used_prompts(prompts)[["prompt_id", "game"]]
     further: dict[str, list[Any]] = {}
     if extra is not None:
+        # One of them may be a prompt itself.
+        extra = extra[~extra["prompt_id"].isin(wanted["prompt_id"])]
         wanted = pd.concat([wanted, extra[["prompt_id", "game"]]], ignore_index=True)
         columns = zip(extra["prompt_id"], extra["after"], extra["tokens"], strict=True)
         further = {name: [after, list(tokens)] for name, after, tokens in columns}

@@ -10,7 +10,7 @@ Each is known by the hash of its token ids, as prompts are, and is stored as wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -30,13 +30,15 @@ NEEDED = [
 """Columns of the prompts table that `extra_sequences` reads."""
 
 
-def extra_sequences(prompts: pd.DataFrame, token_ids: Mapping[str, Sequence[int]]) -> pd.DataFrame:
+def extra_sequences(
+    parts: Iterable[pd.DataFrame], token_ids: Mapping[str, Sequence[int]]
+) -> pd.DataFrame:
     """Return the sequences that a lens needs beside the prompts.
 
     Parameters
     ----------
-    prompts : DataFrame
-        The prompts table, with the columns `NEEDED` at least.
+    parts : iterable of DataFrame
+        The prompts table in parts, with the columns `NEEDED` at least. One part is held at a time.
     token_ids : mapping of str to sequence of int
         Token ids of each prompt id. Read for prompts with a label of several tokens alone.
 
@@ -46,23 +48,24 @@ def extra_sequences(prompts: pd.DataFrame, token_ids: Mapping[str, Sequence[int]
         One row a sequence: `prompt_id` (its hash), `after` (the prompt that it follows; empty
         where it is whole), `tokens` (what follows), `game` (empty for content-free prompts).
     """
-    used = prompts[prompts["dropped"] == ""].drop_duplicates("prompt_id")
     rows: dict[str, dict[str, Any]] = {}
-    for row in used.drop_duplicates(["prior_id"]).to_dict("records"):
-        whole = [int(token) for token in row["prior_token_ids"]]
-        for part in ([], *_parts(row)):
-            rows[prompt_id([*whole, *part])] = {"after": "", "tokens": [*whole, *part], "game": ""}
-    for row in used.to_dict("records"):
-        for part in _parts(row):
-            name = prompt_id([*token_ids[row["prompt_id"]], *part])
-            rows[name] = {"after": row["prompt_id"], "tokens": part, "game": row["game"]}
-    # A sequence may be a prompt of the table itself.
-    known = set(used["prompt_id"])
-    kept = [{"prompt_id": name, **row} for name, row in rows.items() if name not in known]
-    return pd.DataFrame(kept, columns=COLUMNS)
+    for part in parts:
+        used = part[part["dropped"] == ""]
+        for row in used.drop_duplicates(["prior_id"]).to_dict("records"):
+            whole = [int(token) for token in row["prior_token_ids"]]
+            for begun in ([], *_begun(row)):
+                ids = [*whole, *begun]
+                rows[prompt_id(ids)] = {"after": "", "tokens": ids, "game": ""}
+        longest = used[["label_tokens_0", "label_tokens_1"]].map(len).max(axis=1)
+        for row in used[longest > 1].drop_duplicates(["prompt_id"]).to_dict("records"):
+            for begun in _begun(row):
+                name = prompt_id([*token_ids[row["prompt_id"]], *begun])
+                rows[name] = {"after": row["prompt_id"], "tokens": begun, "game": row["game"]}
+    found = [{"prompt_id": name, **row} for name, row in rows.items()]
+    return pd.DataFrame(found, columns=COLUMNS)
 
 
-def _parts(row: Mapping[Any, Any]) -> list[list[int]]:
+def _begun(row: Mapping[Any, Any]) -> list[list[int]]:
     """Return the labels' beginnings: the first token, the first two, and so on."""
     return [
         [int(token) for token in label[:end]]

@@ -34,7 +34,7 @@ def tokens(prompts):
 
 def test_short_labels_need_the_content_free_prompt_alone():
     prompts = table(long=False)
-    found = extra_sequences(prompts[NEEDED], tokens(prompts))
+    found = extra_sequences([prompts[NEEDED]], tokens(prompts))
     assert found.to_dict("records") == [
         {"prompt_id": prompt_id([9, 9]), "after": "", "tokens": [9, 9], "game": ""}
     ]
@@ -42,7 +42,7 @@ def test_short_labels_need_the_content_free_prompt_alone():
 
 def test_long_labels_need_their_beginnings_after_each_used_prompt():
     prompts = table(long=True)
-    found = extra_sequences(prompts, tokens(prompts))
+    found = extra_sequences([prompts.iloc[:1], prompts.iloc[1:]], tokens(prompts))
     whole = {
         row.prompt_id: [*(tokens(prompts)[row.after] if row.after else []), *row.tokens]
         for row in found.itertuples()
@@ -53,19 +53,23 @@ def test_long_labels_need_their_beginnings_after_each_used_prompt():
     assert sorted(whole.values()) == sorted(wanted)
 
 
-def test_a_sequence_that_is_a_prompt_is_not_extracted_twice():
+def test_a_sequence_that_is_a_prompt_is_not_extracted_twice(tmp_path):
     prompts = table(long=True)
-    prompts.loc[1, "token_ids"] = None
-    prompts.at[1, "token_ids"] = [1, 2, 3, 4, 7]
-    prompts.loc[1, "prompt_id"] = prompt_id([1, 2, 3, 4, 7])
-    found = extra_sequences(prompts, tokens(prompts))
-    assert prompt_id([1, 2, 3, 4, 7]) not in set(found["prompt_id"])
+    begun = [1, 2, 3, 4, 7]
+    prompts.at[1, "token_ids"] = begun
+    prompts.loc[1, "prompt_id"] = prompt_id(begun)
+    extra = extra_sequences([prompts], tokens(prompts))
+    assert prompt_id(begun) in set(extra["prompt_id"])
+    plan = plan_shards(tmp_path, prompts, fingerprint="f", shard_prompts=99, extra=extra)
+    planned = [name for shard in plan["new"] for name in shard["prompt_ids"]]
+    assert planned.count(prompt_id(begun)) == 1
+    assert prompt_id(begun) not in plan["extra"]
 
 
 def test_they_are_stored_with_the_prompts(tmp_path):
     prompts = table(long=True)
     engine = Engine(tiny("LlamaForCausalLM"), 64)
-    extra = extra_sequences(prompts, tokens(prompts))
+    extra = extra_sequences([prompts.iloc[:1], prompts.iloc[1:]], tokens(prompts))
     plan = plan_shards(tmp_path, prompts, fingerprint="f", shard_prompts=3, extra=extra)
     made = extract(engine, tokens(prompts), plan, tmp_path, part=1, parts=1, dtype="float32")
     manifest = join(
@@ -84,4 +88,4 @@ def test_they_are_stored_with_the_prompts(tmp_path):
     [(_, own)] = list(engine.residuals([ids]))
     for layer in range(engine.n_layers + 1):
         stored = store.layer(layer, [prompt_id(ids)])
-        np.testing.assert_allclose(stored, own[:, layer], atol=1e-5)
+        np.testing.assert_allclose(stored, own[:, layer], rtol=1e-4, atol=1e-4)
