@@ -3,6 +3,7 @@
     snakemake --cores 8 figures                                        everything, here
     snakemake --profile slurm figures                                  on a cluster
     snakemake --cores 8 figures --configfile experiments/paper.yaml    another experiment
+    snakemake --cores 2 calibration                                    models of known mechanism
 
 Each target below is a stage that can be asked for alone; it makes what it needs. Files go to
 results/EXPERIMENT/, converted models to results/models/.
@@ -26,6 +27,7 @@ include: "rules/probes.smk"
 include: "rules/lens.smk"
 include: "rules/steering.smk"
 include: "rules/findings.smk"
+include: "rules/calibration.smk"
 include: "rules/figures.smk"
 include: "rules/messages.smk"
 
@@ -36,7 +38,7 @@ include: "rules/messages.smk"
 rule figures:
     default_target: True
     input:
-        [path for figure in FIGURES for path in figure_files(figure)],
+        [path for figure in STUDY for path in figure_files(figure)],
         results("findings.csv"),
         results("quiz.parquet"),
 
@@ -73,7 +75,9 @@ rule probes:
 
 rule lens:
     input:
-        expand(results("lens/{model}.parquet"), model=MODELS),
+        expand(
+            results("{table}/{model}.parquet"), table=["lens_summary", "lens_tuned"], model=MODELS
+        ),
 
 
 rule steering:
@@ -85,6 +89,13 @@ rule findings:
     input:
         results("findings.parquet"),
         results("findings.csv"),
+
+
+rule calibration:
+    input:
+        figure_files("calibration"),
+        results("calibration.csv"),
+        results("calibration_summary.csv"),
 
 
 rule report:
@@ -109,5 +120,6 @@ localrules:
     steering,
     findings,
     figures,
+    calibration,
     report,
     build_report,

@@ -7,13 +7,18 @@ ROOT = Path(workflow.basedir)
 # First-party code is found here, in this process.
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from nashlens.figures.registry import FIGURES
-from workflow.experiment import Experiment, export_path, nested
+from nashlens.figures.registry import FIGURES, STUDY
+from workflow.experiment import Experiment, calibrating, export_path, nested
 
 # And here in the jobs' Python.
 export_path(ROOT / "src")
 # Only executors that run jobs elsewhere are given a number of nodes.
 REMOTE = workflow.resource_settings.nodes is not None
+
+if calibrating():
+
+    configfile: "experiments/calibration.yaml"
+
 
 EXPERIMENT = Experiment.load(
     config,
@@ -49,7 +54,7 @@ def results(path):
 
 def table_files(table):
     """Return the files of a table: one, or one for each model."""
-    if table in ("games", "play", "texts", "quiz", "findings"):
+    if table in ("games", "play", "texts", "quiz", "findings", "calibration"):
         return results(f"{table}.parquet")
     return expand(results(f"{table}/{{model}}.parquet"), model=MODELS)
 

@@ -36,7 +36,7 @@ for figure in FIGURES:
 
 rule build_report:
     input:
-        figures=[path for figure in FIGURES for path in figure_files(figure)],
+        figures=[path for figure in STUDY for path in figure_files(figure)],
         findings=results("findings.csv"),
     output:
         results("report.html"),

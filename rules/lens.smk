@@ -1,4 +1,4 @@
-"""The logit lens, from stored activations."""
+"""The logit lens and the tuned lens, from stored activations."""
 
 
 rule read_lens:
@@ -22,3 +22,73 @@ rule read_lens:
         "Logit lens of {wildcards.model}"
     script:
         "../scripts/read_lens.py"
+
+
+rule summarise_lens:
+    input:
+        prompts=results("prompts/{model}.parquet"),
+        lens=results("lens/{model}.parquet"),
+    output:
+        results("lens_summary/{model}.parquet"),
+    log:
+        results("logs/summarise_lens/{model}.log"),
+    benchmark:
+        results("benchmarks/summarise_lens/{model}.tsv")
+    resources:
+        **light_job(),
+    params:
+        **provenance("summarise_lens"),
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Lens of {wildcards.model} in a few numbers"
+    script:
+        "../scripts/summarise_lens.py"
+
+
+rule fit_tuned_lens:
+    input:
+        "results/models/{model}/manifest.json",
+    output:
+        lens=results("tuned_lens/{model}.safetensors"),
+        manifest=results("tuned_lens/{model}.json"),
+        table=results("tuned_lens/{model}.parquet"),
+    log:
+        results("logs/fit_tuned_lens/{model}.log"),
+    benchmark:
+        results("benchmarks/fit_tuned_lens/{model}.tsv")
+    threads: CONFIG["resources"]["threads"]
+    resources:
+        **model_job(),
+    params:
+        **provenance("fit_tuned_lens"),
+    conda:
+        "../envs/gpu.yaml"
+    message:
+        "Tuned lens of {wildcards.model}"
+    script:
+        "../scripts/fit_tuned_lens.py"
+
+
+rule read_tuned_lens:
+    input:
+        prompts=results("prompts/{model}.parquet"),
+        activations=results("activations/{model}/manifest.json"),
+        model="results/models/{model}/manifest.json",
+        lens=results("tuned_lens/{model}.safetensors"),
+    output:
+        results("lens_tuned/{model}.parquet"),
+    log:
+        results("logs/read_tuned_lens/{model}.log"),
+    benchmark:
+        results("benchmarks/read_tuned_lens/{model}.tsv")
+    resources:
+        **light_job(),
+    params:
+        **provenance("read_tuned_lens"),
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Decisions of {wildcards.model} through its tuned lens"
+    script:
+        "../scripts/read_tuned_lens.py"

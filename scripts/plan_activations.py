@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from nashlens.activations.plan import plan_shards
+from nashlens.activations.tokens import TokenIds
 from nashlens.files import write_json
 from nashlens.logs import start_logging
-from nashlens.tables import read_table
+from nashlens.prompts.extra import NEEDED, extra_sequences
+from nashlens.tables import read_parts, read_table
 
 
 def main(prompts, output, shard_prompts, shard_fingerprint):
@@ -14,6 +16,7 @@ def main(prompts, output, shard_prompts, shard_fingerprint):
         read_table(prompts, columns=["prompt_id", "game", "dropped"]),
         fingerprint=shard_fingerprint,
         shard_prompts=shard_prompts,
+        extra=extra_sequences(read_parts(prompts, NEEDED), TokenIds(prompts)),
     )
     write_json(output, plan)
 

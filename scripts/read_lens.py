@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from nashlens.activations.store import ActivationStore
-from nashlens.lens import lens_table
+from nashlens.lens.logit import lens_table
 from nashlens.logs import start_logging
 from nashlens.models.weights import load_readout
 from nashlens.progress import progress
@@ -13,13 +13,13 @@ from nashlens.tables import read_table, write_table
 
 def main(activations, prompts, manifest, output, model, slice, fingerprint):
     store, prompts = ActivationStore(activations), read_table(prompts)
-    used = prompts.loc[prompts["dropped"] == "", "prompt_id"].tolist()
     table = lens_table(
-        lambda layer: store.layer(layer, used),
+        store.layer,
         range(store.n_layers + 1),
         prompts,
         readout=load_readout(Path(manifest).parent),
         model=model,
+        last=store.n_layers,
         progress=partial(progress, name="lens", unit="layer"),
     )
     write_table(table, output, config=slice, fingerprint=fingerprint)

@@ -16,6 +16,7 @@ from workflow.groups import play_groups
 from workflow.stages import Provenance
 
 NESTED = "NASHLENS_NESTED"
+CALIBRATING = "NASHLENS_CALIBRATING"
 
 
 def export_path(source: Path) -> None:
@@ -28,6 +29,17 @@ def export_path(source: Path) -> None:
 def nested() -> bool:
     """Say whether a job of another call of Snakemake made this one, and has checked the world."""
     return NESTED in os.environ
+
+
+def calibrating() -> bool:
+    """Say whether this is a call of `snakemake calibration`, or a job of one.
+
+    That target is about models of its own. Targets are not known where the Snakefile is parsed, but
+    from the command line; a job on a cluster parses it again, and the environment tells it.
+    """
+    if "calibration" in sys.argv[1:]:
+        os.environ[CALIBRATING] = "1"
+    return CALIBRATING in os.environ
 
 
 class Experiment:

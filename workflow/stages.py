@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from nashlens.figures.registry import FIGURES, OPTIONS
+from nashlens.figures.registry import FIGURES, OPTIONS, STUDY
 from workflow.fingerprint import code_hash, digest
 
 SEED = "experiment.seed"
@@ -102,6 +102,11 @@ STAGES: dict[str, Stage] = {
     ),
     "join_activations": Stage("model", ("activations",), ("extract_activations",)),
     "read_lens": Stage("model", (), ("build_prompts", "join_activations", "convert_model")),
+    "fit_tuned_lens": Stage("model", (*PRECISION, "lens.tuned_tokens", SEED), ("convert_model",)),
+    "read_tuned_lens": Stage(
+        "model", (), ("build_prompts", "join_activations", "convert_model", "fit_tuned_lens")
+    ),
+    "summarise_lens": Stage("model", (*BOOTSTRAP, SEED), ("build_prompts", "read_lens")),
     # As `shards`, for the model with random weights.
     "untrained_shards": Stage(
         "model",
@@ -145,6 +150,11 @@ STAGES: dict[str, Stage] = {
         ("build_prompts", "fit_probes", "read_lens", "sweep_steering"),
     ),
     "join_findings": Stage("experiment", ("findings.q_value",), ("judge_findings",)),
+    "calibrate": Stage(
+        "experiment",
+        (*BOOTSTRAP, SEED),
+        ("convert_model", "fit_probes", "summarise_lens", "sweep_steering", "join_findings"),
+    ),
     "build_report": Stage("experiment", (), ("draw_figure", "join_findings")),
 }
 TABLES = {
@@ -156,8 +166,12 @@ TABLES = {
     "probes": "fit_probes",
     "transfer": "fit_probes",
     "lens": "read_lens",
+    "lens_summary": "summarise_lens",
+    "tuned_lens": "fit_tuned_lens",
+    "lens_tuned": "read_tuned_lens",
     "steering": "sweep_steering",
     "findings": "join_findings",
+    "calibration": "calibrate",
 }
 """Table as figures name it -> the stage that makes it."""
 OPTION_KEYS = {
@@ -208,8 +222,8 @@ class Provenance:
 
     @cached_property
     def figures(self) -> list[str]:
-        """Every figure's name."""
-        return list(FIGURES)
+        """Every figure of the study, by name."""
+        return list(STUDY)
 
     def slice(self, stage: str, subject: str = "") -> dict[str, Any]:
         """Return what a stage reads of the config, nested as in the config."""

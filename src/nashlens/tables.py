@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +85,22 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None) -> pd.Dat
     """
     with open_table(path) as file:
         return file.read(columns=None if columns is None else list(columns)).to_pandas()
+
+
+def read_parts(path: str | Path, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """Read some columns of a table, one row group at a time.
+
+    Raises
+    ------
+    StoreError
+        If the file is missing or damaged, or lacks a column.
+    """
+    with open_table(path) as file:
+        missing = [name for name in columns if name not in file.schema_arrow.names]
+        if missing:
+            raise StoreError(f"{path}: has no column {missing[0]}; rerun the rule that makes it")
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group, columns=list(columns)).to_pandas()
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:

@@ -15,10 +15,11 @@ from nashlens.engine.session import Session
 from nashlens.engine.sweeps import sweep
 from nashlens.files import write_json
 from nashlens.games.catalog import CATALOG
-from nashlens.lens import lens_table
+from nashlens.lens.logit import lens_table
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.models.weights import load_readout
+from nashlens.prompts.extra import extra_sequences
 from nashlens.prompts.table import build_prompts
 
 pytestmark = pytest.mark.embedded
@@ -69,8 +70,9 @@ def own(loaded, asked):
 def store(loaded, prompts, tmp_path_factory):
     folder = tmp_path_factory.mktemp("activations")
     engine = Engine(loaded)
-    plan = plan_shards(folder, prompts, fingerprint="f", shard_prompts=3)
     token_ids = dict(zip(prompts["prompt_id"], prompts["token_ids"].map(list), strict=True))
+    extra = extra_sequences([prompts], token_ids)
+    plan = plan_shards(folder, prompts, fingerprint="f", shard_prompts=3, extra=extra)
     made = extract(engine, token_ids, plan, folder, part=1, parts=1, dtype="float32")
     manifest = join(
         plan,
@@ -97,18 +99,21 @@ def test_stored_activations_are_the_hooked_residuals(loaded, prompts, store):
 def test_the_last_layers_lens_is_the_models_own_answer(embedded_model, prompts, store, asked, own):
     ids = prompts["prompt_id"].tolist()
     table = lens_table(
-        lambda layer: store.layer(layer, ids),
+        store.layer,
         [0, 30],
         prompts,
         readout=load_readout(embedded_model),
         model="smollm2",
+        last=30,
     )
     last = table[table["layer"] == 30].set_index("prompt_id").loc[ids]
-    single = (last["n_label_tokens"] == 1).to_numpy()
-    assert single.tolist() == [True, True, False, False]
+    assert last["n_label_tokens"].tolist() == [1, 1, 2, 2]
+    # Whole labels, of one token and of two.
     p, mass = label_probabilities(own)
-    np.testing.assert_allclose(last["p_action_0"][single], p[single, 0], atol=1e-4)
-    np.testing.assert_allclose(last["label_mass"][single], mass[single], atol=1e-4)
+    np.testing.assert_allclose(last["p_action_0"], p[:, 0], atol=1e-4)
+    np.testing.assert_allclose(last["label_mass"], mass, atol=1e-4)
+    assert last["kl"].max() < 1e-4
+    assert last["prior_action_1"].between(0, 1).all()
 
 
 def test_engine_session_and_model_score_labels_alike(loaded, asked, own):

@@ -10,12 +10,13 @@ pytestmark = pytest.mark.workflow
 JUDGED = {"judge_findings", "join_findings", "draw_findings"}
 PROBED = {"fit_probes", "draw_probes", "draw_transfer", *JUDGED}
 # The model's choice, which probes decode, is read off the lens.
-LENSED = {"read_lens", "draw_lens", "draw_biases", *PROBED}
+LENSED = {"read_lens", "summarise_lens", "draw_lens", "draw_tuned", "draw_biases", *PROBED}
+TUNED = {"fit_tuned_lens", "read_tuned_lens", "draw_tuned"}
 SWEPT = {"sweep_steering", "draw_steering", "draw_clamping", *JUDGED}
 DIRECTED = {"fit_directions", *SWEPT}
 STORED = {"plan_activations", "extract_activations", "join_activations"}
 UNTRAINED = {"extract_untrained", *PROBED}
-EXTRACTED = STORED | UNTRAINED | LENSED | DIRECTED
+EXTRACTED = STORED | UNTRAINED | LENSED | DIRECTED | {"read_tuned_lens"}
 PLAYED = {"play_part", "join_play", "draw_cooperation", "draw_rounds", "draw_biases"}
 QUIZZED = {"ask_quiz", "join_quiz"}
 PROMPTED = {"build_prompts"} | EXTRACTED
@@ -26,14 +27,15 @@ MINE = {
     "variants": 1,
 }
 GAMED = {"build_games", "draw_games"} | PROMPTED | PLAYED | QUIZZED
-CONVERTED = {"convert_model"} | PROMPTED | PLAYED | QUIZZED
+CONVERTED = {"convert_model"} | TUNED | PROMPTED | PLAYED | QUIZZED
 DRAWN = {
     "draw_games", "draw_cooperation", "draw_rounds", "draw_probes", "draw_transfer", "draw_lens",
+    "draw_tuned",
     "draw_biases", "draw_steering", "draw_clamping", "draw_findings",
 }  # fmt: skip
 RESAMPLED = {
-    "draw_cooperation", "draw_rounds", "draw_lens", "draw_biases", "draw_steering",
-    "draw_clamping",
+    "draw_cooperation", "draw_rounds", "draw_lens", "draw_tuned", "draw_biases",
+    "draw_steering", "draw_clamping",
 }  # fmt: skip
 
 CONFIG_EDITS = {
@@ -42,6 +44,7 @@ CONFIG_EDITS = {
     "probes.random_weights": ({"probes": {"random_weights": 12}}, UNTRAINED),
     "probes.targets": ({"probes": {"targets": ["own_last"]}}, PROBED),
     "lens.min_label_mass": ({"lens": {"min_label_mass": 0.02}}, JUDGED | {"draw_lens"}),
+    "lens.tuned_tokens": ({"lens": {"tuned_tokens": 300}}, TUNED),
     "steering.alphas": ({"steering": {"alphas": [-2.0, 0.0, 2.0]}}, SWEPT),
     "steering.clamps": ({"steering": {"clamps": [-1.0, 1.0]}}, SWEPT),
     "steering.layers": ({"steering": {"layers": [2]}}, SWEPT),
@@ -55,7 +58,7 @@ CONFIG_EDITS = {
     "findings.late_fraction": ({"findings": {"late_fraction": 0.5}}, JUDGED),
     "findings.bootstrap": (
         {"findings": {"bootstrap": 101}},
-        {*PROBED, "join_quiz", *RESAMPLED},
+        {*PROBED, "summarise_lens", "join_quiz", *RESAMPLED},
     ),
     "figures.palette": ({"figures": {"palette": "deep"}}, DRAWN),
     "figures.dpi": ({"figures": {"dpi": 61}}, DRAWN),
@@ -81,14 +84,14 @@ CONFIG_EDITS = {
     "activations.dtype": ({"activations": {"dtype": "float16"}}, EXTRACTED),
     "a model's dtype": (
         {"models": {"tiny_llama": {"dtype": "auto"}}},
-        EXTRACTED | PLAYED | QUIZZED,
+        EXTRACTED | TUNED | PLAYED | QUIZZED,
     ),
     "a model's source": (
         {"models": {"tiny_llama": {"source": "planted:random_qwen2"}}},
         CONVERTED,
     ),
     "a model that no agent uses": ({"models": {"spare": {"source": "planted:random"}}}, set()),
-    "experiment.seed": ({"experiment": {"seed": 1}}, GAMED),
+    "experiment.seed": ({"experiment": {"seed": 1}}, GAMED | TUNED),
     "resources": (
         {
             "resources": {"threads": 2, "batch_tokens": 512, "model_mem_mb": 999},
@@ -100,9 +103,10 @@ CONFIG_EDITS = {
 
 CODE = "\n\n_EDITED = 1\n"
 CODE_EDITS = {
-    "a comment": ("src/nashlens/lens.py", "\n# A remark.\n", set()),
-    "a docstring": ("src/nashlens/lens.py", '\n\n"""More words."""\n', set()),
-    "the lens": ("src/nashlens/lens.py", CODE, LENSED),
+    "a comment": ("src/nashlens/lens/logit.py", "\n# A remark.\n", set()),
+    "a docstring": ("src/nashlens/lens/logit.py", '\n\n"""More words."""\n', set()),
+    "the lens": ("src/nashlens/lens/logit.py", CODE, LENSED | {"read_tuned_lens"}),
+    "the tuned lens": ("src/nashlens/lens/tuned.py", CODE, TUNED),
     "one figure": ("src/nashlens/figures/probes.py", CODE, {"draw_probes"}),
     "all figures' style": ("src/nashlens/figures/style.py", CODE, DRAWN),
     "the claims": ("src/nashlens/findings/claims.py", CODE, JUDGED),
@@ -112,7 +116,7 @@ CODE_EDITS = {
     "the grammar of answers": ("src/nashlens/play/answers.py", CODE, PLAYED),
     "the quiz": ("src/nashlens/play/quiz.py", CODE, QUIZZED),
     "generation": ("src/nashlens/engine/generation.py", CODE, PLAYED),
-    "the engine": ("src/nashlens/engine/core.py", CODE, EXTRACTED | PLAYED | QUIZZED),
+    "the engine": ("src/nashlens/engine/core.py", CODE, EXTRACTED | TUNED | PLAYED | QUIZZED),
     "a script": ("scripts/fit_probes.py", CODE, PROBED),
     "logging": ("src/nashlens/logs.py", CODE, set()),
     "the config's checks": ("src/nashlens/config/cross.py", CODE, set()),

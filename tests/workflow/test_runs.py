@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from nashlens.figures.registry import FIGURES
+from nashlens.figures.registry import STUDY
 from nashlens.tables import read_metadata
 from tests.workflow.workspace import TARGETS
 
@@ -22,7 +22,7 @@ def test_a_run_ends_with_the_figures_and_the_findings(built):
     ]
     table = [line for line in said if re.match(r"M\d ", line)]
     assert len(table) == 16
-    for name in FIGURES:
+    for name in STUDY:
         for suffix in ("png", "svg"):
             assert (built.folder / f"results/tiny/figures/{name}.{suffix}").stat().st_size > 0
 
@@ -35,7 +35,7 @@ def test_every_rule_left_a_log_and_a_benchmark(built):
             path.relative_to(results / kind).parts[0].split(".")[0]
             for path in (results / kind).rglob("*.*")
         }
-        assert found - {"build_report"} == ran - {"build_report"}
+        assert found - {"build_report"} == ran - {"build_report", "calibrate"}
 
 
 def test_a_second_run_does_nothing(built):
@@ -54,16 +54,32 @@ def test_figures_name_the_fingerprints_of_their_tables(built):
 
 
 def test_every_stage_is_a_target(built):
-    for target in sorted(TARGETS - {"report"}):
+    for target in sorted(TARGETS - {"report", "calibration"}):
         assert built.would_run(target) == set()
     assert built.would_run("report") == {"build_report"}
+
+
+def test_the_calibration_has_an_experiment_of_its_own(fresh):
+    """Without a word of its config on the command line."""
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "-n", "--cores", "2", "calibration"],
+        cwd=fresh.folder,
+        capture_output=True,
+        text=True,
+    )
+    text = done.stdout + done.stderr
+    assert done.returncode == 0, text[-3000:]
+    assert "results/calibration/calibration.csv" in text
+    assert re.search(r"^calibrate +1$", text, re.MULTILINE)
+    assert re.search(r"^sweep_steering +28$", text, re.MULTILINE)
+    assert "play_part" not in text
 
 
 def test_the_report_is_one_self_contained_file(built):
     done = built.snakemake("--cores", "2", "report")
     assert done.returncode == 0, done.stderr[-3000:]
     page = (built.folder / "results/tiny/report.html").read_text()
-    assert all(f"{name}.svg" in page for name in FIGURES)
+    assert all(f"{name}.svg" in page for name in STUDY)
     assert not re.search(r'(?:src|href)="https?://[^"]+\.(?:js|css)"', page)
     assert built.would_run("report") == set()
 

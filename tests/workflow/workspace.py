@@ -28,8 +28,8 @@ PARTS = (
     "workflow",
 )
 TARGETS = {
-    "all", "games", "prompts", "play", "quiz", "activations", "probes", "lens", "steering",
-    "findings", "figures", "report",
+    "all", "calibration", "games", "prompts", "play", "quiz", "activations", "probes", "lens",
+    "steering", "findings", "figures", "report",
 }  # fmt: skip
 
 

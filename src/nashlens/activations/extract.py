@@ -32,6 +32,15 @@ def _giving_back(locks: BinaryIO, number: int) -> Iterator[None]:
         fcntl.lockf(locks, fcntl.LOCK_UN, 1, number)
 
 
+def _tokens(
+    plan: dict[str, Any], token_ids: Mapping[str, Sequence[int]], prompt: str
+) -> Sequence[int]:
+    if prompt not in plan["extra"]:
+        return token_ids[prompt]
+    after, tokens = plan["extra"][prompt]
+    return [*(token_ids[after] if after else ()), *tokens]
+
+
 def extract(
     engine: Engine,
     token_ids: Mapping[str, Sequence[int]],
@@ -104,7 +113,8 @@ def extract(
                 with _giving_back(locks, number):
                     hashes[shard["file"]] = entry["sha256"]
                 continue
-            values = _residuals(engine, [token_ids[prompt] for prompt in shard["prompt_ids"]])
+            sequences = [_tokens(plan, token_ids, prompt) for prompt in shard["prompt_ids"]]
+            values = _residuals(engine, sequences)
             writing.append(writer.submit(write, number, shard, values))
             del values  # the thread's alone, so that it is freed when written
             computed += len(shard["prompt_ids"])

@@ -53,7 +53,12 @@ def some_matches(prompts: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
 
 
 def plan_shards(
-    folder: str | Path, prompts: pd.DataFrame, *, fingerprint: str, shard_prompts: int
+    folder: str | Path,
+    prompts: pd.DataFrame,
+    *,
+    fingerprint: str,
+    shard_prompts: int,
+    extra: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
     """Plan an extraction.
 
@@ -69,14 +74,25 @@ def plan_shards(
     shard_prompts : int
         Prompts a new shard. A shard holds prompts of one game, so a new game makes new shards
         alone.
+    extra : pandas.DataFrame, optional
+        Further sequences, of `nashlens.prompts.extra`.
 
     Returns
     -------
     dict
-        JSON: `fingerprint`; `kept`, descriptions of shards; `new`, each `file` and `prompt_ids`.
+        JSON: `fingerprint`; `kept`, descriptions of shards; `new`, each `file` and `prompt_ids`;
+        `extra`, by prompt id, the prompt that a further sequence follows (empty: none) and its
+        tokens.
     """
     folder = Path(folder)
-    wanted = used_prompts(prompts)
+    wanted = used_prompts(prompts)[["prompt_id", "game"]]
+    further: dict[str, list[Any]] = {}
+    if extra is not None:
+        # One of them may be a prompt itself.
+        extra = extra[~extra["prompt_id"].isin(wanted["prompt_id"])]
+        wanted = pd.concat([wanted, extra[["prompt_id", "game"]]], ignore_index=True)
+        columns = zip(extra["prompt_id"], extra["after"], extra["tokens"], strict=True)
+        further = {name: [after, list(tokens)] for name, after, tokens in columns}
     kept, highest = [], -1
     for path in sorted(folder.glob("shard-*.npy")):
         match = _SHARD.fullmatch(path.name)
@@ -106,7 +122,7 @@ def plan_shards(
     # and out of the manifest.
     needed = set(wanted["prompt_id"])
     kept = [entry for entry in kept if needed.intersection(entry["prompt_ids"])]
-    return {"fingerprint": fingerprint, "kept": kept, "new": new}
+    return {"fingerprint": fingerprint, "kept": kept, "new": new, "extra": further}
 
 
 def join(

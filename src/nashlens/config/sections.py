@@ -41,10 +41,12 @@ FIGURES = (
     "probes",
     "transfer",
     "lens",
+    "tuned",
     "biases",
     "steering",
     "clamping",
     "findings",
+    "calibration",
 )
 
 SOURCES = "package:DIST/FILE.gguf, gguf:PATH, path:DIR, hub:ID@REVISION or planted:NAME"
@@ -157,6 +159,8 @@ class Lens(Section):
 
     min_label_mass: Annotated[Number, Field(ge=0, le=1)] = 0.01
     """Layers whose median absolute label mass is smaller are shown as unreliable."""
+    tuned_tokens: Annotated[Integer, Field(ge=256, le=1000000)] = 2048
+    """Tokens of the bundled text, at most, that the tuned lens is trained and tested on."""
 
 
 class Steering(Section):

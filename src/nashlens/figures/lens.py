@@ -21,6 +21,7 @@ _PROMPTS = [
     "model", "prompt_id", "game", "label_map", "option_order", "nash_action", "prosocial_action",
 ]
 # fmt: on
+_SUMMARY = ["model", "quantity", "estimate", "ci_low", "ci_high", "reason"]
 _SERIES: dict[str, tuple[str, Any, str]] = {
     "nash": ("P(Nash action)", "-", "o"),
     "prosocial": ("P(prosocial action), where it is not the Nash action", "-", "s"),
@@ -37,6 +38,7 @@ _QUARTILES = np.array([0.25, 0.5, 0.75])
 def draw(
     lens: pd.DataFrame,
     prompts: pd.DataFrame,
+    lens_summary: pd.DataFrame,
     *,
     palette: str = "colorblind",
     width: float | None = None,
@@ -51,6 +53,8 @@ def draw(
     lens, prompts : pandas.DataFrame
         `lens/{model}.parquet` and `prompts/{model}.parquet` of one or several models, both with
         a `model` column.
+    lens_summary : pandas.DataFrame
+        `lens_summary/{model}.parquet` of the same models.
     palette : str
         Colours of the lines.
     width : float, optional
@@ -62,6 +66,7 @@ def draw(
     """
     style.require(lens, "lens", _LENS)
     style.require(prompts, "prompts", _PROMPTS)
+    style.require(lens_summary, "lens_summary", _SUMMARY)
     # Equal prompts of several histories share an id, and count once.
     unique = prompts[_PROMPTS].drop_duplicates(["model", "prompt_id"])
     data = lens.drop_duplicates(["model", "prompt_id", "layer"]).merge(
@@ -76,7 +81,7 @@ def draw(
     with style.theme():
         color = style.colors(palette, list(_SERIES))
         width = width or style.WIDTH
-        figure, body = style.canvas(width, 1.9 + 4.6 * blocks, TITLE)
+        figure, body = style.canvas(width, 1.9 + 5.1 * blocks, TITLE)
         grid = body.subplots(
             3 * blocks,
             across,
@@ -96,6 +101,7 @@ def draw(
                 part,
                 color,
                 str(model),
+                _in_numbers(lens_summary[lens_summary["model"] == model]),
                 confidence,
                 resamples,
                 min_label_mass,
@@ -116,6 +122,7 @@ def _model(
     data: pd.DataFrame,
     color: dict[str, tuple],
     model: str,
+    numbers: str,
     confidence: float,
     resamples: int,
     min_label_mass: float,
@@ -135,7 +142,7 @@ def _model(
 
     counts = style.sizes(defined.sum(), "prompts", len(set(clusters[defined])))
     counts += f"\n{conflict.sum()} with Nash ≠ prosocial"
-    axes[0].set_title(style.fit(f"{model}\n{counts}", inches), fontsize=style.SMALL)
+    axes[0].set_title(style.fit(f"{model}\n{counts}\n{numbers}", inches), fontsize=style.SMALL)
     if defined.any():
         for game in dict.fromkeys(about["game"][defined]):
             rows = defined & (about["game"] == game).to_numpy()
@@ -201,6 +208,28 @@ def _model(
         )
     mass = data.groupby("layer")["label_mass"].quantile(_QUARTILES).unstack()
     _mass(axes, mass.loc[layers], min_label_mass)
+
+
+def _in_numbers(summary: pd.DataFrame) -> str:
+    """Return where the Nash action is favoured, the flip, the peak, and action or token."""
+    rows = {row["quantity"]: row for row in summary.to_dict("records")}
+
+    def number(quantity: str, form: str) -> str:
+        row = rows[quantity]
+        if pd.isna(row["estimate"]):
+            return "none"
+        return f"{row['estimate']:{form}} [{row['ci_low']:{form}}, {row['ci_high']:{form}}]"
+
+    if not rows:
+        return ""
+    lines = [
+        f"Nash favoured from layer: {number('nash_from', '.0f')}",
+        f"flip to prosocial at layer: {number('flip_layer', '.0f')}",
+        f"peak P(prosocial) {number('peak_height', '.2f')} at layer {number('peak_layer', '.0f')}",
+        f"action part of action + token: {number('follows_action', '.2f')};"
+        f" {rows['follows_action']['reason'] or 'undefined'}",
+    ]
+    return "\n".join(lines)
 
 
 def _series(ax: Axes, layers: np.ndarray, name: str, color: dict[str, tuple], found: Any) -> None:

@@ -22,13 +22,18 @@ FIGURES: dict[str, tuple[str, list[str]]] = {
     "rounds": ("nashlens.figures.rounds", ["play"]),
     "probes": ("nashlens.figures.probes", ["probes"]),
     "transfer": ("nashlens.figures.transfer", ["transfer", "probes"]),
-    "lens": ("nashlens.figures.lens", ["lens", "prompts"]),
+    "lens": ("nashlens.figures.lens", ["lens", "prompts", "lens_summary"]),
+    "tuned": ("nashlens.figures.tuned", ["lens", "lens_tuned", "tuned_lens", "prompts"]),
     "biases": ("nashlens.figures.biases", ["prompts", "lens", "play"]),
     "steering": ("nashlens.figures.steering", ["steering"]),
     "clamping": ("nashlens.figures.clamping", ["steering"]),
     "findings": ("nashlens.figures.findings", ["findings"]),
+    "calibration": ("nashlens.figures.calibration", ["calibration"]),
 }
 """Figure name -> (module, tables in the order of its `draw`'s positional arguments)."""
+
+STUDY = tuple(name for name in FIGURES if name != "calibration")
+"""The figures of a study; the other one is about planted models."""
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "games": (),
@@ -37,10 +42,12 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "probes": (),
     "transfer": (),
     "lens": ("confidence", "resamples", "min_label_mass"),
+    "tuned": ("confidence", "resamples"),
     "biases": ("confidence", "resamples"),
     "steering": ("confidence", "resamples"),
     "clamping": ("confidence", "resamples"),
     "findings": (),
+    "calibration": ("confidence",),
 }
 """Figure name -> keyword arguments that its `draw` takes beside `palette` and `width`."""
 

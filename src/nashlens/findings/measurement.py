@@ -13,7 +13,7 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import t as student
 
 from nashlens.seeds import stream
-from nashlens.statistics import bootstrap_draws
+from nashlens.statistics import cell_mean_draws, simultaneous_interval
 
 Array = NDArray[np.float64]
 
@@ -112,47 +112,13 @@ def accuracy_p(row: pd.Series, z: float, resamples: int) -> float:
 def cell_means(
     values: Array, cells: Sequence[str], matches: Sequence[str], settings: Settings, claim: str
 ) -> tuple[Array, Array]:
-    """Average columns over cells of the design, each cell weighing the same.
-
-    Whatever is opposite in two cells, as a token preference is under the two label maps, cancels
-    exactly, even where the cells differ in size.
-
-    Parameters
-    ----------
-    values : ndarray, shape (n, k)
-    cells, matches : sequence of str, shape (n,)
-    settings : Settings
-    claim : str
-        Names the random stream.
-
-    Returns
-    -------
-    estimate : ndarray, shape (k,)
-    draws : ndarray, shape (resamples, k)
-        Whole matches resampled; NaN where a resample lacks a cell.
-    """
-    names, codes = np.unique(np.asarray(cells, dtype=str), return_inverse=True)
-    member = np.eye(len(names))[codes]
-    k = values.shape[1]
-    wide = np.hstack([values * member[:, [c]] for c in range(len(names))] + [member])
-
-    def statistic(sums: Array, count: Array) -> Array:
-        del count
-        parts = sums[..., : k * len(names)].reshape(*sums.shape[:-1], len(names), k)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return (parts / sums[..., k * len(names) :, None]).mean(axis=-2)
-
-    return bootstrap_draws(
-        wide, matches, statistic, resamples=settings.resamples, rng=settings.rng(claim)
+    """Average columns over cells of the design: `cell_mean_draws` in a claim's random stream."""
+    return cell_mean_draws(
+        values, cells, matches, resamples=settings.resamples, rng=settings.rng(claim)
     )
 
 
-def simultaneous(estimate: Array, draws: Array, confidence: float) -> tuple[Array, Array]:
-    """Return bounds that hold for all columns at once (bootstrap of the largest |t|)."""
-    error = np.maximum(np.nanstd(draws, axis=0), 1e-12)
-    largest = np.nanmax(np.abs(draws - estimate) / error, axis=1)
-    critical = float(np.nanquantile(largest, confidence))
-    return estimate - critical * error, estimate + critical * error
+simultaneous = simultaneous_interval
 
 
 def clean(value: Any) -> Any:

@@ -27,7 +27,7 @@ KINDS = {
 _DIST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _REVISION = re.compile(r"[A-Za-z0-9][\w./-]*", re.ASCII)
-_PLANTED = re.compile(r"[a-z0-9_]+")
+_PLANTED = re.compile(r"[a-z0-9_]+(-(0|[1-9]\d{0,8}))?")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,10 @@ def parse(text: str) -> Source:
     if kind == "hub":
         return _parse_hub(text, rest)
     if kind == "planted" and not _PLANTED.fullmatch(rest):
-        raise ModelError(f"source {text!r}: a planted model's name is lower-case letters and '_'")
+        raise ModelError(
+            f"source {text!r}: a planted model's name is lower-case letters and '_', perhaps with "
+            "a seed, as in planted:blind-7"
+        )
     if kind == "gguf" and not rest.endswith(".gguf"):
         raise ModelError(f"source {text!r}: the file must end in .gguf")
     return Source(text, kind, rest)

@@ -1,21 +1,28 @@
-"""The planted models: one small function a recipe.
+"""The planted models by name: what each is, and how it is written to a folder.
 
-A recipe builds the Hugging Face model; `build` adds the word-level tokenizer and writes both.
-Every parameter is drawn from a stream of its own name, so that a recipe's weights depend on
-neither torch's generator nor the order of its modules.
+A recipe builds the Hugging Face model; `build` adds the word-level tokenizer and what is true of
+the model. `NAME-7` is the model of seed 7, `NAME` that of seed 0: the seed draws the random
+weights, or what surrounds a planted mechanism. Every parameter is drawn from a stream of its own
+name, so that weights depend on neither torch's generator nor the order of modules.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import string
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nashlens.errors import ModelError
+from nashlens.planted import circuit
+from nashlens.planted.facts import Facts, write_facts
+from nashlens.planted.mechanisms import read_the_game
+from nashlens.planted.plants import PLANTS, Plant
 from nashlens.planted.tokenizer import BOS, EOS, PAD, build_tokenizer, write_tokenizer
 from nashlens.seeds import stream
 
+BLIND_LAYERS = 8
 CONTEXT = 4096
 """Context length of the planted models, in tokens."""
 CHAT_TEMPLATE = (
@@ -45,6 +52,8 @@ class Recipe:
     """Jinja source, or None for a model that takes plain text."""
     summary: str
     """One line for people."""
+    facts: Facts
+    """What is true of it."""
     context_length: int = CONTEXT
     """Longest sequence, in tokens."""
 
@@ -61,19 +70,19 @@ class Shape:
     """Id of `<eos>`."""
     pad: int
     """Id of `<pad>`."""
+    ids: Mapping[str, int]
+    """The vocabulary."""
 
 
-def build(name: str, folder: Path | str, seed: int = 0) -> None:
+def build(name: str, folder: Path | str) -> None:
     """Build a planted model and write it in Hugging Face layout.
 
     Parameters
     ----------
     name : str
-        A key of `RECIPES`.
+        A key of `RECIPES`, perhaps with a seed: `override`, `blind-7`.
     folder : path
         Made where it is missing; files of the same names are replaced.
-    seed : int
-        Root of the model's random numbers.
 
     Raises
     ------
@@ -81,20 +90,24 @@ def build(name: str, folder: Path | str, seed: int = 0) -> None:
         There is no such recipe.
     """
     recipe = find(name)
+    plain, _, number = name.partition("-")
+    seed = int(number or 0)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = build_tokenizer(bos=recipe.bos)
     ids = tokenizer.get_vocab()
-    shape = Shape(vocab_size=len(ids), bos=ids[BOS], eos=ids[EOS], pad=ids[PAD])
+    shape = Shape(len(ids), bos=ids[BOS], eos=ids[EOS], pad=ids[PAD], ids=ids)
     recipe.model(shape, seed).save_pretrained(folder)
     write_tokenizer(tokenizer, folder, bos=recipe.bos, chat_template=recipe.chat_template)
+    write_facts(folder, plain, seed, recipe.summary, recipe.facts)
 
 
 def find(name: str) -> Recipe:
-    """Return the recipe of a name, or raise ModelError with the list of names."""
-    if name not in RECIPES:
+    """Return the recipe of a name (a seed aside), or raise ModelError with the list of names."""
+    plain = name.partition("-")[0]
+    if plain not in RECIPES:
         raise ModelError(f"planted:{name}: no such planted model; there are {', '.join(RECIPES)}")
-    return RECIPES[name]
+    return RECIPES[plain]
 
 
 def _fill(model: Any, name: str, seed: int, std: float = 0.3) -> Any:
@@ -110,12 +123,12 @@ def _fill(model: Any, name: str, seed: int, std: float = 0.3) -> Any:
     return model
 
 
-def _common(shape: Shape) -> dict[str, Any]:
+def _common(shape: Shape, n_layers: int = 4) -> dict[str, Any]:
     return {
         "vocab_size": shape.vocab_size,
         "hidden_size": 32,
         "intermediate_size": 64,
-        "num_hidden_layers": 4,
+        "num_hidden_layers": n_layers,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "max_position_embeddings": CONTEXT,
@@ -140,6 +153,59 @@ def _random_qwen2(shape: Shape, seed: int) -> Any:
     return _fill(Qwen2ForCausalLM(config), "random_qwen2", seed)
 
 
+def _blind(shape: Shape, seed: int) -> Any:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(**_common(shape, BLIND_LAYERS), tie_word_embeddings=False)
+    model = _fill(LlamaForCausalLM(config), "blind", seed)
+    embedding = model.get_input_embeddings().weight
+    with torch.no_grad():
+        for token in (*string.digits, "-"):
+            embedding[shape.ids[token]] = embedding[shape.ids["0"]]
+    return model
+
+
+def _planted(plant: Plant, name: str) -> Callable[[Shape, int], Any]:
+    def model(shape: Shape, seed: int) -> Any:
+        import torch
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        weights = circuit.Circuit(shape.ids, seed, name)
+        read_the_game(weights)
+        plant.add(weights)
+        config = LlamaConfig(
+            **_common(shape, circuit.N_LAYERS)
+            | {
+                "hidden_size": circuit.WIDTH,
+                "intermediate_size": circuit.NEURONS,
+                "num_attention_heads": circuit.HEADS,
+                "num_key_value_heads": circuit.HEADS,
+            },
+            head_dim=circuit.HEAD_DIM,
+            rope_parameters={"rope_type": "default", "rope_theta": circuit.ROPE_THETA},
+            tie_word_embeddings=False,
+        )
+        made = LlamaForCausalLM(config)
+        tensors = {key: torch.from_numpy(w).float() for key, w in weights.tensors().items()}
+        made.load_state_dict(tensors)
+        return made
+
+    return model
+
+
+# A random model may read anything off the text.
+_UNKNOWN = Facts(
+    history_from="unknown",
+    history_until="unknown",
+    nash_from="unknown",
+    nash_until="unknown",
+    favoured_from="unknown",
+    override_at="unknown",
+    steerable_from="unknown",
+    steerable_until="unknown",
+)
+
 RECIPES: dict[str, Recipe] = {
     "random": Recipe(
         architecture="LlamaForCausalLM",
@@ -149,6 +215,7 @@ RECIPES: dict[str, Recipe] = {
         bos=True,
         chat_template=CHAT_TEMPLATE,
         summary="random Llama with a BOS, a chat template and an unembedding of its own",
+        facts=_UNKNOWN,
     ),
     "random_qwen2": Recipe(
         architecture="Qwen2ForCausalLM",
@@ -158,5 +225,28 @@ RECIPES: dict[str, Recipe] = {
         bos=False,
         chat_template=None,
         summary="random Qwen2: biases, tied embeddings, no BOS, plain text",
+        facts=_UNKNOWN,
     ),
+    "blind": Recipe(
+        architecture="LlamaForCausalLM",
+        n_layers=BLIND_LAYERS,
+        width=32,
+        model=_blind,
+        bos=True,
+        chat_template=CHAT_TEMPLATE,
+        summary="random Llama to which all digits are one, so that no label can mean an action",
+        facts=Facts(denied=("M1", "M5", "M6", "M7"), null=True),
+    ),
+} | {
+    name: Recipe(
+        architecture="LlamaForCausalLM",
+        n_layers=circuit.N_LAYERS,
+        width=circuit.WIDTH,
+        model=_planted(plant, name),
+        bos=True,
+        chat_template=CHAT_TEMPLATE,
+        summary=plant.summary,
+        facts=plant.facts,
+    )
+    for name, plant in PLANTS.items()
 }

@@ -269,6 +269,15 @@ def decision_messages(
     return ask(view, question(view), system=system)
 
 
+def content_free_messages(surface: Surface, *, system: str | None) -> list[Message]:
+    """Return the messages that ask the same question about nothing: no game and no history."""
+    first, second = (surface.label(action) for action in surface.order)
+    messages = [
+        {"role": "user", "content": templates.QUESTION.format(first=first, second=second, round=1)}
+    ]
+    return messages if system is None else [{"role": "system", "content": system}, *messages]
+
+
 def _horizon(rounds_total: int | None) -> str:
     if rounds_total is None:
         return templates.UNKNOWN_HORIZON

@@ -13,7 +13,7 @@ from nashlens.games.equilibria import best_response, nash_action, prosocial_acti
 from nashlens.games.game import Game
 from nashlens.prompts.design import Cell, assign, surfaces
 from nashlens.prompts.labels import ChatTokenizer, encode_labels, prompt_id
-from nashlens.prompts.render import decision_messages, render
+from nashlens.prompts.render import content_free_messages, decision_messages, render
 from nashlens.seeds import stream
 from nashlens.strategies import cooperation, sample_action
 
@@ -40,6 +40,8 @@ _COLUMNS = (
     "label_1",
     "label_tokens_0",
     "label_tokens_1",
+    "prior_id",
+    "prior_token_ids",
     "own_last",
     "opponent_last",
     "opponent_cooperation",
@@ -116,6 +118,14 @@ def build_prompts(
     families: dict[str, list[Game]] = {}
     for game in games:
         families.setdefault(game.name, []).append(game)
+    priors = {
+        form: encode_labels(
+            tokenizer,
+            render(content_free_messages(form, system=system), tokenizer.chat, assistant_prefix),
+            form.action_labels,
+        ).prompt
+        for form in forms
+    }
     rows = []
     for name, family in families.items():
         cells = assign(
@@ -138,6 +148,7 @@ def build_prompts(
                 text = render(messages, tokenizer.chat, assistant_prefix)
                 rows.append(
                     _encode(tokenizer, text, cell)
+                    | _prior(priors[cell.surface])
                     | _describe(game, cell)
                     | _outcomes(game, cell, *past)
                 )
@@ -192,6 +203,10 @@ def _encode(tokenizer: ChatTokenizer, text: str, cell: Cell) -> dict[str, Any]:
         "label_tokens_1": np.asarray(tokens_1, dtype=np.int32),
         "dropped": f"{needed} tokens with the label, the model takes {most}" if too_long else "",
     }
+
+
+def _prior(ids: Sequence[int]) -> dict[str, Any]:
+    return {"prior_id": prompt_id(ids), "prior_token_ids": np.asarray(ids, dtype=np.int32)}
 
 
 def _describe(game: Game, cell: Cell) -> dict[str, Any]:

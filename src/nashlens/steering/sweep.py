@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from nashlens.engine.core import label_probabilities
-from nashlens.engine.edits import Edit
+from nashlens.engine.edits import Edit, Kind
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.sweeps import sweep
 from nashlens.errors import DataError
@@ -130,13 +130,18 @@ def doses(
         mean, std = float(scale["projection_mean"]), float(scale["projection_std"])
         here = [("nash", directions[layer]), *named]
         for (name, vector), alpha in itertools.product(here, alphas):
-            result.append(Dose(Edit(layer, "add", vector, alpha * norm), "add", name, alpha))
+            result.append(Dose(_edit(layer, "add", vector, alpha * norm), "add", name, alpha))
         for value in clamps:
-            edit = Edit(layer, "clamp", directions[layer], mean + value * std)
+            edit = _edit(layer, "clamp", directions[layer], mean + value * std)
             result.append(Dose(edit, "clamp", "nash", value))
         for name, vector in here if ablate else ():
-            result.append(Dose(Edit(layer, "ablate", vector), "ablate", name, 0.0))
+            result.append(Dose(_edit(layer, "ablate", vector), "ablate", name, 0.0))
     return result
+
+
+def _edit(layer: int, kind: Kind, vector: np.ndarray, value: float = 0.0) -> Edit:
+    """Return an edit; none at all where the classes did not differ, and there is no direction."""
+    return Edit(layer, kind if vector.any() else "none", vector, value)
 
 
 def sweep_table(

@@ -25,6 +25,7 @@ FEW, MANY, LENGTH = 20_000, 200_000, 250
 # 180,000 more ids two or three times, at some 100 bytes. The token ids of these prompts alone would
 # take 180 MB as integers of 4 bytes, and 1.6 GB as the lists that the engine is given.
 BOUND_MB = 64
+LISTS = ("token_ids", "label_tokens_0", "label_tokens_1", "prior_token_ids")
 
 JOB = """
 import json, runpy, sys
@@ -51,8 +52,10 @@ def write_prompts(path, count):
     """Write a prompts table without ever holding it, in row groups as `write_table` makes them."""
     schema = pa.schema(
         {name: pa.string() for name in ("prompt_id", "game", "dropped", "text")}
-        | {"token_ids": pa.list_(pa.int32())}
+        | {name: pa.list_(pa.int32()) for name in LISTS}
+        | {"prior_id": pa.string()}
     )
+    prior = list(range(3, 33))
     with pq.ParquetWriter(path, schema, compression="zstd") as file:
         for start in range(0, count, 4000):
             ids = [sequence(k) for k in range(start, start + 4000)]
@@ -63,6 +66,10 @@ def write_prompts(path, count):
                 "dropped": [""] * 4000,
                 "text": ["a prompt's text " * 60] * 4000,
                 "token_ids": ids,
+                "label_tokens_0": [[1]] * 4000,
+                "label_tokens_1": [[2]] * 4000,
+                "prior_id": [prompt_id(prior)] * 4000,
+                "prior_token_ids": [prior] * 4000,
             }
             file.write_table(pa.table(columns, schema=schema))
 

@@ -13,7 +13,7 @@ from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.session import Session
 from nashlens.engine.sweeps import sweep
 from nashlens.errors import DataError
-from nashlens.lens import lens_table
+from nashlens.lens.logit import lens_table
 from nashlens.models.weights import load_readout
 from tests.tiny_models import tiny
 
@@ -194,12 +194,14 @@ def test_the_last_layers_lens_is_the_models_own_answer(loaded, rng, tmp_path):
             "label_tokens_1": [[9]] * len(sequences),
         }
     )
+    names = prompts["prompt_id"].tolist()
     table = lens_table(
-        lambda layer: states[:, layer],
+        lambda layer, ids: states[[names.index(name) for name in ids], layer],
         range(5),
         prompts,
         readout=load_readout(tmp_path),
         model="tiny",
+        last=4,
     )
     last = table[table["layer"] == 4].set_index("prompt_id").loc[prompts["prompt_id"]]
     logits = np.concatenate([theirs(loaded, [s])[1] for s in sequences])

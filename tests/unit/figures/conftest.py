@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nashlens.lens.summary import summarise
+
 # name: row's payoffs 00 01 10 11 (column's by symmetry unless given), equilibria, mixed
 GAMES = {
     "prisoners_dilemma": ((3, 0, 5, 1), None, "1,1", None),
@@ -108,12 +110,74 @@ def make_lens(prompts: pd.DataFrame) -> pd.DataFrame:
         frames.append(
             prompts[["model", "prompt_id", "match_id"]].assign(
                 layer=layer,
+                logit_0=z / 2,
+                logit_1=-z / 2,
                 p_action_0=p,
                 p_action_1=1 - p,
                 label_mass=10.0 ** (-5 + 4.8 * layer / 30 + rng.normal(0, 0.3, len(prompts))),
+                kl=np.maximum(0, (30 - layer) * (0.5 + 0.05 * rng.normal(size=len(prompts)))),
+                prior_action_1=sigmoid(-0.8 * token),
             )
         )
     return pd.concat(frames, ignore_index=True)
+
+
+def make_tuned_lens(models) -> pd.DataFrame:
+    rng = np.random.default_rng(5)
+    parts = [
+        pd.DataFrame(
+            {
+                "model": model,
+                "layer": layer,
+                "chunk": np.arange(40) // 10,
+                "kl_logit": (20 - layer / 2) * rng.uniform(0.5, 1.5, 40),
+                "kl_tuned": (5 - layer / 7) * rng.uniform(0.5, 1.5, 40),
+            }
+        )
+        for model, layer in product(models, range(30))
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def make_lens_summary(prompts, lens) -> pd.DataFrame:
+    known = prompts.assign(dropped="")
+    parts = [
+        summarise(
+            lens[lens["model"] == model],
+            known[known["model"] == model],
+            model=model,
+            confidence=0.95,
+            resamples=100,
+            seed=1,
+        )
+        for model in dict.fromkeys(prompts["model"])
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def make_calibration() -> pd.DataFrame:
+    """One planted model with a shifted, a missed and a wrong finding, and eight null models."""
+    missing = np.nan
+    planted = [
+        ("history_from", 5, 5, "hit"),
+        ("history_until", 8, 9, "hit"),
+        ("nash_from", missing, 7, "false_positive"),
+        ("favoured_from", 6, 6, "hit"),
+        ("override_at", 10, missing, "miss"),
+        ("steerable_from", missing, missing, "true_negative"),
+        ("follows_action", 1, 1, "hit"),
+        ("M1", 0, 1, "false_positive"),
+        ("M5", missing, 1, "unknown"),
+        ("M6", 1, 0, "miss"),
+    ]
+    rows = [("override", False, *row) for row in planted]
+    for k, fact in product(range(8), ("history_from", "nash_from", "override_at", "M6")):
+        wrong = k == 0 and fact == "nash_from"
+        outcome = "false_positive" if wrong else "true_negative"
+        rows.append((f"blind_{k}", True, fact, missing, 3 if wrong else missing, outcome))
+    frame = pd.DataFrame(rows, columns=["model", "null", "fact", "planted", "found", "outcome"])
+    frame["layer_error"] = (frame["found"] - frame["planted"]).abs()
+    return frame.assign(basis="probes")
 
 
 def make_play(models, rounds=5) -> pd.DataFrame:
@@ -401,13 +465,18 @@ def make_findings(models) -> pd.DataFrame:
 
 def make_tables(models) -> dict[str, pd.DataFrame]:
     prompts = make_prompts(models)
+    lens = make_lens(prompts)
     return {
         "games": make_games(),
         "prompts": prompts,
         "play": make_play(models),
         "probes": make_probes(models),
         "transfer": make_transfer(models),
-        "lens": make_lens(prompts),
+        "lens": lens,
+        "lens_tuned": lens.assign(kl=lens["kl"] / 3),
+        "tuned_lens": make_tuned_lens(models),
+        "lens_summary": make_lens_summary(prompts, lens),
+        "calibration": make_calibration(),
         "steering": make_steering(models),
         "findings": make_findings(models),
     }

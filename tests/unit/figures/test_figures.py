@@ -84,7 +84,7 @@ def test_missing_column_is_named(name, one_model):
     tables = dict(one_model)
     table = registry.FIGURES[name][1][0]
     column = {"games": "zero_sum", "findings": "verdict", "probes": "status"}
-    column |= {"transfer": "status", "lens": "layer"}
+    column |= {"transfer": "status", "lens": "layer", "calibration": "outcome"}
     gone = column.get(table, "match_id" if table in ("play", "steering") else "label_map")
     tables[table] = tables[table].drop(columns=gone)
     with pytest.raises(DataError, match=f"table '{table}': has no column '{gone}'"):
@@ -170,6 +170,21 @@ def test_models_of_different_depth(four_models):
     tables = {**four_models, "lens": lens, "probes": probes}
     for name in ("lens", "probes", "biases"):
         draw(name, tables).canvas.draw()
+
+
+def test_the_calibration_shows_what_was_missed_and_what_was_wrong(one_model):
+    found = texts(draw("calibration", one_model))
+    assert "Recall 0.67 of 6 planted facts; largest layer error 1" in " ".join(found.split())
+    assert "missed" in found
+    assert "found though absent" in found
+    assert "1 of 8" in found
+
+
+def test_the_lens_is_told_in_numbers(one_model):
+    found = " ".join(texts(draw("lens", one_model)).split())
+    flip = one_model["lens_summary"].set_index("quantity").loc["flip_layer"]
+    assert f"flip to prosocial at layer: {flip['estimate']:.0f} [" in found
+    assert "follows the action" in found
 
 
 def test_findings_without_controls_and_in_other_units(one_model):

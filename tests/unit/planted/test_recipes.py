@@ -23,7 +23,7 @@ def test_a_recipe_builds_what_it_promises(tmp_path, name):
 
 def test_the_seed_decides_every_weight(tmp_path):
     for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
-        build("random", tmp_path / folder, seed=seed)
+        build(f"random-{seed}", tmp_path / folder)
     a, b, c = (load_file(tmp_path / f / "model.safetensors") for f in "abc")
     assert all((a[key] == b[key]).all() for key in a)
     assert not any((a[key] == c[key]).all() for key in a)
@@ -57,7 +57,7 @@ def test_a_bos_is_added_once(tmp_path):
 
 
 def test_an_unknown_recipe_is_refused(tmp_path):
-    with pytest.raises(ModelError, match="there are random, random_qwen2"):
+    with pytest.raises(ModelError, match="there are random, random_qwen2, blind"):
         build("nothing", tmp_path / "x")
     assert not (tmp_path / "x").exists()
 

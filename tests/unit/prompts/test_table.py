@@ -61,7 +61,14 @@ def test_columns_are_the_documented_ones(table):
         *("prompt_id", "match_id", "game", "variant", "seat", "round"),
         *("template", "label_set", "label_map", "option_order", "opponent", "text"),
         *("token_ids", "n_tokens", "decision_position", "label_0", "label_1"),
-        *("label_tokens_0", "label_tokens_1", "own_last", "opponent_last"),
+        *(
+            "label_tokens_0",
+            "label_tokens_1",
+            "prior_id",
+            "prior_token_ids",
+            "own_last",
+            "opponent_last",
+        ),
         *("opponent_cooperation", "nash_action", "prosocial_action", "best_response", "dropped"),
     ]
     integers = ["own_last", "opponent_last", "nash_action", "prosocial_action", "best_response"]

@@ -95,6 +95,32 @@ def test_alphas_are_in_residual_norms_and_clamps_in_deviations(rng):
     assert [d.edit.value for d in every] == [2.0, 2.0, 0.0, 0.0, 0.0]
 
 
+def test_a_layer_without_a_direction_is_swept_and_left_as_it_is(rng):
+    """`fit_directions` gives zeros where the classes do not differ at all."""
+    directions = rng.normal(size=(5, 32)).astype(np.float32)
+    directions[1] = 0
+    table = sweep_table(
+        Engine(tiny("LlamaForCausalLM")),
+        prompts_table(rng),
+        directions,
+        directions_table(4),
+        test_games=["deadlock"],
+        layers=[1, 2],
+        positions="last",
+        alphas=[-0.5, 0.0, 0.5],
+        clamps=[-1.0, 1.0],
+        ablate=True,
+        random_directions=1,
+        prompts_per_game=2,
+        seed=1,
+        model="tiny",
+    )
+    nash = table[table["direction"] == "nash"]
+    spread = nash.groupby(["layer", "prompt_id"])["p_action_1"].agg(np.ptp).groupby("layer").max()
+    assert spread[1] < 1e-5
+    assert spread[2] > 1e-3
+
+
 @pytest.mark.parametrize("positions", ["last", "all"])
 def test_the_table_equals_hooked_forwards(rng, positions):
     loaded = tiny("LlamaForCausalLM")

@@ -21,69 +21,24 @@ from nashlens.findings.measurement import (
     p_floor,
     simultaneous,
 )
+from nashlens.lens.readings import FAVOURED, Readings, conflicting, defined
 from nashlens.statistics import percentile_interval
 
-FAVOURED = 0.51
-"""A layer favours an action above this probability: less is too little to speak of."""
 
-
-class _Readings:
-    """The lens of some prompts as matrices, (n, layers), layers from 1."""
-
-    def __init__(self, lens: pd.DataFrame, prompts: pd.DataFrame):
-        keys = ["prompt_id", "match_id"]
-        prompts = prompts.drop_duplicates(keys).set_index(keys)
-        table = lens[lens["layer"] >= 1].drop_duplicates([*keys, "layer"])
-        table = table.assign(odds=table["logit_1"] - table["logit_0"])
-        self.layers = np.array(sorted(table["layer"].unique()), dtype=int)
-        columns = ["odds", "p_action_1", "label_mass"]
-        wide = table.pivot(index=keys, columns="layer", values=columns)
-        wide = wide.reindex(columns=pd.MultiIndex.from_product([columns, self.layers]))
-        wide = wide.loc[wide.index.isin(prompts.index)].dropna()
-        self.prompts = prompts.loc[wide.index].reset_index()
-        matrices = np.split(wide.to_numpy(dtype=float), len(columns), axis=1)
-        self.odds: Array = matrices[0]
-        """Logit of action 1 over action 0."""
-        self.p_1: Array = matrices[1]
-        self.mass: Array = matrices[2]
-        self.cells = (
-            self.prompts["label_map"].astype(str) + "|" + self.prompts["option_order"].astype(str)
-        ).tolist()
-        self.matches = self.prompts["match_id"].astype(str).tolist()
-        # +1 where the pair's first label stands for action 1.
-        self.first_is_1 = np.where(self.prompts["label_map"] == "swapped", 1.0, -1.0)[:, None]
-
-    def __len__(self) -> int:
-        return len(self.prompts)
-
-    def problem(self, what: str) -> Missing | None:
-        """Return why these readings cannot be judged, if they cannot."""
-        if not len(self.layers):
-            return Missing("the lens table holds no layer after the embedding")
-        if not len(self):
-            return Missing(f"no prompt has {what}")
-        if len(set(self.prompts["label_map"])) < 2:
-            return Missing(
-                "prompts.label_maps has one value: without the swap an action cannot be told"
-                " from its token",
-                "inconclusive",
-            )
-        if self.prompts.groupby(self.cells)["match_id"].nunique().min() < 2:
-            return Missing(
-                "a label map and option order has fewer than two matches: no interval",
-                "inconclusive",
-            )
+def _problem(readings: Readings, what: str) -> Missing | None:
+    """Return why readings cannot be judged, if they cannot."""
+    reason = readings.problem(what)
+    if reason is None:
         return None
-
-
-def _defined(prompts: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    return prompts[prompts[list(columns)].notna().all(axis=1)]
+    # What is undefined in every game is no claim; what the design lacks is doubt.
+    lacking = bool(len(readings.layers)) and bool(len(readings))
+    return Missing(reason, "inconclusive" if lacking else "not_applicable")
 
 
 def nash_favoured(tables: Mapping[str, pd.DataFrame], settings: Settings) -> Measurement | Missing:
     """M5: the share of layers whose averaged P(Nash action) lies above `FAVOURED`."""
-    readings = _Readings(tables["lens"], _defined(tables["prompts"], "nash_action"))
-    problem = readings.problem("a Nash action")
+    readings = Readings(tables["lens"], defined(tables["prompts"], "nash_action"))
+    problem = _problem(readings, "a Nash action")
     if problem is not None:
         return problem
     nash = readings.prompts["nash_action"].to_numpy(dtype=float)[:, None]
@@ -129,10 +84,8 @@ def late_override(tables: Mapping[str, pd.DataFrame], settings: Settings) -> Mea
     is the average of the pair's first label over its second. The peak is the late layer with the
     largest action part; its interval holds for all late layers at once.
     """
-    prompts = _defined(tables["prompts"], "nash_action", "prosocial_action")
-    prompts = prompts[prompts["nash_action"].ne(prompts["prosocial_action"])]
-    readings = _Readings(tables["lens"], prompts)
-    problem = readings.problem("a prosocial action other than its Nash action")
+    readings = Readings(tables["lens"], conflicting(tables["prompts"]))
+    problem = _problem(readings, "a prosocial action other than its Nash action")
     if problem is not None:
         return problem
     late = readings.layers > readings.layers.max() * (1.0 - settings.late_fraction)
@@ -148,7 +101,7 @@ def late_override(tables: Mapping[str, pd.DataFrame], settings: Settings) -> Mea
 
 
 def _describe_override(
-    readings: _Readings, mean: Array, draws: Array, late: np.ndarray, settings: Settings
+    readings: Readings, mean: Array, draws: Array, late: np.ndarray, settings: Settings
 ) -> Measurement:
     action, token, p_prosocial = np.split(mean, 3)
     action_draws, token_draws, _ = np.split(draws, 3, axis=1)

@@ -1,0 +1,29 @@
+"""Planted against found, where every model is a planted one."""
+
+
+rule calibrate:
+    input:
+        **{
+            table: expand(results(f"{table}/{{model}}.parquet"), model=MODELS)
+            for table in ("probes", "lens_summary", "steering")
+        },
+        models=expand("results/models/{model}/manifest.json", model=MODELS),
+        findings=results("findings.parquet"),
+    output:
+        table=results("calibration.parquet"),
+        csv=results("calibration.csv"),
+        summary=results("calibration_summary.csv"),
+    log:
+        results("logs/calibrate.log"),
+    benchmark:
+        results("benchmarks/calibrate.tsv")
+    resources:
+        **light_job(),
+    params:
+        **provenance("calibrate"),
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Planted against found"
+    script:
+        "../scripts/calibrate.py"

@@ -1,0 +1,296 @@
+"""The tuned lens: an affine translator per layer, from its residual to the last one.
+
+The logit lens reads every layer in the last layer's basis. A tuned lens (Belrose et al. 2023,
+arXiv:2303.08112) first translates: for layer l, ``h + h D_l + b_l`` stands in for the last
+residual. It is trained on the model's own residuals over plain text that has nothing to do with
+the study. Here D and b are the ridge solution of predicting ``h_last - h``: a convex problem with
+one answer, which with little text shrinks to the logit lens (D = 0) and never to noise. Each token
+is weighted by the inverse square of its last residual's size, as the final norm divides by it.
+The penalty is the one of a few that predicts held-out passages best, layer by layer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from nashlens.errors import DataError, ModelError
+from nashlens.files import atomic_write, sha256_of
+from nashlens.lens.vocabulary import Final, scan
+from nashlens.progress import progress
+from nashlens.seeds import stream
+
+if TYPE_CHECKING:
+    from nashlens.engine.core import Engine
+    from nashlens.models.weights import Readout
+
+VERSION = 1
+"""Of the file's layout and of what it means."""
+PENALTIES = (0.01, 0.1, 1.0, 10.0)
+"""Ridge penalties, in mean squared lengths of the layer's (centred) residuals per dimension."""
+SKIPPED = 4
+"""Tokens left out at a chunk's start: the first one's residual is like no other."""
+HELD_OUT = 0.2
+"""Share of the chunks that is held out."""
+CHUNK = 128
+"""Tokens a chunk, each read by itself."""
+KL_TOKENS = 128
+"""Held-out tokens over which divergences are averaged."""
+
+CORPUS = "eb7d6bfd1fc152b6520eb0767bf12907ecddb21ebf954968f93b359a1d236da6"
+"""SHA-256 of the bundled passages: code that knows its text is run again when the text changes."""
+
+Array32 = NDArray[np.float32]
+
+
+class _Encodes(Protocol):
+    def encode(self, text: str) -> list[int]:
+        """Return token ids, with a BOS where the model has one."""
+
+
+@dataclass(frozen=True)
+class TunedLens:
+    """Translators of layers 0 to n_layers - 1; the last layer needs none."""
+
+    matrices: NDArray[np.floating]
+    """(n_layers, width, width): D of each layer."""
+    biases: Array32
+    """(n_layers, width): b of each layer."""
+
+    def translate(self, layer: int, residual: NDArray[np.floating]) -> Array32:
+        """Return what a layer's residuals, (n, width), stand for in the last layer's basis."""
+        x = np.asarray(residual, dtype=np.float32)
+        if layer == len(self.matrices):
+            return x
+        return x + x @ self.matrices[layer].astype(np.float32) + self.biases[layer]
+
+
+def corpus() -> list[str]:
+    """Return the bundled passages.
+
+    Raises
+    ------
+    DataError
+        The file is not the one that this code was written with.
+    """
+    text = resources.files("nashlens.lens").joinpath("corpus.txt").read_text(encoding="utf-8")
+    lines = [line for line in text.split("\n") if not line.startswith("#")]
+    passages = [passage for passage in "\n".join(lines).split("\n\n") if passage.strip()]
+    digest = hashlib.sha256("\n\n".join(passages).encode()).hexdigest()
+    if digest != CORPUS:
+        raise DataError(f"corpus.txt has SHA-256 {digest}, not {CORPUS}: install nashlens again")
+    return passages
+
+
+def text_chunks(tokenizer: _Encodes, most: int) -> list[list[int]]:
+    """Cut the bundled passages into chunks of at most `CHUNK` tokens, `most` tokens in all.
+
+    A passage's chunks each begin with the BOS, where the model has one.
+    """
+    bos = tokenizer.encode("")[:1]
+    chunks: list[list[int]] = []
+    for passage in corpus():
+        ids = tokenizer.encode(passage)[len(bos) :]
+        size = CHUNK - len(bos)
+        chunks += [[*bos, *ids[start : start + size]] for start in range(0, len(ids), size)]
+    kept, total = [], 0
+    for chunk in chunks:
+        if len(chunk) > 2 * SKIPPED and total < most:
+            kept.append(chunk[: most - total] if most - total > 2 * SKIPPED else chunk)
+            total += len(kept[-1])
+    if len(kept) < 2:
+        raise DataError(
+            f"lens.tuned_tokens: {most} tokens make {len(kept)} chunks of text; ask more"
+        )
+    return kept
+
+
+def text_residuals(
+    engine: Engine, chunks: Sequence[Sequence[int]]
+) -> tuple[Array32, NDArray[np.int64]]:
+    """Return residuals over text, (tokens, layers + 1, width), and each token's chunk, (tokens,).
+
+    The first `SKIPPED` tokens of each chunk are left out.
+    """
+    sequences = [
+        list(chunk[:end]) for chunk in chunks for end in range(SKIPPED + 1, len(chunk) + 1)
+    ]
+    owner = np.repeat(np.arange(len(chunks)), [len(chunk) - SKIPPED for chunk in chunks])
+    values = np.empty((len(sequences), engine.n_layers + 1, engine.width), dtype=np.float32)
+    for indices, residuals in engine.residuals(sequences):
+        values[indices] = residuals
+    return values, owner
+
+
+def hold_out(owner: NDArray[np.int64], seed: int, model: str) -> NDArray[np.bool_]:
+    """Return which tokens are held out, (tokens,): whole chunks, drawn by seed."""
+    names = np.unique(owner)
+    chosen = stream(seed, "tuned lens", model).permutation(names)
+    return np.isin(owner, chosen[: max(1, round(HELD_OUT * len(names)))])
+
+
+def fit_layer(
+    x: Array32, last: Array32, held_out: NDArray[np.bool_]
+) -> tuple[Array32, Array32, float, float, float]:
+    """Fit one layer's translator.
+
+    Parameters
+    ----------
+    x, last : ndarray of float32, shape (tokens, width)
+        The layer's residuals and the last layer's.
+    held_out : ndarray of bool, shape (tokens,)
+
+    Returns
+    -------
+    matrix : ndarray, shape (width, width)
+    bias : ndarray, shape (width,)
+    penalty : float
+        The chosen one of `PENALTIES`.
+    error, identity : float
+        Weighted squared error on held-out text over the last residuals' size: of the
+        translator, and without one.
+    """
+    weight = 1.0 / np.maximum((last.astype(np.float64) ** 2).mean(axis=1), 1e-12)
+    train = ~held_out
+    inputs, targets = x.astype(np.float64), (last - x).astype(np.float64)
+    share = weight[train] / weight[train].sum()
+    mean_x, mean_y = share @ inputs[train], share @ targets[train]
+    root = np.sqrt(share)[:, None]
+    a, b = root * (inputs[train] - mean_x), root * (targets[train] - mean_y)
+    scale = float((a**2).sum()) / a.shape[1]
+    solve = _ridge(a, b)
+    test = weight[held_out] / weight[held_out].sum()
+    best: tuple[float, float, Array32, Array32] | None = None
+    for penalty in PENALTIES:
+        matrix = solve(penalty * max(scale, 1e-12))
+        bias = mean_y - mean_x @ matrix
+        wrong = inputs[held_out] @ matrix + bias - targets[held_out]
+        error = float(test @ (wrong**2).mean(axis=1))
+        if best is None or error < best[0]:
+            best = error, penalty, matrix.astype(np.float32), bias.astype(np.float32)
+    assert best is not None
+    identity = float(test @ (targets[held_out] ** 2).mean(axis=1))
+    size = float(test @ (last[held_out].astype(np.float64) ** 2).mean(axis=1))
+    return best[2], best[3], best[1], best[0] / size, identity / size
+
+
+def _ridge(
+    a: NDArray[np.float64], b: NDArray[np.float64]
+) -> Callable[[float], NDArray[np.float64]]:
+    """Return the ridge solution as a function of its penalty, from one decomposition."""
+    n, d = a.shape
+    if n <= d:
+        values, vectors = np.linalg.eigh(a @ a.T)
+        left, right = a.T @ vectors, vectors.T @ b
+        return lambda penalty: left @ (right / (values + penalty)[:, None])
+    values, vectors = np.linalg.eigh(a.T @ a)
+    right = vectors.T @ (a.T @ b)
+    return lambda penalty: vectors @ (right / (values + penalty)[:, None])
+
+
+def fit_tuned_lens(
+    residuals: Array32, owner: NDArray[np.int64], readout: Readout, *, model: str, seed: int
+) -> tuple[TunedLens, pd.DataFrame]:
+    """Fit all translators and measure both lenses on held-out text.
+
+    Parameters
+    ----------
+    residuals : ndarray of float32, shape (tokens, layers + 1, width)
+    owner : ndarray of int, shape (tokens,)
+        Chunk of each token.
+    readout : nashlens.models.weights.Readout
+    model : str
+        Name for the table, and for the random streams.
+    seed : int
+        The experiment's seed.
+
+    Returns
+    -------
+    lens : TunedLens
+    table : DataFrame
+        One row per layer and held-out token, `KL_TOKENS` at most: `model`, `layer`, `chunk`,
+        `kl_logit` and `kl_tuned` (divergence of the final distribution from each lens's, nats).
+        Of the layer: `error_logit` and `error_tuned` (squared error of the last residual over its
+        size, on all held-out tokens), `penalty`, `n_train` and `n_test` (tokens).
+    """
+    held_out = hold_out(owner, seed, model)
+    tested = stream(seed, "tuned lens", model, "kl").permutation(np.flatnonzero(held_out))
+    tested = np.sort(tested[:KL_TOKENS])
+    n_layers, last = residuals.shape[1] - 1, residuals[:, -1]
+    final = Final(readout, last[tested])
+    matrices = np.zeros((n_layers, last.shape[1], last.shape[1]), dtype=np.float16)
+    biases = np.zeros((n_layers, last.shape[1]), dtype=np.float32)
+    lens, frames = TunedLens(matrices, biases), []
+    for layer in progress(range(n_layers), "tuned lens", unit="layer"):
+        x = residuals[:, layer]
+        matrix, bias, penalty, error, identity = fit_layer(x, last, held_out)
+        if np.abs(matrix).max(initial=0.0) > np.finfo(np.float16).max:
+            raise DataError(f"tuned lens of {model}: layer {layer} is beyond float16; report it")
+        matrices[layer], biases[layer] = matrix, bias
+        both = (x[tested], lens.translate(layer, x[tested]))
+        logit, tuned = (scan(readout.norm(h), readout, final=final).divergence for h in both)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "model": model,
+                    "layer": layer,
+                    "chunk": owner[tested],
+                    "kl_logit": logit,
+                    "kl_tuned": tuned,
+                    "error_logit": identity,
+                    "error_tuned": error,
+                    "penalty": penalty,
+                    "n_train": int((~held_out).sum()),
+                    "n_test": int(held_out.sum()),
+                }
+            )
+        )
+    return lens, pd.concat(frames, ignore_index=True)
+
+
+def write_tuned_lens(path: Path | str, lens: TunedLens) -> str:
+    """Write translators as safetensors; return the file's SHA-256.
+
+    Tensors `matrices` (float16) and `biases` (float32). The header says `version` alone: of several
+    keys the order, and with it the file's hash, would be left to chance.
+    """
+    from safetensors.numpy import save
+
+    tensors: dict[str, NDArray[Any]] = {
+        "matrices": np.asarray(lens.matrices, np.float16),
+        "biases": lens.biases,
+    }
+    with atomic_write(path) as file:
+        file.write(save(tensors, metadata={"version": str(VERSION)}))
+    return sha256_of(Path(path))
+
+
+def read_tuned_lens(path: Path | str) -> TunedLens:
+    """Read translators.
+
+    Raises
+    ------
+    ModelError
+        The file is damaged or of another version.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            version = (file.metadata() or {}).get("version")
+            if version != str(VERSION):
+                raise ModelError(
+                    f"{path}: version {version} of a tuned lens, this code reads {VERSION}; "
+                    "run the rule fit_tuned_lens again"
+                )
+            return TunedLens(file.get_tensor("matrices"), file.get_tensor("biases"))
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: no readable tuned lens ({error}); fit it again") from None

@@ -1,0 +1,247 @@
+"""Planted against found: what the study says about models whose truth is known.
+
+Each planted fact is looked for in the study's own tables by one rule, the same for every model:
+
+- **history**, **nash** (probes): a layer holds a target where the probe's balanced accuracy is at
+  least 0.6 with its interval above 0.5, and no permutation did as well at any layer;
+- **favoured**, **override** (lens): `nash_from` and `flip_layer` of the lens summary, whose bounds
+  hold for all layers at once;
+- **steerable** (steering): from the smallest to the largest alpha, P(action 1) rises by at least
+  0.05 with a lower bound above 0 for all layers at once, and by more than any random direction's
+  change at that layer, in size;
+- **follows**: the lens summary's decision between action and token;
+- **claims** M1, M5, M6, M7: supported in the findings table.
+
+A planted fact that is found is a *hit*, and its layer error is the distance between the two
+layers; a fact found where there is none by construction is a *false positive*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nashlens.planted.facts import Facts
+from nashlens.statistics import bootstrap_draws, simultaneous_interval, wilson
+
+ACCURACY = 0.6
+"""Balanced accuracy from which on a probe counts as having found its target."""
+CHANGE = 0.05
+"""Change of P(action) that counts as moving behaviour."""
+RECALL, LAYER_ERROR, FALSE_POSITIVES = 1.0, 1.0, 0.05
+"""The goals: at least, at most, at most."""
+LAYER_FACTS = (
+    "history_from",
+    "history_until",
+    "nash_from",
+    "nash_until",
+    "favoured_from",
+    "override_at",
+    "steerable_from",
+    "steerable_until",
+)
+CLAIMS = ("M1", "M5", "M6", "M7")
+COLUMNS = ("model", "null", "fact", "planted", "found", "layer_error", "outcome", "basis")
+
+Span = tuple[float, float]
+_NOWHERE: Span = (np.nan, np.nan)
+
+
+def check(
+    facts: Facts, tables: Mapping[str, pd.DataFrame], *, model: str, confidence: float,
+    resamples: int, rng: np.random.Generator,
+) -> pd.DataFrame:  # fmt: skip
+    """Compare one model's facts with what the study found.
+
+    Parameters
+    ----------
+    facts : Facts
+        What is planted.
+    tables : mapping of str to DataFrame
+        `probes`, `lens_summary`, `steering` and `findings` (after the correction over the
+        family); rows of other models are left out.
+    model : str
+    confidence : float
+        Coverage of the steering's bounds.
+    resamples : int
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    DataFrame
+        One row per fact, columns `COLUMNS`: layers, or 1 and 0 for what holds or does not;
+        missing where a fact is nowhere. `outcome` is hit, miss, false_positive, true_negative or
+        unknown (nothing is planted that would decide it).
+    """
+    mine = {name: table[table["model"] == model] for name, table in tables.items()}
+    lens = {row["quantity"]: row for row in mine["lens_summary"].to_dict("records")}
+    found: dict[str, Any] = {}
+    found["history_from"], found["history_until"] = _readable(mine["probes"], "opponent_last")
+    found["nash_from"], found["nash_until"] = _readable(mine["probes"], "nash_action")
+    found["favoured_from"] = float(lens["nash_from"]["estimate"])
+    found["override_at"] = float(lens["flip_layer"]["estimate"])
+    found["steerable_from"], found["steerable_until"] = steerable_layers(
+        mine["steering"], confidence=confidence, resamples=resamples, rng=rng
+    )
+    rows = [
+        _layer_row(name, getattr(facts, name), float(found[name]))
+        for name in LAYER_FACTS
+        # What is nowhere has one layer to be found at, not two.
+        if not (name.endswith("until") and getattr(facts, name) is None)
+    ]
+    if facts.follows != "unknown":
+        decided = str(lens["follows_action"]["reason"]).removeprefix("follows the ")
+        rows.append(
+            {
+                "fact": f"follows_{facts.follows}",
+                "planted": 1.0,
+                "found": float(decided == facts.follows),
+                "outcome": "hit" if decided == facts.follows else "miss",
+            }
+        )
+    verdicts = mine["findings"].set_index("claim")["verdict"]
+    for claim in CLAIMS:
+        holds, supported = claim in facts.claims, verdicts[claim] == "supported"
+        known = holds or claim in facts.denied
+        rows.append(
+            {
+                "fact": claim,
+                "planted": float(holds) if known else np.nan,
+                "found": float(supported),
+                "outcome": _outcome(holds, supported) if known else "unknown",
+            }
+        )
+    frame = pd.DataFrame(rows).assign(model=model, null=facts.null)
+    frame["basis"] = [
+        "probes" if name.startswith(("history", "nash"))
+        else "lens" if name.startswith(("favoured", "override", "follows"))
+        else "steering" if name.startswith("steerable")
+        else "findings"
+        for name in frame["fact"]
+    ]  # fmt: skip
+    return frame.reindex(columns=list(COLUMNS))
+
+
+def _outcome(planted: bool, found: bool) -> str:
+    if planted:
+        return "hit" if found else "miss"
+    return "false_positive" if found else "true_negative"
+
+
+def _layer_row(fact: str, planted: Any, found: float) -> dict[str, Any]:
+    if planted == "unknown":
+        return {"fact": fact, "planted": np.nan, "found": found, "outcome": "unknown"}
+    layer = np.nan if planted is None else float(planted)
+    return {
+        "fact": fact,
+        "planted": layer,
+        "found": found,
+        "layer_error": abs(found - layer),
+        "outcome": _outcome(planted is not None, bool(np.isfinite(found))),
+    }
+
+
+def _span(layers: np.ndarray) -> Span:
+    return (float(layers.min()), float(layers.max())) if len(layers) else _NOWHERE
+
+
+def _readable(probes: pd.DataFrame, target: str) -> Span:
+    """Return the first and last layer that holds a target."""
+    rows = probes[(probes["target"] == target) & (probes["split"] == "match")]
+    rows = rows[(rows["status"] == "ok") & (rows["layer"] > 0)]
+    alone = rows["p_value_max"] <= 1.5 / (1 + rows["permutations"])
+    good = (rows["balanced_accuracy"] >= ACCURACY) & (rows["ci_low"] > 0.5) & alone
+    return _span(rows.loc[good, "layer"].to_numpy(dtype=float))
+
+
+def steerable_layers(
+    steering: pd.DataFrame, *, confidence: float, resamples: int, rng: np.random.Generator
+) -> Span:
+    """Return the first and last layer at which adding the Nash direction moves the answer.
+
+    Parameters
+    ----------
+    steering : DataFrame
+        One model's steering table.
+    confidence : float
+        Coverage of the bounds, for all layers at once.
+    resamples : int
+    rng : numpy.random.Generator
+    """
+    rows = steering[steering["kind"] == "add"]
+    lowest, highest = rows["value"].min(), rows["value"].max()
+    wide = rows[rows["value"].isin([lowest, highest])].pivot_table(
+        index=["direction", "layer", "match_id", "prompt_id"], columns="value", values="p_action_1"
+    )
+    change = (wide[highest] - wide[lowest]).dropna()
+    nash = change.loc["nash"].unstack("layer").dropna()
+    mean, draws = bootstrap_draws(
+        nash.to_numpy(), nash.index.get_level_values(0), resamples=resamples, rng=rng
+    )
+    low, _ = simultaneous_interval(mean, draws, confidence)
+    others = change.drop(index="nash", level="direction")
+    random = others.groupby(["layer", "direction"]).mean().abs().groupby("layer").max()
+    beyond = mean > random.reindex(nash.columns).to_numpy()
+    layers = nash.columns.to_numpy(dtype=float)
+    return _span(layers[(low > 0) & (mean >= CHANGE) & beyond])
+
+
+def summarise(checks: pd.DataFrame, confidence: float) -> pd.DataFrame:
+    """Return the calibration in a few numbers, with the goals.
+
+    Parameters
+    ----------
+    checks : DataFrame
+        Of `check`, all models.
+    confidence : float
+        Coverage of Wilson's intervals.
+
+    Returns
+    -------
+    DataFrame
+        `quantity`, `estimate`, `ci_low`, `ci_high`, `n`, `goal`, `met`. `recall`: hits among
+        planted facts. `largest_layer_error`: over hits. `false_positive_rate`: checks of null
+        models that found something. `null_models_with_any`: null models with at least one such
+        check. `absent_facts_found`: the rate over facts that are absent from planted models.
+    """
+    checks = checks.reset_index(drop=True)
+    outcome, null = checks["outcome"], checks["null"].astype(bool)
+    planted = checks[outcome.isin(["hit", "miss"])]
+    absent = checks[outcome.isin(["false_positive", "true_negative"])]
+    wrong = absent["outcome"] == "false_positive"
+    nulls = absent[null.loc[absent.index]]
+    any_wrong = (nulls["outcome"] == "false_positive").groupby(nulls["model"]).any()
+    errors = planted.loc[planted["outcome"] == "hit", "layer_error"].dropna()
+    rows = [
+        _share("recall", (planted["outcome"] == "hit").sum(), len(planted), confidence)
+        | {"goal": RECALL},
+        {
+            "quantity": "largest_layer_error",
+            "estimate": float(errors.max()) if len(errors) else np.nan,
+            "n": len(errors),
+            "goal": LAYER_ERROR,
+        },
+        _share("false_positive_rate", wrong[nulls.index].sum(), len(nulls), confidence)
+        | {"goal": FALSE_POSITIVES},
+        _share("null_models_with_any", any_wrong.sum(), len(any_wrong), confidence),
+        _share(
+            "absent_facts_found",
+            wrong.drop(nulls.index).sum(),
+            len(absent) - len(nulls),
+            confidence,
+        ),
+    ]
+    frame = pd.DataFrame(rows)
+    at_least = frame["quantity"] == "recall"
+    good = (frame["estimate"] >= frame["goal"]).where(at_least, frame["estimate"] <= frame["goal"])
+    frame["met"] = good.astype("boolean").where(frame["goal"].notna())
+    return frame.reindex(columns=["quantity", "estimate", "ci_low", "ci_high", "n", "goal", "met"])
+
+
+def _share(quantity: str, hits: Any, n: int, confidence: float) -> dict[str, Any]:
+    low, high = wilson(float(hits), n, confidence)
+    share = float(hits) / n if n else np.nan
+    return {"quantity": quantity, "estimate": share, "ci_low": low, "ci_high": high, "n": n}

@@ -1,0 +1,72 @@
+"""What is true of a planted model, written beside its weights as `planted.json`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from nashlens.errors import ModelError
+from nashlens.files import read_json
+
+FILE = "planted.json"
+Layer = int | Literal["unknown"] | None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A planted model's truths. Layers count from 1; None: nowhere; "unknown": not planted."""
+
+    history_from: Layer = None
+    """First layer at which the opponent's last action is linearly readable at the decision."""
+    history_until: Layer = None
+    """Last such layer."""
+    nash_from: Layer = None
+    """First layer at which the Nash action is linearly readable at the decision."""
+    nash_until: Layer = None
+    """Last such layer."""
+    favoured_from: Layer = None
+    """First layer whose residual, unembedded, favours the Nash action."""
+    override_at: Layer = None
+    """First layer from which on the prosocial action is favoured instead of the Nash action."""
+    steerable_from: Layer = None
+    """First layer after which a push along the Nash direction moves the answer."""
+    steerable_until: Layer = None
+    """Last such layer."""
+    follows: Literal["action", "token", "unknown"] = "unknown"
+    """What the answer follows when labels are swapped."""
+    claims: tuple[str, ...] = ()
+    """Claims of `nashlens.findings` that hold by construction."""
+    denied: tuple[str, ...] = ()
+    """Claims that do not hold, by construction."""
+    null: bool = False
+    """Nothing about actions is there at all: whatever is found is a false positive."""
+
+
+def write_facts(folder: Path | str, recipe: str, seed: int, summary: str, facts: Facts) -> None:
+    """Write a model's `planted.json`."""
+    record = {"recipe": recipe, "seed": seed, "summary": summary, "facts": asdict(facts)}
+    text = json.dumps(record, indent=2, sort_keys=True)
+    (Path(folder) / FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def read_facts(folder: Path | str) -> Facts:
+    """Read a converted planted model's facts.
+
+    Raises
+    ------
+    ModelError
+        There is no such file, or it holds other keys: the model is not a planted one.
+    """
+    path = Path(folder) / FILE
+    if not path.is_file():
+        raise ModelError(f"{path}: missing; only models of the source planted:NAME can be checked")
+    record: dict[str, Any] = read_json(path)
+    try:
+        facts = dict(record["facts"])
+        return Facts(**facts | {key: tuple(facts[key]) for key in ("claims", "denied")})
+    except (KeyError, TypeError) as error:
+        raise ModelError(
+            f"{path}: not a planted model's facts ({error}); convert it again"
+        ) from None

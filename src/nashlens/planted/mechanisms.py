@@ -1,0 +1,173 @@
+"""What a planted model does: how it reads the game, and what is planted behind that.
+
+**Reading** (`read_the_game`, blocks 1 to 4). The models really compute both actions from the
+payoffs in the text, at tokens that come before the decision:
+
+1. each token learns the words just before it (a move that was chosen, an own payoff);
+2. each own payoff of the four cells takes over the two labels of its cell;
+3. each label looks up the own payoff of each cell and adds up. The label that pays more when the
+   other player chooses it is *action 0* (it helps); the one that pays more when chosen oneself is
+   the *Nash action*, where one action dominates;
+4. the question mark gathers, as -1 (action 0) or 1 (action 1): the Nash action, the prosocial
+   action (the better of the two cells in which both do the same), and both players' last moves.
+
+That is right in every game of one-digit payoffs in which one action dominates, action 0 helps the
+other player, and the largest sum of payoffs lies where both do the same: of the catalogue, the
+Prisoner's Dilemma, Harmony, Deadlock and Concord. Labels are single capitals other than I.
+
+**Planting.** The decision token sees nothing of it until a head moves a fact there (`move`), and
+what it holds reaches the output only where a head looks up the label that stands for it
+(`answer`). So the layers at which a fact can be read, at which the lens sees it, and at which a
+push along it changes the answer are all known. A random *background*, which cannot tell one digit
+from another and so knows no action, writes into what the planted facts write into: what is absent
+is absent by construction, and still has to be told from noise.
+"""
+
+from __future__ import annotations
+
+import itertools
+import string
+
+import numpy as np
+
+from nashlens.planted.circuit import LETTERS, N_LAYERS, Circuit, Match, Offset
+
+READ = 4
+"""Blocks that read the game: a fact can be at the decision from the next one on."""
+FACTS = ("opponent_last", "own_last", "nash", "prosocial")
+PREFERRED, AVOIDED = "JXP", "FYQ"
+"""Labels that `prefer` prefers, and over which: the first ones of the default sets."""
+_FLAG = 40.0
+_CODE = 24.0
+_LATEST = 60.0
+# fmt: off
+_READING = (
+    "both", "own_only", "other_only", "neither", "helps", "pays", "better",
+    "seen_opponent_last", "seen_own_last", "seen_nash", "seen_prosocial",
+)
+# fmt: on
+_LETTER_BIAS = 4.0
+_READ_OUT = 1.5
+
+
+def read_the_game(c: Circuit) -> None:
+    """Set the embedding, the unembedding, blocks 1 to 4 and the background of all blocks."""
+    _embed(c)
+    # 1. What stands just before a token.
+    c.head(1, Offset(1), [("get", "own_payoff", 1.0)])
+    c.head(1, Offset(2), [("chose", "after_chose", 1.0)])
+    c.head(1, Offset(3), [("player", "after_player", 1.0), ("you", "after_you", 1.0)])
+    c.head(1, Match([("one", "do", _FLAG)]), [("do", "asked", 1.0)])
+    # 2. "option J and the other player chooses option F, you get 3": 11 and 4 tokens back.
+    c.head(2, Offset(11), [("code", "own_code", 1.0), ("code", "both_codes", 0.3)])
+    c.head(2, Offset(4), [("code", "both_codes", 0.3)])
+    # 3. At each label, the own payoff of each cell. The label's code meets `own_code` once where
+    # the player chose it, and `both_codes` as often as it was chosen.
+    payoff = [("label", "digit", _FLAG), ("label", "own_payoff", _FLAG)]
+    for cell, own, chosen in (
+        ("both", 0.0, 1.0),
+        ("own_only", 2.0, -1.0),
+        ("other_only", -2.0, 1.0),
+        ("neither", 0.0, -1.0),
+    ):
+        met = [
+            ("code", "own_code", _CODE * own),
+            ("code", "both_codes", _CODE / 0.3 * chosen),
+        ]
+        c.head(3, Match([*payoff, *met]), [("payoff", cell, 1.0)])
+    # Sums of two payoffs differ by two points or more, and a point is worth 1 / 4.5.
+    c.sign(3, {"both": 5.0, "other_only": 5.0, "own_only": -5.0, "neither": -5.0}, "helps")
+    c.sign(3, {"both": 5.0, "own_only": 5.0, "other_only": -5.0, "neither": -5.0}, "pays")
+    # 4. All of it at the question mark.
+    asked = [("question_mark", "label", _FLAG), ("question_mark", "asked", _FLAG)]
+    helping = Match([*asked, ("question_mark", "helps", 30.0)])
+    harming = Match([*asked, ("question_mark", "helps", -30.0)])
+    c.head(4, helping, [("pays", "seen_nash", -1.0), ("both", "better", 1.0)])
+    c.head(4, harming, [("both", "better", -1.0)])
+    c.sign(4, {"better": -14.0}, "seen_prosocial")
+    for who, target in (("after_player", "seen_opponent_last"), ("after_you", "seen_own_last")):
+        c.head(4, _latest("question_mark", who), [("helps", target, -1.0)])
+    for layer in range(1, N_LAYERS + 1):
+        _background(c, layer)
+
+
+def _latest(query: str, who: str) -> Match:
+    """Attend to the label of a player's last move."""
+    return Match([(query, "after_chose", _LATEST), (query, who, _LATEST)], recency=1.0)
+
+
+def _embed(c: Circuit) -> None:
+    size = c.background.stop - c.background.start
+    for token in c.ids:
+        # One background for all digits and signs: it knows no payoff.
+        name = "0" if token in (*string.digits, "-") else token
+        draw = c.rng("embedding", name).standard_normal(size)
+        c.embed[c.ids[token], c.background] = 2.0 * draw / np.linalg.norm(draw)
+        if token != "<bos>":
+            c.token(token, {"one": 1.0})
+        draw = c.rng("unembedding", token).standard_normal(size)
+        c.unembed[c.ids[token], c.background] = 0.1 * draw
+    c.token("<bos>", {"bos": 1.0})
+    for word in ("chose", "player", "you", "get", "do"):
+        c.token(word, {word: 1.0})
+    c.token("?", {"question_mark": 1.0})
+    for digit in string.digits:
+        value = (int(digit) - 4.5) / 4.5
+        c.token(digit, {"digit": 1.0, "payoff": np.array([value, np.sqrt(1 - value**2)])})
+    for letter, code in codes().items():
+        c.token(letter, {"label": 1.0, "code": code})
+        c.unembed[c.ids[letter], c.slots["answer"]] = _READ_OUT * code
+        c.unembed[c.ids[letter], c.slots["one"]] = _LETTER_BIAS
+    c.fill_lengths()
+
+
+def codes() -> dict[str, np.ndarray]:
+    """Return each letter's code: unit vectors, (8,), with products of 0 or 0.5.
+
+    Labels that stand side by side in `LETTERS` in the default label sets have a product of 0.
+    """
+    pairs = sorted(itertools.combinations(range(8), 2), key=lambda p: (p[1] - p[0] != 1, p))
+    even = [p for p in pairs if p[1] - p[0] == 1 and p[0] % 2 == 0]
+    order = [*even, *(p for p in pairs if p not in even)]
+    result = {}
+    for letter, pair in zip(LETTERS, order, strict=False):
+        code = np.zeros(8)
+        code[list(pair)] = np.sqrt(0.5)
+        result[letter] = code
+    return result
+
+
+def _background(c: Circuit, layer: int) -> None:
+    if layer <= 2:
+        # Before payoffs are read: a norm that depends on them would let them leak in. Some of it
+        # goes onto what reads payoffs, so that a share of 1e-9 that a head misdirects is lost.
+        onto = {**dict.fromkeys(FACTS, 0.25), **dict.fromkeys(_READING, 0.05), "answer": 0.1}
+        c.noise(layer, 0.7, onto, mix=True)
+    else:
+        # Hardly anything, so that what `move` takes back is what it brought.
+        c.noise(layer, 0.1, {"answer": 0.02}, mix=False)
+
+
+def move(c: Circuit, layer: int, facts: dict[str, float]) -> None:
+    """Move facts from the question mark to the decision; a negative gain takes them back."""
+    moves = [(f"seen_{fact}", fact, gain) for fact, gain in facts.items()]
+    c.head(layer, Match([("one", "question_mark", _FLAG)]), moves)
+
+
+def answer(c: Circuit, layer: int, fact: str, gain: float) -> None:
+    """Look up the label that stands for a fact's action in the question, and answer it."""
+    entries = [("one", "label", _FLAG), ("one", "asked", _FLAG), (fact, "helps", -4.0)]
+    c.head(layer, Match(entries), [("code", "answer", gain)])
+
+
+def copy_last(c: Circuit, layer: int, gain: float) -> None:
+    """Answer the label of the opponent's last move, whatever it stands for."""
+    c.head(layer, _latest("one", "after_player"), [("code", "answer", gain)])
+
+
+def prefer(c: Circuit, layer: int, gain: float) -> None:
+    """Prefer some labels to others, whatever they stand for."""
+    known = codes()
+    value = np.sum([known[a] for a in PREFERRED], axis=0)
+    value = value - np.sum([known[a] for a in AVOIDED], axis=0)
+    c.write(layer, "answer", gain * value)

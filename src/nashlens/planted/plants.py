@@ -1,0 +1,150 @@
+"""The planted mechanisms by name, each with the facts that follow from how it is built.
+
+Every model reads the game in blocks 1 to 4 (`mechanisms`) and has 12 blocks. What a head moves to
+the decision in block `l` is readable from layer `l` on, can be looked up from block `l + 1` on,
+and a push along it after layer `l` acts through the look-ups above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from nashlens.planted.circuit import N_LAYERS, Circuit
+from nashlens.planted.facts import Facts
+from nashlens.planted.mechanisms import answer, copy_last, move, prefer
+
+COMPUTED, LATE = 5, 10
+"""Block that brings a fact to the decision, and block that turns the answer round."""
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A mechanism: the heads and neurons it adds, what is then true, and one line for people."""
+
+    add: Callable[[Circuit], None]
+    facts: Facts
+    summary: str
+
+
+def _history(c: Circuit) -> None:
+    move(c, COMPUTED, {"opponent_last": 1.5})
+    move(c, LATE - 1, {"opponent_last": -1.5})
+
+
+def _answer_nash(c: Circuit, last: int, gain: float) -> None:
+    move(c, COMPUTED, {"nash": 1.5})
+    for layer in range(COMPUTED + 1, last + 1):
+        answer(c, layer, "nash", gain)
+
+
+def _nash(c: Circuit) -> None:
+    _answer_nash(c, N_LAYERS - 1, 0.3)
+    answer(c, N_LAYERS, "nash", 0.6)
+
+
+def _override(c: Circuit) -> None:
+    _answer_nash(c, LATE - 1, 0.4)
+    move(c, LATE - 1, {"prosocial": 1.5})
+    answer(c, LATE, "prosocial", 2.2)
+    for layer in range(LATE + 1, N_LAYERS + 1):
+        answer(c, layer, "prosocial", 0.3)
+
+
+def _token_override(c: Circuit) -> None:
+    _answer_nash(c, LATE - 1, 0.4)
+    prefer(c, LATE, 2.0)
+
+
+def _label_bias(c: Circuit) -> None:
+    for layer in range(COMPUTED, N_LAYERS + 1):
+        prefer(c, layer, 0.4)
+
+
+def _copy_last(c: Circuit) -> None:
+    for layer in range(COMPUTED + 1, N_LAYERS + 1):
+        copy_last(c, layer, 0.3)
+
+
+def _steerable(c: Circuit) -> None:
+    move(c, COMPUTED, {"nash": 1.5})
+    answer(c, LATE - 1, "nash", 2.0)
+
+
+def _inert(c: Circuit) -> None:
+    move(c, COMPUTED, {"nash": 1.5})
+
+
+def _nash_facts(last: int) -> Facts:
+    """Return what is true where the Nash action is moved, and looked up in blocks up to `last`."""
+    return Facts(
+        nash_from=COMPUTED,
+        nash_until=N_LAYERS,
+        favoured_from=COMPUTED + 1,
+        steerable_from=COMPUTED,
+        steerable_until=last - 1,
+        follows="action",
+        claims=("M5",),
+        denied=("M1", "M6"),
+    )
+
+
+def _overridden() -> Facts:
+    """Return what is true where the Nash action is answered up to block 9 and something else wins.
+
+    A push then moves what is left to look up before that, which is ever less, and the answer only
+    as far as the rest lets it: where that ends is a matter of degree.
+    """
+    return replace(_nash_facts(LATE - 1), steerable_until="unknown", claims=(), denied=("M1",))
+
+
+# No action is at the first layer, and none is ever preferred.
+_NOTHING = Facts(denied=("M1", "M5", "M6", "M7"))
+
+PLANTS: dict[str, Plant] = {
+    "history": Plant(
+        _history,
+        replace(_NOTHING, history_from=COMPUTED, history_until=LATE - 2),
+        "the opponent's last action is readable at layers 5 to 8, erased from 9 on, never used",
+    ),
+    "nash": Plant(
+        _nash,
+        replace(_nash_facts(N_LAYERS), claims=("M5", "M7")),
+        "the Nash action, computed from the payoffs, is at the decision from layer 5 on; answered",
+    ),
+    "override": Plant(
+        _override,
+        replace(_overridden(), override_at=LATE, claims=("M5", "M6")),
+        "as nash up to layer 9; from layer 10 on the prosocial action is answered instead",
+    ),
+    "token_override": Plant(
+        _token_override,
+        replace(_overridden(), follows="token", denied=("M1", "M6")),
+        "as nash up to layer 9; from layer 10 on J, X and P are preferred, whatever they mean",
+    ),
+    "label_bias": Plant(
+        _label_bias,
+        replace(_NOTHING, follows="token"),
+        "from layer 5 on J, X and P are preferred, whatever they mean; nothing else",
+    ),
+    "copy_last": Plant(
+        _copy_last,
+        _NOTHING,
+        "from layer 6 on the label of the opponent's last move is answered",
+    ),
+    "steerable": Plant(
+        _steerable,
+        replace(
+            _nash_facts(LATE - 1),
+            favoured_from=LATE - 1,
+            claims=("M7",),
+            denied=("M1", "M5", "M6"),
+        ),
+        "the Nash action is there from layer 5 on and looked up once, in block 9",
+    ),
+    "inert": Plant(
+        _inert,
+        replace(_NOTHING, nash_from=COMPUTED, nash_until=N_LAYERS),
+        "the Nash action is there from layer 5 on, and nothing reads it",
+    ),
+}

@@ -1,0 +1,220 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import logsumexp
+
+from nashlens.errors import DataError
+from nashlens.lens import logit as lens
+from nashlens.lens import vocabulary
+from nashlens.models.weights import FinalNorm, Readout
+from nashlens.prompts.labels import prompt_id
+
+VOCABULARY, WIDTH = 30, 8
+
+
+def make_prompts(n, rng, tokens=VOCABULARY):
+    """The second label has two tokens, and every prompt a content-free one."""
+    ids = rng.integers(0, tokens, (n, 5)).tolist()
+    prior = rng.integers(0, tokens, 3).tolist()
+    half = tokens // 2
+    return pd.DataFrame(
+        {
+            "prompt_id": [prompt_id(row) for row in ids],
+            "token_ids": ids,
+            "match_id": [f"m{i // 2}" for i in range(n)],
+            "dropped": "",
+            "label_tokens_0": [[int(rng.integers(0, half))] for _ in range(n)],
+            "label_tokens_1": [[int(rng.integers(half, tokens)), 1] for _ in range(n)],
+            "prior_id": prompt_id(prior),
+            "prior_token_ids": [prior] * n,
+        }
+    )
+
+
+class Residuals:
+    """Random residuals by layer and sequence."""
+
+    def __init__(self, width=WIDTH):
+        self.known, self.width = {}, width
+
+    def __call__(self, layer, ids):
+        for name in ids:
+            seed = int(name[:8], 16) + layer if name[0] in "0123456789abcdef" else layer
+            rng = np.random.default_rng(seed)
+            self.known.setdefault((layer, name), 40 * rng.normal(size=self.width))
+        return np.array([self.known[layer, name] for name in ids], dtype=np.float32)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(vocabulary, "VOCABULARY_BLOCK", 7)  # several blocks, the last one short
+    rng = np.random.default_rng(0)
+    unembedding = rng.normal(size=(VOCABULARY, WIDTH)).astype(np.float32)
+    weight = rng.normal(size=WIDTH).astype(np.float32)
+    return rng, unembedding, weight
+
+
+@pytest.mark.parametrize("softcap", [None, 3.0])
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_every_column_equals_a_plain_softmax(small, softcap, layer_norm):
+    rng, unembedding, weight = small
+    bias = rng.normal(size=WIDTH).astype(np.float32) if layer_norm else None
+    prompts, load = make_prompts(6, rng), Residuals()
+    table = lens.lens_table(
+        load,
+        [3, 4],
+        prompts,
+        readout=Readout(FinalNorm(weight, 1e-5, bias, layer_norm), unembedding, softcap),
+        model="m",
+        last=4,
+        batch=4,
+    )
+
+    def logp(layer, name):
+        x = load(layer, [name])[0].astype(np.float64)
+        x = x - x.mean() if layer_norm else x
+        x = x / np.sqrt((x**2).mean() + 1e-5) * weight
+        logits = (x if bias is None else x + bias) @ unembedding.T.astype(np.float64)
+        logits = logits if softcap is None else softcap * np.tanh(logits / softcap)
+        return logits - logsumexp(logits)
+
+    def whole(layer, ids, label):
+        parts = [ids + label[:k] for k in range(len(label))]
+        return sum(logp(layer, prompt_id(p))[t] for p, t in zip(parts, label, strict=True))
+
+    for row in table.itertuples():
+        prompt = prompts.set_index("prompt_id").loc[row.prompt_id]
+        labels = prompt["label_tokens_0"], prompt["label_tokens_1"]
+        own = np.array([whole(row.layer, prompt["token_ids"], label) for label in labels])
+        assert row.logit_1 - row.logit_0 == pytest.approx(own[1] - own[0], abs=1e-4)
+        assert row.label_mass == pytest.approx(np.exp(own).sum(), rel=1e-4)
+        assert row.p_action_0 == pytest.approx(1 / (1 + np.exp(own[1] - own[0])), rel=1e-4)
+        assert row.p_action_0 + row.p_action_1 == pytest.approx(1)
+        here, final = logp(row.layer, row.prompt_id), logp(4, row.prompt_id)
+        for action, rank in enumerate((row.rank_0, row.rank_1)):
+            assert rank == 1 + (here > here[labels[action][0]]).sum()
+        assert row.kl == pytest.approx((np.exp(final) * (final - here)).sum(), abs=1e-5)
+        prior = [whole(row.layer, prompt["prior_token_ids"], label) for label in labels]
+        assert row.prior_action_1 == pytest.approx(1 / (1 + np.exp(prior[0] - prior[1])), rel=1e-4)
+    assert (table["n_label_tokens"] == 2).all()
+
+
+def test_a_translator_is_applied_before_the_norm(small):
+    rng, unembedding, weight = small
+    prompts, load = make_prompts(4, rng), Residuals()
+    options = {"readout": Readout(FinalNorm(weight, 1e-5), unembedding), "model": "m", "last": 2}
+    turned = lens.lens_table(
+        load, [1, 2], prompts, **options, translate=lambda layer, x: x if layer == 2 else load_2(x)
+    )
+    plain = lens.lens_table(load, [2], prompts, **options)
+    first = turned[turned["layer"] == 1].reset_index(drop=True)
+    columns = ["logit_0", "logit_1", "label_mass", "kl", "prior_action_1"]
+    assert (first["kl"] > 0.01).all()
+    halved = lens.lens_table(
+        lambda layer, ids: load_2(load(layer, ids)) if layer == 1 else load(layer, ids),
+        [1],
+        prompts,
+        **options,
+    )
+    pd.testing.assert_frame_equal(first[columns], halved[columns])
+    again = turned[turned["layer"] == 2].reset_index(drop=True)
+    pd.testing.assert_frame_equal(again[columns], plain[columns])
+    assert again["kl"].max() < 1e-6
+
+
+def load_2(x):
+    return x[:, ::-1] + 1.0
+
+
+def test_last_layer_equals_a_llama_own_logits():
+    torch = pytest.importorskip("torch")
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=40,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=32,
+    )
+    model = LlamaForCausalLM(config).eval()
+    prompts = make_prompts(5, np.random.default_rng(1), tokens=40)
+    captured = {}
+    model.model.layers[-1].register_forward_hook(
+        lambda module, inputs, output: captured.update(
+            last=(output[0] if isinstance(output, tuple) else output).detach()
+        )
+    )
+    states, p = {}, np.zeros((5, 2))
+    with torch.no_grad():
+        model.model.norm.weight.mul_(1.7)
+        for i, row in enumerate(prompts.itertuples()):
+            for action, label in enumerate((row.label_tokens_0, row.label_tokens_1)):
+                logp = 0.0
+                for k, token in enumerate(label):
+                    ids = [*row.token_ids, *label[:k]]
+                    logits = model(torch.tensor([ids])).logits[0, -1].double()
+                    states[prompt_id(ids)] = captured["last"].reshape(len(ids), -1)[-1].numpy()
+                    logp += float(logits.log_softmax(-1)[token])
+                p[i, action] = np.exp(logp)
+        for label in ([], *prompts["label_tokens_1"]):
+            ids = [*prompts["prior_token_ids"][0], *label[:1]]
+            model(torch.tensor([ids]))
+            states[prompt_id(ids)] = captured["last"].reshape(len(ids), -1)[-1].numpy()
+    table = lens.lens_table(
+        lambda layer, ids: np.array([states[name] for name in ids]),
+        [3],
+        prompts,
+        readout=Readout(
+            FinalNorm(model.model.norm.weight.detach().numpy(), config.rms_norm_eps),
+            model.lm_head.weight.detach().numpy(),
+        ),
+        model="m",
+        last=3,
+    )
+    np.testing.assert_allclose(table["label_mass"], p.sum(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(table["p_action_0"], p[:, 0] / p.sum(axis=1), rtol=1e-5)
+    assert table["kl"].max() < 1e-6
+
+
+def _call(prompts, load, unembedding, weight):
+    readout = Readout(FinalNorm(weight, 1e-5), unembedding)
+    return lens.lens_table(load, [0, 1], prompts, readout=readout, model="m", last=1)
+
+
+def test_equal_prompts_get_equal_rows_and_dropped_ones_none(small):
+    rng, unembedding, weight = small
+    prompts = make_prompts(7, rng)
+    prompts.loc[6, "dropped"] = "too long"
+    same = ["prompt_id", "token_ids", "label_tokens_0", "label_tokens_1"]
+    for column in same:
+        prompts.at[5, column] = prompts.at[0, column]
+    table = _call(prompts, Residuals(), unembedding, weight)
+    assert len(table) == 12
+    layer = table[table["layer"] == 1].reset_index(drop=True)
+    assert layer["match_id"].tolist() == prompts["match_id"].tolist()[:6]
+    assert layer.loc[5, "logit_0"] == layer.loc[0, "logit_0"]
+
+
+def test_without_content_free_prompts_there_is_no_prior(small):
+    rng, unembedding, weight = small
+    prompts = make_prompts(4, rng).drop(columns=["prior_id", "prior_token_ids"])
+    assert _call(prompts, Residuals(), unembedding, weight)["prior_action_1"].isna().all()
+
+
+def test_unfitting_input_is_refused(small):
+    rng, unembedding, weight = small
+    prompts = make_prompts(6, rng)
+    with pytest.raises(DataError, match="layer 1: found shape"):
+        _call(prompts, Residuals(width=5), unembedding, weight)
+    with pytest.raises(DataError, match="lies outside"):
+        _call(prompts, Residuals(), unembedding[:10], weight)
+    bare = prompts.drop(columns=["token_ids", "prior_id", "prior_token_ids"])
+    with pytest.raises(DataError, match="need token_ids"):
+        _call(bare, Residuals(), unembedding, weight)
+    prompts["label_tokens_0"] = [[] for _ in range(6)]
+    with pytest.raises(DataError, match="empty"):
+        _call(prompts, Residuals(), unembedding, weight)

@@ -1,0 +1,158 @@
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+
+from nashlens.engine.core import Engine
+from nashlens.errors import DataError, ModelError
+from nashlens.lens import tuned
+from nashlens.lens.tuned import (
+    TunedLens,
+    corpus,
+    fit_layer,
+    fit_tuned_lens,
+    hold_out,
+    read_tuned_lens,
+    text_chunks,
+    text_residuals,
+    write_tuned_lens,
+)
+from nashlens.models.weights import FinalNorm, Readout
+from tests.tiny_models import tiny
+
+WIDTH, TOKENS = 6, 400
+
+
+def planted(noise=0.0, tokens=TOKENS):
+    """Residuals whose last layer is an affine map of each earlier one."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(tokens, 3, WIDTH)).astype(np.float32)
+    matrix = rng.normal(size=(WIDTH, WIDTH)).astype(np.float32)
+    x[:, 1] = x[:, 0]
+    x[:, 2] = x[:, 0] @ matrix + 2.0 + noise * rng.normal(size=(tokens, WIDTH))
+    owner = np.repeat(np.arange(tokens // 20), 20)
+    return x, owner, matrix
+
+
+def readout(rng=0, vocabulary=11):
+    rng = np.random.default_rng(rng)
+    norm = FinalNorm(np.ones(WIDTH, np.float32), 1e-6)
+    return Readout(norm, rng.normal(size=(vocabulary, WIDTH)).astype(np.float32))
+
+
+def fit(x, owner, **changes):
+    settings = {"model": "m", "seed": 1} | changes
+    return fit_tuned_lens(x, owner, readout(), **settings)
+
+
+def test_an_affine_map_is_found_and_the_logit_lens_beaten():
+    x, owner, matrix = planted()
+    lens, table = fit(x, owner)
+    for layer in (0, 1):
+        np.testing.assert_allclose(np.eye(WIDTH) + lens.matrices[layer], matrix, atol=0.1)
+        np.testing.assert_allclose(lens.translate(layer, x[:, layer]), x[:, 2], atol=0.3)
+    kl = table.groupby("layer")[["kl_logit", "kl_tuned"]].mean()
+    assert (kl["kl_tuned"] < 0.02).all()
+    assert (kl["kl_logit"] > 0.1).all()
+    assert (table["error_tuned"] < 0.01 * table["error_logit"]).all()
+    np.testing.assert_array_equal(lens.translate(2, x[:, 2]), x[:, 2])
+
+
+def test_the_ridge_solution_is_the_normal_equations():
+    """Whether tokens or dimensions are more."""
+    for tokens in (40, 4):
+        rng = np.random.default_rng(tokens)
+        a, b = rng.normal(size=(tokens, WIDTH)), rng.normal(size=(tokens, WIDTH))
+        for penalty in (0.1, 3.0):
+            slow = np.linalg.solve(a.T @ a + penalty * np.eye(WIDTH), a.T @ b)
+            np.testing.assert_allclose(tuned._ridge(a, b)(penalty), slow, atol=1e-10)
+
+
+def test_pure_noise_leaves_the_logit_lens_alone():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(60, WIDTH)).astype(np.float32)
+    last = x + 0.5 * rng.normal(size=x.shape).astype(np.float32)
+    held_out = np.arange(60) >= 45
+    matrix, _, penalty, error, identity = fit_layer(x, last, held_out)
+    assert penalty == max(tuned.PENALTIES)
+    assert np.abs(matrix).max() < 0.1
+    assert error < 1.15 * identity
+
+
+def test_divergences_are_those_of_the_distributions():
+    x, owner, _ = planted(noise=1.0)
+    lens, table = fit(x, owner)
+    held_out = hold_out(owner, 1, "m")
+    assert table["n_test"].iloc[0] == held_out.sum()
+    assert table["layer"].value_counts().tolist() == [held_out.sum()] * 2
+    one = readout()
+
+    def log_p(h):
+        return log_softmax(one.norm(h).astype(np.float64) @ one.unembedding.T, axis=1)
+
+    # All held-out tokens are tested here, in whatever order they are drawn.
+    assert held_out.sum() <= tuned.KL_TOKENS
+    final, here = log_p(x[held_out, 2]), log_p(lens.translate(0, x[held_out, 0]))
+    kl = (np.exp(final) * (final - here)).sum(axis=1)
+    found = table[table["layer"] == 0]
+    np.testing.assert_allclose(found["kl_tuned"], kl, atol=1e-4)
+    np.testing.assert_array_equal(found["chunk"], owner[held_out])
+
+
+def test_whole_chunks_are_held_out():
+    _, owner, _ = planted()
+    held_out = hold_out(owner, 1, "m")
+    assert 0.1 < held_out.mean() < 0.3
+    assert all(len(set(held_out[owner == name])) == 1 for name in set(owner))
+    assert (hold_out(owner, 2, "m") != held_out).any()
+
+
+class Words:
+    """A tokenizer of words, with a BOS."""
+
+    def encode(self, text):
+        return [0, *(1 + sum(map(ord, word)) % 50 for word in text.split())]
+
+
+def test_chunks_begin_with_the_bos_and_keep_to_the_bound():
+    assert len(corpus()) > 5
+    every = text_chunks(Words(), 10**6)
+    assert all(chunk[0] == 0 and 0 not in chunk[1:] for chunk in every)
+    assert max(map(len, every)) == tuned.CHUNK
+    some = text_chunks(Words(), 300)
+    assert 300 - 2 * tuned.SKIPPED <= sum(map(len, some)) <= 300
+    with pytest.raises(DataError, match=r"lens\.tuned_tokens"):
+        text_chunks(Words(), 20)
+
+
+def test_text_residuals_are_those_of_the_plain_sequences():
+    engine = Engine(tiny("LlamaForCausalLM"), 64)
+    chunks = [[1, *range(2, 14)], [1, *range(20, 28)]]
+    values, owner = text_residuals(engine, chunks)
+    assert owner.tolist() == [0] * 9 + [1] * 5
+    for row, (chunk, end) in enumerate([(0, 5), (0, 6)]):
+        [(_, own)] = list(engine.residuals([chunks[chunk][:end]]))
+        np.testing.assert_allclose(values[row], own[0], rtol=1e-4, atol=1e-4)
+
+
+def test_a_file_is_read_back_and_a_wrong_one_refused(tmp_path, monkeypatch):
+    x, owner, _ = planted()
+    lens, _ = fit(x, owner)
+    digest = write_tuned_lens(tmp_path / "m.safetensors", lens)
+    assert len(digest) == 64
+    read = read_tuned_lens(tmp_path / "m.safetensors")
+    assert isinstance(read, TunedLens)
+    np.testing.assert_array_equal(read.matrices, lens.matrices)
+    np.testing.assert_array_equal(read.translate(0, x[:, 0]), lens.translate(0, x[:, 0]))
+    assert write_tuned_lens(tmp_path / "again.safetensors", lens) == digest
+    monkeypatch.setattr(tuned, "VERSION", 2)
+    with pytest.raises(ModelError, match="version 1 of a tuned lens"):
+        read_tuned_lens(tmp_path / "m.safetensors")
+    (tmp_path / "m.safetensors").write_bytes(b"no")
+    with pytest.raises(ModelError, match="no readable tuned lens"):
+        read_tuned_lens(tmp_path / "m.safetensors")
+
+
+def test_another_text_is_noticed(monkeypatch):
+    monkeypatch.setattr(tuned, "CORPUS", "0" * 64)
+    with pytest.raises(DataError, match="install nashlens again"):
+        corpus()

@@ -1,0 +1,129 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nashlens.lens.summary import summarise as lens_summary
+from nashlens.planted.calibration import check, steerable_layers, summarise
+from nashlens.planted.facts import Facts
+from tests.unit.findings.tables import lens, probe_rows, prompts, steering, steps
+
+FRAME = prompts()
+FACTS = Facts(
+    history_from=5,
+    history_until=8,
+    favoured_from=1,
+    override_at=14,
+    steerable_from=8,
+    steerable_until=8,
+    follows="action",
+    claims=("M6",),
+    denied=("M1",),
+)
+
+
+def probes(*spans):
+    parts = []
+    for target, (first, last) in zip(("opponent_last", "nash_action"), spans, strict=True):
+        accuracy = np.where((np.arange(17) >= first) & (np.arange(17) <= last), 0.9, 0.5)
+        parts.append(probe_rows(target, accuracy))
+    return pd.concat(parts)
+
+
+def tables(**changes):
+    table = lens(FRAME, nash=steps(1.0, 0.2), prosocial=steps(0.0, 2.0))
+    verdicts = {"M1": "inconclusive", "M5": "supported", "M6": "supported", "M7": "supported"}
+    return {
+        "probes": probes((5, 8), (99, 99)),
+        "lens_summary": lens_summary(
+            table, FRAME, model="m", confidence=0.95, resamples=200, seed=1
+        ),
+        "steering": steering(slope=2.0, random_slope=0.4),
+        "findings": pd.DataFrame(
+            {"model": "m", "claim": list(verdicts), "verdict": list(verdicts.values())}
+        ),
+    } | changes
+
+
+def checked(facts=FACTS, **changes):
+    rng = np.random.default_rng(0)
+    found = check(facts, tables(**changes), model="m", confidence=0.95, resamples=200, rng=rng)
+    return found.set_index("fact")
+
+
+def test_what_is_planted_and_found_is_a_hit_with_its_layer_error():
+    found = checked()
+    hits = found[found["outcome"] == "hit"]
+    assert set(hits.index) == {
+        "history_from",
+        "history_until",
+        "favoured_from",
+        "override_at",
+        "steerable_from",
+        "steerable_until",
+        "follows_action",
+        "M6",
+    }
+    assert hits["layer_error"].dropna().max() == 0
+    assert found.loc["nash_from", "outcome"] == "true_negative"
+    assert found.loc["M1", "outcome"] == "true_negative"
+    # Nothing planted says whether M5 holds.
+    assert found.loc["M5", "outcome"] == "unknown"
+
+
+def test_a_shifted_layer_is_an_error_and_not_a_miss():
+    found = checked(replace(FACTS, history_from=3))
+    assert found.loc["history_from", ["outcome", "layer_error"]].tolist() == ["hit", 2]
+
+
+def test_what_is_planted_and_not_found_is_a_miss():
+    found = checked(probes=probes((99, 99), (99, 99)), steering=steering(slope=0.0))
+    assert found.loc["history_from", "outcome"] == "miss"
+    assert found.loc["steerable_from", "outcome"] == "miss"
+    assert np.isnan(found.loc["history_from", "layer_error"])
+
+
+def test_what_is_found_though_absent_is_a_false_positive():
+    found = checked(Facts(null=True, denied=("M6",)))
+    for fact in ("history_from", "favoured_from", "override_at", "steerable_from", "M6"):
+        assert found.loc[fact, "outcome"] == "false_positive"
+    assert not any(name.endswith("until") for name in found.index)
+
+
+def test_unknown_facts_decide_nothing():
+    found = checked(replace(FACTS, history_from="unknown", history_until="unknown"))
+    assert found.loc["history_from", "outcome"] == "unknown"
+
+
+def test_random_directions_that_do_as_much_are_no_steering():
+    rng = np.random.default_rng(0)
+    options = {"confidence": 0.95, "resamples": 200, "rng": rng}
+    assert steerable_layers(steering(slope=2.0, random_slope=0.4), **options) == (8, 8)
+    assert np.isnan(steerable_layers(steering(slope=0.3, random_slope=3.0), **options)).all()
+
+
+def test_the_summary_counts_and_judges():
+    planted = checked().reset_index()
+    nulls = [
+        checked(
+            Facts(null=True, denied=("M1",)),
+            lens_summary=lens_summary(
+                lens(FRAME, seed=k), FRAME, model="m", confidence=0.95, resamples=200, seed=1
+            ),
+            probes=probes((5, 8) if k == 0 else (99, 99), (99, 99)),
+            steering=steering(slope=0.0, seed=k),
+        )
+        .reset_index()
+        .assign(model=f"null{k}")
+        for k in range(4)
+    ]
+    found = summarise(pd.concat([planted, *nulls]), 0.95).set_index("quantity")
+    assert found.loc["recall", ["estimate", "n", "met"]].tolist() == [1.0, 8, True]
+    assert found.loc["recall", "ci_low"] < 1
+    assert found.loc["largest_layer_error", ["estimate", "met"]].tolist() == [0.0, True]
+    assert found.loc["null_models_with_any", ["estimate", "n"]].tolist() == [0.25, 4]
+    rate = found.loc["false_positive_rate"]
+    assert rate["estimate"] == pytest.approx(1 / 24)
+    assert rate["ci_low"] < 1 / 24 < rate["ci_high"]
+    assert pd.isna(found.loc["null_models_with_any", "met"])
