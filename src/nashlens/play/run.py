@@ -48,6 +48,13 @@ class Round(NamedTuple):
     """Rows of the texts table."""
 
 
+class Fixed(NamedTuple):
+    """What is the same in all rows of a match and a seat: the columns before and after the rest."""
+
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
 @dataclass
 class State:
     """A match on its way."""
@@ -62,6 +69,7 @@ class State:
     notes: list[str] = field(default_factory=lambda: ["", ""])
     ended: bool = False
     """An agent gave no valid answer, so the match could not go on."""
+    _fixed: dict[int, Fixed] = field(default_factory=dict, repr=False)
 
     @property
     def on(self) -> bool:
@@ -84,6 +92,45 @@ class State:
             [pair[flip] for pair in self.said],  # type: ignore[misc]
             self.notes[seat],
         )
+
+    def fixed(self, seat: int, settings: Settings) -> Fixed:
+        """Return what all rows of a seat share; made once, since equilibria are solved for it."""
+        if seat not in self._fixed:
+            self._fixed[seat] = _fixed(self.match, self.rounds, seat, settings)
+        return self._fixed[seat]
+
+
+def _fixed(match: Match, rounds: int, seat: int, settings: Settings) -> Fixed:
+    agent, opponent = (match.row, match.column) if seat == 0 else (match.column, match.row)
+    before = {
+        "match_id": match.match_id,
+        "game": match.game.name,
+        "variant": match.game.variant,
+        "pairing": match.pairing,
+        "move_order": match.move_order,
+        "horizon": "known" if settings.horizon_known else "unknown",
+        "match_rounds": rounds,
+        "repetition": match.repetition,
+        "round": 0,  # its place among the columns
+        "row_agent": match.row.name,
+        "column_agent": match.column.name,
+        "seat": SEATS[seat],
+        "agent": agent.name,
+        "opponent": opponent.name,
+        "model": agent.model,
+        "strategy": agent.strategy,
+        "mode": agent.mode if agent.model is not None else None,
+        "template": match.surface.template,
+        "label_set": match.surface.label_set,
+        "label_map": match.surface.label_map,
+        "option_order": match.surface.option_order,
+    }
+    after = {
+        "nash_action": nash_action(match.game, SEATS[seat]),
+        "prosocial_action": prosocial_action(match.game, SEATS[seat]),
+        "seed": entropy_hex(settings.seed, "match", match.match_id),
+    }
+    return Fixed(before, after)
 
 
 def play_matches(
@@ -247,42 +294,20 @@ def _row(
     actions: Sequence[int | None],
     settings: Settings,
 ) -> dict[str, Any]:
-    match = state.match
-    agent, opponent = (match.row, match.column) if seat == 0 else (match.column, match.row)
-    row_action, column_action = actions
     payoffs = (np.nan, np.nan)
+    row_action, column_action = actions
     if row_action is not None and column_action is not None:
-        payoffs = match.game.payoff(row_action, column_action)
+        payoffs = state.match.game.payoff(row_action, column_action)
+    fixed = state.fixed(seat, settings)
     return {
-        "match_id": match.match_id,
-        "game": match.game.name,
-        "variant": match.game.variant,
-        "pairing": match.pairing,
-        "move_order": match.move_order,
-        "horizon": "known" if settings.horizon_known else "unknown",
-        "match_rounds": state.rounds,
-        "repetition": match.repetition,
+        **fixed.before,
         "round": len(state.actions[0]) + 1,
-        "row_agent": match.row.name,
-        "column_agent": match.column.name,
-        "seat": SEATS[seat],
-        "agent": agent.name,
-        "opponent": opponent.name,
-        "model": agent.model,
-        "strategy": agent.strategy,
-        "mode": agent.mode if agent.model is not None else None,
-        "template": match.surface.template,
-        "label_set": match.surface.label_set,
-        "label_map": match.surface.label_map,
-        "option_order": match.surface.option_order,
         **belief,
         "action": actions[seat],
         "opponent_action": actions[1 - seat],
         "payoff": payoffs[seat],
         "opponent_payoff": payoffs[1 - seat],
-        "nash_action": nash_action(match.game, SEATS[seat]),
-        "prosocial_action": prosocial_action(match.game, SEATS[seat]),
-        "seed": entropy_hex(settings.seed, "match", match.match_id),
+        **fixed.after,
     }
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 
 from nashlens.errors import DataError
 from nashlens.games.game import Game, check_seat
@@ -179,14 +180,22 @@ class View:
         # Labels first: they refuse an action that is neither 0 nor 1, where an index of -1 would
         # not.
         labels = self.surface.label(own), self.surface.label(other)
-        own_payoff, other_payoff = self.game.view(self.seat, own, other)
+        own_payoff, other_payoff = self._payoffs[own][other]
         return text.format(
             round=round,
             own=labels[0],
             other=labels[1],
-            own_payoff=short_number(own_payoff),
-            other_payoff=short_number(other_payoff),
+            own_payoff=own_payoff,
+            other_payoff=other_payoff,
         )
+
+    @cached_property
+    def _payoffs(self) -> list[list[list[str]]]:
+        """Own and the other's payoff in each cell, as written: every line of a history asks."""
+        return [
+            [[short_number(x) for x in self.game.view(self.seat, own, other)] for other in (0, 1)]
+            for own in (0, 1)
+        ]
 
 
 def ask(view: View, question: str, *, system: str | None, bare: bool = False) -> list[Message]:
