@@ -13,12 +13,12 @@ long rows on a GPU (`flex`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from nashlens.engine.cache import KeyValues
 from nashlens.engine.segments import Attention
 from nashlens.errors import DataError
 
@@ -38,70 +38,8 @@ def _rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Ten
     return turned if rest is None else torch.cat((turned, rest), dim=-1)
 
 
-class KeyValues:
-    """Keys and values of one layer for the tokens computed so far.
-
-    They lie in buffers with room for more tokens, so that adding some does not copy all. Where
-    devices share the heads, `shards` holds each one's own.
-    """
-
-    def __init__(self) -> None:
-        self.length = 0
-        self.shards: list[KeyValues] = []
-        self._keys: torch.Tensor | None = None
-        self._values: torch.Tensor | None = None
-
-    @property
-    def keys(self) -> torch.Tensor | None:
-        """`(kv heads, length, head)`."""
-        return None if self._keys is None else self._keys[:, : self.length]
-
-    @property
-    def values(self) -> torch.Tensor | None:
-        """`(kv heads, length, head)`."""
-        return None if self._values is None else self._values[:, : self.length]
-
-    def split(self, count: int) -> list[KeyValues]:
-        """Return the shards of so many devices, empty ones at first."""
-        if not self.shards:
-            self.shards = [KeyValues() for _ in range(count)]
-        return self.shards
-
-    def extended(self, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return kept and new keys and values, one after the other, until the next call."""
-        if self._keys is None or self._values is None:
-            return k, v
-        end = self.length + k.shape[1]
-        if end > self._keys.shape[1]:
-            room = max(end, 2 * self.length)
-            self._keys, self._values = (
-                torch.cat(
-                    (x[:, : self.length], x.new_empty(len(x), room - self.length, x.shape[2])), 1
-                )
-                for x in (self._keys, self._values)
-            )
-        self._keys[:, self.length : end] = k
-        self._values[:, self.length : end] = v
-        return self._keys[:, :end], self._values[:, :end]
-
-    def trim(self, n: int) -> None:
-        """Forget all but the first `n` tokens: the rest was padding."""
-        for shard in self.shards:
-            shard.trim(n)
-        self.length = min(n, self.length)
-
-    def keep(self, k: torch.Tensor, v: torch.Tensor) -> None:
-        """Keep what `extended` returned."""
-        if self._keys is None:
-            self._keys, self._values = k, v
-        self.length = k.shape[1]
-
-
-@dataclass
-class Cache:
-    """Keys and values of every layer, for the nodes of one row."""
-
-    layers: list[KeyValues] = field(default_factory=list)
+Projected = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Turned queries, turned keys and values, each `(heads, n, head)`."""
 
 
 class Block(torch.nn.Module):
@@ -385,3 +323,48 @@ class Blocks:
         if keep:
             before.keep(k, v)
         return h
+
+    def onward(
+        self,
+        index: int,
+        h: torch.Tensor,
+        rotations: tuple[torch.Tensor, ...],
+        attention: Attention | TreeMask,
+        before: KeyValues,
+        projected: Projected | None,
+        *,
+        keep: bool,
+    ) -> tuple[torch.Tensor, Projected | None]:
+        """Run one block as `forward` does, and where it pays the beginning of the next one too.
+
+        Parameters
+        ----------
+        index, h, rotations, attention, before, keep
+            As for `forward`.
+        projected : tuple of torch.Tensor or None
+            What the call for the block before returned; `h` must be its residuals, unchanged.
+
+        Returns
+        -------
+        h : torch.Tensor
+            `(new, width)` residuals after the block.
+        projected : tuple of torch.Tensor or None
+            For the next call.
+        """
+        block = self.blocks[index]
+        padded = None
+        if self.flex and self.whole and isinstance(attention, Attention):
+            padded = attention.padded(block.window, block.heads // block.kv_heads)
+        if padded is None:
+            return self.forward(index, h, rotations, attention, before, keep=keep), None
+        from nashlens.engine import flex
+
+        q, k, v = projected or flex.compiled_project(block, h, *rotations)
+        k, v = before.extended(k, v)
+        following = self.blocks[index + 1] if index + 1 < len(self) else None
+        if following is not None and self.devices[index + 1] != self.devices[index]:
+            following = None
+        h, projected = flex.compiled_between(block, following, h, (q, k, v), *padded, rotations)
+        if keep:
+            before.keep(k, v)
+        return h, projected

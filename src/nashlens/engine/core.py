@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 
-from nashlens.engine.blocks import Cache, KeyValues
+from nashlens.engine.cache import Cache, KeyValues
 from nashlens.engine.forest import PackedSequence, Row, pack
 from nashlens.engine.labels import Asked, LabelledPrompt, runs_of
 from nashlens.engine.segments import Attention, path_segments
@@ -190,13 +190,16 @@ class Engine:
         # Moved once: a copy to a GPU in every layer would wait for it each time.
         nodes = torch.from_numpy(np.asarray(capture[0])).to(h.device)
         captured = {0: h[nodes]} if 0 in wanted else {}
+        projected = None
         for index in range(self.n_layers):
             device = self.blocks.device(index)
             if h.device != device:
                 h, rotations, attention = moved(device, h, rotations, attention)
                 nodes = nodes.to(device)
             before = cache.layers[index] if cache else KeyValues()
-            h = self.blocks.forward(index, h, rotations, attention, before, keep=cache is not None)
+            h, projected = self.blocks.onward(
+                index, h, rotations, attention, before, projected, keep=cache is not None
+            )
             if cache is not None and ends is not None:
                 before.trim(len(row))
             if index + 1 in wanted:

@@ -14,7 +14,9 @@ import torch
 import torch._dynamo
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
-from nashlens.engine.blocks import Block, KeyValues
+from nashlens.engine.blocks import Block
+from nashlens.engine.cache import KeyValues
+from nashlens.engine.segments import Padded, attend_all
 from nashlens.engine.tensor import mlp_half, output_share
 
 Result = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -65,6 +67,25 @@ compiled_block = torch.compile(_whole_block, dynamic=False)
 # number of tokens.
 compiled_project = torch.compile(Block.project, dynamic=True)
 compiled_finish = torch.compile(Block.finish, dynamic=True)
+
+
+def _between(
+    block: Block,
+    following: Block | None,
+    h: torch.Tensor,
+    qkv: Result,
+    batches: list[Padded],
+    slots: torch.Tensor,
+    rotations: tuple[torch.Tensor, ...],
+) -> tuple[torch.Tensor, Result | None]:
+    attended = attend_all(*qkv, block.scale, block.softcap, batches, slots)
+    h = block.finish(h, attended)
+    return h, None if following is None else following.project(h, *rotations)
+
+
+# From one block's keys and values to the next one's: where few tokens are new, such as a round's of
+# play, the host launches more slowly than a GPU computes, so one call does all of it.
+compiled_between = torch.compile(_between, dynamic=True)
 
 
 def attention_compiled(

@@ -15,6 +15,9 @@ import torch
 from torch.nn import functional
 
 _MASK_CELLS = 1 << 24
+_FEW = 2  # batches whose attention is compiled with the rest of a block
+Padded = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Tokens, keys and mask of a batch, for `attend_padded`."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class Attention:
         self.device = device
         # By sliding window: blocks differ in it, rows and forks are the same for all of them.
         self._ready: dict[int | None, tuple[list[Segment], list[_Batch]]] = {}
+        self._slots: dict[int | None, torch.Tensor] = {}
         self._elsewhere: dict[torch.device, Attention] = {}
 
     def to(self, device: torch.device) -> Attention:
@@ -108,6 +112,24 @@ class Attention:
             else:
                 self._ready[window] = segments, []
         return self._ready[window]
+
+    def padded(self, window: int | None, group: int) -> tuple[list[Padded], torch.Tensor] | None:
+        """Return what `attend_all` takes, where everything is in few batches.
+
+        Parameters
+        ----------
+        window : int or None
+        group : int
+            Query heads for each key head.
+        """
+        segments, batches = self._within(window)
+        if segments or not 0 < len(batches) <= _FEW:
+            return None
+        if window not in self._slots:
+            before = np.cumsum([0, *(batch.tokens.numel() for batch in batches)])
+            slots = torch.cat([b.slots + int(n) for b, n in zip(batches, before, strict=False)])
+            self._slots[window] = slots[torch.cat([b.real for b in batches]).argsort()]
+        return [batch.padded(group) for batch in batches], self._slots[window]
 
     def __call__(
         self,
@@ -230,31 +252,76 @@ class _Batch:
         softcap: float | None,
         result: torch.Tensor,
     ) -> None:
-        (b, t), heads, kv_heads = self.tokens.shape, len(q), len(k)
-        group = heads // kv_heads
-        # The queries of a key head stand in rows beside one another: no key is copied for each.
-        rows = q[:, self.tokens].view(kv_heads, group, b, t, -1).permute(2, 0, 1, 3, 4)
-        attended = _attend(
-            rows.reshape(b, kv_heads, group * t, -1),
-            self._of_segments(k),
-            self._of_segments(v),
-            self._folded(group),
-            scale,
-            softcap,
-        )
-        attended = attended.view(b, kv_heads, group, t, -1).permute(1, 2, 0, 3, 4)
-        result[:, self.real] = attended.reshape(heads, b * t, -1)[:, self.slots]
+        """Write into `(heads, new, head)` what the tokens of these segments attend to."""
+        attended = attend_padded(q, k, v, scale, softcap, *self.padded(len(q) // len(k)))
+        result[:, self.real] = attended[:, self.slots]
 
-    def _of_segments(self, x: torch.Tensor) -> torch.Tensor:
-        """Return each segment's keys or values, `(b, kv heads, k, head)`."""
-        picked = x.index_select(1, self.keys.view(-1))
-        return picked.view(len(x), *self.keys.shape, -1).transpose(0, 1)
+    def padded(self, group: int) -> Padded:
+        """Return what `attend_padded` takes: tokens, keys, and the mask, kept for the next layer.
 
-    def _folded(self, group: int) -> torch.Tensor:
-        """Return the mask for `group` queries of each token, kept for the next layer."""
+        The mask is that of `group` queries of each token.
+        """
         if group not in self._masks:
             self._masks[group] = self.mask[:, None].repeat(1, 1, group, 1)
-        return self._masks[group]
+        return self.tokens, self.keys, self._masks[group]
+
+
+def attend_padded(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    scale: float,
+    softcap: float | None,
+    tokens: torch.Tensor,
+    keys: torch.Tensor,
+    mask: torch.Tensor,
+) -> torch.Tensor:
+    """Attend in segments padded to one length.
+
+    Parameters
+    ----------
+    q, k, v, scale, softcap
+        As for `Attention`.
+    tokens, keys : torch.Tensor
+        `(b, t)` and `(b, k)`.
+    mask : torch.Tensor
+        `(b, 1, heads / kv heads * t, k)` bool.
+
+    Returns
+    -------
+    torch.Tensor
+        `(heads, b * t, head)`, a slot for each of `tokens`.
+    """
+    (b, t), heads, kv_heads = tokens.shape, q.shape[0], k.shape[0]
+    group = heads // kv_heads
+
+    def of_segments(x: torch.Tensor) -> torch.Tensor:
+        picked = x.index_select(1, keys.view(-1))
+        return picked.view(kv_heads, b, keys.shape[1], -1).transpose(0, 1)
+
+    # The queries of a key head stand in rows beside one another: no key is copied for each.
+    rows = q[:, tokens].view(kv_heads, group, b, t, -1).permute(2, 0, 1, 3, 4)
+    rows = rows.reshape(b, kv_heads, group * t, -1)
+    attended = _attend(rows, of_segments(k), of_segments(v), mask, scale, softcap)
+    attended = attended.view(b, kv_heads, group, t, -1).permute(1, 2, 0, 3, 4)
+    return attended.reshape(heads, b * t, -1)
+
+
+def attend_all(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    scale: float,
+    softcap: float | None,
+    batches: list[Padded],
+    slots: torch.Tensor,
+) -> torch.Tensor:
+    """Attend as `Attention` does, without a step that writes in place: `(heads, new, head)`.
+
+    `slots` says where each new token is among the batches' results, one after the other.
+    """
+    parts = [attend_padded(q, k, v, scale, softcap, *batch) for batch in batches]
+    return torch.cat(parts, dim=1)[:, slots]
 
 
 def _alike(segments: list[Segment]) -> Iterator[list[Segment]]:

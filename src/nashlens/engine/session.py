@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from nashlens.engine.blocks import Cache, KeyValues
+from nashlens.engine.cache import Cache, KeyValues, grown
 from nashlens.engine.core import Engine
 from nashlens.engine.forest import Row
 from nashlens.engine.labels import Asked, LabelledPrompt, Run, runs_of
@@ -54,10 +54,10 @@ class Session:
         """
         result = np.full((len(prompts), 2), np.nan)
         short, runs = self.engine.blocks.short, runs_of(prompts)
-        for long, grown in self._grown.items():
+        for long, row in self._grown.items():
             mine = [r for r in runs if (short is not None and len(r.sequence) > short) == long]
             if mine:
-                grown.score(mine, result, None if kept is None else [kept[r.prompt] for r in mine])
+                row.score(mine, result, None if kept is None else [kept[r.prompt] for r in mine])
         return result
 
 
@@ -68,6 +68,7 @@ class _Grown:
         self.engine = engine
         self._row = Row()
         self._cache = Cache([KeyValues() for _ in range(engine.n_layers)])
+        # Rows beyond the row's nodes are room for more.
         self._final: torch.Tensor | None = None
         # The k-th prompt of a call is mostly the k-th one of the call before, and longer.
         self._last: list[tuple[Sequence[int], np.ndarray]] = []
@@ -117,8 +118,6 @@ class _Grown:
         self._row.truncate(n)
         for layer in self._cache.layers:
             layer.trim(n)
-        if self._final is not None:
-            self._final = self._final[:n]
 
     def _advance(self, start: int, parts: list[tuple[np.ndarray, int]]) -> None:
         """Compute the nodes from `start` on."""
@@ -132,4 +131,4 @@ class _Grown:
             cache=self._cache,
             start=start,
         )[self.engine.n_layers]
-        self._final = captured if self._final is None else torch.cat((self._final, captured))
+        self._final = grown(self._final, start, captured)

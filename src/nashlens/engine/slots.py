@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from nashlens.engine.blocks import Blocks, Cache, KeyValues
+from nashlens.engine.blocks import Blocks
+from nashlens.engine.cache import Cache, KeyValues
 from nashlens.engine.core import Engine
 from nashlens.engine.forest import PackedSequence, Row, pack, shared_prefix
 from nashlens.engine.tensor import TensorBlocks

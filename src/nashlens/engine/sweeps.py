@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from nashlens.engine.blocks import Cache, KeyValues
+from nashlens.engine.cache import Cache, KeyValues
 from nashlens.engine.core import FLEX_PAD, FLEX_TOKENS, moved, parts_of
 from nashlens.engine.edits import EditBatch, Intervention, edits_of
 from nashlens.engine.forks import Fork, forks_of

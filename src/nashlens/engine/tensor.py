@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch.cuda import nccl
 
-from nashlens.engine.blocks import Block, Blocks, KeyValues
+from nashlens.engine.blocks import Block, Blocks, Projected
+from nashlens.engine.cache import KeyValues
 from nashlens.engine.segments import Attention
 
 if TYPE_CHECKING:
@@ -234,6 +235,20 @@ class TensorBlocks:
         attended = self.collectives.sum_on_all(shares)
         finished = [finish(*each) for each in zip(blocks, states, attended, strict=True)]
         return finished[0][0] + self.collectives.sum_on_first([share for _, share in finished])
+
+    def onward(
+        self,
+        index: int,
+        h: torch.Tensor,
+        rotations: tuple[torch.Tensor, ...],
+        attention: Attention | TreeMask,
+        before: KeyValues,
+        projected: Projected | None,
+        *,
+        keep: bool,
+    ) -> tuple[torch.Tensor, None]:
+        """Run one block; none is begun ahead (see `Blocks.onward`)."""
+        return self.forward(index, h, rotations, attention, before, keep=keep), None
 
     def _halves(
         self, attention: Attention | TreeMask

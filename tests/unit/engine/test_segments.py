@@ -80,3 +80,38 @@ def test_a_window_drops_the_keys_that_no_token_sees():
     assert near.keys.tolist() == [8, 9, 10, 11]
     assert near.mask.tolist() == [[True, True, True, False], [False, True, True, True]]
     assert segment.within(12, torch.arange(12), 10) is segment
+
+
+def test_a_block_and_the_next_projection_in_one_call_equal_the_block_alone(rng, monkeypatch):
+    """What a GPU runs compiled, `Blocks.onward`, is what it runs otherwise."""
+    from nashlens.engine import flex, segments
+    from nashlens.engine.core import Engine
+    from nashlens.engine.labels import LabelledPrompt
+    from nashlens.engine.session import Session
+    from tests.tiny_models import FAMILIES, tiny
+
+    calls = []
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return flex._between(*arguments)
+
+    for family in FAMILIES:
+        found = {}
+        for fused in (False, True):
+            with monkeypatch.context() as patch:
+                engine = Engine(tiny(family))
+                if fused:
+                    engine.blocks.flex = True
+                    patch.setattr(segments, "_batched", lambda _: True)
+                    for name, plain in (("project", "project"), ("finish", "finish")):
+                        patch.setattr(flex, f"compiled_{name}", getattr(flex.Block, plain))
+                    patch.setattr(flex, "compiled_between", counted)
+                session, stems, scores = Session(engine), np.arange(3, 33).reshape(3, 10), []
+                for k in range(4):
+                    grown = [[*stem, *range(20, 20 + 5 * k)] for stem in stems.tolist()]
+                    asked = [LabelledPrompt([*ids, 9], ([5], [6, 7])) for ids in grown]
+                    scores.append(session.label_logprobs(asked))
+                found[fused] = np.array(scores)
+        np.testing.assert_allclose(found[True], found[False], rtol=1e-5, atol=1e-5)
+    assert len(calls) > 4 * len(FAMILIES)

@@ -1,0 +1,94 @@
+"""Keys and values of tokens that were computed before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+
+class KeyValues:
+    """Keys and values of one layer for the tokens computed so far.
+
+    They lie in buffers with room for more tokens, so that adding some does not copy all. Where
+    devices share the heads, `shards` holds each one's own.
+    """
+
+    def __init__(self) -> None:
+        self.length = 0
+        self.shards: list[KeyValues] = []
+        self._keys: torch.Tensor | None = None
+        self._values: torch.Tensor | None = None
+
+    @property
+    def keys(self) -> torch.Tensor | None:
+        """`(kv heads, length, head)`."""
+        return None if self._keys is None else self._keys[:, : self.length]
+
+    @property
+    def values(self) -> torch.Tensor | None:
+        """`(kv heads, length, head)`."""
+        return None if self._values is None else self._values[:, : self.length]
+
+    def split(self, count: int) -> list[KeyValues]:
+        """Return the shards of so many devices, empty ones at first."""
+        if not self.shards:
+            self.shards = [KeyValues() for _ in range(count)]
+        return self.shards
+
+    def extended(self, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return kept and new keys and values, one after the other, until the next call."""
+        if self._keys is None or self._values is None:
+            return k, v
+        end = self.length + k.shape[1]
+        if end > self._keys.shape[1]:
+            room = max(end, 2 * self.length)
+            self._keys, self._values = (
+                torch.cat(
+                    (x[:, : self.length], x.new_empty(len(x), room - self.length, x.shape[2])), 1
+                )
+                for x in (self._keys, self._values)
+            )
+        self._keys[:, self.length : end] = k
+        self._values[:, self.length : end] = v
+        return self._keys[:, :end], self._values[:, :end]
+
+    def trim(self, n: int) -> None:
+        """Forget all but the first `n` tokens: the rest was padding."""
+        for shard in self.shards:
+            shard.trim(n)
+        self.length = min(n, self.length)
+
+    def keep(self, k: torch.Tensor, v: torch.Tensor) -> None:
+        """Keep what `extended` returned."""
+        if self._keys is None:
+            self._keys, self._values = k, v
+        self.length = k.shape[1]
+
+
+@dataclass
+class Cache:
+    """Keys and values of every layer, for the nodes of one row."""
+
+    layers: list[KeyValues] = field(default_factory=list)
+
+
+def grown(rows: torch.Tensor | None, length: int, new: torch.Tensor) -> torch.Tensor:
+    """Return rows with new ones after the first `length`, with room for more at times.
+
+    Parameters
+    ----------
+    rows : torch.Tensor or None
+        At least `(length, width)`; None where there are none yet.
+    length : int
+    new : torch.Tensor
+        `(n, width)`.
+    """
+    if rows is None:
+        return new
+    end = length + len(new)
+    if end > len(rows):
+        room = rows.new_empty(max(len(new), length), rows.shape[1])
+        rows = torch.cat((rows[:length], room))
+    rows[length:end] = new
+    return rows

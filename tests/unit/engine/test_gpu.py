@@ -1,0 +1,81 @@
+"""What a GPU alone can show: compiled block-sparse rows and batched segments equal the CPU's."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from nashlens.engine.core import FLEX_TOKENS, Engine
+from nashlens.engine.edits import Edit
+from nashlens.engine.labels import LabelledPrompt
+from nashlens.engine.session import Session
+from nashlens.engine.sweeps import sweep
+from tests.tiny_models import FAMILIES, LONGROPE, tiny
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="compares a GPU with the CPU")
+
+
+def prompts(rng, lengths, shared):
+    """Random token sequences, the second half beginning as the first sequence does."""
+    found = [rng.integers(3, 60, n).tolist() for n in lengths]
+    return found + [found[0][:shared] + prompt for prompt in found]
+
+
+def both(family):
+    """The same tiny model on the CPU and on the GPU; heads are wide enough for flex attention."""
+    changes = {} if family.startswith(("Gemma", "Qwen3")) else {"hidden_size": 64}
+    if family.startswith("Phi3"):
+        factors = {"short_factor": [1.0, 1.1, 1.2, 1.3], "long_factor": [2.0, 3.0, 4.0, 5.0]}
+        changes["rope_parameters"] = LONGROPE | factors
+    loaded = [tiny(family, **changes) for _ in range(2)]
+    loaded[1] = replace(loaded[1], model=loaded[1].model.to("cuda"), device=torch.device("cuda"))
+    return [Engine(model) for model in loaded]
+
+
+def stacked(engine, sequences):
+    result = np.empty((len(sequences), engine.n_layers + 1, engine.width), np.float32)
+    for indices, values in engine.residuals(sequences):
+        result[indices] = values
+    return result
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("many", [False, True], ids=["segments", "flex"])
+def test_residuals_and_labels(rng, family, many):
+    asked = prompts(rng, rng.integers(40, 120, 20 if many else 3), shared=25)
+    assert (sum(map(len, asked)) > 2 * FLEX_TOKENS) == many
+    cpu, gpu = both(family)
+    expected, found = stacked(cpu, asked), stacked(gpu, asked)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
+    labelled = [LabelledPrompt(prompt, ([5], [6, 7])) for prompt in asked]
+    np.testing.assert_allclose(
+        gpu.label_logprobs(labelled), cpu.label_logprobs(labelled), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("positions", ["last", "all"])
+def test_sweeps(rng, family, positions):
+    asked = prompts(rng, rng.integers(40, 120, 8), shared=25)
+    labelled = [LabelledPrompt(prompt, ([5], [6, 7])) for prompt in asked]
+    cpu, gpu = both(family)
+    edits = [
+        Edit(layer, kind, rng.normal(size=cpu.width), 1.5)
+        for layer in (1, 3)
+        for kind in ("none", "add", "clamp", "ablate")
+    ]
+    found, expected = (sweep(engine, labelled, edits, positions) for engine in (gpu, cpu))
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_sessions(rng, family):
+    stems = prompts(rng, rng.integers(40, 60, 4), shared=25)
+    cpu, gpu = (Session(engine) for engine in both(family))
+    for _ in range(4):
+        labelled = [LabelledPrompt([*stem, 9, 4], ([5], [6, 7])) for stem in stems]
+        np.testing.assert_allclose(
+            gpu.label_logprobs(labelled), cpu.label_logprobs(labelled), atol=1e-4
+        )
+        stems = [[*stem, *rng.integers(3, 60, 11).tolist()] for stem in stems]
