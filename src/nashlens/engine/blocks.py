@@ -361,10 +361,10 @@ class Blocks:
 
         q, k, v = projected or flex.compiled_project(block, h, *rotations)
         k, v = before.extended(k, v)
-        following = self.blocks[index + 1] if index + 1 < len(self) else None
-        if following is not None and self.devices[index + 1] != self.devices[index]:
-            following = None
+        # Where no block follows here, one is begun for nothing: a graph without it costs more.
+        last = index + 1 == len(self) or self.devices[index + 1] != self.devices[index]
+        following = block if last else self.blocks[index + 1]
         h, projected = flex.compiled_between(block, following, h, (q, k, v), *padded, rotations)
         if keep:
             before.keep(k, v)
-        return h, projected
+        return h, None if last else projected

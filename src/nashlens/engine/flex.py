@@ -71,21 +71,29 @@ compiled_finish = torch.compile(Block.finish, dynamic=True)
 
 def _between(
     block: Block,
-    following: Block | None,
+    following: Block,
     h: torch.Tensor,
     qkv: Result,
     batches: list[Padded],
     slots: torch.Tensor,
     rotations: tuple[torch.Tensor, ...],
-) -> tuple[torch.Tensor, Result | None]:
-    attended = attend_all(*qkv, block.scale, block.softcap, batches, slots)
+) -> tuple[torch.Tensor, Result]:
+    attended = attend_all(
+        *qkv,
+        block.scale,
+        block.softcap,
+        batches,
+        slots,
+        heads=block.heads,
+        kv_heads=block.kv_heads,
+    )
     h = block.finish(h, attended)
-    return h, None if following is None else following.project(h, *rotations)
+    return h, following.project(h, *rotations)
 
 
 # From one block's keys and values to the next one's: where few tokens are new, such as a round's of
 # play, the host launches more slowly than a GPU computes, so one call does all of it.
-compiled_between = torch.compile(_between, dynamic=True)
+compiled_between = torch.compile(_between, dynamic=True, fullgraph=True)
 
 
 def attention_compiled(

@@ -253,7 +253,8 @@ class _Batch:
         result: torch.Tensor,
     ) -> None:
         """Write into `(heads, new, head)` what the tokens of these segments attend to."""
-        attended = attend_padded(q, k, v, scale, softcap, *self.padded(len(q) // len(k)))
+        padded = self.padded(len(q) // len(k))
+        attended = attend_padded(q, k, v, scale, softcap, *padded, heads=len(q), kv_heads=len(k))
         result[:, self.real] = attended[:, self.slots]
 
     def padded(self, group: int) -> Padded:
@@ -275,6 +276,9 @@ def attend_padded(
     tokens: torch.Tensor,
     keys: torch.Tensor,
     mask: torch.Tensor,
+    *,
+    heads: int,
+    kv_heads: int,
 ) -> torch.Tensor:
     """Attend in segments padded to one length.
 
@@ -286,14 +290,15 @@ def attend_padded(
         `(b, t)` and `(b, k)`.
     mask : torch.Tensor
         `(b, 1, heads / kv heads * t, k)` bool.
+    heads, kv_heads : int
+        Those of `q` and `k`: a compiler takes them from here as constants.
 
     Returns
     -------
     torch.Tensor
         `(heads, b * t, head)`, a slot for each of `tokens`.
     """
-    (b, t), heads, kv_heads = tokens.shape, q.shape[0], k.shape[0]
-    group = heads // kv_heads
+    (b, t), group = tokens.shape, heads // kv_heads
 
     def of_segments(x: torch.Tensor) -> torch.Tensor:
         picked = x.index_select(1, keys.view(-1))
@@ -315,12 +320,18 @@ def attend_all(
     softcap: float | None,
     batches: list[Padded],
     slots: torch.Tensor,
+    *,
+    heads: int,
+    kv_heads: int,
 ) -> torch.Tensor:
     """Attend as `Attention` does, without a step that writes in place: `(heads, new, head)`.
 
     `slots` says where each new token is among the batches' results, one after the other.
     """
-    parts = [attend_padded(q, k, v, scale, softcap, *batch) for batch in batches]
+    parts = [
+        attend_padded(q, k, v, scale, softcap, *batch, heads=heads, kv_heads=kv_heads)
+        for batch in batches
+    ]
     return torch.cat(parts, dim=1)[:, slots]
 
 
