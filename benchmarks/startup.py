@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.common import arguments, random_model, report
+from nashlens.engine.core import Engine
 from nashlens.errors import ModelError
 from nashlens.models.convert import convert
 from nashlens.models.inspect import weight_files
@@ -90,9 +91,12 @@ def difference(folder: Path, device: str) -> float:
 
     ours = load_model(folder, device=device)
     theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=ours.dtype, local_files_only=True)
-    ids = torch.arange(5, 25)[None].to(ours.device)
-    both = [model(ids).logits.float() for model in (ours.model, theirs.to(ours.device).eval())]
-    return float((both[0] - both[1]).abs().max())
+    ids, engine = list(range(5, 25)), Engine(ours)
+    ((_, residuals),) = engine.residuals([ids])
+    last = torch.from_numpy(residuals[:, -1]).to(ours.device, ours.dtype)
+    inputs = torch.tensor([ids], device=ours.device)
+    logits = theirs.to(ours.device).eval()(inputs).logits[:, -1].float()
+    return float((engine.blocks.logits(last) - logits).abs().max())
 
 
 def main() -> None:

@@ -12,7 +12,10 @@ pytestmark = pytest.mark.embedded
 
 
 def test_it_answers_the_capital_of_france(embedded_model):
-    loaded = load_model(embedded_model, dtype="float32", device="cpu")
+    loaded, theirs = (
+        load_model(embedded_model, dtype="float32", device="cpu", native=native)
+        for native in (True, False)
+    )
     tokenizer = ChatTokenizer(embedded_model)
     requests = []
     for seed, country in enumerate(("France", "Italy", "France")):
@@ -25,6 +28,6 @@ def test_it_answers_the_capital_of_france(embedded_model):
     assert "Paris" in texts[0]
     assert texts[2] == texts[0]
     assert made[0].stopped
-    assert made == reference.generate(loaded, requests, temperature=0.0, stop=end)
+    assert made == reference.generate(theirs, requests, temperature=0.0, stop=end)
     sampled = generate(Engine(loaded), requests[:1], temperature=0.5, stop=end)
-    assert sampled == reference.generate(loaded, requests[:1], temperature=0.5, stop=end)
+    assert sampled == reference.generate(theirs, requests[:1], temperature=0.5, stop=end)

@@ -20,7 +20,10 @@ pytestmark = pytest.mark.embedded
 
 
 def test_reasoning_then_scored_labels_equal_a_full_forward(embedded_model):
-    loaded = load_model(embedded_model, dtype="float32", device="cpu")
+    loaded, theirs = (
+        load_model(embedded_model, dtype="float32", device="cpu", native=native)
+        for native in (True, False)
+    )
     tokenizer, engine, asked = ChatTokenizer(embedded_model), Engine(loaded), []
 
     class Kept(Session):
@@ -41,7 +44,7 @@ def test_reasoning_then_scored_labels_equal_a_full_forward(embedded_model):
     )
     frame, texts = decisions_table(rounds), texts_table(rounds)
     mine = frame[frame["agent"] == "c"]
-    p, mass = label_probabilities(reference.label_logprobs(loaded, asked))
+    p, mass = label_probabilities(reference.label_logprobs(theirs, asked))
     np.testing.assert_allclose(mine["p_action_0"], p[:, 0], atol=1e-4)
     np.testing.assert_allclose(mine["label_mass"], mass, atol=1e-4)
     assert (mass > 0.3).all(), "after the anchor the labels are what comes next"

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.embedded
 
 @pytest.fixture(scope="module")
 def loaded(embedded_model):
-    return load_model(embedded_model, dtype="float32", device="cpu")
+    return load_model(embedded_model, dtype="float32", device="cpu", native=False)
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,12 @@ import logging
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nashlens.errors import ModelError
+from nashlens.models.inspect import read_config
 from nashlens.models.registry import ARCHITECTURES, Architecture, supported
 
 if TYPE_CHECKING:
@@ -25,7 +27,8 @@ class LoadedModel:
     """A causal language model ready for inference."""
 
     model: Any
-    """The Hugging Face causal LM, in eval mode, without gradients; None where it is in `shards`."""
+    """The causal LM, transformers' or `nashlens.models.native`'s, in eval mode, without gradients;
+    None where it is in `shards`."""
     architecture: Architecture
     """Where its parts are."""
     n_layers: int
@@ -108,6 +111,7 @@ def load_model(
     device: str = "auto",
     parallel: str = "none",
     threads: int | None = None,
+    native: bool = True,
 ) -> LoadedModel:
     """Load a model from a folder that `nashlens.models.convert` wrote.
 
@@ -128,6 +132,9 @@ def load_model(
         pipeline spreads the blocks over all visible GPUs; tensor splits each block over them.
     threads : int, optional
         CPU threads of torch.
+    native : bool, default True
+        Whether modules of our own may be used where they do (`nashlens.models.native`): importing
+        transformers' takes longer than all else. They have no forward of their own.
 
     Returns
     -------
@@ -145,12 +152,7 @@ def load_model(
     if problem:
         raise ModelError(f"{folder}: {problem}")
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-    from transformers.utils import logging as hf_logging
 
-    if not sys.stderr.isatty():
-        # A bar a job's log cannot show.
-        hf_logging.disable_progress_bar()
     if threads is not None:
         torch.set_num_threads(threads)
     if parallel == "tensor" and quantization != "none":
@@ -160,21 +162,59 @@ def load_model(
         )
     target = target_device(folder, device, parallel)
     torch_dtype = target_dtype(dtype, target)
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    name = (config.architectures or ["(none)"])[0]
+    from nashlens.models.native import covered, read_native
+
+    stored = read_config(folder)
+    name = (stored.get("architectures") or ["(none)"])[0]
     if name not in ARCHITECTURES:
         raise ModelError(f"{folder}: architecture {name} is not supported: use {supported()}")
-    if parallel == "tensor":
-        return _sharded(folder, config, torch_dtype, _gpus())
+    values = covered(stored) if native and quantization == parallel == "none" else None
+    if values is not None:
+        model: Any = read_native(folder, values, target, torch_dtype)
+    else:
+        from transformers import AutoConfig
+
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        if parallel == "tensor":
+            return _sharded(folder, config, torch_dtype, _gpus())
+        spread: Any = "auto" if parallel == "pipeline" else {"": target}
+        model = _from_transformers(folder, config, torch_dtype, quantization, spread)
+    names = ARCHITECTURES[name]
+    embedding, unembedding = (
+        attrgetter(f"{part}.weight")(model) for part in (names.embed, names.unembed)
+    )
+    return LoadedModel(
+        model=model,
+        architecture=names,
+        n_layers=model.config.num_hidden_layers,
+        width=model.config.hidden_size,
+        vocab=unembedding.shape[0],
+        dtype=torch_dtype,
+        device=embedding.device,
+        name=folder.resolve().name,
+        quantization=quantization,
+    )
+
+
+def _from_transformers(
+    folder: Path, config: Any, dtype: torch.dtype, quantization: str, device_map: Any
+) -> Any:
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging as hf_logging
+
+    if not sys.stderr.isatty():
+        # A bar a job's log cannot show.
+        hf_logging.disable_progress_bar()
+    softcap = ARCHITECTURES[config.architectures[0]].attention_softcap
     auto: Any = AutoModelForCausalLM  # its annotations do not know output_loading_info
     model, info = auto.from_pretrained(
         folder,
         config=config,
-        dtype=torch_dtype,
-        quantization_config=_quantization_config(quantization, torch_dtype),
-        device_map="auto" if parallel == "pipeline" else {"": target},
+        dtype=dtype,
+        quantization_config=_quantization_config(quantization, dtype),
+        device_map=device_map,
         # The model's own forward, the engine's oracle: sdpa has no place for a soft-cap.
-        attn_implementation="eager" if ARCHITECTURES[name].attention_softcap else "sdpa",
+        attn_implementation="eager" if softcap else "sdpa",
         local_files_only=True,
         use_safetensors=True,
         trust_remote_code=False,
@@ -186,20 +226,7 @@ def load_model(
         raise ModelError(
             f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more: convert it again"
         )
-    model.eval()
-    model.requires_grad_(False)
-    embedding = model.get_input_embeddings().weight
-    return LoadedModel(
-        model=model,
-        architecture=ARCHITECTURES[name],
-        n_layers=config.num_hidden_layers,
-        width=config.hidden_size,
-        vocab=model.get_output_embeddings().weight.shape[0],
-        dtype=torch_dtype,
-        device=embedding.device,
-        name=folder.resolve().name,
-        quantization=quantization,
-    )
+    return model.eval().requires_grad_(False)
 
 
 def _gpus() -> list[torch.device]:

@@ -38,9 +38,9 @@ def test_weights_are_those_in_the_files(planted, name, tensors):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_other_dtypes(planted, dtype):
-    loaded = load_model(planted["random"], device="cpu", dtype=dtype)
+    loaded = load_model(planted["random"], device="cpu", dtype=dtype, native=False)
     assert loaded.dtype == getattr(torch, dtype)
-    exact = logits(load_model(planted["random"], device="cpu"))
+    exact = logits(load_model(planted["random"], device="cpu", native=False))
     assert (logits(loaded) - exact).norm() / exact.norm() < 0.1
 
 
@@ -49,7 +49,7 @@ def test_nf4_computes_with_its_dequantised_weights(planted, name):
     from bitsandbytes.functional import dequantize_4bit
 
     quantised = load_model(planted[name], device="cpu", quantization="nf4")
-    plain = load_model(planted[name], device="cpu")
+    plain = load_model(planted[name], device="cpu", native=False)
     names = []
     for key, module in quantised.model.named_modules():
         if type(module).__name__ == "Linear4bit":
@@ -71,7 +71,7 @@ def test_int8_stays_near_full_precision(planted, name):
     kinds = {type(m).__name__ for m in quantised.model.get_submodule("model.layers")[0].modules()}
     assert "Linear8bitLt" in kinds
     assert type(quantised.model.lm_head).__name__ == "Linear"
-    exact = logits(load_model(planted[name], device="cpu"))
+    exact = logits(load_model(planted[name], device="cpu", native=False))
     assert 0 < (logits(quantised) - exact).norm() / exact.norm() < 0.2
 
 
@@ -154,7 +154,7 @@ def test_missing_weights_are_never_made_up(hf_folder, tensors):
 
 @pytest.mark.parametrize("name", ["random", "random_qwen2"])
 def test_the_lens_parts_give_the_models_own_logits(planted, name):
-    loaded = load_model(planted[name], device="cpu")
+    loaded = load_model(planted[name], device="cpu", native=False)
     kept = []
     layers = loaded.model.get_submodule(loaded.architecture.layers)
     handle = layers[-1].register_forward_hook(lambda _m, _i, out: kept.append(out))
@@ -185,7 +185,7 @@ def test_narrow_weights_are_read_exactly(tmp_path, dtype, planted):
 
 @pytest.mark.embedded
 def test_the_embedded_model_answers(embedded):
-    loaded = load_model(embedded[0], device="cpu")
+    loaded = load_model(embedded[0], device="cpu", native=False)
     assert loaded.model.lm_head.weight is loaded.model.model.embed_tokens.weight
     tokenizer = ChatTokenizer(embedded[0])
     question = "What is the capital of France? Answer with one word."

@@ -36,7 +36,7 @@ class Kept(Session):
 
 @pytest.fixture(scope="module")
 def loaded(tiny_model):
-    return load_model(tiny_model, dtype="float32", device="cpu")
+    return load_model(tiny_model, dtype="float32", device="cpu", native=False)
 
 
 @pytest.fixture
