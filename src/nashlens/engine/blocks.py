@@ -170,6 +170,8 @@ class Blocks:
     ----------
     flex : bool
         Whether rows may come with a block-sparse mask.
+    context : int
+        How many positions the model knows.
     short : int or None
         Sequences of at most so many tokens turn at other rates than longer ones (longrope), so the
         two never share a row.
@@ -188,6 +190,7 @@ class Blocks:
         self.norm = attrgetter(names.norm)(model)
         self.unembedding = attrgetter(names.unembed)(model)
         self.softcap = _cap(config, names.logit_softcap)
+        self.context = int(config.max_position_embeddings)
         self.rotary = attrgetter(names.rotary)(model) if names.rotary else None
         self._rotary_types = _rotary_types(config, names)
         rope = getattr(config, "rope_parameters", None) or {}

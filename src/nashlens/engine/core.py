@@ -5,6 +5,7 @@ Work is counted in *new* tokens: a shared prefix is computed once a row (`forest
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -75,10 +76,11 @@ class Engine:
 
         def work(row: Row, packed: list[PackedSequence]) -> tuple[np.ndarray, Fetched]:
             last = np.array([p.path[-1] for p in packed])
-            captured = self.run_row(row, parts_of(packed), capture=(last, range(self.n_layers + 1)))
-            device = captured[self.n_layers].device
-            stacked = torch.stack([captured[layer].to(device) for layer in sorted(captured)], dim=1)
-            return np.array([p.index for p in packed]), Fetched(stacked)
+            fetched = Fetched(self.n_layers + 1, len(last), self.width)
+            self.run_row(
+                row, parts_of(packed), capture=(last, range(self.n_layers + 1)), sink=fetched.put
+            )
+            return np.array([p.index for p in packed]), fetched
 
         # The device works on a batch while the one before it is copied and written.
         waiting: tuple[np.ndarray, Fetched] | None = None
@@ -149,6 +151,7 @@ class Engine:
         capture: tuple[np.ndarray, Sequence[int] | range],
         cache: Cache | None = None,
         start: int = 0,
+        sink: Callable[[int, torch.Tensor], None] | None = None,
     ) -> dict[int, torch.Tensor]:
         """Run all blocks over a row's nodes from `start` on, the earlier ones being in `cache`.
 
@@ -163,6 +166,9 @@ class Engine:
         cache : Cache, optional
             Keys and values; those of the new nodes are added.
         start : int
+        sink : callable, optional
+            Takes each wanted layer and its residuals as soon as they are launched, in place of the
+            result, which is then empty.
 
         Returns
         -------
@@ -190,7 +196,10 @@ class Engine:
         rotations = self.blocks.rotations(positions, h)
         # Moved once: a copy to a GPU in every layer would wait for it each time.
         nodes = torch.from_numpy(np.asarray(capture[0])).to(h.device)
-        captured = {0: h[nodes]} if 0 in wanted else {}
+        captured: dict[int, torch.Tensor] = {}
+        keep_layer = sink or captured.__setitem__
+        if 0 in wanted:
+            keep_layer(0, h[nodes])
         projected = None
         for index in range(self.n_layers):
             device = self.blocks.device(index)
@@ -204,7 +213,7 @@ class Engine:
             if cache is not None and ends is not None:
                 before.trim(len(row))
             if index + 1 in wanted:
-                captured[index + 1] = h[nodes]
+                keep_layer(index + 1, h[nodes])
         return captured
 
     def token_logprobs(
@@ -245,30 +254,46 @@ def parts_of(packed: Sequence[PackedSequence]) -> list[tuple[np.ndarray, int]]:
 
 
 class Fetched:
-    """A tensor on its way to the host.
+    """Residuals on their way to the host, each layer as soon as it is computed.
 
     Parameters
     ----------
-    tensor : torch.Tensor
-        Any device; a GPU goes on working while it is copied to pinned memory.
+    layers, n, width : int
     """
 
-    def __init__(self, tensor: torch.Tensor):
-        self._event: torch.cuda.Event | None = None
-        if tensor.device.type == "cuda":
-            self._host = torch.empty(tensor.shape, dtype=torch.float32, pin_memory=True)
-            self._host.copy_(tensor.float(), non_blocking=True)
-            self._event = torch.cuda.Event()
-            self._event.record()
-        else:
-            self._host = tensor
+    def __init__(self, layers: int, n: int, width: int):
+        self._size = (layers, n, width)
+        self._host: torch.Tensor | None = None
+        self._copied: dict[torch.device, torch.cuda.Stream] = {}
+
+    def put(self, layer: int, values: torch.Tensor) -> None:
+        """Fetch `(n, width)`; a GPU goes on working while they are copied to pinned memory."""
+        device = values.device
+        cuda = device.type == "cuda"
+        if self._host is None:
+            self._host = torch.empty(self._size, dtype=torch.float32, pin_memory=cuda)
+        if not cuda:
+            self._host[layer] = values
+            return
+        stream = self._copied.setdefault(device, _copying(device))
+        stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(stream):
+            self._host[layer].copy_(values.float(), non_blocking=True)
+        values.record_stream(stream)
 
     def numpy(self) -> np.ndarray:
-        """Wait for the copy and return it as float32."""
-        if self._event is not None:
-            self._event.synchronize()
-        result: np.ndarray = self._host.float().numpy()
+        """Wait for the copies and return `(n, layers, width)` float32."""
+        for stream in self._copied.values():
+            stream.synchronize()
+        assert self._host is not None
+        result: np.ndarray = self._host.numpy().transpose(1, 0, 2)
         return result
+
+
+@functools.cache
+def _copying(device: torch.device) -> torch.cuda.Stream:
+    """Return a device's stream for copies to the host."""
+    return torch.cuda.Stream(device)
 
 
 def moved(

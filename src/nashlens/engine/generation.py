@@ -173,7 +173,7 @@ def _check(engine: Engine, requests: Sequence[Request], temperature: float, slot
         raise DataError(f"temperature is {temperature}; a finite number of at least 0 is needed")
     if slots < 1:
         raise DataError(f"slots is {slots}; at least 1 is needed")
-    context = _context(engine)
+    context = parts_of(engine.blocks)[0].context
     for index, request in enumerate(requests):
         n, new = len(request.ids), request.max_new_tokens
         problem = None
@@ -190,15 +190,6 @@ def _check(engine: Engine, requests: Sequence[Request], temperature: float, slot
             )
         if problem:
             raise DataError(f"request {index}: {problem}")
-
-
-def _context(engine: Engine) -> int:
-    """Return how many positions the model knows."""
-    blocks = parts_of(engine.blocks)[0]
-    if blocks.positions is not None:
-        return int(blocks.positions.weight.shape[0])
-    assert blocks.rotary is not None
-    return int(blocks.rotary.config.max_position_embeddings)
 
 
 def _alike(works: Sequence[_Work], short: int | None) -> list[_Work]:

@@ -118,7 +118,7 @@ def test_peak_memory_does_not_grow_with_the_prompts(tmp_path):
     assert few > 100  # a process with torch in it: the figure is in megabytes
     assert many - few < BOUND_MB, (few, many)
     store = ActivationStore(tmp_path / "many")
-    assert len(store) == MANY
+    assert len(store) == MANY + 1  # and the content-free prompt
     table = read_table(tmp_path / "few" / "prompts.parquet", columns=["prompt_id", "token_ids"])
     some = table.iloc[[0, 1, 999, 7654, FEW - 1]]
     theirs = reference.residuals(
