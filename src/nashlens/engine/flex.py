@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 import torch._dynamo
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from nashlens.engine.blocks import Block
 from nashlens.engine.cache import KeyValues
 from nashlens.engine.segments import Padded, attend_all
 from nashlens.engine.tensor import mlp_half, output_share
 
+_BLOCK = 128  # tokens of a block of the mask
 Result = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
@@ -157,11 +158,39 @@ class TreeMask:
             window = None
         if window not in self._masks:
             n = len(self._ends)
-            visible = self.visible(window)
-            self._masks[window] = create_block_mask(
-                visible, None, None, n, n, device=str(self.device)
-            )
+            some, which, wholes, whole = self._tables(window)
+            mask = BlockMask.from_kv_blocks(
+                some, which, wholes, whole, BLOCK_SIZE=_BLOCK, seq_lengths=(n, n)
+            ).to(self.device)
+            mask.mask_mod = self.visible(window)
+            self._masks[window] = mask
         return self._masks[window]
+
+    def _tables(self, window: int | None) -> list[torch.Tensor]:
+        """Return, for each block of queries, how many and which blocks of keys are seen.
+
+        First those seen in part, then those seen wholly. They follow from each block's extremes,
+        so that no pair of tokens is looked at; a block counted as seen in part may be one of which
+        nothing is seen, since what is seen of it is asked anyway.
+        """
+        n = len(self._ends)
+        starts = np.arange(0, n, _BLOCK)
+        stops = np.minimum(starts + _BLOCK, n)
+        latest, soonest = (f.reduceat(self._ends, starts) for f in (np.maximum, np.minimum))
+        deep, shallow = (f.reduceat(self._depth, starts) for f in (np.maximum, np.minimum))
+        before = stops[None, :] <= starts[:, None]
+        seen = (before & (latest[None, :] > starts[:, None])) | np.eye(len(starts), dtype=bool)
+        whole = before & (soonest[None, :] >= stops[:, None])
+        if window is not None:
+            seen &= shallow[:, None] - deep[None, :] < window
+            whole &= deep[:, None] - shallow[None, :] < window
+        # Keys beyond the last token are no tokens: a block that reaches over it is not whole.
+        whole &= ((stops - starts) == _BLOCK)[None, :]
+        tables = []
+        for some in (seen & ~whole, whole):
+            order = np.argsort(~some, axis=1, kind="stable")
+            tables += [some.sum(axis=1), order]
+        return [torch.from_numpy(t.astype(np.int32))[None, None] for t in tables]
 
     def visible(self, window: int | None) -> Callable[..., torch.Tensor]:
         """Return the function of indices `(b, h, i, j)` that says whether i sees j."""

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.attention.flex_attention import flex_attention
 
+from nashlens.engine import flex
 from nashlens.engine.flex import TreeMask, capped
 from nashlens.engine.forest import pack
 from nashlens.engine.segments import Attention, path_segments
@@ -65,3 +66,25 @@ def test_flex_attention_equals_segments(rng, softcap, window):
     attention = Attention(path_segments([(p.path, p.shared) for p in packed], 0), depth, CPU)
     expected = attention(q, k, v, 0.3, softcap=softcap, window=window)
     torch.testing.assert_close(found, expected)
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=14), min_size=1, max_size=30),
+    st.one_of(st.none(), st.integers(1, 9)),
+)
+def test_the_blocks_of_a_mask_hold_all_that_is_seen(seqs, window):
+    """Blocks seen wholly are, and none that is left out has a pair that is seen."""
+    for row, _ in pack(seqs, 100):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(flex, "_BLOCK", 4)
+            tree = TreeMask(row.ends(), np.array(row.depth), CPU)
+            some, which, wholes, whole = (t[0, 0].numpy() for t in tree._tables(window))
+        expected = seen(row, window)
+        for q in range(-(-len(row) // 4)):
+            rows = slice(4 * q, 4 * q + 4)
+            partly, wholly = set(which[q, : some[q]]), set(whole[q, : wholes[q]])
+            assert not partly & wholly
+            for k in range(-(-len(row) // 4)):
+                block = expected[rows, 4 * k : 4 * k + 4]
+                assert k not in wholly or block.all()
+                assert k in partly | wholly or not block.any()
