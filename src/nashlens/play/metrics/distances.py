@@ -21,13 +21,14 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import gammaln, xlogy
 
 from nashlens.games.equilibria import best_response, equilibrium_set
 from nashlens.games.game import COLUMN, Game
 from nashlens.seeds import stream
 
 Array = NDArray[np.float64]
-CONTROL_DRAWS = 2000
+CONTROL_DRAWS, EXACT_ROUNDS = 2000, 60
 _ZOOMS, _POINTS = 12, 65
 
 
@@ -41,6 +42,11 @@ class EquilibriumSet(NamedTuple):
     def square(self) -> bool:
         """Everything is an equilibrium: both seats are always indifferent."""
         return bool((self.rectangles[:, :, 1] > self.rectangles[:, :, 0]).all(axis=1).any())
+
+    @property
+    def unique(self) -> bool:
+        """There is one equilibrium alone."""
+        return len(self.rectangles) == 1 and bool(np.ptp(self.rectangles[0], axis=1).max() == 0)
 
     @property
     def segments(self) -> Array:
@@ -88,17 +94,20 @@ def total_variation(joint: Array, equilibria: EquilibriumSet) -> Array:
 
 def segment_variation(joint: Array, segments: Array) -> Array:
     """Return the least total variation of joint distributions, (n, 4), to segments, (k, 2, 4)."""
-    best = np.full(len(joint), np.inf)
-    for start, end in segments:
-        step = end - start
-        with np.errstate(divide="ignore", invalid="ignore"):
-            kinks = (joint - start) / step
-        kinks = np.where(np.isfinite(kinks), np.clip(kinks, 0, 1), 0.0)
-        ends = np.broadcast_to([0.0, 1.0], (len(joint), 2))
-        share = np.concatenate([kinks, ends], axis=1)[..., None]
-        gaps = np.abs(joint[:, None, :] - start - share * step).sum(axis=2) / 2
-        best = np.minimum(best, gaps.min(axis=1))
-    return best
+    return _each_variation(joint, segments).min(axis=1)
+
+
+def _each_variation(joint: Array, segments: Array) -> Array:
+    """Return the total variation of each joint distribution to each segment, (n, k)."""
+    start, step = segments[:, 0], segments[:, 1] - segments[:, 0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        kinks = (joint[:, None, :] - start) / step
+    kinks = np.where(np.isfinite(kinks), np.clip(kinks, 0, 1), 0.0)
+    ends = np.broadcast_to([0.0, 1.0], (*kinks.shape[:2], 2))
+    share = np.concatenate([kinks, ends], axis=2)[..., None]
+    gaps = np.abs((joint[:, None, :] - start)[:, :, None] - share * step[:, None])
+    least: Array = gaps.sum(axis=3).min(axis=2) / 2
+    return least
 
 
 def _to_products(joint: Array) -> Array:
@@ -117,7 +126,7 @@ def _to_product(joint: Array) -> float:
         q = np.unique(np.clip((centres[:, None] + offsets).ravel(), 0, 1))
         # For each mix of the other, a segment in one's own.
         ends = np.stack([product(np.zeros_like(q), q), product(np.ones_like(q), q)], axis=1)
-        gaps = np.array([segment_variation(joint[None], line[None])[0] for line in ends])
+        gaps = _each_variation(joint[None], ends)[0]
         best = min(best, float(gaps.min()))
         centres, reach = q[np.argsort(gaps)[:3]], reach * 4 / (_POINTS - 1)
     return best
@@ -185,25 +194,39 @@ def finite_sample(game: Game, rounds: int) -> tuple[float, float, float]:
     """Return the mean tv, l2 and regret of exact equilibrium play over so many rounds.
 
     Frequencies of few rounds scatter around a mixed equilibrium, which biases every distance
-    upward; a pure equilibrium has no such bias. This is what the bias alone would show:
-    `CONTROL_DRAWS` simulated matches of independent rounds, at the equilibrium (or the end or
-    middle of a continuum) with the largest one.
+    upward; a pure equilibrium has no such bias. This is what the bias alone would show: the
+    expectation over matches of independent rounds, at the equilibrium (or the end or middle of a
+    continuum) with the largest one. It is exact up to `EXACT_ROUNDS` rounds, beyond that the mean
+    of `CONTROL_DRAWS` simulated matches.
     """
     equilibria = equilibria_of(game)
     ends = equilibria.rectangles
     profiles = np.concatenate([ends[:, :, 0], ends[:, :, 1], ends.mean(axis=2)])
     found = []
     for p, q in np.unique(profiles, axis=0):
-        rng = stream(0, "equilibrium play", rounds)
-        draws = 1 if {p, q} <= {0.0, 1.0} else CONTROL_DRAWS
         chances = product(np.array(p), np.array(q))
-        joint = rng.multinomial(rounds, chances / chances.sum(), size=draws) / rounds
-        joint, times = np.unique(joint, axis=0, return_counts=True)
-        distances = (
+        counts, weights = _outcomes(chances / chances.sum(), rounds)
+        joint = counts / rounds
+        values = (
             total_variation(joint, equilibria),
             euclidean(joint, equilibria),
             regret(joint, game),
         )
-        found.append([float(np.average(d, weights=times)) for d in distances])
+        found.append([float(np.average(value, weights=weights)) for value in values])
     tv, l2, gain = np.max(found, axis=0)
     return float(tv), float(l2), float(gain)
+
+
+def _outcomes(chances: Array, rounds: int) -> tuple[Array, Array]:
+    """Return the counts of the four cells over some rounds, (k, 4), and their weights."""
+    if rounds > EXACT_ROUNDS:
+        rng = stream(0, "equilibrium play", rounds)
+        drawn = rng.multinomial(rounds, chances, size=CONTROL_DRAWS)
+        counts, weights = np.unique(drawn, axis=0, return_counts=True)
+        return counts.astype(np.float64), weights.astype(np.float64)
+    a, b, c = np.indices((rounds + 1,) * 3).reshape(3, -1)
+    counts = np.stack([a, b, c, rounds - a - b - c], axis=1)
+    counts = counts[(counts[:, 3] >= 0) & ((counts == 0) | (chances > 0)).all(axis=1)]
+    logs = gammaln(rounds + 1) - gammaln(counts + 1).sum(axis=1)
+    logs += xlogy(counts, chances).sum(axis=1)
+    return counts.astype(np.float64), np.exp(logs)
