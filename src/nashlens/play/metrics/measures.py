@@ -90,10 +90,13 @@ def _thirds(whole: Measure) -> list[Measure]:
     if whole.name.startswith("nash_tv"):
         found.append(
             replace(
-                base, term="slope", top=f"{whole.top}_slope",
+                base,
+                term="slope",
+                top=f"{whole.top}_slope",
                 definition="mean over matches: least-squares slope, per round, of the total"
                 " variation between a single round's joint distribution and the nearest"
-                " equilibrium", **still,
+                " equilibrium",
+                **still,
             )  # fmt: skip
         )
     return found

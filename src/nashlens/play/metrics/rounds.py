@@ -88,7 +88,8 @@ def rounds_of(play: pd.DataFrame, games: Sequence[Game]) -> Rounds:
     own, other = np.where(whole, own, np.nan), np.where(whole, other, np.nan)
     by_name = {(game.name, game.variant): game for game in games}
     views = [
-        _view(by_name, *key) for key in zip(keys["game"], keys["variant"], keys["seat"], strict=True)
+        _view(by_name, *key)
+        for key in zip(keys["game"], keys["variant"], keys["seat"], strict=True)
     ]
     _check(keys, own, other, recorded, grid["payoff"], views)
     p = np.where(whole, grid["p_action_0"], np.nan)
