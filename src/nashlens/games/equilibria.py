@@ -64,9 +64,7 @@ def equilibrium_set(game: Game) -> list[tuple[_Interval, _Interval]]:
     """
     cells = _equilibrium_cells(game)
     return [
-        cell
-        for cell in cells
-        if not any(cell != other and _within(cell, other) for other in cells)
+        cell for cell in cells if not any(cell != other and _within(cell, other) for other in cells)
     ]
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 NAMES = ("ALLC", "ALLD", "TFT", "GRIM", "WSLS", "RANDOM")
-LEAST_ERROR, STEPS, TOLERANCE = 1e-6, 500, 1e-5
+LEAST_ERROR, STEPS, TOLERANCE = 1e-6, 300, 1e-4
 
 
 class Mixture(NamedTuple):
@@ -70,8 +70,19 @@ def fit(own: Array, other: Array, groups: NDArray[np.int64], resampled: Array) -
     hits = np.stack([(moves[k] == own).sum(axis=1) for k in places], axis=1).astype(float)
     length = (~np.isnan(own)).sum(axis=1).astype(float)
     draws = np.concatenate([np.ones((1, resampled.shape[1])), resampled])
-    unique, back = np.unique(draws, axis=0, return_inverse=True)
-    weights, error = estimate(hits, length, unique[:, groups])
+    # Lines alike count together, and resamples alike are fitted once.
+    alike, line = np.unique(np.column_stack([hits, length]), axis=0, return_inverse=True)
+    counts = draws[:, groups] @ np.eye(len(alike))[line.ravel()]
+    unique, back = np.unique(counts, axis=0, return_inverse=True)
+    hits, length = alike[:, :-1], alike[:, -1]
+    # The resamples lie near the data: their search starts between the data's weights and equal
+    # ones, which leaves every strategy a chance.
+    whole = estimate(hits, length, counts[:1])
+    near = (whole[0][0] + 1 / whole[0].shape[1]) / 2
+    weights, error = estimate(
+        hits, length, unique, near, float(np.nan_to_num(whole[1][0], nan=0.1))
+    )
+    weights[back.ravel()[0]], error[back.ravel()[0]] = whole[0][0], whole[1][0]
     return Mixture(classes, weights[back.ravel()], error[back.ravel()])
 
 
@@ -84,7 +95,13 @@ def _classes(moves: Array) -> tuple[list[tuple[str, ...]], list[int]]:
     return [*classes, ("RANDOM",)], [group[0] for group in members.values()]
 
 
-def estimate(hits: Array, length: Array, counts: Array) -> tuple[Array, Array]:
+def estimate(
+    hits: Array,
+    length: Array,
+    counts: Array,
+    start: Array | None = None,
+    start_error: float = 0.1,
+) -> tuple[Array, Array]:
     """Maximise the likelihood.
 
     Parameters
@@ -95,6 +112,9 @@ def estimate(hits: Array, length: Array, counts: Array) -> tuple[Array, Array]:
         Moves.
     counts : ndarray, shape (b, n)
         Weight of each line, one fit a row.
+    start : ndarray, shape (s + 1,), optional
+        Weights that the search starts from; equal ones by default.
+    start_error : float
 
     Returns
     -------
@@ -103,17 +123,17 @@ def estimate(hits: Array, length: Array, counts: Array) -> tuple[Array, Array]:
     error : ndarray, shape (b,)
     """
     b, s = len(counts), hits.shape[1]
-    weights = np.full((b, s + 1), 1.0 / (s + 1))
-    error = np.full(b, 0.1)
+    weights = np.tile(np.full(s + 1, 1.0 / (s + 1)) if start is None else start, (b, 1))
+    error = np.full(b, np.clip(start_error, 0.02, 0.4))
     active = np.arange(b)
     for _ in range(STEPS):
         now, e = counts[active], error[active]
         belief = _responsibilities(hits, length, weights[active], e)
-        mass = (now[..., None] * belief).sum(axis=1)
+        belief *= now[:, None, :]
+        mass = belief.sum(axis=2)
         fresh = mass / mass.sum(axis=1, keepdims=True)
-        own = now[..., None] * belief[..., :-1]
-        moves = (own.sum(axis=2) * length).sum(axis=1)
-        wrong = moves - (own * hits).sum(axis=(1, 2))
+        moves = np.einsum("bsn,n->b", belief[:, :-1], length)
+        wrong = moves - np.einsum("bsn,ns->b", belief[:, :-1], hits)
         with np.errstate(divide="ignore", invalid="ignore"):
             next_e = np.where(moves > 0, np.clip(wrong / moves, LEAST_ERROR, 0.5), e)
         change = np.maximum(np.abs(fresh - weights[active]).max(axis=1), np.abs(next_e - e))
@@ -125,13 +145,14 @@ def estimate(hits: Array, length: Array, counts: Array) -> tuple[Array, Array]:
 
 
 def _responsibilities(hits: Array, length: Array, weights: Array, error: Array) -> Array:
-    """Return P(strategy | line) for each fit, (b, n, s + 1)."""
+    """Return P(strategy | line) for each fit, (b, s + 1, n)."""
+    # Over the likeliest strategy of each line, so that long matches do not underflow.
     e = error[:, None, None]
-    logs = hits * np.log1p(-e) + (length[:, None] - hits) * np.log(e)
-    chance = np.broadcast_to(-length[:, None] * np.log(2.0), (len(error), len(length), 1))
-    with np.errstate(divide="ignore"):
-        logs = np.concatenate([logs, chance], axis=2) + np.log(weights)[:, None, :]
-    logs -= logs.max(axis=2, keepdims=True)
-    shares = np.exp(logs)
-    normed: Array = shares / shares.sum(axis=2, keepdims=True)
-    return normed
+    logs = length * np.log1p(-e) + (length - hits.T) * (np.log(e) - np.log1p(-e))
+    chance = np.broadcast_to(-length * np.log(2.0), (len(error), 1, len(length)))
+    logs = np.concatenate([logs, chance], axis=1)
+    logs -= logs.max(axis=1, keepdims=True)
+    shares = np.exp(logs, out=logs)
+    shares *= weights[:, :, None]
+    shares /= shares.sum(axis=1, keepdims=True)
+    return shares
