@@ -17,7 +17,14 @@ DIRECTED = {"fit_directions", *SWEPT}
 STORED = {"plan_activations", "extract_activations", "join_activations"}
 UNTRAINED = {"extract_untrained", *PROBED}
 EXTRACTED = STORED | UNTRAINED | LENSED | DIRECTED | {"read_tuned_lens"}
-PLAYED = {"play_part", "join_play", "measure_play", "draw_cooperation", "draw_rounds", "draw_biases"}
+PLAYED = {
+    "play_part",
+    "join_play",
+    "measure_play",
+    "draw_cooperation",
+    "draw_rounds",
+    "draw_biases",
+}
 QUIZZED = {"ask_quiz", "join_quiz", "measure_play"}
 PROMPTED = {"build_prompts"} | EXTRACTED
 # A user's own payoffs: a stag hunt, with one drawn variant.

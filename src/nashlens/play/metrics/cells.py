@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from nashlens.play.metrics.measures import MATCHES, Measure
 from nashlens.statistics import cluster_sums, percentile_interval, resample_counts
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 KEYS = (
     "agent", "model", "mode", "opponent", "opponent_model", "pairing", "game", "move_order", "turn",
     "match_rounds",
@@ -26,9 +27,9 @@ class Cell:
 
     keys: dict[str, object]
     """`KEYS`; a pooled cell has no opponent."""
-    lines: NDArray[np.int64]
+    lines: NDArray[Any]
     """Rows of the matches table."""
-    matches: NDArray[np.int64]
+    matches: NDArray[Any]
     """The match of each row, 0 and up."""
 
     @property
@@ -52,12 +53,13 @@ def cells_of(table: pd.DataFrame) -> Iterator[Cell]:
                 yield cell
 
 
-def _groups(table: pd.DataFrame, keys: Sequence[str], lines: NDArray[np.int64]) -> Iterator[Cell]:
+def _groups(table: pd.DataFrame, keys: Sequence[str], lines: NDArray[Any]) -> Iterator[Cell]:
     part = table.iloc[lines].reset_index(drop=True)
-    for values, index in part.groupby(list(keys), dropna=False, sort=True).indices.items():
+    groups: dict[Any, Any] = part.groupby(list(keys), dropna=False, sort=True).indices
+    for key, index in groups.items():
         chosen = lines[np.asarray(index)]
         _, matches = np.unique(table["match_id"].to_numpy()[chosen], return_inverse=True)
-        named = dict.fromkeys(KEYS, None) | dict(zip(keys, values, strict=True))  # type: ignore[arg-type]
+        named = dict.fromkeys(KEYS, None) | dict(zip(keys, key, strict=True))
         yield Cell(named, chosen, matches)
 
 

@@ -17,7 +17,7 @@ enters by its product distribution.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from nashlens.games.equilibria import best_response, equilibrium_set
 from nashlens.games.game import COLUMN, Game
 from nashlens.seeds import stream
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 CONTROL_DRAWS, EXACT_ROUNDS = 2000, 60
 _ZOOMS, _POINTS = 12, 65
 

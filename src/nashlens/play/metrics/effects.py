@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from nashlens.statistics import percentile_interval, resample_counts
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 PAIRS = {
     "label_map": ("identity", "swapped"),
     "option_order": ("forward", "reversed"),
@@ -155,7 +156,7 @@ def _design(matches: pd.DataFrame, asymmetric: Collection[str]) -> tuple[Array, 
 
 
 def _fit(
-    columns: Array, weight: Array, cells: NDArray[np.int64], drawn: Array, contrasts: Array
+    columns: Array, weight: Array, cells: NDArray[Any], drawn: Array, contrasts: Array
 ) -> Array:
     """Return the contrasts of each weighted fit, (b, terms); NaN where they are not estimable.
 

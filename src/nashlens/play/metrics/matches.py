@@ -8,6 +8,7 @@ Sums and counts stand beside shares, so that cells add up over matches.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from nashlens.games.game import Game
 from nashlens.play.metrics import distances
 from nashlens.play.metrics.rounds import Rounds, rounds_of
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 CELLS = ("00", "01", "10", "11")
 INTEGERS = (
     "n_rounds", "n_invalid", "opponent_n_invalid", "prosocial_action", "lock_onset",
@@ -73,7 +74,7 @@ def joint_rounds(own: Array, other: Array) -> Array:
 
 
 def by_game(
-    rounds: Rounds, value: Callable[[Game, NDArray[np.int64]], Array], shape: tuple[int, ...]
+    rounds: Rounds, value: Callable[[Game, NDArray[Any]], Array], shape: tuple[int, ...]
 ) -> Array:
     """Fill an array, (n, *shape), game by game: `value(game, lines)` gives those lines' part."""
     found = np.full((len(rounds.games), *shape), np.nan)
@@ -93,7 +94,7 @@ def _cooperation(rounds: Rounds) -> dict[str, Array]:
     that moves second in round k already.
     """
 
-    def of(game: Game, lines: NDArray[np.int64]) -> Array:
+    def of(game: Game, lines: NDArray[Any]) -> Array:
         both = [prosocial_action(game, "row"), prosocial_action(game, "column")]
         return np.tile(np.array(both, dtype=float), (len(lines), 1))
 
@@ -130,7 +131,7 @@ def _payoffs(rounds: Rounds, joint: Array) -> dict[str, Array]:
     where all sums are alike.
     """
 
-    def of(game: Game, lines: NDArray[np.int64]) -> Array:
+    def of(game: Game, lines: NDArray[Any]) -> Array:
         own, other = np.array([game.payoff(i, j) for i in (0, 1) for j in (0, 1)]).T
         total = own + other
         efficiency = np.full(4, np.nan) if is_zero_sum(game) else _scaled(total)
@@ -152,13 +153,13 @@ def _scaled(values: Array) -> Array:
 
 
 def _equilibrium_shares(rounds: Rounds, joint: Array) -> dict[str, Array]:
-    """Rounds in a pure equilibrium, and in the one that either seat earns most in.
+    """Count rounds in a pure equilibrium, and in the one that either seat earns most in.
 
     Missing where there is one pure equilibrium or none; the preferred ones also where a seat
     earns the same in all of them.
     """
 
-    def of(game: Game, lines: NDArray[np.int64]) -> Array:
+    def of(game: Game, lines: NDArray[Any]) -> Array:
         solved = solve(game)
         cells = [2 * i + j for i, j in solved.pure]
         mixed = np.nan if solved.mixed is None else float(solved.mixed[0])
@@ -179,7 +180,7 @@ def _equilibrium_shares(rounds: Rounds, joint: Array) -> dict[str, Array]:
     return dict(zip((*names, "mixed_share"), found.T, strict=True))
 
 
-def blocks(length: NDArray[np.int64], t: int) -> dict[str, NDArray[np.bool_]]:
+def blocks(length: NDArray[Any], t: int) -> dict[str, NDArray[np.bool_]]:
     """Return which rounds belong to all, to the first and to the last third, each (n, t).
 
     A third is at least one round; with fewer than two rounds there are no thirds.
@@ -221,7 +222,7 @@ def _nash(rounds: Rounds, joint: Array) -> dict[str, Array]:
 
 
 def _distances(rounds: Rounds, joint: Array) -> Array:
-    def of(game: Game, lines: NDArray[np.int64]) -> Array:
+    def of(game: Game, lines: NDArray[Any]) -> Array:
         equilibria, each = distances.equilibria_of(game), joint[lines]
         known = ~np.isnan(each).any(axis=1)
         values = np.full((len(lines), 3), np.nan)
@@ -233,8 +234,8 @@ def _distances(rounds: Rounds, joint: Array) -> Array:
     return by_game(rounds, of, (3,))
 
 
-def _controls(rounds: Rounds, size: NDArray[np.int64]) -> Array:
-    def of(game: Game, lines: NDArray[np.int64]) -> Array:
+def _controls(rounds: Rounds, size: NDArray[Any]) -> Array:
+    def of(game: Game, lines: NDArray[Any]) -> Array:
         none = (np.nan,) * 3
         return np.array(
             [distances.finite_sample(game, int(k)) if k else none for k in size[lines]]
@@ -253,7 +254,7 @@ def _subgame_perfect(rounds: Rounds, joint: Array, nash: Array) -> Array:
     turns = rounds.keys["turn"]
     repeated = ((rounds.keys["horizon"] == "known") & turns.isna()).to_numpy()
 
-    def of(game: Game, lines: NDArray[np.int64]) -> Array:
+    def of(game: Game, lines: NDArray[Any]) -> Array:
         unique = distances.equilibria_of(game).unique
         values = np.where(repeated[lines] & unique, nash[lines], np.nan)
         for turn in ("first", "second"):
@@ -270,7 +271,7 @@ def _round_distances(rounds: Rounds, joint: Array, played: NDArray[np.bool_]) ->
     """Return the total variation of each single round, (n, t)."""
     t = joint.shape[1]
 
-    def of(game: Game, lines: NDArray[np.int64]) -> Array:
+    def of(game: Game, lines: NDArray[Any]) -> Array:
         each = joint[lines].reshape(-1, 4)
         known = played[lines].ravel() & ~np.isnan(each).any(axis=1)
         values = np.full(len(each), np.nan)
@@ -293,7 +294,7 @@ def _slope(values: Array) -> Array:
     return _share(above, below)
 
 
-def lock_length(length: NDArray[np.int64]) -> NDArray[np.int64]:
+def lock_length(length: NDArray[Any]) -> NDArray[Any]:
     """Return how many last rounds must be alike for a lock: half of them, and at least two."""
     return np.maximum(2, -(-length // 2))
 

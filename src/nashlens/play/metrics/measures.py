@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 MATCHES = "matches"
 """The denominator of a mean over matches: each match with a value counts as one."""
@@ -81,7 +82,7 @@ def _thirds(whole: Measure) -> list[Measure]:
                 definition=f"{whole.definition}; {name} third of its rounds")
         for name, top, control in zip(("first", "last"), (first, last), controls, strict=True)
     ]  # fmt: skip
-    still = {"control": 0.0, "control_measure": "play that does not change"}
+    still: dict[str, Any] = {"control": 0.0, "control_measure": "play that does not change"}
     change = replace(
         base, term="change", top=last, minus=(first, MATCHES),
         definition=f"{whole.definition}; last third of its rounds less the first", **still,
@@ -97,7 +98,7 @@ def _thirds(whole: Measure) -> list[Measure]:
                 " variation between a single round's joint distribution and the nearest"
                 " equilibrium",
                 **still,
-            )  # fmt: skip
+            )
         )
     return found
 
@@ -169,7 +170,7 @@ def _selection() -> list[Measure]:
 
 def measures() -> list[Measure]:
     """Return every measure that is a ratio of sums, in the order of the table."""
-    shares = {"control": 0.5, "control_measure": _RANDOM}
+    shares: dict[str, Any] = {"control": 0.5, "control_measure": _RANDOM}
     return [
         Measure("cooperation", None, "share of the seat's decisions that are the prosocial action",
                 "n_cooperation", "n_rounds", once=False, reason=_NO_PROSOCIAL, **shares),

@@ -14,12 +14,12 @@ one class.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 NAMES = ("ALLC", "ALLD", "TFT", "GRIM", "WSLS", "RANDOM")
 LEAST_ERROR, STEPS, TOLERANCE = 1e-6, 300, 1e-4
 
@@ -53,7 +53,7 @@ def predictions(own: Array, other: Array) -> Array:
     return moves
 
 
-def fit(own: Array, other: Array, groups: NDArray[np.int64], resampled: Array) -> Mixture:
+def fit(own: Array, other: Array, groups: NDArray[Any], resampled: Array) -> Mixture:
     """Fit the mixture to all matches and to resamples of them.
 
     Parameters

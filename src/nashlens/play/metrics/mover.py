@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from nashlens.play.metrics.cells import KEYS
 from nashlens.statistics import bootstrap_draws, percentile_interval
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 _SHARE = "own scaled payoff over both seats', moving first"
 _SAME = ["agent", "opponent", "pairing", "game", "match_rounds", "seat"]
 _PAYOFFS = ["scaled_payoff", "opponent_scaled_payoff"]
@@ -37,7 +37,7 @@ def advantages(
     confidence: float,
     resamples: int,
     rng: Callable[..., np.random.Generator],
-) -> Iterator[tuple[dict[str, Any], NDArray[np.int64]]]:
+) -> Iterator[tuple[dict[str, Any], NDArray[Any]]]:
     """Yield the rows of the metrics table, each with the matches that it is about.
 
     Parameters

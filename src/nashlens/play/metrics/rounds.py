@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from nashlens.errors import DataError
 from nashlens.games.game import ROW, Game
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 KEYS = (
     "match_id", "game", "variant", "repetition", "pairing", "move_order", "horizon", "match_rounds",
     "seat", "agent", "opponent", "model", "mode", "strategy", "template", "label_set", "label_map",
@@ -43,7 +44,7 @@ class Rounds:
     """The game of each line as its own seat sees it: own action first, own payoff first."""
 
     @property
-    def length(self) -> NDArray[np.int64]:
+    def length(self) -> NDArray[Any]:
         """Whole rounds of each line, (n,)."""
         return (~np.isnan(self.own)).sum(axis=1)
 
@@ -96,7 +97,7 @@ def rounds_of(play: pd.DataFrame, games: Sequence[Game]) -> Rounds:
     return Rounds(keys, own, other, p, p[partner], views)
 
 
-def _grid(play: pd.DataFrame, line: NDArray[np.int64], lines: int) -> dict[str, Array]:
+def _grid(play: pd.DataFrame, line: NDArray[Any], lines: int) -> dict[str, Array]:
     place = play["round"].to_numpy() - 1
     found = {}
     for name in ("action", "opponent_action", "payoff", "p_action_0"):
@@ -105,7 +106,7 @@ def _grid(play: pd.DataFrame, line: NDArray[np.int64], lines: int) -> dict[str, 
     return found
 
 
-def _partners(keys: pd.DataFrame) -> NDArray[np.int64]:
+def _partners(keys: pd.DataFrame) -> NDArray[Any]:
     """Return the line of each line's opponent."""
     size = keys.groupby("match_id", sort=False)["seat"].transform("size")
     if (size != 2).any():
@@ -118,7 +119,7 @@ def _partners(keys: pd.DataFrame) -> NDArray[np.int64]:
 
 
 def _described(
-    keys: pd.DataFrame, partner: NDArray[np.int64], play: pd.DataFrame, line: NDArray[np.int64]
+    keys: pd.DataFrame, partner: NDArray[Any], play: pd.DataFrame, line: NDArray[Any]
 ) -> pd.DataFrame:
     others = keys.iloc[partner].reset_index(drop=True)
     first = (keys["seat"] + "_first").where(keys["move_order"] != "simultaneous")
@@ -170,6 +171,6 @@ def _check(
         if wrong.any():
             k = int(np.flatnonzero(wrong)[0])
             raise DataError(
-                f"play table: {keys['match_id'].iloc[n[k]]}, round {t[k] + 1}: {name} is {seen[k]:g}"
-                f" and the actions say {right[k]:g}; rerun play"
+                f"play table: {keys['match_id'].iloc[n[k]]}, round {t[k] + 1}: {name} is"
+                f" {seen[k]:g} and the actions say {right[k]:g}; rerun play"
             )

@@ -1,4 +1,4 @@
-"""Serial independence: does a seat's move tell its next one?
+"""Serial independence: what a seat's move tells about its next one.
 
 Lag-1 mutual information in bits, I = sum_ij p_ij log2(p_ij / (p_i. p_.j)), with p_ij the share of
 consecutive moves (i, then j), pooled over matches (Cover and Thomas 2006, chapter 2). The control
@@ -8,10 +8,12 @@ p-value is the share of orders with at least as much, the data counting as one o
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 
 def transitions(moves: Array) -> Array:

@@ -160,7 +160,7 @@ def _ratios(ratios: RatioMeasures, cell: Cell, how: Resampling) -> Iterator[dict
 def _serial(
     rounds: Rounds, matches: pd.DataFrame, cell: Cell, how: Resampling
 ) -> list[dict[str, Any]]:
-    """Serial independence, in games whose only equilibrium is mixed."""
+    """Return serial independence, in games whose only equilibrium is mixed."""
     moves = rounds.own[cell.lines]
     steps = serial.transitions(moves)
     whole = steps.sum(axis=1) > 0
