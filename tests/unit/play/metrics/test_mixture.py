@@ -1,5 +1,7 @@
 """Strategy mixtures and serial independence."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -32,7 +34,7 @@ def simulated(names, weights, error, n, t, rng):
     for k in range(n):
         name = rng.choice(names, p=weights)
         for r in range(t):
-            p = cooperation(str(name), own[k, :r].astype(int), other[k, :r].astype(int), 0.5)
+            p = cooperation(str(name), list(own[k, :r]), list(other[k, :r]), 0.5)
             p = p if name == "RANDOM" else abs(p - error)
             own[k, r] = rng.random() >= p
     return own, other
@@ -93,7 +95,7 @@ def test_what_cannot_be_told_apart_is_one_class():
 
 
 def slow_information(lines):
-    pairs = [(a, b) for line in lines for a, b in zip(line[:-1], line[1:], strict=True)]
+    pairs = [(a, b) for line in lines for a, b in pairwise(line)]
     total = 0.0
     for i in (0, 1):
         for j in (0, 1):
