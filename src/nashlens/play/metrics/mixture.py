@@ -7,7 +7,8 @@ own history, the likelihood is
 
     L = prod_m sum_s w_s (1 - e)^k_ms e^(n_m - k_ms),    RANDOM: 2^(-n_m)
 
-and w and e in [1e-6, 1/2] maximise it, by expectation maximisation from equal weights and e = 0.1.
+and w and e in [1e-6, 1/2] maximise it, by expectation maximisation from equal weights and
+each of `START_ERRORS`, of which the best is taken: the likelihood can have several maxima.
 Strategies that prescribe the same in every match of a cell cannot be told apart: they enter as
 one class.
 """
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 NAMES = ("ALLC", "ALLD", "TFT", "GRIM", "WSLS", "RANDOM")
+START_ERRORS = (0.05, 0.3)
 LEAST_ERROR, STEPS, TOLERANCE = 1e-6, 300, 1e-4
 
 
@@ -75,15 +77,9 @@ def fit(own: Array, other: Array, groups: NDArray[Any], resampled: Array) -> Mix
     counts = draws[:, groups] @ np.eye(len(alike))[line.ravel()]
     unique, back = np.unique(counts, axis=0, return_inverse=True)
     hits, length = alike[:, :-1], alike[:, -1]
-    # The resamples lie near the data: their search starts between the data's weights and equal
-    # ones, which leaves every strategy a chance.
-    whole = estimate(hits, length, counts[:1])
-    near = (whole[0][0] + 1 / whole[0].shape[1]) / 2
-    weights, error = estimate(
-        hits, length, unique, near, float(np.nan_to_num(whole[1][0], nan=0.1))
-    )
-    weights[back.ravel()[0]], error[back.ravel()[0]] = whole[0][0], whole[1][0]
-    return Mixture(classes, weights[back.ravel()], error[back.ravel()])
+    weights, error = estimate(hits, length, unique)
+    weights, error = weights[back.ravel()], error[back.ravel()]
+    return Mixture(classes, weights, error)
 
 
 def _classes(moves: Array) -> tuple[list[tuple[str, ...]], list[int]]:
@@ -95,13 +91,7 @@ def _classes(moves: Array) -> tuple[list[tuple[str, ...]], list[int]]:
     return [*classes, ("RANDOM",)], [group[0] for group in members.values()]
 
 
-def estimate(
-    hits: Array,
-    length: Array,
-    counts: Array,
-    start: Array | None = None,
-    start_error: float = 0.1,
-) -> tuple[Array, Array]:
+def estimate(hits: Array, length: Array, counts: Array) -> tuple[Array, Array]:
     """Maximise the likelihood.
 
     Parameters
@@ -112,9 +102,6 @@ def estimate(
         Moves.
     counts : ndarray, shape (b, n)
         Weight of each line, one fit a row.
-    start : ndarray, shape (s + 1,), optional
-        Weights that the search starts from; equal ones by default.
-    start_error : float
 
     Returns
     -------
@@ -122,9 +109,22 @@ def estimate(
         Of the strategies, then of RANDOM.
     error : ndarray, shape (b,)
     """
+    best = _climb(hits, length, counts, START_ERRORS[0])
+    top = _log_likelihood(hits, length, counts, *best)
+    for start in START_ERRORS[1:]:
+        weights, error = _climb(hits, length, counts, start)
+        value = _log_likelihood(hits, length, counts, weights, error)
+        better = value > top + 1e-9
+        best[0][better], best[1][better] = weights[better], error[better]
+        top = np.maximum(top, value)
+    weights, error = best
+    return weights, np.where(weights[:, -1] > 1 - TOLERANCE, np.nan, error)
+
+
+def _climb(hits: Array, length: Array, counts: Array, start: float) -> tuple[Array, Array]:
+    """Climb from equal weights and an error to a maximum of the likelihood."""
     b, s = len(counts), hits.shape[1]
-    weights = np.tile(np.full(s + 1, 1.0 / (s + 1)) if start is None else start, (b, 1))
-    error = np.full(b, np.clip(start_error, 0.02, 0.4))
+    weights, error = np.full((b, s + 1), 1.0 / (s + 1)), np.full(b, start)
     active = np.arange(b)
     for _ in range(STEPS):
         now, e = counts[active], error[active]
@@ -141,18 +141,33 @@ def estimate(
         active = active[change > TOLERANCE]
         if not len(active):
             break
-    return weights, np.where(weights[:, -1] > 1 - TOLERANCE, np.nan, error)
+    return weights, error
 
 
-def _responsibilities(hits: Array, length: Array, weights: Array, error: Array) -> Array:
-    """Return P(strategy | line) for each fit, (b, s + 1, n)."""
-    # Over the likeliest strategy of each line, so that long matches do not underflow.
+def _terms(hits: Array, length: Array, weights: Array, error: Array) -> tuple[Array, Array]:
+    """Return each line's weighted likelihoods, (b, s + 1, n), over exp of the second, (b, 1, n)."""
     e = error[:, None, None]
     logs = length * np.log1p(-e) + (length - hits.T) * (np.log(e) - np.log1p(-e))
     chance = np.broadcast_to(-length * np.log(2.0), (len(error), 1, len(length)))
     logs = np.concatenate([logs, chance], axis=1)
-    logs -= logs.max(axis=1, keepdims=True)
-    shares = np.exp(logs, out=logs)
+    # Over the likeliest strategy of each line, so that long matches do not underflow.
+    largest = logs.max(axis=1, keepdims=True)
+    shares = np.exp(np.subtract(logs, largest, out=logs), out=logs)
     shares *= weights[:, :, None]
-    shares /= shares.sum(axis=1, keepdims=True)
+    return shares, largest
+
+
+def _responsibilities(hits: Array, length: Array, weights: Array, error: Array) -> Array:
+    """Return P(strategy | line) for each fit, (b, s + 1, n)."""
+    shares, _ = _terms(hits, length, weights, error)
+    shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1e-300)
     return shares
+
+
+def _log_likelihood(
+    hits: Array, length: Array, counts: Array, weights: Array, error: Array
+) -> Array:
+    shares, largest = _terms(hits, length, weights, error)
+    logs = np.log(np.maximum(shares.sum(axis=1), 1e-300)) + largest[:, 0]
+    total: Array = (counts * logs).sum(axis=1)
+    return total
