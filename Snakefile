@@ -41,6 +41,7 @@ rule figures:
         [path for figure in STUDY for path in figure_files(figure)],
         results("findings.csv"),
         results("quiz.parquet"),
+        results("metrics.parquet"),
 
 
 rule games:
@@ -56,6 +57,7 @@ rule prompts:
 rule play:
     input:
         results("play.parquet"),
+        results("metrics.parquet"),
 
 
 rule quiz:

@@ -9,6 +9,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from nashlens.figures.registry import FIGURES, STUDY
 from workflow.experiment import Experiment, calibrating, export_path, nested
+from workflow.stages import STAGES, TABLES
 
 # And here in the jobs' Python.
 export_path(ROOT / "src")
@@ -54,7 +55,7 @@ def results(path):
 
 def table_files(table):
     """Return the files of a table: one, or one for each model."""
-    if table in ("games", "play", "texts", "quiz", "findings", "calibration"):
+    if STAGES[TABLES[table]].per == "experiment":
         return results(f"{table}.parquet")
     return expand(results(f"{table}/{{model}}.parquet"), model=MODELS)
 

@@ -1,4 +1,4 @@
-"""Repeated play: groups of matches, each split into parts that run side by side."""
+"""Repeated play: groups of matches, each split into parts that run side by side; its measures."""
 
 
 rule play_part:
@@ -59,3 +59,27 @@ rule join_play:
         "Join the play of all groups"
     script:
         "../scripts/join_play.py"
+
+
+rule measure_play:
+    input:
+        play=results("play.parquet"),
+        games=results("games.parquet"),
+        quiz=results("quiz.parquet"),
+    output:
+        matches=results("matches.parquet"),
+        metrics=results("metrics.parquet"),
+    log:
+        results("logs/measure_play.log"),
+    benchmark:
+        results("benchmarks/measure_play.tsv")
+    resources:
+        **light_job(),
+    params:
+        **provenance("measure_play"),
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Measures of all play"
+    script:
+        "../scripts/measure_play.py"

@@ -88,6 +88,9 @@ STAGES: dict[str, Stage] = {
         ("build_games", "convert_model"),
     ),
     "join_quiz": Stage("experiment", (*BOOTSTRAP, SEED), ("ask_quiz",)),
+    "measure_play": Stage(
+        "experiment", (*BOOTSTRAP, SEED), ("build_games", "join_play", "join_quiz")
+    ),
     # What a shard's content hangs on beside its prompts: a prompt added elsewhere changes none.
     "shards": Stage(
         "model",
@@ -163,6 +166,8 @@ TABLES = {
     "play": "join_play",
     "texts": "join_play",
     "quiz": "join_quiz",
+    "matches": "measure_play",
+    "metrics": "measure_play",
     "probes": "fit_probes",
     "transfer": "fit_probes",
     "lens": "read_lens",

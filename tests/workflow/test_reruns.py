@@ -17,8 +17,15 @@ DIRECTED = {"fit_directions", *SWEPT}
 STORED = {"plan_activations", "extract_activations", "join_activations"}
 UNTRAINED = {"extract_untrained", *PROBED}
 EXTRACTED = STORED | UNTRAINED | LENSED | DIRECTED | {"read_tuned_lens"}
-PLAYED = {"play_part", "join_play", "draw_cooperation", "draw_rounds", "draw_biases"}
-QUIZZED = {"ask_quiz", "join_quiz"}
+PLAYED = {
+    "play_part",
+    "join_play",
+    "measure_play",
+    "draw_cooperation",
+    "draw_rounds",
+    "draw_biases",
+}
+QUIZZED = {"ask_quiz", "join_quiz", "measure_play"}
 PROMPTED = {"build_prompts"} | EXTRACTED
 # A user's own payoffs: a stag hunt, with one drawn variant.
 MINE = {
@@ -58,7 +65,7 @@ CONFIG_EDITS = {
     "findings.late_fraction": ({"findings": {"late_fraction": 0.5}}, JUDGED),
     "findings.bootstrap": (
         {"findings": {"bootstrap": 101}},
-        {*PROBED, "summarise_lens", "join_quiz", *RESAMPLED},
+        {*PROBED, "summarise_lens", "join_quiz", "measure_play", *RESAMPLED},
     ),
     "figures.palette": ({"figures": {"palette": "deep"}}, DRAWN),
     "figures.dpi": ({"figures": {"dpi": 61}}, DRAWN),
@@ -114,6 +121,7 @@ CODE_EDITS = {
     "the lockstep of play": ("src/nashlens/play/run.py", CODE, PLAYED),
     "the probes": ("src/nashlens/probes/solver.py", CODE, PROBED),
     "the grammar of answers": ("src/nashlens/play/answers.py", CODE, PLAYED),
+    "the measures of play": ("src/nashlens/play/metrics/mixture.py", CODE, {"measure_play"}),
     "the quiz": ("src/nashlens/play/quiz.py", CODE, QUIZZED),
     "generation": ("src/nashlens/engine/generation.py", CODE, PLAYED),
     "the engine": ("src/nashlens/engine/core.py", CODE, EXTRACTED | TUNED | PLAYED | QUIZZED),

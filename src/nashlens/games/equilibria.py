@@ -53,6 +53,28 @@ def solve(game: Game) -> Equilibria:
     )
 
 
+def equilibrium_set(game: Game) -> list[tuple[_Interval, _Interval]]:
+    """Return the whole equilibrium set as closed rectangles of (row's, column's) P(action 0).
+
+    Returns
+    -------
+    list of (interval, interval)
+        Each interval is (low, high); a point has both alike. The set is closed, so the ends of
+        an interval belong to it; rectangles that lie within another are left out.
+    """
+    cells = _equilibrium_cells(game)
+    return [
+        cell for cell in cells if not any(cell != other and _within(cell, other) for other in cells)
+    ]
+
+
+def _within(cell: tuple[_Interval, _Interval], other: tuple[_Interval, _Interval]) -> bool:
+    return all(
+        b_low <= a_low and a_high <= b_high
+        for (a_low, a_high), (b_low, b_high) in zip(cell, other, strict=True)
+    )
+
+
 def nash_action(game: Game, seat: str) -> int | None:
     """Return the action that every equilibrium gives a seat with probability 1, if there is one."""
     index = 0 if check_seat(seat) == ROW else 1

@@ -6,4 +6,5 @@
 - `run`: matches in lockstep, all decisions of a round in one batch.
 - `journal`, `chunks`: rounds already played are kept, and not played again.
 - `quiz`: whether a model knows the rules and the history.
+- `metrics`: what all this measures, for each match and each cell of the design.
 """

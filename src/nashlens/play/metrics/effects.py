@@ -1,0 +1,182 @@
+"""What labels, option order and templates do to the choice, as separate terms.
+
+Least squares of a match's mean recorded P(action 0), weighted by decisions, on contrast-coded
+main effects estimated together, within cells of game, opponent, move order, turn and length (each
+cell has its own mean):
+
+- label_map: identity (the set's first label stands for action 0) less swapped;
+- option_order: forward (action 0 listed first) less reversed;
+- each label set, and each template, less the mean of all (sum-to-zero coding).
+
+In a game that is not the same from both seats, the seat is a term of its own, which is fitted and
+not reported, since surface forms may go with seats. A term that the design confounds with others
+has no estimate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from nashlens.statistics import percentile_interval, resample_counts
+
+Array = NDArray[Any]
+PAIRS = {
+    "label_map": ("identity", "swapped"),
+    "option_order": ("forward", "reversed"),
+}
+LEVELS = ("label_set", "template")
+DEFINITION = (
+    "least squares of P(action 0) within game x partner cells, all surface terms together: {}"
+)
+_CELL = ["game", "opponent", "pairing", "move_order", "turn", "match_rounds"]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One term and its interval."""
+
+    factor: str
+    term: str
+    definition: str
+    estimate: float
+    low: float
+    high: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Term:
+    factor: str
+    term: str
+    words: str
+    contrast: Array | None
+    """Weights of the design's columns; None where the factor has one level."""
+
+
+def surface_effects(
+    matches: pd.DataFrame,
+    asymmetric: Collection[str],
+    *,
+    confidence: float,
+    resamples: int,
+    rng: np.random.Generator,
+) -> list[Effect]:
+    """Estimate the surface effects of one agent.
+
+    Parameters
+    ----------
+    matches : pandas.DataFrame
+        Rows of the matches table in which the agent has recorded probabilities.
+    asymmetric : collection of str
+        Games that differ between the seats.
+    confidence, resamples, rng
+        Of the bootstrap over matches.
+    """
+    design, terms = _design(matches, asymmetric)
+    known = [term for term in terms if term.contrast is not None]
+    estimate = np.full((1, len(terms)), np.nan)
+    draws = np.full((resamples, len(terms)), np.nan)
+    if known:
+        _, match = np.unique(matches["match_id"].to_numpy(str), return_inverse=True)
+        counts = resample_counts(int(match.max()) + 1, resamples, rng)
+        contrasts = np.stack([term.contrast for term in known if term.contrast is not None])
+        cells = matches.groupby(_CELL, dropna=False, sort=True).ngroup().to_numpy()
+        weight = matches["n_p_action_0"].to_numpy(float)
+        mean = matches["sum_p_action_0"].to_numpy(float) / weight
+        columns = np.column_stack([np.ones(len(mean)), design, mean])
+        place = [k for k, term in enumerate(terms) if term.contrast is not None]
+        everything = np.ones((1, counts.shape[1]))
+        for target, drawn in ((estimate, everything), (draws, counts)):
+            target[:, place] = _fit(columns, weight, cells, drawn[:, match], contrasts)
+        if counts.shape[1] < 2:
+            draws[:] = np.nan
+    low, high = percentile_interval(draws, confidence)
+    return [
+        Effect(
+            term.factor,
+            term.term,
+            DEFINITION.format(term.words),
+            float(estimate[0, k]),
+            float(low[k]) if np.isfinite(estimate[0, k]) else np.nan,
+            float(high[k]) if np.isfinite(estimate[0, k]) else np.nan,
+            _reason(term, float(estimate[0, k])),
+        )
+        for k, term in enumerate(terms)
+    ]
+
+
+def _reason(term: _Term, estimate: float) -> str:
+    if term.contrast is None:
+        return f"one {term.factor} only"
+    return "" if np.isfinite(estimate) else "the design confounds it with other terms"
+
+
+def _design(matches: pd.DataFrame, asymmetric: Collection[str]) -> tuple[Array, list[_Term]]:
+    """Return the contrast-coded columns, (n, k), and the reported terms."""
+    columns: list[Array] = []
+    planned: list[tuple[str, str, str, dict[int, float] | None]] = []
+    for factor, (one, two) in PAIRS.items():
+        values = matches[factor].to_numpy(str)
+        both = {one, two} <= set(values)
+        weights = {len(columns): 1.0} if both else None
+        planned.append((factor, f"{one} - {two}", f"{one} less {two}", weights))
+        if both:
+            columns.append((values == one) - 0.5)
+    for factor in LEVELS:
+        values = matches[factor].to_numpy(str)
+        levels = sorted(set(values))
+        first = len(columns)
+        columns += [
+            (values == level).astype(float) - (values == levels[-1]) for level in levels[:-1]
+        ]
+        for k, level in enumerate(levels):
+            weights = {first + k: 1.0}
+            if k == len(levels) - 1:
+                weights = dict.fromkeys(range(first, first + k), -1.0)
+            words = f"{level} less the mean of all"
+            planned.append((factor, level, words, weights if len(levels) > 1 else None))
+    for game in sorted(set(matches["game"]) & set(asymmetric)):
+        here = (matches["game"] == game).to_numpy()
+        columns.append(np.where(here, (matches["seat"] == "row").to_numpy() - 0.5, 0.0))
+    design = np.stack(columns, axis=1) if columns else np.zeros((len(matches), 0))
+    terms = []
+    for factor, term, words, chosen in planned:
+        contrast = None
+        if chosen is not None:
+            contrast = np.zeros(design.shape[1])
+            contrast[list(chosen)] = list(chosen.values())
+        terms.append(_Term(factor, term, words, contrast))
+    return design, terms
+
+
+def _fit(
+    columns: Array, weight: Array, cells: NDArray[Any], drawn: Array, contrasts: Array
+) -> Array:
+    """Return the contrasts of each weighted fit, (b, terms); NaN where they are not estimable.
+
+    Cell means are swept out of the sums of products, which is least squares with a mean for each
+    cell (Frisch, Waugh and Lovell).
+    """
+    size = columns.shape[1]
+    squares = (columns[:, :, None] * columns[:, None, :]).reshape(len(columns), -1)
+    squares *= weight[:, None]
+    total = np.zeros((len(drawn), size - 1, size - 1))
+    for cell in range(int(cells.max()) + 1):
+        here = cells == cell
+        sums = (drawn[:, here] @ squares[here]).reshape(-1, size, size)
+        mass = np.maximum(sums[:, :1, :1], 1e-300)
+        total += sums[:, 1:, 1:] - sums[:, 1:, :1] * sums[:, :1, 1:] / mass
+    gram, product = total[:, :-1, :-1], total[:, :-1, -1]
+    values, vectors = np.linalg.eigh(gram)
+    present = values > 1e-9 * np.maximum(values[:, -1:], 1e-12)
+    inverse = np.where(present, 1.0 / np.where(present, values, 1.0), 0.0)
+    along = np.einsum("bij,bi->bj", vectors, product)
+    found: Array = np.einsum("bij,bj->bi", vectors, inverse * along) @ contrasts.T
+    lost = np.einsum("bij,ti->btj", vectors, contrasts) * ~present[:, None, :]
+    return np.where(np.abs(lost).max(axis=2) < 1e-6, found, np.nan)

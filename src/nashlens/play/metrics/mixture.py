@@ -1,0 +1,173 @@
+"""Which classical strategies a seat's play mixes, by maximum likelihood.
+
+The strategy frequency estimation method of Dal Bo and Frechette (American Economic Review 101,
+2011, 411-429): each match is played by one strategy of a set, whose moves are carried out with a
+common error e. With k_ms of the n_m moves of match m as strategy s prescribes after the match's
+own history, the likelihood is
+
+    L = prod_m sum_s w_s (1 - e)^k_ms e^(n_m - k_ms),    RANDOM: 2^(-n_m)
+
+and w and e in [1e-6, 1/2] maximise it, by expectation maximisation from equal weights and
+each of `START_ERRORS`, of which the best is taken: the likelihood can have several maxima.
+Strategies that prescribe the same in every match of a cell cannot be told apart: they enter as
+one class.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+NAMES = ("ALLC", "ALLD", "TFT", "GRIM", "WSLS", "RANDOM")
+START_ERRORS = (0.05, 0.3)
+LEAST_ERROR, STEPS, TOLERANCE = 1e-6, 300, 1e-4
+
+
+class Mixture(NamedTuple):
+    """Weights of strategies and the error, of the data and of each resample."""
+
+    classes: list[tuple[str, ...]]
+    """Strategies that the data tell apart; together all of `NAMES`."""
+    weights: Array
+    """(b, classes)."""
+    error: Array
+    """(b,); NaN where all weight is RANDOM's."""
+
+
+def predictions(own: Array, other: Array) -> Array:
+    """Return what ALLC, ALLD, TFT, GRIM and WSLS do next in each round, (5, n, t).
+
+    Parameters
+    ----------
+    own, other : ndarray, shape (n, t)
+        Actions 0 and 1, NaN after the last round; each strategy answers to the rounds before.
+    """
+    start = np.zeros((len(own), 1))
+    last_own = np.concatenate([start, own[:, :-1]], axis=1)
+    last = np.concatenate([start, other[:, :-1]], axis=1)
+    betrayed = np.maximum.accumulate(np.nan_to_num(last), axis=1)
+    found = [np.zeros_like(own), np.ones_like(own), last, betrayed, np.abs(last_own - last)]
+    moves = np.stack(found)
+    moves[:, np.isnan(own)] = np.nan
+    return moves
+
+
+def fit(own: Array, other: Array, groups: NDArray[Any], resampled: Array) -> Mixture:
+    """Fit the mixture to all matches and to resamples of them.
+
+    Parameters
+    ----------
+    own, other : ndarray, shape (n, t)
+        One line a match and seat, with at least one round in all.
+    groups : ndarray of int, shape (n,)
+        The match of each line.
+    resampled : ndarray, shape (b, matches)
+        How often each resample holds each match.
+    """
+    moves = predictions(own, other)
+    classes, places = _classes(moves)
+    hits = np.stack([(moves[k] == own).sum(axis=1) for k in places], axis=1).astype(float)
+    length = (~np.isnan(own)).sum(axis=1).astype(float)
+    draws = np.concatenate([np.ones((1, resampled.shape[1])), resampled])
+    # Lines alike count together, and resamples alike are fitted once.
+    alike, line = np.unique(np.column_stack([hits, length]), axis=0, return_inverse=True)
+    counts = draws[:, groups] @ np.eye(len(alike))[line.ravel()]
+    unique, back = np.unique(counts, axis=0, return_inverse=True)
+    hits, length = alike[:, :-1], alike[:, -1]
+    weights, error = estimate(hits, length, unique)
+    weights, error = weights[back.ravel()], error[back.ravel()]
+    return Mixture(classes, weights, error)
+
+
+def _classes(moves: Array) -> tuple[list[tuple[str, ...]], list[int]]:
+    """Group strategies with the same moves; RANDOM is the last class, by itself."""
+    members: dict[bytes, list[int]] = {}
+    for k in range(len(moves)):
+        members.setdefault(np.nan_to_num(moves[k], nan=-1.0).tobytes(), []).append(k)
+    classes = [tuple(NAMES[k] for k in group) for group in members.values()]
+    return [*classes, ("RANDOM",)], [group[0] for group in members.values()]
+
+
+def estimate(hits: Array, length: Array, counts: Array) -> tuple[Array, Array]:
+    """Maximise the likelihood.
+
+    Parameters
+    ----------
+    hits : ndarray, shape (n, s)
+        Moves as each strategy prescribes.
+    length : ndarray, shape (n,)
+        Moves.
+    counts : ndarray, shape (b, n)
+        Weight of each line, one fit a row.
+
+    Returns
+    -------
+    weights : ndarray, shape (b, s + 1)
+        Of the strategies, then of RANDOM.
+    error : ndarray, shape (b,)
+    """
+    best = _climb(hits, length, counts, START_ERRORS[0])
+    top = _log_likelihood(hits, length, counts, *best)
+    for start in START_ERRORS[1:]:
+        weights, error = _climb(hits, length, counts, start)
+        value = _log_likelihood(hits, length, counts, weights, error)
+        better = value > top + 1e-9
+        best[0][better], best[1][better] = weights[better], error[better]
+        top = np.maximum(top, value)
+    weights, error = best
+    return weights, np.where(weights[:, -1] > 1 - TOLERANCE, np.nan, error)
+
+
+def _climb(hits: Array, length: Array, counts: Array, start: float) -> tuple[Array, Array]:
+    """Climb from equal weights and an error to a maximum of the likelihood."""
+    b, s = len(counts), hits.shape[1]
+    weights, error = np.full((b, s + 1), 1.0 / (s + 1)), np.full(b, start)
+    active = np.arange(b)
+    for _ in range(STEPS):
+        now, e = counts[active], error[active]
+        belief = _responsibilities(hits, length, weights[active], e)
+        belief *= now[:, None, :]
+        mass = belief.sum(axis=2)
+        fresh = mass / mass.sum(axis=1, keepdims=True)
+        moves = np.einsum("bsn,n->b", belief[:, :-1], length)
+        wrong = moves - np.einsum("bsn,ns->b", belief[:, :-1], hits)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            next_e = np.where(moves > 0, np.clip(wrong / moves, LEAST_ERROR, 0.5), e)
+        change = np.maximum(np.abs(fresh - weights[active]).max(axis=1), np.abs(next_e - e))
+        weights[active], error[active] = fresh, next_e
+        active = active[change > TOLERANCE]
+        if not len(active):
+            break
+    return weights, error
+
+
+def _terms(hits: Array, length: Array, weights: Array, error: Array) -> tuple[Array, Array]:
+    """Return each line's weighted likelihoods, (b, s + 1, n), over exp of the second, (b, 1, n)."""
+    e = error[:, None, None]
+    logs = length * np.log1p(-e) + (length - hits.T) * (np.log(e) - np.log1p(-e))
+    chance = np.broadcast_to(-length * np.log(2.0), (len(error), 1, len(length)))
+    logs = np.concatenate([logs, chance], axis=1)
+    # Over the likeliest strategy of each line, so that long matches do not underflow.
+    largest = logs.max(axis=1, keepdims=True)
+    shares = np.exp(np.subtract(logs, largest, out=logs), out=logs)
+    shares *= weights[:, :, None]
+    return shares, largest
+
+
+def _responsibilities(hits: Array, length: Array, weights: Array, error: Array) -> Array:
+    """Return P(strategy | line) for each fit, (b, s + 1, n)."""
+    shares, _ = _terms(hits, length, weights, error)
+    shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1e-300)
+    return shares
+
+
+def _log_likelihood(
+    hits: Array, length: Array, counts: Array, weights: Array, error: Array
+) -> Array:
+    shares, largest = _terms(hits, length, weights, error)
+    logs = np.log(np.maximum(shares.sum(axis=1), 1e-300)) + largest[:, 0]
+    total: Array = (counts * logs).sum(axis=1)
+    return total

@@ -1,0 +1,176 @@
+"""The play table as arrays: one line for each match and seat, one column a round."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from nashlens.errors import DataError
+from nashlens.games.game import ROW, Game
+
+Array = NDArray[Any]
+KEYS = (
+    "match_id", "game", "variant", "repetition", "pairing", "move_order", "horizon", "match_rounds",
+    "seat", "agent", "opponent", "model", "mode", "strategy", "template", "label_set", "label_map",
+    "option_order",
+)  # fmt: skip
+_OTHERS = ("model", "mode", "strategy")
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Decisions of n matches and seats over at most t rounds, (n, t); NaN where none was made.
+
+    Only *whole* rounds count, those in which both seats acted: a match that an invalid answer
+    ended has the rounds before it.
+    """
+
+    keys: pd.DataFrame
+    """One row a match and seat: `KEYS`, the opponent's, `turn` and the counts of failures."""
+    own: Array
+    """Own action, 0 or 1."""
+    other: Array
+    """The other's action in the same round."""
+    own_p: Array
+    """Own recorded P(action 0), before temperature."""
+    other_p: Array
+    """The other's."""
+    games: list[Game]
+    """The game of each line as its own seat sees it: own action first, own payoff first."""
+
+    @property
+    def length(self) -> NDArray[Any]:
+        """Whole rounds of each line, (n,)."""
+        return (~np.isnan(self.own)).sum(axis=1)
+
+
+def rounds_of(play: pd.DataFrame, games: Sequence[Game]) -> Rounds:
+    """Arrange a play table by match and seat.
+
+    Parameters
+    ----------
+    play : pandas.DataFrame
+        Of `play.parquet`; the order of its rows does not matter.
+    games : sequence of Game
+        With their variants.
+
+    Raises
+    ------
+    DataError
+        If a column or a game is missing, if a decision stands twice, or if recorded payoffs or
+        the other's moves are not those of the actions.
+    """
+    needed = [*KEYS, "round", "action", "opponent_action", "payoff", "p_action_0", "label_mass"]
+    if missing := [name for name in needed if name not in play.columns]:
+        raise DataError(f"play table: columns {missing} are missing; rerun the play rules")
+    if not len(play):
+        raise DataError("play table: it holds no decision; let at least one pair of agents play")
+    seats = ["match_id", "seat"]
+    play = play.sort_values([*seats, "round"], ignore_index=True)
+    if play.duplicated([*seats, "round"]).any():
+        twice = play[play.duplicated([*seats, "round"])].iloc[0]
+        raise DataError(
+            f"play table: {twice['match_id']}, {twice['seat']}, round {twice['round']} stands"
+            " twice; rerun join_play"
+        )
+    line = play.groupby(seats, sort=False).ngroup().to_numpy()
+    keys = play.loc[~play.duplicated(seats), list(KEYS)].reset_index(drop=True)
+    grid = _grid(play, line, len(keys))
+    partner = _partners(keys)
+    keys = _described(keys, partner, play, line)
+    own, recorded = grid["action"], grid["opponent_action"]
+    other = own[partner]
+    whole = ~np.isnan(own) & ~np.isnan(other)
+    own, other = np.where(whole, own, np.nan), np.where(whole, other, np.nan)
+    by_name = {(game.name, game.variant): game for game in games}
+    views = [
+        _view(by_name, *key)
+        for key in zip(keys["game"], keys["variant"], keys["seat"], strict=True)
+    ]
+    _check(keys, own, other, recorded, grid["payoff"], views)
+    p = np.where(whole, grid["p_action_0"], np.nan)
+    return Rounds(keys, own, other, p, p[partner], views)
+
+
+def _grid(play: pd.DataFrame, line: NDArray[Any], lines: int) -> dict[str, Array]:
+    place = play["round"].to_numpy() - 1
+    found = {}
+    for name in ("action", "opponent_action", "payoff", "p_action_0"):
+        found[name] = np.full((lines, int(place.max()) + 1), np.nan)
+        found[name][line, place] = play[name].to_numpy(float, na_value=np.nan)
+    return found
+
+
+def _partners(keys: pd.DataFrame) -> NDArray[Any]:
+    """Return the line of each line's opponent."""
+    size = keys.groupby("match_id", sort=False)["seat"].transform("size")
+    if (size != 2).any():
+        raise DataError(
+            f"play table: match {keys.loc[size != 2, 'match_id'].iloc[0]} has one seat only; rerun"
+            " join_play"
+        )
+    # Sorted by match and seat, so that a match's two lines stand together.
+    return np.arange(len(keys)) ^ 1
+
+
+def _described(
+    keys: pd.DataFrame, partner: NDArray[Any], play: pd.DataFrame, line: NDArray[Any]
+) -> pd.DataFrame:
+    others = keys.iloc[partner].reset_index(drop=True)
+    first = (keys["seat"] + "_first").where(keys["move_order"] != "simultaneous")
+    turn = (keys["move_order"] == first).map({True: "first", False: "second"})
+    by_line = pd.DataFrame(
+        {
+            "line": line,
+            "n_invalid": play["action"].isna().to_numpy(),
+            "label_mass": play["label_mass"].to_numpy(float, na_value=np.nan),
+        }
+    ).groupby("line")
+    invalid = by_line["n_invalid"].sum().to_numpy()
+    return keys.assign(
+        **{f"opponent_{name}": others[name] for name in _OTHERS},
+        turn=turn.where(first.notna()),
+        n_invalid=invalid,
+        opponent_n_invalid=invalid[partner],
+        label_mass=by_line["label_mass"].mean().to_numpy(),
+    )
+
+
+def _view(games: dict[tuple[str, int], Game], name: str, variant: int, seat: str) -> Game:
+    game = games.get((name, int(variant)))
+    if game is None:
+        raise DataError(
+            f"play table: game {name}, variant {variant} is not in the games table; rerun play"
+        )
+    return game if seat == ROW else game.transpose()
+
+
+def _check(
+    keys: pd.DataFrame,
+    own: Array,
+    other: Array,
+    recorded: Array,
+    payoff: Array,
+    views: Sequence[Game],
+) -> None:
+    """Hold the recorded moves and payoffs to what the actions say."""
+    table = np.array([[[view.payoff(i, j)[0] for j in (0, 1)] for i in (0, 1)] for view in views])
+    whole = ~np.isnan(own)
+    n, t = np.nonzero(whole)
+    expected = table[n, own[n, t].astype(int), other[n, t].astype(int)]
+    for name, seen, right in (
+        ("opponent_action", recorded[n, t], other[n, t]),
+        ("payoff", payoff[n, t], expected),
+    ):
+        wrong = ~np.isclose(seen, right, rtol=1e-9, atol=1e-9)
+        if wrong.any():
+            k = int(np.flatnonzero(wrong)[0])
+            raise DataError(
+                f"play table: {keys['match_id'].iloc[n[k]]}, round {t[k] + 1}: {name} is"
+                f" {seen[k]:g} and the actions say {right[k]:g}; rerun play"
+            )
