@@ -190,7 +190,9 @@ def heads_table(
         )
     chosen = chosen.assign(half=halves(chosen))
     study = _Study(engine, chosen, replacement, model)
-    every = [(layer + 1, head) for layer in range(engine.n_layers) for head in range(engine.n_heads)]
+    every = [
+        (layer + 1, head) for layer in range(engine.n_layers) for head in range(engine.n_heads)
+    ]
     alone: dict[str, list[Head]] = {"none": [], **{_name(head): [head] for head in every}}
     choosing, testing = (chosen[chosen["half"] == half] for half in HALVES)
     table = study.ablated(choosing, alone, "heads, to choose")
@@ -217,20 +219,21 @@ class _Study:
     def ablated(
         self, chosen: pd.DataFrame, groups: dict[str, list[Head]], what: str
     ) -> pd.DataFrame:
-        """Return the table's rows for some prompts and groups by name."""
+        """Return rows of the table for some prompts and groups by name, the baseline first."""
         asked = [
             LabelledPrompt(ids.tolist(), (t0.tolist(), t1.tolist()))
             for ids, t0, t1 in zip(
                 chosen["token_ids"], chosen["label_tokens_0"], chosen["label_tokens_1"], strict=True
             )
         ]
-        # Nothing ablated comes first, through the same steps: the baseline.
-        sets = [[], *groups.values()]
         starts = range(0, len(asked), _PROMPTS_AT_ONCE)
         logprobs = np.concatenate(
             [
                 ablate_heads(
-                    self.engine, asked[start : start + _PROMPTS_AT_ONCE], sets, self.replacement
+                    self.engine,
+                    asked[start : start + _PROMPTS_AT_ONCE],
+                    list(groups.values()),
+                    self.replacement,
                 )
                 for start in progress(starts, what, unit="steps")
             ]
@@ -245,9 +248,9 @@ class _Study:
         about = about.astype({"layer": "Int64", "head": "Int64"})
         scores = pd.DataFrame(
             {
-                "logit_nash": nash[:, 1:].ravel(),
-                "drop": (nash[:, :1] - nash[:, 1:]).ravel(),
-                "label_mass": mass[:, 1:].ravel(),
+                "logit_nash": nash.ravel(),
+                "drop": (nash[:, :1] - nash).ravel(),
+                "label_mass": mass.ravel(),
             }
         )
         about.insert(0, "model", self.model)

@@ -274,15 +274,16 @@ def _circuits(config: Config) -> Iterator[Problem]:
         path, game = ("circuits", "games", i), config.games.get(name)
         if game is None:
             yield _at(path, name, _no_entry("games", name, config.games), ("games", name))
-        elif (game.canonical is None) != (game.payoffs is None):
-            if not _nash_of(name, game, config.experiment.seed):
-                yield _at(
-                    path,
-                    name,
-                    "it has no Nash action (one that every equilibrium plays for sure), "
-                    "so no head could compute it; choose a game that has one",
-                    ("games", name),
-                )
+            continue
+        known = (game.canonical is None) != (game.payoffs is None)
+        if known and not _nash_of(name, game, config.experiment.seed):
+            yield _at(
+                path,
+                name,
+                "it has no Nash action (one that every equilibrium plays for sure), "
+                "so no head could compute it; choose a game that has one",
+                ("games", name),
+            )
     yield from _enough_prompts(config, "circuits", config.circuits.prompts)
     matches = _surfaces(config) // len(config.prompts.label_maps) * config.prompts.histories
     if matches < 2:

@@ -64,7 +64,9 @@ def draw(
         return style.nothing(TITLE, "the heads table holds no row", width)
     models = list(dict.fromkeys(heads["model"]))
     colors = style.colors(palette, _GROUPS)
-    parts = {model: _Part(heads[heads["model"] == model], confidence, resamples) for model in models}
+    parts = {
+        model: _Part(heads[heads["model"] == model], confidence, resamples) for model in models
+    }
     largest = max(part.largest for part in parts.values())
     scale = Normalize(-largest, largest)
     width = width or style.WIDTH

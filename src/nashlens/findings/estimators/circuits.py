@@ -87,11 +87,11 @@ def _problem(candidate: Ablations, random: Ablations, baseline: Ablations) -> Mi
     lists = [ablations.prompts["prompt_id"].tolist() for ablations in (candidate, random, baseline)]
     if not random.names or lists.count(lists[0]) < len(lists):
         return Missing("there is no random group of heads to compare with", "inconclusive")
+    if len(set(candidate.matches)) < 2:
+        return Missing("fewer than two matches were tested: no interval", "inconclusive")
     if candidate.prompts["label_map"].nunique() < 2:
         return Missing(
             "prompts.label_maps has one value: without the swap an action cannot be told from its"
             " token"
         )
-    if len(set(candidate.matches)) < 2:
-        return Missing("fewer than two matches were tested: no interval", "inconclusive")
     return None
