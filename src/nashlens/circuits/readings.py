@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import t as student
 
 Array = NDArray[np.float64]
 
@@ -71,6 +72,40 @@ class Ablations:
 
     def __len__(self) -> int:
         return len(self.prompts)
+
+    def least_matches(self) -> int:
+        """Return the matches of the game and label map that has the fewest; 0 without prompts.
+
+        With fewer than two, every resample of matches that holds them all is the sample itself.
+        """
+        counts = self.prompts.groupby(["game", "label_map"])["match_id"].nunique()
+        return int(counts.min()) if len(counts) else 0
+
+    @property
+    def freedom(self) -> int:
+        """Matches that are left when every game and label map has had its mean."""
+        return max(1, len(set(self.matches)) - len(set(self.cells)))
+
+    def errors(self, draws: Array) -> Array:
+        """Return standard errors of cell means, `(k,)`, from resamples of matches, `(m, k)`.
+
+        Few matches in each cell resample to less than they vary, by the share of matches that the
+        cells' means take up.
+        """
+        errors: Array = draws.std(axis=0) * np.sqrt(len(set(self.matches)) / self.freedom)
+        return errors
+
+    def interval(
+        self, mean: Array, draws: Array, confidence: float, at_once: int = 1
+    ) -> tuple[Array, Array]:
+        """Return bounds by Student's t, for so many means at once (Bonferroni).
+
+        A bootstrap of the largest mean's distance takes errors from a dozen matches for known, and
+        among hundreds of heads finds some beyond its bounds by chance.
+        """
+        tail = (1.0 - confidence) / 2.0 / at_once
+        half = float(student.isf(tail, self.freedom)) * self.errors(draws)
+        return mean - half, mean + half
 
     def token(self) -> Array:
         """Return the values towards the pair's first label instead, `(prompts, ablations)`."""

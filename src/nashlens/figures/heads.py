@@ -17,7 +17,7 @@ from matplotlib.patches import Patch, Rectangle
 from nashlens.circuits.readings import Ablations
 from nashlens.figures import style
 from nashlens.seeds import stream
-from nashlens.statistics import cell_mean_draws, percentile_interval, simultaneous_interval
+from nashlens.statistics import cell_mean_draws
 
 TITLE = "What ablating attention heads costs the Nash action"
 _COLUMNS = [
@@ -99,7 +99,8 @@ class _Part:
                 values, ablations.cells, ablations.matches, resamples=resamples, rng=rng
             )
             # Without those that lack a game or label map.
-            return mean, drawn[~np.isnan(drawn).any(axis=1)]
+            known = ~np.isnan(drawn).any(axis=1)
+            return mean, drawn[known & (ablations.least_matches() > 1)]
 
         self.single = Ablations(heads, "head")
         places = self.single.places
@@ -109,7 +110,7 @@ class _Part:
         if len(self.single):
             self.mean, drawn = draws(self.single, self.single.values, "single")
             if len(drawn):
-                low, high = simultaneous_interval(self.mean, drawn, confidence)
+                low, high = self.single.interval(self.mean, drawn, confidence, len(self.mean))
                 self.sure = (low > 0) | (high < 0)
         self.candidate = Ablations(heads, "candidate", "test")
         self.random = Ablations(heads, "random", "test")
@@ -120,7 +121,7 @@ class _Part:
                 values = np.hstack([ablations.values, ablations.token()])
                 mean, drawn = draws(ablations, values, kind)
                 unknown = np.full((2, values.shape[1]), np.nan)
-                bounds = percentile_interval(drawn, confidence) if len(drawn) else unknown
+                bounds = ablations.interval(mean, drawn, confidence) if len(drawn) else unknown
                 self.groups[kind] = mean, bounds[0], bounds[1]
         self.largest = max(float(np.abs(self.mean).max(initial=0.0)), 1e-3)
 

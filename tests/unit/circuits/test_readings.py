@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from nashlens.circuits.readings import Ablations, cell_mean
+from nashlens.statistics import cell_mean_draws
 
 
 def table(action, token, kind="head"):
@@ -52,3 +53,42 @@ def test_other_kinds_and_halves_are_empty():
     assert len(Ablations(table(1.0, 0.0), "head", "choose")) == 0
     assert Ablations(table(1.0, 0.0), "head", "choose").values.shape == (0, 0)
     assert np.isfinite(Ablations(table(1.0, 0.0), "head", "test").values).all()
+
+
+def test_bounds_hold_as_often_as_they_say_with_few_matches():
+    """Three matches a cell, forty heads without any effect: for one head, and for all at once."""
+    rng = np.random.default_rng(5)
+    rows = pd.DataFrame(
+        [
+            {
+                "prompt_id": f"{game}{label_map}{i}",
+                "match_id": f"{game}{label_map}{i}",
+                "game": game,
+                "label_map": label_map,
+                "nash_action": 1,
+                "ablation": f"1.{head}",
+                "kind": "head",
+                "half": "test",
+                "layer": 1,
+                "head": head,
+                "heads": f"1.{head}",
+                "drop": 0.0,
+            }
+            for game in ("deadlock", "concord")
+            for label_map in ("identity", "swapped")
+            for i in range(3)
+            for head in range(40)
+        ]
+    )
+    found = Ablations(rows, "head")
+    assert (found.least_matches(), found.freedom) == (3, 8)
+    one, every = [], []
+    for _ in range(150):
+        values = rng.normal(size=(12, 40))
+        mean, draws = cell_mean_draws(values, found.cells, found.matches, resamples=300, rng=rng)
+        draws = draws[~np.isnan(draws).any(axis=1)]
+        for at_once, kept in ((1, one), (40, every)):
+            low, high = found.interval(mean, draws, 0.95, at_once)
+            kept.append((low <= 0) & (high >= 0))
+    assert 0.91 < np.mean(one) < 0.98
+    assert np.all(every, axis=1).mean() > 0.9

@@ -20,7 +20,6 @@ from nashlens.findings.measurement import (
     cell_means,
     one_sided_p,
 )
-from nashlens.statistics import percentile_interval
 
 LEAST_DROP = 0.2
 """Drop of the Nash action's lead, in logits, that counts as a change (P from 0.55 to 0.5)."""
@@ -51,12 +50,12 @@ def nash_heads(tables: Mapping[str, pd.DataFrame], settings: Settings) -> Measur
     draws = draws[~np.isnan(draws).any(axis=1)]
     if not len(draws):
         return Missing("no resample of matches holds every game and label map", "inconclusive")
-    low, high = percentile_interval(draws, settings.confidence)
+    low, high = candidate.interval(mean, draws, settings.confidence)
     n_matches = len(set(candidate.matches))
     # Two one-sided tests: the claim is that the drop lies within the bounds on either side.
-    error = float(draws[:, 0].std())
+    error = float(candidate.errors(draws)[0])
     p = [
-        one_sided_p(gap, error, n_matches, settings.resamples)
+        one_sided_p(gap, error, candidate.freedom + 1, settings.resamples)
         for gap in (LEAST_DROP - mean[0], LEAST_DROP + mean[0])
     ]
     return Measurement(
@@ -87,11 +86,14 @@ def _problem(candidate: Ablations, random: Ablations, baseline: Ablations) -> Mi
     lists = [ablations.prompts["prompt_id"].tolist() for ablations in (candidate, random, baseline)]
     if not random.names or lists.count(lists[0]) < len(lists):
         return Missing("there is no random group of heads to compare with", "inconclusive")
-    if len(set(candidate.matches)) < 2:
-        return Missing("fewer than two matches were tested: no interval", "inconclusive")
     if candidate.prompts["label_map"].nunique() < 2:
         return Missing(
             "prompts.label_maps has one value: without the swap an action cannot be told from its"
             " token"
+        )
+    if candidate.least_matches() < 2:
+        return Missing(
+            "a game and label map has fewer than two matches to test on: no interval",
+            "inconclusive",
         )
     return None
