@@ -67,8 +67,6 @@ def draw(
     parts = {
         model: _Part(heads[heads["model"] == model], confidence, resamples) for model in models
     }
-    largest = max(part.largest for part in parts.values())
-    scale = Normalize(-largest, largest)
     width = width or style.WIDTH
     with style.theme():
         title = f"{TITLE}: {models[0]}" if len(models) == 1 else TITLE
@@ -77,12 +75,14 @@ def draw(
         grid = body.subplots(len(models), 2, squeeze=False, width_ratios=[2.1, 1.0])
         for (left, right), (model, part) in zip(grid, parts.items(), strict=True):
             name = "" if len(models) == 1 else f"{model}: "
+            # A scale for each model: one model's largest effect would hide another's.
+            scale = Normalize(-part.largest, part.largest)
             _heat(left, part, scale)
+            bar = body.colorbar(ScalarMappable(scale, _MAP), ax=left, aspect=25, pad=0.02)
+            bar.set_label("drop of the Nash action's lead\n(logits)", fontsize=style.SMALL)
             left.set_title(f"{name}each head alone, {part.size()}", fontsize=style.SMALL)
             _groups(right, part, colors)
             right.set_title(part.group_size(), fontsize=style.SMALL)
-        bar = body.colorbar(ScalarMappable(scale, _MAP), ax=grid[:, 0], aspect=30, pad=0.02)
-        bar.set_label("drop of the Nash action's lead (logits)", fontsize=style.SMALL)
         style.legend(body, _handles(colors, confidence), columns=2)
     return figure
 
