@@ -6,7 +6,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nashlens.engine import reference
+from nashlens.engine import core, reference, segments, sweeps
 from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
 from nashlens.engine.heads import ablate_heads, head_outputs
@@ -108,6 +108,26 @@ def test_heads_on_several_devices_are_the_same_heads(rng, parts):
     groups = [[(2, last)], [(1, 0), (3, 1), (3, last)]]
     ours = ablate_heads(sharded, prompts, groups, means)
     assert close(ours, ablate_heads(plain, prompts, groups, means))
+
+
+def test_what_a_gpu_does_equals_what_a_cpu_does(loaded, rng, monkeypatch):
+    """Rows with a block-sparse mask, forks with segments in batches; as written, not compiled."""
+    # The last prompt is one token: its fork alone could have such a mask, too.
+    prompts = matches(rng, 5, 2)
+    engine = Engine(loaded, 400)
+    replacement = replacement_of(loaded, prompts, "mean")
+    outputs = head_outputs(engine, [p.ids for p in prompts])
+    theirs = ablate_heads(engine, prompts, GROUPS, replacement)
+    for module in (core, sweeps):
+        monkeypatch.setattr(module, "FLEX_TOKENS", 2)
+        monkeypatch.setattr(module, "FLEX_PAD", 16)
+    monkeypatch.setattr(segments, "_batched", lambda _device: True)
+    engine.blocks.flex = True
+    with torch.compiler.set_stance("force_eager"):
+        assert close(head_outputs(engine, [p.ids for p in prompts]), outputs)
+        assert close(ablate_heads(engine, prompts, GROUPS, replacement), theirs)
+        alone = ablate_heads(engine, prompts[-1:], GROUPS, replacement)
+    assert close(alone, theirs[-1:])
 
 
 def test_only_what_can_change_is_computed(loaded, rng, monkeypatch):
