@@ -26,6 +26,7 @@ include: "rules/activations.smk"
 include: "rules/probes.smk"
 include: "rules/lens.smk"
 include: "rules/steering.smk"
+include: "rules/circuits.smk"
 include: "rules/findings.smk"
 include: "rules/calibration.smk"
 include: "rules/figures.smk"
@@ -87,6 +88,11 @@ rule steering:
         expand(results("steering/{model}.parquet"), model=MODELS),
 
 
+rule circuits:
+    input:
+        expand(results("heads/{model}.parquet"), model=MODELS),
+
+
 rule findings:
     input:
         results("findings.parquet"),
@@ -120,6 +126,7 @@ localrules:
     probes,
     lens,
     steering,
+    circuits,
     findings,
     figures,
     calibration,

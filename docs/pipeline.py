@@ -15,6 +15,7 @@ STAGES = {
     "probes": (3, 2, "what is decodable,\nand its controls", False),
     "lens": (3, 1, "P(action)\nby layer", False),
     "directions": (3, 0, "difference of means,\ntraining games", False),
+    "circuits": (4, -1, "heads ablated, alone\nand in a group", True),
     "steering": (4, 0, "add and clamp,\nheld-out games", True),
     "findings": (5, 1, "claims M1 to M8,\neach with a verdict", False),
     "figures": (6, 1, "figures, table\nand report", False),
@@ -30,6 +31,8 @@ FLOWS = [
     ("probes", "findings"),
     ("lens", "findings"),
     ("steering", "findings"),
+    ("prompts", "circuits"),
+    ("circuits", "findings"),
     ("findings", "figures"),
 ]
 WIDE, HIGH = 0.84, 0.62
@@ -37,9 +40,9 @@ WIDE, HIGH = 0.84, 0.62
 
 def draw() -> Figure:
     """Return the picture."""
-    figure = Figure(figsize=(12.5, 4.2))
+    figure = Figure(figsize=(12.5, 5.5))
     axes = figure.add_axes((0.01, 0.01, 0.98, 0.98))
-    axes.set(xlim=(-0.5, 6.5), ylim=(-0.5, 2.75))
+    axes.set(xlim=(-0.5, 6.5), ylim=(-1.5, 2.75))
     axes.axis("off")
     for name, (x, y, text, model) in STAGES.items():
         face = "#fde3c8" if model else "#e3edf6"
@@ -52,7 +55,7 @@ def draw() -> Figure:
         axes.text(x, y - 0.12, text, ha="center", va="center", size=8.5)
     for start, end in FLOWS:
         (x0, y0, *_), (x1, y1, *_) = STAGES[start], STAGES[end]
-        bend = -0.25 if (start, end) == ("games", "play") else 0.0
+        bend = {("games", "play"): -0.25, ("prompts", "circuits"): 0.3}.get((start, end), 0.0)
         axes.add_patch(
             FancyArrowPatch(
                 (x0 + WIDE / 2, y0 + 0.18 * (y1 > y0) - 0.18 * (y1 < y0)),

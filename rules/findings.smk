@@ -7,6 +7,7 @@ rule judge_findings:
         probes=results("probes/{model}.parquet"),
         lens=results("lens/{model}.parquet"),
         steering=results("steering/{model}.parquet"),
+        heads=results("heads/{model}.parquet"),
     output:
         results("findings/{model}.parquet"),
     log:

@@ -147,10 +147,13 @@ STAGES: dict[str, Stage] = {
         ),
         ("build_prompts", "fit_directions", "convert_model"),
     ),
+    "ablate_heads": Stage(
+        "model", (*PRECISION, "circuits", SEED), ("build_prompts", "convert_model")
+    ),
     "judge_findings": Stage(
         "model",
         (*BOOTSTRAP, "findings.late_fraction", "lens.min_label_mass", SEED),
-        ("build_prompts", "fit_probes", "read_lens", "sweep_steering"),
+        ("build_prompts", "fit_probes", "read_lens", "sweep_steering", "ablate_heads"),
     ),
     "join_findings": Stage("experiment", ("findings.q_value",), ("judge_findings",)),
     "calibrate": Stage(
@@ -175,6 +178,7 @@ TABLES = {
     "tuned_lens": "fit_tuned_lens",
     "lens_tuned": "read_tuned_lens",
     "steering": "sweep_steering",
+    "heads": "ablate_heads",
     "findings": "join_findings",
     "calibration": "calibrate",
 }

@@ -22,7 +22,14 @@ QUICK = (
     "--retries=0",
 )
 SPLIT = {"resources": {"parts": 2}, "models": {"tiny_llama": {"gpus": 1}}}
-ON_GPU = ("play_part", "ask_quiz", "extract_activations", "extract_untrained", "sweep_steering")
+ON_GPU = (
+    "play_part",
+    "ask_quiz",
+    "extract_activations",
+    "extract_untrained",
+    "sweep_steering",
+    "ablate_heads",
+)
 # What a job of the model with a GPU may be called by: itself, or its agent that reasons.
 GPU_SUBJECTS = ("tiny_llama", "tiny_cot")
 

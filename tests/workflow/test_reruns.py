@@ -13,6 +13,7 @@ PROBED = {"fit_probes", "draw_probes", "draw_transfer", *JUDGED}
 LENSED = {"read_lens", "summarise_lens", "draw_lens", "draw_tuned", "draw_biases", *PROBED}
 TUNED = {"fit_tuned_lens", "read_tuned_lens", "draw_tuned"}
 SWEPT = {"sweep_steering", "draw_steering", "draw_clamping", *JUDGED}
+ABLATED = {"ablate_heads", "draw_heads", *JUDGED}
 DIRECTED = {"fit_directions", *SWEPT}
 STORED = {"plan_activations", "extract_activations", "join_activations"}
 UNTRAINED = {"extract_untrained", *PROBED}
@@ -26,7 +27,7 @@ PLAYED = {
     "draw_biases",
 }
 QUIZZED = {"ask_quiz", "join_quiz", "measure_play"}
-PROMPTED = {"build_prompts"} | EXTRACTED
+PROMPTED = {"build_prompts"} | EXTRACTED | ABLATED
 # A user's own payoffs: a stag hunt, with one drawn variant.
 MINE = {
     "payoffs": [[[4, 4], [1, 3]], [[3, 1], [2, 2.5]]],
@@ -38,11 +39,11 @@ CONVERTED = {"convert_model"} | TUNED | PROMPTED | PLAYED | QUIZZED
 DRAWN = {
     "draw_games", "draw_cooperation", "draw_rounds", "draw_probes", "draw_transfer", "draw_lens",
     "draw_tuned",
-    "draw_biases", "draw_steering", "draw_clamping", "draw_findings",
+    "draw_biases", "draw_steering", "draw_clamping", "draw_heads", "draw_findings",
 }  # fmt: skip
 RESAMPLED = {
     "draw_cooperation", "draw_rounds", "draw_lens", "draw_tuned", "draw_biases",
-    "draw_steering", "draw_clamping",
+    "draw_steering", "draw_clamping", "draw_heads",
 }  # fmt: skip
 
 CONFIG_EDITS = {
@@ -61,6 +62,11 @@ CONFIG_EDITS = {
         {"steering": {"train_games": ["harmony", "prisoners_dilemma"]}},
         DIRECTED,
     ),
+    "circuits.games": ({"circuits": {"games": ["concord"]}}, ABLATED),
+    "circuits.prompts": ({"circuits": {"prompts": 6}}, ABLATED),
+    "circuits.replacement": ({"circuits": {"replacement": "zero"}}, ABLATED),
+    "circuits.group": ({"circuits": {"group": 1}}, ABLATED),
+    "circuits.random_groups": ({"circuits": {"random_groups": 2}}, ABLATED),
     "findings.q_value": ({"findings": {"q_value": 0.1}}, {"join_findings", "draw_findings"}),
     "findings.late_fraction": ({"findings": {"late_fraction": 0.5}}, JUDGED),
     "findings.bootstrap": (
@@ -91,7 +97,7 @@ CONFIG_EDITS = {
     "activations.dtype": ({"activations": {"dtype": "float16"}}, EXTRACTED),
     "a model's dtype": (
         {"models": {"tiny_llama": {"dtype": "auto"}}},
-        EXTRACTED | TUNED | PLAYED | QUIZZED,
+        EXTRACTED | ABLATED | TUNED | PLAYED | QUIZZED,
     ),
     "a model's source": (
         {"models": {"tiny_llama": {"source": "planted:random_qwen2"}}},
@@ -118,13 +124,19 @@ CODE_EDITS = {
     "all figures' style": ("src/nashlens/figures/style.py", CODE, DRAWN),
     "the claims": ("src/nashlens/findings/claims.py", CODE, JUDGED),
     "the sweep": ("src/nashlens/steering/sweep.py", CODE, SWEPT),
+    "the heads": ("src/nashlens/circuits/heads.py", CODE, ABLATED),
+    "the choice of prompts": ("src/nashlens/steering/prompts.py", CODE, SWEPT | ABLATED),
     "the lockstep of play": ("src/nashlens/play/run.py", CODE, PLAYED),
     "the probes": ("src/nashlens/probes/solver.py", CODE, PROBED),
     "the grammar of answers": ("src/nashlens/play/answers.py", CODE, PLAYED),
     "the measures of play": ("src/nashlens/play/metrics/mixture.py", CODE, {"measure_play"}),
     "the quiz": ("src/nashlens/play/quiz.py", CODE, QUIZZED),
     "generation": ("src/nashlens/engine/generation.py", CODE, PLAYED),
-    "the engine": ("src/nashlens/engine/core.py", CODE, EXTRACTED | TUNED | PLAYED | QUIZZED),
+    "the engine": (
+        "src/nashlens/engine/core.py",
+        CODE,
+        EXTRACTED | ABLATED | TUNED | PLAYED | QUIZZED,
+    ),
     "a script": ("scripts/fit_probes.py", CODE, PROBED),
     "logging": ("src/nashlens/logs.py", CODE, set()),
     "the config's checks": ("src/nashlens/config/cross.py", CODE, set()),

@@ -72,6 +72,7 @@ def test_the_calibration_has_an_experiment_of_its_own(fresh):
     assert "results/calibration/calibration.csv" in text
     assert re.search(r"^calibrate +1$", text, re.MULTILINE)
     assert re.search(r"^sweep_steering +28$", text, re.MULTILINE)
+    assert re.search(r"^ablate_heads +28$", text, re.MULTILINE)
     assert "play_part" not in text
 
 

@@ -40,7 +40,7 @@ def cross_problems(config: Config) -> list[Problem]:
     list of Problem
         In the order of the sections; empty where all is well.
     """
-    checks = (_names, _models, _games, _labels, _agents, _matches, _probes, _steering)
+    checks = (_names, _models, _games, _labels, _agents, _matches, _probes, _steering, _circuits)
     return [problem for check in checks for problem in check(config)]
 
 
@@ -266,11 +266,42 @@ def _steering(config: Config) -> Iterator[Problem]:
         yield _at((*path, "alphas"), steering.alphas, "0 must be one of them, as the baseline")
     elif len(steering.alphas) < 2:
         yield _at((*path, "alphas"), steering.alphas, "at least one must differ from 0")
-    available = _surfaces(config) * config.prompts.histories * len(config.prompts.rounds)
-    if steering.prompts > available:
+    yield from _enough_prompts(config, "steering", steering.prompts)
+
+
+def _circuits(config: Config) -> Iterator[Problem]:
+    for i, name in enumerate(config.circuits.games):
+        path, game = ("circuits", "games", i), config.games.get(name)
+        if game is None:
+            yield _at(path, name, _no_entry("games", name, config.games), ("games", name))
+            continue
+        known = (game.canonical is None) != (game.payoffs is None)
+        if known and not _nash_of(name, game, config.experiment.seed):
+            yield _at(
+                path,
+                name,
+                "it has no Nash action (one that every equilibrium plays for sure), "
+                "so no head could compute it; choose a game that has one",
+                ("games", name),
+            )
+    yield from _enough_prompts(config, "circuits", config.circuits.prompts)
+    matches = _surfaces(config) // len(config.prompts.label_maps) * config.prompts.histories
+    if matches < 2:
         yield _at(
-            (*path, "prompts"),
-            steering.prompts,
+            ("prompts", "histories"),
+            config.prompts.histories,
+            "with one template, label set and option order there must be two histories or more: "
+            "heads are chosen on some matches and tested on others (circuits)",
+            ("prompts",),
+        )
+
+
+def _enough_prompts(config: Config, section: str, wanted: int) -> Iterator[Problem]:
+    available = _surfaces(config) * config.prompts.histories * len(config.prompts.rounds)
+    if wanted > available:
+        yield _at(
+            (section, "prompts"),
+            wanted,
             f"allowed: at most {available}, the prompts of one game "
             "(surface forms x prompts.histories x prompts.rounds)",
             ("prompts",),

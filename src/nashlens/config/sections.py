@@ -45,6 +45,7 @@ FIGURES = (
     "biases",
     "steering",
     "clamping",
+    "heads",
     "findings",
     "calibration",
 )
@@ -206,6 +207,24 @@ class Steering(Section):
     """Prompts of each test game, spread evenly over its surface forms."""
 
 
+class Circuits(Section):
+    """Attention heads, ablated at the decision position: each alone, and a chosen group."""
+
+    games: Annotated[list[Name], Field(min_length=1), AfterValidator(distinct)] = [
+        "deadlock",
+        "concord",
+    ]
+    """Games whose decisions are looked at; each has a Nash action."""
+    prompts: Annotated[Integer, Field(ge=4, le=100000)] = 12
+    """Prompts of each game: on one half heads are chosen, on the other they are tested."""
+    replacement: Literal["mean", "zero"] = "mean"
+    """What stands for a head's output: its mean over all these prompts, or zero."""
+    group: Annotated[Integer, Field(ge=1, le=10000)] = 5
+    """Heads of the group, those whose ablation costs the Nash action the most."""
+    random_groups: Annotated[Integer, Field(ge=1, le=10000)] = 20
+    """Groups of other heads of the same layers, as the control."""
+
+
 class Findings(Section):
     """How the claims are judged."""
 
@@ -289,6 +308,8 @@ class Config(Section):
     """The logit lens at every layer."""
     steering: Steering = Steering()
     """A Nash direction, added, clamped or ablated."""
+    circuits: Circuits = Circuits()
+    """Attention heads, ablated alone and in groups."""
     findings: Findings = Findings()
     """How the claims are judged."""
     figures: Figures = Figures()

@@ -13,6 +13,7 @@ long rows on a GPU (`flex`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,8 @@ def _rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Ten
 
 Projected = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Turned queries, turned keys and values, each `(heads, n, head)`."""
+Change = Callable[[torch.Tensor, int], torch.Tensor]
+"""From outputs of heads, `(heads, n, head)`, and which the first of them is, to changed ones."""
 
 
 class Block(torch.nn.Module):
@@ -175,6 +178,8 @@ class Blocks:
     short : int or None
         Sequences of at most so many tokens turn at other rates than longer ones (longrope), so the
         two never share a row.
+    heads, head_dim : int
+        Number of heads in a block, and their width.
     """
 
     def __init__(self, loaded: LoadedModel):
@@ -187,6 +192,7 @@ class Blocks:
             Block(layer, index, names, config).eval()
             for index, layer in enumerate(attrgetter(names.layers)(model))
         ]
+        self.heads, self.head_dim = self.blocks[0].heads, self.blocks[0].head_dim
         self.norm = attrgetter(names.norm)(model)
         self.unembedding = attrgetter(names.unembed)(model)
         self.softcap = _cap(config, names.logit_softcap)
@@ -283,6 +289,7 @@ class Blocks:
         before: KeyValues,
         *,
         keep: bool,
+        change: Change | None = None,
     ) -> torch.Tensor:
         """Run one block over new tokens.
 
@@ -301,13 +308,23 @@ class Blocks:
             Keys and values of the tokens before the new ones.
         keep : bool
             Whether `before` shall hold the new tokens too afterwards.
+        change : Change, optional
+            What becomes of the heads' outputs before they are projected; for `Attention` alone.
 
         Returns
         -------
         torch.Tensor
             `(new, width)` residuals after the block.
+
+        Raises
+        ------
+        ValueError
+            If heads are changed where attention has a block-sparse mask: there one compiled call
+            holds the whole block.
         """
         block = self.blocks[index]
+        if change is not None and not isinstance(attention, Attention):
+            raise ValueError("heads cannot be changed under a block-sparse mask")
         if isinstance(attention, Attention):
             project, finish = Block.project, Block.finish
             if self.flex and self.whole:
@@ -317,6 +334,8 @@ class Blocks:
             q, k, v = project(block, h, *rotations)
             k, v = before.extended(k, v)
             attended = attention(q, k, v, block.scale, softcap=block.softcap, window=block.window)
+            if change is not None:
+                attended = change(attended, 0)
             h = finish(block, h, attended)
         else:
             from nashlens.engine import flex

@@ -46,12 +46,15 @@ class Engine:
     ----------
     n_layers, width : int
         Number of blocks, width of the residual stream.
+    n_heads, head_dim : int
+        Number of heads in a block, width of one's output.
     """
 
     def __init__(self, loaded: LoadedModel, batch_tokens: int = 4096):
         self.blocks = blocks_of(loaded)
         self.n_layers = len(self.blocks)
         self.width = int(loaded.width)
+        self.n_heads, self.head_dim = self.blocks.heads, self.blocks.head_dim
         self.batch_tokens = batch_tokens
 
     @torch.inference_mode()

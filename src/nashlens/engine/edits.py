@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 
 from nashlens.errors import DataError
+
+if TYPE_CHECKING:
+    from nashlens.engine.blocks import Change
 
 Kind = Literal["none", "add", "clamp", "ablate"]
 
@@ -78,7 +81,45 @@ def edits_of(intervention: Intervention) -> tuple[Edit, ...]:
     return edits
 
 
-class EditBatch:
+class Batch:
+    """Interventions as tensors; what this one does is nothing.
+
+    Attributes
+    ----------
+    first : numpy.ndarray
+        `(interventions,)` the layer up to which nothing changes, for each.
+    layers : collection of int
+        Layers after which residuals change.
+    inside : collection of int
+        Blocks, counted from 0, within which outputs of heads change.
+    """
+
+    first: np.ndarray
+    layers: Collection[int] = ()
+    inside: Collection[int] = ()
+
+    def apply(self, layer: int, residual: torch.Tensor, which: np.ndarray) -> torch.Tensor:
+        """Return residuals `(n, t, width)` after what interventions `(n,)` do at a layer."""
+        return residual
+
+    def change(self, block: int, which: np.ndarray, tokens: np.ndarray, size: int) -> Change | None:
+        """Return what interventions do within a block, if anything.
+
+        Parameters
+        ----------
+        block : int
+            One of `inside`.
+        which : numpy.ndarray
+            `(n,)` indices of interventions; each has a copy of a fork's tokens, one after another.
+        tokens : numpy.ndarray
+            Which of a fork's tokens are edited.
+        size : int
+            How many it has.
+        """
+        return None
+
+
+class EditBatch(Batch):
     """Interventions as tensors, applied to many residuals at once.
 
     Parameters

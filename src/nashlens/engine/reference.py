@@ -6,7 +6,7 @@ is slow on purpose and exists for the tests and the benchmarks.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,6 @@ def _edited(edit: Edit, where: slice) -> Any:
     return hook
 
 
-@torch.inference_mode()
 def label_logprobs(
     loaded: LoadedModel,
     prompts: Sequence[LabelledPrompt],
@@ -80,24 +79,91 @@ def label_logprobs(
     `intervention` and `positions` are as for `nashlens.engine.sweeps.sweep`.
     """
     edits = [] if intervention is None else edits_of(intervention)
-    result = np.zeros((len(prompts), 2))
-    for i, (ids, labels) in enumerate(prompts):
+
+    def hooks(i: int) -> list[Any]:
+        ids = prompts[i].ids
         if isinstance(positions, str):
             where = slice(len(ids) - 1, len(ids)) if positions == "last" else slice(None)
         else:
             where = slice(positions[i], None)
+        return [
+            _modules(loaded)[edit.layer].register_forward_hook(_edited(edit, where))
+            for edit in edits
+        ]
+
+    return _scored(loaded, prompts, hooks)
+
+
+def head_outputs(loaded: LoadedModel, sequences: Sequence[Sequence[int]]) -> np.ndarray:
+    """Return `(n, layers, heads, head)`, the output projections' input at the last tokens."""
+    heads = loaded.model.config.num_attention_heads
+    result = []
+    for sequence in sequences:
+        seen: list[torch.Tensor] = []
+        hooks = [
+            module.register_forward_pre_hook(lambda _m, given, to=seen: to.append(given[0][0, -1]))
+            for module in _projections(loaded)
+        ]
+        with torch.inference_mode():
+            loaded.model(torch.tensor([list(sequence)], device=loaded.device), use_cache=False)
+        for hook in hooks:
+            hook.remove()
+        result.append([out.float().cpu().numpy().reshape(heads, -1) for out in seen])
+    return np.array(result)
+
+
+def ablated_label_logprobs(
+    loaded: LoadedModel,
+    prompts: Sequence[LabelledPrompt],
+    group: Sequence[tuple[int, int]],
+    replacement: np.ndarray,
+) -> np.ndarray:
+    """Return `(n, 2)` float64 log P of each whole label with a group of heads ablated.
+
+    `group` and `replacement` are as for `nashlens.engine.heads.ablate_heads`.
+    """
+    size = replacement.shape[-1]
+
+    def replaced(head: int, value: np.ndarray, position: int) -> Any:
+        def hook(_module: Any, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+            changed = given[0].clone()
+            changed[0, position, head * size : (head + 1) * size] = torch.from_numpy(value)
+            return (changed, *given[1:])
+
+        return hook
+
+    def hooks(i: int) -> list[Any]:
+        return [
+            _projections(loaded)[layer - 1].register_forward_pre_hook(
+                replaced(head, replacement[layer - 1, head], len(prompts[i].ids) - 1)
+            )
+            for layer, head in group
+        ]
+
+    return _scored(loaded, prompts, hooks)
+
+
+def _projections(loaded: LoadedModel) -> list[Any]:
+    names = loaded.architecture
+    return [attrgetter(names.o)(layer) for layer in attrgetter(names.layers)(loaded.model)]
+
+
+@torch.inference_mode()
+def _scored(
+    loaded: LoadedModel, prompts: Sequence[LabelledPrompt], hooks: Callable[[int], list[Any]]
+) -> np.ndarray:
+    """Score labels, one forward a prompt and label, while a prompt's hooks are on."""
+    result = np.zeros((len(prompts), 2))
+    for i, (ids, labels) in enumerate(prompts):
         for action, label in enumerate(labels):
             # The label's last token is predicted, never run.
             tokens = torch.tensor([[*ids, *label[:-1]]], device=loaded.device)
-            hooks = [
-                _modules(loaded)[edit.layer].register_forward_hook(_edited(edit, where))
-                for edit in edits
-            ]
+            handles = hooks(i)
             try:
                 logits = loaded.model(tokens, use_cache=False).logits[0].float()
             finally:
-                for hook in hooks:
-                    hook.remove()
+                for handle in handles:
+                    handle.remove()
             logprobs = torch.log_softmax(logits, dim=-1)
             for k, token in enumerate(label):
                 result[i, action] += float(logprobs[len(ids) - 1 + k, int(token)])

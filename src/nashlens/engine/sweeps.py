@@ -15,7 +15,7 @@ Three kinds of positions:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from nashlens.engine.cache import Cache, KeyValues
 from nashlens.engine.core import FLEX_PAD, FLEX_TOKENS, moved, parts_of
-from nashlens.engine.edits import EditBatch, Intervention, edits_of
+from nashlens.engine.edits import Batch, EditBatch, Intervention, edits_of
 from nashlens.engine.forks import Fork, forks_of
 from nashlens.engine.labels import LabelledPrompt, runs_of
 from nashlens.engine.segments import Attention
@@ -73,12 +73,50 @@ def sweep(
     """
     interventions = list(interventions)
     _check(engine, interventions)
+    return scores(engine, prompts, EditBatch(interventions, engine.width), positions)
+
+
+@torch.inference_mode()
+def scores(
+    engine: Engine, prompts: Sequence[LabelledPrompt], edits: Batch, positions: Positions
+) -> np.ndarray:
+    """Score both labels under each of a batch of interventions of any kind.
+
+    Returns
+    -------
+    numpy.ndarray
+        `(n, interventions, 2)` float64 log P of the whole label sequences.
+    """
+    result = np.full((len(prompts), len(edits.first), 2), np.nan)
+
+    def work(fork: Fork, steered: Steered) -> None:
+        for which in steered.chunks():
+            asked = fork.asked_under(which)
+            logprobs = engine.token_logprobs(steered.run(which), asked.rows, asked.tokens)
+            asked.add_to(result, logprobs)
+
+    over_forks(engine, prompts, edits, positions, work)
+    return result
+
+
+def over_forks(
+    engine: Engine,
+    prompts: Sequence[LabelledPrompt],
+    edits: Batch,
+    positions: Positions,
+    work: Callable[[Fork, Steered], None],
+) -> None:
+    """Run the unsteered rows, and let `work` run each of their forks; once more if memory ends.
+
+    Raises
+    ------
+    DataError
+        If a position is not in its prompt.
+    """
     runs = runs_of(prompts)
     starts = _starts(prompts, positions)
-    edits = EditBatch(interventions, engine.width)
-    result = np.full((len(prompts), len(interventions), 2), np.nan)
 
-    def work(row: Row, packed: list[PackedSequence]) -> None:
+    def row_work(row: Row, packed: list[PackedSequence]) -> None:
         mine = [runs[p.index] for p in packed]
         first = [starts[run.prompt] for run in mine]
         forks = list(forks_of(mine, [p.path for p in packed], first, engine.batch_tokens))
@@ -90,15 +128,10 @@ def sweep(
         for fork in forks:
             states = torch.from_numpy(np.searchsorted(nodes, fork.source.tokens))
             edited = torch.from_numpy(fork.roots()) if positions == "last" else None
-            steered = _Steered(engine, fork, states, base, cache, above, edits, edited)
-            for which in steered.chunks():
-                asked = fork.asked_under(which)
-                logprobs = engine.token_logprobs(steered.run(which), asked.rows, asked.tokens)
-                asked.add_to(result, logprobs)
+            work(fork, Steered(engine, fork, states, base, cache, above, edits, edited))
 
-    for _ in engine.over_rows([run.sequence for run in runs], work):
+    for _ in engine.over_rows([run.sequence for run in runs], row_work):
         pass
-    return result
 
 
 def _check(engine: Engine, interventions: Sequence[Intervention]) -> None:
@@ -129,7 +162,7 @@ def _starts(prompts: Sequence[LabelledPrompt], positions: Positions) -> list[int
     return starts
 
 
-class _Steered:
+class Steered:
     """A fork under interventions.
 
     Parameters
@@ -144,7 +177,7 @@ class _Steered:
         Keys and values of the unsteered row; None where no fork sees them.
     above : numpy.ndarray
         Positions of the tokens in `cache`.
-    edits : EditBatch
+    edits : Batch
     edited : torch.Tensor or None
         Which of the fork's tokens are edited; None for all.
     """
@@ -157,7 +190,7 @@ class _Steered:
         base: dict[int, torch.Tensor],
         cache: Cache | None,
         above: np.ndarray,
-        edits: EditBatch,
+        edits: Batch,
         edited: torch.Tensor | None,
     ):
         self.blocks, self.fork, self.states = engine.blocks, fork, states
@@ -169,7 +202,8 @@ class _Steered:
         self.copies = min(len(edits.first), max(1, budget // len(fork)))
         self.tokens = self.copies * len(fork)
         # The mask of one copy, where it is block-sparse.
-        self._ends = fork.ends() if self.blocks.flex and self.tokens > FLEX_TOKENS else None
+        sparse = self.blocks.flex and self.tokens > FLEX_TOKENS and not edits.inside
+        self._ends = fork.ends() if sparse else None
         if self._ends is not None:
             # One length for all chunks, since each length is compiled; padding sees itself alone.
             self.tokens += -self.tokens % FLEX_PAD
@@ -213,7 +247,10 @@ class _Steered:
                 h, rotations, attention = moved(device, h, rotations, attention)
             part = tuple(r[: len(h)] for r in rotations)
             before = self.cache.layers[layer] if self.cache else KeyValues()
-            h = blocks.forward(layer, h, part, attention, before, keep=False)
+            change = None
+            if layer in self.edits.inside:
+                change = self.edits.change(layer, which[:copies], self._edited_tokens(), size)
+            h = blocks.forward(layer, h, part, attention, before, keep=False, change=change)
         return h[:n]
 
     def _edit(self, layer: int, h: torch.Tensor, which: np.ndarray) -> None:
@@ -224,6 +261,9 @@ class _Steered:
         else:
             edited = self.edited.to(h.device)
             copies[:, edited] = self.edits.apply(layer, copies[:, edited], which)
+
+    def _edited_tokens(self) -> np.ndarray:
+        return np.arange(len(self.fork)) if self.edited is None else self.edited.numpy()
 
     def _attention(self, copies: int, device: torch.device) -> Attention | TreeMask:
         """Return who attends to what."""

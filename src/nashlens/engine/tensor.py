@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch.cuda import nccl
 
-from nashlens.engine.blocks import Block, Blocks, Projected
+from nashlens.engine.blocks import Block, Blocks, Change, Projected
 from nashlens.engine.cache import KeyValues
 from nashlens.engine.segments import Attention
 
@@ -123,11 +123,18 @@ def attention_half(
     attention: Attention,
     before: KeyValues,
     project: Callable[..., Any] = Block.project,
+    change: Change | None = None,
+    first: int = 0,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return a device's share of the attention output, `(n, width)`, and all keys and values."""
+    """Return a device's share of the attention output, `(n, width)`, and all keys and values.
+
+    `change` is told that the device's heads begin with `first`.
+    """
     q, k, v = project(block, h, *rotations)
     k, v = before.extended(k, v)
     attended = attention(q, k, v, block.scale, softcap=block.softcap, window=block.window)
+    if change is not None:
+        attended = change(attended, first)
     return output_share(block, attended), k, v
 
 
@@ -159,6 +166,8 @@ class TensorBlocks:
         Whether rows may come with a block-sparse mask.
     short : int or None
         See `Blocks`.
+    heads, head_dim : int
+        Number of heads in a block, over all devices, and their width.
     collectives : Collectives
         How tensors move between devices.
     """
@@ -168,6 +177,8 @@ class TensorBlocks:
         self.devices = [part.device(0) for part in self.parts]
         self.flex = all(part.flex for part in self.parts)
         self.short = self.parts[0].short
+        self.heads = sum(part.heads for part in self.parts)
+        self.head_dim = self.parts[0].head_dim
         self.collectives = collectives(self.devices)
         # One of them alone holds the unembedding.
         self._last = next(part for part in self.parts if not part.unembedding.weight.is_meta)
@@ -201,6 +212,7 @@ class TensorBlocks:
         before: KeyValues,
         *,
         keep: bool,
+        change: Change | None = None,
     ) -> torch.Tensor:
         """Run one block over new tokens; see `Blocks.forward`.
 
@@ -214,12 +226,21 @@ class TensorBlocks:
         attention : Attention or TreeMask
         before : KeyValues
         keep : bool
+        change : Change, optional
+            For `Attention` alone.
 
         Returns
         -------
         torch.Tensor
             `(new, width)` on the first device.
+
+        Raises
+        ------
+        ValueError
+            As `Blocks.forward`.
         """
+        if change is not None and not isinstance(attention, Attention):
+            raise ValueError("heads cannot be changed under a block-sparse mask")
         each = len(rotations) // len(self.parts)
         blocks = [part.blocks[index] for part in self.parts]
         attend, finish = self._halves(attention)
@@ -227,7 +248,8 @@ class TensorBlocks:
         for i, kept in enumerate(before.split(len(blocks))):
             device = self.devices[i]
             own = tuple(r.to(device) for r in rotations[i * each : (i + 1) * each])
-            share, k, v = attend(blocks[i], states[i], own, attention.to(device), kept)
+            changed = {"change": change, "first": i * blocks[i].heads} if change else {}
+            share, k, v = attend(blocks[i], states[i], own, attention.to(device), kept, **changed)
             shares.append(share)
             if keep:
                 kept.keep(k, v)

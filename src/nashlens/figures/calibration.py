@@ -30,6 +30,7 @@ _SPANS = {
 _OTHERS = {
     "follows_action": "answer follows the action",
     "follows_token": "answer follows the token",
+    "answering_heads": "heads answer Nash (M4)",
     "M1": "M1 history at layer 1",
     "M5": "M5 lens favours Nash",
     "M6": "M6 late override",

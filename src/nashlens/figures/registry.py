@@ -27,6 +27,7 @@ FIGURES: dict[str, tuple[str, list[str]]] = {
     "biases": ("nashlens.figures.biases", ["prompts", "lens", "play"]),
     "steering": ("nashlens.figures.steering", ["steering"]),
     "clamping": ("nashlens.figures.clamping", ["steering"]),
+    "heads": ("nashlens.figures.heads", ["heads"]),
     "findings": ("nashlens.figures.findings", ["findings"]),
     "calibration": ("nashlens.figures.calibration", ["calibration"]),
 }
@@ -46,6 +47,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "biases": ("confidence", "resamples"),
     "steering": ("confidence", "resamples"),
     "clamping": ("confidence", "resamples"),
+    "heads": ("confidence", "resamples"),
     "findings": (),
     "calibration": ("confidence",),
 }

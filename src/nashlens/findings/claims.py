@@ -56,11 +56,11 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         id="M4",
         statement="No dedicated group of heads computes the Nash action.",
-        measure="",
-        control_measure="",
+        measure="drop of the Nash action's logit when a chosen group of heads is ablated, beyond"
+        " the mean of random groups",
+        control_measure="largest of the random groups, beyond their mean",
         paper="ablating the most plausible heads changes nothing",
-        tables=(),
-        missing="needs the circuits stage",
+        tables=("heads",),
     ),
     Claim(
         id="M5",

@@ -15,6 +15,10 @@ M2     loss above 0 with its interval and at       interval of the loss below 0,
        least 0.05, accuracy falling with depth     where the history was decodable at layer 1
 M3     upper bound of the largest accuracy at      its lower bound above 0.65, and the target
        most 0.65                                   varies within a game
+M4     the drop from ablating the chosen heads,    that drop above 0.2 logits with its
+       beyond random groups, within 0.2 logits     interval, and beyond every random group
+       with its interval, and below half of what
+       the Nash action leads by
 M5     interval of the share above one half, and   interval below one half
        the labels have mass in half the layers
 M6     at a late layer the action part is above 0  no late action part reaches 0.2 logits, or
@@ -120,6 +124,24 @@ def _nash_weakly_encoded(m: Measurement, settings: Settings) -> Verdict:
     return Verdict(_choose(False, m.low > d["limit"]), text)
 
 
+def _no_nash_heads(m: Measurement, settings: Settings) -> Verdict:
+    d = m.detail
+    text = (
+        f"ablating heads {d['heads']} costs the Nash action {d['drop']:.2f} logits,"
+        f" {d['random_groups']} random groups {d['random_mean']:.2f} on average and"
+        f" {d['random_largest']:.2f} at most: beyond them {_span(m)}; unablated it leads by"
+        f" {d['preference']:.2f} [{d['preference_low']:.2f}, {d['preference_high']:.2f}]"
+    )
+    if m.low > LEAST_LOGIT and d["drop"] > d["random_largest"]:
+        return Verdict("contradicted", text)
+    if d["preference_low"] <= 0:
+        return Verdict(
+            "inconclusive", f"{text}: no preference for the Nash action that heads could compute"
+        )
+    limit = min(LEAST_LOGIT, 0.5 * d["preference"])
+    return Verdict(_choose(m.low > -LEAST_LOGIT and m.high < limit, contradicted=False), text)
+
+
 def _nash_favoured(m: Measurement, settings: Settings) -> Verdict:
     d = m.detail
     text = (
@@ -199,6 +221,7 @@ RULES: dict[str, Callable[[Measurement, Settings], Verdict]] = {
     "M1": _history_at_layer_1,
     "M2": _history_consumed,
     "M3": _nash_weakly_encoded,
+    "M4": _no_nash_heads,
     "M5": _nash_favoured,
     "M6": _late_override,
     "M7": _steering_both_ways,

@@ -10,6 +10,7 @@ Each planted fact is looked for in the study's own tables by one rule, the same 
   0.05 with a lower bound above 0 for all layers at once, and by more than any random direction's
   change at that layer, in size;
 - **follows**: the lens summary's decision between action and token;
+- **answering_heads**: claim M4 (no heads compute the Nash action) is contradicted in the findings;
 - **claims** M1, M5, M6, M7: supported in the findings table.
 
 A planted fact that is found is a *hit*, and its layer error is the distance between the two
@@ -103,6 +104,16 @@ def check(
             }
         )
     verdicts = mine["findings"].set_index("claim")["verdict"]
+    carried, contradicted = facts.answering_heads, verdicts["M4"] == "contradicted"
+    known = carried != "unknown"
+    rows.append(
+        {
+            "fact": "answering_heads",
+            "planted": float(bool(carried)) if known else np.nan,
+            "found": float(contradicted),
+            "outcome": _outcome(bool(carried), contradicted) if known else "unknown",
+        }
+    )
     for claim in CLAIMS:
         holds, supported = claim in facts.claims, verdicts[claim] == "supported"
         known = holds or claim in facts.denied

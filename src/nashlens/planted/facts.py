@@ -36,6 +36,8 @@ class Facts:
     """Last such layer."""
     follows: Literal["action", "token", "unknown"] = "unknown"
     """What the answer follows when labels are swapped."""
+    answering_heads: bool | Literal["unknown"] = False
+    """Whether heads at the decision answer the Nash action, so that claim M4 is contradicted."""
     claims: tuple[str, ...] = ()
     """Claims of `nashlens.findings` that hold by construction."""
     denied: tuple[str, ...] = ()

@@ -84,6 +84,7 @@ def _nash_facts(last: int) -> Facts:
         steerable_from=COMPUTED,
         steerable_until=last - 1,
         follows="action",
+        answering_heads=True,
         claims=("M5",),
         denied=("M1", "M6"),
     )

@@ -204,6 +204,7 @@ _UNKNOWN = Facts(
     override_at="unknown",
     steerable_from="unknown",
     steerable_until="unknown",
+    answering_heads="unknown",
 )
 
 RECIPES: dict[str, Recipe] = {

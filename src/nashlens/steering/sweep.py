@@ -19,25 +19,14 @@ from nashlens.engine.core import label_probabilities
 from nashlens.engine.edits import Edit, Kind
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.sweeps import sweep
-from nashlens.errors import DataError
 from nashlens.progress import progress
 from nashlens.seeds import stream
 from nashlens.steering.directions import random_directions
+from nashlens.steering.prompts import CARRIED, choose_prompts
 
 if TYPE_CHECKING:
     from nashlens.engine.core import Engine
 
-CARRIED = (
-    "prompt_id",
-    "match_id",
-    "game",
-    "nash_action",
-    "template",
-    "label_set",
-    "label_map",
-    "option_order",
-)
-_SURFACE = ["template", "label_set", "label_map", "option_order"]
 _PROMPTS_AT_ONCE = 8
 
 
@@ -49,50 +38,6 @@ class Dose:
     kind: str
     direction: str
     value: float
-
-
-def choose_prompts(
-    prompts: pd.DataFrame, games: Sequence[str], per_game: int, seed: int
-) -> pd.DataFrame:
-    """Choose the prompts to steer: the same number of each game, spread over surface forms.
-
-    Within a game, surface forms are taken in turn, in pairs of a form and the one with its labels
-    swapped, so that any even number cancels label preferences.
-
-    Parameters
-    ----------
-    prompts : pandas.DataFrame
-        The prompts table; dropped rows and repeated prompt ids are left out.
-    games : sequence of str
-    per_game : int
-        At most so many prompts of each game.
-    seed : int
-
-    Returns
-    -------
-    pandas.DataFrame
-        Rows of `prompts`.
-
-    Raises
-    ------
-    DataError
-        If a game has no prompt.
-    """
-    chosen = []
-    for game in games:
-        rows = prompts[(prompts["game"] == game) & (prompts["dropped"] == "")]
-        rows = rows.drop_duplicates("prompt_id")
-        if rows.empty:
-            raise DataError(f"steering.test_games: {game} has no prompt; look at the prompts table")
-        rng = stream(seed, "steering prompts", game)
-        # A form's two label maps get one common random key, so they stand side by side.
-        stem = rows[["template", "label_set", "option_order"]].agg("/".join, axis=1)
-        keys = {name: rng.random() for name in sorted(stem.unique())}
-        rows = rows.assign(
-            _turn=rows.groupby(_SURFACE).cumcount(), _key=stem.map(keys), _stem=stem
-        ).sort_values(["_turn", "_key", "label_map", "match_id", "round"])
-        chosen.append(rows.head(per_game).drop(columns=["_turn", "_key", "_stem"]))
-    return pd.concat(chosen, ignore_index=True)
 
 
 def doses(

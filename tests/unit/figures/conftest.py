@@ -336,6 +336,41 @@ def make_steering(models, layers=(1, 4, 8, 12, 16, 20, 24, 28), randoms=20) -> p
     return pd.DataFrame(rows)
 
 
+def make_heads(models, n_layers=12, n_heads=8, randoms=20) -> pd.DataFrame:
+    """One head answers the Nash action, another its label; the first is among the chosen."""
+    rng = np.random.default_rng(8)
+    places = list(product(range(1, n_layers + 1), range(n_heads)))
+    chosen = [(n_layers, 1), (1, 0), (2, 2)]
+    names = [("head", f"{layer}.{head}", layer, head) for layer, head in places]
+    groups = [("candidate", "candidate", pd.NA, pd.NA)]
+    groups += [("random", f"random_{i:03d}", pd.NA, pd.NA) for i in range(randoms)]
+    rows = []
+    for model, (i, (game, nash)) in product(models, enumerate([("deadlock", 1), ("pd", 0)] * 8)):
+        label_map, half = ("identity", "swapped")[i // 2 % 2], ("choose", "test")[i // 4 % 2]
+        side = 0.8 if (label_map == "swapped") == (nash == 1) else -0.8
+        for kind, name, layer, head in names + (groups if half == "test" else []):
+            effect = {"candidate": 1.1, f"{n_layers}.1": 1.0, f"{n_layers}.2": side}.get(name, 0.0)
+            rows.append(
+                {
+                    "model": model,
+                    "ablation": name,
+                    "kind": kind,
+                    "layer": layer,
+                    "head": head,
+                    "heads": name if kind == "head" else " ".join(f"{a}.{b}" for a, b in chosen),
+                    "prompt_id": f"p{i}",
+                    "match_id": f"m{i}",
+                    "game": game,
+                    "nash_action": nash,
+                    "label_map": label_map,
+                    "half": half,
+                    "logit_nash": 1.0 - effect,
+                    "drop": effect + rng.normal(0, 0.05),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
 def make_findings(models) -> pd.DataFrame:
     claims = [
         (
@@ -478,6 +513,7 @@ def make_tables(models) -> dict[str, pd.DataFrame]:
         "lens_summary": make_lens_summary(prompts, lens),
         "calibration": make_calibration(),
         "steering": make_steering(models),
+        "heads": make_heads(models),
         "findings": make_findings(models),
     }
 

@@ -100,7 +100,7 @@ def test_palette_and_width(name, palette, one_model):
 
 def test_unknown_names_say_what_is_known(one_model):
     with pytest.raises(DataError, match="figures are games, cooperation"):
-        registry.draw("heads", one_model)
+        registry.draw("faces", one_model)
     with pytest.raises(DataError, match="needs the tables prompts"):
         registry.draw("lens", {"lens": one_model["lens"]})
     with pytest.raises(ConfigError, match="'no_such' is not a seaborn"):
@@ -142,6 +142,28 @@ def test_the_transfer_matrix_shows_what_the_table_holds(one_model):
     games = sorted(set(table["train"]))
     found = image.get_array()[games.index("stag_hunt"), games.index("chicken")]
     assert found == pytest.approx(0.07)
+
+
+def test_the_heads_that_answer_are_marked_and_those_of_a_token_are_not(one_model):
+    figure = draw("heads", one_model)
+    ax = figure.subfigs[0].axes[0]
+    (marked,) = (line for line in ax.lines if line.get_marker() == ".")
+    assert list(zip(*marked.get_data(), strict=True)) == [(12, 1)]
+    (image,) = ax.findobj(AxesImage)
+    values = np.asarray(image.get_array())
+    assert values.shape == (8, 12)
+    assert values[1, 11] == pytest.approx(1.0, abs=0.1)
+    assert np.abs(np.delete(values.ravel(), 1 * 12 + 11)).max() < 0.1
+    boxes = {tuple(patch.get_xy()) for patch in ax.patches}
+    assert boxes == {(11.5, 0.5), (0.5, -0.5), (1.5, 1.5)}
+
+
+def test_heads_without_groups_are_drawn(one_model):
+    heads = one_model["heads"]
+    alone = heads[heads["kind"] == "head"]
+    assert "no group was ablated" in " ".join(texts(draw("heads", {"heads": alone})).split())
+    one = heads[heads["match_id"] == "m4"]
+    draw("heads", {"heads": one}).canvas.draw()
 
 
 def test_lens_without_nash_actions(one_model):

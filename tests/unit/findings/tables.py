@@ -165,3 +165,31 @@ def steering(
             add("add", f"random_{k:03d}", layer, alphas, random_slope * rng.normal())
     frame = pd.concat(parts, ignore_index=True).assign(model="m")
     return frame.assign(p_action_0=1 - frame["p_action_1"])
+
+
+def heads(
+    candidate=0.0, random=0.0, spread=0.02, preference=2.0, token=0.5, noise=0.05, groups=20, seed=0
+):
+    """Drops in logits of a group and random ones, on 16 matches of two games."""
+    rng = np.random.default_rng(seed)
+    drops = {"candidate": candidate}
+    drops |= {f"random_{i:03d}": random + spread * rng.normal() for i in range(groups)}
+    rows = []
+    for i in range(16):
+        game, nash = (("deadlock", 1), ("concord", 0))[i % 2]
+        label_map = ("identity", "swapped")[i // 2 % 2]
+        common = {
+            "model": "m", "prompt_id": f"p{i}", "match_id": f"m{i}", "game": game,
+            "nash_action": nash, "label_map": label_map, "half": "test", "layer": pd.NA,
+            "head": pd.NA,
+        }  # fmt: skip
+        side = token if (label_map == "swapped") == (nash == 1) else -token
+        lead = preference + side + noise * rng.normal()
+        rows.append(common | {"ablation": "none", "kind": "none", "heads": "", "drop": 0.0})
+        rows[-1]["logit_nash"] = lead
+        for name, drop in drops.items():
+            drop = drop + side * (name == "candidate") + noise * rng.normal()
+            kind = name.partition("_")[0]
+            rows.append(common | {"ablation": name, "kind": kind, "heads": "5.0 6.1"})
+            rows[-1] |= {"drop": drop, "logit_nash": lead - drop}
+    return pd.DataFrame(rows)

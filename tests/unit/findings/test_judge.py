@@ -9,6 +9,7 @@ from nashlens.findings.judge import COLUMNS
 from nashlens.findings.verdicts import RULES
 from tests.unit.findings.tables import (
     SETTINGS,
+    heads,
     lens,
     probe_rows,
     prompts,
@@ -29,6 +30,7 @@ def _tables():
         ),
         "lens": lens(frame, nash=steps(1.0, 0.2), prosocial=steps(0.0, 2.0)),
         "steering": steering(slope=2.0, clamp=0.4),
+        "heads": heads(),
     }
 
 
@@ -37,13 +39,11 @@ def test_every_claim_has_an_estimator_and_a_rule_or_says_what_it_waits_for():
         assert (claim.id in ESTIMATORS and claim.id in RULES) != bool(claim.missing)
 
 
-def test_the_papers_picture_is_supported_throughout_but_for_circuits():
+def test_the_papers_picture_is_supported_throughout():
     table = combine([judge(_tables(), **SETTINGS)], 0.05)
     assert tuple(table.columns) == COLUMNS
     verdict = table.set_index("claim")["verdict"]
-    assert verdict.pop("M4") == "not_applicable"
     assert (verdict == "supported").all(), table[["claim", "reason"]].to_string()
-    assert "circuits" in table.set_index("claim").loc["M4", "reason"]
     assert table["reason"].str.len().gt(10).all()
     assert all(isinstance(json.loads(text), dict) for text in table["detail"])
     assert table["n"].dtype == "Int64"

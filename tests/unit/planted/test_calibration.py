@@ -18,6 +18,7 @@ FACTS = Facts(
     steerable_from=8,
     steerable_until=8,
     follows="action",
+    answering_heads=True,
     claims=("M6",),
     denied=("M1",),
 )
@@ -33,7 +34,13 @@ def probes(*spans):
 
 def tables(**changes):
     table = lens(FRAME, nash=steps(1.0, 0.2), prosocial=steps(0.0, 2.0))
-    verdicts = {"M1": "inconclusive", "M5": "supported", "M6": "supported", "M7": "supported"}
+    verdicts = {
+        "M1": "inconclusive",
+        "M4": "contradicted",
+        "M5": "supported",
+        "M6": "supported",
+        "M7": "supported",
+    }
     return {
         "probes": probes((5, 8), (99, 99)),
         "lens_summary": lens_summary(
@@ -63,6 +70,7 @@ def test_what_is_planted_and_found_is_a_hit_with_its_layer_error():
         "steerable_from",
         "steerable_until",
         "follows_action",
+        "answering_heads",
         "M6",
     }
     assert hits["layer_error"].dropna().max() == 0
@@ -86,7 +94,14 @@ def test_what_is_planted_and_not_found_is_a_miss():
 
 def test_what_is_found_though_absent_is_a_false_positive():
     found = checked(Facts(null=True, denied=("M6",)))
-    for fact in ("history_from", "favoured_from", "override_at", "steerable_from", "M6"):
+    for fact in (
+        "history_from",
+        "favoured_from",
+        "override_at",
+        "steerable_from",
+        "answering_heads",
+        "M6",
+    ):
         assert found.loc[fact, "outcome"] == "false_positive"
     assert not any(name.endswith("until") for name in found.index)
 
@@ -113,17 +128,18 @@ def test_the_summary_counts_and_judges():
             ),
             probes=probes((5, 8) if k == 0 else (99, 99), (99, 99)),
             steering=steering(slope=0.0, seed=k),
+            findings=tables()["findings"].assign(verdict="inconclusive"),
         )
         .reset_index()
         .assign(model=f"null{k}")
         for k in range(4)
     ]
     found = summarise(pd.concat([planted, *nulls]), 0.95).set_index("quantity")
-    assert found.loc["recall", ["estimate", "n", "met"]].tolist() == [1.0, 8, True]
+    assert found.loc["recall", ["estimate", "n", "met"]].tolist() == [1.0, 9, True]
     assert found.loc["recall", "ci_low"] < 1
     assert found.loc["largest_layer_error", ["estimate", "met"]].tolist() == [0.0, True]
     assert found.loc["null_models_with_any", ["estimate", "n"]].tolist() == [0.25, 4]
     rate = found.loc["false_positive_rate"]
-    assert rate["estimate"] == pytest.approx(1 / 24)
-    assert rate["ci_low"] < 1 / 24 < rate["ci_high"]
+    assert rate["estimate"] == pytest.approx(1 / 28)
+    assert rate["ci_low"] < 1 / 28 < rate["ci_high"]
     assert pd.isna(found.loc["null_models_with_any", "met"])

@@ -7,7 +7,8 @@ from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.errors import DataError
-from nashlens.steering.sweep import choose_prompts, doses, sweep_table
+from nashlens.steering.prompts import choose_prompts
+from nashlens.steering.sweep import doses, sweep_table
 from tests.tiny_models import tiny
 
 

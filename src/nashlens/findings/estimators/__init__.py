@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
+from nashlens.findings.estimators.circuits import nash_heads
 from nashlens.findings.estimators.lens import late_override, nash_favoured
 from nashlens.findings.estimators.probes import (
     history_at_layer_1,
@@ -21,6 +22,7 @@ ESTIMATORS: dict[str, Estimator] = {
     "M1": history_at_layer_1,
     "M2": history_consumed,
     "M3": nash_weakly_encoded,
+    "M4": nash_heads,
     "M5": nash_favoured,
     "M6": late_override,
     "M7": steering_both_ways,

@@ -1,0 +1,274 @@
+"""What ablating attention heads does to the Nash action's lead: every head, and a chosen group.
+
+Every head is ablated alone at the decision position. The heads whose ablation costs the Nash action
+the most on one half of the matches are the candidate group, and their joint ablation is measured on
+the other half: heads that were merely lucky where they were chosen are not so again. The control is
+random groups with as many heads in each of the same layers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from nashlens.circuits.readings import Ablations, cell_mean
+from nashlens.engine.core import label_probabilities
+from nashlens.engine.heads import Head, ablate_heads, head_outputs
+from nashlens.engine.labels import LabelledPrompt
+from nashlens.errors import DataError
+from nashlens.progress import progress
+from nashlens.seeds import stream
+from nashlens.steering.prompts import CARRIED, choose_prompts
+
+if TYPE_CHECKING:
+    from nashlens.engine.core import Engine
+
+HALVES = ("choose", "test")
+_PROMPTS_AT_ONCE = 8
+
+
+def halves(chosen: pd.DataFrame) -> pd.Series:
+    """Deal prompts to the half where heads are chosen and the one where they are tested.
+
+    Within a game and label map, matches alternate in the order of their surface forms. So no match
+    stands in both halves, both hold both label maps, and where each form has the same number of
+    matches under either map, a half shows the same forms under both.
+
+    Parameters
+    ----------
+    chosen : pandas.DataFrame
+        Rows of the prompts table.
+
+    Returns
+    -------
+    pandas.Series
+        `choose` or `test`, by the rows' index.
+
+    Raises
+    ------
+    DataError
+        If a half lacks a game or label map.
+    """
+    within = ["game", "label_map"]
+    matches = chosen.drop_duplicates("match_id").sort_values(
+        ["game", "label_map", "option_order", "template", "label_set", "match_id"]
+    )
+    turn = matches.groupby(within).cumcount().to_numpy()
+    half = chosen["match_id"].map(dict(zip(matches["match_id"], turn % 2, strict=True)))
+    cells = half.groupby([chosen[name] for name in within]).nunique()
+    if (cells < len(HALVES)).any():
+        game, label_map = cells.index[int((cells < len(HALVES)).argmax())]
+        raise DataError(
+            f"circuits.prompts: of {game} with label map {label_map} there is one match, so heads"
+            " cannot be chosen on one and tested on another; give more prompts or"
+            " prompts.histories"
+        )
+    return half.map(dict(enumerate(HALVES)))
+
+
+def candidate_group(drops: np.ndarray, n_heads: int, size: int) -> list[Head]:
+    """Choose the heads whose ablation costs the Nash action the most.
+
+    Parameters
+    ----------
+    drops : numpy.ndarray
+        `(n_layers * n_heads,)` mean drops, the first layer's heads first.
+    n_heads : int
+        Heads in a layer; at most half of them are chosen, so that the control finds as many
+        others.
+    size : int
+
+    Returns
+    -------
+    list of (int, int)
+        Layer (from 1) and head (from 0), the largest drop first.
+
+    Raises
+    ------
+    DataError
+        If the model has too few heads.
+    """
+    group: list[Head] = []
+    taken: Counter[int] = Counter()
+    for index in np.argsort(-drops, kind="stable").tolist():
+        layer, head = index // n_heads + 1, index % n_heads
+        if len(group) < size and taken[layer] < n_heads // 2:
+            group.append((layer, head))
+            taken[layer] += 1
+    if len(group) < size:
+        raise DataError(
+            f"circuits.group: found {size}; this model has {len(drops) // n_heads} layers of"
+            f" {n_heads} heads, at most half of which can be compared with the other half:"
+            f" allowed: at most {len(group)}"
+        )
+    return group
+
+
+def control_groups(
+    group: Sequence[Head], n_heads: int, count: int, rng: np.random.Generator
+) -> list[list[Head]]:
+    """Draw groups of other heads, as many from each layer as the candidate group has.
+
+    Parameters
+    ----------
+    group : sequence of (int, int)
+    n_heads : int
+        Heads in a layer.
+    count : int
+        How many groups. They differ from one another, so there are fewer where no more exist.
+    rng : numpy.random.Generator
+    """
+    sizes = Counter(layer for layer, _ in group)
+    others = {
+        layer: [head for head in range(n_heads) if (layer, head) not in group] for layer in sizes
+    }
+    found: dict[tuple[Head, ...], None] = {}
+    for _ in range(20 * count):
+        drawn = tuple(
+            (layer, int(head))
+            for layer, size in sorted(sizes.items())
+            for head in sorted(rng.choice(others[layer], size, replace=False))
+        )
+        found[drawn] = None
+        if len(found) == count:
+            break
+    return [list(drawn) for drawn in found]
+
+
+def heads_table(
+    engine: Engine,
+    prompts: pd.DataFrame,
+    *,
+    games: Sequence[str],
+    prompts_per_game: int,
+    replacement: Literal["mean", "zero"],
+    group: int,
+    random_groups: int,
+    seed: int,
+    model: str,
+) -> pd.DataFrame:
+    """Ablate every head, the candidate group, and random groups.
+
+    Parameters
+    ----------
+    engine : Engine
+    prompts : pandas.DataFrame
+        The prompts table.
+    games : sequence of str
+        Games with a Nash action.
+    prompts_per_game : int
+    replacement : {"mean", "zero"}
+        What stands for a head's output: its mean over all the chosen prompts, whatever their game,
+        label map and half; or zero.
+    group : int
+        Heads of the candidate group.
+    random_groups : int
+        Random groups of the same size.
+    seed : int
+    model : str
+
+    Returns
+    -------
+    pandas.DataFrame
+        The heads table: one row per prompt and ablation.
+
+    Raises
+    ------
+    DataError
+        If a game has no prompt, none has a Nash action, or the model has too few heads.
+    """
+    chosen = choose_prompts(prompts, games, prompts_per_game, seed, key="circuits.games")
+    chosen = chosen[chosen["nash_action"].notna()].reset_index(drop=True)
+    if chosen.empty:
+        raise DataError(
+            f"circuits.games: no prompt of {', '.join(games)} has a Nash action;"
+            " choose games that have one"
+        )
+    chosen = chosen.assign(half=halves(chosen))
+    study = _Study(engine, chosen, replacement, model)
+    every = [
+        (layer + 1, head) for layer in range(engine.n_layers) for head in range(engine.n_heads)
+    ]
+    alone: dict[str, list[Head]] = {"none": [], **{_name(head): [head] for head in every}}
+    choosing, testing = (chosen[chosen["half"] == half] for half in HALVES)
+    table = study.ablated(choosing, alone, "heads, to choose")
+    single = Ablations(table, "head")
+    candidate = candidate_group(cell_mean(single.values, single.cells), engine.n_heads, group)
+    rng = stream(seed, "random heads", model)
+    others = control_groups(candidate, engine.n_heads, random_groups, rng)
+    named = {"candidate": candidate} | {f"random_{i:03d}": g for i, g in enumerate(others)}
+    tested = study.ablated(testing, alone | named, "heads and groups, to test")
+    return pd.concat([table, tested], ignore_index=True)
+
+
+class _Study:
+    """An engine with what stands for its heads."""
+
+    def __init__(self, engine: Engine, chosen: pd.DataFrame, replacement: str, model: str):
+        self.engine, self.model = engine, model
+        shape = (engine.n_layers, engine.n_heads, engine.head_dim)
+        self.replacement = np.zeros(shape, dtype=np.float32)
+        if replacement == "mean":
+            outputs = head_outputs(engine, [ids.tolist() for ids in chosen["token_ids"]])
+            self.replacement = outputs.mean(axis=0)
+
+    def ablated(
+        self, chosen: pd.DataFrame, groups: dict[str, list[Head]], what: str
+    ) -> pd.DataFrame:
+        """Return rows of the table for some prompts and groups by name, the baseline first."""
+        asked = [
+            LabelledPrompt(ids.tolist(), (t0.tolist(), t1.tolist()))
+            for ids, t0, t1 in zip(
+                chosen["token_ids"], chosen["label_tokens_0"], chosen["label_tokens_1"], strict=True
+            )
+        ]
+        starts = range(0, len(asked), _PROMPTS_AT_ONCE)
+        logprobs = np.concatenate(
+            [
+                ablate_heads(
+                    self.engine,
+                    asked[start : start + _PROMPTS_AT_ONCE],
+                    list(groups.values()),
+                    self.replacement,
+                )
+                for start in progress(starts, what, unit="steps")
+            ]
+        )
+        _, mass = label_probabilities(logprobs)
+        odds = logprobs[..., 1] - logprobs[..., 0]
+        nash = np.where(chosen["nash_action"].to_numpy(dtype=float) == 1, odds.T, -odds.T).T
+        n, m = len(chosen), len(groups)
+        columns = chosen[[*CARRIED, "half"]].iloc[np.repeat(np.arange(n), m)]
+        about = pd.DataFrame([_about(name, heads) for name, heads in groups.items()])
+        about = about.iloc[np.tile(np.arange(m), n)].reset_index(drop=True)
+        about = about.astype({"layer": "Int64", "head": "Int64"})
+        scores = pd.DataFrame(
+            {
+                "logit_nash": nash.ravel(),
+                "drop": (nash[:, :1] - nash).ravel(),
+                "label_mass": mass.ravel(),
+            }
+        )
+        about.insert(0, "model", self.model)
+        return pd.concat([about, columns.reset_index(drop=True), scores], axis=1)
+
+
+def _name(head: Head) -> str:
+    return f"{head[0]}.{head[1]}"
+
+
+def _about(name: str, heads: list[Head]) -> dict[str, object]:
+    """Return the columns that say what is ablated."""
+    kind = name.partition("_")[0]
+    single = kind not in ("none", "candidate", "random")
+    return {
+        "ablation": name,
+        "kind": "head" if single else kind,
+        "layer": heads[0][0] if single else pd.NA,
+        "head": heads[0][1] if single else pd.NA,
+        "heads": " ".join(_name(head) for head in heads),
+    }

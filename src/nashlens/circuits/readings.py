@@ -1,0 +1,119 @@
+"""A heads table as a matrix over prompts and ablations, and its action and token parts.
+
+The same label stands for the Nash action under one label map and for the other action under the
+other. Averages that give games and label maps equal weight therefore split an effect in two: its
+*action part*, which moves the Nash action whatever it is called, and its *token part*, which moves
+the pair's first label whatever it means.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+Array = NDArray[np.float64]
+
+KINDS = ("none", "head", "candidate", "random")
+"""Kinds of ablation: nothing, one head, the candidate group, a random group."""
+
+
+class Ablations:
+    """Effects of some ablations on some prompts.
+
+    Parameters
+    ----------
+    heads : DataFrame
+        One model's heads table.
+    kind : {"none", "head", "candidate", "random"}
+    half : {"choose", "test"} or None
+        Of the matches; None for all of them.
+    column : {"drop", "logit_nash"}, default "drop"
+
+    Attributes
+    ----------
+    names : list of str
+        The ablations, in the table's order.
+    places : DataFrame
+        Their rows `layer`, `head`, `heads`.
+    prompts : DataFrame
+        One row per prompt that has all of them.
+    values : ndarray
+        `(prompts, ablations)`, in logits of the Nash action over the other.
+    """
+
+    def __init__(
+        self,
+        heads: pd.DataFrame,
+        kind: str,
+        half: str | None = None,
+        column: Literal["drop", "logit_nash"] = "drop",
+    ):
+        rows = heads[heads["kind"] == kind]
+        if half is not None:
+            rows = rows[rows["half"] == half]
+        keys = ["prompt_id", "match_id"]
+        rows = rows.drop_duplicates([*keys, "ablation"])
+        first = rows.drop_duplicates("ablation").set_index("ablation")
+        self.places = first[["layer", "head", "heads"]]
+        self.names = [str(name) for name in first.index]
+        wide = rows.pivot(index=keys, columns="ablation", values=column)
+        wide = wide.reindex(columns=first.index).dropna()
+        about = rows.drop_duplicates(keys).set_index(keys)
+        self.prompts = about.loc[wide.index].reset_index()
+        self.values: Array = wide.to_numpy(dtype=float)
+        self.cells = (
+            self.prompts["game"].astype(str) + "|" + self.prompts["label_map"].astype(str)
+        ).tolist()
+        self.matches = self.prompts["match_id"].astype(str).tolist()
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def least_matches(self) -> int:
+        """Return the matches of the game and label map that has the fewest; 0 without prompts.
+
+        With fewer than two, every resample of matches that holds them all is the sample itself.
+        """
+        counts = self.prompts.groupby(["game", "label_map"])["match_id"].nunique()
+        return int(counts.min()) if len(counts) else 0
+
+    @property
+    def freedom(self) -> int:
+        """Matches that are left when every game and label map has had its mean."""
+        return max(1, len(set(self.matches)) - len(set(self.cells)))
+
+    def errors(self, draws: Array) -> Array:
+        """Return standard errors of cell means, `(k,)`, from resamples of matches, `(m, k)`.
+
+        Few matches in each cell resample to less than they vary, by the share of matches that the
+        cells' means take up.
+        """
+        errors: Array = draws.std(axis=0) * np.sqrt(len(set(self.matches)) / self.freedom)
+        return errors
+
+    def interval(
+        self, mean: Array, draws: Array, confidence: float, at_once: int = 1
+    ) -> tuple[Array, Array]:
+        """Return bounds by Student's t, for so many means at once (Bonferroni).
+
+        A bootstrap of the largest mean's distance takes errors from a dozen matches for known, and
+        among hundreds of heads finds some beyond its bounds by chance.
+        """
+        tail = (1.0 - confidence) / 2.0 / at_once
+        half = float(student.isf(tail, self.freedom)) * self.errors(draws)
+        return mean - half, mean + half
+
+    def token(self) -> Array:
+        """Return the values towards the pair's first label instead, `(prompts, ablations)`."""
+        nash = self.prompts["nash_action"].to_numpy(dtype=float)
+        first = np.where(self.prompts["label_map"] == "swapped", 1.0, 0.0)
+        return self.values * np.where(nash == first, 1.0, -1.0)[:, None]
+
+
+def cell_mean(values: Array, cells: list[str]) -> Array:
+    """Return column means, `(k,)`, each cell of the design weighing the same."""
+    return pd.DataFrame(values).groupby(np.asarray(cells)).mean().mean(axis=0).to_numpy(dtype=float)

@@ -1,0 +1,85 @@
+"""M4 on tables of known effects, for real effects, none, and what cannot be told."""
+
+import json
+
+from nashlens.findings import CLAIMS, judge
+from tests.unit.findings.tables import SETTINGS, heads
+
+CLAIMED = [claim for claim in CLAIMS if claim.id == "M4"]
+
+
+def verdict(table, **changes):
+    return judge({"heads": table}, claims=CLAIMED, **(SETTINGS | changes)).iloc[0]
+
+
+def test_a_group_that_does_no_more_than_random_ones_supports_the_claim():
+    found = verdict(heads(candidate=0.02, token=0.05))
+    assert found["verdict"] == "supported"
+    assert found["p_value"] < 0.01
+    assert found["ci_low"] < found["estimate"] < found["ci_high"]
+    assert found["n"] == found["n_matches"] == 16
+
+
+def test_what_any_ablation_costs_is_not_counted():
+    found = verdict(heads(candidate=0.6, random=0.6, token=0.0))
+    assert found["verdict"] == "supported"
+    assert abs(found["estimate"]) < 0.1
+
+
+def test_a_group_beyond_every_random_one_contradicts_it():
+    found = verdict(heads(candidate=1.0, token=0.1))
+    assert found["verdict"] == "contradicted"
+    assert found["p_value"] > 0.9
+    assert json.loads(found["detail"])["heads"] == "5.0 6.1"
+
+
+def test_a_drop_that_follows_the_token_is_none():
+    found = verdict(heads(candidate=0.0, token=0.05, noise=0.02))
+    assert found["verdict"] == "supported"
+    swamped = verdict(heads(candidate=0.0, token=3.0))
+    assert swamped["verdict"] == "inconclusive" or abs(swamped["estimate"]) < 0.1
+    assert swamped["verdict"] != "contradicted"
+
+
+def test_a_drop_below_some_random_group_is_not_a_contradiction():
+    found = verdict(heads(candidate=0.5, random=0.1, spread=0.4, token=0.0))
+    assert found["verdict"] == "inconclusive"
+
+
+def test_without_a_preference_there_is_nothing_to_compute():
+    found = verdict(heads(preference=0.0, token=0.0))
+    assert found["verdict"] == "inconclusive"
+    assert "no preference for the Nash action" in found["reason"]
+    # What is overridden later may be computed all the same.
+    assert verdict(heads(candidate=1.0, preference=-1.0, token=0.0))["verdict"] == "contradicted"
+
+
+def test_half_of_a_small_preference_is_a_change():
+    assert verdict(heads(candidate=0.1, preference=0.15, token=0.0))["verdict"] == "inconclusive"
+    assert verdict(heads(candidate=0.1, preference=2.0, token=0.0))["verdict"] == "supported"
+
+
+def test_chance_seldom_contradicts():
+    found = [
+        verdict(heads(candidate=0.1 * k, spread=0.2, noise=0.3, seed=seed), bootstrap=200)
+        for seed in range(5)
+        for k in (-1, 0, 1)
+    ]
+    assert sum(row["verdict"] == "contradicted" for row in found) == 0
+
+
+def test_what_is_missing_is_said():
+    table = heads()
+    assert "no prompt" in verdict(table[table["kind"] == "none"])["reason"]
+    alone = verdict(table[~table["kind"].eq("random")])
+    assert (alone["verdict"], alone["reason"][:31]) == (
+        "inconclusive",
+        "there is no random group of hea",
+    )
+    one_map = verdict(table[table["label_map"] == "identity"])
+    assert one_map["verdict"] == "not_applicable"
+    assert "label_maps" in one_map["reason"]
+    few = verdict(table[table["match_id"].isin(["m0", "m1", "m2", "m3"])])
+    assert few["verdict"] == "inconclusive"
+    assert "fewer than two matches" in few["reason"]
+    assert verdict(table.iloc[:0])["verdict"] == "not_applicable"
