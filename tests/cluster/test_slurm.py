@@ -27,6 +27,7 @@ ON_GPU = (
     "ask_quiz",
     "extract_activations",
     "extract_untrained",
+    "fit_tuned_lens",
     "sweep_steering",
     "ablate_heads",
 )
