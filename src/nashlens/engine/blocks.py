@@ -290,6 +290,7 @@ class Blocks:
         *,
         keep: bool,
         change: Change | None = None,
+        only: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Run one block over new tokens.
 
@@ -310,11 +311,13 @@ class Blocks:
             Whether `before` shall hold the new tokens too afterwards.
         change : Change, optional
             What becomes of the heads' outputs before they are projected; for `Attention` alone.
+        only : torch.Tensor, optional
+            `(m,)` the new tokens that are wanted after the block.
 
         Returns
         -------
         torch.Tensor
-            `(new, width)` residuals after the block.
+            `(new, width)` residuals after the block, or `(m, width)`.
 
         Raises
         ------
@@ -336,12 +339,15 @@ class Blocks:
             attended = attention(q, k, v, block.scale, softcap=block.softcap, window=block.window)
             if change is not None:
                 attended = change(attended, 0)
+            if only is not None:
+                h, attended = h[only], attended[:, only]
             h = finish(block, h, attended)
         else:
             from nashlens.engine import flex
 
             run = flex.compiled_block if self.whole else flex.attention_compiled
             h, k, v = run(block, h, rotations, attention.within(block.window))
+            h = h if only is None else h[only]
         if keep:
             before.keep(k, v)
         return h
@@ -356,12 +362,13 @@ class Blocks:
         projected: Projected | None,
         *,
         keep: bool,
+        only: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, Projected | None]:
         """Run one block as `forward` does, and where it pays the beginning of the next one too.
 
         Parameters
         ----------
-        index, h, rotations, attention, before, keep
+        index, h, rotations, attention, before, keep, only
             As for `forward`.
         projected : tuple of torch.Tensor or None
             What the call for the block before returned; `h` must be its residuals, unchanged.
@@ -369,7 +376,7 @@ class Blocks:
         Returns
         -------
         h : torch.Tensor
-            `(new, width)` residuals after the block.
+            As `forward` returns.
         projected : tuple of torch.Tensor or None
             For the next call.
         """
@@ -377,8 +384,9 @@ class Blocks:
         padded = None
         if self.flex and self.whole and isinstance(attention, Attention):
             padded = attention.padded(block.window, block.heads // block.kv_heads)
-        if padded is None:
-            return self.forward(index, h, rotations, attention, before, keep=keep), None
+        # A row's last block under a block-sparse mask comes without a beginning.
+        if padded is None or (only is not None and projected is None):
+            return self.forward(index, h, rotations, attention, before, keep=keep, only=only), None
         from nashlens.engine import flex
 
         q, k, v = projected or flex.compiled_project(block, h, *rotations)
@@ -389,4 +397,4 @@ class Blocks:
         h, projected = flex.compiled_between(block, following, h, (q, k, v), *padded, rotations)
         if keep:
             before.keep(k, v)
-        return h, None if last else projected
+        return h if only is None else h[only], None if last else projected

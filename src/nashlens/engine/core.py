@@ -198,7 +198,7 @@ class Engine:
         h = self.blocks.embed(torch.from_numpy(np.array(tokens)), positions)
         rotations = self.blocks.rotations(positions, h)
         # Moved once: a copy to a GPU in every layer would wait for it each time.
-        nodes = torch.from_numpy(np.asarray(capture[0])).to(h.device)
+        nodes = torch.from_numpy(capture[0]).to(h.device)
         captured: dict[int, torch.Tensor] = {}
         keep_layer = sink or captured.__setitem__
         if 0 in wanted:
@@ -210,13 +210,22 @@ class Engine:
                 h, rotations, attention = moved(device, h, rotations, attention)
                 nodes = nodes.to(device)
             before = cache.layers[index] if cache else KeyValues()
+            # After the last block nothing else is looked at.
+            few = index + 1 == self.n_layers and len(nodes) < len(h)
             h, projected = self.blocks.onward(
-                index, h, rotations, attention, before, projected, keep=cache is not None
+                index,
+                h,
+                rotations,
+                attention.only(capture[0]) if few else attention,
+                before,
+                projected,
+                keep=cache is not None,
+                only=nodes if few else None,
             )
             if cache is not None and ends is not None:
                 before.trim(len(row))
             if index + 1 in wanted:
-                keep_layer(index + 1, h[nodes])
+                keep_layer(index + 1, h if few else h[nodes])
         return captured
 
     def token_logprobs(

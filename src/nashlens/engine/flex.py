@@ -16,10 +16,11 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from nashlens.engine.blocks import Block
 from nashlens.engine.cache import KeyValues
-from nashlens.engine.segments import Padded, attend_all
+from nashlens.engine.segments import Attention, Padded, Segment, attend_all
 from nashlens.engine.tensor import mlp_half, output_share
 
 _BLOCK = 128  # tokens of a block of the mask
+_DENSE_CELLS = 1 << 23  # queries times keys that a dense mask may have
 Result = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
@@ -151,6 +152,19 @@ class TreeMask:
         if device not in self._elsewhere:
             self._elsewhere[device] = TreeMask(self._ends, self._depth, device)
         return self._elsewhere[device]
+
+    def only(self, tokens: np.ndarray) -> Attention | TreeMask:
+        """Return who sees what where some tokens `(m,)` alone are wanted.
+
+        A few of them attend under a dense mask, and then nothing but keys and values need be
+        computed of the others.
+        """
+        n = len(self._ends)
+        if len(tokens) * n > _DENSE_CELLS:
+            return self
+        i, j = torch.from_numpy(tokens), torch.arange(n)
+        mask = (j <= i[:, None]) & (i[:, None] < torch.from_numpy(self._ends))
+        return Attention([Segment(i, j, mask)], self._depth, self.device, start=0)
 
     def within(self, window: int | None) -> BlockMask:
         """Return the mask under a sliding window, or without one."""

@@ -73,16 +73,26 @@ class Attention:
     Parameters
     ----------
     segments : list of Segment
-        Every new token is in one.
+        Every new token that is looked at afterwards is in one.
     depth : numpy.ndarray
         `(earlier + new,)` the position of each key, for sliding windows.
     device : torch.device
+    start : int, optional
+        How many keys are earlier; where left out, every new token is in a segment.
     """
 
-    def __init__(self, segments: list[Segment], depth: np.ndarray, device: torch.device):
+    def __init__(
+        self,
+        segments: list[Segment],
+        depth: np.ndarray,
+        device: torch.device,
+        start: int | None = None,
+    ):
         self._segments = segments
         self._depth = depth
         self.device = device
+        new = sum(len(segment.tokens) for segment in segments)
+        self._start = len(depth) - new if start is None else start
         # By sliding window: blocks differ in it, rows and forks are the same for all of them.
         self._ready: dict[int | None, tuple[list[Segment], list[_Batch]]] = {}
         self._slots: dict[int | None, torch.Tensor] = {}
@@ -93,8 +103,12 @@ class Attention:
         if device == self.device:
             return self
         if device not in self._elsewhere:
-            self._elsewhere[device] = Attention(self._segments, self._depth, device)
+            self._elsewhere[device] = Attention(self._segments, self._depth, device, self._start)
         return self._elsewhere[device]
+
+    def only(self, tokens: np.ndarray) -> Attention:
+        """Return what serves where some tokens alone are wanted: itself, being cheap enough."""
+        return self
 
     def _within(self, window: int | None) -> tuple[list[Segment], list[_Batch]]:
         """Return what each segment sees under a window: single segments, and batches of them."""
@@ -104,8 +118,7 @@ class Attention:
             segments = self._segments
             if window is not None:
                 depth = torch.from_numpy(self._depth)
-                start = len(depth) - sum(len(s.tokens) for s in segments)
-                segments = [s.within(window, depth, start) for s in segments]
+                segments = [s.within(window, depth, self._start) for s in segments]
             if _batched(self.device):
                 batches = [_Batch.of(some, self.device) for some in _alike(segments)]
                 self._ready[window] = [], batches

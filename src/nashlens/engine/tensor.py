@@ -213,6 +213,7 @@ class TensorBlocks:
         *,
         keep: bool,
         change: Change | None = None,
+        only: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Run one block over new tokens; see `Blocks.forward`.
 
@@ -228,11 +229,12 @@ class TensorBlocks:
         keep : bool
         change : Change, optional
             For `Attention` alone.
+        only : torch.Tensor, optional
 
         Returns
         -------
         torch.Tensor
-            `(new, width)` on the first device.
+            `(new, width)`, or a row for each of `only`, on the first device.
 
         Raises
         ------
@@ -254,6 +256,11 @@ class TensorBlocks:
             if keep:
                 kept.keep(k, v)
                 before.length = kept.length
+        if only is not None:
+            places = [only.to(device) for device in self.devices]
+            states, shares = (
+                [x[at] for x, at in zip(found, places, strict=True)] for found in (states, shares)
+            )
         attended = self.collectives.sum_on_all(shares)
         finished = [finish(*each) for each in zip(blocks, states, attended, strict=True)]
         return finished[0][0] + self.collectives.sum_on_first([share for _, share in finished])
@@ -268,9 +275,10 @@ class TensorBlocks:
         projected: Projected | None,
         *,
         keep: bool,
+        only: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, None]:
         """Run one block; none is begun ahead (see `Blocks.onward`)."""
-        return self.forward(index, h, rotations, attention, before, keep=keep), None
+        return self.forward(index, h, rotations, attention, before, keep=keep, only=only), None
 
     def _halves(
         self, attention: Attention | TreeMask

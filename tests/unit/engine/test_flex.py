@@ -68,6 +68,30 @@ def test_flex_attention_equals_segments(rng, softcap, window):
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("window", [None, 3])
+def test_a_few_wanted_tokens_attend_as_among_all(rng, window):
+    ((row, _),) = pack([rng.integers(0, 3, n).tolist() for n in (9, 14, 20, 31)], 200)
+    random = torch.Generator().manual_seed(0)
+    q = torch.randn(4, len(row), 16, generator=random)
+    k, v = (torch.randn(2, len(row), 16, generator=random) for _ in range(2))
+    tree = TreeMask(row.ends(), np.array(row.depth), CPU)
+    wanted = np.array([len(row) - 1, 3, 17, 3])  # in any order, and more than once
+    mask = tree.within(window)
+    expected = flex_attention(q[None], k[None], v[None], block_mask=mask, enable_gqa=True)[0]
+    few = tree.only(wanted)
+    assert isinstance(few, Attention)
+    found = few(q, k, v, 0.25, window=window)
+    torch.testing.assert_close(found[:, wanted], expected[:, wanted])
+
+
+def test_many_wanted_tokens_keep_the_block_sparse_mask(monkeypatch):
+    ((row, _),) = pack([[1, 2, 3, 4], [1, 5]], 25)
+    tree = TreeMask(row.ends(), np.array(row.depth), CPU)
+    monkeypatch.setattr(flex, "_DENSE_CELLS", 2 * len(row))
+    assert tree.only(np.arange(3)) is tree
+    assert tree.only(np.arange(2)) is not tree
+
+
 @given(
     st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=14), min_size=1, max_size=30),
     st.one_of(st.none(), st.integers(1, 9)),
