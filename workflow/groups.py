@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import permutations
+from itertools import combinations
 from typing import Any
 
 PAIR = "--"
@@ -23,7 +23,8 @@ def play_groups(
     -------
     dict of str to list of str
         Group -> its agents. A model agent's own group (`NAME`) holds its self-play and its matches
-        with every scripted agent; `A--B` holds the cross-play with A in the row seat.
+        with every scripted agent; `A--B` holds the cross-play of A and B in both orders of seats:
+        so both models are loaded once, and more matches advance together.
     """
     models = [name for name, agent in agents.items() if agent["model"] is not None]
     scripted = [name for name, agent in agents.items() if agent["model"] is None]
@@ -35,7 +36,7 @@ def play_groups(
     if matches["cross_play"]:
         groups |= {
             f"{a}{PAIR}{b}": [a, b]
-            for a, b in permutations(models, 2)
+            for a, b in combinations(models, 2)
             if matches["cross_modes"] or agents[a]["mode"] == agents[b]["mode"]
         }
     return groups

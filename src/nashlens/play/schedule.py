@@ -182,13 +182,13 @@ def pairs_of(
     agents : mapping of str to Agent
     players : sequence of str
         A model agent and scripted ones: its self-play, and its matches with each of them in both
-        seats. Or two model agents: the first in the row seat, the second in the column seat.
+        seats. Or two model agents: their matches in both orders of seats.
     self_play : bool
         Whether the first kind of group holds self-play.
     """
     first, others = agents[players[0]], [agents[name] for name in players[1:]]
     if len(others) == 1 and others[0].model is not None:
-        return [(first, others[0])]
+        return [(first, others[0]), (others[0], first)]
     pairs = [(first, first)] if self_play else []
     for other in others:
         pairs += [(first, other), (other, first)]

@@ -15,6 +15,7 @@ from snakemake.utils import update_config
 
 from nashlens.config import Config, resolve_layers, used_models, validate
 from nashlens.errors import ConfigError
+from nashlens.play.schedule import Agent, pairing, pairs_of
 from workflow.groups import play_groups
 
 from .conftest import ROOT, load, merge
@@ -67,8 +68,12 @@ def test_paper_has_twelve_ordered_pairings_in_three_modes_of_fifty_rounds(raw: d
     assert agents == set(itertools.product(models, ("direct", "cot", "scratchpad")))
     plain = config.model_dump()
     groups = play_groups(plain["agents"], plain["matches"])
+    players = {name: Agent(name, **agent) for name, agent in plain["agents"].items()}
     pairs = [
-        tuple(plain["agents"][name]["model"] for name in g) for n, g in groups.items() if "--" in n
+        tuple(agent.model for agent in pair)
+        for group in groups.values()
+        for pair in pairs_of(players, group, self_play=True)
+        if pairing(*pair) == "cross_play"
     ]
     assert Counter(pairs) == dict.fromkeys(itertools.permutations(models, 2), 3)
     assert len(models) * (len(models) - 1) == 12

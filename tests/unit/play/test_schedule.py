@@ -26,8 +26,8 @@ def test_a_group_is_self_play_and_every_scripted_agent_in_both_seats():
     assert names(pairs_of(AGENTS, ["a"], self_play=False)) == []
 
 
-def test_cross_play_is_ordered():
-    assert names(pairs_of(AGENTS, ["b", "a"], self_play=True)) == [("b", "a")]
+def test_cross_play_is_of_both_orders():
+    assert names(pairs_of(AGENTS, ["b", "a"], self_play=True)) == [("b", "a"), ("a", "b")]
     assert [pairing(*p) for p in ((A, A), (A, B), (A, TFT))] == [
         "self_play",
         "cross_play",
