@@ -1,0 +1,90 @@
+"""Parts of a study's matches, on which a result is looked at again.
+
+A *factor* is something about the data that a result should not hang on: the `template` of the
+prompts, their `label_set`, which *half* of the matches happened to be drawn, and the random numbers
+of the *bootstrap*. Each of its *levels* is a part of the matches (for the bootstrap: all of them).
+
+Halves are the seed of the histories. Every history is drawn by the experiment's seed under its
+match's own name, so two disjoint random halves of the matches are what two experiments of half the
+size and with different seeds would have had.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from nashlens.seeds import stream
+
+FACTORS = ("template", "label_set", "half", "bootstrap")
+HALVES = ("half 1", "half 2")
+DRAWS = ("draw 1", "draw 2", "draw 3")
+"""Levels of the bootstrap: other random numbers for the same data."""
+RESAMPLES = 1000
+"""Bootstrap resamples of a part, at most: it gives a bound to compare, and no corrected p-value."""
+WITHIN = ("game", "label_map", "option_order", "half")
+"""Columns over whose values each half is spread evenly, where a table has them: estimates give
+these cells equal weight, and a half without one of them would have none. (In the heads table `half`
+is the one where heads are chosen or tested.)"""
+
+
+def halves(table: pd.DataFrame, seed: int) -> pd.Series:
+    """Deal the matches of a table to two halves.
+
+    Within each cell of `WITHIN` matches are dealt in random order, one to each half in turn. The
+    deal goes on from cell to cell, so that sizes differ by one at most, in a cell and in all.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With `match_id` and any of `WITHIN`; rows in any order.
+    seed : int
+        The experiment's seed.
+
+    Returns
+    -------
+    Series
+        `HALVES` by match id.
+    """
+    cells = [name for name in WITHIN if name in table.columns]
+    distinct = table[["match_id", *cells]].drop_duplicates().astype(str)
+    matches = distinct.groupby("match_id", sort=True)
+    # A match's first cell in the order of names, where its rows stand in several.
+    frame = matches.min() if cells else pd.DataFrame(index=matches.size().index)
+    frame["_turn"] = stream(seed, "parts", "halves").permutation(len(frame))
+    order = frame.sort_values([*cells, "_turn"]).index
+    turn = np.arange(len(order)) % 2
+    return pd.Series(np.array(HALVES, dtype=object)[turn], index=order)
+
+
+def members(
+    table: pd.DataFrame, factor: str, seed: int, *, drawn: pd.DataFrame | None = None
+) -> dict[str, NDArray[np.bool_]]:
+    """Return each level's rows of a table.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With `match_id`, and the factor as a column where it is one.
+    factor : str
+        One of `FACTORS`.
+    seed : int
+    drawn : DataFrame, optional
+        The table whose matches are dealt to halves, where `table` is a part of it.
+
+    Returns
+    -------
+    dict of str to ndarray of bool, shape (len(table),)
+        Levels in the order of their names; nothing where the table lacks the column.
+    """
+    if factor == "bootstrap":
+        return {level: np.ones(len(table), dtype=bool) for level in DRAWS}
+    if factor == "half":
+        known = halves(table if drawn is None else drawn, seed)
+        values = table["match_id"].astype(str).map(known).to_numpy(dtype=object)
+        return {level: values == level for level in HALVES}
+    if factor not in table.columns:
+        return {}
+    values = table[factor].to_numpy(dtype=object)
+    return {str(level): values == level for level in sorted(table[factor].dropna().unique())}
