@@ -11,6 +11,8 @@ size and with different seeds would have had.
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -24,16 +26,19 @@ DRAWS = ("draw 1", "draw 2", "draw 3")
 RESAMPLES = 1000
 """Bootstrap resamples of a part, at most: it gives a bound to compare, and no corrected p-value."""
 WITHIN = ("game", "label_map", "option_order", "half")
-"""Columns over whose values each half is spread evenly, where a table has them: estimates give
-these cells equal weight, and a half without one of them would have none. (In the heads table `half`
-is the one where heads are chosen or tested.)"""
+"""Columns over whose values halves are spread evenly, where a table has them: estimates give these
+cells equal weight, and a half without one of them would have none. (In the heads table `half` is
+the one where heads are chosen or tested.)"""
 
 
 def halves(table: pd.DataFrame, seed: int) -> pd.Series:
     """Deal the matches of a table to two halves.
 
-    Within each cell of `WITHIN` matches are dealt in random order, one to each half in turn. The
-    deal goes on from cell to cell, so that sizes differ by one at most, in a cell and in all.
+    Matches come in random order, and each goes to the half that has fewer of its kind
+    (minimisation, Pocock and Simon 1975). Its kind is first of all its cell, the combination of all
+    of `WITHIN`, so that the halves of a cell differ by one match at most; then each pair and each
+    single one of `WITHIN`, so that cells of one match do not all fall alike; then the number of
+    matches. Of equals, chance decides.
 
     Parameters
     ----------
@@ -47,15 +52,25 @@ def halves(table: pd.DataFrame, seed: int) -> pd.Series:
     Series
         `HALVES` by match id.
     """
-    cells = [name for name in WITHIN if name in table.columns]
-    distinct = table[["match_id", *cells]].drop_duplicates().astype(str)
-    matches = distinct.groupby("match_id", sort=True)
-    # A match's first cell in the order of names, where its rows stand in several.
-    frame = matches.min() if cells else pd.DataFrame(index=matches.size().index)
-    frame["_turn"] = stream(seed, "parts", "halves").permutation(len(frame))
-    order = frame.sort_values([*cells, "_turn"]).index
-    turn = np.arange(len(order)) % 2
-    return pd.Series(np.array(HALVES, dtype=object)[turn], index=order)
+    columns = [name for name in WITHIN if name in table.columns]
+    distinct = table[["match_id", *columns]].drop_duplicates().astype(str)
+    # A match's first kind in the order of names, where its rows stand in several.
+    kinds = distinct.sort_values(["match_id", *columns]).drop_duplicates("match_id")
+    rng = stream(seed, "parts", "halves")
+    kinds = kinds.iloc[rng.permutation(len(kinds))]
+    groups = [columns, *map(list, combinations(columns, 2)), *([name] for name in columns), []]
+    # The lead of the first half in each group's value, and what a lead there weighs.
+    weights = [1000.0] + [1.0] * (len(groups) - 2) + [0.5]
+    lead: dict[tuple[int, tuple[str, ...]], int] = {}
+    dealt = []
+    for row, luck in zip(kinds.to_dict("records"), rng.permutation(len(kinds)) % 2, strict=True):
+        keys = [(k, tuple(row[name] for name in group)) for k, group in enumerate(groups)]
+        total = sum(weight * lead.get(key, 0) for weight, key in zip(weights, keys, strict=True))
+        second = int(total > 0 or (total == 0 and luck))
+        for key in keys:
+            lead[key] = lead.get(key, 0) + 1 - 2 * second
+        dealt.append(HALVES[second])
+    return pd.Series(dealt, index=kinds["match_id"].to_list(), dtype=object)
 
 
 def members(

@@ -115,9 +115,9 @@ def judge(
     Returns
     -------
     DataFrame
-        One row per claim: the findings table of docs/reference/results.md but for `q_value` and what
-        `sensitivity.attach` adds.
-        Degenerate data give `inconclusive` or `not_applicable` with a reason, never an error.
+        One row per claim: the findings table of docs/reference/results.md but for `q_value` and
+        what `sensitivity.attach` adds. Degenerate data give `inconclusive` or `not_applicable`
+        with a reason, never an error.
     """
     settings = Settings(model, confidence, bootstrap, late_fraction, min_label_mass, seed)
     present = dict(tables)

@@ -10,8 +10,9 @@ all data with other bootstrap numbers. What a part says is then held against wha
 - **decides**: the whole is inconclusive, the part is not, and its interval holds the whole's
   estimate;
 - **differs**: one of the two is inconclusive, but the part's interval leaves the whole's estimate
-  out. Since the part belongs to the whole, the two estimates lie closer together than independent
-  ones, and by chance alone this is rarer than one minus the confidence;
+  out, even when widened to Student's t, as bootstraps of few matches are too narrow. Since the
+  part belongs to the whole, the two estimates lie closer together than independent ones, and by
+  chance alone this is rarer than one minus the confidence;
 - **reverses**: one supports the claim, the other contradicts it;
 - **not_judged**: the part holds too little for an estimate and its interval, or the factor has one
   level alone.
@@ -32,6 +33,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t as student
 
 from nashlens.findings.claims import Claim
 from nashlens.parts import FACTORS, RESAMPLES, WITHIN, members
@@ -205,7 +207,7 @@ def _unjudged(row: pd.Series, factor: str, level: str, reason: str) -> dict[str,
 def _compared(row: pd.Series, part: pd.Series, factor: str, level: str) -> dict[str, object]:
     return {
         **_unjudged(row, factor, level, ""),
-        **part[_JUDGED].to_dict(),
+        **{name: part[name] for name in _JUDGED},
         "agreement": agreement(row, part),
     }
 
@@ -216,7 +218,7 @@ def agreement(whole: pd.Series, part: pd.Series) -> str:
     Parameters
     ----------
     whole, part : Series
-        With `verdict`, `estimate`, `ci_low`, `ci_high`.
+        With `verdict`, `estimate`, `ci_low`, `ci_high`; `part` with `n_matches`.
     """
     if part[["estimate", "ci_low", "ci_high"]].isna().any():
         return "not_judged"
@@ -225,9 +227,24 @@ def agreement(whole: pd.Series, part: pd.Series) -> str:
         return "agrees"
     if ours in DECIDED and its in DECIDED:
         return "reverses"
-    if not part["ci_low"] <= whole["estimate"] <= part["ci_high"]:
+    if not _holds(part, float(whole["estimate"])):
         return "differs"
     return "weaker" if ours in DECIDED else "decides"
+
+
+def _holds(part: pd.Series, estimate: float) -> bool:
+    """Tell whether a part's interval, widened for its few matches, holds an estimate.
+
+    A percentile bootstrap of n clusters has the variance's divisor n, not n - 1, and a normal's
+    tail instead of that of Student's t with n - 1 degrees of freedom: each arm is lengthened by the
+    ratio of both.
+    """
+    n, wider = part["n_matches"], 1.0
+    if pd.notna(n) and n >= 2:
+        wider = float(student.isf(0.025, n - 1) / student.isf(0.025, np.inf)) * np.sqrt(n / (n - 1))
+    low = part["estimate"] - wider * (part["estimate"] - part["ci_low"])
+    high = part["estimate"] + wider * (part["ci_high"] - part["estimate"])
+    return bool(low <= estimate <= high)
 
 
 def fragile(rows: pd.DataFrame) -> bool:
@@ -238,7 +255,7 @@ def fragile(rows: pd.DataFrame) -> bool:
 
 
 def statement(rows: pd.DataFrame) -> str:
-    """Return one factor's levels in words: `template 1/2 (named reverses)`.
+    """Return one factor's levels in words: `template 1/2 (named: reverses)`.
 
     That is how many agree of those that could be judged, and what the others do.
     """
@@ -248,7 +265,7 @@ def statement(rows: pd.DataFrame) -> str:
         return f"{factor} not judged"
     text = f"{factor} {int((judged['agreement'] == 'agrees').sum())}/{len(judged)}"
     others = [
-        f"{' and '.join(here['level'])} {what.replace('_', ' ')}"
+        f"{' and '.join(here['level'])}: {what.replace('_', ' ')}"
         for what in AGREEMENTS[1:]
         for here in [rows[rows["agreement"] == what]]
         if len(here)
@@ -282,8 +299,8 @@ def attach(findings: pd.DataFrame, parts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:
-    floats = [*_MEASURED, "whole_estimate"]
-    frame[floats] = frame[floats].astype(np.float64)
     counts = ["n", "n_matches"]
+    floats = [name for name in (*_MEASURED, "whole_estimate") if name not in counts]
+    frame[floats] = frame[floats].astype(np.float64)
     frame[counts] = frame[counts].astype("Float64").astype("Int64")
     return frame

@@ -211,7 +211,7 @@ def test_the_lens_is_told_in_numbers(one_model):
 
 def test_findings_without_controls_and_in_other_units(one_model):
     findings = one_model["findings"].assign(control=np.nan, estimate=40.0, ci_high=50.0, paper="")
-    found = texts(draw("findings", {"findings": findings}))
+    found = texts(draw("findings", {**one_model, "findings": findings}))
     assert "another unit" in found
     assert "gives no figure" in found
 
