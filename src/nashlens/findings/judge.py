@@ -156,7 +156,7 @@ def combine(frames: Sequence[pd.DataFrame], q_value: float) -> pd.DataFrame:
     """
     joined = _typed(pd.concat(list(frames), ignore_index=True), COLUMNS)
     said = ["sensitivity", "fragile"]
-    joined[said] = joined[said].fillna("")
+    joined[said] = joined[said].astype(object).fillna("")
     joined["q_value"] = benjamini_hochberg(joined["p_value"].to_numpy(dtype=float))
     # NaN compares as false, and so does not survive either.
     lost = (joined["verdict"] == "supported") & ~(joined["q_value"] <= q_value)
