@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.stats import rankdata
 from scipy.stats import t as student
 
@@ -39,11 +40,8 @@ class _Sweep:
         prompts = pd.MultiIndex.from_frame(nash[keys].drop_duplicates()).sort_values()
         rows = rows.assign(at=prompts.get_indexer(pd.MultiIndex.from_frame(rows[keys])))
         self.p = _cube(rows[rows["direction"] == NASH], len(prompts), self.layers, self.values)
-        known = np.zeros(len(prompts), dtype=bool)
-        if self.p.size:
-            known = ~np.isnan(self.p).any(axis=(1, 2))
-        kept = np.flatnonzero(known)
-        prompts, self.p = prompts.take(kept), self.p[kept]
+        known = ~np.asarray(np.isnan(self.p).any(axis=(1, 2)))
+        prompts, self.p = prompts[known], self.p[known]
         self.matches = prompts.get_level_values(0).astype(str).to_numpy()
         self.random = [
             (layers, values, cube)
@@ -76,7 +74,9 @@ def _cube(rows: pd.DataFrame, prompts: int, layers: np.ndarray, values: np.ndarr
     return cube
 
 
-def _random_cube(rows: pd.DataFrame, known: np.ndarray) -> tuple[np.ndarray, np.ndarray, Array]:
+def _random_cube(
+    rows: pd.DataFrame, known: NDArray[np.bool_]
+) -> tuple[np.ndarray, np.ndarray, Array]:
     """Return a random direction's layers, values and (prompts, layers, values)."""
     layers = np.array(sorted(rows["layer"].unique()), dtype=int)
     values = np.array(sorted(rows["value"].unique()), dtype=float)
