@@ -154,7 +154,9 @@ def _entry(
     same = (sensitivity["claim"] == finding["claim"]) & (sensitivity["model"] == finding["model"])
     parts = sensitivity[same]
     striped = len(strips.judged(parts)) > 0
-    word = strips.word(parts, _text(finding["fragile"]))
+    # The rule's own verdict, as the parts' are: the family's correction is none of theirs.
+    whole = str(parts["whole_verdict"].iloc[0]) if len(parts) else ""
+    word = strips.word(parts, whole, _text(finding["fragile"]))
     return {
         **{str(key): value for key, value in finding.items()},
         "kind": "model",

@@ -16,7 +16,7 @@ LANES = {"template": "template", "label_set": "label set", "half": "seed: halves
 NAMES = {**LANES, "half": "seed halves", "bootstrap": "seed of the bootstrap"}
 COLUMNS = (
     *("claim", "model", "factor", "level", "estimate", "ci_low", "ci_high", "verdict"),
-    "agreement",
+    *("whole_verdict", "agreement"),
 )
 LANE, SPREAD = 0.9, 0.52
 """Height in lines of one strip, and of what its marks are spread over."""
@@ -26,49 +26,52 @@ Mark = tuple[str, Any]
 
 
 def judged(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of levels that could be judged."""
-    return rows[rows["agreement"] != "not_judged"]
+    """Return the rows of parts of the data that could be judged; the bootstrap's are none."""
+    return rows[(rows["agreement"] != "not_judged") & rows["factor"].isin(LANES)]
 
 
 def label(rows: pd.DataFrame, factor: str) -> str:
     """Return a strip's name and how many of its levels agree: `label set 2/3`."""
-    known = judged(rows[rows["factor"] == factor])
+    own = rows[rows["factor"] == factor]
+    known = judged(own)
+    if len(own) == 1 and own["level"].iloc[0]:
+        return f"{LANES[factor]}: one only"
     if known.empty:
         return f"{LANES[factor]}: not judged"
     return f"{LANES[factor]} {int((known['agreement'] == 'agrees').sum())}/{len(known)}"
 
 
-def word(rows: pd.DataFrame, fragile: str) -> str:
+def word(rows: pd.DataFrame, verdict: str, fragile: str) -> str:
     """Say in a word whether a finding holds on the parts.
 
     Parameters
     ----------
     rows : DataFrame
         Of the sensitivity table, for one claim and model.
+    verdict : str
+        Of the rule, on all data.
     fragile : str
         The findings table's column: the factors that the claim hangs on.
     """
     if rows.empty:
         return ""
+    if fragile:
+        return "FRAGILE: " + "; ".join(_why(rows, factor) for factor in fragile.split(", "))
     known = judged(rows)
     if known.empty:
         return "sensitivity: no part could be judged"
-    agree = int((known["agreement"] == "agrees").sum())
-    if fragile:
-        return "FRAGILE: " + "; ".join(_why(known, factor) for factor in fragile.split(", "))
-    if agree == len(known):
-        return f"robust: all {len(known)} parts agree"
-    counts = known["agreement"].value_counts()
-    others = [
-        f"{counts[name]} {text}"
-        for name, text in (("weaker", "inconclusive"), ("decides", "decided"))
-        if name in counts
-    ]
-    return f"no reversal: {agree} of {len(known)} parts agree, {', '.join(others)}"
+    n, agree = len(known), int((known["agreement"] == "agrees").sum())
+    if verdict == "inconclusive":
+        # That parts of undecided data are undecided makes nothing robust.
+        both = "all" if agree == n else f"{agree} of"
+        return f"parts: {both} {n} inconclusive too" + (f", {n - agree} decide" * (agree < n))
+    if agree == n:
+        return f"robust: all {n} parts agree"
+    return f"no reversal: {agree} of {n} parts agree, {n - agree} inconclusive"
 
 
-def _why(known: pd.DataFrame, factor: str) -> str:
-    rows = known[known["factor"] == factor]
+def _why(rows: pd.DataFrame, factor: str) -> str:
+    rows = rows[rows["factor"] == factor]
     away = rows[rows["agreement"].isin(["differs", "reverses"])]
     pairs = zip(away["level"], away["agreement"], strict=True)
     said = [f"{style.words(level)} {what}" for level, what in pairs]
@@ -121,7 +124,7 @@ def draw(
             x = float(np.clip(row["estimate"], low, high))
             if x != row["estimate"]:
                 marker = "<" if row["estimate"] < x else ">"
-            ax.plot(x, at, marker, markersize=3.2, **options)
+            ax.plot(x, at, marker, markersize=3.2, clip_on=x == row["estimate"], **options)
 
 
 def reach(rows: pd.DataFrame, shown: Mapping[tuple[str, str], bool]) -> float:

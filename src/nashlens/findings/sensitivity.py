@@ -50,6 +50,9 @@ PARTS = "_parts"
 restricted by their rows."""
 DECIDED = ("supported", "contradicted")
 AGREEMENTS = ("agrees", "weaker", "decides", "differs", "reverses", "not_judged")
+LEAST_MATCHES = 6
+"""Matches from which on a part can differ: of fewer, that all point one way is a two-sided p of
+2 * 2^-5 = 0.06 or more, however narrow their bootstrap."""
 _MEASURED = ["estimate", "ci_low", "ci_high", "n", "n_matches", "control", "p_value"]
 _JUDGED = [*_MEASURED, "verdict", "reason"]
 COLUMNS = (
@@ -171,6 +174,8 @@ def sensitivity(
                 ).set_index("model")
                 records += [
                     _compared(row, again.loc[row["model"]], factor, level)
+                    if row["model"] in again.index
+                    else _unjudged(row, factor, level, "nothing about it in this part")
                     for _, row in whole.iterrows()
                 ]
     return _typed(pd.DataFrame.from_records(records, columns=list(COLUMNS)))
@@ -237,10 +242,12 @@ def _holds(part: pd.Series, estimate: float) -> bool:
 
     A percentile bootstrap of n clusters has the variance's divisor n, not n - 1, and a normal's
     tail instead of that of Student's t with n - 1 degrees of freedom: each arm is lengthened by the
-    ratio of both.
+    ratio of both. Fewer than `LEAST_MATCHES` leave nothing out.
     """
     n, wider = part["n_matches"], 1.0
-    if pd.notna(n) and n >= 2:
+    if pd.notna(n):
+        if n < LEAST_MATCHES:
+            return True
         wider = float(student.isf(0.025, n - 1) / student.isf(0.025, np.inf)) * np.sqrt(n / (n - 1))
     low = part["estimate"] - wider * (part["estimate"] - part["ci_low"])
     high = part["estimate"] + wider * (part["ci_high"] - part["estimate"])

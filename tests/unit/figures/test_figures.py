@@ -219,13 +219,23 @@ def test_findings_without_controls_and_in_other_units(one_model):
 def test_findings_say_what_they_hang_on(one_model):
     found = texts(draw("findings", one_model)).replace("\n", " ")
     assert "FRAGILE: template: named" in found
-    assert "robust: all 10 parts agree" in found
-    assert "8 of 10 parts agree" in found
+    assert "robust: all 7 parts agree" in found
+    assert "parts: all 7 inconclusive too" in found
+    assert "no reversal: 5 of 7 parts agree, 2 inconclusive" in found
     assert "no part could be judged" in found
     assert "label set 3/3" in found
     assert "template 1/2" in found
     assert "seed: halves 0/2" in found
     assert "another unit; below: verdicts alone" in found
+
+
+def test_other_bootstrap_numbers_make_nothing_robust(one_model):
+    parts = one_model["sensitivity"].copy()
+    rest = parts["factor"] != "bootstrap"
+    parts.loc[rest, "agreement"] = "not_judged"
+    found = texts(draw("findings", {**one_model, "sensitivity": parts}))
+    assert "robust" not in found
+    assert "label set" not in found
 
 
 def test_findings_without_parts_are_drawn_without_strips(one_model):
