@@ -5,20 +5,19 @@ one template alone, with one label set alone, on each of two random halves of th
 all data with other bootstrap numbers. What a part says is then held against what all data say:
 
 - **agrees**: the same verdict;
-- **weaker**: the whole decides, the part is inconclusive, and its interval holds the whole's
-  estimate. A part has less data, so that is to be expected and speaks against nothing;
-- **decides**: the whole is inconclusive, the part is not, and its interval holds the whole's
-  estimate;
-- **differs**: one of the two is inconclusive, but the part's interval leaves the whole's estimate
-  out, even when widened to Student's t, as bootstraps of few matches are too narrow. Since the
-  part belongs to the whole, the two estimates lie closer together than independent ones, and by
-  chance alone this is rarer than one minus the confidence;
+- **weaker**: the whole decides, the part is inconclusive, and their intervals meet. A part has less
+  data, so that is to be expected and speaks against nothing;
+- **decides**: the whole is inconclusive, the part is not, and their intervals meet;
+- **differs**: one of the two is inconclusive, but their intervals have no value in common. (That a
+  part's interval leaves the whole's *estimate* out would be too little: a share of layers or a
+  largest layer is nearer to chance in a noisier part, whatever the truth.) The part's is widened to
+  Student's t before, as bootstraps of few matches are too narrow;
 - **reverses**: one supports the claim, the other contradicts it;
 - **not_judged**: the part holds too little for an estimate and its interval, or the factor has one
   level alone.
 
-A factor makes a claim *fragile* where a level reverses or differs, or where two of its levels
-reach opposite verdicts.
+A factor makes a claim *fragile* where a level reverses or differs, or where two of its levels reach
+opposite verdicts, or different ones on intervals that have no value in common.
 
 Verdicts here are those of the rules, before the correction over the family of claims: a family is
 what was asked of all data.
@@ -30,6 +29,7 @@ can ask for their sensitivity.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -223,7 +223,7 @@ def agreement(whole: pd.Series, part: pd.Series) -> str:
     Parameters
     ----------
     whole, part : Series
-        With `verdict`, `estimate`, `ci_low`, `ci_high`; `part` with `n_matches`.
+        With `verdict`, `estimate`, `ci_low`, `ci_high`, `n_matches`.
     """
     if part[["estimate", "ci_low", "ci_high"]].isna().any():
         return "not_judged"
@@ -232,13 +232,19 @@ def agreement(whole: pd.Series, part: pd.Series) -> str:
         return "agrees"
     if ours in DECIDED and its in DECIDED:
         return "reverses"
-    if not _holds(part, float(whole["estimate"])):
+    if _apart(whole, part):
         return "differs"
     return "weaker" if ours in DECIDED else "decides"
 
 
-def _holds(part: pd.Series, estimate: float) -> bool:
-    """Tell whether a part's interval, widened for its few matches, holds an estimate.
+def _apart(whole: pd.Series, part: pd.Series) -> bool:
+    """Tell whether a part's interval misses that of all data."""
+    low, high = _interval(part)
+    return bool(low > whole["ci_high"] or high < whole["ci_low"])
+
+
+def _interval(part: pd.Series) -> tuple[float, float]:
+    """Return a part's interval, widened for its few matches.
 
     A percentile bootstrap of n clusters has the variance's divisor n, not n - 1, and a normal's
     tail instead of that of Student's t with n - 1 degrees of freedom: each arm is lengthened by the
@@ -247,18 +253,25 @@ def _holds(part: pd.Series, estimate: float) -> bool:
     n, wider = part["n_matches"], 1.0
     if pd.notna(n):
         if n < LEAST_MATCHES:
-            return True
+            return -np.inf, np.inf
         wider = float(student.isf(0.025, n - 1) / student.isf(0.025, np.inf)) * np.sqrt(n / (n - 1))
-    low = part["estimate"] - wider * (part["estimate"] - part["ci_low"])
-    high = part["estimate"] + wider * (part["ci_high"] - part["estimate"])
-    return bool(low <= estimate <= high)
+    return (
+        part["estimate"] - wider * (part["estimate"] - part["ci_low"]),
+        part["estimate"] + wider * (part["ci_high"] - part["estimate"]),
+    )
 
 
 def fragile(rows: pd.DataFrame) -> bool:
     """Tell whether a claim hangs on a factor, from the rows of its levels."""
     judged = rows[rows["agreement"] != "not_judged"]
-    opposed = set(DECIDED) <= set(judged["verdict"])
-    return opposed or bool(judged["agreement"].isin(["differs", "reverses"]).any())
+    if judged["agreement"].isin(["differs", "reverses"]).any():
+        return True
+    levels = [(row["verdict"], *_interval(row)) for _, row in judged.iterrows()]
+    for (one, low, high), (two, least, most) in combinations(levels, 2):
+        apart = low > most or least > high
+        if one != two and (apart or {one, two} == set(DECIDED)):
+            return True
+    return False
 
 
 def statement(rows: pd.DataFrame) -> str:

@@ -239,25 +239,42 @@ def test_agreement_follows_from_verdicts_and_intervals(whole, part, at, value, a
     if said in ("weaker", "decides"):
         assert (said == "weaker") == (part == "inconclusive")
     if said == "differs":
-        assert abs(at - value) > arm
+        assert abs(at - value) > 2 * arm
         assert n >= 6
     # Where all data are a part of themselves nothing can differ.
     assert agreement(row(whole, at), row(part, at)) != "differs"
 
 
-def test_levels_that_oppose_one_another_are_fragile_whatever_the_whole_says():
-    rows = pd.DataFrame(
+def _halves(first, second, estimates=(0.5, 0.5), n=40):
+    return pd.DataFrame(
         {
             "factor": "half",
             "level": list(HALVES),
-            "verdict": ["supported", "contradicted"],
-            "agreement": ["decides", "decides"],
+            "verdict": [first, second],
+            "agreement": "decides",
+            "estimate": estimates,
+            "ci_low": np.array(estimates) - 0.1,
+            "ci_high": np.array(estimates) + 0.1,
+            "n_matches": n,
         }
     )
+
+
+def test_levels_that_oppose_one_another_are_fragile_whatever_the_whole_says():
+    rows = _halves("supported", "contradicted")
     assert fragile(rows)
     assert not fragile(rows.iloc[:1])
     assert statement(rows) == "half 0/2 (half 1 and half 2: decides)"
     assert not fragile(rows.assign(agreement="not_judged"))
+
+
+def test_levels_of_different_verdicts_are_fragile_where_their_intervals_do_not_meet():
+    assert not fragile(_halves("supported", "inconclusive"))
+    assert fragile(_halves("supported", "inconclusive", (0.9, 0.5)))
+    assert not fragile(_halves("supported", "supported", (0.9, 0.5)))
+    # Intervals of a few matches are too narrow to tell.
+    assert not fragile(_halves("supported", "inconclusive", (0.9, 0.5), n=5))
+    assert not fragile(_halves("supported", "inconclusive", (0.9, 0.66), n=8))
 
 
 @pytest.mark.parametrize("claim", [claim.id for claim in CLAIMS])
