@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 
 from nashlens.figures import style
 
-LANES = {"template": "template", "label_set": "label set", "half": "seed: halves"}
+LANES = {"template": "template", "label_set": "label set", "half": "seed halves"}
 """Factor -> its strip's name. Other bootstrap numbers move no estimate and get no strip."""
-NAMES = {**LANES, "half": "seed halves", "bootstrap": "seed of the bootstrap"}
+NAMES = {**LANES, "bootstrap": "seed of the bootstrap"}
 COLUMNS = (
     *("claim", "model", "factor", "level", "estimate", "ci_low", "ci_high", "verdict"),
     *("whole_verdict", "agreement"),
@@ -31,14 +31,15 @@ def judged(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def label(rows: pd.DataFrame, factor: str) -> str:
-    """Return a strip's name and how many of its levels agree: `label set 2/3`."""
+    """Return a strip's name and how many levels agree: `label set: 2/3 agree`."""
     own = rows[rows["factor"] == factor]
     known = judged(own)
     if len(own) == 1 and own["level"].iloc[0]:
         return f"{LANES[factor]}: one only"
     if known.empty:
         return f"{LANES[factor]}: not judged"
-    return f"{LANES[factor]} {int((known['agreement'] == 'agrees').sum())}/{len(known)}"
+    agree = int((known["agreement"] == "agrees").sum())
+    return f"{LANES[factor]}: {agree}/{len(known)} agree"
 
 
 def word(rows: pd.DataFrame, verdict: str, fragile: str) -> str:
