@@ -25,10 +25,10 @@ DRAWS = ("draw 1", "draw 2", "draw 3")
 """Levels of the bootstrap: other random numbers for the same data."""
 RESAMPLES = 1000
 """Bootstrap resamples of a part, at most: it gives a bound to compare, and no corrected p-value."""
-WITHIN = ("game", "label_map", "option_order", "half")
+WITHIN = ("game", "label_map", "option_order", "half", "agent", "opponent", "move_order")
 """Columns over whose values halves are spread evenly, where a table has them: estimates give these
 cells equal weight, and a half without one of them would have none. (In the heads table `half` is
-the one where heads are chosen or tested.)"""
+the one where heads are chosen or tested; who plays whom is known in play.)"""
 
 
 def halves(table: pd.DataFrame, seed: int) -> pd.Series:

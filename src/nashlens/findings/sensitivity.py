@@ -48,6 +48,8 @@ Restrict = Callable[[Claim, Tables, str, int], "dict[str, dict[str, pd.DataFrame
 PARTS = "_parts"
 """Ending of a table that holds what another one has of each factor and level: aggregates cannot be
 restricted by their rows."""
+FIXED = ("games", "models")
+"""Tables about no match: what they say holds in every part, and every judge gets them whole."""
 DECIDED = ("supported", "contradicted")
 AGREEMENTS = ("agrees", "weaker", "decides", "differs", "reverses", "not_judged")
 LEAST_MATCHES = 6
@@ -69,7 +71,7 @@ def restrict(
 
     Tables are restricted by their rows: by the factor's own column, or where a table lacks it, to
     the matches that have it in the claim's other tables. A table `NAME` of aggregates comes with
-    `NAME_parts`, which has its rows for each factor and level.
+    `NAME_parts`, which has its rows for each factor and level; those of `FIXED` stay whole.
 
     Parameters
     ----------
@@ -84,7 +86,8 @@ def restrict(
     dict of str to dict of str to DataFrame
         Level -> tables. Nothing where no table knows the factor, or one can not be restricted.
     """
-    own = {name: tables[name] for name in claim.tables if name in tables}
+    fixed = {name: tables[name] for name in FIXED if name in tables}
+    own = {name: tables[name] for name in claim.tables if name in tables and name not in FIXED}
     aggregates = {name: tables[name + PARTS] for name in own if name + PARTS in tables}
     rows = {name: table for name, table in own.items() if name not in aggregates}
     if any("match_id" not in table.columns for table in rows.values()):
@@ -96,7 +99,7 @@ def restrict(
             # Aggregates name the levels where they stand alone.
             if level in chosen or not rows:
                 chosen.setdefault(level, {})[name] = here[here["level"] == level]
-    return {level: kept for level, kept in chosen.items() if len(kept) == len(own)}
+    return {level: fixed | kept for level, kept in chosen.items() if len(kept) == len(own)}
 
 
 def _restrict_rows(tables: Tables, factor: str, seed: int) -> dict[str, dict[str, pd.DataFrame]]:

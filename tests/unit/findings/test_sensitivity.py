@@ -193,12 +193,13 @@ def test_parts_do_not_hang_on_the_order_of_rows():
 
 def test_another_claim_and_judge_need_nothing_but_a_match_id():
     """As a claim about play would have it: its own table, estimator and rule."""
-    claim = Claim("X", "Action 1 is played.", "share", "", "", ("plays",))
+    claim = Claim("X", "Action 1 is played.", "share", "", "", ("plays", "games"))
     rng = np.random.default_rng(1)
     rows = [(f"{t}{k}", t, rng.random() < {"a": 0.9, "b": 0.1}[t]) for t in "ab" for k in range(60)]
     plays = pd.DataFrame(rows, columns=["match_id", "template", "action"])
 
     def judged(tables, *, claims, seed, bootstrap):
+        assert len(tables["games"]) == 2
         value, n = tables["plays"]["action"].mean(), len(tables["plays"])
         half = 2 * np.sqrt(value * (1 - value) / n)
         verdict = "inconclusive"
@@ -211,8 +212,9 @@ def test_another_claim_and_judge_need_nothing_but_a_match_id():
         }  # fmt: skip
         return pd.DataFrame([row])
 
-    found = judged({"plays": plays}, claims=[claim], seed=1, bootstrap=10)
-    parts = sensitivity(found, {"plays": plays}, judged, claims=[claim], seed=1, bootstrap=10)
+    tables = {"plays": plays, "games": pd.DataFrame({"game": ["pd", "harmony"]})}
+    found = judged(tables, claims=[claim], seed=1, bootstrap=10)
+    parts = sensitivity(found, tables, judged, claims=[claim], seed=1, bootstrap=10)
     assert attach(found, parts)["fragile"].iloc[0] == "template"
     assert "label_set not judged" in attach(found, parts)["sensitivity"].iloc[0]
     assert list(_levels(parts, "X", "bootstrap").index) == list(DRAWS)
