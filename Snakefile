@@ -97,6 +97,7 @@ rule findings:
     input:
         results("findings.parquet"),
         results("findings.csv"),
+        results("sensitivity.csv"),
 
 
 rule calibration:

@@ -1,15 +1,17 @@
-"""The claims, judged for each model and then together."""
+"""The claims, judged for each model, of all data and of its parts, and then together."""
 
 
 rule judge_findings:
     input:
         prompts=results("prompts/{model}.parquet"),
         probes=results("probes/{model}.parquet"),
+        probes_parts=results("probes_parts/{model}.parquet"),
         lens=results("lens/{model}.parquet"),
         steering=results("steering/{model}.parquet"),
         heads=results("heads/{model}.parquet"),
     output:
-        results("findings/{model}.parquet"),
+        findings=results("findings/{model}.parquet"),
+        sensitivity=results("sensitivity/{model}.parquet"),
     log:
         results("logs/judge_findings/{model}.log"),
     benchmark:
@@ -28,12 +30,19 @@ rule judge_findings:
 
 rule join_findings:
     input:
-        expand(results("findings/{model}.parquet"), model=MODELS),
+        findings=expand(results("findings/{model}.parquet"), model=MODELS),
+        sensitivity=expand(results("sensitivity/{model}.parquet"), model=MODELS),
     output:
-        table=results("findings.parquet"),
-        csv=report(
+        findings=results("findings.parquet"),
+        findings_csv=report(
             results("findings.csv"),
             caption="../workflow/report/findings_table.rst",
+            category="Findings",
+        ),
+        sensitivity=results("sensitivity.parquet"),
+        sensitivity_csv=report(
+            results("sensitivity.csv"),
+            caption="../workflow/report/sensitivity_table.rst",
             category="Findings",
         ),
     log:

@@ -32,6 +32,7 @@ rule fit_probes:
         untrained=untrained_manifest,
     output:
         probes=results("probes/{model}.parquet"),
+        probes_parts=results("probes_parts/{model}.parquet"),
         transfer=results("transfer/{model}.parquet"),
     log:
         results("logs/fit_probes/{model}.log"),

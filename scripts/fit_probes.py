@@ -8,7 +8,7 @@ from nashlens.activations.plan import some_matches
 from nashlens.activations.store import ActivationStore
 from nashlens.config.layers import resolve_layers
 from nashlens.logs import start_logging
-from nashlens.probes import Settings, add_choices, fit_probes, fit_transfer, usable
+from nashlens.probes import PartScores, Settings, add_choices, fit_probes, fit_transfer, usable
 from nashlens.progress import progress
 from nashlens.tables import read_table, write_table
 
@@ -27,12 +27,13 @@ def main(inputs, outputs, model, slice, fingerprint, threads):
     )
     store = ActivationStore(inputs["activations"])
     prompts = add_choices(read_table(inputs["prompts"]), read_table(inputs["lens"]))
-    untrained = None
+    untrained, some = None, None
     if inputs.get("untrained"):
         some = some_matches(prompts, settings["random_weights"], seed)
         untrained = ActivationStore(inputs["untrained"]).reader(some), some
     layers = resolve_layers(settings["layers"], store.n_layers, first=0, key="probes.layers")
-    load, targets = store.reader(usable(prompts)), settings["targets"]
+    used, targets = usable(prompts), settings["targets"]
+    load, parts = store.reader(used), PartScores(used, how, some)
     shown = partial(progress, unit="layer")
     probes = fit_probes(
         load,
@@ -41,13 +42,15 @@ def main(inputs, outputs, model, slice, fingerprint, threads):
         targets,
         how,
         untrained=untrained,
+        parts=parts,
         progress=partial(shown, name="probes"),
     )
     transfer = fit_transfer(
         load, layers, prompts, targets, how, progress=partial(shown, name="transfer")
     )
-    for table, path in ((probes, outputs["probes"]), (transfer, outputs["transfer"])):
-        write_table(table, path, config=slice, fingerprint=fingerprint)
+    tables = {"probes": probes, "probes_parts": parts.table(), "transfer": transfer}
+    for name, table in tables.items():
+        write_table(table, outputs[name], config=slice, fingerprint=fingerprint)
 
 
 if "snakemake" in globals():

@@ -1,24 +1,30 @@
 """Rule join_findings: all models' claims, with verdicts corrected over the whole family."""
 
+import pandas as pd
+
 from nashlens.files import atomic_write
 from nashlens.findings import combine
 from nashlens.logs import start_logging
 from nashlens.tables import read_table, write_table
 
 
-def main(parts, output, csv, slice, fingerprint):
-    table = combine([read_table(part) for part in parts], q_value=slice["findings"]["q_value"])
-    write_table(table, output, config=slice, fingerprint=fingerprint)
-    with atomic_write(csv) as file:
-        file.write(table.to_csv(index=False).encode())
+def main(findings, parts, outputs, slice, fingerprint):
+    tables = {
+        "findings": combine([read_table(path) for path in findings], slice["findings"]["q_value"]),
+        "sensitivity": pd.concat([read_table(path) for path in parts], ignore_index=True),
+    }
+    for name, table in tables.items():
+        write_table(table, outputs[name], config=slice, fingerprint=fingerprint)
+        with atomic_write(outputs[f"{name}_csv"]) as file:
+            file.write(table.to_csv(index=False).encode())
 
 
 if "snakemake" in globals():
     start_logging(snakemake.log[0])
     main(
-        snakemake.input,
-        snakemake.output.table,
-        snakemake.output.csv,
+        snakemake.input.findings,
+        snakemake.input.sensitivity,
+        dict(snakemake.output.items()),
         snakemake.params.slice,
         snakemake.params.fingerprint,
     )

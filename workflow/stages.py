@@ -180,6 +180,7 @@ TABLES = {
     "steering": "sweep_steering",
     "heads": "ablate_heads",
     "findings": "join_findings",
+    "sensitivity": "join_findings",
     "calibration": "calibrate",
 }
 """Table as figures name it -> the stage that makes it."""

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nashlens.figures import style
+from nashlens.figures import strips, style
 
 TITLE = "Findings: what the data say about each claim"
 WIDTH = 10.0
@@ -25,36 +25,46 @@ VERDICTS = {
 # fmt: off
 _COLUMNS = [
     "claim", "model", "statement", "measure", "estimate", "ci_low", "ci_high", "n", "n_matches",
-    "control", "control_measure", "q_value", "verdict", "reason", "paper",
+    "control", "control_measure", "q_value", "verdict", "reason", "paper", "fragile",
 ]
 # fmt: on
+ESTIMATE = 1.3
+"""Height in lines of an estimate, above its strips."""
 # Shares of the width: claim and measure, forest, numbers, verdict.
 _RATIOS = (3.3, 2.4, 2.3, 3.0)
 
 
 def draw(
-    findings: pd.DataFrame, *, palette: str = "colorblind", width: float | None = None
+    findings: pd.DataFrame,
+    sensitivity: pd.DataFrame,
+    *,
+    palette: str = "colorblind",
+    width: float | None = None,
 ) -> Figure:
     """Draw one row for each claim and model.
 
     Estimates between -1 and 1 stand on a common axis. Others (layers, say) have no place on it
-    and are given as numbers.
+    and are given as numbers. Under an estimate, strips of small marks show the same claim judged
+    on parts of the data: on each template, each label set, each half of the matches.
 
     Parameters
     ----------
     findings : pandas.DataFrame
         `findings.parquet`.
+    sensitivity : pandas.DataFrame
+        `sensitivity.parquet`; claims without rows in it have no strips.
     palette : str
         Colours of the verdicts.
     width : float, optional
         Inches.
     """
     style.require(findings, "findings", _COLUMNS)
+    style.require(sensitivity, "sensitivity", strips.COLUMNS)
     if findings.empty:
         return style.nothing(TITLE, "the findings table holds no row", width)
     width = width or WIDTH
     inches = [width * 0.94 * share / sum(_RATIOS) for share in _RATIOS]
-    blocks, total = _layout(findings, inches)
+    blocks, total = _layout(findings, sensitivity, inches)
     with style.theme():
         color = style.colors(palette, ["not_applicable", "contradicted", "supported", "x"])
         color = {
@@ -79,18 +89,18 @@ def draw(
         for ax in (axes[0], axes[2], axes[3]):
             ax.set_xlim(0, 1)
             ax.set_xticks([])
-        for start, height, block in blocks:
+        _scale(axes[1], findings, sensitivity)
+        for start, _, block in blocks:
             if block["kind"] == "claim":
                 _claim(axes, start, block)
             else:
-                _model(axes, start, height, block, color)
-        _scale(axes[1], findings)
-        style.legend(body, _handles(color), columns=5)
+                _model(axes, start, block, color)
+        style.legend(body, _handles(color), columns=6)
     return figure
 
 
 def _layout(
-    findings: pd.DataFrame, inches: list[float]
+    findings: pd.DataFrame, sensitivity: pd.DataFrame, inches: list[float]
 ) -> tuple[list[tuple[float, float, dict[str, Any]]], float]:
     """Return blocks with their start and height in lines of text, and the total.
 
@@ -122,20 +132,43 @@ def _layout(
         blocks.append((position, height, block))
         position += height
         for _, finding in part.iterrows():
-            characters = int((inches[3] - 0.3) * 17 * (3 if len(part) == 1 else 2)) - 8
-            reason = textwrap.shorten(_text(finding["reason"]), characters, placeholder=" …")
-            row = {
-                **{str(key): value for key, value in finding.items()},
-                "kind": "model",
-                "name": style.fit(str(finding["model"]), inches[0] - 0.3),
-                "numbers": style.fit(_numbers(finding), inches[2] - 0.1),
-                "why": style.fit(reason, inches[3] - 0.3),
-            }
-            height = 0.5 + max(_lines(row["name"]), _lines(row["numbers"]), 1 + _lines(row["why"]))
+            row = _entry(finding, sensitivity, inches, alone=len(part) == 1)
+            height = 0.5 + max(
+                _lines(row["name"]),
+                ESTIMATE + strips.LANE * len(strips.LANES) if row["striped"] else 0,
+                _lines(row["numbers"]) + _lines(row["word"]),
+                1 + _lines(row["why"]),
+            )
             blocks.append((position, height, row))
             position += height
         position += 0.3
     return blocks, position
+
+
+def _entry(
+    finding: pd.Series, sensitivity: pd.DataFrame, inches: list[float], *, alone: bool
+) -> dict[str, Any]:
+    """Return a model's row: its columns, its parts, and its texts wrapped."""
+    characters = int((inches[3] - 0.3) * 17 * (3 if alone else 2)) - 8
+    reason = textwrap.shorten(_text(finding["reason"]), characters, placeholder=" …")
+    same = (sensitivity["claim"] == finding["claim"]) & (sensitivity["model"] == finding["model"])
+    parts = sensitivity[same]
+    striped = len(strips.judged(parts)) > 0
+    # The rule's own verdict, as the parts' are: the family's correction is none of theirs.
+    whole = str(parts["whole_verdict"].iloc[0]) if len(parts) else ""
+    word = strips.word(parts, whole, _text(finding["fragile"]))
+    return {
+        **{str(key): value for key, value in finding.items()},
+        "kind": "model",
+        "parts": parts,
+        "striped": striped,
+        # The strips' names stand at the right of the same column.
+        "name": style.fit(str(finding["model"]), inches[0] - (1.3 if striped else 0.3)),
+        "numbers": style.fit(_numbers(finding), inches[2] - 0.1),
+        # Bold letters are wider.
+        "word": style.fit(word, inches[2] - 0.1, 15.5 if _text(finding["fragile"]) else 18.0),
+        "why": style.fit(reason, inches[3] - 0.3),
+    }
 
 
 def _lines(text: str) -> int:
@@ -152,39 +185,52 @@ def _claim(axes: Any, start: float, block: dict[str, Any]) -> None:
     axes[3].text(0.07, start, block["paper"], color="0.25", **options)
 
 
-def _model(
-    axes: Any, start: float, height: float, row: dict[str, Any], color: dict[str, tuple]
-) -> None:
+def _model(axes: Any, start: float, row: dict[str, Any], color: dict[str, tuple]) -> None:
+    def mark(verdict: str) -> strips.Mark:
+        return VERDICTS.get(verdict, ("P", verdict))[0], color.get(verdict, (0.3, 0.3, 0.3))
+
     verdict = str(row["verdict"])
-    marker, text = VERDICTS.get(verdict, ("P", verdict))
-    shade = color.get(verdict, (0.3, 0.3, 0.3))
+    marker, shade = mark(verdict)
     options: dict[str, Any] = {"fontsize": style.SMALL, "va": "top", "linespacing": 1.15}
     for ax in axes:
         ax.axhline(start - 0.15, color="0.9", linewidth=0.6)
     axes[0].text(0.06, start, row["name"], **options)
     axes[2].text(0, start, row["numbers"], **options)
+    weight = "bold" if _text(row["fragile"]) else "normal"
+    below = start + _lines(row["numbers"])
+    axes[2].text(0, below, row["word"], color="0.25", fontweight=weight, **options)
     axes[3].plot(0.025, start + 0.5, marker, color=shade, markersize=6, clip_on=False)
+    text = VERDICTS.get(verdict, ("", verdict))[1]
     axes[3].text(0.07, start, text, color=shade, fontweight="bold", **options)
     axes[3].text(0.07, start + 1.05, row["why"], color="0.25", **options)
-    middle = start + height / 2 - 0.2
-    if _plottable(row):
-        axes[1].hlines(middle, row["ci_low"], row["ci_high"], color=shade, linewidth=1.8)
-        axes[1].plot(row["estimate"], middle, marker, color=shade, markersize=5.5)
-        if pd.notna(row["control"]):
-            axes[1].plot(row["control"], middle, "|", color="0.1", markersize=9, mew=1.6)
-    else:
-        why = "no estimate" if pd.isna(row["estimate"]) else "another unit: see the numbers"
-        axes[1].text(
-            0.5,
-            middle,
-            why,
-            transform=axes[1].get_yaxis_transform(),
-            ha="center",
-            fontsize=style.SMALL,
-            va="center",
-            color=style.GREY,
-            backgroundcolor="white",
+    _estimate(axes[1], start + 0.5 * ESTIMATE, row, marker, shade)
+    if row["striped"]:
+        strips.draw(
+            (axes[0], axes[1]), start + ESTIMATE, row["parts"], mark, common=_plottable(row)
         )
+
+
+def _estimate(ax: Axes, at: float, row: dict[str, Any], marker: str, shade: Any) -> None:
+    if _plottable(row):
+        ax.hlines(at, row["ci_low"], row["ci_high"], color=shade, linewidth=1.8)
+        ax.plot(row["estimate"], at, marker, color=shade, markersize=5.5)
+        if pd.notna(row["control"]):
+            ax.plot(row["control"], at, "|", color="0.1", markersize=9, mew=1.6)
+        return
+    why = "no estimate" if pd.isna(row["estimate"]) else "another unit: see the numbers"
+    if row["striped"]:
+        why = f"{why.partition(':')[0]}; below: verdicts alone"
+    ax.text(
+        0.5,
+        at,
+        why,
+        transform=ax.get_yaxis_transform(),
+        ha="center",
+        fontsize=style.SMALL,
+        va="center",
+        color=style.GREY,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
+    )
 
 
 def _plottable(row: Any) -> bool:
@@ -193,12 +239,15 @@ def _plottable(row: Any) -> bool:
     return pd.notna(row["estimate"]) and all(abs(value) <= 1.0001 for value in known)
 
 
-def _scale(ax: Axes, findings: pd.DataFrame) -> None:
-    shown = findings[[_plottable(row) for _, row in findings.iterrows()]]
+def _scale(ax: Axes, findings: pd.DataFrame, sensitivity: pd.DataFrame) -> None:
+    plottable = [_plottable(row) for _, row in findings.iterrows()]
+    shown = findings[plottable]
+    keys = zip(findings["claim"], findings["model"], strict=True)
+    least = strips.reach(sensitivity, dict(zip(keys, plottable, strict=True)))
     values = (
         shown[["estimate", "ci_low", "ci_high", "control"]].to_numpy(float, na_value=np.nan).ravel()
     )
-    negative = bool((values[~np.isnan(values)] < -0.02).any())
+    negative = bool((values[~np.isnan(values)] < -0.02).any()) or least < -0.02
     ax.set_xlim(-1.05 if negative else -0.03, 1.05)
     ax.set_xticks([-1, -0.5, 0, 0.5, 1] if negative else [0, 0.25, 0.5, 0.75, 1])
     ax.grid(True, axis="x")
@@ -239,4 +288,6 @@ def _handles(color: dict[str, tuple]) -> list[Line2D]:
     control = Line2D(
         [], [], linestyle="none", marker="|", color="0.1", mew=1.6, markersize=9, label="control"
     )
-    return [*handles, control]
+    part = Line2D([], [], linestyle="none", marker="o", color="0.4", markersize=3.2, mew=0,
+                  label="small: the same claim judged on one part of the data")  # fmt: skip
+    return [*handles, control, part]

@@ -28,7 +28,7 @@ FIGURES: dict[str, tuple[str, list[str]]] = {
     "steering": ("nashlens.figures.steering", ["steering"]),
     "clamping": ("nashlens.figures.clamping", ["steering"]),
     "heads": ("nashlens.figures.heads", ["heads"]),
-    "findings": ("nashlens.figures.findings", ["findings"]),
+    "findings": ("nashlens.figures.findings", ["findings", "sensitivity"]),
     "calibration": ("nashlens.figures.calibration", ["calibration"]),
 }
 """Figure name -> (module, tables in the order of its `draw`'s positional arguments)."""

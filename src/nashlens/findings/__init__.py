@@ -2,5 +2,6 @@
 
 from nashlens.findings.claims import CLAIMS, Claim
 from nashlens.findings.judge import combine, judge
+from nashlens.findings.sensitivity import attach, sensitivity
 
-__all__ = ["CLAIMS", "Claim", "combine", "judge"]
+__all__ = ["CLAIMS", "Claim", "attach", "combine", "judge", "sensitivity"]

@@ -30,6 +30,8 @@ COLUMNS = (
     "q_value",
     "verdict",
     "reason",
+    "sensitivity",
+    "fragile",
     "paper",
     "tables",
     "detail",
@@ -113,8 +115,9 @@ def judge(
     Returns
     -------
     DataFrame
-        One row per claim: the findings table of docs/reference/results.md but for `q_value`.
-        Degenerate data give `inconclusive` or `not_applicable` with a reason, never an error.
+        One row per claim: the findings table of docs/reference/results.md but for `q_value` and
+        what `sensitivity.attach` adds. Degenerate data give `inconclusive` or `not_applicable`
+        with a reason, never an error.
     """
     settings = Settings(model, confidence, bootstrap, late_fraction, min_label_mass, seed)
     present = dict(tables)
@@ -125,7 +128,8 @@ def judge(
         _row(claim, _measure(claim, present, settings), settings)
         for claim in (CLAIMS if claims is None else claims)
     ]
-    return _typed(pd.DataFrame.from_records(rows), [c for c in COLUMNS if c != "q_value"])
+    later = ("q_value", "sensitivity", "fragile")
+    return _typed(pd.DataFrame.from_records(rows), [c for c in COLUMNS if c not in later])
 
 
 def _typed(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -141,7 +145,7 @@ def combine(frames: Sequence[pd.DataFrame], q_value: float) -> pd.DataFrame:
     Parameters
     ----------
     frames : sequence of DataFrame
-        From `judge`, one a model.
+        From `judge`, one a model, with `sensitivity` and `fragile` where `attach` added them.
     q_value : float
         False-discovery rate: a supported claim with a larger q-value becomes inconclusive.
 
@@ -151,6 +155,8 @@ def combine(frames: Sequence[pd.DataFrame], q_value: float) -> pd.DataFrame:
         The findings table, claims in their order and models in theirs.
     """
     joined = _typed(pd.concat(list(frames), ignore_index=True), COLUMNS)
+    said = ["sensitivity", "fragile"]
+    joined[said] = joined[said].astype(object).fillna("")
     joined["q_value"] = benjamini_hochberg(joined["p_value"].to_numpy(dtype=float))
     # NaN compares as false, and so does not survive either.
     lost = (joined["verdict"] == "supported") & ~(joined["q_value"] <= q_value)

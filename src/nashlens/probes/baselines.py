@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nashlens.probes.design import Settings
 from nashlens.probes.fits import CrossFit
-from nashlens.probes.questions import Question, ask, score_with_interval
+from nashlens.probes.questions import Question, score_with_interval
 
 Array = NDArray[np.float64]
 
@@ -31,8 +31,8 @@ def bag_of_words(texts: Sequence[str]) -> Array:
 
 def baseline(
     name: str,
-    values: Array,
     questions: Sequence[Question],
+    fits: Mapping[int, CrossFit],
     settings: Settings,
 ) -> dict[tuple[str, str], dict[str, float]]:
     """Score the same probes on other features.
@@ -41,8 +41,9 @@ def baseline(
     ----------
     name : str
         Of the columns: `NAME`, `NAME_low`, `NAME_high`.
-    values : ndarray of float64, shape (prompts, d)
     questions : sequence of Question
+    fits : mapping of int to CrossFit
+        On the other features, by position among the questions.
     settings : Settings
 
     Returns
@@ -50,7 +51,6 @@ def baseline(
     dict of (target, split) to dict
         The columns; nothing for a question that cannot be asked.
     """
-    fits: dict[int, CrossFit] = ask(values, questions, settings, controls=False)
     found = {}
     for i, fit in fits.items():
         question = questions[i]

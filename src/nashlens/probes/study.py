@@ -13,6 +13,7 @@ game (the Nash action of a fixed game) can be read off the game's identity.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,9 @@ from nashlens.probes.baselines import bag_of_words, baseline
 from nashlens.probes.design import Settings, usable
 from nashlens.probes.questions import Question, ask, estimate, prepare
 from nashlens.probes.scores import rank_p
+
+if TYPE_CHECKING:
+    from nashlens.probes.parts import PartScores
 
 LoadLayer = Callable[[int], NDArray[np.floating]]
 Array = NDArray[np.float64]
@@ -100,7 +104,8 @@ def load_features(load_layer: LoadLayer, layer: int, rows: int) -> Array:
     return features
 
 
-def _describe(question: Question) -> dict[str, object]:
+def describe(question: Question) -> dict[str, object]:
+    """Return what a row says of its question: sizes, and whether it can be asked."""
     target, labels = question.target, question.target.labels
     n = len(labels)
     row: dict[str, object] = {
@@ -121,7 +126,7 @@ def _describe(question: Question) -> dict[str, object]:
     return row
 
 
-def _correct(rows: list[dict[str, object]], nulls: list[Array], confidence: float) -> None:
+def correct(rows: list[dict[str, object]], nulls: list[Array], confidence: float) -> None:
     """Add to a question's rows, one a layer, what the largest null score over layers says."""
     if not nulls or not all(len(null) for null in nulls):
         return
@@ -140,6 +145,7 @@ def fit_probes(
     settings: Settings,
     *,
     untrained: tuple[LoadLayer, pd.DataFrame] | None = None,
+    parts: PartScores | None = None,
     progress: Callable[[Sequence[int]], Iterable[int]] = iter,
 ) -> pd.DataFrame:
     """Fit every target's probe in every split at every layer.
@@ -158,6 +164,8 @@ def fit_probes(
     settings : Settings
     untrained : (callable, DataFrame), optional
         Activations of the same architecture with random weights, and their prompts.
+    parts : PartScores, optional
+        Also gathers the same predictions' scores on parts of the prompts.
     progress : callable, optional
         Wraps the iteration over layers, as `tqdm.tqdm` does.
 
@@ -179,10 +187,12 @@ def fit_probes(
         )
     questions = prepare(used, targets, settings)
     embedding = load_features(load_layer, 0, len(used))
-    fixed = [
-        baseline("embedding", embedding, questions, settings),
-        baseline("bag_of_words", bag_of_words(used["text"].tolist()), questions, settings),
-    ]
+    words = bag_of_words(used["text"].tolist())
+    baselines = {
+        name: (questions, ask(features, questions, settings, controls=False))
+        for name, features in (("embedding", embedding), ("bag_of_words", words))
+    }
+    fixed = [baseline(name, *fits, settings) for name, fits in baselines.items()]
     if untrained is not None:
         load_random, some = untrained
         twins = prepare(some, targets, settings, splits=("match",), controls=False)
@@ -194,9 +204,13 @@ def fit_probes(
         others = list(fixed)
         if untrained is not None:
             features = load_features(load_random, layer, len(some))
-            others.append(baseline("random_weights", features, twins, settings))
+            random = twins, ask(features, twins, settings, controls=False)
+            baselines["random_weights"] = random
+            others.append(baseline("random_weights", *random, settings))
+        if parts is not None:
+            parts.add(layer, (questions, fits), baselines)
         for i, question in enumerate(questions):
-            row = {**_describe(question), "layer": layer}
+            row = {**describe(question), "layer": layer}
             if i in fits:
                 numbers, null = estimate(question, fits[i], settings.confidence)
                 row |= numbers
@@ -207,7 +221,7 @@ def fit_probes(
                 row["n_random_weights"] = len(some)
             records[i].append(row)
     for rows, of_layers in zip(records, nulls, strict=True):
-        _correct(rows, of_layers, settings.confidence)
+        correct(rows, of_layers, settings.confidence)
     frame = pd.DataFrame.from_records([row for rows in records for row in rows])
     return finish(frame, settings, COLUMNS, _FLOATS, _COUNTS)
 

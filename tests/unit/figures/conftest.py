@@ -488,6 +488,8 @@ def make_findings(models) -> pd.DataFrame:
                     "p_value": 0.01,
                     "q_value": 0.02,
                     "verdict": verdicts[(index + k) % 8],
+                    "sensitivity": "",
+                    "fragile": "template" if (index + k) % 8 in (2, 6) else "",
                     "reason": "the interval lies beyond the control and beyond the threshold "
                     "of the claim in the whole range",
                     "paper": paper,
@@ -495,6 +497,48 @@ def make_findings(models) -> pd.DataFrame:
                     "detail": "{}",
                 }
             )
+    return pd.DataFrame(rows)
+
+
+def make_sensitivity(findings) -> pd.DataFrame:
+    """Parts that agree, but for one template where the claim hangs on it and for weak halves."""
+    rng = np.random.default_rng(9)
+    levels = [("template", "named"), ("template", "neutral")]
+    levels += [("label_set", name) for name in LABELS]
+    levels += [("half", "half 1"), ("half", "half 2")]
+    levels += [("bootstrap", f"draw {k}") for k in (1, 2, 3)]
+    turned = {"supported": "contradicted", "contradicted": "supported"}
+    rows = []
+    for (_, finding), (factor, level) in product(findings.iterrows(), levels):
+        verdict, agreement = finding["verdict"], "agrees"
+        wide = {"bootstrap": 1.0, "half": 1.4}.get(factor, 1.6)
+        shift = 0.0 if factor == "bootstrap" else rng.normal(0, 0.3)
+        arms = finding["estimate"] - finding["ci_low"], finding["ci_high"] - finding["estimate"]
+        estimate = finding["estimate"] + shift * arms[0]
+        if verdict == "not_applicable":
+            agreement = "not_judged"
+        elif finding["fragile"] == factor and level == "named":
+            verdict, agreement = turned.get(verdict, "supported"), "reverses"
+            estimate = estimate - 2.5 * arms[0]
+        elif factor == "half" and finding["claim"] in ("M2", "M5") and verdict in turned:
+            verdict, agreement = "inconclusive", "weaker"
+        elif factor == "label_set" and finding["claim"] == "M8":
+            verdict, agreement = "inconclusive", "not_judged"
+        known = agreement != "not_judged"
+        rows.append(
+            {
+                "claim": finding["claim"],
+                "model": finding["model"],
+                "factor": factor,
+                "level": level,
+                "estimate": estimate if known else np.nan,
+                "ci_low": estimate - wide * arms[0] if known else np.nan,
+                "ci_high": estimate + wide * arms[1] if known else np.nan,
+                "verdict": verdict,
+                "whole_verdict": finding["verdict"],
+                "agreement": agreement,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -515,6 +559,7 @@ def make_tables(models) -> dict[str, pd.DataFrame]:
         "steering": make_steering(models),
         "heads": make_heads(models),
         "findings": make_findings(models),
+        "sensitivity": make_sensitivity(make_findings(models)),
     }
 
 

@@ -211,9 +211,60 @@ def test_the_lens_is_told_in_numbers(one_model):
 
 def test_findings_without_controls_and_in_other_units(one_model):
     findings = one_model["findings"].assign(control=np.nan, estimate=40.0, ci_high=50.0, paper="")
-    found = texts(draw("findings", {"findings": findings}))
+    found = texts(draw("findings", {**one_model, "findings": findings}))
     assert "another unit" in found
     assert "gives no figure" in found
+
+
+def test_findings_say_what_they_hang_on(one_model):
+    found = texts(draw("findings", one_model)).replace("\n", " ")
+    assert "FRAGILE: template: named" in found
+    assert "robust: all 7 parts agree" in found
+    assert "parts: all 7 inconclusive too" in found
+    assert "no reversal: 5 of 7 parts agree, 2 inconclusive" in found
+    assert "no part could be judged" in found
+    assert "label set: 3/3 agree" in found
+    assert "template: 1/2 agree" in found
+    assert "seed halves: 0/2 agree" in found
+    assert "another unit; below: verdicts alone" in found
+
+
+def test_other_bootstrap_numbers_make_nothing_robust(one_model):
+    parts = one_model["sensitivity"].copy()
+    rest = parts["factor"] != "bootstrap"
+    parts.loc[rest, "agreement"] = "not_judged"
+    found = texts(draw("findings", {**one_model, "sensitivity": parts}))
+    assert "robust" not in found
+    assert "label set" not in found
+
+
+def test_findings_without_parts_are_drawn_without_strips(one_model):
+    bare = {**one_model, "sensitivity": one_model["sensitivity"].iloc[:0]}
+    figure = draw("findings", bare)
+    assert "template:" not in texts(figure)
+    assert "robust" not in texts(figure)
+    assert figure.get_figheight() <= draw("findings", one_model).get_figheight()
+
+
+@pytest.mark.parametrize("models", ["one_model", "four_models"])
+def test_texts_of_the_findings_do_not_overlap(models, request):
+    figure = draw("findings", request.getfixturevalue(models))
+    figure.canvas.draw()
+    for ax in visible_axes(figure):
+        boxes = [t.get_window_extent() for t in ax.texts if t.get_text().strip()]
+        # Lines of one text may touch those of the next by a hair.
+        boxes = [box.padded(-1.5) for box in boxes]
+        for k, box in enumerate(boxes):
+            assert not any(box.overlaps(other) for other in boxes[k + 1 :]), ax.get_title("left")
+
+
+def test_parts_beyond_the_axis_are_arrows(one_model):
+    parts = one_model["sensitivity"].copy()
+    high = (parts["claim"] == "M5") & (parts["factor"] == "template")
+    parts.loc[high, ["estimate", "ci_low", "ci_high"]] = [3.0, 2.0, 4.0]
+    figure = draw("findings", {**one_model, "sensitivity": parts})
+    marks = [line.get_marker() for ax in visible_axes(figure) for line in ax.lines]
+    assert marks.count(">") == 2
 
 
 def test_prompts_that_share_an_id_count_once(one_model):

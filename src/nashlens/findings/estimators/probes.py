@@ -160,7 +160,7 @@ def nash_weakly_encoded(
     return Measurement(
         estimate=float(accuracy[best]),
         low=float((accuracy - wide * error).max()),
-        high=float((accuracy + settings.z * error).max()),
+        high=min(float((accuracy + settings.z * error).max()), 1.0),
         n=int(rows["n"].max()),
         n_matches=matches,
         control=float(rows["permutation_max_high"].max()),

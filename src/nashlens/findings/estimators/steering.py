@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.stats import rankdata
 from scipy.stats import t as student
 
@@ -37,15 +38,15 @@ class _Sweep:
         self.layers = np.array(sorted(nash["layer"].unique()), dtype=int)
         self.values = np.array(sorted(nash["value"].unique()), dtype=float)
         prompts = pd.MultiIndex.from_frame(nash[keys].drop_duplicates()).sort_values()
-        self.p = _cube(nash, prompts, self.layers, self.values)
-        known = ~np.isnan(self.p).any(axis=(1, 2)) if self.p.size else np.zeros(0, dtype=bool)
-        kept = np.flatnonzero(known)
-        prompts, self.p = prompts.take(kept), self.p[kept]
+        rows = rows.assign(at=prompts.get_indexer(pd.MultiIndex.from_frame(rows[keys])))
+        self.p = _cube(rows[rows["direction"] == NASH], len(prompts), self.layers, self.values)
+        known = ~np.asarray(np.isnan(self.p).any(axis=(1, 2)))
+        prompts, self.p = prompts[known], self.p[known]
         self.matches = prompts.get_level_values(0).astype(str).to_numpy()
         self.random = [
             (layers, values, cube)
             for _, part in rows[rows["direction"] != NASH].groupby("direction")
-            for layers, values, cube in [_random_cube(part, prompts)]
+            for layers, values, cube in [_random_cube(part, known)]
             if cube.size
         ]
 
@@ -57,24 +58,29 @@ class _Sweep:
         return len(np.unique(self.matches))
 
 
-def _cube(
-    rows: pd.DataFrame, prompts: pd.MultiIndex, layers: np.ndarray, values: np.ndarray
-) -> Array:
-    wide = rows.drop_duplicates(["match_id", "prompt_id", "layer", "value"]).pivot(
-        index=["match_id", "prompt_id"], columns=["layer", "value"], values="p_action_1"
-    )
-    columns = pd.MultiIndex.from_product([layers, values])
-    wide = wide.reindex(index=prompts, columns=columns)
-    return wide.to_numpy(dtype=float).reshape(len(prompts), len(layers), len(values))
+def _cube(rows: pd.DataFrame, prompts: int, layers: np.ndarray, values: np.ndarray) -> Array:
+    """Return P(action 1), (prompts, layers, values), NaN where there is no row; `at`: its prompt.
+
+    A scatter and not a pivot: there are as many cubes as directions, for every part of the data.
+    """
+    cube = np.full((prompts, len(layers), len(values)), np.nan)
+    # Backwards, so that of rows that say the same the first one counts.
+    rows = rows[rows["at"] >= 0].iloc[::-1]
+    cube[
+        rows["at"].to_numpy(),
+        np.searchsorted(layers, rows["layer"].to_numpy(dtype=int)),
+        np.searchsorted(values, rows["value"].to_numpy(dtype=float)),
+    ] = rows["p_action_1"].to_numpy(dtype=float)
+    return cube
 
 
 def _random_cube(
-    rows: pd.DataFrame, prompts: pd.MultiIndex
+    rows: pd.DataFrame, known: NDArray[np.bool_]
 ) -> tuple[np.ndarray, np.ndarray, Array]:
     """Return a random direction's layers, values and (prompts, layers, values)."""
     layers = np.array(sorted(rows["layer"].unique()), dtype=int)
     values = np.array(sorted(rows["value"].unique()), dtype=float)
-    cube = _cube(rows, prompts, layers, values)
+    cube = _cube(rows, len(known), layers, values)[known]
     return layers, values, cube[~np.isnan(cube).any(axis=(1, 2))]
 
 

@@ -1,0 +1,292 @@
+"""Claims judged again on parts of the data, with the truth planted in some of them."""
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nashlens.findings import CLAIMS, Claim, attach, combine, judge, sensitivity
+from nashlens.findings.judge import COLUMNS as FINDINGS
+from nashlens.findings.sensitivity import (
+    AGREEMENTS,
+    COLUMNS,
+    DECIDED,
+    agreement,
+    fragile,
+    restrict,
+    statement,
+)
+from nashlens.parts import DRAWS, HALVES
+from tests.unit.findings.tables import (
+    SETTINGS,
+    heads,
+    lens,
+    probe_rows,
+    prompts,
+    steering,
+    steps,
+)
+
+AGAIN = partial(judge, **{k: v for k, v in SETTINGS.items() if k not in ("bootstrap", "seed")})
+CLAIM = {claim.id: claim for claim in CLAIMS}
+
+
+def _parts(tables, *claims, judged=AGAIN):
+    chosen = [CLAIM[name] for name in claims]
+    found = judged(tables, claims=chosen, seed=3, bootstrap=200)
+    parts = sensitivity(found, tables, judged, claims=chosen, seed=3, bootstrap=200)
+    return attach(found, parts).set_index("claim"), parts
+
+
+def _two_templates(histories=2):
+    frames = [prompts(histories).assign(template=name) for name in ("named", "neutral")]
+    for frame in frames:
+        for column in ("match_id", "prompt_id"):
+            frame[column] = frame["template"] + "/" + frame[column]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _steered(slopes):
+    """Return a steering table of one template for each slope."""
+    tables = []
+    for k, (name, slope) in enumerate(slopes.items()):
+        table = steering(slope=slope, clamp=slope / 5, prompts=24, seed=k)
+        for column in ("match_id", "prompt_id"):
+            table[column] = f"{name}/" + table[column]
+        turn = table["match_id"].str.extract(r"(\d+)$")[0].astype(int)
+        forms = {"template": name, "label_set": turn.map(lambda t: ("jf", "xy", "pq")[t % 3])}
+        tables.append(table.assign(**forms))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _levels(parts, claim, factor):
+    rows = parts[(parts["claim"] == claim) & (parts["factor"] == factor)]
+    return rows.set_index("level")
+
+
+def test_a_robust_claim_agrees_everywhere():
+    tables = {"steering": _steered({"named": 2.0, "neutral": 2.0})}
+    found, parts = _parts(tables, "M7", "M8")
+    assert tuple(parts.columns) == COLUMNS
+    assert (found["verdict"] == "supported").all()
+    assert (parts["agreement"] == "agrees").all(), parts.to_string()
+    assert (found["fragile"] == "").all()
+    said = "template 2/2; label_set 3/3; half 2/2; bootstrap 3/3"
+    assert (found["sensitivity"] == said).all()
+    assert (parts["whole_verdict"] == "supported").all()
+    assert parts["n"].dtype == "Int64"
+
+
+def test_an_effect_under_one_template_alone_is_fragile_there_and_nowhere_else():
+    tables = {"steering": _steered({"named": 2.5, "neutral": 0.0})}
+    found, parts = _parts(tables, "M7", "M8")
+    for claim in ("M7", "M8"):
+        rows = _levels(parts, claim, "template")
+        assert rows.loc["named", "verdict"] == "supported"
+        assert rows.loc["neutral", "verdict"] == "contradicted"
+        assert found.loc[claim, "fragile"] == "template"
+        assert "neutral" in found.loc[claim, "sensitivity"]
+    assert (_levels(parts, "M7", "half")["agreement"] != "reverses").all()
+
+
+def test_a_lens_that_favours_one_label_set_is_fragile_there():
+    frame = prompts(3)
+    mine = frame["label_set"] == "jf"
+    table = pd.concat([lens(frame[mine], nash=-2.0, seed=1), lens(frame[~mine], nash=1.0)])
+    found, parts = _parts({"prompts": frame, "lens": table}, "M5")
+    rows = _levels(parts, "M5", "label_set")
+    assert found.loc["M5", "fragile"] == "label_set", rows.to_string()
+    assert rows.loc["jf", "verdict"] == "contradicted"
+    assert (rows.loc[["pq", "xy"], "verdict"] == "supported").all()
+    single = _levels(parts, "M5", "template").iloc[0]
+    assert (single.name, single["agreement"]) == ("neutral", "not_judged")
+    assert "one template only" in single["reason"]
+
+
+def test_an_override_under_one_template_alone():
+    frame = _two_templates()
+    named = frame["template"] == "named"
+    late = [
+        lens(frame[named], nash=steps(1.0, 0.2), prosocial=steps(0.0, 4.0)),
+        lens(frame[~named], nash=1.0, seed=4),
+    ]
+    found, parts = _parts({"prompts": frame, "lens": pd.concat(late)}, "M6")
+    rows = _levels(parts, "M6", "template")
+    assert rows["verdict"].to_dict() == {"named": "supported", "neutral": "contradicted"}
+    assert "template" in found.loc["M6", "fragile"]
+
+
+def test_a_small_part_is_weaker_and_not_fragile():
+    table = _steered({"named": 0.35, "neutral": 0.35})
+    # Prompts that disagree: all of them decide, a third of them does not.
+    rng = np.random.default_rng(0)
+    sign = dict(zip(table["match_id"].unique(), rng.normal(1.0, 2.2, 48), strict=True))
+    push = table["match_id"].map(sign) * table["value"] * 0.09 * (table["direction"] == "nash")
+    table["p_action_1"] = np.clip(0.5 + push * (table["kind"] == "add"), 0.01, 0.99)
+    near = table["direction"].str.startswith("random")
+    table.loc[near, "p_action_1"] = 0.5 + 0.001 * rng.normal(size=int(near.sum()))
+    found, parts = _parts({"steering": table}, "M7")
+    assert found.loc["M7", "verdict"] == "supported", found["reason"].iloc[0]
+    assert "weaker" in set(parts["agreement"])
+    assert not {"reverses", "differs"} & set(parts["agreement"]), parts.to_string()
+    assert found.loc["M7", "fragile"] == ""
+    assert "weaker" in found.loc["M7", "sensitivity"]
+
+
+def test_aggregates_are_judged_by_their_own_parts():
+    whole = probe_rows("opponent_last", [0.5, *np.linspace(0.96, 0.7, 16)])
+    good = {"factor": "template", "level": "named"}
+    parts = [
+        whole.assign(**good),
+        probe_rows("opponent_last", [0.5] * 17).assign(factor="template", level="neutral"),
+    ]
+    tables = {"probes": whole, "probes_parts": pd.concat(parts)}
+    found, rows = _parts(tables, "M1", "M2")
+    assert found["fragile"].to_dict() == {"M1": "template", "M2": "template"}
+    levels = _levels(rows, "M1", "template")["agreement"].to_dict()
+    assert levels == {"named": "agrees", "neutral": "reverses"}
+    assert "cannot be parted" in _levels(rows, "M1", "label_set")["reason"].iloc[0]
+
+
+def test_the_prompts_beside_an_aggregate_are_restricted_too():
+    frame = prompts(2)
+    row = probe_rows("nash_action", [0.5] + [0.9] * 16)
+    levels = [("label_set", "jf"), ("label_set", "xy"), ("half", "half 1"), ("half", "half 2")]
+    parts = pd.concat([row.assign(factor=f, level=level) for f, level in levels])
+    tables = {"probes": row, "probes_parts": parts, "prompts": frame}
+    cut = restrict(CLAIM["M3"], tables, "label_set", 3)
+    assert set(cut) == {"jf", "xy"}
+    assert set(cut["jf"]["prompts"]["label_set"]) == {"jf"}
+    assert set(cut["jf"]["probes"]["level"]) == {"jf"}
+    assert set(restrict(CLAIM["M3"], tables, "half", 3)) == set(HALVES)
+
+
+def test_a_design_that_is_too_small_says_so():
+    table = heads().assign(template="neutral")
+    table["label_set"] = np.where(table["match_id"].isin(["m0", "m1"]), "jf", "xy")
+    parts = _parts({"heads": table}, "M4")[1]
+    rows = _levels(parts, "M4", "label_set")
+    assert rows.loc["jf", "agreement"] == "not_judged"
+    assert "label_maps has one value" in rows.loc["jf", "reason"]
+    assert rows.loc["xy", "agreement"] == "agrees"
+
+
+def test_no_tables_at_all():
+    claims = list(CLAIMS)
+    found = AGAIN({}, claims=claims, seed=3, bootstrap=50)
+    parts = sensitivity(found, {}, AGAIN, claims=claims, seed=3, bootstrap=50)
+    assert (parts["agreement"] == "not_judged").all()
+    joined = combine([attach(found, parts)], 0.05)
+    assert tuple(joined.columns) == FINDINGS
+    assert (joined[["sensitivity", "fragile"]] == "").all(axis=None)
+
+
+def test_parts_do_not_hang_on_the_order_of_rows():
+    table = _steered({"named": 1.0, "neutral": 0.3})
+    one = _parts({"steering": table}, "M7")[1]
+    two = _parts({"steering": table.sample(frac=1.0, random_state=1)}, "M7")[1]
+    pd.testing.assert_frame_equal(one, two)
+
+
+def test_another_claim_and_judge_need_nothing_but_a_match_id():
+    """As a claim about play would have it: its own table, estimator and rule."""
+    claim = Claim("X", "Action 1 is played.", "share", "", "", ("plays", "games"))
+    rng = np.random.default_rng(1)
+    rows = [(f"{t}{k}", t, rng.random() < {"a": 0.9, "b": 0.1}[t]) for t in "ab" for k in range(60)]
+    plays = pd.DataFrame(rows, columns=["match_id", "template", "action"])
+
+    def judged(tables, *, claims, seed, bootstrap):
+        assert len(tables["games"]) == 2
+        value, n = tables["plays"]["action"].mean(), len(tables["plays"])
+        half = 2 * np.sqrt(value * (1 - value) / n)
+        verdict = "inconclusive"
+        if abs(value - 0.5) > half:
+            verdict = "supported" if value > 0.5 else "contradicted"
+        row = {
+            "claim": claims[0].id, "model": "m", "estimate": value, "ci_low": value - half,
+            "ci_high": value + half, "n": n, "n_matches": n, "control": 0.5, "p_value": 0.5,
+            "verdict": verdict, "reason": "",
+        }  # fmt: skip
+        return pd.DataFrame([row])
+
+    tables = {"plays": plays, "games": pd.DataFrame({"game": ["pd", "harmony"]})}
+    found = judged(tables, claims=[claim], seed=1, bootstrap=10)
+    parts = sensitivity(found, tables, judged, claims=[claim], seed=1, bootstrap=10)
+    assert attach(found, parts)["fragile"].iloc[0] == "template"
+    assert "label_set not judged" in attach(found, parts)["sensitivity"].iloc[0]
+    assert list(_levels(parts, "X", "bootstrap").index) == list(DRAWS)
+
+
+verdicts = st.sampled_from(["supported", "contradicted", "inconclusive"])
+numbers = st.floats(-1, 1)
+
+
+@given(verdicts, verdicts, numbers, numbers, st.floats(0, 1), st.integers(2, 500))
+def test_agreement_follows_from_verdicts_and_intervals(whole, part, at, value, arm, n):
+    def row(verdict, estimate):
+        return pd.Series(
+            {
+                "verdict": verdict, "estimate": estimate, "ci_low": estimate - arm,
+                "ci_high": estimate + arm, "n_matches": n,
+            }
+        )  # fmt: skip
+
+    said = agreement(row(whole, at), row(part, value))
+    assert said in AGREEMENTS
+    assert (said == "agrees") == (whole == part)
+    assert (said == "reverses") == (whole != part and {whole, part} == set(DECIDED))
+    if said in ("weaker", "decides"):
+        assert (said == "weaker") == (part == "inconclusive")
+    if said == "differs":
+        assert abs(at - value) > 2 * arm
+        assert n >= 6
+    # Where all data are a part of themselves nothing can differ.
+    assert agreement(row(whole, at), row(part, at)) != "differs"
+
+
+def _halves(first, second, estimates=(0.5, 0.5), n=40):
+    return pd.DataFrame(
+        {
+            "factor": "half",
+            "level": list(HALVES),
+            "verdict": [first, second],
+            "agreement": "decides",
+            "estimate": estimates,
+            "ci_low": np.array(estimates) - 0.1,
+            "ci_high": np.array(estimates) + 0.1,
+            "n_matches": n,
+        }
+    )
+
+
+def test_levels_that_oppose_one_another_are_fragile_whatever_the_whole_says():
+    rows = _halves("supported", "contradicted")
+    assert fragile(rows)
+    assert not fragile(rows.iloc[:1])
+    assert statement(rows) == "half 0/2 (half 1 and half 2: decides)"
+    assert not fragile(rows.assign(agreement="not_judged"))
+
+
+def test_levels_of_different_verdicts_are_fragile_where_their_intervals_do_not_meet():
+    assert not fragile(_halves("supported", "inconclusive"))
+    assert fragile(_halves("supported", "inconclusive", (0.9, 0.5)))
+    assert not fragile(_halves("supported", "supported", (0.9, 0.5)))
+    # Intervals of a few matches are too narrow to tell.
+    assert not fragile(_halves("supported", "inconclusive", (0.9, 0.5), n=5))
+    assert not fragile(_halves("supported", "inconclusive", (0.9, 0.66), n=8))
+
+
+@pytest.mark.parametrize("claim", [claim.id for claim in CLAIMS])
+def test_every_claim_can_be_parted(claim):
+    """No table of a claim lacks what parts are made of, as long as its stage writes it."""
+    forms = {"template": "neutral", "label_set": "jf"}
+    probes = probe_rows("nash_action", [0.5] * 3)
+    known = {
+        "prompts": prompts(1), "lens": lens(prompts(1)), "probes": probes,
+        "probes_parts": pd.concat([probes.assign(factor="half", level=h) for h in HALVES]),
+        "steering": steering(directions=1).assign(**forms), "heads": heads().assign(**forms),
+    }  # fmt: skip
+    assert list(restrict(CLAIM[claim], known, "half", 0)) == list(HALVES)
