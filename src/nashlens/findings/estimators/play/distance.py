@@ -1,0 +1,351 @@
+"""The claims about Nash distance: B2 to B6.
+
+All of them compare direct matches or matches in a mode of a model with itself, at once, so that no
+partner and no move order stands between. The distance is the total variation of a match's joint
+action frequencies from the nearest equilibrium (`nash_tv`); the same contrast of the two other
+definitions stands in `detail`. A contrast can say that play went *nearer* only if one side of it is
+nearer than uniformly random play; otherwise it compares two ways of playing no equilibrium.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+
+from nashlens.findings.estimators.play.field import (
+    ALL,
+    LARGEST,
+    MATCHED,
+    SMALL,
+    STEP,
+    Field,
+    Model,
+    comparable,
+)
+from nashlens.findings.estimators.play.means import Estimate, Means
+from nashlens.findings.measurement import Measurement, Missing, Settings
+
+Found = Iterator[tuple[str, Measurement | Missing]]
+Sides = Mapping[str, Mapping[str, float]]
+Test = Callable[[Estimate, Sides, Means, Settings], float]
+NOT_CONVERGED = 0.05
+"""Distance beyond that of exact equilibrium play from which on a game has not converged."""
+_COLUMNS = ("nash_tv", "nash_l2", "nash_regret", "excess", "lead")
+_UNCUT = (-np.inf, np.inf)
+_RANGES = {"excess": _UNCUT, "lead": _UNCUT}
+
+
+def chain_of_thought(field: Field, settings: Settings) -> Found:
+    """B2: distance after reasoning less that of direct play; by model, and over a family's sizes.
+
+    A family's estimate is the difference in its largest model less that in its smallest.
+    """
+    models = field.with_mode("direct", "cot")
+    if not models:
+        yield ALL, Missing(_modes_lacking(field, "direct", "cot"))
+        return
+    for model in models:
+        arms = {mode: field.self_play(model.name, mode) for mode in ("cot", "direct")}
+        weights = {"cot": 1.0, "direct": -1.0}
+        expected, test = "", _nothing_said
+        if model.parameters < SMALL:
+            expected, test = "farther", _farther
+        elif model.parameters >= LARGEST:
+            expected, test = "nearer", _nearer
+        detail = {"size": model.size, "expected": expected}
+        players = [(model.name, mode) for mode in arms]
+        yield (
+            model.name,
+            _contrast(
+                field, settings.about(model.name), "B2", arms, weights, players, detail, test
+            ),
+        )
+    families = list(field.families(models))
+    for family, small, large in families:
+        arms = {
+            f"{size}, {mode}": field.self_play(model.name, mode)
+            for size, model in (("smallest", small), ("largest", large))
+            for mode in ("cot", "direct")
+        }
+        weights = dict(zip(arms, (-1.0, 1.0, 1.0, -1.0), strict=True))
+        detail = {"size": f"{small.size}, {large.size}", "expected": "family"}
+        players = [(model.name, mode) for model in (small, large) for mode in ("cot", "direct")]
+        subject = f"{family} family"
+        yield (
+            subject,
+            _contrast(
+                field, settings.about(subject), "B2", arms, weights, players, detail, _crossing
+            ),
+        )
+    if not families:
+        yield ALL, Missing(_sizes_lacking(models, "direct and cot"))
+
+
+def scale(field: Field, settings: Settings) -> Found:
+    """B3: distance of a family's largest model less that of its smallest, in direct play."""
+    models = field.with_mode("direct")
+    families = list(field.families(models))
+    for family, small, large in families:
+        arms = {
+            "largest": field.self_play(large.name, "direct"),
+            "smallest": field.self_play(small.name, "direct"),
+        }
+        players = [(model.name, "direct") for model in (small, large)]
+        subject = f"{family} family"
+        detail = {"size": f"{small.size}, {large.size}"}
+        weights = {"largest": 1.0, "smallest": -1.0}
+        yield (
+            subject,
+            _contrast(
+                field, settings.about(subject), "B3", arms, weights, players, detail, _nearer
+            ),
+        )
+    if not families:
+        yield ALL, Missing(_sizes_lacking(models, "direct"))
+
+
+def architecture(field: Field, settings: Settings) -> Found:
+    """B4: distance of one model less that of another family's of about its size, in direct play."""
+    models = field.with_mode("direct")
+    pairs = list(field.matched(models))
+    for one, two in pairs:
+        arms = {model.name: field.self_play(model.name, "direct") for model in (one, two)}
+        subject = f"{one.name}--{two.name}"
+        weights = {one.name: 1.0, two.name: -1.0}
+        detail = {"size": f"{one.size}, {two.size}"}
+        players = [(model.name, "direct") for model in (one, two)]
+        yield (
+            subject,
+            _contrast(field, settings.about(subject), "B4", arms, weights, players, detail, _apart),
+        )
+    if not pairs:
+        yield (
+            ALL,
+            Missing(
+                f"no two models of different families and of one size (at most {MATCHED:g} times"
+                f" apart) play themselves in mode direct; there are {_listed(models)}"
+            ),
+        )
+
+
+def scratchpad(field: Field, settings: Settings) -> Found:
+    """B5: distance with a scratchpad less that after reasoning, by model."""
+    models = field.with_mode("scratchpad", "cot")
+    for model in models:
+        arms = {mode: field.self_play(model.name, mode) for mode in ("scratchpad", "cot")}
+        weights = {"scratchpad": 1.0, "cot": -1.0}
+        players = [(model.name, mode) for mode in arms]
+        yield (
+            model.name,
+            _contrast(
+                field,
+                settings.about(model.name),
+                "B5",
+                arms,
+                weights,
+                players,
+                {"size": model.size},
+                _apart,
+            ),
+        )
+    if not models:
+        yield ALL, Missing(_modes_lacking(field, "scratchpad", "cot"))
+
+
+def convergence(field: Field, settings: Settings) -> Found:
+    """B6: the least distance of any game in the last third of rounds, beyond equilibrium play.
+
+    Exact equilibrium play over as many rounds has a distance too, where the equilibrium is mixed;
+    it is taken off. Bounds hold for all games at once.
+    """
+    models = field.with_mode("direct")
+    for model in models:
+        yield model.name, _convergence(field, settings.about(model.name), model)
+    if not models:
+        yield ALL, Missing("no model plays itself in mode direct")
+
+
+def _convergence(field: Field, settings: Settings, model: Model) -> Measurement | Missing:
+    arms = comparable({"self-play": field.self_play(model.name, "direct")})
+    if isinstance(arms, Missing):
+        return arms
+    problem = field.surface_problem([(model.name, "direct")])
+    rows = arms["self-play"].dropna(subset=["nash_tv_last"])
+    if rows.empty:
+        return Missing("matches have fewer than two rounds, so no last third")
+    tv, control = rows["nash_tv_last"], rows["nash_tv_last_control"]
+    chance = rows["nash_tv_last_random"]
+    rows = rows.assign(excess=tv - control, lead=chance - tv, control=control, tv=tv)
+    ranges = {**_RANGES, "control": _UNCUT}
+    columns = ["excess", "lead", "control", "tv"]
+    means = Means({"all": rows}, columns, settings, "B6", ranges=ranges)
+    if means.problem is not None:
+        return means.problem
+    games, every = means.cells, {"all": 1.0}
+    excess = {game: means.of("excess", every, game) for game in games}
+    lead = {game: means.of("lead", every, game) for game in games}
+    bounds = {game: excess[game].bounds(settings.confidence, len(games)) for game in games}
+    nearest = min(games, key=lambda game: excess[game].value)
+    # None of the games has converged, and not by playing at random: both must be so.
+    p = max(e.p_above(NOT_CONVERGED, settings.resamples) for e in excess.values())
+    by_chance = min(e.p_apart(settings.resamples) for e in lead.values()) * len(games)
+    apart = [e.bounds(settings.confidence, len(games)) for e in lead.values()]
+    whole = means.of("excess", every)
+    return Measurement(
+        estimate=excess[nearest].value,
+        low=bounds[nearest][0],
+        high=bounds[nearest][1],
+        n=whole.n,
+        n_matches=whole.n_matches,
+        control=means.of("control", every, nearest).value,
+        p_value=min(1.0, max(p, by_chance)),
+        detail={
+            "game": nearest,
+            "distances": {game: means.of("tv", every, game).value for game in games},
+            "least_low": min(low for low, _ in bounds.values()),
+            "least_high": min(high for _, high in bounds.values()),
+            "converged": [game for game in games if bounds[game][1] <= NOT_CONVERGED],
+            "like_random": all(low <= 0 <= high for low, high in apart),
+            "surface": problem,
+        },
+    )
+
+
+def _contrast(
+    field: Field,
+    settings: Settings,
+    claim: str,
+    arms: Mapping[str, pd.DataFrame],
+    weights: Mapping[str, float],
+    players: list[tuple[str, str]],
+    detail: Mapping[str, object],
+    test: Test,
+) -> Measurement | Missing:
+    """Contrast distances of arms; the first one less the second one, or such differences.
+
+    The control is the contrast that would result if the arms that count positively played uniformly
+    at random.
+    """
+    cut = comparable(arms)
+    if isinstance(cut, Missing):
+        return cut
+    means = Means(
+        {name: _with_references(rows) for name, rows in cut.items()},
+        _COLUMNS,
+        settings,
+        claim,
+        ranges=_RANGES,
+    )
+    if means.problem is not None:
+        return means.problem
+    found = means.of("nash_tv", weights)
+    low, high = found.bounds(settings.confidence)
+    positive = {name: weight for name, weight in weights.items() if weight > 0}
+    random = found.value + means.of("lead", positive).value
+    sides = {name: _side(means, name, settings) for name in cut}
+    return Measurement(
+        estimate=found.value,
+        low=low,
+        high=high,
+        n=found.n,
+        n_matches=found.n_matches,
+        control=random,
+        p_value=test(found, sides, means, settings),
+        detail={
+            **detail,
+            "arms": sides,
+            "effects": _effects(means, weights, settings),
+            "l2": means.of("nash_l2", weights).value,
+            "regret": means.of("nash_regret", weights).value,
+            "games": means.cells,
+            "match_rounds": int(next(iter(cut.values()))["match_rounds"].iloc[0]),
+            "surface": field.surface_problem(players),
+        },
+    )
+
+
+def _with_references(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(
+        excess=rows["nash_tv"] - rows["nash_tv_control"],
+        lead=rows["nash_tv_random"] - rows["nash_tv"],
+    )
+
+
+def _side(means: Means, name: str, settings: Settings) -> dict[str, float]:
+    """Return an arm's distance, beyond equilibrium play, and by how much random play is farther."""
+    one = {name: 1.0}
+    lead, excess = means.of("lead", one), means.of("excess", one)
+    return {
+        "distance": means.of("nash_tv", one).value,
+        "excess_low": excess.bounds(settings.confidence)[0],
+        "excess_high": excess.bounds(settings.confidence)[1],
+        "nearer_low": lead.bounds(settings.confidence)[0],
+        "nearer_p": lead.p_above(0.0, settings.resamples),
+    }
+
+
+def _effects(
+    means: Means, weights: Mapping[str, float], settings: Settings
+) -> dict[str, dict[str, float]]:
+    """Return the differences that a family's contrast is made of: cot less direct, by size."""
+    if len(weights) != 4:
+        return {}
+    found = {}
+    for size in ("smallest", "largest"):
+        effect = _effect(means, size)
+        low, high = effect.bounds(settings.confidence)
+        found[size] = {"effect": effect.value, "low": low, "high": high}
+    return found
+
+
+def _effect(means: Means, size: str) -> Estimate:
+    return means.of("nash_tv", {f"{size}, cot": 1.0, f"{size}, direct": -1.0})
+
+
+# Each test gives the largest p-value of all that its claim asserts (an intersection-union test).
+def _apart(found: Estimate, sides: Sides, means: Means, settings: Settings) -> float:
+    nearest = min(sides, key=lambda name: sides[name]["distance"])
+    return max(found.p_apart(settings.resamples), sides[nearest]["nearer_p"])
+
+
+def _nearer(found: Estimate, sides: Sides, means: Means, settings: Settings) -> float:
+    first = next(iter(sides))
+    return max(found.p_below(0.0, settings.resamples), sides[first]["nearer_p"])
+
+
+def _farther(found: Estimate, sides: Sides, means: Means, settings: Settings) -> float:
+    _, second = sides
+    return max(found.p_above(0.0, settings.resamples), sides[second]["nearer_p"])
+
+
+def _crossing(found: Estimate, sides: Sides, means: Means, settings: Settings) -> float:
+    return max(
+        found.p_below(0.0, settings.resamples),
+        _effect(means, "smallest").p_above(0.0, settings.resamples),
+        _effect(means, "largest").p_below(0.0, settings.resamples),
+        sides["smallest, direct"]["nearer_p"],
+        sides["largest, cot"]["nearer_p"],
+    )
+
+
+def _nothing_said(found: Estimate, sides: Sides, means: Means, settings: Settings) -> float:
+    return float("nan")
+
+
+def _listed(models: list[Model]) -> str:
+    return ", ".join(f"{m.size}, family {m.family}" for m in models) or "none"
+
+
+def _modes_lacking(field: Field, *modes: str) -> str:
+    have = {mode: [m.name for m in field.with_mode(mode)] for mode in modes}
+    told = "; ".join(f"{mode}: {', '.join(names) or 'none'}" for mode, names in have.items())
+    return f"no model plays itself in both of the modes {' and '.join(modes)} ({told})"
+
+
+def _sizes_lacking(models: list[Model], modes: str) -> str:
+    return (
+        f"no family has two models that play themselves ({modes}) and whose sizes lie {STEP:g}"
+        f" times apart or more; there are {_listed(models)}"
+    )
