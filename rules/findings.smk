@@ -1,4 +1,4 @@
-"""The claims, judged for each model and then together."""
+"""The claims, judged for each model, for play between them, and then together."""
 
 
 rule judge_findings:
@@ -26,9 +26,33 @@ rule judge_findings:
         "../scripts/judge_findings.py"
 
 
+rule judge_play:
+    input:
+        matches=results("matches.parquet"),
+        games=results("games.parquet"),
+        models=expand("results/models/{model}/manifest.json", model=MODELS),
+    output:
+        results("play_findings.parquet"),
+    log:
+        results("logs/judge_play.log"),
+    benchmark:
+        results("benchmarks/judge_play.tsv")
+    resources:
+        **light_job(),
+    params:
+        **provenance("judge_play"),
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Claims about play"
+    script:
+        "../scripts/judge_play.py"
+
+
 rule join_findings:
     input:
-        expand(results("findings/{model}.parquet"), model=MODELS),
+        models=expand(results("findings/{model}.parquet"), model=MODELS),
+        play=results("play_findings.parquet"),
     output:
         table=results("findings.parquet"),
         csv=report(
@@ -47,6 +71,6 @@ rule join_findings:
     conda:
         "../envs/cpu.yaml"
     message:
-        "Findings over all models"
+        "Findings over all models and their play"
     script:
         "../scripts/join_findings.py"

@@ -1,4 +1,4 @@
-"""Rule join_findings: all models' claims, with verdicts corrected over the whole family."""
+"""Rule join_findings: all claims, with verdicts corrected over the whole family."""
 
 from nashlens.files import atomic_write
 from nashlens.findings import combine

@@ -63,8 +63,8 @@ PLAY_CLAIMS: tuple[Claim, ...] = (
     Claim(
         id="B6",
         statement="No game converges to Nash distance zero within the horizon.",
-        measure=f"{_TV} in the last third of rounds, less that of exact equilibrium play over as"
-        " many rounds: the least of any game, direct self-play",
+        measure=f"{_TV} in the last third of rounds, where no equilibrium is pure less the control:"
+        " the least of any game, direct self-play",
         control_measure="nash_tv of exact equilibrium play over as many rounds, in that game",
         paper="",
         tables=_TABLES,

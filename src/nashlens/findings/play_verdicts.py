@@ -18,9 +18,9 @@ B2     small model: cot farther, interval above 0  small: the interval stays bel
 B3     larger model nearer, interval below 0 and   the interval stays above -0.05
        at least 0.05
 B4 B5  interval without 0 and at least 0.05 apart  the interval lies within 0.05 of 0
-B6     every game's distance, beyond exact         some game's bound lies at 0.05 or below
-       equilibrium play, above 0.05 with bounds
-       for all at once, and not random play's
+B6     every game's distance, beyond exact play    some game's upper bound at 0.05 or below,
+       of any equilibrium, above 0.05 with bounds  beyond exact play only where no equilibrium
+       for all at once, and not random play's      is pure
 X1     fall with its interval and by at least      the interval stays above -0.1; the small model
        0.1, below the partner's own self-play,     seldom defects early
        and the small model defects first and in
@@ -109,11 +109,11 @@ def _nearer_by_thought(m: Measurement, text: str) -> Verdict:
     direct, cot = (m.detail["arms"][mode] for mode in ("direct", "cot"))
     if cot["excess_low"] > NEAR:
         return Verdict("contradicted", f"{text}: with cot it is not near equilibrium play")
-    if direct["excess_high"] <= NEAR and cot["excess_high"] <= NEAR:
+    if direct["beyond_high"] <= NEAR and cot["beyond_high"] <= NEAR:
         return Verdict("inconclusive", f"{text}; direct play is near-perfect already")
     if m.low > -LEAST_DISTANCE:
         return Verdict("contradicted", f"{text}: cot brings it no nearer")
-    supported = m.high < 0 and m.estimate <= -LEAST_DISTANCE and cot["excess_high"] <= NEAR
+    supported = m.high < 0 and m.estimate <= -LEAST_DISTANCE and cot["beyond_high"] <= NEAR
     if m.high < 0 and not supported:
         return Verdict("inconclusive", f"{text}; nearer, and not clearly near-perfect")
     return _unless_random(text, supported, cot, "cot")
@@ -171,8 +171,8 @@ def _not_converged(m: Measurement) -> Verdict:
     d = m.detail
     games = ", ".join(f"{game} {value:.2f}" for game, value in d["distances"].items())
     text = (
-        f"nash_tv in the last third: {games}; nearest is {d['game']}, {span(m)} beyond exact"
-        f" equilibrium play ({m.control:.2f})"
+        f"nash_tv in the last third: {games}; nearest is {d['game']}, {span(m)}; exact"
+        f" equilibrium play has up to {m.control:.2f} there"
     )
     if d["surface"]:
         return Verdict("inconclusive", f"{text}; {d['surface']}")

@@ -32,9 +32,9 @@ Sides = Mapping[str, Mapping[str, float]]
 Test = Callable[[Estimate, Sides, Means, Settings], float]
 NOT_CONVERGED = 0.05
 """Distance beyond that of exact equilibrium play from which on a game has not converged."""
-_COLUMNS = ("nash_tv", "nash_l2", "nash_regret", "excess", "lead")
+_COLUMNS = ("nash_tv", "nash_l2", "nash_regret", "excess", "beyond", "lead")
 _UNCUT = (-np.inf, np.inf)
-_RANGES = {"excess": _UNCUT, "lead": _UNCUT}
+_RANGES = dict.fromkeys(("excess", "beyond", "lead"), _UNCUT)
 
 
 def chain_of_thought(field: Field, settings: Settings) -> Found:
@@ -157,8 +157,10 @@ def scratchpad(field: Field, settings: Settings) -> Found:
 def convergence(field: Field, settings: Settings) -> Found:
     """B6: the least distance of any game in the last third of rounds, beyond equilibrium play.
 
-    Exact equilibrium play over as many rounds has a distance too, where the equilibrium is mixed;
-    it is taken off. Bounds hold for all games at once.
+    Exact play of a mixed equilibrium over as many rounds has a distance too. It is taken off where
+    that is the only equilibrium (`beyond`). Where there are pure ones as well, play at a distance
+    may be the mixed one's, and need not be: a game counts as not converged only beyond the bias of
+    any of its equilibria (`excess`). Bounds hold for all games at once.
     """
     models = field.with_mode("direct")
     for model in models:
@@ -175,37 +177,36 @@ def _convergence(field: Field, settings: Settings, model: Model) -> Measurement 
     rows = arms["self-play"].dropna(subset=["nash_tv_last"])
     if rows.empty:
         return Missing("matches have fewer than two rounds, so no last third")
-    tv, control = rows["nash_tv_last"], rows["nash_tv_last_control"]
-    chance = rows["nash_tv_last_random"]
-    rows = rows.assign(excess=tv - control, lead=chance - tv, control=control, tv=tv)
-    ranges = {**_RANGES, "control": _UNCUT}
-    columns = ["excess", "lead", "control", "tv"]
-    means = Means({"all": rows}, columns, settings, "B6", ranges=ranges)
+    rows = _with_references(rows, "nash_tv_last")
+    columns = ["beyond", "excess", "lead", "nash_tv_last", "nash_tv_last_control"]
+    means = Means({"all": rows}, columns, settings, "B6", ranges=_RANGES)
     if means.problem is not None:
         return means.problem
-    games, every = means.cells, {"all": 1.0}
-    excess = {game: means.of("excess", every, game) for game in games}
-    lead = {game: means.of("lead", every, game) for game in games}
-    bounds = {game: excess[game].bounds(settings.confidence, len(games)) for game in games}
-    nearest = min(games, key=lambda game: excess[game].value)
+    games, every, confidence = means.cells, {"all": 1.0}, settings.confidence
+
+    def by_game(column: str) -> dict[str, Estimate]:
+        return {game: means.of(column, every, game) for game in games}
+
+    beyond, excess, lead = (by_game(column) for column in ("beyond", "excess", "lead"))
+    bounds = {game: beyond[game].bounds(confidence, len(games)) for game in games}
+    nearest = min(games, key=lambda game: beyond[game].value)
     # None of the games has converged, and not by playing at random: both must be so.
     p = max(e.p_above(NOT_CONVERGED, settings.resamples) for e in excess.values())
     by_chance = min(e.p_apart(settings.resamples) for e in lead.values()) * len(games)
-    apart = [e.bounds(settings.confidence, len(games)) for e in lead.values()]
-    whole = means.of("excess", every)
+    apart = [e.bounds(confidence, len(games)) for e in lead.values()]
+    whole = means.of("beyond", every)
     return Measurement(
-        estimate=excess[nearest].value,
+        estimate=beyond[nearest].value,
         low=bounds[nearest][0],
         high=bounds[nearest][1],
         n=whole.n,
         n_matches=whole.n_matches,
-        control=means.of("control", every, nearest).value,
+        control=means.of("nash_tv_last_control", every, nearest).value,
         p_value=min(1.0, max(p, by_chance)),
         detail={
             "game": nearest,
-            "distances": {game: means.of("tv", every, game).value for game in games},
-            "least_low": min(low for low, _ in bounds.values()),
-            "least_high": min(high for _, high in bounds.values()),
+            "distances": {game: e.value for game, e in by_game("nash_tv_last").items()},
+            "least_low": min(e.bounds(confidence, len(games))[0] for e in excess.values()),
             "converged": [game for game in games if bounds[game][1] <= NOT_CONVERGED],
             "like_random": all(low <= 0 <= high for low, high in apart),
             "surface": problem,
@@ -266,21 +267,28 @@ def _contrast(
     )
 
 
-def _with_references(rows: pd.DataFrame) -> pd.DataFrame:
+def _with_references(rows: pd.DataFrame, name: str = "nash_tv") -> pd.DataFrame:
+    """Add how much farther than equilibrium play a distance is, and how much nearer than random.
+
+    `excess` is beyond the bias of the game's equilibrium that has the largest, `beyond` is so only
+    where the game has no pure equilibrium, which has none.
+    """
+    distance, bias = rows[name], rows[f"{name}_control"]
     return rows.assign(
-        excess=rows["nash_tv"] - rows["nash_tv_control"],
-        lead=rows["nash_tv_random"] - rows["nash_tv"],
+        excess=distance - bias,
+        beyond=distance - bias.where(rows["n_pure_equilibria"] == 0, 0.0),
+        lead=rows[f"{name}_random"] - distance,
     )
 
 
 def _side(means: Means, name: str, settings: Settings) -> dict[str, float]:
     """Return an arm's distance, beyond equilibrium play, and by how much random play is farther."""
     one = {name: 1.0}
-    lead, excess = means.of("lead", one), means.of("excess", one)
+    lead, excess, beyond = (means.of(column, one) for column in ("lead", "excess", "beyond"))
     return {
         "distance": means.of("nash_tv", one).value,
         "excess_low": excess.bounds(settings.confidence)[0],
-        "excess_high": excess.bounds(settings.confidence)[1],
+        "beyond_high": beyond.bounds(settings.confidence)[1],
         "nearer_low": lead.bounds(settings.confidence)[0],
         "nearer_p": lead.p_above(0.0, settings.resamples),
     }
