@@ -18,16 +18,16 @@ B2     small model: cot farther, interval above 0  small: the interval stays bel
 B3     larger model nearer, interval below 0 and   the interval stays above -0.05
        at least 0.05
 B4 B5  interval without 0 and at least 0.05 apart  the interval lies within 0.05 of 0
-B6     every game's distance, beyond exact play    some game's upper bound at 0.05 or below,
+B6     every game's distance, beyond exact play    some game's upper bound at 0.1 or below,
        of any equilibrium, above 0.05 with bounds  beyond exact play only where no equilibrium
        for all at once, and not random play's      is pure
 X1     fall with its interval and by at least      the interval stays above -0.1; the small model
        0.1, below the partner's own self-play,     seldom defects early
        and the small model defects first and in
        the first third of most matches
-X2     cooperation and locks on it in most         less than with themselves, by 0.1 and with
-       matches, not 0.1 below self-play, and both  its interval; or less than half of decisions
-       answer the other's play
+X2     cooperation in most decisions and locks on  less than with themselves, by 0.1 and with
+       it in most matches, not 0.1 below           its interval; or less than half of decisions
+       self-play, and both answer ALLC and ALLD
 X3     interval above 0 and at least 0.1, the      the interval stays below 0.1
        first mover gets its equilibrium more than
        at once, and most rounds are in one
@@ -45,29 +45,32 @@ import numpy as np
 
 from nashlens.findings.decisions import Verdict, choose, span
 from nashlens.findings.estimators.play.cooperation import MAJORITY, UNIVERSAL
-from nashlens.findings.estimators.play.distance import NOT_CONVERGED
+from nashlens.findings.estimators.play.distance import NEAR, NOT_CONVERGED
 from nashlens.findings.estimators.play.order import COORDINATED
 from nashlens.findings.measurement import Measurement, Missing
 
 LEAST_DISTANCE = 0.05
 """Difference of Nash distances that counts: more than a hidden liking for a label can make."""
-NEAR = 0.1
-"""Distance beyond exact equilibrium play that counts as near-perfect."""
 LEAST_COOPERATION = 0.1
 """Difference of cooperation rates that counts."""
 LEAST_SELECTION = 0.1
 """Swing of the equilibrium with the move order that counts."""
 
 
+def _paradox(cooperation: float) -> str:
+    """Say what full cooperation implies, as both it and distance 0 have been reported of models."""
+    return " (full cooperation lies at distance 1, not at 0)" if cooperation > UNIVERSAL else ""
+
+
 def _locked(m: Measurement) -> Verdict:
     d = m.detail
-    whose = "; ".join(f"{name} {share:.2f}" for name, share in d.get("shares", {}).items())
+    whose = ", ".join(f"{name} {share:.2f}" for name, share in d.get("shares", {}).items())
+    least = f" in {d['least']}, of {whose}" if whose else ""
     text = (
-        f"share of matches locked on cooperation {span(m)}{f' ({whose})' if whose else ''}; chance"
-        f" {m.control:.2g}. Cooperation {d['cooperation']:.2f}, nash_tv {d['nash_tv']:.2f}"
+        f"cooperation {d['cooperation']:.2f} at nash_tv {d['nash_tv']:.2f}"
+        f"{_paradox(d['cooperation'])}; share of matches locked on it {span(m)}"
+        f"{least}, by chance {m.control:.2g}"
     )
-    if d["cooperation"] > UNIVERSAL:
-        text += ": full cooperation lies at distance 1 from the equilibrium, not at 0"
     low, high = d.get("least_low", m.low), d.get("least_high", m.high)
     supported = m.estimate >= UNIVERSAL and low > max(MAJORITY, m.control)
     if supported and d["surface"]:
@@ -171,8 +174,8 @@ def _not_converged(m: Measurement) -> Verdict:
     d = m.detail
     games = ", ".join(f"{game} {value:.2f}" for game, value in d["distances"].items())
     text = (
-        f"nash_tv in the last third: {games}; nearest is {d['game']}, {span(m)}; exact"
-        f" equilibrium play has up to {m.control:.2f} there"
+        f"nearest is {d['game']}, {span(m)}, where exact equilibrium play has up to"
+        f" {m.control:.2f}; nash_tv in the last third: {games}"
     )
     if d["surface"]:
         return Verdict("inconclusive", f"{text}; {d['surface']}")
@@ -187,10 +190,10 @@ def _not_converged(m: Measurement) -> Verdict:
 def _unravelled(m: Measurement) -> Verdict:
     d = m.detail
     text = (
-        f"cooperation of {d['large']} changes by {span(m)} once {d['small']} has defected, which"
-        f" happens in the first third of {d['early']:.2f} of matches (first of the two in"
-        f" {d['first']:.2f}); {d['cooperation']:.2f} in all, {d['self_play']:.2f} with itself:"
-        f" {d['fall']:+.2f} [{d['fall_low']:.2f}, {d['fall_high']:.2f}]"
+        f"{d['small']} defects early in {d['early']:.2f} of matches (first of the two in"
+        f" {d['first']:.2f}); then the cooperation of {d['large']} changes by {span(m)}; in all it"
+        f" is {d['cooperation']:.2f}, with itself {d['self_play']:.2f}: {d['fall']:+.2f}"
+        f" [{d['fall_low']:.2f}, {d['fall_high']:.2f}]"
     )
     if d["surface"]:
         return Verdict("inconclusive", f"{text}; {d['surface']}")
@@ -213,13 +216,11 @@ def _reinforced(m: Measurement) -> Verdict:
     d = m.detail
     answers = ", ".join(f"{name} {value:+.2f}" for name, value in d["answers"].items())
     text = (
-        f"cooperation {span(m)} with each other, {m.control:.2f} with themselves"
-        f" ({d['gain']:+.2f} [{d['gain_low']:.2f}, {d['gain_high']:.2f}]); locked on it in"
-        f" {d['locked']:.2f} of matches; with ALLC less with ALLD: {answers or 'unknown'};"
-        f" nash_tv {d['nash_tv']:.2f}"
+        f"locked on cooperation in {d['locked']:.2f} of matches, at nash_tv {d['nash_tv']:.2f}"
+        f"{_paradox(m.estimate)}; cooperation {span(m)} with each other, {m.control:.2f} with"
+        f" themselves ({d['gain']:+.2f} [{d['gain_low']:.2f}, {d['gain_high']:.2f}]); with ALLC"
+        f" less with ALLD: {answers or 'unknown'}"
     )
-    if m.estimate > UNIVERSAL:
-        text += ", as full cooperation lies at distance 1 from the equilibrium, not at 0"
     if d["surface"]:
         return Verdict("inconclusive", f"{text}; {d['surface']}")
     if m.high < MAJORITY:
@@ -229,7 +230,7 @@ def _reinforced(m: Measurement) -> Verdict:
     supported = m.low > MAJORITY and d["locked_low"] > max(MAJORITY, d["locked_chance"])
     silent = [name for name, low in d["answers_low"].items() if not low > 0]
     for lacking, why in (
-        (not d["gain_low"] > -LEAST_COOPERATION, "it may be less than with themselves"),
+        (d["gain"] < -LEAST_COOPERATION, "it may be less than with themselves"),
         (bool(d["unanswered"]), f"whether they answer is unknown: {'; '.join(d['unanswered'])}"),
         (bool(silent), f"{' and '.join(silent)} may cooperate whatever the other does"),
     ):
@@ -241,10 +242,10 @@ def _reinforced(m: Measurement) -> Verdict:
 def _selected(m: Measurement) -> Verdict:
     d = m.detail
     text = (
-        f"row's preferred equilibrium less column's: {d['row_first']:+.2f} when row moves first,"
-        f" {d['column_first']:+.2f} when column does, {m.control:+.2f} at once; half the difference"
-        f" {span(m)}. The first mover gets its own in {d['mover']:.2f} of rounds, either seat at"
-        f" once in {d['either']:.2f}; {d['coordinated']:.2f} are in an equilibrium"
+        f"the first mover gets its own equilibrium in {d['mover']:.2f} of rounds, either seat at"
+        f" once in {d['either']:.2f}; row's less column's is {d['row_first']:+.2f} when row moves"
+        f" first, {d['column_first']:+.2f} when column does, {m.control:+.2f} at once, half the"
+        f" difference {span(m)}; {d['coordinated']:.2f} of rounds are in an equilibrium"
     )
     if d["surface"]:
         return Verdict("inconclusive", f"{text}; {d['surface']}")

@@ -17,6 +17,7 @@ from tests.unit.findings.play_tables import (
     itself,
     judged,
     likes_a_label,
+    likes_a_place,
     meeting,
     models,
     noisy,
@@ -100,7 +101,7 @@ def large(one, two, **more):
 def test_two_that_answer_keep_it_up():
     row = judged("X2", large(TFT, GRIM), KNOWN).loc["big--huge"]
     assert (row["verdict"], row["estimate"], row["control"]) == ("supported", 1, 1)
-    assert "nash_tv 1.00, as full cooperation lies at distance 1" in row["reason"]
+    assert "nash_tv 1.00 (full cooperation lies at distance 1, not at 0)" in row["reason"]
 
 
 def test_two_that_cooperate_whatever_happens_reinforce_nothing():
@@ -201,21 +202,30 @@ def test_orders_and_games_that_are_missing_are_named():
     assert "Battle of the Sexes" in row["reason"]
 
 
-@pytest.mark.parametrize("claim", ["X1", "X2", "X3"])
-def test_coins_support_nothing(claim):
-    for seed in range(8):
-        matches = play(
-            *meeting("small", COIN, "big", COIN),
-            *meeting("big", COIN, "huge", COIN),
-            *(itself(name, COIN) for name in ("small", "big", "huge")),
-            *with_scripts("big", COIN),
-            *with_scripts("huge", COIN),
-            games=(PD, BOS),
-            orders=ORDERS,
-            repetitions=4,
-            rounds=10,
-            seed=seed,
-        )
+@pytest.mark.parametrize("seed", range(8))
+def test_coins_support_nothing(seed):
+    _supports_nothing(COIN, seed)
+
+
+@pytest.mark.parametrize("policy", [likes_a_label(0.9), likes_a_place(1.0)])
+def test_surface_forms_support_nothing(policy):
+    _supports_nothing(policy, 0)
+
+
+def _supports_nothing(policy, seed):
+    matches = play(
+        *meeting("small", policy, "big", policy),
+        *meeting("big", policy, "huge", policy),
+        *(itself(name, policy) for name in ("small", "big", "huge")),
+        *with_scripts("big", policy),
+        *with_scripts("huge", policy),
+        games=(PD, BOS),
+        orders=ORDERS,
+        repetitions=4,
+        rounds=10,
+        seed=seed,
+    )
+    for claim in ("X1", "X2", "X3"):
         rows = judged(claim, matches, KNOWN, bootstrap=200)
         assert "supported" not in set(rows["verdict"]), rows["reason"].tolist()
 

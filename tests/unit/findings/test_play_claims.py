@@ -52,7 +52,7 @@ def test_a_lock_on_cooperation(policy):
     assert row["ci_low"] < 1 == row["ci_high"]
     assert row["control"] == pytest.approx(4.0**-6)
     # Full cooperation and distance 0 cannot both hold.
-    assert "nash_tv 1.00: full cooperation lies at distance 1" in row["reason"]
+    assert "nash_tv 1.00 (full cooperation lies at distance 1, not at 0)" in row["reason"]
     assert rows.loc["all models", "n_matches"] == 24
 
 
@@ -209,7 +209,7 @@ def test_one_size_is_no_scale():
     rows = judged("B3", play(itself("a", ALLC), itself("b", ALLD)), APART)
     assert rows.index.tolist() == ["all models"]
     assert rows.iloc[0]["verdict"] == "not_applicable"
-    assert "a (70.0B), family f" in rows.iloc[0]["reason"]
+    assert "a (70B), family f" in rows.iloc[0]["reason"]
 
 
 def test_two_families_of_one_size():
@@ -298,6 +298,22 @@ def alike(p, seed):
 def test_coins_support_nothing(claim):
     for seed in range(6):
         rows = judged(claim, alike(0.5, seed), THREE, bootstrap=200)
+        assert "supported" not in set(rows["verdict"]), rows["reason"].tolist()
+
+
+@pytest.mark.parametrize("policy", [likes_a_label(0.9), likes_a_place(0.8)])
+def test_surface_forms_support_nothing(policy):
+    """Players that a label or a place decides, which become coins when they think."""
+    matches = play(
+        *(
+            itself(name, policy if name == "big" or mode == "cot" else COIN, mode)
+            for name in ("small", "big", "third")
+            for mode in ("direct", "cot", "scratchpad")
+        ),
+        games=(PD, STAG),
+    )
+    for claim in ("B1", "B2", "B3", "B4", "B5", "B6"):
+        rows = judged(claim, matches, THREE, bootstrap=200)
         assert "supported" not in set(rows["verdict"]), rows["reason"].tolist()
 
 

@@ -32,6 +32,8 @@ Sides = Mapping[str, Mapping[str, float]]
 Test = Callable[[Estimate, Sides, Means, Settings], float]
 NOT_CONVERGED = 0.05
 """Distance beyond that of exact equilibrium play from which on a game has not converged."""
+NEAR = 0.1
+"""Distance beyond exact equilibrium play up to which play counts as equilibrium play."""
 _COLUMNS = ("nash_tv", "nash_l2", "nash_regret", "excess", "beyond", "lead")
 _UNCUT = (-np.inf, np.inf)
 _RANGES = dict.fromkeys(("excess", "beyond", "lead"), _UNCUT)
@@ -207,7 +209,7 @@ def _convergence(field: Field, settings: Settings, model: Model) -> Measurement 
             "game": nearest,
             "distances": {game: e.value for game, e in by_game("nash_tv_last").items()},
             "least_low": min(e.bounds(confidence, len(games))[0] for e in excess.values()),
-            "converged": [game for game in games if bounds[game][1] <= NOT_CONVERGED],
+            "converged": [game for game in games if bounds[game][1] <= NEAR],
             "like_random": all(low <= 0 <= high for low, high in apart),
             "surface": problem,
         },

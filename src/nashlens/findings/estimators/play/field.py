@@ -48,10 +48,13 @@ class Model(NamedTuple):
 
     @property
     def size(self) -> str:
-        """Its parameters in words: 8.0B, 135M."""
-        large = self.parameters >= 1e9
-        unit = f"{self.parameters / 1e9:.1f}B" if large else f"{self.parameters / 1e6:.3g}M"
-        return f"{self.name} ({unit})"
+        """Its name with its parameters: llama3_8b (8.03B), smollm2 (135M)."""
+        scale, unit = next(
+            (scale, unit)
+            for scale, unit in ((1e9, "B"), (1e6, "M"), (1.0, ""))
+            if self.parameters >= scale or scale == 1.0
+        )
+        return f"{self.name} ({self.parameters / scale:.3g}{unit})"
 
 
 def models_table(
@@ -243,7 +246,9 @@ def comparable(
             f"{name}: {', '.join(map(str, sorted(found)))} rounds"
             for name, found in zip(arms, lengths, strict=True)
         )
-        return Missing(f"matches of different lengths are not compared: {told}")
+        return Missing(
+            f"matches of different lengths are not compared: {told}; give the agents the same"
+        )
     for length in sorted(common, reverse=True):
         cut = {name: rows[rows["match_rounds"] == length] for name, rows in arms.items()}
         shared = set.intersection(*(set(rows[cell]) for rows in cut.values()))

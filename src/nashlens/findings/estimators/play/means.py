@@ -7,8 +7,9 @@ interval is Student's t with Satterthwaite's degrees of freedom (Biometrics 2, 1
 
     error^2 = sum_c w_c^2 v_c,    freedom = error^4 / sum_c ((w_c^2 v_c)^2 / (n_c - 1))
 
-A cell whose matches are all alike is taken to have an error of half a match (of the column's whole
-range), as a share of 0 or 1 would: that five matches agree does not mean that the sixth would.
+Where all matches of a cell are alike, their spread is not known to be none: that five agree does
+not mean that the sixth would. All such cells of an arm together are taken to have an error of half
+a match (of the column's whole range), as a share of 0 or 1 would.
 """
 
 from __future__ import annotations
@@ -102,17 +103,17 @@ class Means:
                 part = by_match.loc[one] if one in present else by_match.iloc[:0]
                 values = part[self.columns].to_numpy(float)
                 if len(values) < 2 and not self.few:
-                    self.few = f"{arm}, {one}: {len(values)} matches"
+                    self.few = f"{arm}, {one}: {len(values)}"
                 means.append(values.mean(axis=0) if len(values) else np.full(len(columns), np.nan))
-                variances.append(_variance(values, width, settings.resamples, rng))
+                variances.append(_variance(values, settings.resamples, rng))
                 sizes.append(len(values))
                 rounds.append(float(part["n_rounds"].sum()))
         shape = (len(self.arms), len(names), len(columns))
         self.cells = names
         self.mean: Array = np.array(means).reshape(shape)
         """(arms, cells, columns)."""
-        self._variance: Array = np.array(variances).reshape(shape)
         self._sizes: Array = np.array(sizes, dtype=float).reshape(shape[:2])
+        self._variance = _never_none(np.array(variances).reshape(shape), self._sizes, width)
         self._rounds: Array = np.array(rounds).reshape(shape[:2])
 
     @property
@@ -137,8 +138,7 @@ class Means:
             One cell alone.
         """
         chosen = list(range(len(self.cells))) if cell is None else [self.cells.index(cell)]
-        value = squared = below = 0.0
-        least = largest = 0.0
+        value = squared = below = least = largest = 0.0
         used = np.zeros_like(self._sizes, dtype=bool)
         for arm, weight in weights.items():
             a = self.arms.index(arm)
@@ -153,7 +153,7 @@ class Means:
             least, largest = least + ends[0], largest + ends[1]
             used[a, chosen] = True
         return Estimate(
-            value=value,
+            value=round(value, 12),  # so that 0 is 0
             error=float(np.sqrt(squared)),
             freedom=squared**2 / below if below > 0 else np.nan,
             n=int(self._rounds[used].sum()),
@@ -162,12 +162,22 @@ class Means:
         )
 
 
-def _variance(values: Array, width: Array, resamples: int, rng: np.random.Generator) -> Array:
-    """Return the variance of column means, (k,), by bootstrap over rows."""
+def _variance(values: Array, resamples: int, rng: np.random.Generator) -> Array:
+    """Return the variance of column means, (k,), by bootstrap over rows; 0 where all are alike."""
     n = len(values)
     if n < 2:
         return np.full(values.shape[1], np.nan)
     draws = resample_counts(n, resamples, rng) @ values / n
-    variance: Array = draws.var(axis=0) * n / (n - 1)
     alike = np.ptp(values, axis=0) < 1e-12
-    return np.where(alike, (0.5 * width / n) ** 2, variance)
+    return np.where(alike, 0.0, draws.var(axis=0) * n / (n - 1))
+
+
+def _never_none(variance: Array, sizes: Array, width: Array) -> Array:
+    """Give the cells without spread, of (arms, cells, k), half a match of error together."""
+    alike = variance == 0
+    count = alike.sum(axis=1, keepdims=True)
+    matches = (alike * sizes[..., None]).sum(axis=1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # Their average then has an error of 0.5 / matches, as each weighs the same.
+        shared = count * (0.5 * width / matches) ** 2
+    return np.where(alike, shared, variance)
