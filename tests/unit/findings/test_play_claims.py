@@ -170,6 +170,13 @@ def test_a_label_in_place_of_a_thought():
     assert "the label_map alone moves small (direct) by 0.90" in row["reason"]
 
 
+def test_without_probabilities_actions_show_a_liking():
+    matches = thought(likes_a_label(1.0), COIN, ALLC, ALLD)
+    parsed = matches.assign(sum_p_action_0=0.0, n_p_action_0=0)
+    row = judged("B2", parsed, TWO).loc["small"]
+    assert "the label_map alone moves small (direct) by 1.00" in row["reason"]
+
+
 def test_what_thought_lacks_is_said():
     direct = play(itself("small", ALLD), itself("big", ALLD))
     row = judged("B2", direct, TWO).loc["all models"]

@@ -166,17 +166,14 @@ def unravelling(field: Field, settings: Settings) -> Found:
         and large.parameters >= STEP * small.parameters
         and len(field.cross_play(large.name, small.name))
     ]
+    lacking = (
+        f"no model below {SMALL / 1e9:g}B meets one of {STEP:g} times its size or more in mode"
+        f" direct; there are {_listed(field)}"
+    )
     if not field.dilemmas or not pairs:
-        yield (
-            ALL,
-            Missing(
-                _NO_DILEMMA
-                if not field.dilemmas
-                else f"no model below {SMALL / 1e9:g}B meets one of {STEP:g} times its size or more"
-                f" in mode direct; there are {', '.join(m.size for m in field.models)}"
-            ),
-        )
-    for small, large in pairs if field.dilemmas else ():
+        yield ALL, Missing(lacking if field.dilemmas else f"{_NO_DILEMMA} in mode direct")
+        return
+    for small, large in pairs:
         subject = f"{small.name}--{large.name}"
         yield subject, _unravelling(field, settings.about(subject), small, large)
 
@@ -266,17 +263,13 @@ def reinforcement(field: Field, settings: Settings) -> Found:
         for two in large[k + 1 :]
         if len(field.cross_play(one.name, two.name))
     ]
+    lacking = (
+        f"no two models of {LARGE / 1e9:g}B or more meet in mode direct; there are {_listed(field)}"
+    )
     if not field.dilemmas or not pairs:
-        yield (
-            ALL,
-            Missing(
-                _NO_DILEMMA
-                if not field.dilemmas
-                else f"no two models of {LARGE / 1e9:g}B or more meet in mode direct; there are"
-                f" {', '.join(m.size for m in field.models)}"
-            ),
-        )
-    for one, two in pairs if field.dilemmas else ():
+        yield ALL, Missing(lacking if field.dilemmas else f"{_NO_DILEMMA} in mode direct")
+        return
+    for one, two in pairs:
         subject = f"{one.name}--{two.name}"
         yield subject, _reinforcement(field, settings.about(subject), one, two)
 
@@ -360,3 +353,7 @@ def _answer(field: Field, settings: Settings, model: Model) -> Estimate | Missin
         f"X2 answers of {model.name}",
     )
     return means.problem or means.of("cooperation", {"kind": 1.0, "unkind": -1.0})
+
+
+def _listed(field: Field) -> str:
+    return ", ".join(model.size for model in field.models)

@@ -10,6 +10,7 @@ nearer than uniformly random play; otherwise it compares two ways of playing no 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -39,6 +40,31 @@ _UNCUT = (-np.inf, np.inf)
 _RANGES = dict.fromkeys(("excess", "beyond", "lead"), _UNCUT)
 
 
+@dataclass(frozen=True)
+class Question:
+    """A contrast of Nash distances, as a claim asks for it."""
+
+    claim: str
+    subject: str
+    arms: Mapping[str, tuple[Model, str]]
+    """By name: who plays itself, in which mode."""
+    test: Test
+    weights: tuple[float, ...] = (1.0, -1.0)
+    """Of the arms, in their order."""
+    expected: str = ""
+    """What the claim says of this subject, where it does not say the same of all."""
+
+    @property
+    def players(self) -> list[tuple[str, str]]:
+        """Models by name, each with a mode."""
+        return [(model.name, mode) for model, mode in self.arms.values()]
+
+    @property
+    def sizes(self) -> str:
+        """Each model once, with its size."""
+        return ", ".join(dict.fromkeys(model.size for model, _ in self.arms.values()))
+
+
 def chain_of_thought(field: Field, settings: Settings) -> Found:
     """B2: distance after reasoning less that of direct play; by model, and over a family's sizes.
 
@@ -49,38 +75,24 @@ def chain_of_thought(field: Field, settings: Settings) -> Found:
         yield ALL, Missing(_modes_lacking(field, "direct", "cot"))
         return
     for model in models:
-        arms = {mode: field.self_play(model.name, mode) for mode in ("cot", "direct")}
-        weights = {"cot": 1.0, "direct": -1.0}
         expected, test = "", _nothing_said
         if model.parameters < SMALL:
             expected, test = "farther", _farther
         elif model.parameters >= LARGEST:
             expected, test = "nearer", _nearer
-        detail = {"size": model.size, "expected": expected}
-        players = [(model.name, mode) for mode in arms]
-        yield (
-            model.name,
-            _contrast(
-                field, settings.about(model.name), "B2", arms, weights, players, detail, test
-            ),
-        )
+        arms = {mode: (model, mode) for mode in ("cot", "direct")}
+        question = Question("B2", model.name, arms, test, expected=expected)
+        yield model.name, _contrast(field, settings, question)
     families = list(field.families(models))
     for family, small, large in families:
         arms = {
-            f"{size}, {mode}": field.self_play(model.name, mode)
+            f"{size}, {mode}": (model, mode)
             for size, model in (("smallest", small), ("largest", large))
             for mode in ("cot", "direct")
         }
-        weights = dict(zip(arms, (-1.0, 1.0, 1.0, -1.0), strict=True))
-        detail = {"size": f"{small.size}, {large.size}", "expected": "family"}
-        players = [(model.name, mode) for model in (small, large) for mode in ("cot", "direct")]
-        subject = f"{family} family"
-        yield (
-            subject,
-            _contrast(
-                field, settings.about(subject), "B2", arms, weights, players, detail, _crossing
-            ),
-        )
+        weights = (-1.0, 1.0, 1.0, -1.0)
+        question = Question("B2", f"{family} family", arms, _crossing, weights, "family")
+        yield question.subject, _contrast(field, settings, question)
     if not families:
         yield ALL, Missing(_sizes_lacking(models, "direct and cot"))
 
@@ -90,20 +102,9 @@ def scale(field: Field, settings: Settings) -> Found:
     models = field.with_mode("direct")
     families = list(field.families(models))
     for family, small, large in families:
-        arms = {
-            "largest": field.self_play(large.name, "direct"),
-            "smallest": field.self_play(small.name, "direct"),
-        }
-        players = [(model.name, "direct") for model in (small, large)]
-        subject = f"{family} family"
-        detail = {"size": f"{small.size}, {large.size}"}
-        weights = {"largest": 1.0, "smallest": -1.0}
-        yield (
-            subject,
-            _contrast(
-                field, settings.about(subject), "B3", arms, weights, players, detail, _nearer
-            ),
-        )
+        arms = {"largest": (large, "direct"), "smallest": (small, "direct")}
+        question = Question("B3", f"{family} family", arms, _nearer)
+        yield question.subject, _contrast(field, settings, question)
     if not families:
         yield ALL, Missing(_sizes_lacking(models, "direct"))
 
@@ -112,46 +113,25 @@ def architecture(field: Field, settings: Settings) -> Found:
     """B4: distance of one model less that of another family's of about its size, in direct play."""
     models = field.with_mode("direct")
     pairs = list(field.matched(models))
-    for one, two in pairs:
-        arms = {model.name: field.self_play(model.name, "direct") for model in (one, two)}
-        subject = f"{one.name}--{two.name}"
-        weights = {one.name: 1.0, two.name: -1.0}
-        detail = {"size": f"{one.size}, {two.size}"}
-        players = [(model.name, "direct") for model in (one, two)]
-        yield (
-            subject,
-            _contrast(field, settings.about(subject), "B4", arms, weights, players, detail, _apart),
-        )
+    for pair in pairs:
+        arms = {model.name: (model, "direct") for model in pair}
+        question = Question("B4", "--".join(arms), arms, _apart)
+        yield question.subject, _contrast(field, settings, question)
     if not pairs:
-        yield (
-            ALL,
-            Missing(
-                f"no two models of different families and of one size (at most {MATCHED:g} times"
-                f" apart) play themselves in mode direct; there are {_listed(models)}"
-            ),
+        lacking = (
+            f"no two models of different families and of one size (at most {MATCHED:g} times"
+            f" apart) play themselves in mode direct; there are {_listed(models)}"
         )
+        yield ALL, Missing(lacking)
 
 
 def scratchpad(field: Field, settings: Settings) -> Found:
     """B5: distance with a scratchpad less that after reasoning, by model."""
     models = field.with_mode("scratchpad", "cot")
     for model in models:
-        arms = {mode: field.self_play(model.name, mode) for mode in ("scratchpad", "cot")}
-        weights = {"scratchpad": 1.0, "cot": -1.0}
-        players = [(model.name, mode) for mode in arms]
-        yield (
-            model.name,
-            _contrast(
-                field,
-                settings.about(model.name),
-                "B5",
-                arms,
-                weights,
-                players,
-                {"size": model.size},
-                _apart,
-            ),
-        )
+        arms = {mode: (model, mode) for mode in ("scratchpad", "cot")}
+        question = Question("B5", model.name, arms, _apart)
+        yield model.name, _contrast(field, settings, question)
     if not models:
         yield ALL, Missing(_modes_lacking(field, "scratchpad", "cot"))
 
@@ -216,21 +196,16 @@ def _convergence(field: Field, settings: Settings, model: Model) -> Measurement 
     )
 
 
-def _contrast(
-    field: Field,
-    settings: Settings,
-    claim: str,
-    arms: Mapping[str, pd.DataFrame],
-    weights: Mapping[str, float],
-    players: list[tuple[str, str]],
-    detail: Mapping[str, object],
-    test: Test,
-) -> Measurement | Missing:
-    """Contrast distances of arms; the first one less the second one, or such differences.
+def _contrast(field: Field, settings: Settings, question: Question) -> Measurement | Missing:
+    """Contrast the distances of arms.
 
     The control is the contrast that would result if the arms that count positively played uniformly
     at random.
     """
+    settings = settings.about(question.subject)
+    arms = {
+        name: field.self_play(model.name, mode) for name, (model, mode) in question.arms.items()
+    }
     cut = comparable(arms)
     if isinstance(cut, Missing):
         return cut
@@ -238,11 +213,12 @@ def _contrast(
         {name: _with_references(rows) for name, rows in cut.items()},
         _COLUMNS,
         settings,
-        claim,
+        question.claim,
         ranges=_RANGES,
     )
     if means.problem is not None:
         return means.problem
+    weights = dict(zip(arms, question.weights, strict=True))
     found = means.of("nash_tv", weights)
     low, high = found.bounds(settings.confidence)
     positive = {name: weight for name, weight in weights.items() if weight > 0}
@@ -255,16 +231,17 @@ def _contrast(
         n=found.n,
         n_matches=found.n_matches,
         control=random,
-        p_value=test(found, sides, means, settings),
+        p_value=question.test(found, sides, means, settings),
         detail={
-            **detail,
+            "size": question.sizes,
+            "expected": question.expected,
             "arms": sides,
             "effects": _effects(means, weights, settings),
             "l2": means.of("nash_l2", weights).value,
             "regret": means.of("nash_regret", weights).value,
             "games": means.cells,
             "match_rounds": int(next(iter(cut.values()))["match_rounds"].iloc[0]),
-            "surface": field.surface_problem(players),
+            "surface": field.surface_problem(question.players),
         },
     )
 

@@ -182,7 +182,6 @@ class Field:
         """
         for model, mode in players:
             rows = self._rows(model, mode)
-            rows = rows[rows["n_p_action_0"] > 0]
             for factor, levels in _SURFACES.items():
                 effect = _surface_effect(rows, factor, levels)
                 if np.isnan(effect):
@@ -203,7 +202,9 @@ class Field:
 
 
 def _surface_effect(rows: pd.DataFrame, factor: str, levels: tuple[str, str]) -> float:
-    p = rows["sum_p_action_0"] / rows["n_p_action_0"]
+    # Where what the model wrote decides, no probability may be recorded: then what it did.
+    acted = (rows["n_00"] + rows["n_01"]) / rows["n_rounds"].astype(float)
+    p = (rows["sum_p_action_0"] / rows["n_p_action_0"].replace(0, np.nan)).fillna(acted)
     cells = p.groupby([rows["label_set"], rows["game"], rows[factor]]).mean().unstack()
     if not set(levels) <= set(cells.columns):
         return float("nan")
