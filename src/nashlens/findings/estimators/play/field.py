@@ -49,11 +49,8 @@ class Model(NamedTuple):
     @property
     def size(self) -> str:
         """Its name with its parameters: llama3_8b (8.03B), smollm2 (135M)."""
-        scale, unit = next(
-            (scale, unit)
-            for scale, unit in ((1e9, "B"), (1e6, "M"), (1.0, ""))
-            if self.parameters >= scale or scale == 1.0
-        )
+        units = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
+        scale, unit = next((u for u in units if self.parameters >= u[0]), units[-1])
         return f"{self.name} ({self.parameters / scale:.3g}{unit})"
 
 
@@ -96,7 +93,8 @@ class Field:
         From small to large.
     dilemmas : dict
         (game, variant) to both seats' prosocial actions, where each seat's dominant action is the
-        other one: the Prisoner's Dilemma, by whatever name.
+        other one: the Prisoner's Dilemma, by whatever name. A payoff variant in which one
+        defector raises the sum of payoffs has no such actions and is none.
     contested : set
         (game, variant) with two pure equilibria, of which each seat earns more in another one:
         Battle of the Sexes, Chicken.
