@@ -17,7 +17,7 @@ STAGES = {
     "directions": (3, 0, "difference of means,\ntraining games", False),
     "circuits": (4, -1, "heads ablated, alone\nand in a group", True),
     "steering": (4, 0, "add and clamp,\nheld-out games", True),
-    "findings": (5, 1, "claims M1 to M8,\neach with a verdict", False),
+    "findings": (5, 1, "claims on models and\nplay, with verdicts", False),
     "figures": (6, 1, "figures, table\nand report", False),
 }
 FLOWS = [
@@ -68,16 +68,18 @@ def draw() -> Figure:
                 shrinkB=1,
             )
         )
-    axes.add_patch(
-        FancyArrowPatch(
-            (2.1, 2 + HIGH / 2),
-            (6, 1 + HIGH / 2),
-            arrowstyle="-|>",
-            mutation_scale=13,
-            color="#555555",
-            connectionstyle="arc3,rad=-0.22",
+    # From play over the probes to where it is judged and drawn.
+    for start, end, rad in ((2.2, 4.9, -0.3), (2.0, 6.1, -0.24)):
+        axes.add_patch(
+            FancyArrowPatch(
+                (start, 2 + HIGH / 2),
+                (end, 1 + HIGH / 2),
+                arrowstyle="-|>",
+                mutation_scale=13,
+                color="#555555",
+                connectionstyle=f"arc3,rad={rad}",
+            )
         )
-    )
     axes.text(-0.42, 0.05, "runs the model", size=9, color="#c2681a")
     axes.text(-0.42, -0.15, "reads files alone", size=9, color="#3b6ea5")
     return figure

@@ -5,10 +5,9 @@ rule calibrate:
     input:
         **{
             table: expand(results(f"{table}/{{model}}.parquet"), model=MODELS)
-            for table in ("probes", "lens_summary", "steering")
+            for table in ("probes", "lens_summary", "steering", "findings")
         },
         models=expand("results/models/{model}/manifest.json", model=MODELS),
-        findings=results("findings.parquet"),
     output:
         table=results("calibration.parquet"),
         csv=results("calibration.csv"),

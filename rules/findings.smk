@@ -1,4 +1,4 @@
-"""The claims, judged for each model, of all data and of its parts, and then together."""
+"""The claims, judged of all data and of its parts: each model's, those about play, and together."""
 
 
 rule judge_findings:
@@ -28,10 +28,40 @@ rule judge_findings:
         "../scripts/judge_findings.py"
 
 
+rule judge_play:
+    input:
+        matches=results("matches.parquet"),
+        games=results("games.parquet"),
+        models=expand("results/models/{model}/manifest.json", model=MODELS),
+    output:
+        findings=results("play_findings.parquet"),
+        sensitivity=results("play_sensitivity.parquet"),
+    log:
+        results("logs/judge_play.log"),
+    benchmark:
+        results("benchmarks/judge_play.tsv")
+    resources:
+        **light_job(),
+    params:
+        **provenance("judge_play"),
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Claims about play"
+    script:
+        "../scripts/judge_play.py"
+
+
 rule join_findings:
     input:
-        findings=expand(results("findings/{model}.parquet"), model=MODELS),
-        sensitivity=expand(results("sensitivity/{model}.parquet"), model=MODELS),
+        findings=[
+            *expand(results("findings/{model}.parquet"), model=MODELS),
+            results("play_findings.parquet"),
+        ],
+        sensitivity=[
+            *expand(results("sensitivity/{model}.parquet"), model=MODELS),
+            results("play_sensitivity.parquet"),
+        ],
     output:
         findings=results("findings.parquet"),
         findings_csv=report(
@@ -56,6 +86,6 @@ rule join_findings:
     conda:
         "../envs/cpu.yaml"
     message:
-        "Findings over all models"
+        "Findings over all models and their play"
     script:
         "../scripts/join_findings.py"

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from nashlens.files import atomic_write
+from nashlens.findings import combine
 from nashlens.logs import start_logging
 from nashlens.planted.calibration import check, summarise
 from nashlens.planted.facts import read_facts
@@ -13,11 +14,12 @@ from nashlens.tables import read_table, write_table
 
 
 def main(manifests, tables, output, csv, summary, slice, fingerprint):
-    frames = {
-        name: pd.concat([read_table(path) for path in files], ignore_index=True)
-        for name, files in tables.items()
-    }
     settings, seed = slice["findings"], slice["experiment"]["seed"]
+    parts = {name: [read_table(path) for path in files] for name, files in tables.items()}
+    # Play is no part of the calibration, so neither are its claims of the family.
+    findings = combine(parts.pop("findings"), settings["q_value"])
+    frames = {name: pd.concat(found, ignore_index=True) for name, found in parts.items()}
+    frames["findings"] = findings
     folders = [Path(manifest).parent for manifest in manifests]
     table = pd.concat(
         [
@@ -47,7 +49,7 @@ if "snakemake" in globals():
             "probes": snakemake.input.probes,
             "lens_summary": snakemake.input.lens_summary,
             "steering": snakemake.input.steering,
-            "findings": [snakemake.input.findings],
+            "findings": snakemake.input.findings,
         },
         snakemake.output.table,
         snakemake.output.csv,

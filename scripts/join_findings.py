@@ -1,4 +1,4 @@
-"""Rule join_findings: all models' claims, with verdicts corrected over the whole family."""
+"""Rule join_findings: all claims, with verdicts corrected over the whole family."""
 
 import pandas as pd
 

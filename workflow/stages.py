@@ -155,11 +155,16 @@ STAGES: dict[str, Stage] = {
         (*BOOTSTRAP, "findings.late_fraction", "lens.min_label_mass", SEED),
         ("build_prompts", "fit_probes", "read_lens", "sweep_steering", "ablate_heads"),
     ),
-    "join_findings": Stage("experiment", ("findings.q_value",), ("judge_findings",)),
+    "judge_play": Stage(
+        "experiment",
+        (*BOOTSTRAP, "models.{model}.family", SEED),
+        ("measure_play", "build_games", "convert_model"),
+    ),
+    "join_findings": Stage("experiment", ("findings.q_value",), ("judge_findings", "judge_play")),
     "calibrate": Stage(
         "experiment",
-        (*BOOTSTRAP, SEED),
-        ("convert_model", "fit_probes", "summarise_lens", "sweep_steering", "join_findings"),
+        (*BOOTSTRAP, "findings.q_value", SEED),
+        ("convert_model", "fit_probes", "summarise_lens", "sweep_steering", "judge_findings"),
     ),
     "build_report": Stage("experiment", (), ("draw_figure", "join_findings")),
 }

@@ -7,7 +7,10 @@ import pytest
 
 pytestmark = pytest.mark.workflow
 
-JUDGED = {"judge_findings", "join_findings", "draw_findings"}
+JOINED = {"join_findings", "draw_findings"}
+JUDGED = {"judge_findings", *JOINED}
+# Play ends in the claims about it.
+MEASURED = {"measure_play", "judge_play", *JOINED}
 PROBED = {"fit_probes", "draw_probes", "draw_transfer", *JUDGED}
 # The model's choice, which probes decode, is read off the lens.
 LENSED = {"read_lens", "summarise_lens", "draw_lens", "draw_tuned", "draw_biases", *PROBED}
@@ -21,12 +24,12 @@ EXTRACTED = STORED | UNTRAINED | LENSED | DIRECTED | {"read_tuned_lens"}
 PLAYED = {
     "play_part",
     "join_play",
-    "measure_play",
+    *MEASURED,
     "draw_cooperation",
     "draw_rounds",
     "draw_biases",
 }
-QUIZZED = {"ask_quiz", "join_quiz", "measure_play"}
+QUIZZED = {"ask_quiz", "join_quiz", *MEASURED}
 PROMPTED = {"build_prompts"} | EXTRACTED | ABLATED
 # A user's own payoffs: a stag hunt, with one drawn variant.
 MINE = {
@@ -67,11 +70,11 @@ CONFIG_EDITS = {
     "circuits.replacement": ({"circuits": {"replacement": "zero"}}, ABLATED),
     "circuits.group": ({"circuits": {"group": 1}}, ABLATED),
     "circuits.random_groups": ({"circuits": {"random_groups": 2}}, ABLATED),
-    "findings.q_value": ({"findings": {"q_value": 0.1}}, {"join_findings", "draw_findings"}),
+    "findings.q_value": ({"findings": {"q_value": 0.1}}, JOINED),
     "findings.late_fraction": ({"findings": {"late_fraction": 0.5}}, JUDGED),
     "findings.bootstrap": (
         {"findings": {"bootstrap": 101}},
-        {*PROBED, "summarise_lens", "join_quiz", "measure_play", *RESAMPLED},
+        {*PROBED, "summarise_lens", "join_quiz", *MEASURED, *RESAMPLED},
     ),
     "figures.palette": ({"figures": {"palette": "deep"}}, DRAWN),
     "figures.dpi": ({"figures": {"dpi": 61}}, DRAWN),
@@ -99,6 +102,10 @@ CONFIG_EDITS = {
         {"models": {"tiny_llama": {"dtype": "auto"}}},
         EXTRACTED | ABLATED | TUNED | PLAYED | QUIZZED,
     ),
+    "a model's family": (
+        {"models": {"tiny_llama": {"family": "other"}}},
+        {"judge_play", *JOINED},
+    ),
     "a model's source": (
         {"models": {"tiny_llama": {"source": "planted:random_qwen2"}}},
         CONVERTED,
@@ -122,9 +129,14 @@ CODE_EDITS = {
     "the tuned lens": ("src/nashlens/lens/tuned.py", CODE, TUNED),
     "one figure": ("src/nashlens/figures/probes.py", CODE, {"draw_probes"}),
     "all figures' style": ("src/nashlens/figures/style.py", CODE, DRAWN),
-    "the claims": ("src/nashlens/findings/claims.py", CODE, JUDGED),
-    "the sensitivity": ("src/nashlens/findings/sensitivity.py", CODE, JUDGED),
-    "the parts of the data": ("src/nashlens/parts.py", CODE, PROBED),
+    "the claims": ("src/nashlens/findings/claims.py", CODE, {*JUDGED, "judge_play"}),
+    "the claims about play": (
+        "src/nashlens/findings/estimators/play/order.py",
+        CODE,
+        {"judge_play", *JOINED},
+    ),
+    "the sensitivity": ("src/nashlens/findings/sensitivity.py", CODE, {*JUDGED, "judge_play"}),
+    "the parts of the data": ("src/nashlens/parts.py", CODE, {*PROBED, "judge_play"}),
     "the strips of a figure": ("src/nashlens/figures/strips.py", CODE, {"draw_findings"}),
     "the sweep": ("src/nashlens/steering/sweep.py", CODE, SWEPT),
     "the heads": ("src/nashlens/circuits/heads.py", CODE, ABLATED),
@@ -132,7 +144,7 @@ CODE_EDITS = {
     "the lockstep of play": ("src/nashlens/play/run.py", CODE, PLAYED),
     "the probes": ("src/nashlens/probes/solver.py", CODE, PROBED),
     "the grammar of answers": ("src/nashlens/play/answers.py", CODE, PLAYED),
-    "the measures of play": ("src/nashlens/play/metrics/mixture.py", CODE, {"measure_play"}),
+    "the measures of play": ("src/nashlens/play/metrics/mixture.py", CODE, MEASURED),
     "the quiz": ("src/nashlens/play/quiz.py", CODE, QUIZZED),
     "generation": ("src/nashlens/engine/generation.py", CODE, PLAYED),
     "the engine": (

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nashlens.findings.claims import CLAIMS, Claim
+from nashlens.findings.decisions import Verdict
 from nashlens.findings.estimators import ESTIMATORS
 from nashlens.findings.measurement import Measurement, Missing, Settings, clean
 from nashlens.findings.verdicts import decide
@@ -51,19 +52,23 @@ def _measure(
     return ESTIMATORS[claim.id](tables, settings)
 
 
-def _row(claim: Claim, found: Measurement | Missing, settings: Settings) -> dict[str, object]:
+def claim_row(
+    claim: Claim, subject: str, found: Measurement | Missing, verdict: Verdict
+) -> dict[str, object]:
+    """Return a claim's row of the findings table about a model, or whatever it is about."""
     row: dict[str, object] = {
         "claim": claim.id,
-        "model": settings.model,
+        "model": subject,
         "statement": claim.statement,
         "measure": claim.measure,
         "control_measure": claim.control_measure,
         "paper": claim.paper,
         "tables": ", ".join(claim.tables),
+        "verdict": verdict.verdict,
+        "reason": verdict.reason,
     }
     if isinstance(found, Missing):
-        return {**row, "verdict": found.verdict, "reason": found.reason, "detail": "{}"}
-    verdict, reason = decide(claim.id, found, settings)
+        return {**row, "detail": "{}"}
     return {
         **row,
         "estimate": found.estimate,
@@ -73,8 +78,6 @@ def _row(claim: Claim, found: Measurement | Missing, settings: Settings) -> dict
         "n_matches": found.n_matches,
         "control": found.control,
         "p_value": found.p_value,
-        "verdict": verdict,
-        "reason": reason,
         "detail": json.dumps(clean(found.detail), sort_keys=True, allow_nan=False),
     }
 
@@ -119,17 +122,22 @@ def judge(
         what `sensitivity.attach` adds. Degenerate data give `inconclusive` or `not_applicable`
         with a reason, never an error.
     """
-    settings = Settings(model, confidence, bootstrap, late_fraction, min_label_mass, seed)
+    settings = Settings(model, confidence, bootstrap, seed, late_fraction, min_label_mass)
     present = dict(tables)
     if "prompts" in present and "dropped" in present["prompts"].columns:
         prompts = present["prompts"]
         present["prompts"] = prompts[prompts["dropped"].fillna("") == ""]
-    rows = [
-        _row(claim, _measure(claim, present, settings), settings)
-        for claim in (CLAIMS if claims is None else claims)
-    ]
+    rows = []
+    for claim in CLAIMS if claims is None else claims:
+        found = _measure(claim, present, settings)
+        rows.append(claim_row(claim, model, found, decide(claim.id, found, settings)))
+    return table_of(rows)
+
+
+def table_of(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """Return rows of `claim_row` as a table, before the correction over the family."""
     later = ("q_value", "sensitivity", "fragile")
-    return _typed(pd.DataFrame.from_records(rows), [c for c in COLUMNS if c not in later])
+    return _typed(pd.DataFrame.from_records(list(rows)), [c for c in COLUMNS if c not in later])
 
 
 def _typed(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

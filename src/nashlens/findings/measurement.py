@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -25,12 +25,17 @@ class Settings:
     model: str
     confidence: float
     resamples: int
-    late_fraction: float
-    min_label_mass: float
     seed: int
+    late_fraction: float = float("nan")
+    """Of the claims about layers alone, as the next."""
+    min_label_mass: float = float("nan")
+
+    def about(self, subject: str) -> Settings:
+        """Return the same for another model, or pair or family of them."""
+        return replace(self, model=subject)
 
     def rng(self, claim: str) -> np.random.Generator:
-        """Return the random stream of a claim about this model."""
+        """Return the random stream of a claim about this model, or whatever it is about."""
         return stream(self.seed, "findings", self.model, claim)
 
     @property

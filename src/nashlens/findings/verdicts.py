@@ -38,11 +38,11 @@ Everything else is inconclusive, and the reason says what is lacking.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
-from nashlens.findings.measurement import Measurement, Settings
+from nashlens.findings.decisions import Verdict, choose, span
+from nashlens.findings.measurement import Measurement, Missing, Settings
 
 DECODABLE = 0.6
 """Balanced accuracy from which on something counts as decodable."""
@@ -56,23 +56,6 @@ LEAST_CORRELATION = 0.3
 """Mean rank correlation that counts as monotone at all."""
 
 
-class Verdict(NamedTuple):
-    """What follows, and why."""
-
-    verdict: str
-    reason: str
-
-
-def _span(m: Measurement) -> str:
-    return f"{m.estimate:.2f} [{m.low:.2f}, {m.high:.2f}]"
-
-
-def _choose(supported: bool, contradicted: bool) -> str:
-    if supported:
-        return "supported"
-    return "contradicted" if contradicted else "inconclusive"
-
-
 _BASELINES = {
     "embedding": "the embedding alone",
     "bag_of_words": "the prompt's bag of words",
@@ -83,19 +66,19 @@ _BASELINES = {
 def _history_at_layer_1(m: Measurement, settings: Settings) -> Verdict:
     known = {name: m.detail[name] for name in _BASELINES if np.isfinite(m.detail[name])}
     best = max(known, key=lambda name: known[name], default="")
-    text = f"balanced accuracy {_span(m)} at layer 1, {m.control:.2f} with permuted labels"
+    text = f"balanced accuracy {span(m)} at layer 1, {m.control:.2f} with permuted labels"
     beyond = m.low > max(m.control, 0.5)
     if beyond and best and not m.low > known[best]:
         return Verdict("inconclusive", f"{text}; {_BASELINES[best]} reaches {known[best]:.2f}")
     supported = beyond and m.estimate >= DECODABLE
-    return Verdict(_choose(supported, m.high < DECODABLE), text)
+    return Verdict(choose(supported, m.high < DECODABLE), text)
 
 
 def _history_consumed(m: Measurement, settings: Settings) -> Verdict:
     d = m.detail
     text = (
         f"balanced accuracy {d['first']:.2f} at layer 1 and {d['last']:.2f} at layer"
-        f" {d['last_layer']}: a loss of {_span(m)}; peak {d['peak']:.2f} at layer"
+        f" {d['last_layer']}: a loss of {span(m)}; peak {d['peak']:.2f} at layer"
         f" {d['peak_layer']}"
     )
     decodable = d["first_low"] > max(d["first_control"], 0.5)
@@ -104,13 +87,13 @@ def _history_consumed(m: Measurement, settings: Settings) -> Verdict:
     supported = m.low > 0 and m.estimate >= LEAST_LOSS
     if supported and d["spearman_depth"] >= 0:
         return Verdict("inconclusive", f"{text}; the accuracy does not fall with depth")
-    return Verdict(_choose(supported, m.high < LEAST_LOSS), text)
+    return Verdict(choose(supported, m.high < LEAST_LOSS), text)
 
 
 def _nash_weakly_encoded(m: Measurement, settings: Settings) -> Verdict:
     d = m.detail
     text = (
-        f"largest balanced accuracy {_span(m)}, at layer {d['layer']} of {d['layers']} probed;"
+        f"largest balanced accuracy {span(m)}, at layer {d['layer']} of {d['layers']} probed;"
         f" the limit is {d['limit']:.2f}"
     )
     if m.high <= d["limit"]:
@@ -121,7 +104,7 @@ def _nash_weakly_encoded(m: Measurement, settings: Settings) -> Verdict:
             f"{text}; each game fixes its Nash action here, so decoding which game it is would"
             " do as well",
         )
-    return Verdict(_choose(False, m.low > d["limit"]), text)
+    return Verdict(choose(False, m.low > d["limit"]), text)
 
 
 def _no_nash_heads(m: Measurement, settings: Settings) -> Verdict:
@@ -129,7 +112,7 @@ def _no_nash_heads(m: Measurement, settings: Settings) -> Verdict:
     text = (
         f"ablating heads {d['heads']} costs the Nash action {d['drop']:.2f} logits,"
         f" {d['random_groups']} random groups {d['random_mean']:.2f} on average and"
-        f" {d['random_largest']:.2f} at most: beyond them {_span(m)}; unablated it leads by"
+        f" {d['random_largest']:.2f} at most: beyond them {span(m)}; unablated it leads by"
         f" {d['preference']:.2f} [{d['preference_low']:.2f}, {d['preference_high']:.2f}]"
     )
     if m.low > LEAST_LOGIT and d["drop"] > d["random_largest"]:
@@ -139,25 +122,25 @@ def _no_nash_heads(m: Measurement, settings: Settings) -> Verdict:
             "inconclusive", f"{text}: no preference for the Nash action that heads could compute"
         )
     limit = min(LEAST_LOGIT, 0.5 * d["preference"])
-    return Verdict(_choose(m.low > -LEAST_LOGIT and m.high < limit, contradicted=False), text)
+    return Verdict(choose(m.low > -LEAST_LOGIT and m.high < limit, contradicted=False), text)
 
 
 def _nash_favoured(m: Measurement, settings: Settings) -> Verdict:
     d = m.detail
     text = (
         f"{d['favoured_layers']} of {d['layers']} layers favour the Nash action (share"
-        f" {_span(m)}); the labels have mass in {d['reliable_layers']}"
+        f" {span(m)}); the labels have mass in {d['reliable_layers']}"
     )
     supported = m.low > 0.5
     if supported and d["reliable_layers"] < 0.5 * d["layers"]:
         return Verdict("inconclusive", f"{text}, too few to speak for most layers")
-    return Verdict(_choose(supported, m.high < 0.5), text)
+    return Verdict(choose(supported, m.high < 0.5), text)
 
 
 def _late_override(m: Measurement, settings: Settings) -> Verdict:
     d = m.detail
     text = (
-        f"action part {_span(m)} logits at layer {d['peak_layer']} of {d['layers']}, token part"
+        f"action part {span(m)} logits at layer {d['peak_layer']} of {d['layers']}, token part"
         f" {m.control:.2f}; before the late layers {d['early_action']:.2f}"
         f" [{d['early_low']:.2f}, {d['early_high']:.2f}]"
     )
@@ -187,7 +170,7 @@ def _steering_both_ways(m: Measurement, settings: Settings) -> Verdict:
     text = (
         f"at layer {d['layer']} P(action 1) is {d['baseline']:.2f} unsteered, moves by"
         f" {d['up']:+.2f} at alpha {d['alpha_high']:g} and by {-d['down']:+.2f} at"
-        f" {d['alpha_low']:g}, in all {_span(m)}"
+        f" {d['alpha_low']:g}, in all {span(m)}"
     )
     if not d["random_directions"]:
         return Verdict("inconclusive", f"{text}; there is no random direction to compare with")
@@ -197,13 +180,13 @@ def _steering_both_ways(m: Measurement, settings: Settings) -> Verdict:
     contradicted = d["largest_high"] < LEAST_CHANGE or d["random_rank_p"] > 0.5
     if not both and beyond and not contradicted:
         text += "; it does not clearly move both ways"
-    return Verdict(_choose(both and beyond, contradicted), text)
+    return Verdict(choose(both and beyond, contradicted), text)
 
 
 def _clamping_monotone(m: Measurement, settings: Settings) -> Verdict:
     d = m.detail
     text = (
-        f"rank correlation {_span(m)} at layer {d['layer']},"
+        f"rank correlation {span(m)} at layer {d['layer']},"
         f" {100 * d['monotone_share']:.0f}% of prompts monotone; P(action 1) changes by"
         f" {d['change']:+.2f} from {d['clamp_low']:g} to {d['clamp_high']:g}"
     )
@@ -214,7 +197,7 @@ def _clamping_monotone(m: Measurement, settings: Settings) -> Verdict:
     contradicted = d["largest_high"] < LEAST_CORRELATION or d["largest_change_high"] < LEAST_CHANGE
     if supported and not beyond:
         return Verdict("inconclusive", f"{text}; random directions do as much")
-    return Verdict(_choose(supported, contradicted), text)
+    return Verdict(choose(supported, contradicted), text)
 
 
 RULES: dict[str, Callable[[Measurement, Settings], Verdict]] = {
@@ -230,8 +213,10 @@ RULES: dict[str, Callable[[Measurement, Settings], Verdict]] = {
 """Claim id to its rule."""
 
 
-def decide(claim: str, m: Measurement, settings: Settings) -> Verdict:
+def decide(claim: str, m: Measurement | Missing, settings: Settings) -> Verdict:
     """Apply a claim's rule; without a full interval and a p-value nothing is decided."""
+    if isinstance(m, Missing):
+        return Verdict(m.verdict, m.reason)
     if not np.isfinite([m.estimate, m.low, m.high, m.p_value]).all():
         if claim == "M7" and not m.detail.get("random_directions"):
             return RULES[claim](m, settings)

@@ -5,8 +5,15 @@ import pandas as pd
 
 from nashlens.findings import CLAIMS, combine, judge
 from nashlens.findings.estimators import ESTIMATORS
+from nashlens.findings.estimators.play import PLAY_ESTIMATORS
 from nashlens.findings.judge import COLUMNS
+from nashlens.findings.play import judge_play
+from nashlens.findings.play_claims import PLAY_CLAIMS
+from nashlens.findings.play_verdicts import PLAY_RULES
 from nashlens.findings.verdicts import RULES
+from nashlens.games.table import games_table
+from nashlens.statistics import benjamini_hochberg
+from tests.unit.findings.play_tables import ALLC, PD, itself, models, play
 from tests.unit.findings.tables import (
     SETTINGS,
     heads,
@@ -37,6 +44,33 @@ def _tables():
 def test_every_claim_has_an_estimator_and_a_rule_or_says_what_it_waits_for():
     for claim in CLAIMS:
         assert (claim.id in ESTIMATORS and claim.id in RULES) != bool(claim.missing)
+
+
+def test_every_claim_about_play_has_an_estimator_and_a_rule():
+    names = [claim.id for claim in PLAY_CLAIMS]
+    assert names == list(PLAY_ESTIMATORS) == list(PLAY_RULES)
+
+
+def test_claims_about_play_are_in_the_same_family():
+    inside = judge(_tables(), **SETTINGS)
+    tables = {
+        "matches": play(itself("m", ALLC), itself("n", ALLC)),
+        "games": games_table([PD]),
+        "models": models(m=("f", 8), n=("f", 70)),
+    }
+    outside = judge_play(tables, confidence=0.95, bootstrap=400, seed=3)
+    table = combine([inside, outside], 0.05)
+    assert tuple(table.columns) == COLUMNS
+    assert table["claim"].drop_duplicates().tolist() == [
+        *(claim.id for claim in CLAIMS), *(claim.id for claim in PLAY_CLAIMS),
+    ]  # fmt: skip
+    tested = table["p_value"].notna()
+    np.testing.assert_allclose(
+        table.loc[tested, "q_value"], benjamini_hochberg(table.loc[tested, "p_value"])
+    )
+    assert set(table.loc[table["claim"] == "B1", "verdict"]) == {"supported"}
+    assert table["reason"].str.len().gt(10).all()
+    assert not table.duplicated(["claim", "model"]).any()
 
 
 def test_the_papers_picture_is_supported_throughout():

@@ -199,22 +199,38 @@ def finite_sample(game: Game, rounds: int) -> tuple[float, float, float]:
     continuum) with the largest one. It is exact up to `EXACT_ROUNDS` rounds, beyond that the mean
     of `CONTROL_DRAWS` simulated matches.
     """
-    equilibria = equilibria_of(game)
-    ends = equilibria.rectangles
+    ends = equilibria_of(game).rectangles
     profiles = np.concatenate([ends[:, :, 0], ends[:, :, 1], ends.mean(axis=2)])
-    found = []
-    for p, q in np.unique(profiles, axis=0):
-        chances = product(np.array(p), np.array(q))
-        counts, weights = _outcomes(chances / chances.sum(), rounds)
-        joint = counts / rounds
-        values = (
-            total_variation(joint, equilibria),
-            euclidean(joint, equilibria),
-            regret(joint, game),
-        )
-        found.append([float(np.average(value, weights=weights)) for value in values])
+    found = [
+        _expected(game, product(np.array(p), np.array(q)), rounds)
+        for p, q in np.unique(profiles, axis=0)
+    ]
     tv, l2, gain = np.max(found, axis=0)
     return float(tv), float(l2), float(gain)
+
+
+@lru_cache(maxsize=4096)
+def random_play(game: Game, rounds: int) -> tuple[float, float, float]:
+    """Return the mean tv, l2 and regret of uniformly random play over so many rounds.
+
+    The expectation over matches of independent rounds in which both seats take either action with
+    probability 1/2; exact or simulated as `finite_sample`.
+    """
+    tv, l2, gain = _expected(game, np.full(4, 0.25), rounds)
+    return float(tv), float(l2), float(gain)
+
+
+def _expected(game: Game, chances: Array, rounds: int) -> Array:
+    """Return the mean tv, l2 and regret, (3,), over matches of independent rounds."""
+    equilibria = equilibria_of(game)
+    counts, weights = _outcomes(chances / chances.sum(), rounds)
+    joint = counts / rounds
+    values = (
+        total_variation(joint, equilibria),
+        euclidean(joint, equilibria),
+        regret(joint, game),
+    )
+    return np.array([float(np.average(value, weights=weights)) for value in values])
 
 
 def _outcomes(chances: Array, rounds: int) -> tuple[Array, Array]:

@@ -23,6 +23,7 @@ Array = NDArray[Any]
 CELLS = ("00", "01", "10", "11")
 INTEGERS = (
     "n_rounds", "n_invalid", "opponent_n_invalid", "prosocial_action", "lock_onset",
+    "lock_own", "lock_other",
     "first_defection", "partner_first_defection", "n_pure_equilibria",
 )  # fmt: skip
 
@@ -207,10 +208,12 @@ def _nash(rounds: Rounds, joint: Array) -> dict[str, Array]:
         mean = _share((joint * chosen[..., None]).sum(axis=1), size)
         expected = _share(np.where(chosen[..., None], policy, 0.0).sum(axis=1), size)
         values = _distances(rounds, mean)
-        control = _controls(rounds, size)
+        control = _expected(rounds, size, distances.finite_sample)
+        chance = _expected(rounds, size, distances.random_play)
         for k, name in enumerate(("tv", "l2", "regret")):
             found[f"nash_{name}{block}"] = values[:, k]
             found[f"nash_{name}{block}_control"] = control[:, k]
+            found[f"nash_{name}{block}_random"] = chance[:, k]
         for k, name in enumerate(("tv", "l2", "regret")):
             found[f"nash_{name}_policy{block}"] = _distances(rounds, expected)[:, k]
         if not block:
@@ -234,12 +237,18 @@ def _distances(rounds: Rounds, joint: Array) -> Array:
     return by_game(rounds, of, (3,))
 
 
-def _controls(rounds: Rounds, size: NDArray[Any]) -> Array:
+def _expected(
+    rounds: Rounds,
+    size: NDArray[Any],
+    distance: Callable[[Game, int], tuple[float, float, float]],
+) -> Array:
+    """Return what reference play over as many rounds would show, (n, 3)."""
+
     def of(game: Game, lines: NDArray[Any]) -> Array:
         none = (np.nan,) * 3
-        return np.array(
-            [distances.finite_sample(game, int(k)) if k else none for k in size[lines]]
-        ).reshape(len(lines), 3)
+        return np.array([distance(game, int(k)) if k else none for k in size[lines]]).reshape(
+            len(lines), 3
+        )
 
     return by_game(rounds, of, (3,))
 
@@ -303,7 +312,8 @@ def lock(rounds: Rounds) -> dict[str, Array]:
     """Whether a match ends in one constant joint action, since when, and whether from round 1.
 
     A match is locked if its last constant run holds at least half of its rounds and at least two;
-    `lock_onset` is the run's first round. Missing with fewer than two rounds.
+    `lock_onset` is the run's first round, `lock_own` and `lock_other` are the two actions in it.
+    Missing with fewer than two rounds.
     """
     length = rounds.length
     cells = 2 * rounds.own + rounds.other
@@ -317,10 +327,20 @@ def lock(rounds: Rounds) -> dict[str, Array]:
     return {
         "locked": np.where(able, locked, np.nan),
         "lock_onset": np.where(able & locked, onset, np.nan),
+        **{
+            f"lock_{name}": np.where(able & locked, _last(moves, length), np.nan)
+            for name, moves in (("own", rounds.own), ("other", rounds.other))
+        },
         "full_lock": np.where(able, onset == 1, np.nan),
         "locked_control": np.where(able, by_chance, np.nan),
         "full_lock_control": np.where(able, 4.0 ** (1.0 - length), np.nan),
     }
+
+
+def _last(moves: Array, length: NDArray[Any]) -> Array:
+    """Return the action of each line's last whole round, (n,)."""
+    found: Array = np.take_along_axis(moves, np.maximum(length - 1, 0)[:, None], axis=1)[:, 0]
+    return found
 
 
 def reciprocity(rounds: Rounds) -> dict[str, Array]:

@@ -137,3 +137,18 @@ def test_subgame_perfect_outcomes():
     chicken = CATALOG["chicken"]
     np.testing.assert_array_equal(d.subgame_perfect(chicken, "second")[0], [[0, 1, 0, 0]] * 2)
     assert d.subgame_perfect(Game("t", [[[1, 0], [0, 0]], [[0, 1], [1, 0]]]), "first") is None
+
+
+def test_random_play_is_what_coins_show():
+    rng = np.random.default_rng(0)
+    game = CATALOG["stag_hunt"]
+    joint = rng.multinomial(6, [0.25] * 4, size=20000) / 6
+    expected = [
+        d.total_variation(joint, d.equilibria_of(game)).mean(),
+        d.euclidean(joint, d.equilibria_of(game)).mean(),
+        d.regret(joint, game).mean(),
+    ]
+    np.testing.assert_allclose(d.random_play(game, 6), expected, atol=0.006)
+    # Coins are the equilibrium of Matching Pennies, so nothing but the bias is left.
+    pennies = CATALOG["matching_pennies"]
+    np.testing.assert_allclose(d.random_play(pennies, 6), d.finite_sample(pennies, 6))

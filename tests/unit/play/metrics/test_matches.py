@@ -38,10 +38,13 @@ def test_tit_for_tat_against_all_defect_by_hand():
     assert (tft["cooperation_before"], tft["cooperation_after"]) == (1, 0)
     assert (tft["n_before"], tft["n_after"]) == (1, 3)
     assert (tft["locked"], tft["lock_onset"], tft["full_lock"]) == (1, 2, 0)
+    assert (tft["lock_own"], tft["lock_other"]) == (1, 1)
     assert tft["nash_tv"] == 0.25 == alld["nash_tv"]
     assert tft["nash_tv_first"] == 1
     assert tft["nash_tv_last"] == 0
     assert tft["nash_tv_control"] == 0
+    # A quarter of the weight stands on the equilibrium's cell, whatever the number of rounds.
+    assert tft["nash_tv_random"] == pytest.approx(0.75)
     assert tft["nash_regret"] == pytest.approx(0.25 / 5)
     assert tft["nash_tv_slope"] == pytest.approx(np.polyfit(range(4), [1, 0, 0, 0], 1)[0])
     # Sums 5, 2, 2, 2 between 2 and 6.
@@ -74,6 +77,8 @@ def oracle(own, other, game, name):
         run += 1
     locked = t >= 2 and run >= max(2, t / 2)
     found["lock_onset"] = t - run + 1 if locked else np.nan
+    found["lock_own"] = own[-1] if locked else np.nan
+    found["lock_other"] = other[-1] if locked else np.nan
     found["locked"] = float(locked) if t >= 2 else np.nan
     found["full_lock"] = float(run == t) if t >= 2 else np.nan
     return found

@@ -1,0 +1,137 @@
+"""Matches of planted players, measured by the study's own code."""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+
+from nashlens.findings.estimators.play.field import models_table
+from nashlens.findings.play import judge_play
+from nashlens.findings.play_claims import PLAY_CLAIMS
+from nashlens.games.catalog import CATALOG
+from nashlens.games.table import games_table
+from nashlens.play.metrics.matches import matches_table
+from nashlens.strategies import cooperation
+
+PD, BOS, STAG, PENNIES = (
+    CATALOG[name]
+    for name in ("prisoners_dilemma", "battle_of_the_sexes", "stag_hunt", "matching_pennies")
+)
+FORMS = list(product(("identity", "swapped"), ("forward", "reversed")))
+SETTINGS = {"confidence": 0.95, "bootstrap": 1000, "seed": 3}
+
+
+def strategy(name):
+    """A scripted strategy, in the guise of a model."""
+    return lambda see: cooperation(name, see["own"], see["other"], None)
+
+
+def constant(p):
+    return lambda see: p
+
+
+COIN = constant(0.5)
+ALLC, ALLD, TFT, GRIM = (strategy(name) for name in ("ALLC", "ALLD", "TFT", "GRIM"))
+
+
+def likes_a_label(p):
+    """Takes the pair's first label, whatever it stands for."""
+    return lambda see: p if see["label_map"] == "identity" else 1 - p
+
+
+def likes_a_place(p):
+    return lambda see: p if see["option_order"] == "forward" else 1 - p
+
+
+def noisy(policy, error):
+    return lambda see: (1 - error) * policy(see) + error * (1 - policy(see))
+
+
+def play(
+    *pairs, games=(PD,), rounds=12, repetitions=12, orders=("simultaneous",), seed=0, label_set="jf"
+):
+    """Play pairs of (name, mode, policy) and return the matches table.
+
+    A policy is P(action 0) of what a seat sees; a name that is a strategy's in capitals stands for
+    a scripted agent.
+    """
+    rng = np.random.default_rng(seed)
+    frames = []
+    for number, (pair, game, order, r) in enumerate(
+        product(pairs, games, orders, range(repetitions))
+    ):
+        frames += _match(pair, game, order, r, rounds, f"m{seed}-{number}", label_set, rng)
+    table = pd.DataFrame(frames).astype({"action": "Int64", "opponent_action": "Int64"})
+    return matches_table(table, list(games))
+
+
+def _match(pair, game, order, r, rounds, match_id, label_set, rng):
+    label_map, option_order = FORMS[r % len(FORMS)]
+    views = (game, game.transpose())
+    first = {"row_first": 0, "column_first": 1}.get(order)
+    names = [f"{name}_{mode}" for name, mode, _ in pair]
+    scripted = [name.isupper() for name, *_ in pair]
+    kind = "scripted" if any(scripted) else "cross_play"
+    kind = "self_play" if names[0] == names[1] else kind
+    history, rows = ([], []), []
+    for t in range(rounds):
+        moves, chances = [None, None], [0.0, 0.0]
+        for k in (0, 1) if first is None else (first, 1 - first):
+            see = {
+                "own": history[k], "other": history[1 - k], "game": views[k], "round": t,
+                "now": None if first is None else moves[1 - k], "seat": k,
+                "turn": None if first is None else ("first", "second")[int(k != first)],
+                "label_map": label_map, "option_order": option_order,
+            }  # fmt: skip
+            chances[k] = float(pair[k][2](see))
+            moves[k] = int(rng.random() >= chances[k])
+        for k in (0, 1):
+            history[k].append(moves[k])
+            rows.append(
+                {
+                    "match_id": match_id, "game": game.name, "variant": game.variant,
+                    "repetition": r, "pairing": kind, "move_order": order, "horizon": "unknown",
+                    "match_rounds": rounds, "round": t + 1, "seat": ("row", "column")[k],
+                    "agent": names[k], "opponent": names[1 - k],
+                    "model": None if scripted[k] else pair[k][0], "mode": pair[k][1],
+                    "strategy": pair[k][0] if scripted[k] else None, "template": "neutral",
+                    "label_set": label_set, "label_map": label_map, "option_order": option_order,
+                    "label_mass": 0.5, "p_action_0": chances[k], "action": moves[k],
+                    "opponent_action": moves[1 - k],
+                    "payoff": views[k].payoff(moves[k], moves[1 - k])[0],
+                }
+            )  # fmt: skip
+    return rows
+
+
+def itself(name, policy, mode="direct"):
+    return (name, mode, policy), (name, mode, policy)
+
+
+def meeting(one, policy, two, other, mode="direct"):
+    """Both orders of seats."""
+    a, b = (one, mode, policy), (two, mode, other)
+    return (a, b), (b, a)
+
+
+def with_scripts(name, policy):
+    pairs = [meeting(name, policy, script, strategy(script)) for script in ("ALLC", "ALLD")]
+    return [pair for both in pairs for pair in both]
+
+
+def models(**sizes):
+    """NAME=(family, billions)."""
+    manifests = {
+        name: {"architecture": "A", "n_parameters": billions * 1e9}
+        for name, (_, billions) in sizes.items()
+    }
+    return models_table(manifests, {name: family for name, (family, _) in sizes.items()})
+
+
+def judged(claim, matches, known, games=(PD, BOS, STAG, PENNIES), **changes):
+    """Return a claim's rows by subject."""
+    if isinstance(matches, (list, tuple)):
+        matches = pd.concat(matches, ignore_index=True)
+    tables = {"matches": matches, "games": games_table(list(games)), "models": known}
+    claims = [one for one in PLAY_CLAIMS if one.id == claim]
+    return judge_play(tables, claims=claims, **(SETTINGS | changes)).set_index("model")
