@@ -57,6 +57,11 @@ LEAST_SELECTION = 0.1
 """Swing of the equilibrium with the move order that counts."""
 
 
+def _because(verdict: str, why: str, text: str) -> Verdict:
+    """Return a verdict with what decided it first, as figures cut long reasons."""
+    return Verdict(verdict, f"{why}; {text}")
+
+
 def _paradox(cooperation: float) -> str:
     """Say what full cooperation implies, as both it and distance 0 have been reported of models."""
     return " (full cooperation lies at distance 1, not at 0)" if cooperation > UNIVERSAL else ""
@@ -74,7 +79,7 @@ def _locked(m: Measurement) -> Verdict:
     low, high = d.get("least_low", m.low), d.get("least_high", m.high)
     supported = m.estimate >= UNIVERSAL and low > max(MAJORITY, m.control)
     if supported and d["surface"]:
-        return Verdict("inconclusive", f"{text}; {d['surface']}")
+        return _because("inconclusive", d["surface"], text)
     return Verdict(choose(supported, high < UNIVERSAL), text)
 
 
@@ -95,30 +100,30 @@ def _at_random(side: dict[str, Any]) -> bool:
 def _chain_of_thought(m: Measurement) -> Verdict:
     d, text = m.detail, _distances(m)
     if d["surface"]:
-        return Verdict("inconclusive", f"{text}; {d['surface']}")
+        return _because("inconclusive", d["surface"], text)
     if d["expected"] == "farther":
         if m.high < LEAST_DISTANCE:
-            return Verdict("contradicted", f"{text}: cot takes this small model no farther away")
+            return _because("contradicted", "cot takes this small model no farther away", text)
         supported = m.low > 0 and m.estimate >= LEAST_DISTANCE
         return _unless_random(text, supported, d["arms"]["direct"], "direct")
     if d["expected"] == "nearer":
         return _nearer_by_thought(m, text)
     if d["expected"] == "family":
         return _crossing(m, text)
-    return Verdict("inconclusive", f"{text}; the claim says nothing about a model of this size")
+    return _because("inconclusive", "the claim says nothing about a model of this size", text)
 
 
 def _nearer_by_thought(m: Measurement, text: str) -> Verdict:
     direct, cot = (m.detail["arms"][mode] for mode in ("direct", "cot"))
     if cot["excess_low"] > NEAR:
-        return Verdict("contradicted", f"{text}: with cot it is not near equilibrium play")
+        return _because("contradicted", "with cot it is not near equilibrium play", text)
     if direct["beyond_high"] <= NEAR and cot["beyond_high"] <= NEAR:
-        return Verdict("inconclusive", f"{text}; direct play is near-perfect already")
+        return _because("inconclusive", "direct play is near-perfect already", text)
     if m.low > -LEAST_DISTANCE:
-        return Verdict("contradicted", f"{text}: cot brings it no nearer")
+        return _because("contradicted", "cot brings it no nearer", text)
     supported = m.high < 0 and m.estimate <= -LEAST_DISTANCE and cot["beyond_high"] <= NEAR
     if m.high < 0 and not supported:
-        return Verdict("inconclusive", f"{text}; nearer, and not clearly near-perfect")
+        return _because("inconclusive", "nearer, and not clearly near-perfect", text)
     return _unless_random(text, supported, cot, "cot")
 
 
@@ -142,18 +147,17 @@ def _crossing(m: Measurement, text: str) -> Verdict:
 
 def _unless_random(text: str, supported: bool, side: dict[str, Any], name: str) -> Verdict:
     if supported and _at_random(side):
-        return Verdict(
-            "inconclusive", f"{text}; {name} is no nearer than uniformly random play would be"
-        )
+        why = f"{name} is no nearer than uniformly random play would be"
+        return _because("inconclusive", why, text)
     return Verdict(choose(supported, contradicted=False), text)
 
 
 def _scale(m: Measurement) -> Verdict:
     text = _distances(m)
     if m.detail["surface"]:
-        return Verdict("inconclusive", f"{text}; {m.detail['surface']}")
+        return _because("inconclusive", m.detail["surface"], text)
     if m.low > -LEAST_DISTANCE:
-        return Verdict("contradicted", f"{text}: the larger model is no nearer")
+        return _because("contradicted", "the larger model is no nearer", text)
     supported = m.high < 0 and m.estimate <= -LEAST_DISTANCE
     return _unless_random(text, supported, m.detail["arms"]["largest"], "the largest")
 
@@ -161,9 +165,9 @@ def _scale(m: Measurement) -> Verdict:
 def _apart(m: Measurement) -> Verdict:
     text = _distances(m)
     if m.detail["surface"]:
-        return Verdict("inconclusive", f"{text}; {m.detail['surface']}")
+        return _because("inconclusive", m.detail["surface"], text)
     if m.low > -LEAST_DISTANCE and m.high < LEAST_DISTANCE:
-        return Verdict("contradicted", f"{text}: no difference that counts")
+        return _because("contradicted", "no difference that counts", text)
     supported = abs(m.estimate) >= LEAST_DISTANCE and (m.low > 0 or m.high < 0)
     arms = m.detail["arms"]
     nearest = min(arms, key=lambda name: float(arms[name]["distance"]))
@@ -178,12 +182,12 @@ def _not_converged(m: Measurement) -> Verdict:
         f" {m.control:.2f}; nash_tv in the last third: {games}"
     )
     if d["surface"]:
-        return Verdict("inconclusive", f"{text}; {d['surface']}")
+        return _because("inconclusive", d["surface"], text)
     if d["converged"]:
-        return Verdict("contradicted", f"{text}: {', '.join(d['converged'])} did converge")
+        return _because("contradicted", f"{', '.join(d['converged'])} did converge", text)
     supported = d["least_low"] > NOT_CONVERGED
     if supported and d["like_random"]:
-        return Verdict("inconclusive", f"{text}; uniformly random play would be as far in each")
+        return _because("inconclusive", "uniformly random play would be as far in each", text)
     return Verdict(choose(supported, contradicted=False), text)
 
 
@@ -196,11 +200,11 @@ def _unravelled(m: Measurement) -> Verdict:
         f" [{d['fall_low']:.2f}, {d['fall_high']:.2f}]"
     )
     if d["surface"]:
-        return Verdict("inconclusive", f"{text}; {d['surface']}")
+        return _because("inconclusive", d["surface"], text)
     if d["early_high"] < MAJORITY:
-        return Verdict("contradicted", f"{text}: the small model seldom defects early")
+        return _because("contradicted", "the small model seldom defects early", text)
     if m.low > -LEAST_COOPERATION:
-        return Verdict("contradicted", f"{text}: the partner goes on as before")
+        return _because("contradicted", "the partner goes on as before", text)
     supported = m.high < 0 and m.estimate <= -LEAST_COOPERATION
     for lacking, why in (
         (not d["early_low"] > MAJORITY, "too few matches show an early defection"),
@@ -208,7 +212,7 @@ def _unravelled(m: Measurement) -> Verdict:
         (not d["fall_high"] < 0, "the partner cooperates no less than with itself"),
     ):
         if supported and lacking:
-            return Verdict("inconclusive", f"{text}; {why}")
+            return _because("inconclusive", why, text)
     return Verdict(choose(supported, contradicted=False), text)
 
 
@@ -222,11 +226,11 @@ def _reinforced(m: Measurement) -> Verdict:
         f" less with ALLD: {answers or 'unknown'}"
     )
     if d["surface"]:
-        return Verdict("inconclusive", f"{text}; {d['surface']}")
+        return _because("inconclusive", d["surface"], text)
     if m.high < MAJORITY:
-        return Verdict("contradicted", f"{text}: there is little cooperation to keep up")
+        return _because("contradicted", "there is little cooperation to keep up", text)
     if d["gain"] <= -LEAST_COOPERATION and d["gain_high"] < 0:
-        return Verdict("contradicted", f"{text}: less than with themselves")
+        return _because("contradicted", "less than with themselves", text)
     supported = m.low > MAJORITY and d["locked_low"] > max(MAJORITY, d["locked_chance"])
     silent = [name for name, low in d["answers_low"].items() if not low > 0]
     for lacking, why in (
@@ -235,7 +239,7 @@ def _reinforced(m: Measurement) -> Verdict:
         (bool(silent), f"{' and '.join(silent)} may cooperate whatever the other does"),
     ):
         if supported and lacking:
-            return Verdict("inconclusive", f"{text}; {why}")
+            return _because("inconclusive", why, text)
     return Verdict(choose(supported, contradicted=False), text)
 
 
@@ -248,17 +252,17 @@ def _selected(m: Measurement) -> Verdict:
         f" difference {span(m)}; {d['coordinated']:.2f} of rounds are in an equilibrium"
     )
     if d["surface"]:
-        return Verdict("inconclusive", f"{text}; {d['surface']}")
+        return _because("inconclusive", d["surface"], text)
     if m.high < LEAST_SELECTION:
         why = "the second mover gets its own" if m.high < 0 else "the order changes little"
-        return Verdict("contradicted", f"{text}: {why}")
+        return _because("contradicted", why, text)
     supported = m.low > 0 and m.estimate >= LEAST_SELECTION
     for lacking, why in (
         (not d["beyond_low"] > 0, "not clearly more than at once"),
         (not d["coordinated_low"] > COORDINATED, "a second mover that does not look would do"),
     ):
         if supported and lacking:
-            return Verdict("inconclusive", f"{text}; {why}")
+            return _because("inconclusive", why, text)
     return Verdict(choose(supported, contradicted=False), text)
 
 

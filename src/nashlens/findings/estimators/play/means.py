@@ -153,7 +153,7 @@ class Means:
             least, largest = least + ends[0], largest + ends[1]
             used[a, chosen] = True
         return Estimate(
-            value=round(value, 12),  # so that 0 is 0
+            value=round(value, 12) + 0.0,  # so that 0 is 0, and not -0
             error=float(np.sqrt(squared)),
             freedom=squared**2 / below if below > 0 else np.nan,
             n=int(self._rounds[used].sum()),
