@@ -202,3 +202,32 @@ def test_matches_without_a_whole_round_give_reasons():
     behaviour = table[~table["measure"].str.contains("_effect|n_invalid")]
     assert behaviour["estimate"].isna().all()
     assert (behaviour["reason"] != "").all()
+
+
+def test_equilibria_that_a_seat_does_not_prefer_have_a_share_of_their_own():
+    play = by_hand([([0, 0, 1, 0], [0, 1, 1, 0])] * 2, BOS)
+    _, table = measured(play, [BOS])
+    mine = {"agent": "x"}
+    assert value(table, "equilibrium_selection", "any", **mine) == 3 / 4
+    assert value(table, "equilibrium_selection", "own preferred", **mine) == 2 / 4
+    assert value(table, "equilibrium_selection", "not own preferred", **mine) == 1 / 4
+    assert value(table, "equilibrium_selection", "any", column="control", **mine) == 1 / 2
+    assert value(table, "equilibrium_selection", "own preferred", column="control", **mine) == 1 / 4
+
+
+def test_other_models_are_pooled_as_scripts_are():
+    play = pd.concat(
+        [
+            by_hand([([0, 0], [1, 1])] * 2, PD, agents=("x", "y")),
+            by_hand([([1, 1], [1, 1])] * 2, PD, agents=("x", "z")).assign(
+                match_id=["z0"] * 4 + ["z1"] * 4
+            ),
+        ],
+        ignore_index=True,
+    )
+    _, table = measured(play)
+    pooled = {"agent": "x", "pairing": "cross_play", "opponent": None}
+    assert value(table, "cooperation", **pooled) == 1 / 2
+    assert value(table, "cooperation", column="n_matches", **pooled) == 4
+    assert not ((table["agent"] == "y") & table["opponent"].isna() & table["game"].notna()
+                & ~table["measure"].str.endswith("effect")).any()  # fmt: skip
