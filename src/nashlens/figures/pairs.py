@@ -110,7 +110,7 @@ def _rows(shown: pd.DataFrame, measure: str, game: str) -> tuple[pd.DataFrame, s
     rows = cells.of_measure(shown[shown["game"] == game], measure)
     if measure != "cooperation" or rows["reason"].eq(_NO_PROSOCIAL).sum() < len(rows):
         return rows, "", ""
-    head = "No prosocial action, so share of action 0 instead"
+    head = "Share of action 0 (no prosocial action)"
     return cells.of_measure(shown[shown["game"] == game], "action_0"), head, "Greys"
 
 

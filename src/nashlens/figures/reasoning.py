@@ -132,6 +132,8 @@ def draw(
                         head = _heading(part, pairing or kind, game, first=column == 0)
                         head = style.fit(head, width / len(facets) - 0.35)
                         ax.set_title(head, fontsize=style.SMALL)
+                if less:
+                    _centre(grid[len(rows) * block + row, 0], source, measure, kind)
                 name = f"{_MEASURES[measure]},\ndifference" if less else _MEASURES[measure]
                 grid[len(rows) * block + row, 0].set_ylabel(name, fontsize=style.SMALL)
         for ax in grid[-1]:
@@ -215,7 +217,6 @@ def _panel(
         return
     if less:
         ax.axhline(0, color="0.3", linewidth=0.8)
-        style.ticks(ax.yaxis, 4)
     for place in set(scale.places) - set(known[scale.column]):
         ax.text(
             scale.places[place], 0.5, "undefined" if place in set(rows[scale.column]) else "none",
@@ -231,6 +232,15 @@ def _panel(
             part = part.assign(control=np.nan)
         cells.points(ax, part, at, color=color[mode], marker=marker, upright=True)
         _join(ax, part, at, scale, color[mode])
+
+
+def _centre(ax: Axes, rows: pd.DataFrame, measure: str, kind: str | None) -> None:
+    """Give a row of differences one scale around 0."""
+    part = rows[(rows["measure"] == measure) & ((kind is None) | (rows["pairing"] == kind))]
+    values = part[["estimate", "ci_low", "ci_high"]].abs().to_numpy(float)
+    reach = 1.15 * max(0.05, float(np.nanmax(values, initial=0.0)))
+    ax.set_ylim(-reach, reach)
+    style.ticks(ax.yaxis, 4)
 
 
 def _join(ax: Axes, rows: pd.DataFrame, at: np.ndarray, scale: _Scale, color: Any) -> None:
@@ -254,7 +264,7 @@ def _handles(shown: pd.DataFrame, modes: list[str], color: dict[str, tuple]) -> 
     for mode in modes:
         rounds = style.counted(shown.loc[shown["mode"] == mode, "match_rounds"])
         marker = style.MARKERS[list(MODES).index(mode)]
-        label = f"{MODES[mode]} ({rounds} rounds)"
+        label = f"{MODES[mode]} ({rounds} round{'' if rounds == '1' else 's'})"
         handles.append(Line2D([], [], color=color[mode], marker=marker, label=label))
     tick = Line2D([], [], color="black", marker="_", linestyle="none", label="control")
     return [*handles, tick]

@@ -20,7 +20,7 @@ FIGURES: dict[str, tuple[str, list[str]]] = {
     "games": ("nashlens.figures.games", ["games"]),
     "cooperation": ("nashlens.figures.cooperation", ["metrics"]),
     "pairs": ("nashlens.figures.pairs", ["metrics"]),
-    "rounds": ("nashlens.figures.rounds", ["play"]),
+    "rounds": ("nashlens.figures.rounds", ["play", "metrics"]),
     "reasoning": ("nashlens.figures.reasoning", ["metrics"]),
     "selection": ("nashlens.figures.selection", ["metrics"]),
     "strategies": ("nashlens.figures.strategies", ["metrics"]),

@@ -233,4 +233,7 @@ def _notes(pooled: pd.DataFrame, gains: pd.DataFrame) -> list[str]:
             f"Advantage: {text.replace('the column seat', 'the same seat')}; 0:"
             f" {known['control_measure'].iloc[0]}."
         )
+    missing = gains.loc[gains["estimate"].isna(), "reason"].unique()
+    if len(known) and len(missing):
+        notes.append(f"Where there is no advantage: {'; '.join(missing)}.")
     return notes

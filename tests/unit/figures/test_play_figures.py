@@ -104,7 +104,7 @@ def test_pairs_that_did_not_meet_are_hatched(four_models):
 
 def test_pairs_say_where_cooperation_is_undefined(metrics):
     figure = draw("pairs", metrics)
-    ax = panel(figure, ["No prosocial action, so share of action 0", "matching pennies"])
+    ax = panel(figure, ["Share of action 0 (no prosocial action)", "matching pennies"])
     rows = metrics[(metrics["measure"] == "action_0") & (metrics["game"] == "matching_pennies")]
     row = rows[(rows["agent"] == "smol-135m") & (rows["opponent"] == "alld")].iloc[0]
     (cell,) = [text for text in ax.texts if text.get_gid() == "smol-135m alld"]
