@@ -59,8 +59,8 @@ def convert(
     dict
         The manifest, also written as manifest.json: `source`, `kind`, `revision`, `sha256` (of the
         GGUF file, or of the list of the weight files' own), `files`, `architecture`, `n_layers`,
-        `width`, `dtype`, `vocab_size`, `context_length`, `bos_token` (null where none is
-        added), `chat_template`.
+        `width`, `n_parameters` (weights that the files hold, a shared one once), `dtype`,
+        `vocab_size`, `context_length`, `bos_token` (null where none is added), `chat_template`.
 
     Raises
     ------
@@ -263,6 +263,7 @@ def _describe(folder: Path) -> dict[str, Any]:
         "architecture": reader.architecture.name,
         "n_layers": config_value(config, "num_hidden_layers"),
         "width": config_value(config, "hidden_size"),
+        "n_parameters": reader.n_parameters,
         "dtype": _DTYPES[stored],
         "vocab_size": config["vocab_size"],
         "context_length": config_value(config, "max_position_embeddings"),

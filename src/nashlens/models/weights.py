@@ -7,6 +7,7 @@ load. Format: https://github.com/huggingface/safetensors#format.
 from __future__ import annotations
 
 import json
+import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ _DTYPES = {
     "BOOL": "|b1",
 }
 _MAX_HEADER = 100_000_000
+# Masks and rotary frequencies, which older files of GPT-2 and GPT-NeoX hold beside the weights.
+_BUFFERS = (".attn.bias", ".attention.bias", ".masked_bias", ".inv_freq")
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,15 @@ class WeightReader:
     def names(self) -> list[str]:
         """All tensor names, sorted."""
         return sorted(self._entries)
+
+    @property
+    def n_parameters(self) -> int:
+        """How many weights the files hold; only their headers are read. Buffers do not count."""
+        return sum(
+            math.prod(entry.shape)
+            for name, entry in self._entries.items()
+            if not name.endswith(_BUFFERS)
+        )
 
     def dtype(self, name: str) -> str:
         """Return a tensor's stored dtype as safetensors spells it, such as F32 or BF16."""

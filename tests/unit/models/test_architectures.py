@@ -52,6 +52,7 @@ def test_a_folder_is_converted_and_loaded(family, saved, tmp_path, edit):
     assert ChatTokenizer(tmp_path / "model").max_length == 256
     loaded = load_model(tmp_path / "model", device="cpu")
     theirs = load_model(tmp_path / "model", device="cpu", native=False)
+    assert manifest["n_parameters"] == sum(p.numel() for p in theirs.model.parameters())
     assert (loaded.n_layers, loaded.width, loaded.vocab) == (4, 32, 61)
     np.testing.assert_allclose(logits(theirs.model), logits(tiny(family).model), atol=1e-4)
     prompts = [LabelledPrompt(IDS[:n], ([4, 9], [9])) for n in (5, 19)]

@@ -7,6 +7,7 @@ from nashlens.errors import ModelError
 from nashlens.models import convert as module
 from nashlens.models.convert import convert, read_manifest
 from nashlens.models.inspect import ModelFacts
+from nashlens.models.shapes import SHAPES
 from nashlens.models.weights import WeightReader
 from tests.conftest import EMBEDDED
 
@@ -158,6 +159,7 @@ def test_the_embedded_model(embedded):
     assert manifest["source"] == EMBEDDED
     assert manifest["revision"] == "0.1.2"
     assert (manifest["n_layers"], manifest["width"], manifest["vocab_size"]) == (30, 576, 49152)
+    assert manifest["n_parameters"] == SHAPES["smollm2-135m"].parameters()
     assert (manifest["dtype"], manifest["chat_template"], manifest["bos_token"]) == (
         "float32",
         True,
