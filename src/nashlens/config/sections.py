@@ -85,6 +85,8 @@ class Model(Section):
 
     source: Annotated[Text, AfterValidator(_check_source)]
     """package:DIST/FILE.gguf, gguf:PATH, path:DIR, hub:ID@REVISION or planted:NAME."""
+    family: Name | None = None
+    """Models that differ in size alone share one; the default is the architecture's name."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Weights and activations; auto is bfloat16 on a GPU and float32 on a CPU."""
     quantization: Literal["none", "int8", "nf4"] = "none"
