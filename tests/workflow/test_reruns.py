@@ -18,15 +18,12 @@ DIRECTED = {"fit_directions", *SWEPT}
 STORED = {"plan_activations", "extract_activations", "join_activations"}
 UNTRAINED = {"extract_untrained", *PROBED}
 EXTRACTED = STORED | UNTRAINED | LENSED | DIRECTED | {"read_tuned_lens"}
-PLAYED = {
-    "play_part",
-    "join_play",
-    "measure_play",
-    "draw_cooperation",
-    "draw_rounds",
-    "draw_biases",
-}
-QUIZZED = {"ask_quiz", "join_quiz", "measure_play"}
+MEASURED = {
+    "measure_play", "draw_cooperation", "draw_pairs", "draw_rounds", "draw_reasoning",
+    "draw_selection", "draw_strategies",
+}  # fmt: skip
+PLAYED = {"play_part", "join_play", "draw_biases", *MEASURED}
+QUIZZED = {"ask_quiz", "join_quiz", *MEASURED}
 PROMPTED = {"build_prompts"} | EXTRACTED | ABLATED
 # A user's own payoffs: a stag hunt, with one drawn variant.
 MINE = {
@@ -37,13 +34,13 @@ MINE = {
 GAMED = {"build_games", "draw_games"} | PROMPTED | PLAYED | QUIZZED
 CONVERTED = {"convert_model"} | TUNED | PROMPTED | PLAYED | QUIZZED
 DRAWN = {
-    "draw_games", "draw_cooperation", "draw_rounds", "draw_probes", "draw_transfer", "draw_lens",
-    "draw_tuned",
+    "draw_games", "draw_cooperation", "draw_pairs", "draw_rounds", "draw_reasoning",
+    "draw_selection", "draw_strategies", "draw_probes", "draw_transfer", "draw_lens", "draw_tuned",
     "draw_biases", "draw_steering", "draw_clamping", "draw_heads", "draw_findings",
 }  # fmt: skip
 RESAMPLED = {
-    "draw_cooperation", "draw_rounds", "draw_lens", "draw_tuned", "draw_biases",
-    "draw_steering", "draw_clamping", "draw_heads",
+    "draw_rounds", "draw_lens", "draw_tuned", "draw_biases", "draw_steering", "draw_clamping",
+    "draw_heads",
 }  # fmt: skip
 
 CONFIG_EDITS = {
@@ -71,7 +68,7 @@ CONFIG_EDITS = {
     "findings.late_fraction": ({"findings": {"late_fraction": 0.5}}, JUDGED),
     "findings.bootstrap": (
         {"findings": {"bootstrap": 101}},
-        {*PROBED, "summarise_lens", "join_quiz", "measure_play", *RESAMPLED},
+        {*PROBED, "summarise_lens", "join_quiz", *MEASURED, *RESAMPLED},
     ),
     "figures.palette": ({"figures": {"palette": "deep"}}, DRAWN),
     "figures.dpi": ({"figures": {"dpi": 61}}, DRAWN),
@@ -103,6 +100,7 @@ CONFIG_EDITS = {
         {"models": {"tiny_llama": {"source": "planted:random_qwen2"}}},
         CONVERTED,
     ),
+    "a model's family": ({"models": {"tiny_llama": {"family": "mine"}}}, MEASURED),
     "a model that no agent uses": ({"models": {"spare": {"source": "planted:random"}}}, set()),
     "experiment.seed": ({"experiment": {"seed": 1}}, GAMED | TUNED),
     "resources": (
@@ -129,7 +127,7 @@ CODE_EDITS = {
     "the lockstep of play": ("src/nashlens/play/run.py", CODE, PLAYED),
     "the probes": ("src/nashlens/probes/solver.py", CODE, PROBED),
     "the grammar of answers": ("src/nashlens/play/answers.py", CODE, PLAYED),
-    "the measures of play": ("src/nashlens/play/metrics/mixture.py", CODE, {"measure_play"}),
+    "the measures of play": ("src/nashlens/play/metrics/mixture.py", CODE, MEASURED),
     "the quiz": ("src/nashlens/play/quiz.py", CODE, QUIZZED),
     "generation": ("src/nashlens/engine/generation.py", CODE, PLAYED),
     "the engine": (

@@ -21,6 +21,7 @@ COLUMNS = [
     "measure", "term", "definition", "agent", "model", "mode", "opponent", "pairing", "game",
     "move_order", "turn", "match_rounds", "estimate", "ci_low", "ci_high", "n", "n_matches",
     "control", "control_measure", "reason", "n_invalid", "quiz_accuracy", "quiz_low", "quiz_high",
+    "family", "n_parameters",
 ]  # fmt: skip
 MODES = ("direct", "cot", "scratchpad")
 PAIRINGS = ("self_play", "cross_play", "scripted")
@@ -51,10 +52,11 @@ def of_models(metrics: pd.DataFrame) -> pd.DataFrame:
 def agents(metrics: pd.DataFrame) -> list[str]:
     """List the agents: by size of their models where it is known, by model, then by mode."""
     known = metrics.drop_duplicates("agent")
-    size = known["parameters"] if "parameters" in known else pd.Series(np.nan, known.index)
     places = {mode: place for place, mode in enumerate(MODES)}
-    order = known.assign(size=size.astype(float), place=known["mode"].map(places).fillna(9))
-    return order.sort_values(["size", "model", "place", "agent"])["agent"].astype(str).tolist()
+    order = known.assign(place=known["mode"].map(places).fillna(9))
+    return (
+        order.sort_values(["n_parameters", "model", "place", "agent"])["agent"].astype(str).tolist()
+    )
 
 
 def games(metrics: pd.DataFrame) -> list[str]:

@@ -85,8 +85,8 @@ def draw(
     Parameters
     ----------
     metrics : pandas.DataFrame
-        `metrics.parquet`; where it has a column `parameters` (of the model), models stand at their
-        size, and where it has `family`, lines join the models of one.
+        `metrics.parquet`; models stand at their `n_parameters` where all are known, and lines
+        join those of one `family`.
     palette : str
         Colours of the modes.
     width : float, optional
@@ -165,7 +165,7 @@ def _models(data: pd.DataFrame, shown: pd.DataFrame) -> _Scale:
     agents = data.drop_duplicates("agent").set_index("agent")
     order = [str(agents.loc[agent, "model"]) for agent in cells.agents(shown)]
     models = list(dict.fromkeys(order))
-    sizes = _known(data, "parameters", models)
+    sizes = _known(data, "n_parameters", models)
     places, title = {model: float(i) for i, model in enumerate(models)}, "model"
     if len(sizes) == len(models):
         last = -np.inf
@@ -177,8 +177,6 @@ def _models(data: pd.DataFrame, shown: pd.DataFrame) -> _Scale:
 
 
 def _known(data: pd.DataFrame, column: str, models: list[str]) -> dict[str, Any]:
-    if column not in data:
-        return {}
     known = data[data[column].notna()].drop_duplicates("model").set_index("model")[column]
     return {model: known[model] for model in models if model in known}
 
@@ -283,7 +281,8 @@ def _notes(
             "Differences are a mode's number less the direct one of the same model; above 0, the"
             " mode has more. Where rounds differ, so do the controls of Nash distance."
         )
-    if "family" in data:
+    families = shown.drop_duplicates("model")["family"].dropna()
+    if families.duplicated().any():
         notes.append("Lines join models of one family.")
     notes.append(_quality(data, shown))
     return [*notes, *cells.definitions(shown)]

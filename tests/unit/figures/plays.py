@@ -10,9 +10,15 @@ import pandas as pd
 from nashlens.games.catalog import CATALOG
 from nashlens.play.metrics.matches import table_of
 from nashlens.play.metrics.rounds import rounds_of
-from nashlens.play.metrics.table import metrics_table
+from nashlens.play.metrics.table import metrics_table, models_table
 
 GAMES = ("prisoners_dilemma", "stag_hunt", "battle_of_the_sexes", "matching_pennies")
+SIZES = (
+    ("smol-135m", "smol", 1.35e8),
+    ("llama-3-8b-instruct", "llama", 8e9),
+    ("qwen2.5-32b-instruct", "qwen", 3.25e10),
+    ("llama-3-70b-instruct", "llama", 7e10),
+)
 SCRIPTS = ("ALLC", "ALLD", "TFT", "GRIM", "WSLS", "RANDOM", "TFT_ERRORS")
 SUFFIX = {"direct": "", "cot": "_cot", "scratchpad": "_pad"}
 ORDERS = ("simultaneous", "row_first", "column_first")
@@ -132,8 +138,12 @@ def measures_of(play, games=GAMES, *, resamples=20):
         [(model, "neutral", *QUIZ) for model in sorted(play["model"].dropna().unique())],
         columns=["model", "template", "kind", "n", "accuracy", "ci_low", "ci_high"],
     )
+    sizes = {name: (family, n) for name, family, n in SIZES}
+    models = models_table(
+        {m: {"n_parameters": sizes[m][1]} for m in sizes}, {m: sizes[m][0] for m in sizes}
+    )
     metrics = metrics_table(
-        rounds, matches, played, quiz, confidence=0.95, resamples=resamples, seed=6
+        rounds, matches, played, quiz, models=models, confidence=0.95, resamples=resamples, seed=6
     )
     return {"matches": matches, "metrics": metrics}
 

@@ -192,16 +192,18 @@ def test_the_interval_of_a_difference_adds_the_arms_in_quadrature():
 
 def test_models_stand_by_size_where_it_is_known(four_models):
     metrics = four_models["metrics"]
-    sizes = {"smol-135m": 1.35e8, "llama-3-8b-instruct": 8e9, "llama-3-70b-instruct": 7e10}
-    sizes["qwen2.5-32b-instruct"] = 3.25e10
-    sized = metrics.assign(parameters=metrics["model"].map(sizes), family="all")
+    figure = draw("reasoning", metrics)
     names = ["smol-135m (135M)", "llama-3-8b-instruct (8B)", "qwen2.5-32b-instruct (32.5B)"]
-    ax = draw("reasoning", sized).subfigs[0].axes[-1]
+    ax = figure.subfigs[0].axes[-1]
     assert [t.get_text() for t in ax.get_xticklabels()][:3] == names
     places = ax.get_xticks()
     assert places[1] - places[0] == pytest.approx(np.log10(8e9 / 1.35e8))
-    plain = draw("reasoning", metrics).subfigs[0].axes[-1]
-    assert [t.get_text() for t in plain.get_xticklabels()] == sorted(sizes)
+    assert "Lines join models of one family" in flat(figure)
+    (joined,) = {len(line.get_xdata()) for line in ax.lines if line.get_linewidth() == 0.8} - {0, 1}
+    assert joined == 2
+    unknown = metrics.assign(n_parameters=np.nan, family=None)
+    plain = draw("reasoning", unknown).subfigs[0].axes[-1]
+    assert [t.get_text() for t in plain.get_xticklabels()] == sorted(set(metrics["model"].dropna()))
 
 
 def test_selection_draws_the_first_movers_shares(metrics):

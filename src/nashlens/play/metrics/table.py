@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from nashlens.statistics import percentile_interval, resample_counts
 COLUMNS = (
     "measure", "term", "definition", *KEYS, "estimate", "ci_low", "ci_high", "n", "n_matches",
     "control", "control_measure", "reason", "n_invalid", "label_mass", "quiz_accuracy", "quiz_low",
-    "quiz_high", "quiz_n",
+    "quiz_high", "quiz_n", "family", "n_parameters",
 )  # fmt: skip
 ONE_MATCH = "one match: no interval"
 _NUMBERS = ("estimate", "ci_low", "ci_high", "control")
@@ -57,6 +57,7 @@ def metrics_table(
     games: Sequence[Game],
     quiz: pd.DataFrame,
     *,
+    models: pd.DataFrame | None = None,
     confidence: float,
     resamples: int,
     seed: int,
@@ -72,6 +73,8 @@ def metrics_table(
     games : sequence of Game
     quiz : pandas.DataFrame
         Of `quiz.parquet`.
+    models : pandas.DataFrame, optional
+        Of `models_table`; without it, sizes and families are missing.
     confidence, resamples
         Of the bootstrap over matches.
     seed : int
@@ -96,10 +99,38 @@ def metrics_table(
     ]
     rows += _effects(matches, games, how)
     table = pd.DataFrame(rows, columns=list(COLUMNS)[: COLUMNS.index("quiz_accuracy")])
-    table = table.merge(quiz_of(quiz, confidence), on="model", how="left")[list(COLUMNS)]
+    known = models_table({}, {}) if models is None else models
+    for beside in (quiz_of(quiz, confidence), known):
+        table = table.merge(beside, on="model", how="left")
+    table = table[list(COLUMNS)]
     types: dict[str, Any] = dict.fromkeys(_TEXTS, "str") | dict.fromkeys(_NUMBERS, "float64")
     types |= dict.fromkeys(("n", "n_matches", "n_invalid"), "int64")
     return table.astype(types | {"match_rounds": "Int64", "quiz_n": "Int64"})
+
+
+def models_table(
+    manifests: Mapping[str, Mapping[str, Any]], families: Mapping[str, str | None]
+) -> pd.DataFrame:
+    """Return the models' families and sizes.
+
+    Parameters
+    ----------
+    manifests : mapping of str to mapping
+        Each converted model's manifest.
+    families : mapping of str to str or None
+        A model's family; the default is its architecture.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `model`, `family`, `n_parameters`.
+    """
+    rows = [
+        (name, families.get(name) or manifest["architecture"], float(manifest["n_parameters"]))
+        for name, manifest in manifests.items()
+    ]
+    table = pd.DataFrame(rows, columns=["model", "family", "n_parameters"])
+    return table.astype({"model": "str", "family": "str", "n_parameters": "float64"})
 
 
 def quiz_of(quiz: pd.DataFrame, confidence: float) -> pd.DataFrame:
