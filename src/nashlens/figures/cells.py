@@ -202,11 +202,12 @@ def notes(body: SubFigure, lines: Sequence[str], width: float) -> None:
     body.supxlabel(text, x=0.008, ha="left", fontsize=style.SMALL)
 
 
+def short(value: float) -> str:
+    """Return a share as `.41`, or `1.0`."""
+    text = f"{value:.2f}" if abs(value) < 0.995 else f"{value:.1f}"
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+
+
 def bounds(low: float, high: float) -> str:
     """Return bounds as `.41`, a dash and `.79`: as short as can be."""
-
-    def short(value: float) -> str:
-        text = f"{value:.2f}" if abs(value) < 0.995 else f"{value:.1f}"
-        return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
-
     return f"{short(low)}\N{EN DASH}{short(high)}"

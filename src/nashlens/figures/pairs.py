@@ -27,8 +27,8 @@ MOST = 12
 """With more opponents than this, scripted ones share one column."""
 CELL, ROW = 0.5, 0.43
 """Inches of a cell, for three lines of the smallest font."""
-_FULL = 0.44
-"""Inches below which a cell has room for its estimate alone."""
+_FULL, _ANY = 0.44, 0.22
+"""Inches below which a cell has room for its estimate alone, and for nothing."""
 _LABELS = 2.05
 """Inches of the rows' names."""
 
@@ -175,8 +175,10 @@ def _cell(ax: Axes, i: int, j: int, row: dict[str, Any], face: Any, inches: floa
 
 def _text(row: dict[str, Any], inches: float) -> str:
     """Return estimate, interval and number of matches, as far as the cell's width allows."""
+    if inches < _ANY:
+        return ""
     if inches < _FULL:
-        return f"{row['estimate']:.2f}"
+        return cells.short(row["estimate"])
     between = cells.bounds(row["ci_low"], row["ci_high"]) if pd.notna(row["ci_low"]) else "?"
     return f"{row['estimate']:.2f}\n{between}\nn\u00a0{int(row['n_matches'])}"
 
@@ -207,7 +209,9 @@ def _bar(
 def _handles(confidence: float, inches: float, pooled: bool) -> list[Any]:
     inside = f"in a cell: estimate, {confidence:.0%} interval over matches, n = matches"
     if inches < _FULL:
-        inside = "in a cell: estimate (too narrow for interval and n)"
+        inside = "in a cell: estimate (too narrow for interval and n, in matches)"
+    if inches < _ANY:
+        inside = "cells are too narrow for numbers: see metrics.parquet"
     handles = [
         Line2D([], [], linestyle="none", label=inside),
         Patch(fill=False, edgecolor="black", linewidth=1.2, label="an agent with itself"),

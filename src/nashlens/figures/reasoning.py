@@ -220,6 +220,7 @@ def _panel(
             scale.places[place], 0.5, "undefined" if place in set(rows[scale.column]) else "none",
             transform=ax.get_xaxis_transform(), ha="center", va="center", color=style.GREY,
             fontsize=style.SMALL, rotation=90 if turn else 0,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
         )  # fmt: skip
     for index, mode in enumerate(modes):
         part = known[known["mode"] == mode]
@@ -281,6 +282,8 @@ def _notes(
             "Differences are a mode's number less the direct one of the same model; above 0, the"
             " mode has more. Where rounds differ, so do the controls of Nash distance."
         )
+    else:
+        notes.append("One mode alone was played: there is nothing to compare it with.")
     families = shown.drop_duplicates("model")["family"].dropna()
     if families.duplicated().any():
         notes.append("Lines join models of one family.")

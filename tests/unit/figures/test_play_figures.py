@@ -111,6 +111,21 @@ def test_pairs_say_where_cooperation_is_undefined(metrics):
     assert cell.get_text().startswith(f"{row['estimate']:.2f}\n")
 
 
+@pytest.mark.parametrize(("width", "written"), [(7.2, ".69"), (5.0, "")])
+def test_narrow_cells_keep_what_has_room(width, written, metrics):
+    value = metrics.assign(estimate=0.69)
+    figure = registry.draw("pairs", {"metrics": value}, width=width)
+    ax = panel(figure, ["Nash distance", "prisoners dilemma"])
+    assert {text.get_text() for text in ax.texts} == {written}
+    assert "too narrow for" in flat(figure)
+
+
+def test_one_mode_alone_has_nothing_to_compare(metrics):
+    figure = draw("reasoning", metrics[metrics["mode"].ne("cot")])
+    assert "nothing to compare" in flat(figure)
+    assert not any("difference" in ax.get_ylabel() for ax in figure.subfigs[0].axes)
+
+
 def test_cooperation_draws_the_table(metrics):
     figure = draw("cooperation", metrics)
     shown = cells.by_pairing(cells.at_once(metrics[metrics["agent"] == "smol-135m_cot"]))
