@@ -172,6 +172,8 @@ def _models(data: pd.DataFrame, shown: pd.DataFrame) -> _Scale:
         for model in models:
             last = places[model] = max(float(np.log10(sizes[model])), last + _GAP)
         title = "model, by log of parameters"
+        if any(places[model] > np.log10(sizes[model]) + 1e-9 for model in models):
+            title += "\n(those of like size moved apart)"
     labels = [f"{m} ({_amount(sizes[m])})" if m in sizes else m for m in models]
     return _Scale("model", places, labels, title, _known(data, "family", models))
 
@@ -182,8 +184,10 @@ def _known(data: pd.DataFrame, column: str, models: list[str]) -> dict[str, Any]
 
 
 def _amount(parameters: float) -> str:
-    billions = parameters / 1e9
-    return f"{billions:.3g}B" if billions >= 1 else f"{parameters / 1e6:.3g}M"
+    for unit, size in (("B", 1e9), ("M", 1e6)):
+        if parameters >= size:
+            return f"{parameters / size:.3g}{unit}"
+    return f"{parameters / 1e3:.3g}K"
 
 
 def _panel(
