@@ -66,6 +66,7 @@ rule measure_play:
         play=results("play.parquet"),
         games=results("games.parquet"),
         quiz=results("quiz.parquet"),
+        models=expand("results/models/{model}/manifest.json", model=MODELS),
     output:
         matches=results("matches.parquet"),
         metrics=results("metrics.parquet"),

@@ -4,11 +4,11 @@ from functools import partial
 from pathlib import Path
 
 from nashlens.findings import attach, sensitivity
-from nashlens.findings.estimators.play.field import models_table
 from nashlens.findings.play import judge_play
 from nashlens.findings.play_claims import PLAY_CLAIMS
 from nashlens.logs import start_logging
 from nashlens.models.convert import read_manifest
+from nashlens.models.table import models_table
 from nashlens.tables import read_table, write_table
 
 

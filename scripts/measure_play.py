@@ -1,22 +1,32 @@
 """Rule measure_play: every measure of every match, and of every cell of the design."""
 
+from pathlib import Path
+
 from nashlens.games.table import games_from_table
 from nashlens.logs import start_logging
+from nashlens.models.convert import read_manifest
+from nashlens.models.table import models_table
 from nashlens.play.metrics.matches import table_of
 from nashlens.play.metrics.rounds import rounds_of
 from nashlens.play.metrics.table import metrics_table
 from nashlens.tables import read_table, write_table
 
 
-def main(play, games, quiz, output_matches, output_metrics, slice, fingerprint):
+def main(play, games, quiz, manifests, output_matches, output_metrics, slice, fingerprint):
     known = games_from_table(read_table(games))
     rounds = rounds_of(read_table(play), known)
     matches = table_of(rounds)
+    folders = [Path(manifest).parent for manifest in manifests]
+    models = models_table(
+        {folder.name: read_manifest(folder) for folder in folders},
+        {name: model["family"] for name, model in slice["models"].items()},
+    )
     metrics = metrics_table(
         rounds,
         matches,
         known,
         read_table(quiz),
+        models=models,
         confidence=slice["findings"]["confidence"],
         resamples=slice["findings"]["bootstrap"],
         seed=slice["experiment"]["seed"],
@@ -31,6 +41,7 @@ if "snakemake" in globals():
         snakemake.input.play,
         snakemake.input.games,
         snakemake.input.quiz,
+        snakemake.input.models,
         snakemake.output.matches,
         snakemake.output.metrics,
         snakemake.params.slice,

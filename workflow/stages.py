@@ -89,7 +89,9 @@ STAGES: dict[str, Stage] = {
     ),
     "join_quiz": Stage("experiment", (*BOOTSTRAP, SEED), ("ask_quiz",)),
     "measure_play": Stage(
-        "experiment", (*BOOTSTRAP, SEED), ("build_games", "join_play", "join_quiz")
+        "experiment",
+        (*BOOTSTRAP, "models.{model}.family", SEED),
+        ("build_games", "join_play", "join_quiz", "convert_model"),
     ),
     # What a shard's content hangs on beside its prompts: a prompt added elsewhere changes none.
     "shards": Stage(

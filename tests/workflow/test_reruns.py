@@ -10,7 +10,10 @@ pytestmark = pytest.mark.workflow
 JOINED = {"join_findings", "draw_findings"}
 JUDGED = {"judge_findings", *JOINED}
 # Play ends in the claims about it.
-MEASURED = {"measure_play", "judge_play", *JOINED}
+MEASURED = {
+    "measure_play", "judge_play", "draw_cooperation", "draw_pairs", "draw_rounds",
+    "draw_reasoning", "draw_selection", "draw_strategies", *JOINED,
+}  # fmt: skip
 PROBED = {"fit_probes", "draw_probes", "draw_transfer", *JUDGED}
 # The model's choice, which probes decode, is read off the lens.
 LENSED = {"read_lens", "summarise_lens", "draw_lens", "draw_tuned", "draw_biases", *PROBED}
@@ -21,14 +24,7 @@ DIRECTED = {"fit_directions", *SWEPT}
 STORED = {"plan_activations", "extract_activations", "join_activations"}
 UNTRAINED = {"extract_untrained", *PROBED}
 EXTRACTED = STORED | UNTRAINED | LENSED | DIRECTED | {"read_tuned_lens"}
-PLAYED = {
-    "play_part",
-    "join_play",
-    *MEASURED,
-    "draw_cooperation",
-    "draw_rounds",
-    "draw_biases",
-}
+PLAYED = {"play_part", "join_play", "draw_biases", *MEASURED}
 QUIZZED = {"ask_quiz", "join_quiz", *MEASURED}
 PROMPTED = {"build_prompts"} | EXTRACTED | ABLATED
 # A user's own payoffs: a stag hunt, with one drawn variant.
@@ -40,13 +36,13 @@ MINE = {
 GAMED = {"build_games", "draw_games"} | PROMPTED | PLAYED | QUIZZED
 CONVERTED = {"convert_model"} | TUNED | PROMPTED | PLAYED | QUIZZED
 DRAWN = {
-    "draw_games", "draw_cooperation", "draw_rounds", "draw_probes", "draw_transfer", "draw_lens",
-    "draw_tuned",
+    "draw_games", "draw_cooperation", "draw_pairs", "draw_rounds", "draw_reasoning",
+    "draw_selection", "draw_strategies", "draw_probes", "draw_transfer", "draw_lens", "draw_tuned",
     "draw_biases", "draw_steering", "draw_clamping", "draw_heads", "draw_findings",
 }  # fmt: skip
 RESAMPLED = {
-    "draw_cooperation", "draw_rounds", "draw_lens", "draw_tuned", "draw_biases",
-    "draw_steering", "draw_clamping", "draw_heads",
+    "draw_rounds", "draw_lens", "draw_tuned", "draw_biases", "draw_steering", "draw_clamping",
+    "draw_heads",
 }  # fmt: skip
 
 CONFIG_EDITS = {
@@ -104,7 +100,7 @@ CONFIG_EDITS = {
     ),
     "a model's family": (
         {"models": {"tiny_llama": {"family": "other"}}},
-        {"judge_play", *JOINED},
+        MEASURED,
     ),
     "a model's source": (
         {"models": {"tiny_llama": {"source": "planted:random_qwen2"}}},

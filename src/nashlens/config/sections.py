@@ -37,7 +37,11 @@ TARGETS = (
 FIGURES = (
     "games",
     "cooperation",
+    "pairs",
     "rounds",
+    "reasoning",
+    "selection",
+    "strategies",
     "probes",
     "transfer",
     "lens",

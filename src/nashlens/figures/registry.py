@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 
 FIGURES: dict[str, tuple[str, list[str]]] = {
     "games": ("nashlens.figures.games", ["games"]),
-    "cooperation": ("nashlens.figures.cooperation", ["play", "games"]),
-    "rounds": ("nashlens.figures.rounds", ["play"]),
+    "cooperation": ("nashlens.figures.cooperation", ["metrics"]),
+    "pairs": ("nashlens.figures.pairs", ["metrics"]),
+    "rounds": ("nashlens.figures.rounds", ["play", "metrics"]),
+    "reasoning": ("nashlens.figures.reasoning", ["metrics"]),
+    "selection": ("nashlens.figures.selection", ["metrics"]),
+    "strategies": ("nashlens.figures.strategies", ["metrics"]),
     "probes": ("nashlens.figures.probes", ["probes"]),
     "transfer": ("nashlens.figures.transfer", ["transfer", "probes"]),
     "lens": ("nashlens.figures.lens", ["lens", "prompts", "lens_summary"]),
@@ -38,8 +42,12 @@ STUDY = tuple(name for name in FIGURES if name != "calibration")
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "games": (),
-    "cooperation": ("confidence", "resamples"),
+    "cooperation": ("confidence",),
+    "pairs": ("confidence",),
     "rounds": ("confidence", "resamples"),
+    "reasoning": ("confidence",),
+    "selection": ("confidence",),
+    "strategies": ("confidence",),
     "probes": (),
     "transfer": (),
     "lens": ("confidence", "resamples", "min_label_mass"),

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nashlens.figures import intervals, style
+from nashlens.figures import cells, intervals, style
 
 TITLE = "P(action 0) from round to round, by opponent"
 KINDS = {
@@ -45,6 +45,7 @@ def opponent_kinds(play: pd.DataFrame) -> pd.Series:
 
 def draw(
     play: pd.DataFrame,
+    metrics: pd.DataFrame,
     *,
     palette: str = "colorblind",
     width: float | None = None,
@@ -55,8 +56,8 @@ def draw(
 
     Parameters
     ----------
-    play : pandas.DataFrame
-        `play.parquet`.
+    play, metrics : pandas.DataFrame
+        `play.parquet`; `metrics.parquet`, of which the quiz and the invalid decisions are told.
     palette : str
         Colours of the kinds of opponent.
     width : float, optional
@@ -65,6 +66,7 @@ def draw(
         Coverage and resamples of the bootstrap over matches.
     """
     style.require(play, "play", _COLUMNS)
+    measured = cells.of_models(metrics)
     data = play.assign(kind=opponent_kinds(play))
     data = data[data["model"].notna()]
     if data.empty:
@@ -85,7 +87,9 @@ def draw(
         color = style.colors(palette, list(KINDS))
         width = width or style.WIDTH
         height = 1.3 + (1.4 if len(agents) == 1 else 1.1) * down
-        title = f"{TITLE}: {agents[0]}" if len(agents) == 1 else TITLE
+        title = TITLE
+        if len(agents) == 1:
+            title = f"{TITLE}: {agents[0]}, {cells.quality(measured, agents[0])}"
         figure, body = style.canvas(width, height, title)
         grid = body.subplots(down, across, squeeze=False, sharex=True, sharey=True)
         for ax in grid.ravel():
@@ -104,7 +108,8 @@ def draw(
             if len(agents) == 1:
                 head = f"{style.words(game)}\nn = {counts[game]} matches"
             elif game == games[0]:
-                head = f"{agent}\nn = {style.counted(counts)} matches a game"
+                known = cells.quality(measured, agent)
+                head = f"{agent}\n{known}\nn = {style.counted(counts)} matches a game"
             else:
                 head = ""
             ax.set_title(style.fit(head, width / across - 0.3), fontsize=style.SMALL)

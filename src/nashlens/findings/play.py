@@ -28,7 +28,7 @@ def judge_play(
     Parameters
     ----------
     tables : mapping of str to DataFrame
-        `matches`, `games` and `models` (`estimators.play.field.models_table`). Some rows of
+        `matches`, `games` and `models` (`nashlens.models.table.models_table`). Some rows of
         `matches` (of one template, say) are judged as all of them would be.
     confidence : float
         Coverage of the intervals.

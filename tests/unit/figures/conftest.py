@@ -11,6 +11,8 @@ import pytest
 
 from nashlens.lens.summary import summarise
 
+from .plays import plays_of
+
 # name: row's payoffs 00 01 10 11 (column's by symmetry unless given), equilibria, mixed
 GAMES = {
     "prisoners_dilemma": ((3, 0, 5, 1), None, "1,1", None),
@@ -546,6 +548,7 @@ def make_tables(models) -> dict[str, pd.DataFrame]:
     prompts = make_prompts(models)
     lens = make_lens(prompts)
     return {
+        **plays_of(models),
         "games": make_games(),
         "prompts": prompts,
         "play": make_play(models),

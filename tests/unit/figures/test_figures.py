@@ -83,7 +83,7 @@ def test_empty_tables_give_a_reason(name, one_model):
 def test_missing_column_is_named(name, one_model):
     tables = dict(one_model)
     table = registry.FIGURES[name][1][0]
-    column = {"games": "zero_sum", "findings": "verdict", "probes": "status"}
+    column = {"games": "zero_sum", "findings": "verdict", "probes": "status", "metrics": "term"}
     column |= {"transfer": "status", "lens": "layer", "calibration": "outcome"}
     gone = column.get(table, "match_id" if table in ("play", "steering") else "label_map")
     tables[table] = tables[table].drop(columns=gone)
@@ -110,14 +110,13 @@ def test_unknown_names_say_what_is_known(one_model):
 def test_one_match_has_no_interval_but_is_drawn(one_model):
     play = one_model["play"]
     tables = {**one_model, "play": play[play["match_id"] == play["match_id"].iloc[0]]}
-    for name in ("cooperation", "rounds", "biases"):
+    for name in ("rounds", "biases"):
         draw(name, tables).canvas.draw()
 
 
 def test_games_without_equilibria_or_with_a_continuum(one_model):
     games = one_model["games"].assign(continuum=True, mixed_row=np.nan, pure_equilibria="0,0")
     assert "a continuum of equilibria" in texts(draw("games", {"games": games}))
-    assert "undefined" in texts(draw("cooperation", {**one_model, "games": games}))
 
 
 def test_degenerate_probe_is_a_panel_with_its_reason(one_model):

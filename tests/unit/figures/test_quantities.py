@@ -6,30 +6,9 @@ import numpy as np
 import pandas as pd
 
 from nashlens.figures import intervals
-from nashlens.figures.cooperation import equilibrium_mixes, nash_distance
 from nashlens.figures.rounds import opponent_kinds
 
 OPTIONS = {"confidence": 0.95, "resamples": 500}
-
-
-def test_nash_distance_is_to_the_nearest_equilibrium():
-    np.testing.assert_allclose(
-        nash_distance(np.array([0.1, 0.6, 0.95]), [0.0, 0.5, 1.0]), [0.1, 0.1, 0.05]
-    )
-    assert np.isnan(nash_distance(np.array([0.3]), [])).all()
-
-
-def test_equilibrium_mixes_of_each_seat():
-    chicken = pd.Series(
-        {"pure_equilibria": "0,1;1,0", "mixed_row": 0.25, "mixed_col": 0.75, "continuum": False}
-    )
-    assert equilibrium_mixes(chicken, "row") == [0.0, 0.25, 1.0]
-    assert equilibrium_mixes(chicken, "column") == [0.0, 0.75, 1.0]
-    dilemma = pd.Series(
-        {"pure_equilibria": "1,1", "mixed_row": np.nan, "mixed_col": np.nan, "continuum": False}
-    )
-    assert equilibrium_mixes(dilemma, "row") == [0.0]
-    assert equilibrium_mixes(dilemma.replace({False: True}), "row") == []
 
 
 def test_opponent_kinds_come_from_the_script_and_not_the_name():

@@ -5,11 +5,11 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from nashlens.findings.estimators.play.field import models_table
 from nashlens.findings.play import judge_play
 from nashlens.findings.play_claims import PLAY_CLAIMS
 from nashlens.games.catalog import CATALOG
 from nashlens.games.table import games_table
+from nashlens.models.table import models_table
 from nashlens.play.metrics.matches import matches_table
 from nashlens.strategies import cooperation
 

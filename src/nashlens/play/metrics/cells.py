@@ -40,15 +40,16 @@ class Cell:
 
 
 def cells_of(table: pd.DataFrame) -> Iterator[Cell]:
-    """Yield the cells of a matches table: by opponent, then pooled over scripted opponents.
+    """Yield the cells of a matches table: by opponent, then pooled over a model's opponents.
 
-    Seats are pooled. Where seats move in turn, first and second movers are cells of their own.
+    Scripted opponents are pooled, and other model agents are. Seats are pooled too. Where seats
+    move in turn, first and second movers are cells of their own.
     """
     yield from _groups(table, KEYS, np.arange(len(table)))
-    scripted = np.flatnonzero((table["pairing"] == "scripted") & table["model"].notna())
-    if len(scripted):
-        pooled = [key for key in KEYS if key not in _POOLED]
-        for cell in _groups(table, pooled, scripted):
+    pooled = [key for key in KEYS if key not in _POOLED]
+    others = np.flatnonzero((table["pairing"] != "self_play") & table["model"].notna())
+    if len(others):
+        for cell in _groups(table, pooled, others):
             if table["opponent"].iloc[cell.lines].nunique() > 1:
                 yield cell
 
@@ -70,6 +71,9 @@ def derived(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(
         n_0=zero,
         n_0_mixed=zero.where(table["mixed_share"].notna()),
+        n_not_preferred=table["n_equilibrium"] - table["n_own_preferred"],
+        # Random play is in each of the four cells alike.
+        equilibria_share=table["n_pure_equilibria"].astype(float) / 4,
         defects=table["first_defection"].notna().astype(float).where(defined),
     )
 

@@ -158,13 +158,17 @@ def _reciprocity() -> list[Measure]:
 def _selection() -> list[Measure]:
     few = "the game has fewer than two pure equilibria, or they pay the seat alike"
     share = "share of rounds in"
+    one: dict[str, Any] = {"control": 0.25, "control_measure": _RANDOM, "reason": few}
     return [
         Measure("equilibrium_selection", "any", f"{share} a pure equilibrium of the stage game",
-                "n_equilibrium", "n_rounds", reason=few),
+                "n_equilibrium", "n_rounds", **one | {"control": "equilibria_share"}),
         Measure("equilibrium_selection", "own preferred", f"{share} the pure equilibrium that the"
-                " seat earns most in", "n_own_preferred", "n_rounds", reason=few),
+                " seat earns most in", "n_own_preferred", "n_rounds", **one),
         Measure("equilibrium_selection", "other preferred", f"{share} the pure equilibrium that"
-                " the other seat earns most in", "n_other_preferred", "n_rounds", reason=few),
+                " the other seat earns most in", "n_other_preferred", "n_rounds", **one),
+        Measure("equilibrium_selection", "not own preferred", f"{share} a pure equilibrium other"
+                " than the one that the seat earns most in", "n_not_preferred", "n_rounds",
+                **one),
     ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nashlens.games.game import Game
+from nashlens.models.table import models_table
 from nashlens.play.metrics import mixture, serial
 from nashlens.play.metrics.cells import KEYS, Array, Cell, RatioMeasures, cells_of
 from nashlens.play.metrics.effects import LEVELS, PAIRS, surface_effects
@@ -22,7 +23,7 @@ from nashlens.statistics import percentile_interval, resample_counts
 COLUMNS = (
     "measure", "term", "definition", *KEYS, "estimate", "ci_low", "ci_high", "n", "n_matches",
     "control", "control_measure", "reason", "n_invalid", "label_mass", "quiz_accuracy", "quiz_low",
-    "quiz_high", "quiz_n",
+    "quiz_high", "quiz_n", "family", "n_parameters",
 )  # fmt: skip
 ONE_MATCH = "one match: no interval"
 _NUMBERS = ("estimate", "ci_low", "ci_high", "control")
@@ -57,6 +58,7 @@ def metrics_table(
     games: Sequence[Game],
     quiz: pd.DataFrame,
     *,
+    models: pd.DataFrame | None = None,
     confidence: float,
     resamples: int,
     seed: int,
@@ -72,6 +74,8 @@ def metrics_table(
     games : sequence of Game
     quiz : pandas.DataFrame
         Of `quiz.parquet`.
+    models : pandas.DataFrame, optional
+        Of `models_table`; without it, sizes and families are missing.
     confidence, resamples
         Of the bootstrap over matches.
     seed : int
@@ -96,7 +100,10 @@ def metrics_table(
     ]
     rows += _effects(matches, games, how)
     table = pd.DataFrame(rows, columns=list(COLUMNS)[: COLUMNS.index("quiz_accuracy")])
-    table = table.merge(quiz_of(quiz, confidence), on="model", how="left")[list(COLUMNS)]
+    known = models_table({}, {}) if models is None else models
+    for beside in (quiz_of(quiz, confidence), known):
+        table = table.merge(beside, on="model", how="left")
+    table = table[list(COLUMNS)]
     types: dict[str, Any] = dict.fromkeys(_TEXTS, "str") | dict.fromkeys(_NUMBERS, "float64")
     types |= dict.fromkeys(("n", "n_matches", "n_invalid"), "int64")
     return table.astype(types | {"match_rounds": "Int64", "quiz_n": "Int64"})

@@ -5,14 +5,17 @@ import pandas as pd
 import pytest
 
 from nashlens.games.catalog import CATALOG
+from nashlens.models.table import models_table
 from nashlens.play.metrics.cells import RatioMeasures, cells_of, derived
 from nashlens.play.metrics.effects import surface_effects
 from nashlens.play.metrics.matches import matches_table
 from nashlens.play.metrics.measures import MATCHES, measures
+from nashlens.play.metrics.rounds import rounds_of
+from nashlens.play.metrics.table import metrics_table
 from nashlens.play.run import play_matches
 
 from ..fakes import ALL_FORMS, likes, matches_of, players, settings
-from .fakes import MODEL, by_hand, measured, played, scripted, value
+from .fakes import MODEL, QUIZ, by_hand, measured, played, scripted, value
 
 PD, BOS = CATALOG["prisoners_dilemma"], CATALOG["battle_of_the_sexes"]
 PENNIES = CATALOG["matching_pennies"]
@@ -78,6 +81,21 @@ def test_quiz_accuracy_stands_beside_models_alone(mixed):
     np.testing.assert_allclose(mine["quiz_high"], 0.65 + np.hypot(0.05, 0.075))
     assert set(mine["quiz_n"]) == {40}
     assert table.loc[table["model"].isna(), "quiz_accuracy"].isna().all()
+
+
+def test_sizes_and_families_stand_beside_models(mixed):
+    play, matches, table = mixed
+    assert table[["family", "n_parameters"]].isna().all().all()
+    manifests = {"m": {"architecture": "Llama", "n_parameters": 135_000_000}}
+    known = models_table(manifests, {"m": None})
+    assert known.to_dict("records") == [{"model": "m", "family": "Llama", "n_parameters": 1.35e8}]
+    assert models_table(manifests, {"m": "smol"})["family"].tolist() == ["smol"]
+    games = [PD, BOS, PENNIES]
+    options = {"confidence": 0.9, "resamples": 2, "seed": 5, "models": known}
+    sized = metrics_table(rounds_of(play, games), matches, games, QUIZ, **options)
+    assert set(sized.loc[sized["model"].notna(), "family"]) == {"Llama"}
+    assert set(sized.loc[sized["model"].notna(), "n_parameters"]) == {1.35e8}
+    assert sized.loc[sized["model"].isna(), "n_parameters"].isna().all()
 
 
 def test_ratios_are_those_of_the_rows(mixed):
@@ -202,3 +220,32 @@ def test_matches_without_a_whole_round_give_reasons():
     behaviour = table[~table["measure"].str.contains("_effect|n_invalid")]
     assert behaviour["estimate"].isna().all()
     assert (behaviour["reason"] != "").all()
+
+
+def test_equilibria_that_a_seat_does_not_prefer_have_a_share_of_their_own():
+    play = by_hand([([0, 0, 1, 0], [0, 1, 1, 0])] * 2, BOS)
+    _, table = measured(play, [BOS])
+    mine = {"agent": "x"}
+    assert value(table, "equilibrium_selection", "any", **mine) == 3 / 4
+    assert value(table, "equilibrium_selection", "own preferred", **mine) == 2 / 4
+    assert value(table, "equilibrium_selection", "not own preferred", **mine) == 1 / 4
+    assert value(table, "equilibrium_selection", "any", column="control", **mine) == 1 / 2
+    assert value(table, "equilibrium_selection", "own preferred", column="control", **mine) == 1 / 4
+
+
+def test_other_models_are_pooled_as_scripts_are():
+    play = pd.concat(
+        [
+            by_hand([([0, 0], [1, 1])] * 2, PD, agents=("x", "y")),
+            by_hand([([1, 1], [1, 1])] * 2, PD, agents=("x", "z")).assign(
+                match_id=["z0"] * 4 + ["z1"] * 4
+            ),
+        ],
+        ignore_index=True,
+    )
+    _, table = measured(play)
+    pooled = {"agent": "x", "pairing": "cross_play", "opponent": None}
+    assert value(table, "cooperation", **pooled) == 1 / 2
+    assert value(table, "cooperation", column="n_matches", **pooled) == 4
+    assert not ((table["agent"] == "y") & table["opponent"].isna() & table["game"].notna()
+                & ~table["measure"].str.endswith("effect")).any()  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -54,30 +54,6 @@ class Model(NamedTuple):
         return f"{self.name} ({self.parameters / scale:.3g}{unit})"
 
 
-def models_table(
-    manifests: Mapping[str, Mapping[str, Any]], families: Mapping[str, str | None]
-) -> pd.DataFrame:
-    """Return the models with their families and sizes.
-
-    Parameters
-    ----------
-    manifests : mapping of str to mapping
-        Each converted model's manifest.
-    families : mapping of str to str or None
-        A model's family; the default is its architecture.
-
-    Returns
-    -------
-    DataFrame
-        Columns `model`, `family`, `n_parameters`.
-    """
-    rows = [
-        (name, families.get(name) or manifest["architecture"], float(manifest["n_parameters"]))
-        for name, manifest in manifests.items()
-    ]
-    return pd.DataFrame(rows, columns=["model", "family", "n_parameters"])
-
-
 class Field:
     """Matches between models, and the models and games that they were played by.
 
@@ -85,7 +61,7 @@ class Field:
     ----------
     tables : mapping of str to DataFrame
         `matches` (`matches.parquet`, or some of its rows), `games` (`games.parquet`) and `models`
-        (`models_table`).
+        (`nashlens.models.table.models_table`).
 
     Attributes
     ----------

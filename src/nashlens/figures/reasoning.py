@@ -1,0 +1,306 @@
+"""What reasoning and notes change against direct answers: by game, and by size of the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from nashlens.figures import cells, style
+
+TITLE = "Reasoning and notes against direct answers"
+MODES = {"direct": "direct", "cot": "chain of thought", "scratchpad": "scratchpad"}
+"""Mode -> as readers call it; the first one is what the others are compared with."""
+_MEASURES = {"nash_tv": "Nash distance", "cooperation": "cooperation"}
+_KINDS = ("self_play", "scripted")
+"""Pairings in which agents of every mode meet the like: themselves, and the same scripts."""
+_GAP = 0.35
+"""Decades that two models stand apart at least, so that their bars do not cover one another."""
+_KEYS = ["model", "game", "pairing", "measure"]
+
+
+def differences(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return each mode's estimate less the direct one of the same model, game and pairing.
+
+    The two modes' matches are different ones, so the interval of the difference follows from the
+    two intervals (Zou and Donner, Statistics in Medicine 27, 2008, 1693-1702):
+
+        low = d - sqrt((x - x_low)^2 + (y_high - y)^2),  d = x - y,
+
+    and `high` likewise. Surface forms are the same in both, which this leaves unused: the interval
+    is rather too wide than too narrow.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        Rows of the metrics table, one for each model, mode, game, pairing and measure.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows of the other modes, `estimate`, `ci_low` and `ci_high` replaced, the control 0.
+    """
+    direct = rows[rows["mode"] == "direct"]
+    other = rows[rows["mode"] != "direct"]
+    both = other.merge(direct, on=_KEYS, suffixes=("", "_direct"))
+    gap = both["estimate"] - both["estimate_direct"]
+    x, y = both["estimate"], both["estimate_direct"]
+    low = np.hypot(x - both["ci_low"], both["ci_high_direct"] - y)
+    high = np.hypot(both["ci_high"] - x, y - both["ci_low_direct"])
+    return both.assign(
+        estimate=gap,
+        ci_low=gap - low,
+        ci_high=gap + high,
+        control=0.0,
+        n_matches=both["n_matches"] + both["n_matches_direct"],
+    )
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """The horizontal axis: models, or the games of the only model."""
+
+    column: str
+    places: dict[str, float]
+    labels: list[str]
+    title: str
+    families: dict[str, str]
+    """Models that a line joins: model -> family."""
+
+
+def draw(
+    metrics: pd.DataFrame,
+    *,
+    palette: str = "colorblind",
+    width: float | None = None,
+    confidence: float = 0.95,
+) -> Figure:
+    """Draw Nash distance and cooperation by mode, and each mode's difference from direct answers.
+
+    Parameters
+    ----------
+    metrics : pandas.DataFrame
+        `metrics.parquet`; models stand at their `n_parameters` where all are known, and lines
+        join those of one `family`.
+    palette : str
+        Colours of the modes.
+    width : float, optional
+        Inches.
+    confidence : float
+        Coverage of the table's intervals.
+    """
+    data = cells.of_models(metrics)
+    wanted = cells.at_once(data[data["measure"].isin(list(_MEASURES))])
+    wanted = wanted[wanted["pairing"].isin(_KINDS) & wanted["mode"].isin(list(MODES))]
+    shown = _one_each(cells.by_pairing(wanted))
+    if shown.empty:
+        return style.nothing(TITLE, f"{cells.EMPTY} against itself or a script", width)
+    kinds = [kind for kind in _KINDS if (shown["pairing"] == kind).any()]
+    modes = [mode for mode in MODES if (shown["mode"] == mode).any()]
+    games = cells.games(shown)
+    alone = shown["model"].nunique() == 1
+    scale = _games(games) if alone else _models(data, shown)
+    facets = [(kind, None) for kind in kinds] if alone else [(None, game) for game in games]
+    blocks: list[str | None] = [None] if alone else list(kinds)
+    rows = _rows(len(modes) > 1)
+    down = len(rows) * len(blocks)
+    width = width or max(
+        style.WIDTH, 0.9 + (1.6 if "log" not in scale.title else 1.9) * len(facets)
+    )
+    with style.theme():
+        color = style.colors(palette, list(MODES))
+        title = f"{TITLE}: {shown['model'].iloc[0]}" if alone else TITLE
+        figure, body = style.canvas(width, 3.0 + 1.15 * down, title)
+        grid = body.subplots(down, len(facets), squeeze=False, sharex=True, sharey="row")
+        levels, gaps = shown, differences(shown)
+        for block, kind in enumerate(blocks):
+            for row, (measure, less) in enumerate(rows):
+                source = gaps if less else levels
+                for column, (pairing, game) in enumerate(facets):
+                    part = source[
+                        (source["measure"] == measure) & (source["pairing"] == (pairing or kind))
+                    ]
+                    part = part if game is None else part[part["game"] == game]
+                    ax = grid[len(rows) * block + row, column]
+                    _panel(ax, part, scale, modes, color, less)
+                    if row == 0:
+                        head = _heading(part, pairing or kind, game, first=column == 0)
+                        head = style.fit(head, width / len(facets) - 0.35)
+                        ax.set_title(head, fontsize=style.SMALL)
+                if less:
+                    _centre(grid[len(rows) * block + row, 0], source, measure, kind)
+                name = f"{_MEASURES[measure]},\ndifference" if less else _MEASURES[measure]
+                grid[len(rows) * block + row, 0].set_ylabel(name, fontsize=style.SMALL)
+        for ax in grid[-1]:
+            ax.set_xlabel(scale.title, fontsize=style.SMALL)
+        style.legend(body, _handles(shown, modes, color), columns=4)
+        cells.notes(body, _notes(data, shown, wanted, modes, confidence), width)
+    return figure
+
+
+def _one_each(rows: pd.DataFrame) -> pd.DataFrame:
+    """Keep one agent for each model and mode: a second one with other bounds is another study."""
+    return rows.sort_values(["match_rounds", "agent"], ascending=[False, True]).drop_duplicates(
+        ["model", "mode", "game", "pairing", "measure"]
+    )
+
+
+def _rows(several: bool) -> list[tuple[str, bool]]:
+    """Return measures, each with its differences where there are several modes."""
+    return [(measure, less) for measure in _MEASURES for less in (False, True)[: 1 + several]]
+
+
+def _games(games: list[str]) -> _Scale:
+    labels = [style.words(game).replace(" ", "\n") for game in games]
+    return _Scale("game", {g: float(i) for i, g in enumerate(games)}, labels, "game", {})
+
+
+def _models(data: pd.DataFrame, shown: pd.DataFrame) -> _Scale:
+    """Place models at the logarithm of their size where it is known, else one after another."""
+    agents = data.drop_duplicates("agent").set_index("agent")
+    order = [str(agents.loc[agent, "model"]) for agent in cells.agents(shown)]
+    models = list(dict.fromkeys(order))
+    sizes = _known(data, "n_parameters", models)
+    places, title = {model: float(i) for i, model in enumerate(models)}, "model"
+    if len(sizes) == len(models):
+        last = -np.inf
+        for model in models:
+            last = places[model] = max(float(np.log10(sizes[model])), last + _GAP)
+        title = "model, by log of parameters"
+        if any(places[model] > np.log10(sizes[model]) + 1e-9 for model in models):
+            title += "\n(those of like size moved apart)"
+    labels = [f"{m} ({_amount(sizes[m])})" if m in sizes else m for m in models]
+    return _Scale("model", places, labels, title, _known(data, "family", models))
+
+
+def _known(data: pd.DataFrame, column: str, models: list[str]) -> dict[str, Any]:
+    known = data[data[column].notna()].drop_duplicates("model").set_index("model")[column]
+    return {model: known[model] for model in models if model in known}
+
+
+def _amount(parameters: float) -> str:
+    for unit, size in (("B", 1e9), ("M", 1e6)):
+        if parameters >= size:
+            return f"{parameters / size:.3g}{unit}"
+    return f"{parameters / 1e3:.3g}K"
+
+
+def _panel(
+    ax: Axes,
+    rows: pd.DataFrame,
+    scale: _Scale,
+    modes: list[str],
+    color: dict[str, tuple],
+    less: bool,
+) -> None:
+    places = list(scale.places.values())
+    gap = min(np.diff(sorted(places)), default=1.0)
+    ax.set_xlim(min(places) - 0.6 * gap, max(places) + 0.6 * gap)
+    turn = scale.column == "model"
+    ax.set_xticks(places, scale.labels, rotation=90 if turn else 0)
+    ax.grid(False, axis="x")
+    known = rows[rows["estimate"].notna()]
+    if not less:
+        ax.set(ylim=(-0.05, 1.05), yticks=[0, 0.5, 1])
+    if known.empty:
+        reasons = [reason for reason in rows["reason"] if reason]
+        why = reasons[0] if reasons else "one mode alone" if less else "not played"
+        ax.set_facecolor("0.97")
+        text = style.fit(f"no data: {why}", 1.2 if turn else 2.5)
+        ax.text(
+            0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=style.GREY,
+            fontsize=style.SMALL,
+        )  # fmt: skip
+        return
+    if less:
+        ax.axhline(0, color="0.3", linewidth=0.8)
+    for place in set(scale.places) - set(known[scale.column]):
+        ax.text(
+            scale.places[place], 0.5, "undefined" if place in set(rows[scale.column]) else "none",
+            transform=ax.get_xaxis_transform(), ha="center", va="center", color=style.GREY,
+            fontsize=style.SMALL, rotation=90 if turn else 0,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+        )  # fmt: skip
+    for index, mode in enumerate(modes):
+        part = known[known["mode"] == mode]
+        at = part[scale.column].map(scale.places).to_numpy(float)
+        at = at + (index - (len(modes) - 1) / 2) * 0.24 * gap
+        marker = style.MARKERS[list(MODES).index(mode)]
+        if less:
+            part = part.assign(control=np.nan)
+        cells.points(ax, part, at, color=color[mode], marker=marker, upright=True)
+        _join(ax, part, at, scale, color[mode])
+
+
+def _centre(ax: Axes, rows: pd.DataFrame, measure: str, kind: str | None) -> None:
+    """Give a row of differences one scale around 0."""
+    part = rows[(rows["measure"] == measure) & ((kind is None) | (rows["pairing"] == kind))]
+    values = part[["estimate", "ci_low", "ci_high"]].abs().to_numpy(float)
+    reach = 1.15 * max(0.05, float(np.nanmax(values, initial=0.0)))
+    ax.set_ylim(-reach, reach)
+    style.ticks(ax.yaxis, 4)
+
+
+def _join(ax: Axes, rows: pd.DataFrame, at: np.ndarray, scale: _Scale, color: Any) -> None:
+    """Join the models of a family."""
+    family = rows["model"].map(scale.families).to_numpy(object)
+    for name in dict.fromkeys(scale.families.values()):
+        order = np.flatnonzero(family == name)
+        order = order[np.argsort(at[order])]
+        ax.plot(at[order], rows["estimate"].to_numpy(float)[order], color=color, linewidth=0.8)
+
+
+def _heading(rows: pd.DataFrame, kind: str | None, game: str | None, *, first: bool) -> str:
+    against = f"against {cells.OPPONENTS[str(kind)]}"
+    if game is None:
+        return f"{against}\n{cells.size(rows)}"
+    return (f"{against}:\n" if first else "\n") + f"{style.words(game)}\n{cells.size(rows)}"
+
+
+def _handles(shown: pd.DataFrame, modes: list[str], color: dict[str, tuple]) -> list[Line2D]:
+    handles = []
+    for mode in modes:
+        rounds = style.counted(shown.loc[shown["mode"] == mode, "match_rounds"])
+        marker = style.MARKERS[list(MODES).index(mode)]
+        label = f"{MODES[mode]} ({rounds} round{'' if rounds == '1' else 's'})"
+        handles.append(Line2D([], [], color=color[mode], marker=marker, label=label))
+    tick = Line2D([], [], color="black", marker="_", linestyle="none", label="control")
+    return [*handles, tick]
+
+
+def _notes(
+    data: pd.DataFrame,
+    shown: pd.DataFrame,
+    wanted: pd.DataFrame,
+    modes: list[str],
+    confidence: float,
+) -> list[str]:
+    notes = [cells.INTERVALS.format(confidence), *cells.lengths(wanted)]
+    if len(modes) > 1:
+        notes.append(
+            "Differences are a mode's number less the direct one of the same model; above 0, the"
+            " mode has more. Where rounds differ, so do the controls of Nash distance."
+        )
+    else:
+        notes.append("One mode alone was played: there is nothing to compare it with.")
+    families = shown.drop_duplicates("model")["family"].dropna()
+    if families.duplicated().any():
+        notes.append("Lines join models of one family.")
+    notes.append(_quality(data, shown))
+    return [*notes, *cells.definitions(shown)]
+
+
+def _quality(data: pd.DataFrame, shown: pd.DataFrame) -> str:
+    """Say how well each model knows the game, and how often each mode gave no action."""
+    found = []
+    agents = pd.Series(cells.agents(shown))
+    known = shown.drop_duplicates("agent").set_index("agent")
+    for model, mine in agents.groupby(known["model"].reindex(agents).to_numpy(), sort=False):
+        failed = [f"{known['mode'][a]}\u00a0{cells.invalid(data, a)}" for a in mine]
+        found.append(f"{model}: {cells.quiz(data, mine.iloc[0])}, invalid {', '.join(failed)}")
+    return f"Rules and history known, and decisions without an action: {'; '.join(found)}."

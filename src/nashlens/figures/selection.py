@@ -1,0 +1,239 @@
+"""Which equilibrium play settles on, by who moves first, and what moving first is worth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from nashlens.figures import cells, style
+
+TITLE = "Which equilibrium is played, by who moves first"
+ORDERS = {"simultaneous": "at once", "row_first": "row first", "column_first": "column first"}
+_TERMS = {
+    "own preferred": "the equilibrium that the first mover earns most in (at once: the seat)",
+    "not own preferred": "another equilibrium",
+    "off": "no equilibrium",
+}
+_MEASURE, _ADVANTAGE = "equilibrium_selection", "first_mover_advantage"
+_KINDS = ("self_play", "cross_play", "scripted")
+
+
+def shares(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return the shares of rounds in each equilibrium and in none, from the first mover's view.
+
+    Play off every pure equilibrium is what the share of play in any of them leaves of 1: its
+    interval is that one's, mirrored.
+
+    Parameters
+    ----------
+    metrics : pandas.DataFrame
+        Rows of one measure table, of any games.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows of the metrics table in games that have such a choice, `term` a key of `_TERMS`; of
+        seats that move in turn the first movers' alone.
+    """
+    rows = metrics[(metrics["measure"] == _MEASURE) & metrics["turn"].ne("second")]
+    inside = rows[rows["term"] == "any"]
+    off = inside.assign(
+        term="off",
+        estimate=1 - inside["estimate"],
+        ci_low=1 - inside["ci_high"],
+        ci_high=1 - inside["ci_low"],
+        control=1 - inside["control"],
+    )
+    found = pd.concat([rows[rows["term"].isin(list(_TERMS))], off])
+    own = found[(found["term"] == "own preferred") & found["estimate"].notna()]
+    return found[found["game"].isin(own["game"])]
+
+
+def draw(
+    metrics: pd.DataFrame,
+    *,
+    palette: str = "colorblind",
+    width: float | None = None,
+    confidence: float = 0.95,
+) -> Figure:
+    """Draw the shares of the equilibria by move order, and the first mover's advantage.
+
+    Parameters
+    ----------
+    metrics : pandas.DataFrame
+        `metrics.parquet`.
+    palette : str
+        Colours of the equilibria.
+    width : float, optional
+        Inches.
+    confidence : float
+        Coverage of the table's intervals.
+    """
+    data = cells.of_models(metrics)
+    chosen = data[data["measure"] == _MEASURE]
+    if chosen.empty:
+        return style.nothing(TITLE, cells.EMPTY, width)
+    pooled = shares(cells.by_pairing(chosen))
+    if pooled.empty:
+        reason = "no game that was played has two pure equilibria that a seat prefers one of"
+        return style.nothing(TITLE, reason, width)
+    gains = data[(data["measure"] == _ADVANTAGE) & data["game"].isin(pooled["game"])]
+    games, agents = cells.games(pooled), cells.agents(pooled)
+    kinds = [kind for kind in _KINDS if (pooled["pairing"] == kind).any()]
+    if len(kinds) > 1:
+        # Scripts move at once alone, so there is no order to compare.
+        kinds = [kind for kind in kinds if kind != "scripted"]
+    width = width or max(style.WIDTH, 2.7 + 2.0 * (len(kinds) + 1))
+    inches = (width - 2.9) / (len(kinds) + 1) - 0.15
+    orders = {game: _orders(pooled, game) for game in games}
+    rows = {game: len(agents) * len(orders[game]) for game in games}
+    tall = [max(0.7, 0.17 * rows[game]) for game in games]
+    with style.theme():
+        color = style.colors(palette, list(_TERMS))
+        figure, body = style.canvas(width, 2.5 + sum(tall) + 0.85 * len(games), TITLE)
+        grid = body.subplots(
+            len(games), len(kinds) + 1, squeeze=False, sharey="row", height_ratios=tall
+        )
+        for game, axes in zip(games, grid, strict=True):
+            part = pooled[pooled["game"] == game]
+            for ax, kind in zip(axes, kinds, strict=False):
+                mine = part[part["pairing"] == kind]
+                _shares(ax, mine, agents, orders[game], color)
+                head = f"{style.words(game)},\nagainst {cells.OPPONENTS[kind]}\n{cells.size(mine)}"
+                ax.set_title(style.fit(head, inches), fontsize=style.SMALL)
+            worth = gains[gains["game"] == game]
+            _advantage(axes[-1], worth, agents, orders[game])
+            _names(axes[0], data, agents, orders[game])
+        style.legend(body, _handles(color), columns=3)
+        notes = [cells.INTERVALS.format(confidence), *cells.lengths(chosen), *_notes(pooled, gains)]
+        cells.notes(body, notes, width)
+    return figure
+
+
+def _orders(rows: pd.DataFrame, game: str) -> list[str]:
+    played = set(rows.loc[rows["game"] == game, "move_order"])
+    return [order for order in ORDERS if order in played]
+
+
+def _names(ax: Axes, data: pd.DataFrame, agents: list[str], orders: list[str]) -> None:
+    """Name the move orders along the axis, and each agent above its own."""
+    texts = []
+    for agent in agents:
+        first = f"{agent}, {cells.quality(data, agent)}"
+        heads = [first] if len(orders) == 1 else [agent, cells.quality(data, agent)]
+        for place, order in enumerate(orders):
+            head = heads[place] if place < len(heads) else ""
+            texts.append(f"{head}   {ORDERS[order]}" if head else ORDERS[order])
+    ax.set_yticks(range(len(texts)), texts)
+    ax.set_ylim(len(texts) - 0.5, -0.5)
+    ax.set_ylabel("agent, and who moves first", fontsize=style.SMALL)
+
+
+def _places(rows: pd.DataFrame, agents: list[str], orders: list[str]) -> np.ndarray:
+    agent = rows["agent"].map(agents.index).to_numpy(float)
+    order = rows["move_order"].map(orders.index).to_numpy(float)
+    return agent * len(orders) + order
+
+
+def _lines(ax: Axes, agents: list[str], orders: list[str]) -> None:
+    for place in range(1, len(agents)):
+        ax.axhline(place * len(orders) - 0.5, color="0.75", linewidth=0.6)
+    ax.grid(False, axis="y")
+    ax.tick_params(axis="y", length=0)
+
+
+def _shares(
+    ax: Axes,
+    rows: pd.DataFrame,
+    agents: list[str],
+    orders: list[str],
+    color: dict[str, tuple],
+) -> None:
+    _lines(ax, agents, orders)
+    for index, term in enumerate(_TERMS):
+        part = rows[(rows["term"] == term) & rows["estimate"].notna()]
+        places = _places(part, agents, orders) + (index - 1) * 0.24
+        cells.points(ax, part, places, color=color[term], marker=style.MARKERS[index])
+    ax.set(xlim=(-0.04, 1.04), xlabel="share of rounds")
+    ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    known = rows[rows["estimate"].notna()]
+    seen = set(_places(known, agents, orders).astype(int)) if len(known) else set()
+    for place in sorted(set(range(len(agents) * len(orders))) - seen):
+        ax.text(
+            0.5, place, "not played", ha="center", va="center", color=style.GREY,
+            fontsize=style.SMALL,
+        )  # fmt: skip
+
+
+def _advantage(ax: Axes, rows: pd.DataFrame, agents: list[str], orders: list[str]) -> None:
+    ax.set_title("first mover's advantage", fontsize=style.SMALL)
+    known = rows[rows["estimate"].notna()]
+    if known.empty:
+        reasons = [reason for reason in rows["reason"] if reason]
+        why = reasons[0] if reasons else "the seats never move in turn"
+        ax.set_facecolor("0.97")
+        ax.grid(False)
+        ax.tick_params(axis="y", length=0)
+        ax.set_xticks([])
+        ax.text(
+            0.5, 0.5, style.fit(f"no data: {why}", 1.4), transform=ax.transAxes, ha="center",
+            va="center", color=style.GREY, fontsize=style.SMALL,
+        )  # fmt: skip
+        return
+    _lines(ax, agents, orders)
+    ax.set_xlabel("difference in\nshare of payoffs")
+    ax.axvline(0, color="0.3", linewidth=0.8)
+    for kind, offset, size in (("cross_play", 0.18, 2.5), ("self_play", -0.12, 3.8)):
+        part = known[known["pairing"] == kind]
+        places = _places(part, agents, orders) + offset
+        marker = style.MARKERS[_KINDS.index(kind)]
+        thin = kind == "cross_play"
+        ax.hlines(
+            places, part["ci_low"], part["ci_high"], color="0.25", linewidth=0.5 if thin else 1.2
+        )
+        ax.plot(
+            part["estimate"], places, marker, color="0.25", markersize=size,
+            markerfacecolor="white" if thin else "0.25", markeredgewidth=0.7,
+        )  # fmt: skip
+    reach = max(0.05, float(np.nanmax(known[["estimate", "ci_low", "ci_high"]].abs().to_numpy())))
+    ax.set_xlim(-1.1 * reach, 1.1 * reach)
+    style.ticks(ax.xaxis, 4)
+
+
+def _handles(color: dict[str, tuple]) -> list[Any]:
+    handles = [
+        Line2D([], [], color=color[term], marker=style.MARKERS[index], label=label)
+        for index, (term, label) in enumerate(_TERMS.items())
+    ]
+    one = Line2D([], [], color="0.25", marker="o", label="advantage against itself")
+    each = Line2D(
+        [], [], color="0.25", marker="s", markersize=3, markerfacecolor="white", linewidth=0.5,
+        label="against each other agent",
+    )  # fmt: skip
+    return [*handles, cells.control_handle("control: random play"), one, each]
+
+
+def _notes(pooled: pd.DataFrame, gains: pd.DataFrame) -> list[str]:
+    own = pooled[(pooled["term"] == "own preferred") & pooled["estimate"].notna()]
+    notes = []
+    if len(own):
+        notes.append(
+            "In turn, a row is the matches in which the agent moves first; at once, it is seen from"
+            " the agent's seat, against itself from the row's."
+        )
+    known = gains[gains["estimate"].notna()]
+    if len(known):
+        text = known["definition"].iloc[0].replace("the row seat", "the same seat")
+        notes.append(
+            f"Advantage: {text.replace('the column seat', 'the same seat')}; 0:"
+            f" {known['control_measure'].iloc[0]}."
+        )
+    missing = gains.loc[gains["estimate"].isna(), "reason"].unique()
+    if len(known) and len(missing):
+        notes.append(f"Where there is no advantage: {'; '.join(missing)}.")
+    return notes

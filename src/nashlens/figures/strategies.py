@@ -1,0 +1,200 @@
+"""Which classical strategies agents' play mixes, and how often moves stray from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from nashlens.figures import cells, style
+
+TITLE = "Which strategies play looks like"
+# Strategies that are the same as long as nobody plays action 1 stand side by side.
+STRATEGIES = ("ALLC", "TFT", "GRIM", "WSLS", "ALLD", "RANDOM")
+_KINDS = ("scripted", "self_play", "cross_play")
+_FEW = 4
+"""With more agents than this, the cell over all scripts alone: the one that tells them apart."""
+_RIGHT = 1.75
+"""Inches of the text beside each row."""
+
+
+def draw(
+    metrics: pd.DataFrame,
+    *,
+    palette: str = "colorblind",
+    width: float | None = None,
+    confidence: float = 0.95,
+) -> Figure:
+    """Draw the weights of strategies, one column each; rows are agents, blocks are games.
+
+    Parameters
+    ----------
+    metrics : pandas.DataFrame
+        `metrics.parquet`.
+    palette : str
+        Colours of the kinds of opponent.
+    width : float, optional
+        Inches.
+    confidence : float
+        Coverage of the table's intervals.
+    """
+    data = cells.of_models(metrics)
+    wanted = cells.at_once(data[data["measure"].isin(["strategy_weight", "strategy_error"])])
+    shown = _cells(wanted)
+    if shown.empty:
+        return style.nothing(TITLE, f"{cells.EMPTY} that moves at once", width)
+    agents, games = cells.agents(shown), cells.games(shown)
+    kinds = [kind for kind in _KINDS if (shown["pairing"] == kind).any()]
+    if len(agents) > _FEW and "scripted" in kinds:
+        kinds = ["scripted"]
+    elif "scripted" in kinds or "self_play" in kinds:
+        kinds = [kind for kind in kinds if kind != "cross_play"]
+    width = width or 10.0
+    names = min(2.6, 0.6 + 0.065 * max(map(len, agents)) + 0.8)
+    across = (width - names - _RIGHT) / len(STRATEGIES)
+    # Room beside each row for its numbers, and for a line each of what moved alike.
+    tall = max(0.5, max(0.27, 0.12 * (1.2 + _merged(shown, kinds))) * len(agents) * len(kinds))
+    with style.theme():
+        color = style.colors(palette, _KINDS)
+        figure, body = style.canvas(width, 2.2 + (tall + 0.55) * len(games), TITLE)
+        grid = body.subplots(
+            len(games), len(STRATEGIES) + 1, squeeze=False, sharey=True,
+            width_ratios=[*[across] * len(STRATEGIES), _RIGHT],
+        )  # fmt: skip
+        for game, axes in zip(games, grid, strict=True):
+            part = shown[shown["game"] == game]
+            for ax, name in zip(axes, STRATEGIES, strict=False):
+                rows = _with(part, name)
+                _panel(ax, rows, agents, kinds, color)
+                ax.set_title(f"{style.words(game)}\n{name}" if name == STRATEGIES[0] else name)
+            _texts(axes[-1], part, agents, kinds)
+            texts = [f"{agent}\n{cells.quality(data, agent, game)}" for agent in agents]
+            axes[0].set_ylabel("agent", fontsize=style.SMALL)
+            axes[0].set_yticks(range(len(agents)), [style.fit(text, names) for text in texts])
+        for ax in grid[-1, :-1]:
+            ax.set_xlabel("weight")
+        style.legend(body, _handles(kinds, color, _merged(shown, kinds)), columns=4)
+        cells.notes(body, _notes(shown, wanted, kinds, confidence), width)
+    return figure
+
+
+def _cells(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return one mixture for each agent, game and pairing."""
+    keys = ["agent", "pairing", "game", "move_order", "turn", "match_rounds"]
+    # Cells differ in which strategies they tell apart, so a term may stand in one of them alone.
+    pooled = metrics.groupby(keys, dropna=False)["opponent"].transform(lambda x: x.isna().any())
+    alone = metrics.groupby(keys, dropna=False)["opponent"].transform("nunique").le(1)
+    chosen = metrics[metrics["opponent"].isna() | (~pooled.astype(bool) & alone)]
+    most = chosen.groupby(keys[:-1], dropna=False)["match_rounds"].transform("max")
+    return chosen[chosen["match_rounds"] == most]
+
+
+def _with(rows: pd.DataFrame, strategy: str) -> pd.DataFrame:
+    """Return the weights that hold a strategy: its own, or that of a class which it is part of."""
+    weights = rows[(rows["measure"] == "strategy_weight") & rows["estimate"].notna()]
+    terms = weights["term"].astype(str)
+    inside = np.array([strategy in term.split("+") for term in terms], dtype=bool)
+    return weights[inside].assign(together=terms[inside].str.contains("+", regex=False))
+
+
+def _places(rows: pd.DataFrame, agents: list[str], kinds: list[str]) -> np.ndarray:
+    step = 0.8 / len(kinds)
+    offset = rows["pairing"].map(kinds.index).to_numpy(float) - (len(kinds) - 1) / 2
+    return np.asarray(rows["agent"].map(agents.index).to_numpy(float) + offset * step)
+
+
+def _panel(
+    ax: Axes,
+    rows: pd.DataFrame,
+    agents: list[str],
+    kinds: list[str],
+    color: dict[str, tuple],
+) -> None:
+    for kind in kinds:
+        part = rows[rows["pairing"] == kind]
+        cells.points(
+            ax, part, _places(part, agents, kinds), color=color[kind], hollow=part["together"],
+            marker=style.MARKERS[_KINDS.index(kind)],
+        )  # fmt: skip
+    _lines(ax, agents)
+    ax.set(xlim=(-0.06, 1.06), ylim=(len(agents) - 0.5, -0.5))
+    ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+
+
+def _lines(ax: Axes, agents: list[str]) -> None:
+    for place in range(1, len(agents)):
+        ax.axhline(place - 0.5, color="0.85", linewidth=0.6)
+    ax.grid(False, axis="y")
+    ax.tick_params(axis="y", length=0)
+
+
+def _texts(ax: Axes, rows: pd.DataFrame, agents: list[str], kinds: list[str]) -> None:
+    """Write each row's error, size and, where strategies cannot be told apart, which."""
+    ax.set_axis_off()
+    ax.set_title("error, decisions")
+    ax.set_xlim(0, 1)
+    for (_, kind), part in rows.groupby(["agent", "pairing"], sort=False):
+        if kind not in kinds:
+            continue
+        place = _places(part.iloc[:1], agents, kinds)[0]
+        text = f"{_error(part)}, n = {int(part['n'].max())}"
+        if part["estimate"].isna().all():
+            text = style.fit(next(iter(part["reason"]), "not played"), _RIGHT)
+        classes = [str(term) for term in part["term"] if "+" in str(term)]
+        text = "\n".join([text, *(name.replace("+", " = ") for name in classes)])
+        ax.text(0.0, place, text, va="center", fontsize=style.SMALL, linespacing=1.0)
+
+
+def _error(rows: pd.DataFrame) -> str:
+    found = rows[rows["measure"] == "strategy_error"]
+    if found.empty or pd.isna(found["estimate"].iloc[0]):
+        return "no error" if found.empty else "all RANDOM"
+    row = found.iloc[0]
+    if pd.isna(row["ci_low"]):
+        return f"{row['estimate']:.2f}"
+    return f"{row['estimate']:.2f} [{cells.bounds(row['ci_low'], row['ci_high'])}]"
+
+
+def _merged(shown: pd.DataFrame, kinds: list[str]) -> int:
+    """Return the most classes of strategies that one cell cannot tell apart."""
+    rows = shown[shown["pairing"].isin(kinds)]
+    several = rows["term"].astype(str).str.contains("+", regex=False)
+    counts = several.groupby([rows[key] for key in ("agent", "game", "pairing")]).sum()
+    return int(counts.max())
+
+
+def _handles(kinds: list[str], color: dict[str, tuple], merged: int) -> list[Any]:
+    handles = [
+        Line2D(
+            [], [], color=color[kind], marker=style.MARKERS[_KINDS.index(kind)],
+            label=f"against {cells.OPPONENTS[kind]}",
+        )
+        for kind in kinds
+    ]  # fmt: skip
+    if merged:
+        note = "hollow: one weight of strategies that moved alike (named at the right)"
+        hollow = Line2D(
+            [], [], color="0.25", marker="o", markerfacecolor="white", linestyle="none", label=note
+        )
+        handles.append(hollow)
+    return [*handles, cells.control_handle("control: equal weights")]
+
+
+def _notes(
+    shown: pd.DataFrame, wanted: pd.DataFrame, kinds: list[str], confidence: float
+) -> list[str]:
+    notes = [cells.INTERVALS.format(confidence), *cells.lengths(wanted)]
+    left = [cells.OPPONENTS[k] for k in _KINDS if k not in kinds and (wanted["pairing"] == k).any()]
+    if left:
+        notes.append(f"Not shown, and in metrics.parquet: play against {', '.join(left)}.")
+    weights = shown[(shown["measure"] == "strategy_weight") & shown["estimate"].notna()]
+    if len(weights):
+        notes.append(f"Weight: {weights['definition'].iloc[0]}.")
+    errors = shown[(shown["measure"] == "strategy_error") & shown["estimate"].notna()]
+    if len(errors):
+        notes.append(f"Error: {errors['definition'].iloc[0]}.")
+    return notes
