@@ -31,8 +31,11 @@ def main(
             if name not in engines:
                 loaded = load_model(folder, **slice["models"][name], threads=threads)
                 engines[name] = ChatTokenizer(folder), Engine(loaded, tokens)
+        sessions = {name: Session(engine) for name, (_, engine) in engines.items()}
         return {
-            name: Player(tokenizer, Session(engine), writer(engine, tokenizer.stop_ids))
+            name: Player(
+                tokenizer, sessions[name], writer(engine, tokenizer.stop_ids, sessions[name])
+            )
             for name, (tokenizer, engine) in engines.items()
         }
 

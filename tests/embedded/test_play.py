@@ -36,7 +36,8 @@ def test_reasoning_then_scored_labels_equal_a_full_forward(embedded_model):
     matches = schedule(
         [CATALOG["stag_hunt"]], [agents], forms, repetitions=1, scripted_repetitions=1, seed=1
     )
-    player = Player(tokenizer, Kept(engine), writer(engine, tokenizer.stop_ids))
+    session = Kept(engine)
+    player = Player(tokenizer, session, writer(engine, tokenizer.stop_ids, session))
     rounds = play_rounds(
         matches,
         lambda: {"m": player},

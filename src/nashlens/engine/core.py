@@ -211,7 +211,7 @@ class Engine:
                 nodes = nodes.to(device)
             before = cache.layers[index] if cache else KeyValues()
             # After the last block nothing else is looked at.
-            few = index + 1 == self.n_layers and len(nodes) < len(h)
+            few = index + 1 == self.n_layers and len(nodes) < len(row) - start
             h, projected = self.blocks.onward(
                 index,
                 h,

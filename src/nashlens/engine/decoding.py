@@ -21,6 +21,7 @@ from nashlens.engine import decode_attention
 from nashlens.engine.blocks import Block, Blocks
 from nashlens.engine.core import Engine
 from nashlens.engine.sampling import draw
+from nashlens.engine.session import Session
 from nashlens.engine.slots import Slots, parts_of
 from nashlens.engine.tensor import TensorBlocks, mlp_half, output_share
 
@@ -70,6 +71,8 @@ class Decoder:
     stop : collection of int
         Tokens after which a slot is finished.
     tuning : Tuning, optional
+    session : Session, optional
+        As for `Slots`.
 
     Attributes
     ----------
@@ -87,6 +90,7 @@ class Decoder:
         temperature: float,
         stop: Collection[int],
         tuning: Tuning | None = None,
+        session: Session | None = None,
     ):
         self._blocks, self._temperature = engine.blocks, temperature
         self._tuning = tuning or Tuning()
@@ -102,7 +106,7 @@ class Decoder:
             log.warning("a decode step runs kernel by kernel: %s", problem)
         self.ahead = cuda
         self._last = capacity - 2  # where the last token that is ever run may stand
-        self._slots = Slots(engine, slots, -(-capacity // _BUCKET) * _BUCKET)
+        self._slots = Slots(engine, slots, -(-capacity // _BUCKET) * _BUCKET, session)
 
         def state(fill: int, *shape: int) -> torch.Tensor:
             return torch.full(shape, fill, dtype=torch.long, device=self.device)
@@ -125,6 +129,7 @@ class Decoder:
         made: Sequence[int],
         limits: Sequence[int],
         uniforms: Sequence[np.ndarray],
+        kept: Sequence[int],
     ) -> None:
         """Put prompts into slots and make each one's first token.
 
@@ -137,8 +142,10 @@ class Decoder:
             New tokens made earlier, and how many there may be in all.
         uniforms : sequence of numpy.ndarray
             `sampling.uniforms` of each request, for all new tokens.
+        kept : sequence of int
+            As for `Slots.prefill`.
         """
-        final = self._slots.prefill(slots, prompts)
+        final = self._slots.prefill(slots, prompts, kept)
         drawn = np.zeros((len(slots), self._uniform.shape[1]), dtype=np.float32)
         for i, uniform in enumerate(uniforms):
             drawn[i, : len(uniform)] = uniform

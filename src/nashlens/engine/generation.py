@@ -23,6 +23,7 @@ import torch
 from nashlens.engine.core import Engine
 from nashlens.engine.decoding import UNWRITTEN, Decoder, Tuning
 from nashlens.engine.sampling import INVALID, uniforms
+from nashlens.engine.session import Session
 from nashlens.engine.slots import parts_of
 from nashlens.errors import DataError
 
@@ -44,11 +45,14 @@ class Request:
         and t.
     max_new_tokens : int
         At least 1.
+    kept : int
+        How many leading tokens later prompts may share; a session keeps them.
     """
 
     ids: Sequence[int]
     seed: int
     max_new_tokens: int
+    kept: int = 0
 
 
 class Generated(NamedTuple):
@@ -116,6 +120,7 @@ def generate(
     stop: Collection[int],
     slots: int = 128,
     tuning: Tuning | None = None,
+    session: Session | None = None,
 ) -> list[Generated]:
     """Continue every request's prompt.
 
@@ -132,6 +137,9 @@ def generate(
         Requests that run at once at most. Halved, with a warning, where memory runs out.
     tuning : Tuning, optional
         How a step computes.
+    session : Session, optional
+        Of the same engine. What it knows of a prompt, such as a match's rules and history, is not
+        computed anew.
 
     Returns
     -------
@@ -156,7 +164,7 @@ def generate(
     while unfinished := [work for work in works if not work.done]:
         try:
             alike = _alike(unfinished, engine.blocks.short)
-            _serve(engine, alike, temperature, stop, slots, tuning)
+            _serve(engine, alike, temperature, stop, slots, tuning, session)
             continue
         except torch.OutOfMemoryError:
             if slots == 1:
@@ -214,6 +222,7 @@ def _serve(
     stop: Collection[int],
     slots: int,
     tuning: Tuning | None,
+    session: Session | None,
 ) -> None:
     """Run works to their limits; what is made by then stays in them where memory runs out."""
     # Big-endian bytes sort as the ids do.
@@ -226,6 +235,7 @@ def _serve(
         temperature=temperature,
         stop=stop,
         tuning=tuning,
+        session=session,
     )
     waiting, free = deque(works), list(range(slots))
     live: dict[int, _Work] = {}
@@ -261,4 +271,5 @@ def _admit(decoder: Decoder, entering: dict[int, _Work], temperature: float) -> 
         [len(work.new) for work in works],
         [work.limit for work in works],
         [uniforms(w.request.seed, w.limit) for w in works] if temperature else [],
+        [work.request.kept for work in works],
     )

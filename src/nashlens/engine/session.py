@@ -7,7 +7,8 @@ call has computed, and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -53,12 +54,48 @@ class Session:
             `(n, 2)` float64: log P(whole label sequence | prompt).
         """
         result = np.full((len(prompts), 2), np.nan)
-        short, runs = self.engine.blocks.short, runs_of(prompts)
+        runs = runs_of(prompts)
         for long, row in self._grown.items():
-            mine = [r for r in runs if (short is not None and len(r.sequence) > short) == long]
+            mine = [r for r in runs if self._is_long(r.sequence) == long]
             if mine:
                 row.score(mine, result, None if kept is None else [kept[r.prompt] for r in mine])
         return result
+
+    @torch.inference_mode()
+    def prefilled(
+        self, prompts: Sequence[Sequence[int]], kept: Sequence[int]
+    ) -> Iterator[tuple[list[int], list[np.ndarray], torch.Tensor, Cache]]:
+        """Compute what is new of prompts, for whoever goes on from them.
+
+        Parameters
+        ----------
+        prompts : sequence of sequences of int
+            Token ids.
+        kept : sequence of int
+            As for `label_logprobs`.
+
+        Yields
+        ------
+        indices : list of int
+            Some of the prompts; over all that is yielded, each once.
+        paths : list of numpy.ndarray
+            The node of each of their tokens.
+        final : torch.Tensor
+            `(len(indices), width)` residuals after the last block at their last tokens.
+        cache : Cache
+            Keys and values of the nodes; those that are not kept are forgotten afterwards.
+        """
+        for long, row in self._grown.items():
+            mine = [i for i, prompt in enumerate(prompts) if self._is_long(prompt) == long]
+            if mine:
+                some, stems = [prompts[i] for i in mine], [kept[i] for i in mine]
+                with row.placed(some, stems) as paths:
+                    last = [int(path[-1]) for path in paths]
+                    yield mine, paths, row.final[last], row.cache
+
+    def _is_long(self, sequence: Sequence[int]) -> bool:
+        short = self.engine.blocks.short
+        return short is not None and len(sequence) > short
 
 
 class _Grown:
@@ -66,12 +103,18 @@ class _Grown:
 
     def __init__(self, engine: Engine):
         self.engine = engine
+        self.cache = Cache([KeyValues() for _ in range(engine.n_layers)])
         self._row = Row()
-        self._cache = Cache([KeyValues() for _ in range(engine.n_layers)])
         # Rows beyond the row's nodes are room for more.
         self._final: torch.Tensor | None = None
         # The k-th prompt of a call is mostly the k-th one of the call before, and longer.
         self._last: list[tuple[Sequence[int], np.ndarray]] = []
+
+    @property
+    def final(self) -> torch.Tensor:
+        """Residuals of the nodes after the last block."""
+        assert self._final is not None
+        return self._final
 
     def score(
         self, runs: Sequence[Run], result: np.ndarray, kept: Sequence[int] | None = None
@@ -80,23 +123,39 @@ class _Grown:
 
         `kept` says how many leading tokens of each run to keep; None keeps all.
         """
+        with self.placed([run.sequence for run in runs], kept) as paths:
+            asked = [run.asked(path) for run, path in zip(runs, paths, strict=True)]
+            scored = Asked.joined(asked)
+            logprobs = self.engine.token_logprobs(self.final, scored.rows, scored.tokens)
+            scored.add_to(result, logprobs)
+
+    @contextmanager
+    def placed(
+        self, sequences: Sequence[Sequence[int]], kept: Sequence[int] | None
+    ) -> Iterator[list[np.ndarray]]:
+        """Add sequences and compute what is new of them; forget afterwards what is not kept.
+
+        Yields the path of each. Where computing fails, nothing was added.
+        """
         start = len(self._row)
         parts: list[tuple[np.ndarray, int]] = []
         last, self._last = self._last, []
-        if kept is not None:
-            stems = [run.sequence[:n] for run, n in zip(runs, kept, strict=True)]
-            last = [self._insert(stem, k, last, parts) for k, stem in enumerate(stems)]
-        keep = len(self._row)
-        placed = [self._insert(run.sequence, k, last, parts) for k, run in enumerate(runs)]
+        try:
+            if kept is not None:
+                stems = [sequence[:n] for sequence, n in zip(sequences, kept, strict=True)]
+                last = [self._insert(stem, k, last, parts) for k, stem in enumerate(stems)]
+            keep = len(self._row)
+            placed = [self._insert(s, k, last, parts) for k, s in enumerate(sequences)]
+            self._advance(start, parts)
+        except BaseException:
+            self._forget(start)
+            raise
         self._last = placed if kept is None else last
-        asked = [run.asked(path) for run, (_, path) in zip(runs, placed, strict=True)]
-        self._advance(start, parts)
-        assert self._final is not None
-        scored = Asked.joined(asked)
-        logprobs = self.engine.token_logprobs(self._final, scored.rows, scored.tokens)
-        scored.add_to(result, logprobs)
-        if kept is not None:
-            self._forget(keep)
+        try:
+            yield [path for _, path in placed]
+        finally:
+            if kept is not None:
+                self._forget(keep)
 
     def _insert(
         self,
@@ -116,7 +175,7 @@ class _Grown:
     def _forget(self, n: int) -> None:
         """Keep the first `n` nodes alone."""
         self._row.truncate(n)
-        for layer in self._cache.layers:
+        for layer in self.cache.layers:
             layer.trim(n)
 
     def _advance(self, start: int, parts: list[tuple[np.ndarray, int]]) -> None:
@@ -128,7 +187,7 @@ class _Grown:
             self._row,
             parts,
             capture=(np.arange(new), [self.engine.n_layers]),
-            cache=self._cache,
+            cache=self.cache,
             start=start,
         )[self.engine.n_layers]
         self._final = grown(self._final, start, captured)

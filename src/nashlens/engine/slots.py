@@ -17,6 +17,7 @@ from nashlens.engine.blocks import Blocks
 from nashlens.engine.cache import Cache, KeyValues
 from nashlens.engine.core import Engine
 from nashlens.engine.forest import PackedSequence, Row, pack, shared_prefix
+from nashlens.engine.session import Session
 from nashlens.engine.tensor import TensorBlocks
 
 _WORTH = 16  # a shorter prefix costs more to copy than to compute
@@ -32,6 +33,8 @@ class Slots:
         How many slots.
     capacity : int
         Tokens that a slot can hold.
+    session : Session, optional
+        Computes the prompts in place of the slots: what it knows of them is not computed anew.
 
     Attributes
     ----------
@@ -40,9 +43,10 @@ class Slots:
         computes. A model has one part, or one for each device that shares its heads.
     """
 
-    def __init__(self, engine: Engine, count: int, capacity: int):
+    def __init__(self, engine: Engine, count: int, capacity: int, session: Session | None = None):
         self.engine = engine
         self.capacity = capacity
+        self._session = session
         parts = parts_of(engine.blocks)
         dtype = parts[0].embedding.weight.dtype
 
@@ -61,7 +65,9 @@ class Slots:
         self.values = [buffers(part) for part in parts]
         self._held: dict[int, np.ndarray] = {}
 
-    def prefill(self, slots: Sequence[int], prompts: Sequence[np.ndarray]) -> torch.Tensor:
+    def prefill(
+        self, slots: Sequence[int], prompts: Sequence[np.ndarray], kept: Sequence[int]
+    ) -> torch.Tensor:
         """Put a prompt into each of some slots.
 
         Parameters
@@ -70,6 +76,8 @@ class Slots:
             Each once; what they held is overwritten.
         prompts : sequence of numpy.ndarray
             Token ids.
+        kept : sequence of int
+            How many leading tokens of each a session shall keep.
 
         Returns
         -------
@@ -78,6 +86,14 @@ class Slots:
         """
         finals: list[torch.Tensor] = []
         order: list[int] = []
+        if self._session is not None:
+            ids = [prompt.tolist() for prompt in prompts]
+            for indices, paths, final, cache in self._session.prefilled(ids, kept):
+                for index, layer in enumerate(cache.layers):
+                    self._copy(index, layer, [slots[i] for i in indices], paths)
+                finals.append(final)
+                order += indices
+            return _in_order(finals, order)
         for row, packed in pack([prompt.tolist() for prompt in prompts], self.engine.batch_tokens):
             chosen = [prompts[p.index] for p in packed]
             known = self._known(chosen)
@@ -87,8 +103,7 @@ class Slots:
                 finals.append(self._run(row, packed, [slots[p.index] for p in packed]))
             order += [p.index for p in packed]
             self._held.update({slots[p.index]: prompts[p.index] for p in packed})
-        place = torch.from_numpy(np.argsort(order)).to(finals[0].device)
-        return torch.cat(finals)[place]
+        return _in_order(finals, order)
 
     def _known(self, prompts: Sequence[np.ndarray]) -> dict[int, tuple[int, int]]:
         """Return for prompts that some slot holds the beginning of: which slot, how many tokens.
@@ -168,26 +183,37 @@ class Slots:
             cache=cache,
             start=start,
         )[layers]
-        lengths = [len(p.path) for p in packed]
-        node = np.concatenate([p.path for p in packed])
-        of_slot = np.repeat(np.array(slots), lengths)
-        position = np.concatenate([np.arange(n) for n in lengths])
         for index, layer in enumerate(cache.layers):
-            for kept, keys, values in self._of(layer, index):
-                assert kept.keys is not None
-                assert kept.values is not None
-                where = (_to(of_slot, keys.device), slice(None), _to(position, keys.device))
-                nodes = _to(node, keys.device)
-                keys[where] = kept.keys[:, nodes].transpose(0, 1)
-                values[where] = kept.values[:, nodes].transpose(0, 1)
+            self._copy(index, layer, slots, [p.path for p in packed])
             # This block's are copied; the room is for what copying the next one's takes.
             cache.layers[index] = KeyValues()
         return final
+
+    def _copy(
+        self, index: int, layer: KeyValues, slots: Sequence[int], paths: Sequence[np.ndarray]
+    ) -> None:
+        """Copy a block's keys and values of each sequence to its slot."""
+        lengths = [len(path) for path in paths]
+        node = np.concatenate(paths)
+        of_slot = np.repeat(np.array(slots), lengths)
+        position = np.concatenate([np.arange(n) for n in lengths])
+        for kept, keys, values in self._of(layer, index):
+            assert kept.keys is not None
+            assert kept.values is not None
+            where = (_to(of_slot, keys.device), slice(None), _to(position, keys.device))
+            nodes = _to(node, keys.device)
+            keys[where] = kept.keys[:, nodes].transpose(0, 1)
+            values[where] = kept.values[:, nodes].transpose(0, 1)
 
 
 def parts_of(blocks: Blocks | TensorBlocks) -> list[Blocks]:
     """Return the parts of a model that share its heads, or its only one."""
     return blocks.parts if isinstance(blocks, TensorBlocks) else [blocks]
+
+
+def _in_order(finals: Sequence[torch.Tensor], order: Sequence[int]) -> torch.Tensor:
+    """Return the rows of all `finals` in the order that `order` numbers them in."""
+    return torch.cat(list(finals))[torch.from_numpy(np.argsort(order)).to(finals[0].device)]
 
 
 def _key(prompt: np.ndarray) -> bytes:

@@ -223,12 +223,14 @@ def _write(
     if player.write is None:
         raise DataError(f"{player.tokenizer.name}: {kind} is wanted, and nothing generates it")
     wanted = []
-    for decision, prompt in zip(decisions, prompts, strict=True):
+    stems = [_stem(decision, prompt) for decision, prompt in zip(decisions, prompts, strict=True)]
+    heads = player.tokenizer.encode_many(stems)
+    for decision, prompt, head in zip(decisions, prompts, heads, strict=True):
         ids = encode_prompt(player.tokenizer, prompt)
         _check_length(decision, player, len(ids) + tokens)
         name = ("text", decision.match.match_id, decision.view.round, SEATS[decision.seat])
         rng = stream(settings.seed, *name, kind, attempt)
-        wanted.append(Wanted(ids, int(rng.integers(2**62)), tokens))
+        wanted.append(Wanted(ids, int(rng.integers(2**62)), tokens, _common(ids, head)))
     texts = []
     for decision, asked, written in zip(
         decisions, wanted, player.write(wanted, settings.temperature), strict=True

@@ -40,6 +40,8 @@ class Wanted(NamedTuple):
     seed: int
     """Of this text alone."""
     max_new_tokens: int
+    kept: int = 0
+    """How many of the prompt's leading tokens later prompts of the match share."""
 
 
 class Written(NamedTuple):

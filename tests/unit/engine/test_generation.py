@@ -10,6 +10,8 @@ from nashlens.engine import generation, reference, slots
 from nashlens.engine.core import Engine
 from nashlens.engine.decoding import Decoder, Tuning, uncapturable
 from nashlens.engine.generation import Generated, Request, generate
+from nashlens.engine.labels import LabelledPrompt
+from nashlens.engine.session import Session
 from nashlens.errors import DataError
 from tests.tiny_models import tiny
 from tests.unit.engine.test_tensor import pair
@@ -129,6 +131,49 @@ def test_what_prompts_share_is_computed_once(llama, rng, monkeypatch):
     # 40 shared tokens, `1` once in each of three admissions or less, 12 last ones.
     assert sum(computed) <= 40 + 3 + 12
     assert len(computed) == 3
+
+
+def test_a_session_computes_what_is_new_alone(llama, rng, monkeypatch):
+    """Rounds of a match: each prompt is the last one's stem, some more, and a question."""
+    stems = [rng.integers(0, 61, 40).tolist() for _ in range(3)]
+    computed = []
+    run_row = Engine.run_row
+
+    def counted(self, row, parts, **options):
+        computed.append(len(row) - options.get("start", 0))
+        return run_row(self, row, parts, **options)
+
+    engine = Engine(llama)
+    session = Session(engine)
+    for played in range(4):
+        stems = [[*stem, *rng.integers(0, 61, 5).tolist()] for stem in stems]
+        requests = [Request([*stem, 1, 2, 3], i, 6, kept=len(stem)) for i, stem in enumerate(stems)]
+        monkeypatch.setattr(Engine, "run_row", counted)
+        computed.clear()
+        ours = generate(engine, requests, temperature=1.0, stop=(), slots=2, session=session)
+        monkeypatch.undo()
+        assert ours == reference.generate(llama, requests, temperature=1.0, stop=())
+        assert sum(computed) == 3 * (8 if played else 48)
+        labels = [LabelledPrompt([*stem, 4], ([5], [6])) for stem in stems]
+        scores = session.label_logprobs(labels, [len(stem) for stem in stems])
+        np.testing.assert_allclose(scores, reference.label_logprobs(llama, labels), atol=1e-4)
+
+
+def test_a_session_is_as_before_where_memory_ran_out(llama, rng, monkeypatch):
+    engine = Engine(llama)
+    session, stem = Session(engine), rng.integers(0, 61, 30).tolist()
+    requests = [Request([*stem, i], i, 5, kept=30) for i in range(4)]
+    run_row, calls = Engine.run_row, []
+
+    def scarce(self, *args, **options):
+        calls.append(1)
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("no memory")
+        return run_row(self, *args, **options)
+
+    monkeypatch.setattr(Engine, "run_row", scarce)
+    ours = generate(engine, requests, temperature=1.0, stop=(), slots=4, session=session)
+    assert ours == reference.generate(llama, requests, temperature=1.0, stop=())
 
 
 def test_a_prompt_may_end_where_a_held_one_goes_on(llama, rng):

@@ -41,9 +41,11 @@ def loaded(tiny_model):
 
 @pytest.fixture
 def player(tiny_model, loaded):
-    def make():
+    def make(*, shares=True):
         engine, tokenizer = Engine(loaded), ChatTokenizer(tiny_model)
-        return Player(tokenizer, Kept(engine), writer(engine, tokenizer.stop_ids))
+        session = Kept(engine)
+        writes = writer(engine, tokenizer.stop_ids, session if shares else None)
+        return Player(tokenizer, session, writes)
 
     return make
 
@@ -67,6 +69,14 @@ def test_every_modes_scores_are_those_of_a_full_forward(player, loaded):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
         asked += len(prompts)
     assert asked == frame["model"].notna().sum()
+
+
+def test_what_a_session_knows_changes_no_text(player):
+    shared, alone = (
+        texts_table(play_rounds(batch(), lambda p=p: {"m": p}, settings(**OPTIONS)))
+        for p in (player(), player(shares=False))
+    )
+    pd.testing.assert_frame_equal(shared, alone)
 
 
 def test_texts_are_bounded_and_do_not_depend_on_batch_mates(player):
