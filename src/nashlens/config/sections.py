@@ -273,7 +273,7 @@ class Resources(Section):
 
     parts: Annotated[Integer, Field(ge=1, le=1000)] = 1
     """Jobs that a model's play and its activations are each split into."""
-    threads: Annotated[Integer, Field(ge=1, le=1024)] = 2
+    threads: Annotated[Integer, Field(ge=1, le=1024)] = 1
     """CPU threads of a model's job."""
     batch_tokens: Annotated[Integer, Field(ge=64)] = 4096
     """Tokens that one forward pass packs at most (a longer prompt goes alone)."""
