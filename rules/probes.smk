@@ -20,6 +20,7 @@ rule extract_untrained:
         "../envs/gpu.yaml"
     message:
         "Activations of {wildcards.model} with random weights"
+    priority: 1
     script:
         "../scripts/extract_untrained.py"
 
@@ -47,5 +48,6 @@ rule fit_probes:
         "../envs/gpu.yaml"
     message:
         "Probes on {wildcards.model}"
+    priority: 1
     script:
         "../scripts/fit_probes.py"

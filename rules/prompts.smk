@@ -19,5 +19,7 @@ rule build_prompts:
         "../envs/cpu.yaml"
     message:
         "Decision prompts for {wildcards.model}"
+    # The longest chain of jobs starts here, so that nothing waits for it in the end.
+    priority: 1
     script:
         "../scripts/build_prompts.py"

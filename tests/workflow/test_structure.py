@@ -12,7 +12,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 ORDER = [
     "name", "input", "output", "log", "benchmark", "threads", "resources", "params", "conda",
-    "message", "script",
+    "message", "priority", "script",
 ]  # fmt: skip
 RULE_FILES = sorted((ROOT / "rules").glob("*.smk"))
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))

@@ -75,7 +75,7 @@ class Agent(Section):
 class Cot(Section):
     """Mode cot: free reasoning, then a final answer after an anchor."""
 
-    tokens: Annotated[Integer, Field(ge=1, le=100000)] = 24
+    tokens: Annotated[Integer, Field(ge=1, le=100000)] = 16
     """Length bound of the reasoning."""
     answer: Literal["scored", "parsed"] = "scored"
     """What decides: P(label) after the anchor, or the answer that the model wrote itself."""
@@ -114,7 +114,7 @@ class Matches(Section):
     """As prompts.templates, for play and the quiz; the other surface forms are those of prompts."""
     rounds: Annotated[Integer, Field(ge=1, le=1000)] = 10
     """Rounds a match."""
-    repetitions: Annotated[Integer, Field(ge=1, le=10000)] = 4
+    repetitions: Annotated[Integer, Field(ge=1, le=10000)] = 8
     """Matches for each game and ordered pair of models, each with another surface form."""
     scripted_repetitions: Annotated[Integer, Field(ge=1, le=10000)] = 1
     """Matches for each game, scripted agent and seat; the two seats mirror the surface form."""

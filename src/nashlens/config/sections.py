@@ -155,7 +155,7 @@ class Probes(Section):
     """Cross-validation folds; a match never stands in two of them."""
     permutations: Annotated[Integer, Field(ge=1, le=10000)] = 100
     """Label permutations of each control; below 100 the smallest p-value says little."""
-    random_weights: Annotated[Integer, Field(ge=0, le=1000000)] = 384
+    random_weights: Annotated[Integer, Field(ge=0, le=1000000)] = 256
     """Prompts that the same architecture with random weights is probed on; 0 for none."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     """Where probes are fitted, in float64: auto (a GPU where there is one), cpu, cuda or cuda:N."""
@@ -183,7 +183,7 @@ class Steering(Section):
         "concord",
     ]
     """Games that are steered; none may be a training game."""
-    layers: Layers = [1, 4, 8, 12, 16, 20, 24, 28]
+    layers: Layers = [1, 5, 10, 15, 20, 25, 29]
     """Blocks after which the residual is changed; negative counts from the last block (-1)."""
     positions: Literal["last", "all"] = "last"
     """Where: at the decision position alone, or at every token of the prompt and the label."""
