@@ -157,8 +157,8 @@ class Probes(Section):
     """Label permutations of each control; below 100 the smallest p-value says little."""
     random_weights: Annotated[Integer, Field(ge=0, le=1000000)] = 256
     """Prompts that the same architecture with random weights is probed on; 0 for none."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
-    """Where probes are fitted, in float64: auto (a GPU where there is one), cpu, cuda or cuda:N."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "cpu"
+    """Where probes are fitted, in float64: cpu, auto (a GPU where there is one), cuda or cuda:N."""
 
 
 class Lens(Section):
