@@ -183,7 +183,7 @@ class Steering(Section):
         "concord",
     ]
     """Games that are steered; none may be a training game."""
-    layers: Layers = [1, 5, 10, 15, 20, 25, 29]
+    layers: Layers = [1, 8, 15, 22, 29]
     """Blocks after which the residual is changed; negative counts from the last block (-1)."""
     positions: Literal["last", "all"] = "last"
     """Where: at the decision position alone, or at every token of the prompt and the label."""
