@@ -22,13 +22,13 @@ B6     every game's distance, beyond exact play    some game's upper bound at 0.
        of any equilibrium, above 0.05 with bounds  beyond exact play only where no equilibrium
        for all at once, and in some game more      is pure
        than 0.05 from random play's
-X1     fall with its interval and by at least      the interval stays above -0.1; the small model
-       0.1, below the partner's own self-play,     seldom defects early
-       and the small model defects first and in
+X1     fall with its interval and by at least      the small model seldom defects early; or the
+       0.1, below the partner's own self-play,     interval stays above -0.1, and the partner
+       and the small model defects first and in    cooperates with itself, beyond 0.1
        the first third of most matches
 X2     cooperation in most decisions and locks on  less than with themselves, by 0.1 and with
        it in most matches, not 0.1 below           its interval; or less than half of decisions
-       self-play, and both answer ALLC and ALLD
+       self-play, and both answer the scripts
 X3     interval above 0 and at least 0.1, the      the interval stays below 0.1
        first mover gets its equilibrium more than
        at once, and most rounds are in one
@@ -202,6 +202,9 @@ def _unravelled(m: Measurement) -> Verdict:
         return _because("inconclusive", d["surface"], text)
     if d["early_high"] < MAJORITY:
         return _because("contradicted", "the small model seldom defects early", text)
+    if not d["self_play_low"] > LEAST_COOPERATION:
+        why = "the partner may hardly cooperate even with itself: nothing to unravel"
+        return _because("inconclusive", why, text)
     if m.low > -LEAST_COOPERATION:
         return _because("contradicted", "the partner goes on as before", text)
     supported = m.high < 0 and m.estimate <= -LEAST_COOPERATION
@@ -221,8 +224,8 @@ def _reinforced(m: Measurement) -> Verdict:
     text = (
         f"locked on cooperation in {d['locked']:.2f} of matches, at nash_tv {d['nash_tv']:.2f}"
         f"{_paradox(m.estimate)}; cooperation {span(m)} with each other, {m.control:.2f} with"
-        f" themselves ({d['gain']:+.2f} [{d['gain_low']:.2f}, {d['gain_high']:.2f}]); with ALLC"
-        f" less with ALLD: {answers or 'unknown'}"
+        f" themselves ({d['gain']:+.2f} [{d['gain_low']:.2f}, {d['gain_high']:.2f}]); with a script"
+        f" that always cooperates less with one that never does: {answers or 'unknown'}"
     )
     if d["surface"]:
         return _because("inconclusive", d["surface"], text)

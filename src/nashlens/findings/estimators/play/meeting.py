@@ -11,13 +11,15 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from nashlens.findings.estimators.play.arms import Arms, comparable, of_games
+from nashlens.findings.estimators.play.arms import Arms, comparable, keys_of, of_games
 from nashlens.findings.estimators.play.cooperation import MAJORITY, NO_DILEMMA, with_locks
 from nashlens.findings.estimators.play.field import ALL, LARGE, SMALL, STEP, Field, Model
 from nashlens.findings.estimators.play.means import Estimate, Means
 from nashlens.findings.measurement import Measurement, Missing, Settings
 
 Found = Iterator[tuple[str, Measurement | Missing]]
+SCRIPTS = {"ALLC": 0, "ALLD": 1}
+"""The action that a script always plays. Which of the two cooperates is up to the game."""
 
 
 def unravelling(field: Field, settings: Settings) -> Found:
@@ -64,6 +66,8 @@ def _unravelling(
     if isinstance(arms, Missing):
         return arms
     with_small, alone = arms.rows.values()
+    if (with_small["match_rounds"] < 2).all():
+        return Missing("matches have fewer than two rounds, so no defection can be answered")
     columns = ["change", "early", "first"]
     ranges = {"change": (-1.0, 1.0)}
     with_small = _with_answers(with_small)
@@ -216,10 +220,19 @@ def _seen(field: Field, arms: Arms, one: Model, two: Model) -> list[pd.DataFrame
 
 def _answer(field: Field, settings: Settings, model: Model) -> Estimate | Missing:
     """Return a model's cooperation with one that always cooperates less that with a defector."""
+    rows = pd.concat(
+        [
+            of_games(field.scripted(model.name, name), field.dilemmas).assign(script=action)
+            for name, action in SCRIPTS.items()
+        ]
+    )
+    # A game of the config may turn the actions round: then it is ALLD that cooperates.
+    kind = rows["script"] == _partners_prosocial(field, rows)
     arms = comparable(
         {
-            f"{model.name} with {name}": of_games(field.scripted(model.name, name), field.dilemmas)
-            for name in ("ALLC", "ALLD")
+            f"{model.name} with a script that always cooperates (ALLC, or ALLD where that is"
+            " action 1)": rows[kind],
+            f"{model.name} with one that never does": rows[~kind],
         }
     )
     if isinstance(arms, Missing):
@@ -231,6 +244,14 @@ def _answer(field: Field, settings: Settings, model: Model) -> Estimate | Missin
         f"X2 answers of {model.name}",
     )
     return means.problem or means.of("cooperation", {"kind": 1.0, "unkind": -1.0})
+
+
+def _partners_prosocial(field: Field, rows: pd.DataFrame) -> pd.Series:
+    """Return the prosocial action of each match's other seat."""
+    both = [field.dilemmas[key] for key in keys_of(rows)]
+    seats = zip(both, rows["seat"], strict=True)
+    other = [pair[1] if seat == "row" else pair[0] for pair, seat in seats]
+    return pd.Series(other, index=rows.index, dtype="float64")
 
 
 def _listed(field: Field) -> str:
