@@ -7,17 +7,13 @@ from nashlens.findings import attach, sensitivity
 from nashlens.findings.play import judge_play
 from nashlens.findings.play_claims import PLAY_CLAIMS
 from nashlens.logs import start_logging
-from nashlens.models.convert import read_manifest
-from nashlens.models.table import models_table
+from nashlens.models.table import read_models
 from nashlens.tables import read_table, write_table
 
 
 def main(matches, games, manifests, outputs, slice, fingerprint):
     folders = [Path(manifest).parent for manifest in manifests]
-    models = models_table(
-        {folder.name: read_manifest(folder) for folder in folders},
-        {name: model["family"] for name, model in slice["models"].items()},
-    )
+    models = read_models(folders, slice["models"])
     tables = {"matches": read_table(matches), "games": read_table(games), "models": models}
     drawn = {"bootstrap": slice["findings"]["bootstrap"], "seed": slice["experiment"]["seed"]}
     again = partial(judge_play, confidence=slice["findings"]["confidence"])

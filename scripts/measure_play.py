@@ -4,8 +4,7 @@ from pathlib import Path
 
 from nashlens.games.table import games_from_table
 from nashlens.logs import start_logging
-from nashlens.models.convert import read_manifest
-from nashlens.models.table import models_table
+from nashlens.models.table import read_models
 from nashlens.play.metrics.matches import table_of
 from nashlens.play.metrics.rounds import rounds_of
 from nashlens.play.metrics.table import metrics_table
@@ -17,10 +16,7 @@ def main(play, games, quiz, manifests, output_matches, output_metrics, slice, fi
     rounds = rounds_of(read_table(play), known)
     matches = table_of(rounds)
     folders = [Path(manifest).parent for manifest in manifests]
-    models = models_table(
-        {folder.name: read_manifest(folder) for folder in folders},
-        {name: model["family"] for name, model in slice["models"].items()},
-    )
+    models = read_models(folders, slice["models"])
     metrics = metrics_table(
         rounds,
         matches,

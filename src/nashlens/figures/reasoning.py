@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from nashlens.figures import cells, style
+from nashlens.models.table import amount
 
 TITLE = "Reasoning and notes against direct answers"
 MODES = {"direct": "direct", "cot": "chain of thought", "scratchpad": "scratchpad"}
@@ -174,20 +175,13 @@ def _models(data: pd.DataFrame, shown: pd.DataFrame) -> _Scale:
         title = "model, by log of parameters"
         if any(places[model] > np.log10(sizes[model]) + 1e-9 for model in models):
             title += "\n(those of like size moved apart)"
-    labels = [f"{m} ({_amount(sizes[m])})" if m in sizes else m for m in models]
+    labels = [f"{m} ({amount(sizes[m])})" if m in sizes else m for m in models]
     return _Scale("model", places, labels, title, _known(data, "family", models))
 
 
 def _known(data: pd.DataFrame, column: str, models: list[str]) -> dict[str, Any]:
     known = data[data[column].notna()].drop_duplicates("model").set_index("model")[column]
     return {model: known[model] for model in models if model in known}
-
-
-def _amount(parameters: float) -> str:
-    for unit, size in (("B", 1e9), ("M", 1e6)):
-        if parameters >= size:
-            return f"{parameters / size:.3g}{unit}"
-    return f"{parameters / 1e3:.3g}K"
 
 
 def _panel(

@@ -7,6 +7,7 @@ To add a claim, add it here, name its estimator in `estimators/__init__.py` and 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,9 @@ class Claim:
     """The paper's own figure, as text; empty where it gives none."""
     tables: tuple[str, ...]
     """Keys of the tables that the estimator reads."""
+    interval: Literal["percentile", "student"] = "percentile"
+    """What its bounds are: quantiles of a bootstrap over matches, too narrow where these are few,
+    or Student's t, which allows for that."""
     missing: str = ""
     """Why no estimator exists yet; such a claim is `not_applicable`."""
 
@@ -61,6 +65,7 @@ CLAIMS: tuple[Claim, ...] = (
         control_measure="largest of the random groups, beyond their mean",
         paper="ablating the most plausible heads changes nothing",
         tables=("heads",),
+        interval="student",
     ),
     Claim(
         id="M5",

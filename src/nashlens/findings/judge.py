@@ -148,12 +148,13 @@ def _typed(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def combine(frames: Sequence[pd.DataFrame], q_value: float) -> pd.DataFrame:
-    """Join all models' findings and correct over the whole family.
+    """Join the findings of all models and of play, and correct over the whole family.
 
     Parameters
     ----------
     frames : sequence of DataFrame
-        From `judge`, one a model, with `sensitivity` and `fragile` where `attach` added them.
+        From `judge`, one a model, and from `play.judge_play`, one for all of play, with
+        `sensitivity` and `fragile` where `attach` added them.
     q_value : float
         False-discovery rate: a supported claim with a larger q-value becomes inconclusive.
 

@@ -25,6 +25,7 @@ PLAY_CLAIMS: tuple[Claim, ...] = (
         control_measure="chance of it under uniformly random play",
         paper="100% cooperation, every model",
         tables=_TABLES,
+        interval="student",
     ),
     Claim(
         id="B2",
@@ -35,6 +36,7 @@ PLAY_CLAIMS: tuple[Claim, ...] = (
         control_measure=_RANDOM.format("cot (of a family: the arms that count up)"),
         paper="worse in small models, near-perfect above 70B",
         tables=_TABLES,
+        interval="student",
     ),
     Claim(
         id="B3",
@@ -43,6 +45,7 @@ PLAY_CLAIMS: tuple[Claim, ...] = (
         control_measure=_RANDOM.format("the largest"),
         paper="",
         tables=_TABLES,
+        interval="student",
     ),
     Claim(
         id="B4",
@@ -51,6 +54,7 @@ PLAY_CLAIMS: tuple[Claim, ...] = (
         control_measure=_RANDOM.format("the first"),
         paper="",
         tables=_TABLES,
+        interval="student",
     ),
     Claim(
         id="B5",
@@ -59,6 +63,7 @@ PLAY_CLAIMS: tuple[Claim, ...] = (
         control_measure=_RANDOM.format("scratchpad"),
         paper="",
         tables=_TABLES,
+        interval="student",
     ),
     Claim(
         id="B6",
@@ -68,6 +73,7 @@ PLAY_CLAIMS: tuple[Claim, ...] = (
         control_measure="nash_tv of exact equilibrium play over as many rounds, in that game",
         paper="",
         tables=_TABLES,
+        interval="student",
     ),
     Claim(
         id="X1",
@@ -78,6 +84,7 @@ PLAY_CLAIMS: tuple[Claim, ...] = (
         paper="the small model defects in 98% of every cross-play pairing, and large partners then"
         " defect",
         tables=_TABLES,
+        interval="student",
     ),
     Claim(
         id="X2",
@@ -86,6 +93,7 @@ PLAY_CLAIMS: tuple[Claim, ...] = (
         control_measure="the same when each of them plays itself",
         paper="indefinitely; 100% cooperation",
         tables=_TABLES,
+        interval="student",
     ),
     Claim(
         id="X3",
@@ -95,5 +103,6 @@ PLAY_CLAIMS: tuple[Claim, ...] = (
         control_measure="that share less that share when both move at once",
         paper="the first mover selects the equilibrium",
         tables=_TABLES,
+        interval="student",
     ),
 )

@@ -1,9 +1,9 @@
 """Verdict rules of the claims about play.
 
 As in `verdicts`: each rule reads one `Measurement`; what it calls supported must survive the
-false-discovery correction besides. A claim is never supported where a surface form decides what the
-players do (`Field.surface_problem`), nor by uniformly random play: each rule has a part that random
-players fail.
+false-discovery correction besides. A claim is never supported where a surface form decides what
+the players do (`estimators.play.surface`), nor by uniformly random play: each rule has a part that
+random players fail.
 
 =====  ==========================================  ==============================================
 claim  supported                                   contradicted
@@ -20,14 +20,15 @@ B3     larger model nearer, interval below 0 and   the interval stays above -0.0
 B4 B5  interval without 0 and at least 0.05 apart  the interval lies within 0.05 of 0
 B6     every game's distance, beyond exact play    some game's upper bound at 0.1 or below,
        of any equilibrium, above 0.05 with bounds  beyond exact play only where no equilibrium
-       for all at once, and not random play's      is pure
-X1     fall with its interval and by at least      the interval stays above -0.1; the small model
-       0.1, below the partner's own self-play,     seldom defects early
-       and the small model defects first and in
+       for all at once, and in some game more      is pure
+       than 0.05 from random play's
+X1     fall with its interval and by at least      the small model seldom defects early; or the
+       0.1, below the partner's own self-play,     interval stays above -0.1, and the partner
+       and the small model defects first and in    cooperates with itself, beyond 0.1
        the first third of most matches
 X2     cooperation in most decisions and locks on  less than with themselves, by 0.1 and with
        it in most matches, not 0.1 below           its interval; or less than half of decisions
-       self-play, and both answer ALLC and ALLD
+       self-play, and both answer the scripts
 X3     interval above 0 and at least 0.1, the      the interval stays below 0.1
        first mover gets its equilibrium more than
        at once, and most rounds are in one
@@ -45,12 +46,10 @@ import numpy as np
 
 from nashlens.findings.decisions import Verdict, choose, span
 from nashlens.findings.estimators.play.cooperation import MAJORITY, UNIVERSAL
-from nashlens.findings.estimators.play.distance import NEAR, NOT_CONVERGED
+from nashlens.findings.estimators.play.distance import LEAST_DISTANCE, NEAR, NOT_CONVERGED
 from nashlens.findings.estimators.play.order import COORDINATED
 from nashlens.findings.measurement import Measurement, Missing
 
-LEAST_DISTANCE = 0.05
-"""Difference of Nash distances that counts: more than a hidden liking for a label can make."""
 LEAST_COOPERATION = 0.1
 """Difference of cooperation rates that counts."""
 LEAST_SELECTION = 0.1
@@ -203,6 +202,9 @@ def _unravelled(m: Measurement) -> Verdict:
         return _because("inconclusive", d["surface"], text)
     if d["early_high"] < MAJORITY:
         return _because("contradicted", "the small model seldom defects early", text)
+    if not d["self_play_low"] > LEAST_COOPERATION:
+        why = "the partner may hardly cooperate even with itself: nothing to unravel"
+        return _because("inconclusive", why, text)
     if m.low > -LEAST_COOPERATION:
         return _because("contradicted", "the partner goes on as before", text)
     supported = m.high < 0 and m.estimate <= -LEAST_COOPERATION
@@ -222,8 +224,8 @@ def _reinforced(m: Measurement) -> Verdict:
     text = (
         f"locked on cooperation in {d['locked']:.2f} of matches, at nash_tv {d['nash_tv']:.2f}"
         f"{_paradox(m.estimate)}; cooperation {span(m)} with each other, {m.control:.2f} with"
-        f" themselves ({d['gain']:+.2f} [{d['gain_low']:.2f}, {d['gain_high']:.2f}]); with ALLC"
-        f" less with ALLD: {answers or 'unknown'}"
+        f" themselves ({d['gain']:+.2f} [{d['gain_low']:.2f}, {d['gain_high']:.2f}]); with a script"
+        f" that always cooperates less with one that never does: {answers or 'unknown'}"
     )
     if d["surface"]:
         return _because("inconclusive", d["surface"], text)
@@ -289,4 +291,6 @@ def decide(claim: str, m: Measurement | Missing) -> Verdict:
             "inconclusive",
             f"estimate {m.estimate:.2f} from {m.n_matches} matches: too few for an interval",
         )
-    return PLAY_RULES[claim](m)
+    found = PLAY_RULES[claim](m)
+    left_out = m.detail.get("left_out")
+    return found._replace(reason=f"{found.reason}; {left_out}") if left_out else found

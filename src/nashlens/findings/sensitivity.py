@@ -11,7 +11,8 @@ all data with other bootstrap numbers. What a part says is then held against wha
 - **differs**: one of the two is inconclusive, but their intervals have no value in common. (That a
   part's interval leaves the whole's *estimate* out would be too little: a share of layers or a
   largest layer is nearer to chance in a noisier part, whatever the truth.) The part's is widened to
-  Student's t before, as bootstraps of few matches are too narrow;
+  Student's t before where it is a percentile bootstrap, as those of few matches are too narrow
+  (`Claim.interval`);
 - **reverses**: one supports the claim, the other contradicts it;
 - **not_judged**: the part holds too little for an estimate and its interval, or the factor has one
   level alone.
@@ -60,7 +61,7 @@ _JUDGED = [*_MEASURED, "verdict", "reason"]
 COLUMNS = (
     *("claim", "model", "factor", "level"),
     *_JUDGED,
-    *("whole_estimate", "whole_verdict", "agreement"),
+    *("interval", "whole_estimate", "whole_verdict", "agreement"),
 )
 
 
@@ -166,7 +167,9 @@ def sensitivity(
             levels = restrict(claim, tables, factor, seed)
             if len(levels) < 2:
                 level, reason = _nothing(levels, factor)
-                records += [_unjudged(row, factor, level, reason) for _, row in whole.iterrows()]
+                records += [
+                    _unjudged(claim, row, factor, level, reason) for _, row in whole.iterrows()
+                ]
                 continue
             for level, kept in levels.items():
                 again = judge(
@@ -176,9 +179,9 @@ def sensitivity(
                     bootstrap=min(bootstrap, RESAMPLES),
                 ).set_index("model")
                 records += [
-                    _compared(row, again.loc[row["model"]], factor, level)
+                    _compared(claim, row, again.loc[row["model"]], factor, level)
                     if row["model"] in again.index
-                    else _unjudged(row, factor, level, "nothing about it in this part")
+                    else _unjudged(claim, row, factor, level, "nothing about it in this part")
                     for _, row in whole.iterrows()
                 ]
     return _typed(pd.DataFrame.from_records(records, columns=list(COLUMNS)))
@@ -198,7 +201,9 @@ def _nothing(levels: Mapping[str, object], factor: str) -> tuple[str, str]:
     return next(iter(levels)), f"one {name} only: nothing to compare"
 
 
-def _unjudged(row: pd.Series, factor: str, level: str, reason: str) -> dict[str, object]:
+def _unjudged(
+    claim: Claim, row: pd.Series, factor: str, level: str, reason: str
+) -> dict[str, object]:
     return {
         "claim": row["claim"],
         "model": row["model"],
@@ -206,27 +211,32 @@ def _unjudged(row: pd.Series, factor: str, level: str, reason: str) -> dict[str,
         "level": level,
         "reason": reason,
         "verdict": "not_applicable",
+        "interval": claim.interval,
         "whole_estimate": row["estimate"],
         "whole_verdict": row["verdict"],
         "agreement": "not_judged",
     }
 
 
-def _compared(row: pd.Series, part: pd.Series, factor: str, level: str) -> dict[str, object]:
+def _compared(
+    claim: Claim, row: pd.Series, part: pd.Series, factor: str, level: str
+) -> dict[str, object]:
     return {
-        **_unjudged(row, factor, level, ""),
+        **_unjudged(claim, row, factor, level, ""),
         **{name: part[name] for name in _JUDGED},
-        "agreement": agreement(row, part),
+        "agreement": agreement(row, part, claim.interval),
     }
 
 
-def agreement(whole: pd.Series, part: pd.Series) -> str:
+def agreement(whole: pd.Series, part: pd.Series, interval: str = "percentile") -> str:
     """Say what a part's finding is to that of all data, as in this module's description.
 
     Parameters
     ----------
     whole, part : Series
         With `verdict`, `estimate`, `ci_low`, `ci_high`, `n_matches`.
+    interval : str
+        What the part's interval is, as `Claim.interval` has it.
     """
     if part[["estimate", "ci_low", "ci_high"]].isna().any():
         return "not_judged"
@@ -235,28 +245,28 @@ def agreement(whole: pd.Series, part: pd.Series) -> str:
         return "agrees"
     if ours in DECIDED and its in DECIDED:
         return "reverses"
-    if _apart(whole, part):
+    if _apart(whole, part, interval):
         return "differs"
     return "weaker" if ours in DECIDED else "decides"
 
 
-def _apart(whole: pd.Series, part: pd.Series) -> bool:
+def _apart(whole: pd.Series, part: pd.Series, interval: str) -> bool:
     """Tell whether a part's interval misses that of all data."""
-    low, high = _interval(part)
+    low, high = _interval(part, interval)
     return bool(low > whole["ci_high"] or high < whole["ci_low"])
 
 
-def _interval(part: pd.Series) -> tuple[float, float]:
-    """Return a part's interval, widened for its few matches.
+def _interval(part: pd.Series, interval: str) -> tuple[float, float]:
+    """Return a part's interval, widened for its few matches where it does not allow for them.
 
     A percentile bootstrap of n clusters has the variance's divisor n, not n - 1, and a normal's
     tail instead of that of Student's t with n - 1 degrees of freedom: each arm is lengthened by the
     ratio of both. Fewer than `LEAST_MATCHES` leave nothing out.
     """
     n, wider = part["n_matches"], 1.0
-    if pd.notna(n):
-        if n < LEAST_MATCHES:
-            return -np.inf, np.inf
+    if pd.notna(n) and n < LEAST_MATCHES:
+        return -np.inf, np.inf
+    if pd.notna(n) and interval == "percentile":
         wider = float(student.isf(0.025, n - 1) / student.isf(0.025, np.inf)) * np.sqrt(n / (n - 1))
     return (
         part["estimate"] - wider * (part["estimate"] - part["ci_low"]),
@@ -269,7 +279,7 @@ def fragile(rows: pd.DataFrame) -> bool:
     judged = rows[rows["agreement"] != "not_judged"]
     if judged["agreement"].isin(["differs", "reverses"]).any():
         return True
-    levels = [(row["verdict"], *_interval(row)) for _, row in judged.iterrows()]
+    levels = [(row["verdict"], *_interval(row, row["interval"])) for _, row in judged.iterrows()]
     for (one, low, high), (two, least, most) in combinations(levels, 2):
         apart = low > most or least > high
         if one != two and (apart or {one, two} == set(DECIDED)):

@@ -20,12 +20,12 @@ from typing import Any
 from nashlens.errors import ModelError
 from nashlens.files import sha256_of
 from nashlens.models.inspect import ModelFacts, hub_offline, inspect, read_config, weight_files
+from nashlens.models.manifest import MANIFEST
 from nashlens.models.registry import config_value
 from nashlens.models.source import Source, gguf_file, model_folder, parse
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.models.weights import WeightReader
 
-MANIFEST = "manifest.json"
 SMALL_FILES = (
     "config.json",
     "generation_config.json",
@@ -88,24 +88,6 @@ def convert(
         _check(source, manifest, expected or facts)
         text = json.dumps(manifest, indent=2, sort_keys=True)
         (partial / MANIFEST).write_text(text + "\n", encoding="utf-8")
-    return manifest
-
-
-def read_manifest(folder: Path | str) -> dict[str, Any]:
-    """Read a converted model's manifest.
-
-    Raises
-    ------
-    ModelError
-        It is missing or damaged: the folder is no converted model.
-    """
-    path = Path(folder) / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: no readable manifest ({error}); convert the model") from None
-    if not isinstance(manifest, dict):
-        raise ModelError(f"{path}: a JSON object is needed; convert the model again")
     return manifest
 
 

@@ -2,10 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from nashlens.models.manifest import read_manifest
+
+_UNITS = ((1e9, "B"), (1e6, "M"), (1e3, "K"))
+
+
+def amount(parameters: float) -> str:
+    """Return a number of parameters as people write it.
+
+    >>> amount(8.03e9), amount(134_515_008), amount(5_184)
+    ('8.03B', '135M', '5.18K')
+    """
+    size, unit = next((u for u in _UNITS if parameters >= u[0]), _UNITS[-1])
+    return f"{parameters / size:.3g}{unit}"
+
+
+def read_models(
+    folders: Iterable[Path | str], configured: Mapping[str, Mapping[str, Any]]
+) -> pd.DataFrame:
+    """Read the models' families and sizes.
+
+    Parameters
+    ----------
+    folders : iterable of Path or str
+        Converted models, each in a folder of its own name.
+    configured : mapping of str to mapping
+        The config's `models`: each one's `family`, which may be None.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Of `models_table`.
+
+    Raises
+    ------
+    ModelError
+        A folder is no converted model.
+    """
+    manifests = {Path(folder).name: read_manifest(folder) for folder in folders}
+    return models_table(manifests, {name: model["family"] for name, model in configured.items()})
 
 
 def models_table(

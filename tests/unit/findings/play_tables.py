@@ -52,7 +52,8 @@ def play(
 ):
     """Play pairs of (name, mode, policy) and return the matches table.
 
-    A policy is P(action 0) of what a seat sees; a name that is a strategy's in capitals stands for
+    A policy is P(action 0) of what a seat sees, or None for an answer that is none, which ends the
+    match; a name that is a strategy's in capitals stands for
     a scripted agent.
     """
     rng = np.random.default_rng(seed)
@@ -81,10 +82,12 @@ def _match(pair, game, order, r, rounds, match_id, label_set, rng):
                 "own": history[k], "other": history[1 - k], "game": views[k], "round": t,
                 "now": None if first is None else moves[1 - k], "seat": k,
                 "turn": None if first is None else ("first", "second")[int(k != first)],
-                "label_map": label_map, "option_order": option_order,
+                "label_map": label_map, "option_order": option_order, "repetition": r,
             }  # fmt: skip
-            chances[k] = float(pair[k][2](see))
-            moves[k] = int(rng.random() >= chances[k])
+            answer = pair[k][2](see)
+            chances[k] = None if answer is None else float(answer)
+            moves[k] = None if answer is None else int(rng.random() >= answer)
+        whole = None not in moves
         for k in (0, 1):
             history[k].append(moves[k])
             rows.append(
@@ -98,10 +101,23 @@ def _match(pair, game, order, r, rounds, match_id, label_set, rng):
                     "label_set": label_set, "label_map": label_map, "option_order": option_order,
                     "label_mass": 0.5, "p_action_0": chances[k], "action": moves[k],
                     "opponent_action": moves[1 - k],
-                    "payoff": views[k].payoff(moves[k], moves[1 - k])[0],
+                    "payoff": views[k].payoff(moves[k], moves[1 - k])[0] if whole else None,
                 }
             )  # fmt: skip
+        if not whole:
+            break
     return rows
+
+
+def recorded(matches, p):
+    """Say that the first label had probability p, whatever temperature made of it."""
+    first = matches["label_map"].map({"identity": p, "swapped": 1 - p})
+    return matches.assign(sum_p_action_0=first * matches["n_p_action_0"].astype(float))
+
+
+def only_in(game, policy, otherwise):
+    """One policy in a game, another in the others."""
+    return lambda see: policy(see) if see["game"].name == game else otherwise(see)
 
 
 def itself(name, policy, mode="direct"):

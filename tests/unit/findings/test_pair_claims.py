@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from nashlens.games.game import Game
 from tests.unit.findings.play_tables import (
     ALLC,
     ALLD,
@@ -21,12 +22,15 @@ from tests.unit.findings.play_tables import (
     meeting,
     models,
     noisy,
+    only_in,
     play,
+    recorded,
     with_scripts,
 )
 
 KNOWN = models(small=("f", 8), big=("f", 70), huge=("g", 72))
 ORDERS = ("simultaneous", "row_first", "column_first")
+FAIR = constant(0.44)
 
 
 def met(small, big, **more):
@@ -71,6 +75,20 @@ def test_a_small_model_that_does_not_defect():
 def test_a_small_model_that_answers_did_not_begin():
     row = judged("X1", met(TFT, constant(0.3)), KNOWN).loc["small--big"]
     assert row["verdict"] != "supported"
+
+
+def test_one_round_cannot_be_answered():
+    row = judged("X1", met(ALLD, TFT, rounds=1), KNOWN).loc["small--big"]
+    assert row["verdict"] == "not_applicable"
+    assert "fewer than two rounds" in row["reason"]
+    assert judged("X1", met(ALLD, TFT, rounds=2), KNOWN).loc["small--big", "estimate"] == -1
+
+
+@pytest.mark.parametrize("repetitions", [6, 11, 12, 40])
+def test_where_nothing_is_cooperative_nothing_can_unravel(repetitions):
+    row = judged("X1", met(ALLD, ALLD, repetitions=repetitions), KNOWN).loc["small--big"]
+    assert (row["verdict"], row["estimate"]) == ("inconclusive", 0)
+    assert "hardly cooperate even with itself" in row["reason"]
 
 
 def test_who_is_small_is_said():
@@ -133,10 +151,31 @@ def test_without_scripts_their_answers_are_unknown():
     matches = play(*meeting("big", TFT, "huge", TFT), itself("big", TFT), itself("huge", TFT))
     row = judged("X2", matches, KNOWN).loc["big--huge"]
     assert row["verdict"] == "inconclusive"
-    assert "big with ALLC" in row["reason"]
+    assert "big with a script that always cooperates (ALLC" in row["reason"]
     row = judged("X2", met(TFT, TFT), KNOWN).loc["all models"]
     assert row["verdict"] == "not_applicable"
     assert "no two models of 30B or more meet" in row["reason"]
+
+
+MIRROR = Game("mirror", [[[1, 1], [5, 0]], [[0, 5], [3, 3]]])
+
+
+def test_who_cooperates_is_the_games_to_say():
+    """A Prisoner's Dilemma whose first action is defection: there ALLD cooperates."""
+
+    def answers(see):
+        return 1.0 - see["other"][-1] if see["other"] else 0.0
+
+    for games in ((MIRROR,), (PD, MIRROR)):
+        policy = only_in(MIRROR.name, answers, TFT)
+        row = judged("X2", large(policy, policy, games=games), KNOWN, games=games).loc["big--huge"]
+        answered = json.loads(row["detail"])["answers"]
+        # All but the first round.
+        assert answered == pytest.approx({"big": 11 / 12, "huge": 11 / 12}, abs=1e-5)
+        assert row["verdict"] == "supported", row["reason"]
+    defects = only_in(MIRROR.name, lambda see: 1.0, ALLD)
+    row = judged("X2", large(defects, answers, games=(MIRROR,)), KNOWN, games=(MIRROR,))
+    assert row.loc["big--huge", "verdict"] == "contradicted"
 
 
 # ---- X3: the first mover ----
@@ -212,7 +251,15 @@ def test_surface_forms_support_nothing(policy):
     _supports_nothing(policy, 0)
 
 
-def _supports_nothing(policy, seed):
+@pytest.mark.parametrize(
+    "policy", [likes_a_label(1.0), only_in("prisoners_dilemma", likes_a_label(1.0), COIN), FAIR]
+)
+def test_hidden_likings_support_nothing(policy):
+    """A label that only actions show, or that decides one game; a coin that is nearly fair."""
+    _supports_nothing(policy, 0, repetitions=48, hidden=policy is not FAIR)
+
+
+def _supports_nothing(policy, seed, hidden=False, **more):
     matches = play(
         *meeting("small", policy, "big", policy),
         *meeting("big", policy, "huge", policy),
@@ -221,10 +268,11 @@ def _supports_nothing(policy, seed):
         *with_scripts("huge", policy),
         games=(PD, BOS),
         orders=ORDERS,
-        repetitions=4,
         rounds=10,
         seed=seed,
+        **{"repetitions": 4} | more,
     )
+    matches = recorded(matches, 0.6) if hidden else matches
     for claim in ("X1", "X2", "X3"):
         rows = judged(claim, matches, KNOWN, bootstrap=200)
         assert "supported" not in set(rows["verdict"]), rows["reason"].tolist()

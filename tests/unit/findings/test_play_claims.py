@@ -26,7 +26,9 @@ from tests.unit.findings.play_tables import (
     likes_a_place,
     models,
     noisy,
+    only_in,
     play,
+    recorded,
 )
 from tests.unit.play.fakes import FORMS, likes, matches_of, players, settings
 from tests.unit.play.metrics.fakes import MODEL, measured, played
@@ -167,7 +169,7 @@ def test_thought_that_ends_in_coins_from_coins_is_no_finding():
 def test_a_label_in_place_of_a_thought():
     row = judged("B2", thought(likes_a_label(0.95), COIN, ALLC, ALLD), TWO).loc["small"]
     assert row["verdict"] == "inconclusive"
-    assert "the label_map alone moves small (direct) by 0.90" in row["reason"]
+    assert "the label_map alone moves small (direct) by 0.9" in row["reason"]
 
 
 def test_without_probabilities_actions_show_a_liking():
@@ -308,8 +310,18 @@ def test_coins_support_nothing(claim):
         assert "supported" not in set(rows["verdict"]), rows["reason"].tolist()
 
 
-@pytest.mark.parametrize("policy", [likes_a_label(0.9), likes_a_place(0.8)])
-def test_surface_forms_support_nothing(policy):
+HIDDEN = [
+    (likes_a_label(0.9), 12, None),
+    (likes_a_place(0.8), 12, None),
+    (likes_a_label(1.0), 48, 0.6),  # as greedy play of a slight liking
+    (only_in("prisoners_dilemma", likes_a_label(1.0), COIN), 48, None),
+    (only_in("prisoners_dilemma", likes_a_label(1.0), likes_a_label(0.0)), 48, None),
+    (constant(0.44), 48, None),
+]
+
+
+@pytest.mark.parametrize(("policy", "repetitions", "p"), HIDDEN)
+def test_surface_forms_support_nothing(policy, repetitions, p):
     """Players that a label or a place decides, which become coins when they think."""
     matches = play(
         *(
@@ -318,7 +330,9 @@ def test_surface_forms_support_nothing(policy):
             for mode in ("direct", "cot", "scratchpad")
         ),
         games=(PD, STAG),
+        repetitions=repetitions,
     )
+    matches = matches if p is None else recorded(matches, p)
     for claim in ("B1", "B2", "B3", "B4", "B5", "B6"):
         rows = judged(claim, matches, THREE, bootstrap=200)
         assert "supported" not in set(rows["verdict"]), rows["reason"].tolist()

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from nashlens.findings import CLAIMS, Claim, attach, combine, judge, sensitivity
 from nashlens.findings.judge import COLUMNS as FINDINGS
+from nashlens.findings.play import judge_play
+from nashlens.findings.play_claims import PLAY_CLAIMS
 from nashlens.findings.sensitivity import (
     AGREEMENTS,
     COLUMNS,
@@ -19,7 +21,9 @@ from nashlens.findings.sensitivity import (
     restrict,
     statement,
 )
+from nashlens.games.table import games_table
 from nashlens.parts import DRAWS, HALVES
+from tests.unit.findings.play_tables import ALLC, ALLD, PD, itself, models, play
 from tests.unit.findings.tables import (
     SETTINGS,
     heads,
@@ -31,7 +35,7 @@ from tests.unit.findings.tables import (
 )
 
 AGAIN = partial(judge, **{k: v for k, v in SETTINGS.items() if k not in ("bootstrap", "seed")})
-CLAIM = {claim.id: claim for claim in CLAIMS}
+CLAIM = {claim.id: claim for claim in (*CLAIMS, *PLAY_CLAIMS)}
 
 
 def _parts(tables, *claims, judged=AGAIN):
@@ -247,13 +251,14 @@ def test_agreement_follows_from_verdicts_and_intervals(whole, part, at, value, a
     assert agreement(row(whole, at), row(part, at)) != "differs"
 
 
-def _halves(first, second, estimates=(0.5, 0.5), n=40):
+def _halves(first, second, estimates=(0.5, 0.5), n=40, interval="percentile"):
     return pd.DataFrame(
         {
             "factor": "half",
             "level": list(HALVES),
             "verdict": [first, second],
             "agreement": "decides",
+            "interval": interval,
             "estimate": estimates,
             "ci_low": np.array(estimates) - 0.1,
             "ci_high": np.array(estimates) + 0.1,
@@ -279,7 +284,24 @@ def test_levels_of_different_verdicts_are_fragile_where_their_intervals_do_not_m
     assert not fragile(_halves("supported", "inconclusive", (0.9, 0.66), n=8))
 
 
-@pytest.mark.parametrize("claim", [claim.id for claim in CLAIMS])
+def test_what_allows_for_few_matches_is_not_widened_again():
+    kind = {"n": 8, "interval": "student"}
+    assert fragile(_halves("supported", "inconclusive", (0.9, 0.66), **kind))
+    assert not fragile(_halves("supported", "inconclusive", (0.9, 0.71), **kind))
+    whole, part = (
+        pd.Series(
+            {
+                "verdict": verdict, "estimate": at, "ci_low": at - 0.1, "ci_high": at + 0.1,
+                "n_matches": 8,
+            }
+        )
+        for verdict, at in (("supported", 0.9), ("inconclusive", 0.68))
+    )  # fmt: skip
+    assert agreement(whole, part) == "weaker"
+    assert agreement(whole, part, "student") == "differs"
+
+
+@pytest.mark.parametrize("claim", CLAIM)
 def test_every_claim_can_be_parted(claim):
     """No table of a claim lacks what parts are made of, as long as its stage writes it."""
     forms = {"template": "neutral", "label_set": "jf"}
@@ -288,5 +310,28 @@ def test_every_claim_can_be_parted(claim):
         "prompts": prompts(1), "lens": lens(prompts(1)), "probes": probes,
         "probes_parts": pd.concat([probes.assign(factor="half", level=h) for h in HALVES]),
         "steering": steering(directions=1).assign(**forms), "heads": heads().assign(**forms),
+        "matches": play(itself("m", ALLC), repetitions=4), "games": games_table([PD]),
+        "models": models(m=("f", 8)),
     }  # fmt: skip
-    assert list(restrict(CLAIM[claim], known, "half", 0)) == list(HALVES)
+    parts = restrict(CLAIM[claim], known, "half", 0)
+    assert list(parts) == list(HALVES)
+    assert all(set(CLAIM[claim].tables) <= set(tables) for tables in parts.values())
+
+
+def test_scale_under_one_label_set_alone_is_fragile_there_and_nowhere_else():
+    players = {"jf": (ALLC, ALLD), "xy": (ALLD, ALLD)}
+    matches = [
+        play(itself("small", one), itself("big", two), label_set=name, seed=k, repetitions=40)
+        for k, (name, (one, two)) in enumerate(players.items())
+    ]
+    tables = {
+        "matches": pd.concat(matches, ignore_index=True),
+        "games": games_table([PD]),
+        "models": models(small=("f", 8), big=("f", 70)),
+    }
+    found, parts = _parts(tables, "B3", judged=partial(judge_play, confidence=0.95))
+    rows = _levels(parts, "B3", "label_set")
+    assert rows["verdict"].to_dict() == {"jf": "supported", "xy": "contradicted"}
+    assert found.loc["B3", "verdict"] == "supported"
+    assert found.loc["B3", "fragile"] == "label_set", parts.to_string()
+    assert set(parts["interval"]) == {"student"}

@@ -6,7 +6,8 @@ import pytest
 from safetensors.numpy import load_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from nashlens.models.convert import convert, read_manifest
+from nashlens.models.convert import convert
+from nashlens.models.manifest import read_manifest
 
 TEXT = "You and the other player each choose an option. Round 1: you chose A and got 3 points."
 

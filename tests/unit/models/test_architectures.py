@@ -9,9 +9,10 @@ from nashlens.engine import reference
 from nashlens.engine.core import Engine
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.errors import ModelError
-from nashlens.models.convert import convert, read_manifest
+from nashlens.models.convert import convert
 from nashlens.models.inspect import ModelFacts, inspect
 from nashlens.models.load import load_model
+from nashlens.models.manifest import read_manifest
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.models.weights import WeightReader, load_readout
 from tests.tiny_models import FAMILIES, architecture, tiny

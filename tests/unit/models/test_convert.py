@@ -5,8 +5,9 @@ import pytest
 
 from nashlens.errors import ModelError
 from nashlens.models import convert as module
-from nashlens.models.convert import convert, read_manifest
+from nashlens.models.convert import convert
 from nashlens.models.inspect import ModelFacts
+from nashlens.models.manifest import read_manifest
 from nashlens.models.shapes import SHAPES
 from nashlens.models.weights import WeightReader
 from tests.conftest import EMBEDDED

@@ -9,11 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from nashlens.findings.estimators.play.cooperation import (
-    cooperative_lock,
-    reinforcement,
-    unravelling,
-)
+from nashlens.findings.estimators.play.cooperation import cooperative_lock
 from nashlens.findings.estimators.play.distance import (
     architecture,
     chain_of_thought,
@@ -22,6 +18,7 @@ from nashlens.findings.estimators.play.distance import (
     scratchpad,
 )
 from nashlens.findings.estimators.play.field import Field
+from nashlens.findings.estimators.play.meeting import reinforcement, unravelling
 from nashlens.findings.estimators.play.order import first_mover
 from nashlens.findings.measurement import Measurement, Missing, Settings
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from nashlens.findings.estimators.play.arms import comparable
 from nashlens.findings.estimators.play.field import (
     ALL,
     LARGEST,
@@ -23,7 +24,6 @@ from nashlens.findings.estimators.play.field import (
     STEP,
     Field,
     Model,
-    comparable,
 )
 from nashlens.findings.estimators.play.means import Estimate, Means
 from nashlens.findings.measurement import Measurement, Missing, Settings
@@ -31,6 +31,8 @@ from nashlens.findings.measurement import Measurement, Missing, Settings
 Found = Iterator[tuple[str, Measurement | Missing]]
 Sides = Mapping[str, Mapping[str, float]]
 Test = Callable[[Estimate, Sides, Means, Settings], float]
+LEAST_DISTANCE = 0.05
+"""Difference of Nash distances that counts: more than a hidden liking for a label can make."""
 NOT_CONVERGED = 0.05
 """Distance beyond that of exact equilibrium play from which on a game has not converged."""
 NEAR = 0.1
@@ -155,8 +157,7 @@ def _convergence(field: Field, settings: Settings, model: Model) -> Measurement 
     arms = comparable({"self-play": field.self_play(model.name, "direct")})
     if isinstance(arms, Missing):
         return arms
-    problem = field.surface_problem([(model.name, "direct")])
-    rows = arms["self-play"].dropna(subset=["nash_tv_last"])
+    rows = arms.rows["self-play"].dropna(subset=["nash_tv_last"])
     if rows.empty:
         return Missing("matches have fewer than two rounds, so no last third")
     rows = _with_references(rows, "nash_tv_last")
@@ -174,7 +175,7 @@ def _convergence(field: Field, settings: Settings, model: Model) -> Measurement 
     nearest = min(games, key=lambda game: beyond[game].value)
     # None of the games has converged, and not by playing at random: both must be so.
     p = max(e.p_above(NOT_CONVERGED, settings.resamples) for e in excess.values())
-    by_chance = min(e.p_apart(settings.resamples) for e in lead.values()) * len(games)
+    by_chance = min(e.p_apart(settings.resamples, LEAST_DISTANCE) for e in lead.values())
     apart = [e.bounds(confidence, len(games)) for e in lead.values()]
     whole = means.of("beyond", every)
     return Measurement(
@@ -184,14 +185,17 @@ def _convergence(field: Field, settings: Settings, model: Model) -> Measurement 
         n=whole.n,
         n_matches=whole.n_matches,
         control=means.of("nash_tv_last_control", every, nearest).value,
-        p_value=min(1.0, max(p, by_chance)),
+        p_value=min(1.0, max(p, by_chance * len(games))),
         detail={
             "game": nearest,
             "distances": {game: e.value for game, e in by_game("nash_tv_last").items()},
             "least_low": min(e.bounds(confidence, len(games))[0] for e in excess.values()),
             "converged": [game for game in games if bounds[game][1] <= NEAR],
-            "like_random": all(low <= 0 <= high for low, high in apart),
-            "surface": problem,
+            "like_random": all(
+                low <= LEAST_DISTANCE and high >= -LEAST_DISTANCE for low, high in apart
+            ),
+            "left_out": arms.left_out,
+            "surface": field.surface_problem([(model.name, "direct")], arms.games, confidence),
         },
     )
 
@@ -210,7 +214,7 @@ def _contrast(field: Field, settings: Settings, question: Question) -> Measureme
     if isinstance(cut, Missing):
         return cut
     means = Means(
-        {name: _with_references(rows) for name, rows in cut.items()},
+        {name: _with_references(rows) for name, rows in cut.rows.items()},
         _COLUMNS,
         settings,
         question.claim,
@@ -223,7 +227,7 @@ def _contrast(field: Field, settings: Settings, question: Question) -> Measureme
     low, high = found.bounds(settings.confidence)
     positive = {name: weight for name, weight in weights.items() if weight > 0}
     random = found.value + means.of("lead", positive).value
-    sides = {name: _side(means, name, settings) for name in cut}
+    sides = {name: _side(means, name, settings) for name in cut.rows}
     return Measurement(
         estimate=found.value,
         low=low,
@@ -240,8 +244,9 @@ def _contrast(field: Field, settings: Settings, question: Question) -> Measureme
             "l2": means.of("nash_l2", weights).value,
             "regret": means.of("nash_regret", weights).value,
             "games": means.cells,
-            "match_rounds": int(next(iter(cut.values()))["match_rounds"].iloc[0]),
-            "surface": field.surface_problem(question.players),
+            "match_rounds": int(next(iter(cut.rows.values()))["match_rounds"].iloc[0]),
+            "left_out": cut.left_out,
+            "surface": field.surface_problem(question.players, cut.games, settings.confidence),
         },
     )
 

@@ -8,8 +8,9 @@ interval is Student's t with Satterthwaite's degrees of freedom (Biometrics 2, 1
     error^2 = sum_c w_c^2 v_c,    freedom = error^4 / sum_c ((w_c^2 v_c)^2 / (n_c - 1))
 
 Where all matches of a cell are alike, their spread is not known to be none: that five agree does
-not mean that the sixth would. All such cells of an arm together are taken to have an error of half
-a match (of the column's whole range), as a share of 0 or 1 would.
+not mean that the sixth would. Where cells are averaged, all such cells of an arm together are taken
+to have an error of half a match (of the column's whole range), as a share of 0 or 1 would; one cell
+by itself has an error of half of one of its own matches, however many games there are besides.
 """
 
 from __future__ import annotations
@@ -52,9 +53,9 @@ class Estimate(NamedTuple):
         """P of an estimate below a bound, given that the truth is not."""
         return self._replace(value=-self.value).p_above(-bound, resamples)
 
-    def p_apart(self, resamples: int) -> float:
-        """P of an estimate as far from 0 as this, on either side."""
-        return min(1.0, 2 * min(self.p_above(0.0, resamples), self.p_below(0.0, resamples)))
+    def p_apart(self, resamples: int, least: float = 0.0) -> float:
+        """P of an estimate as far from 0 as this, given that the truth is within `least` of it."""
+        return min(1.0, 2 * min(self.p_above(least, resamples), self.p_below(-least, resamples)))
 
 
 class Means:
@@ -113,7 +114,8 @@ class Means:
         self.mean: Array = np.array(means).reshape(shape)
         """(arms, cells, columns)."""
         self._sizes: Array = np.array(sizes, dtype=float).reshape(shape[:2])
-        self._variance = _never_none(np.array(variances).reshape(shape), self._sizes, width)
+        found = np.array(variances).reshape(shape)
+        self._variance, self._alone = _never_none(found, self._sizes, width)
         self._rounds: Array = np.array(rounds).reshape(shape[:2])
 
     @property
@@ -144,7 +146,7 @@ class Means:
             a = self.arms.index(arm)
             k = self.columns.index(column if isinstance(column, str) else column[arm])
             share = weight / len(chosen)
-            v = share**2 * self._variance[a, chosen, k]
+            v = share**2 * (self._variance if cell is None else self._alone)[a, chosen, k]
             value += share * float(self.mean[a, chosen, k].sum())
             squared += float(v.sum())
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -172,12 +174,16 @@ def _variance(values: Array, resamples: int, rng: np.random.Generator) -> Array:
     return np.where(alike, 0.0, draws.var(axis=0) * n / (n - 1))
 
 
-def _never_none(variance: Array, sizes: Array, width: Array) -> Array:
-    """Give the cells without spread, of (arms, cells, k), half a match of error together."""
+def _never_none(variance: Array, sizes: Array, width: Array) -> tuple[Array, Array]:
+    """Give the cells without spread, of (arms, cells, k), half a match of error.
+
+    Once together, for averages over cells, and once each its own.
+    """
     alike = variance == 0
     count = alike.sum(axis=1, keepdims=True)
     matches = (alike * sizes[..., None]).sum(axis=1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         # Their average then has an error of 0.5 / matches, as each weighs the same.
         shared = count * (0.5 * width / matches) ** 2
-    return np.where(alike, shared, variance)
+        alone = (0.5 * width / sizes[..., None]) ** 2
+    return np.where(alike, shared, variance), np.where(alike, alone, variance)

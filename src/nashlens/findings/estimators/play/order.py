@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from nashlens.findings.estimators.play.field import ALL, Field, comparable, of_games
+from nashlens.findings.estimators.play.arms import comparable, of_games
+from nashlens.findings.estimators.play.field import ALL, Field
 from nashlens.findings.estimators.play.means import Means
 from nashlens.findings.measurement import Measurement, Missing, Settings
 
@@ -41,8 +42,7 @@ def first_mover(field: Field, settings: Settings) -> Found:
             continue
         found = True
         players = [(name, "direct") for name in dict.fromkeys(pairs[0])]
-        surface = field.surface_problem(players)
-        yield subject, _order(rows, settings.about(subject), surface)
+        yield subject, _order(field, rows, settings.about(subject), players)
     if not found:
         reason = "no match in mode direct of a game with two pure equilibria of which each seat"
         yield ALL, Missing(f"{reason} earns more in another one (Battle of the Sexes, Chicken)")
@@ -55,10 +55,11 @@ def _row_seat(field: Field, own: str, other: str) -> pd.DataFrame:
     return rows[rows["seat"] == "row"]
 
 
-def _order(rows: pd.DataFrame, settings: Settings, surface: str) -> Measurement | Missing:
+def _shares(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add whose equilibria a match was in, as shares of its rounds."""
     own, other = rows["n_own_preferred"], rows["n_other_preferred"]
     length = rows["n_rounds"].astype(float)
-    rows = rows.assign(
+    return rows.assign(
         # Who sits in the row seat is balanced over orders, and weighs the same.
         cell=rows["game"] + ", row " + rows["model"].astype(str),
         lead=(own - other) / length,
@@ -67,6 +68,12 @@ def _order(rows: pd.DataFrame, settings: Settings, surface: str) -> Measurement 
         either=(own + other) / length / 2,
         coordinated=rows["n_equilibrium"] / length,
     )
+
+
+def _order(
+    field: Field, rows: pd.DataFrame, settings: Settings, players: list[tuple[str, str]]
+) -> Measurement | Missing:
+    rows = _shares(rows)
     arms = {order: rows[rows["move_order"] == order] for order in ORDERS}
     lacking = [order for order, part in arms.items() if part.empty]
     if lacking:
@@ -77,7 +84,7 @@ def _order(rows: pd.DataFrame, settings: Settings, surface: str) -> Measurement 
     if isinstance(cut, Missing):
         return cut
     columns = ["lead", "own", "other", "either", "coordinated"]
-    means = Means(cut, columns, settings, "X3", cell="cell", ranges={"lead": (-1.0, 1.0)})
+    means = Means(cut.rows, columns, settings, "X3", cell="cell", ranges={"lead": (-1.0, 1.0)})
     if means.problem is not None:
         return means.problem
     swing = means.of("lead", {"row_first": 0.5, "column_first": -0.5})
@@ -108,6 +115,7 @@ def _order(rows: pd.DataFrame, settings: Settings, surface: str) -> Measurement 
             "coordinated": coordinated.value,
             "coordinated_low": coordinated.bounds(settings.confidence)[0],
             "cells": means.cells,
-            "surface": surface,
+            "left_out": cut.left_out,
+            "surface": field.surface_problem(players, cut.games, settings.confidence),
         },
     )
