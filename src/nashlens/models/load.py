@@ -226,6 +226,10 @@ def _from_transformers(
         raise ModelError(
             f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more: convert it again"
         )
+    if quantization == "nf4":
+        from nashlens.models.quantise import compute_on_cpu
+
+        compute_on_cpu(model)
     return model.eval().requires_grad_(False)
 
 

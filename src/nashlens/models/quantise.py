@@ -1,14 +1,21 @@
 """One product's weights, quantised by bitsandbytes on the device that they are on.
 
 bitsandbytes quantises when weights move from the host to a GPU; these are on the GPU already.
+
+On a CPU, nf4 products are computed here. The kernels of bitsandbytes 0.50.2 for processors with
+AVX-512 scale weights wrongly where a row is no whole number of blocks, and compute in bfloat16
+whatever dtype is asked for: the same model would say one thing on one machine and another on the
+next.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MethodType
 from typing import Any
 
 import torch
+from torch.nn import functional as products
 
 from nashlens.errors import ModelError
 
@@ -59,4 +66,37 @@ def quantised(weights: Mapping[str, torch.Tensor], quantization: str, dtype: tor
         raise ModelError(f"quantization {quantization!r} is not int8 or nf4")
     if "bias" in weights:
         module.bias = torch.nn.Parameter(weights["bias"], requires_grad=False)
+    compute_on_cpu(module)
     return module.eval()
+
+
+def dequantised(module: Any) -> torch.Tensor:
+    """Return the weights that an nf4 module on a CPU stands for, `(outputs, inputs)` float32.
+
+    Each is a value of the 4-bit code times its block's scale (arXiv:2305.14314), the scales being
+    values of an 8-bit code times scales of their own plus an offset.
+    """
+    state = module.weight.quant_state
+    packed = module.weight.data.flatten()
+    index = torch.stack((packed >> 4, packed & 15), dim=1).flatten()[: state.shape.numel()]
+    scales = state.absmax
+    if state.nested:
+        inner = state.state2
+        blocks = torch.arange(len(scales)) // inner.blocksize
+        scales = inner.code[scales.long()] * inner.absmax[blocks] + state.offset
+    blocks = torch.arange(len(index)) // state.blocksize
+    values: torch.Tensor = state.code[index.long()] * scales[blocks]
+    return values.float().view(state.shape)
+
+
+def compute_on_cpu(model: torch.nn.Module) -> None:
+    """Let every nf4 product of a model that is on a CPU compute with its `dequantised` weights."""
+    for module in model.modules():
+        if type(module).__name__ == "Linear4bit" and module.weight.device.type == "cpu":
+            module.forward = MethodType(_forward, module)
+
+
+def _forward(module: Any, x: torch.Tensor) -> torch.Tensor:
+    dtype = module.compute_dtype or x.dtype
+    bias = None if module.bias is None else module.bias.to(dtype)
+    return products.linear(x.to(dtype), dequantised(module).to(dtype), bias).to(x.dtype)

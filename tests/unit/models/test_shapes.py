@@ -9,6 +9,7 @@ import torch
 from nashlens.engine import reference
 from nashlens.engine.core import Engine
 from nashlens.errors import ModelError
+from nashlens.models.quantise import dequantised
 from nashlens.models.registry import ARCHITECTURES
 from nashlens.models.shapes import SHAPES, Shape, build_random, stages
 from nashlens.models.skeleton import skeleton
@@ -76,8 +77,6 @@ def test_a_built_model_runs_as_the_engine_says(shape):
 
 @pytest.mark.parametrize("shape", [TINY, QWEN])
 def test_nf4_weights_are_the_quantised_random_ones(shape):
-    from bitsandbytes.functional import dequantize_4bit
-
     quantised = build_random(shape, devices=[CPU], dtype=torch.float32, quantization="nf4")
     plain = build_random(shape, devices=[CPU], dtype=torch.float32)
     names = []
@@ -86,7 +85,7 @@ def test_nf4_weights_are_the_quantised_random_ones(shape):
             assert module.weight.dtype == torch.uint8
             assert module.weight.quant_state.quant_type == "nf4"
             assert module.weight.quant_state.nested
-            weight = dequantize_4bit(module.weight.data, module.weight.quant_state)
+            weight = dequantised(module)
             target = plain.model.get_submodule(path).weight
             assert 0.02 < (weight - target).norm() / target.norm() < 0.15
             target.copy_(weight)
