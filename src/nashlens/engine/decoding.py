@@ -129,7 +129,7 @@ class Decoder:
         made: Sequence[int],
         limits: Sequence[int],
         uniforms: Sequence[np.ndarray],
-        kept: Sequence[int],
+        kept: Sequence[int] = (),
     ) -> None:
         """Put prompts into slots and make each one's first token.
 
@@ -142,7 +142,7 @@ class Decoder:
             New tokens made earlier, and how many there may be in all.
         uniforms : sequence of numpy.ndarray
             `sampling.uniforms` of each request, for all new tokens.
-        kept : sequence of int
+        kept : sequence of int, optional
             As for `Slots.prefill`.
         """
         final = self._slots.prefill(slots, prompts, kept)

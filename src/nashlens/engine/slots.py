@@ -66,7 +66,7 @@ class Slots:
         self._held: dict[int, np.ndarray] = {}
 
     def prefill(
-        self, slots: Sequence[int], prompts: Sequence[np.ndarray], kept: Sequence[int]
+        self, slots: Sequence[int], prompts: Sequence[np.ndarray], kept: Sequence[int] = ()
     ) -> torch.Tensor:
         """Put a prompt into each of some slots.
 
@@ -76,8 +76,8 @@ class Slots:
             Each once; what they held is overwritten.
         prompts : sequence of numpy.ndarray
             Token ids.
-        kept : sequence of int
-            How many leading tokens of each a session shall keep.
+        kept : sequence of int, optional
+            How many leading tokens of each the session shall keep, where there is one.
 
         Returns
         -------
