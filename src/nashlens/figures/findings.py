@@ -116,14 +116,18 @@ def _layout(
         block = {
             "kind": "claim",
             "head": style.fit(f"{first['claim']}  {first['statement']}", inches[0], 15.5),
-            "what": style.fit(f"Measure: {_text(first['measure']) or 'none'}", inches[0] - 0.15),
-            "control": style.fit(
-                f"Control: {_text(first['control_measure']) or 'none'}", inches[2] - 0.1
-            ),
+            "what": "",
+            "control": "",
             "paper": style.fit(
                 f"Paper: {_text(first['paper']) or 'gives no figure'}", inches[3] - 0.3
             ),
         }
+        # Where nothing was measured, how it would have been is not news: findings.csv has it.
+        if part["estimate"].notna().any():
+            measure = f"Measure: {_text(first['measure']) or 'none'}"
+            control = f"Control: {_text(first['control_measure']) or 'none'}"
+            block["what"] = style.fit(measure, inches[0] - 0.15)
+            block["control"] = style.fit(control, inches[2] - 0.1)
         height = 0.3 + max(
             _lines(block["head"]) + _lines(block["what"]),
             _lines(block["control"]),
