@@ -89,8 +89,7 @@ class Slots:
         if self._session is not None:
             ids = [prompt.tolist() for prompt in prompts]
             for indices, paths, final, cache in self._session.prefilled(ids, kept):
-                for index, layer in enumerate(cache.layers):
-                    self._copy(index, layer, [slots[i] for i in indices], paths)
+                self._copy(cache, [slots[i] for i in indices], paths)
                 finals.append(final)
                 order += indices
             return _in_order(finals, order)
@@ -183,27 +182,33 @@ class Slots:
             cache=cache,
             start=start,
         )[layers]
-        for index, layer in enumerate(cache.layers):
-            self._copy(index, layer, slots, [p.path for p in packed])
-            # This block's are copied; the room is for what copying the next one's takes.
-            cache.layers[index] = KeyValues()
+        self._copy(cache, slots, [p.path for p in packed], forget=True)
         return final
 
     def _copy(
-        self, index: int, layer: KeyValues, slots: Sequence[int], paths: Sequence[np.ndarray]
+        self,
+        cache: Cache,
+        slots: Sequence[int],
+        paths: Sequence[np.ndarray],
+        *,
+        forget: bool = False,
     ) -> None:
-        """Copy a block's keys and values of each sequence to its slot."""
+        """Copy each sequence's keys and values to its slot; a cache may be forgotten on the way."""
         lengths = [len(path) for path in paths]
         node = np.concatenate(paths)
         of_slot = np.repeat(np.array(slots), lengths)
         position = np.concatenate([np.arange(n) for n in lengths])
-        for kept, keys, values in self._of(layer, index):
-            assert kept.keys is not None
-            assert kept.values is not None
-            where = (_to(of_slot, keys.device), slice(None), _to(position, keys.device))
-            nodes = _to(node, keys.device)
-            keys[where] = kept.keys[:, nodes].transpose(0, 1)
-            values[where] = kept.values[:, nodes].transpose(0, 1)
+        for index, layer in enumerate(cache.layers):
+            for kept, keys, values in self._of(layer, index):
+                assert kept.keys is not None
+                assert kept.values is not None
+                where = (_to(of_slot, keys.device), slice(None), _to(position, keys.device))
+                nodes = _to(node, keys.device)
+                keys[where] = kept.keys[:, nodes].transpose(0, 1)
+                values[where] = kept.values[:, nodes].transpose(0, 1)
+            if forget:
+                # This block's are copied; the room is for what copying the next one's takes.
+                cache.layers[index] = KeyValues()
 
 
 def parts_of(blocks: Blocks | TensorBlocks) -> list[Blocks]:
