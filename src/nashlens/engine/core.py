@@ -19,6 +19,7 @@ from nashlens.engine.forest import PackedSequence, Row, pack
 from nashlens.engine.labels import Asked, LabelledPrompt, runs_of
 from nashlens.engine.segments import Attention, path_segments
 from nashlens.engine.tensor import blocks_of
+from nashlens.engine.transfer import sent
 
 if TYPE_CHECKING:
     from nashlens.engine.flex import TreeMask
@@ -179,26 +180,27 @@ class Engine:
             `(nodes, width)` for each wanted layer.
         """
         wanted = set(capture[1])
-        tokens, depth = row.tokens[start:], row.depth[start:]
+        # Lists become arrays once: it takes as long as packing them did.
+        tokens, depth = np.array(row.tokens[start:]), np.array(row.depth)
         flexible = self.blocks.flex and start == 0 and len(row) > FLEX_TOKENS
         ends = row.ends() if flexible else None
         attention: Attention | TreeMask
         if ends is None:
             segments = path_segments(parts, start)
-            attention = Attention(segments, np.array(row.depth), self.blocks.device(0))
+            attention = Attention(segments, depth, self.blocks.device(0))
         else:
             from nashlens.engine.flex import TreeMask
 
             # Few lengths, since each is compiled; padding sees itself alone.
             spare = -len(row) % FLEX_PAD
-            tokens, depth = [*tokens, *[0] * spare], [*depth, *[0] * spare]
+            tokens, depth = np.pad(tokens, (0, spare)), np.pad(depth, (0, spare))
             ends = np.concatenate((ends, len(row) + 1 + np.arange(spare)))
-            attention = TreeMask(ends, np.array(depth), self.blocks.device(0))
-        positions = torch.from_numpy(np.array(depth))  # much faster than from the list
-        h = self.blocks.embed(torch.from_numpy(np.array(tokens)), positions)
+            attention = TreeMask(ends, depth, self.blocks.device(0))
+        positions = torch.from_numpy(depth[start:])
+        h = self.blocks.embed(torch.from_numpy(tokens), positions)
         rotations = self.blocks.rotations(positions, h)
         # Moved once: a copy to a GPU in every layer would wait for it each time.
-        nodes = torch.from_numpy(capture[0]).to(h.device)
+        nodes = sent(torch.from_numpy(capture[0]), h.device)
         captured: dict[int, torch.Tensor] = {}
         keep_layer = sink or captured.__setitem__
         if 0 in wanted:

@@ -18,6 +18,7 @@ from nashlens.engine.blocks import Block
 from nashlens.engine.cache import KeyValues
 from nashlens.engine.segments import Attention, Padded, Segment, attend_all
 from nashlens.engine.tensor import mlp_half, output_share
+from nashlens.engine.transfer import sent
 
 _BLOCK = 128  # tokens of a block of the mask
 _DENSE_CELLS = 1 << 23  # queries times keys that a dense mask may have
@@ -172,10 +173,18 @@ class TreeMask:
             window = None
         if window not in self._masks:
             n = len(self._ends)
-            some, which, wholes, whole = self._tables(window)
+            tables = [sent(table, self.device) for table in self._tables(window)]
+            some, which, wholes, whole = tables
+            # Which queries see a block of keys is asked by a backward pass alone.
             mask = BlockMask.from_kv_blocks(
-                some, which, wholes, whole, BLOCK_SIZE=_BLOCK, seq_lengths=(n, n)
-            ).to(self.device)
+                some,
+                which,
+                wholes,
+                whole,
+                BLOCK_SIZE=_BLOCK,
+                seq_lengths=(n, n),
+                compute_q_blocks=False,
+            )
             mask.mask_mod = self.visible(window)
             self._masks[window] = mask
         return self._masks[window]
@@ -208,14 +217,14 @@ class TreeMask:
 
     def visible(self, window: int | None) -> Callable[..., torch.Tensor]:
         """Return the function of indices `(b, h, i, j)` that says whether i sees j."""
-        ends = torch.from_numpy(self._ends).to(self.device)
+        ends = sent(torch.from_numpy(self._ends), self.device)
 
         def below(_b: Any, _h: Any, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
             return (j <= i) & (i < ends[j])
 
         if window is None:
             return below
-        depth = torch.from_numpy(self._depth).to(self.device)
+        depth = sent(torch.from_numpy(self._depth), self.device)
 
         def near(_b: Any, _h: Any, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
             return (j <= i) & (i < ends[j]) & (depth[i] - depth[j] < window)

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from nashlens.engine.transfer import sent
+
 _MASK_CELLS = 1 << 24
 _FEW = 2  # batches whose attention is compiled with the rest of a block
 Padded = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -249,11 +251,11 @@ class _Batch:
             slots.append(torch.arange(n) + i * t)
             mask[i, :n, :m] = s.visible()
         return cls(
-            tokens.to(device),
-            keys.to(device),
-            mask.to(device),
-            torch.cat(real).to(device),
-            torch.cat(slots).to(device),
+            sent(tokens, device),
+            sent(keys, device),
+            sent(mask, device),
+            sent(torch.cat(real), device),
+            sent(torch.cat(slots), device),
         )
 
     def attend(
