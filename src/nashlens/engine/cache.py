@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from nashlens.engine.transfer import sent
+
 
 class KeyValues:
     """Keys and values of one layer for the tokens computed so far.
@@ -58,6 +60,25 @@ class KeyValues:
         for shard in self.shards:
             shard.trim(n)
         self.length = min(n, self.length)
+
+    def select(self, first: int, rest: torch.Tensor) -> None:
+        """Forget all but the first tokens and some of the others.
+
+        Parameters
+        ----------
+        first : int
+            How many stay where they are.
+        rest : torch.Tensor
+            `(m,)` those of the others that stay, ascending: they move up behind the first.
+        """
+        for shard in self.shards:
+            shard.select(first, rest)
+        self.length = first + len(rest) if self.length else 0
+        if self._keys is None or self._values is None or not len(rest):
+            return
+        rest = sent(rest, self._keys.device)
+        for x in (self._keys, self._values):
+            x[:, first : self.length] = x[:, rest]
 
     def keep(self, k: torch.Tensor, v: torch.Tensor) -> None:
         """Keep what `extended` returned."""

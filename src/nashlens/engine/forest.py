@@ -100,12 +100,35 @@ class Row:
             self._children[self.parent[node], self.tokens[node]] = node
         return path
 
-    def truncate(self, n: int) -> None:
-        """Drop all but the first `n` nodes, which are those of the earliest insertions."""
-        for node in range(n, len(self.tokens)):
+    def select(self, nodes: np.ndarray) -> np.ndarray:
+        """Keep some inserted nodes alone.
+
+        Parameters
+        ----------
+        nodes : numpy.ndarray
+            `(m,)`, ascending; the parent of each is among them.
+
+        Returns
+        -------
+        numpy.ndarray
+            `(len(self),)`: the new index of each node that there was, -1 where it is gone.
+        """
+        moved = np.full(len(self), -1, dtype=np.int64)
+        moved[nodes] = np.arange(len(nodes))
+        # Up to the first that goes, all stay as they are.
+        first = int(np.argmax(np.append(moved, -1) < 0))
+        rest = [(self.parent[n], self.tokens[n], self.depth[n]) for n in nodes[first:].tolist()]
+        for node in range(first, len(self)):
             self._children.pop((self.parent[node], self.tokens[node]), None)
         for values in (self.tokens, self.parent, self.depth):
-            del values[n:]
+            del values[first:]
+        for node, (parent, token, depth) in enumerate(rest, start=first):
+            above = int(moved[parent]) if parent >= 0 else -1
+            self.tokens.append(token)
+            self.parent.append(above)
+            self.depth.append(depth)
+            self._children[above, token] = node
+        return moved
 
     def _find(self, sequence: Sequence[int], above: np.ndarray) -> np.ndarray:
         """Return the nodes below a path that go on with a sequence, as far as the row has them."""
@@ -126,19 +149,20 @@ class Row:
         when `j <= i < ends[j]`: the whole mask is one integer a node.
         """
         n = len(self)
-        ends = np.full(n, n, dtype=np.int64)
-        parent, depth = np.array(self.parent), np.array(self.depth)
-        open_nodes = np.empty(0, dtype=np.int64)
+        nodes, ends = np.arange(n), np.full(n, n, dtype=np.int64)
+        # The nodes from the root to the last one seen, in the first `height` places.
+        path, height = np.empty(max(self.depth, default=-1) + 1, dtype=np.int64), 0
         # Nodes come in runs, each the child of the one before it; only where a run starts can
         # subtrees end.
-        starts = np.flatnonzero(parent != np.arange(n) - 1)
+        starts = np.flatnonzero(np.array(self.parent) != nodes - 1)
         starts = np.union1d(starts, [0]) if n else starts
         for start, stop in itertools.pairwise([*starts.tolist(), n]):
-            above = depth[start]
-            if above > len(open_nodes) or (above and open_nodes[above - 1] != parent[start]):
+            above = self.depth[start]
+            if above > height or (above and path[above - 1] != self.parent[start]):
                 return None
-            ends[open_nodes[above:]] = start
-            open_nodes = np.concatenate((open_nodes[:above], np.arange(start, stop)))
+            ends[path[above:height]] = start
+            height = above + stop - start
+            path[above:height] = nodes[start:stop]
         return ends
 
 

@@ -44,9 +44,10 @@ class Session:
         ----------
         prompts : sequence of LabelledPrompt
         kept : sequence of int, optional
-            How many leading tokens of each prompt later calls may share; the others are forgotten
-            after this call, such as a chain of thought that no later prompt holds. By default all
-            are kept.
+            How many leading tokens of each prompt all later calls may share. The others, such as a
+            chain of thought that no later round's prompt holds, stay for the next call alone: an
+            answer is scored after the very prompt that the thought was written for. By default
+            all are kept.
 
         Returns
         -------
@@ -83,7 +84,7 @@ class Session:
         final : torch.Tensor
             `(len(indices), width)` residuals after the last block at their last tokens.
         cache : Cache
-            Keys and values of the nodes; those that are not kept are forgotten afterwards.
+            Keys and values of the nodes; those that are not kept stay for the next call alone.
         """
         for long, row in self._grown.items():
             mine = [i for i, prompt in enumerate(prompts) if self._is_long(prompt) == long]
@@ -109,6 +110,8 @@ class _Grown:
         self._final: torch.Tensor | None = None
         # The k-th prompt of a call is mostly the k-th one of the call before, and longer.
         self._last: list[tuple[Sequence[int], np.ndarray]] = []
+        # Of each node, whether it stays for good: the others go with the next call.
+        self._kept = np.empty(0, dtype=bool)
 
     @property
     def final(self) -> torch.Tensor:
@@ -121,7 +124,7 @@ class _Grown:
     ) -> None:
         """Write the label scores of runs, computing what is new of them.
 
-        `kept` says how many leading tokens of each run to keep; None keeps all.
+        `kept` says how many leading tokens of each run to keep for good; None keeps all.
         """
         with self.placed([run.sequence for run in runs], kept) as paths:
             asked = [run.asked(path) for run, path in zip(runs, paths, strict=True)]
@@ -133,29 +136,42 @@ class _Grown:
     def placed(
         self, sequences: Sequence[Sequence[int]], kept: Sequence[int] | None
     ) -> Iterator[list[np.ndarray]]:
-        """Add sequences and compute what is new of them; forget afterwards what is not kept.
+        """Add sequences and compute what is new of them; what is not kept stays for one more call.
 
         Yields the path of each. Where computing fails, nothing was added.
         """
         start = len(self._row)
         parts: list[tuple[np.ndarray, int]] = []
-        last, self._last = self._last, []
+        heads = sequences
+        if kept is not None:
+            heads = [sequence[:n] for sequence, n in zip(sequences, kept, strict=True)]
         try:
+            stems = [self._insert(head, k, self._last, parts) for k, head in enumerate(heads)]
+            whole = stems
             if kept is not None:
-                stems = [sequence[:n] for sequence, n in zip(sequences, kept, strict=True)]
-                last = [self._insert(stem, k, last, parts) for k, stem in enumerate(stems)]
-            keep = len(self._row)
-            placed = [self._insert(s, k, last, parts) for k, s in enumerate(sequences)]
+                whole = [self._insert(s, k, stems, parts) for k, s in enumerate(sequences)]
             self._advance(start, parts)
         except BaseException:
-            self._forget(start)
+            self._select(np.arange(start))
             raise
-        self._last = placed if kept is None else last
+        paths = [path for _, path in whole]
         try:
-            yield [path for _, path in placed]
+            yield paths
         finally:
-            if kept is not None:
-                self._forget(keep)
+            moved = self._forget([path for _, path in stems], paths)
+            self._last = [(head, moved[path]) for head, path in stems]
+
+    def _forget(self, stems: Sequence[np.ndarray], paths: Sequence[np.ndarray]) -> np.ndarray:
+        """Keep what was kept before, some stems for good, and some paths until the next call.
+
+        Returns each node's new index.
+        """
+        kept = np.pad(self._kept, (0, len(self._row) - len(self._kept)))
+        kept[np.concatenate(stems)] = True
+        stays = kept.copy()
+        stays[np.concatenate(paths)] = True
+        self._kept = kept[stays]
+        return self._select(np.flatnonzero(stays))
 
     def _insert(
         self,
@@ -172,11 +188,15 @@ class _Grown:
         parts.append((path, int(np.searchsorted(path, known))))
         return sequence, path
 
-    def _forget(self, n: int) -> None:
-        """Keep the first `n` nodes alone."""
-        self._row.truncate(n)
+    def _select(self, nodes: np.ndarray) -> np.ndarray:
+        """Keep some nodes alone; return each one's new index."""
+        first = int(np.argmax(np.append(nodes, -1) != np.arange(len(nodes) + 1)))
+        rest = torch.from_numpy(nodes[first:])
         for layer in self.cache.layers:
-            layer.trim(n)
+            layer.select(first, rest)
+        if self._final is not None and len(rest):
+            self._final[first : len(nodes)] = self._final[rest.to(self._final.device)]
+        return self._row.select(nodes)
 
     def _advance(self, start: int, parts: list[tuple[np.ndarray, int]]) -> None:
         """Compute the nodes from `start` on."""

@@ -121,6 +121,25 @@ def test_insertion_in_any_order_makes_the_same_trie(seqs):
         assert [row.parent[n] for n in path] == [-1, *path[:-1]]
 
 
+@given(sequences, st.data())
+def test_a_selection_is_the_trie_of_the_sequences_that_stay(seqs, data):
+    row = Row()
+    paths = [row.insert(s) for s in seqs]
+    stay = data.draw(st.lists(st.booleans(), min_size=len(seqs), max_size=len(seqs)))
+    chosen = [i for i, stays in enumerate(stay) if stays]
+    nodes = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *[paths[i] for i in chosen]]))
+    moved = row.select(nodes)
+    assert len(row) == len(nodes) == (moved >= 0).sum()
+    known = len(row)
+    for i in chosen:
+        assert [row.tokens[n] for n in moved[paths[i]]] == seqs[i]
+        assert row.insert(seqs[i]).tolist() == moved[paths[i]].tolist()
+    assert len(row) == known, "what stays is found again"
+    for s in seqs:
+        row.insert(s)
+    assert len(row) == len({tuple(s[: i + 1]) for s in seqs for i in range(len(s))})
+
+
 def test_a_row_in_another_order_has_no_ends():
     row = Row()
     for sequence in ([1, 2], [3], [1, 4]):

@@ -1,10 +1,13 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nashlens.engine import reference
 from nashlens.engine.core import Engine
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.session import Session
+from tests.tiny_models import tiny
 
 
 @pytest.mark.parametrize("label_tokens", [1, 2])
@@ -47,28 +50,95 @@ def test_each_round_computes_its_new_tokens_alone(loaded, rng, monkeypatch):
     assert counts == [32, 3, 3]
 
 
-def test_what_is_not_kept_is_forgotten_and_changes_no_score(loaded, rng, monkeypatch):
+def counting(monkeypatch):
+    """Count the tokens of each pass, in a list that is returned."""
     counts, run_row = [], Engine.run_row
 
     def counted(self, row, parts, *, start=0, **kwargs):
-        counts[-1] += len(row) - start
+        counts.append(len(row) - start)
         return run_row(self, row, parts, start=start, **kwargs)
 
     monkeypatch.setattr(Engine, "run_row", counted)
-    session, history = Session(Engine(loaded)), rng.integers(0, 61, 20).tolist()
+    return counts
+
+
+def prefixes(sequences):
+    return {tuple(s[: i + 1]) for s in sequences for i in range(len(s))}
+
+
+def nodes(session):
+    """The sequences that a session's nodes end, as a set."""
+    found = set()
+    for grown in session._grown.values():
+        row, paths = grown._row, []
+        for token, parent in zip(row.tokens, row.parent, strict=True):
+            paths.append((*(paths[parent] if parent >= 0 else ()), token))
+        assert len(paths) == len(set(paths))
+        found |= set(paths)
+    return found
+
+
+def test_what_is_not_kept_is_forgotten_and_changes_no_score(loaded, rng, monkeypatch):
+    counts = counting(monkeypatch)
+    session, history = Session(Engine(loaded)), rng.integers(0, 29, 20).tolist()
+    totals = []
     for _ in range(3):
-        counts.append(0)
-        thoughts = [rng.integers(0, 61, 9).tolist() for _ in range(2)]
+        counts.clear()
+        # Tokens of their own: none of the next history's is among them.
+        thoughts = [rng.integers(30, 61, 9).tolist() for _ in range(2)]
         prompts = [LabelledPrompt([*history, *thought], ([1], [2, 3])) for thought in thoughts]
-        prompts.append(LabelledPrompt([*history[:5], 40], ([1], [2])))
+        prompts.append(LabelledPrompt([*history[:5], 29], ([1], [2])))
         ours = session.label_logprobs(prompts, [len(history), len(history), 0])
         assert np.abs(ours - reference.label_logprobs(loaded, prompts)).max() < 1e-4
-        assert sum(len(grown._row) for grown in session._grown.values()) == len(history)
-        history += rng.integers(0, 61, 3).tolist()
-    # Two thoughts of nine tokens, the second label's first token after each, and the odd one's.
-    # A model that turns long sequences otherwise shares nothing between them and the odd one.
+        now = [[*history, *thought, 2] for thought in thoughts] + [[*history[:5], 29]]
+        assert nodes(session) == prefixes(now)
+        totals.append(sum(counts))
+        history += rng.integers(0, 29, 3).tolist()
+    # Two thoughts of nine tokens, the second label's first token after each, and the odd one's,
+    # which the call before has already computed. A model that turns long sequences otherwise
+    # shares nothing between them and the odd one.
     odd = 6 if loaded_short(session) else 1
-    assert counts == [20 + 20 + odd, 3 + 20 + odd, 3 + 20 + odd]
+    assert totals == [20 + 20 + odd, 3 + 20, 3 + 20]
+
+
+def test_an_answer_is_scored_after_a_thought_without_its_question_anew(loaded, rng, monkeypatch):
+    counts = counting(monkeypatch)
+    session, history = Session(Engine(loaded)), rng.integers(0, 30, 40).tolist()
+    for played in range(3):
+        counts.clear()
+        asked = [*history, *rng.integers(30, 61, 12).tolist()]
+        for _ in session.prefilled([asked], [len(history)]):
+            pass
+        # The other seat decides at once; all of its prompt is kept, so it lies behind the question.
+        at_once = [*history[:10], *rng.integers(30, 61, 5 + played).tolist()]
+        prompts = [
+            LabelledPrompt([*asked, *rng.integers(30, 61, 7).tolist()], ([1], [2])),
+            LabelledPrompt(at_once, ([1], [2])),
+        ]
+        ours = session.label_logprobs(prompts, [len(history), len(at_once)])
+        assert np.abs(ours - reference.label_logprobs(loaded, prompts)).max() < 1e-4
+        if session.engine.blocks.short is None:
+            assert counts == [12 + (3 if played else 40), 7 + 5 + played]
+        history += rng.integers(0, 30, 3).tolist()
+
+
+sequence = st.lists(st.integers(0, 2), min_size=1, max_size=6)
+call = st.lists(st.tuples(sequence, st.integers(0, 6)), min_size=1, max_size=4)
+
+
+@given(st.lists(st.tuples(call, st.booleans()), min_size=1, max_size=5))
+@settings(max_examples=40, deadline=None)
+def test_whatever_is_kept_scores_are_those_of_the_full_forward(calls):
+    """Few different tokens, so that what is kept and what is not run into one another."""
+    loaded = tiny("LlamaForCausalLM")
+    session, stems = Session(Engine(loaded)), []
+    for prompts, keeps in calls:
+        asked = [LabelledPrompt(ids, ([1], [2])) for ids, _ in prompts]
+        kept = [min(n, len(ids)) for ids, n in prompts] if keeps else None
+        ours = session.label_logprobs(asked, kept)
+        assert np.abs(ours - reference.label_logprobs(loaded, asked)).max() < 1e-4
+        stems += [ids if kept is None else ids[: kept[k]] for k, (ids, _) in enumerate(prompts)]
+        assert nodes(session) == prefixes([*stems, *(ids for ids, _ in prompts)])
 
 
 def loaded_short(session):
