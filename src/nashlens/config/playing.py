@@ -68,6 +68,8 @@ class Agent(Section):
     """RANDOM's chance of action 0 (default 0.5), or TFT_ERRORS' of an error (default 0.1)."""
     rounds: Annotated[Integer, Field(ge=1, le=1000)] | None = None
     """At most so many rounds in its matches; null for matches.rounds."""
+    scripted_rounds: Annotated[Integer, Field(ge=1, le=1000)] | None = None
+    """At most so many rounds in its matches with scripts; null for rounds."""
     repetitions: Annotated[Integer, Field(ge=1, le=10000)] | None = None
     """At most so many matches with each opponent in each game; null for those of matches."""
 

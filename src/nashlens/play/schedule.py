@@ -31,6 +31,8 @@ class Agent:
     """The strategy's own number (`strategies.PARAMETERS`); None for its default."""
     rounds: int | None = None
     """At most so many rounds in its matches."""
+    scripted_rounds: int | None = None
+    """At most so many rounds in its matches with scripts."""
     repetitions: int | None = None
     """At most so many matches with each opponent, in each game."""
 
@@ -62,7 +64,9 @@ class Match:
 
     def length(self, rounds: int) -> int:
         """Return how many rounds are played: the least of `rounds` and what the agents allow."""
-        return _least(rounds, self.row.rounds, self.column.rounds)
+        seats = (self.row, self.column)
+        scripted = [agent.scripted_rounds for agent in seats if self.pairing == "scripted"]
+        return _least(rounds, *(agent.rounds for agent in seats), *scripted)
 
 
 def _least(number: int, *bounds: int | None) -> int:

@@ -154,6 +154,13 @@ def test_an_agent_may_bound_the_length_of_its_matches():
     assert frame.groupby("match_id")["match_rounds"].max().tolist() == [4, 2]
 
 
+def test_an_agent_may_bound_its_matches_with_scripts_alone():
+    short = Agent("b", model="m", rounds=3, scripted_rounds=1)
+    script = Agent("d", strategy="ALLD")
+    frame = play_matches(matches_of((short, short), (script, short)), players(), settings())
+    assert frame.groupby("pairing")["round"].max().to_dict() == {"scripted": 1, "self_play": 3}
+
+
 def test_a_window_hides_older_rounds_from_models_and_not_from_scripts():
     player = players(plays("GRIM"))
     agents = (Agent("w", strategy="WSLS"), Agent("d", strategy="ALLD"))
