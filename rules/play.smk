@@ -24,6 +24,8 @@ rule play_part:
         "../envs/gpu.yaml"
     message:
         "Play {wildcards.group}, part {wildcards.part} of {wildcards.parts}"
+    # Long, so early: short jobs fill the cores at the end.
+    priority: 1
     script:
         "../scripts/play_part.py"
 

@@ -21,7 +21,7 @@ def main(
 ):
     prompts, matches, seed = slice["prompts"], slice["matches"], slice["experiment"]["seed"]
     names = ("label_sets", "label_maps", "option_orders")
-    agents = {name: Agent(name, **agent) for name, agent in slice["agents"].items()}
+    agents = {name: Agent.from_config(name, agent) for name, agent in slice["agents"].items()}
     folders = {Path(manifest).parent.name: Path(manifest).parent for manifest in manifests}
     engines = {}
 

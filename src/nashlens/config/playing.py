@@ -55,6 +55,17 @@ class Prompts(Section):
     """Start of the answer, put after the template's generation prompt; the label comes next."""
 
 
+class Bounds(Section):
+    """What is played at most of an agent's matches of one kind."""
+
+    rounds: Annotated[Integer, Field(ge=1, le=1000)] | None = None
+    """At most so many rounds in each; null for the agent's."""
+    repetitions: Annotated[Integer, Field(ge=1, le=10000)] | None = None
+    """At most so many with each opponent in each game; null for the agent's."""
+    sequential: Boolean = True
+    """Whether they are played in row_first and column_first too, where the game is."""
+
+
 class Agent(Section):
     """A player: a model with a mode, or a scripted strategy."""
 
@@ -68,10 +79,14 @@ class Agent(Section):
     """RANDOM's chance of action 0 (default 0.5), or TFT_ERRORS' of an error (default 0.1)."""
     rounds: Annotated[Integer, Field(ge=1, le=1000)] | None = None
     """At most so many rounds in its matches; null for matches.rounds."""
-    scripted_rounds: Annotated[Integer, Field(ge=1, le=1000)] | None = None
-    """At most so many rounds in its matches with scripts; null for rounds."""
     repetitions: Annotated[Integer, Field(ge=1, le=10000)] | None = None
     """At most so many matches with each opponent in each game; null for those of matches."""
+    self_play: Bounds = Bounds()
+    """Bounds of its self-play alone."""
+    cross_play: Bounds = Bounds()
+    """Bounds of its matches with other models' agents alone."""
+    scripted: Bounds = Bounds()
+    """Bounds of its matches with scripts alone."""
 
 
 class Cot(Section):

@@ -271,7 +271,7 @@ class Figures(Section):
 class Resources(Section):
     """What jobs ask for; none of it changes a result."""
 
-    parts: Annotated[Integer, Field(ge=1, le=1000)] = 1
+    parts: Annotated[Integer, Field(ge=1, le=1000)] = 2
     """Jobs that a model's play and its activations are each split into."""
     threads: Annotated[Integer, Field(ge=1, le=1024)] = 1
     """CPU threads of a model's job."""

@@ -4,19 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from nashlens.games.game import Game
 from nashlens.prompts.render import Surface
 from nashlens.seeds import stream
 
 Pairing = Literal["self_play", "cross_play", "scripted"]
+_NEARLY_FULL = 0.75
 _OTHER = {
     "identity": "swapped",
     "swapped": "identity",
     "forward": "reversed",
     "reversed": "forward",
 }
+
+
+PAIRINGS: tuple[Pairing, ...] = ("self_play", "cross_play", "scripted")
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What is played at most of an agent's matches of one kind."""
+
+    rounds: int | None = None
+    """In each match."""
+    repetitions: int | None = None
+    """Matches with each opponent, in each game."""
+    sequential: bool = True
+    """Whether they are played in turn as well, where the game is."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +47,26 @@ class Agent:
     """The strategy's own number (`strategies.PARAMETERS`); None for its default."""
     rounds: int | None = None
     """At most so many rounds in its matches."""
-    scripted_rounds: int | None = None
-    """At most so many rounds in its matches with scripts."""
     repetitions: int | None = None
     """At most so many matches with each opponent, in each game."""
+    self_play: Bounds = Bounds()
+    cross_play: Bounds = Bounds()
+    scripted: Bounds = Bounds()
+
+    @classmethod
+    def from_config(cls, name: str, config: Mapping[str, Any]) -> Agent:
+        """Make an agent of its section in the configuration."""
+        keys = dict(config)
+        for kind in PAIRINGS:
+            if kind in keys:
+                keys[kind] = Bounds(**keys[kind])
+        return cls(name, **keys)
+
+    def bounds(self, kind: Pairing) -> Bounds:
+        """Return what it plays at most of one kind."""
+        own: Bounds = getattr(self, kind)
+        rounds = _least(self.rounds, own.rounds)
+        return Bounds(rounds, _least(self.repetitions, own.repetitions), own.sequential)
 
 
 @dataclass(frozen=True)
@@ -64,13 +96,16 @@ class Match:
 
     def length(self, rounds: int) -> int:
         """Return how many rounds are played: the least of `rounds` and what the agents allow."""
-        seats = (self.row, self.column)
-        scripted = [agent.scripted_rounds for agent in seats if self.pairing == "scripted"]
-        return _least(rounds, *(agent.rounds for agent in seats), *scripted)
+        seats = (agent.bounds(self.pairing) for agent in (self.row, self.column))
+        return _within(rounds, *(seat.rounds for seat in seats))
 
 
-def _least(number: int, *bounds: int | None) -> int:
+def _within(number: int, *bounds: int | None) -> int:
     return min([number, *(bound for bound in bounds if bound is not None)])
+
+
+def _least(*bounds: int | None) -> int | None:
+    return min((bound for bound in bounds if bound is not None), default=None)
 
 
 def surface_sequence(forms: Sequence[Surface], game: str, seed: int, count: int) -> list[Surface]:
@@ -150,20 +185,18 @@ def schedule(
         in_turn = sequential_games is None or name in sequential_games
         orders = [order for order in move_orders if order == "simultaneous" or in_turn]
         for row, column in pairs:
-            kind, count = (
-                pairing(row, column),
-                _least(
-                    scripted_repetitions if row.strategy or column.strategy else repetitions,
-                    row.repetitions,
-                    column.repetitions,
-                ),
-            )
+            kind = pairing(row, column)
+            seats = [agent.bounds(kind) for agent in (row, column)]
+            most = scripted_repetitions if kind == "scripted" else repetitions
+            count = _within(most, *(seat.repetitions for seat in seats))
+            # A script answers to past rounds, so its matches are in one order alone.
+            both = kind != "scripted" and all(seat.sequential for seat in seats)
             chosen = sequence
             if kind == "scripted":
                 chosen = sequence[0 if row.model is not None else 1 :: 2]
             matches += [
                 Match(family[r % len(family)], row, column, kind, r, form, order)
-                for order in (orders[:1] if kind == "scripted" else orders)
+                for order in (orders if both else orders[:1])
                 for r, form in enumerate(chosen[:count])
             ]
     return matches
@@ -200,14 +233,18 @@ def pairs_of(
 
 
 def chunks(matches: Sequence[Match], size: int) -> Iterator[list[Match]]:
-    """Split matches into the batches that advance together: one game, at most `size` matches.
+    """Split matches into the batches that advance together, at most `size` matches each.
 
     What is computed together depends on the matches alone, not on how many jobs share them, so
-    that results are the same to the bit for every number of parts.
+    that results are the same to the bit for every number of parts. A batch ends where a game does
+    if it is nearly full: so a game of many matches has batches of its own, and other games' stay
+    as they were when it is changed, while games of few matches share one, since a GPU generates
+    for thirty matches in the time that eight take.
     """
     batch: list[Match] = []
     for match in matches:
-        if batch and (len(batch) == size or batch[0].game.name != match.game.name):
+        ends = bool(batch) and batch[-1].game.name != match.game.name
+        if len(batch) == size or (ends and len(batch) >= _NEARLY_FULL * size):
             yield batch
             batch = []
         batch.append(match)

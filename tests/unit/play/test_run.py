@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from nashlens.errors import DataError
 from nashlens.play.player import tempered
 from nashlens.play.run import play_matches
-from nashlens.play.schedule import Agent
+from nashlens.play.schedule import Agent, Bounds
 from nashlens.prompts.render import MOVE_ORDERS
 
 from .fakes import ALL_FORMS, MODEL, PD, likes, matches_of, moves, players, plays, same, settings
@@ -155,7 +155,7 @@ def test_an_agent_may_bound_the_length_of_its_matches():
 
 
 def test_an_agent_may_bound_its_matches_with_scripts_alone():
-    short = Agent("b", model="m", rounds=3, scripted_rounds=1)
+    short = Agent("b", model="m", rounds=3, scripted=Bounds(rounds=1))
     script = Agent("d", strategy="ALLD")
     frame = play_matches(matches_of((short, short), (script, short)), players(), settings())
     assert frame.groupby("pairing")["round"].max().to_dict() == {"scripted": 1, "self_play": 3}

@@ -1,4 +1,8 @@
 from collections import Counter
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nashlens.games.catalog import CATALOG
 from nashlens.play.schedule import Agent, chunks, pairing, pairs_of, schedule, surface_sequence
@@ -13,6 +17,7 @@ FORMS = surfaces(
 A, B = Agent("a", model="m"), Agent("b", model="n")
 TFT, ALLD = Agent("tft", strategy="TFT"), Agent("alld", strategy="ALLD")
 AGENTS = {agent.name: agent for agent in (A, B, TFT, ALLD)}
+SEEDED = {"scripted_repetitions": 1, "seed": 1}
 GAMES = [CATALOG["prisoners_dilemma"], CATALOG["chicken"]]
 
 
@@ -73,15 +78,63 @@ def test_all_forms_come_before_any_repeats():
     assert len({form.code for form in sequence[: len(FORMS)]}) == len(FORMS)
 
 
-def test_chunks_hold_one_game_and_keep_every_match():
-    matches = schedule(
-        GAMES,
-        pairs_of(AGENTS, ["a", "tft"], self_play=True),
-        FORMS,
-        repetitions=3,
-        scripted_repetitions=3,
-        seed=1,
+def test_bounds_of_one_kind_hold_for_it_alone():
+    few = Agent.from_config(
+        "b",
+        {
+            "model": "n",
+            "repetitions": 3,
+            "self_play": {"rounds": None, "repetitions": 2, "sequential": True},
+            "cross_play": {"rounds": 4, "repetitions": None, "sequential": False},
+            "scripted": {"rounds": 2, "repetitions": 5, "sequential": True},
+        },
     )
-    batches = list(chunks(matches, 4))
+    matches = schedule(
+        GAMES[:1],
+        [(A, A), (few, few), (A, few), (few, TFT), (A, TFT)],
+        FORMS,
+        repetitions=6,
+        scripted_repetitions=4,
+        seed=1,
+        move_orders=["simultaneous", "row_first"],
+    )
+    counts = Counter((m.row.name, m.column.name, m.move_order, m.length(10)) for m in matches)
+    assert counts == {
+        ("a", "a", "simultaneous", 10): 6,
+        ("a", "a", "row_first", 10): 6,
+        ("b", "b", "simultaneous", 10): 2,
+        ("b", "b", "row_first", 10): 2,
+        ("a", "b", "simultaneous", 4): 3,
+        ("b", "tft", "simultaneous", 2): 3,
+        ("a", "tft", "simultaneous", 10): 4,
+    }
+
+
+def of_games(*counts):
+    games = [replace(CATALOG["chicken"], name=f"g{i}") for i in range(len(counts))]
+    return [
+        match
+        for game, count in zip(games, counts, strict=True)
+        for match in schedule([game], [(A, B)], FORMS, repetitions=count, **SEEDED)
+    ]
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(1, 8))
+def test_chunks_keep_every_match_in_order(counts, size):
+    matches = of_games(*counts)
+    batches = list(chunks(matches, size))
     assert [match for batch in batches for match in batch] == matches
-    assert all(len(batch) <= 4 and len({m.game.name for m in batch}) == 1 for batch in batches)
+    assert all(1 <= len(batch) <= size for batch in batches)
+
+
+def test_games_of_few_matches_share_a_chunk_and_large_ones_keep_to_themselves():
+    sizes = [
+        [[m.game.name for m in batch].count(name) for name in ("g0", "g1", "g2")]
+        for batch in chunks(of_games(2, 3, 3), 8)
+    ]
+    assert sizes == [[2, 3, 3]]
+    first, other = of_games(8, 6, 9), of_games(8, 7, 9)
+    batches = list(chunks(first, 8))
+    assert [len({m.game.name for m in batch}) for batch in batches] == [1, 1, 1, 1]
+    kept = [batch for batch in chunks(other, 8) if batch[0].game.name != "g1"]
+    assert kept == [batch for batch in batches if batch[0].game.name != "g1"]
