@@ -22,7 +22,7 @@ rule plan_activations:
         "../envs/cpu.yaml"
     message:
         "Which activations of {wildcards.model} are still to be computed"
-    priority: 1
+    priority: 2
     script:
         "../scripts/plan_activations.py"
 
@@ -47,7 +47,7 @@ rule extract_activations:
         "../envs/gpu.yaml"
     message:
         "Activations of {wildcards.model}, part {wildcards.part} of {wildcards.parts}"
-    priority: 1
+    priority: 2
     script:
         "../scripts/extract_activations.py"
 

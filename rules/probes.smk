@@ -20,7 +20,7 @@ rule extract_untrained:
         "../envs/gpu.yaml"
     message:
         "Activations of {wildcards.model} with random weights"
-    priority: 1
+    priority: 2
     script:
         "../scripts/extract_untrained.py"
 
@@ -48,6 +48,6 @@ rule fit_probes:
         "../envs/gpu.yaml"
     message:
         "Probes on {wildcards.model}"
-    priority: 1
+    priority: 2
     script:
         "../scripts/fit_probes.py"

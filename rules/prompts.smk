@@ -20,6 +20,6 @@ rule build_prompts:
     message:
         "Decision prompts for {wildcards.model}"
     # The longest chain of jobs starts here, so that nothing waits for it in the end.
-    priority: 1
+    priority: 2
     script:
         "../scripts/build_prompts.py"

@@ -6,6 +6,7 @@ there at the end. Nothing pickled is opened and no code that comes with a model 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -132,7 +133,7 @@ def _replace(partial: Path, folder: Path) -> None:
 
 def _from_gguf(source: Source, partial: Path) -> dict[str, Any]:
     file = gguf_file(source)
-    with _quiet():
+    with _quiet(), _read_once():
         _save_gguf(file, partial)
     package = source.kind == "package"
     digest = sha256_of(file)
@@ -262,6 +263,21 @@ def _check(source: Source, manifest: dict[str, Any], expected: ModelFacts) -> No
                 f"source {source.text!r}: {key} came out as {manifest[key]}, and {wanted} was "
                 "expected: the file contradicts itself; fetch it again"
             )
+
+
+@contextmanager
+def _read_once() -> Iterator[None]:
+    # transformers reads a whole GGUF file's fields for each of tokenizer, configuration and
+    # weights: four seconds each for a vocabulary of 49,000.
+    import gguf
+
+    library: Any = gguf
+    reader = library.GGUFReader
+    library.GGUFReader = functools.cache(reader)
+    try:
+        yield
+    finally:
+        library.GGUFReader = reader
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 import json
 
+import gguf
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ from nashlens.models.manifest import read_manifest
 from nashlens.models.shapes import SHAPES
 from nashlens.models.weights import WeightReader
 from tests.conftest import EMBEDDED
+from tests.unit.models.test_inspect import write_gguf
 
 
 def snapshot(folder):
@@ -190,3 +192,10 @@ def test_the_embedded_weights_are_the_files_own(embedded):
         tensor = stored[theirs]
         exact = gguf.dequantize(tensor.data, tensor.tensor_type)
         assert np.array_equal(exact.reshape(reader.tensor(ours).shape), reader.tensor(ours)), ours
+
+
+def test_the_fields_of_a_gguf_file_are_read_once_a_conversion(tmp_path):
+    path, reader = write_gguf(tmp_path / "m.gguf"), gguf.GGUFReader
+    with module._read_once():
+        assert gguf.GGUFReader(path) is gguf.GGUFReader(path)
+    assert gguf.GGUFReader is reader
