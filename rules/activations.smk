@@ -74,5 +74,6 @@ rule join_activations:
         "../envs/cpu.yaml"
     message:
         "Manifest of the activations of {wildcards.model}"
+    priority: 2
     script:
         "../scripts/join_activations.py"

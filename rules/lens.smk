@@ -20,6 +20,8 @@ rule read_lens:
         "../envs/cpu.yaml"
     message:
         "Logit lens of {wildcards.model}"
+    # The probes wait for it.
+    priority: 2
     script:
         "../scripts/read_lens.py"
 
