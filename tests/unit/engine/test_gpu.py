@@ -79,3 +79,23 @@ def test_sessions(rng, family):
             gpu.label_logprobs(labelled), cpu.label_logprobs(labelled), atol=1e-4
         )
         stems = [[*stem, *rng.integers(3, 60, 11).tolist()] for stem in stems]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_sessions_questions_and_answers(rng, family):
+    """Stems stay, questions stay until they are answered, and the other seat asks in between."""
+    stems = prompts(rng, rng.integers(40, 60, 4), shared=25)
+    cpu, gpu = (Session(engine) for engine in both(family))
+    for _ in range(3):
+        kept = [len(stem) for stem in stems]
+        asked = [[*stem, *rng.integers(3, 60, 9).tolist()] for stem in stems]
+        answers = [[*ids, *rng.integers(3, 60, 5).tolist()] for ids in asked]
+        others = [[*stem[:20], *rng.integers(3, 60, 7).tolist()] for stem in stems]
+        labelled = [LabelledPrompt(ids, ([5], [6, 7])) for ids in [*answers, *others]]
+        found = []
+        for session in (gpu, cpu):
+            for _ in session.prefilled(asked, kept):
+                pass
+            found.append(session.label_logprobs(labelled, [*kept, *map(len, others)]))
+        np.testing.assert_allclose(*found, atol=1e-4)
+        stems = [[*stem, *rng.integers(3, 60, 11).tolist()] for stem in stems]
