@@ -110,4 +110,6 @@ def device_name(options: argparse.Namespace) -> str:
 
 def report(**fields: Any) -> None:
     """Print the result as the last line."""
-    print(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in fields.items()}))
+    print(
+        json.dumps({k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in fields.items()})
+    )
