@@ -20,6 +20,8 @@ rule fit_directions:
         "../envs/cpu.yaml"
     message:
         "Nash directions of {wildcards.model}"
+    # What follows is long; short jobs fill the cores at the end.
+    priority: 1
     script:
         "../scripts/fit_directions.py"
 
@@ -45,5 +47,6 @@ rule sweep_steering:
         "../envs/gpu.yaml"
     message:
         "Steering sweep of {wildcards.model}"
+    priority: 1
     script:
         "../scripts/sweep_steering.py"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from nashlens.games.game import Game
 from nashlens.prompts.render import Surface
 from nashlens.seeds import stream
 
 Pairing = Literal["self_play", "cross_play", "scripted"]
+PAIRINGS: tuple[Pairing, ...] = get_args(Pairing)
 _NEARLY_FULL = 0.75
 _OTHER = {
     "identity": "swapped",
@@ -18,9 +19,6 @@ _OTHER = {
     "forward": "reversed",
     "reversed": "forward",
 }
-
-
-PAIRINGS: tuple[Pairing, ...] = ("self_play", "cross_play", "scripted")
 
 
 @dataclass(frozen=True)
