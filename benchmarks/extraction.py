@@ -19,6 +19,7 @@ from benchmarks.common import (
     arguments,
     block_parameters,
     clock,
+    device_name,
     match_prompts,
     matrix_peak,
     random_model,
@@ -120,7 +121,7 @@ def main() -> None:
     peak = matrix_peak(options.device, loaded.dtype)
     report(
         benchmark="extraction",
-        device=torch.cuda.get_device_name() if cuda else "cpu",
+        device=device_name(options),
         ratio=min(times) / seconds,
         max_error=max(peer["max_error"] for peer in measured if "max_error" in peer),
         seconds=seconds,

@@ -19,6 +19,7 @@ from benchmarks.common import (
     arguments,
     block_parameters,
     clock,
+    device_name,
     matrix_peak,
     random_model,
     report,
@@ -132,7 +133,7 @@ def main() -> None:
     operations = 2 * block_parameters(loaded) * int(last)
     report(
         benchmark="play",
-        device=torch.cuda.get_device_name() if cuda else "cpu",
+        device=device_name(options),
         ratio=peer / seconds,
         max_error=replay.error,
         peer_rounds_measured=len(measured),

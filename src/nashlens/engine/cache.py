@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 
 import torch
 
-from nashlens.engine.transfer import sent
-
 
 class KeyValues:
     """Keys and values of one layer for the tokens computed so far.
@@ -76,7 +74,7 @@ class KeyValues:
         self.length = first + len(rest) if self.length else 0
         if self._keys is None or self._values is None or not len(rest):
             return
-        rest = sent(rest, self._keys.device)
+        rest = rest.to(self._keys.device)
         for x in (self._keys, self._values):
             x[:, first : self.length] = x[:, rest]
 

@@ -173,8 +173,7 @@ class TreeMask:
             window = None
         if window not in self._masks:
             n = len(self._ends)
-            tables = [sent(table, self.device) for table in self._tables(window)]
-            some, which, wholes, whole = tables
+            some, which, wholes, whole = (sent(t, self.device) for t in self._tables(window))
             # Which queries see a block of keys is asked by a backward pass alone.
             mask = BlockMask.from_kv_blocks(
                 some,

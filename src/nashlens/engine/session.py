@@ -17,6 +17,7 @@ from nashlens.engine.cache import Cache, KeyValues, grown
 from nashlens.engine.core import Engine
 from nashlens.engine.forest import Row
 from nashlens.engine.labels import Asked, LabelledPrompt, Run, runs_of
+from nashlens.engine.transfer import sent
 
 
 class Session:
@@ -192,6 +193,8 @@ class _Grown:
         """Keep some nodes alone; return each one's new index."""
         first = int(np.argmax(np.append(nodes, -1) != np.arange(len(nodes) + 1)))
         rest = torch.from_numpy(nodes[first:])
+        if len(rest):
+            rest = sent(rest, self.engine.blocks.device(0))
         for layer in self.cache.layers:
             layer.select(first, rest)
         if self._final is not None and len(rest):

@@ -19,6 +19,7 @@ from nashlens.engine.core import Engine
 from nashlens.engine.forest import PackedSequence, Row, pack, shared_prefix
 from nashlens.engine.session import Session
 from nashlens.engine.tensor import TensorBlocks
+from nashlens.engine.transfer import sent
 
 _WORTH = 16  # a shorter prefix costs more to copy than to compute
 
@@ -198,14 +199,17 @@ class Slots:
         node = np.concatenate(paths)
         of_slot = np.repeat(np.array(slots), lengths)
         position = np.concatenate([np.arange(n) for n in lengths])
+        here = {
+            device: [_to(indices, device) for indices in (of_slot, position, node)]
+            for device in {keys.device for part in self.keys for keys in part}
+        }
         for index, layer in enumerate(cache.layers):
             for kept, keys, values in self._of(layer, index):
                 assert kept.keys is not None
                 assert kept.values is not None
-                where = (_to(of_slot, keys.device), slice(None), _to(position, keys.device))
-                nodes = _to(node, keys.device)
-                keys[where] = kept.keys[:, nodes].transpose(0, 1)
-                values[where] = kept.values[:, nodes].transpose(0, 1)
+                rows, at, nodes = here[keys.device]
+                keys[rows, :, at] = kept.keys[:, nodes].transpose(0, 1)
+                values[rows, :, at] = kept.values[:, nodes].transpose(0, 1)
             if forget:
                 # This block's are copied; the room is for what copying the next one's takes.
                 cache.layers[index] = KeyValues()
@@ -227,4 +231,4 @@ def _key(prompt: np.ndarray) -> bytes:
 
 
 def _to(indices: np.ndarray, device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(indices).to(device)
+    return sent(torch.from_numpy(indices), device)

@@ -24,7 +24,6 @@ COLUMNS = [
     "family", "n_parameters",
 ]  # fmt: skip
 MODES = ("direct", "cot", "scratchpad")
-PAIRINGS = ("self_play", "cross_play", "scripted")
 OPPONENTS = {
     "self_play": "itself",
     "cross_play": "other model agents",

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from nashlens.figures import cells, style
+from nashlens.play.schedule import PAIRINGS
 
 TITLE = "Cooperation and distance from equilibrium, by game and pairing"
 _MEASURES = {
@@ -49,14 +50,14 @@ def draw(
     means = {"cooperation": _cooperation(shown), "nash_tv": cells.of_measure(shown, "nash_tv")}
     agents = cells.agents(shown)
     order = cells.games(shown)
-    pairings = [name for name in cells.PAIRINGS if (shown["pairing"] == name).any()]
+    pairings: list[str] = [name for name in PAIRINGS if (shown["pairing"] == name).any()]
     width = width or style.WIDTH
     # One agent: its two measures side by side. Several: agents across, measures down.
     across = 2 if len(agents) == 1 else min(4, len(agents))
     down = 1 if len(agents) == 1 else 2 * math.ceil(len(agents) / across)
     height = 1.6 + down * (0.62 + max(0.5, 0.095 * len(order) * (len(pairings) + 1)))
     with style.theme():
-        color = style.colors(palette, cells.PAIRINGS)
+        color = style.colors(palette, PAIRINGS)
         figure, body = style.canvas(width, height, TITLE)
         grid = body.subplots(down, across, squeeze=False, sharey=True, sharex=True)
         for ax in grid.ravel():
@@ -101,7 +102,7 @@ def _panel(
         part = means[(means["pairing"] == pairing) & means["estimate"].notna()]
         places = part["game"].map(order.index).to_numpy(float)
         places = places + (index - (len(pairings) - 1) / 2) * step
-        marker = style.MARKERS[cells.PAIRINGS.index(pairing)]
+        marker = style.MARKERS[PAIRINGS.index(pairing)]
         hollow = part.get("hollow")
         cells.points(ax, part, places, color=color[pairing], marker=marker, hollow=hollow)
     known = means.loc[means["estimate"].notna(), "game"]
@@ -123,7 +124,7 @@ def _handles(pairings: list[str], color: dict[str, tuple], hollow: bool) -> list
             [],
             [],
             color=color[name],
-            marker=style.MARKERS[cells.PAIRINGS.index(name)],
+            marker=style.MARKERS[PAIRINGS.index(name)],
             label=f"against {cells.OPPONENTS[name]}",
         )
         for name in pairings

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from nashlens.figures import cells, style
+from nashlens.play.schedule import PAIRINGS
 
 TITLE = "Which equilibrium is played, by who moves first"
 ORDERS = {"simultaneous": "at once", "row_first": "row first", "column_first": "column first"}
@@ -20,7 +21,6 @@ _TERMS = {
     "off": "no equilibrium",
 }
 _MEASURE, _ADVANTAGE = "equilibrium_selection", "first_mover_advantage"
-_KINDS = ("self_play", "cross_play", "scripted")
 
 
 def shares(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -84,7 +84,7 @@ def draw(
         return style.nothing(TITLE, reason, width)
     gains = data[(data["measure"] == _ADVANTAGE) & data["game"].isin(pooled["game"])]
     games, agents = cells.games(pooled), cells.agents(pooled)
-    kinds = [kind for kind in _KINDS if (pooled["pairing"] == kind).any()]
+    kinds = [kind for kind in PAIRINGS if (pooled["pairing"] == kind).any()]
     if len(kinds) > 1:
         # Scripts move at once alone, so there is no order to compare.
         kinds = [kind for kind in kinds if kind != "scripted"]
@@ -191,7 +191,7 @@ def _advantage(ax: Axes, rows: pd.DataFrame, agents: list[str], orders: list[str
     for kind, offset, size in (("cross_play", 0.18, 2.5), ("self_play", -0.12, 3.8)):
         part = known[known["pairing"] == kind]
         places = _places(part, agents, orders) + offset
-        marker = style.MARKERS[_KINDS.index(kind)]
+        marker = style.MARKERS[PAIRINGS.index(kind)]
         thin = kind == "cross_play"
         ax.hlines(
             places, part["ci_low"], part["ci_high"], color="0.25", linewidth=0.5 if thin else 1.2

@@ -60,11 +60,9 @@ class Agent:
                 keys[kind] = Bounds(**keys[kind])
         return cls(name, **keys)
 
-    def bounds(self, kind: Pairing) -> Bounds:
-        """Return what it plays at most of one kind."""
-        own: Bounds = getattr(self, kind)
-        rounds = _least(self.rounds, own.rounds)
-        return Bounds(rounds, _least(self.repetitions, own.repetitions), own.sequential)
+    def bounds(self, kind: Pairing) -> tuple[Bounds, Bounds]:
+        """Return what bounds its matches of one kind: the bounds of all its matches, and theirs."""
+        return Bounds(self.rounds, self.repetitions), getattr(self, kind)
 
 
 @dataclass(frozen=True)
@@ -94,16 +92,12 @@ class Match:
 
     def length(self, rounds: int) -> int:
         """Return how many rounds are played: the least of `rounds` and what the agents allow."""
-        seats = (agent.bounds(self.pairing) for agent in (self.row, self.column))
-        return _within(rounds, *(seat.rounds for seat in seats))
+        bounds = self.row.bounds(self.pairing) + self.column.bounds(self.pairing)
+        return _least(rounds, *(bound.rounds for bound in bounds))
 
 
-def _within(number: int, *bounds: int | None) -> int:
+def _least(number: int, *bounds: int | None) -> int:
     return min([number, *(bound for bound in bounds if bound is not None)])
-
-
-def _least(*bounds: int | None) -> int | None:
-    return min((bound for bound in bounds if bound is not None), default=None)
 
 
 def surface_sequence(forms: Sequence[Surface], game: str, seed: int, count: int) -> list[Surface]:
@@ -184,17 +178,17 @@ def schedule(
         orders = [order for order in move_orders if order == "simultaneous" or in_turn]
         for row, column in pairs:
             kind = pairing(row, column)
-            seats = [agent.bounds(kind) for agent in (row, column)]
+            bounds = row.bounds(kind) + column.bounds(kind)
             most = scripted_repetitions if kind == "scripted" else repetitions
-            count = _within(most, *(seat.repetitions for seat in seats))
+            count = _least(most, *(bound.repetitions for bound in bounds))
             # A script answers to past rounds, so its matches are in one order alone.
-            both = kind != "scripted" and all(seat.sequential for seat in seats)
+            in_orders = kind != "scripted" and all(bound.sequential for bound in bounds)
             chosen = sequence
             if kind == "scripted":
                 chosen = sequence[0 if row.model is not None else 1 :: 2]
             matches += [
                 Match(family[r % len(family)], row, column, kind, r, form, order)
-                for order in (orders if both else orders[:1])
+                for order in (orders if in_orders else orders[:1])
                 for r, form in enumerate(chosen[:count])
             ]
     return matches

@@ -34,22 +34,6 @@ def test_a_repeated_prompt_computes_nothing(loaded, monkeypatch):
     assert (session.label_logprobs(prompts) == first).all()
 
 
-def test_each_round_computes_its_new_tokens_alone(loaded, rng, monkeypatch):
-    engine, counts = Engine(loaded), []
-    run_row = Engine.run_row
-
-    def counted(self, row, parts, *, start=0, **kwargs):
-        counts.append(len(row) - start)
-        return run_row(self, row, parts, start=start, **kwargs)
-
-    monkeypatch.setattr(Engine, "run_row", counted)
-    session, history = Session(engine), list(range(30))
-    for played in range(3):
-        session.label_logprobs([LabelledPrompt([*history, 50 + played, 40], ([1], [2]))])
-        history += [50 + played, 55]
-    assert counts == [32, 3, 3]
-
-
 def counting(monkeypatch):
     """Count the tokens of each pass, in a list that is returned."""
     counts, run_row = [], Engine.run_row
@@ -60,6 +44,15 @@ def counting(monkeypatch):
 
     monkeypatch.setattr(Engine, "run_row", counted)
     return counts
+
+
+def test_each_round_computes_its_new_tokens_alone(loaded, monkeypatch):
+    counts = counting(monkeypatch)
+    session, history = Session(Engine(loaded)), list(range(30))
+    for played in range(3):
+        session.label_logprobs([LabelledPrompt([*history, 50 + played, 40], ([1], [2]))])
+        history += [50 + played, 55]
+    assert counts == [32, 3, 3]
 
 
 def prefixes(sequences):
