@@ -26,10 +26,12 @@ from benchmarks.common import (
     arguments,
     block_parameters,
     clock,
+    device_name,
     matrix_peak,
     random_model,
     report,
 )
+from benchmarks.profiling import add_option, profiled
 from nashlens.engine.core import Engine
 from nashlens.engine.decoding import Decoder, Tuning
 from nashlens.engine.forest import pack
@@ -159,6 +161,7 @@ def variants() -> dict[str, Tuning]:
 
 def options_of() -> argparse.Namespace:
     parser = arguments(__doc__ or "")
+    add_option(parser)
     parser.add_argument("--requests", type=int, default=None)
     parser.add_argument("--prompt-tokens", type=int, default=None)
     parser.add_argument("--new-tokens", type=int, default=None)
@@ -195,6 +198,7 @@ def main() -> None:
         ),
         key=lambda pair: pair[0],
     )
+    profile = profiled(lambda: ours(engine, requests, options.slots, tuning), options)
     prefill, step, held = timed_steps(engine, requests, options.slots, device, tuning)
     compared = {}
     if options.variants:
@@ -214,7 +218,7 @@ def main() -> None:
     floor = prefill_floor + step_floor * (new - 1) * -(-count // running)
     report(
         benchmark="decode",
-        device=torch.cuda.get_device_name() if cuda else "cpu",
+        device=device_name(options),
         ratio=min(peers.values()) / seconds,
         max_error=1 - agreement(made, theirs),
         agreement=agreement(made, theirs),
@@ -239,6 +243,7 @@ def main() -> None:
         floor_seconds=floor,
         floor_share=floor / seconds,
         variants=compared,
+        profile=profile,
     )
 
 

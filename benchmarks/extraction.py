@@ -25,6 +25,7 @@ from benchmarks.common import (
     random_model,
     report,
 )
+from benchmarks.profiling import add_option, profiled
 from nashlens.engine.core import Engine
 from nashlens.engine.forest import pack
 from nashlens.models.load import LoadedModel
@@ -83,6 +84,7 @@ def error(name: str, loaded: LoadedModel, result: np.ndarray, theirs: np.ndarray
 
 def main() -> None:
     parser = arguments(__doc__)
+    add_option(parser)
     parser.add_argument("--games", type=int, default=None, help="1 to 5")
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--batch-tokens", type=int, default=None)
@@ -108,6 +110,7 @@ def main() -> None:
     # The first call compiles on a GPU.
     first, _ = ours(engine, arrays if cuda else arrays[:2], 1)
     seconds, result = ours(engine, arrays, 5 if cuda else 1)
+    profile = profiled(lambda: ours(engine, arrays, 1), options)
     options.peer_batches = options.peer_batches or ([8, 16, 32, 64] if cuda else [8])
     # Counted before TransformerLens takes the model apart.
     operations = 2 * block_parameters(loaded) * sum(rows)
@@ -134,6 +137,7 @@ def main() -> None:
         matrix_peak=peak,
         floor_seconds=operations / peak,
         floor_share=operations / peak / seconds,
+        profile=profile,
     )
 
 

@@ -21,7 +21,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.common import GAMES, arguments, clock, match_prompts, matrix_peak, report
+from benchmarks.common import (
+    GAMES,
+    arguments,
+    clock,
+    device_name,
+    match_prompts,
+    matrix_peak,
+    report,
+)
+from benchmarks.profiling import add_option, profiled
 from nashlens.engine import reference
 from nashlens.engine.core import Engine
 from nashlens.engine.forest import pack
@@ -124,7 +133,9 @@ def measure(case: Case, shape: Shape, way: str, options: Namespace) -> dict[str,
             clock(lambda some=prompts: residuals(engine, some), options.device)[0]
             for _ in range(repeats)
         )
-        figures[name] = _speed(shape, seconds, sum(rows), len(devices), options) | {"rows": rows}
+        profile = profiled(lambda some=prompts: residuals(engine, some), options)
+        figures[name] = _speed(shape, seconds, sum(rows), len(devices), options)
+        figures[name] |= {"rows": rows, "profile": profile}
     # All tokens of the games that are played, each once.
     played = work["many_rows"]
     tokens = sum(len(row) for row, _ in pack(played, sum(map(len, played))))
@@ -170,6 +181,7 @@ def error(case: Case, shape: Shape, way: str, options: Namespace) -> float:
 
 def main() -> None:
     parser = arguments(__doc__)
+    add_option(parser)
     parser.add_argument("--case", choices=sorted(CASES), default="llama-3-70b-nf4")
     parser.add_argument("--gpus", type=int, help="to spread a model over (2; 3 parts on a CPU)")
     parser.add_argument("--games", type=int, default=2, help="matches that fill one row")
@@ -199,7 +211,7 @@ def main() -> None:
     report(
         benchmark="large",
         case=options.case,
-        device=torch.cuda.get_device_name() if cuda else "cpu",
+        device=device_name(options),
         gpus=len(devices_of(case.ways[0], options)),
         ratio=ratios["one_row"],
         ratio_many_rows=ratios["many_rows"],

@@ -26,6 +26,7 @@ from benchmarks.common import (
     word_tokenizer,
 )
 from benchmarks.peers import padded
+from benchmarks.profiling import add_option, profiled
 from nashlens.engine.core import Engine, label_probabilities
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.session import Session
@@ -96,6 +97,7 @@ class Replay:
 
 def main() -> None:
     parser = arguments(__doc__)
+    add_option(parser)
     parser.add_argument("--matches", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--batch-tokens", type=int, default=None)
@@ -122,6 +124,7 @@ def main() -> None:
         clock(lambda: play(Session(engine)), options.device)
     recording = Recording(Session(engine))
     seconds, ours = clock(lambda: play(recording), options.device)
+    profile = profiled(lambda: play(Session(engine)), options)
     size = options.peer_batch or (32 if cuda else 8)
     some = np.linspace(0, rounds - 1, min(rounds, options.peer_rounds or rounds)).round()
     measured = np.unique(some.astype(int)).tolist()
@@ -146,6 +149,7 @@ def main() -> None:
         matrix_peak=peak,
         floor_seconds=operations / peak,
         floor_share=operations / peak / seconds,
+        profile=profile,
     )
 
 

@@ -21,7 +21,8 @@ from joblib import Parallel, delayed
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from benchmarks.common import arguments, clock, matrix_peak, report
+from benchmarks.common import arguments, clock, device_name, matrix_peak, report
+from benchmarks.profiling import add_option, profiled
 from nashlens.probes.basis import rotate, standardise
 from nashlens.probes.solver import Solution, solve
 
@@ -78,6 +79,7 @@ def floor_operations(n: int, width: int, columns: int, folds: int, iterations: i
 
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
+    add_option(parser)
     parser.add_argument("--C", type=float, default=0.01)
     parser.add_argument("--peer-fits", type=int, default=12)
     parser.add_argument("--jobs", type=int, default=1, help="joblib's, for scikit-learn")
@@ -128,12 +130,13 @@ def main() -> None:
             seconds, (_, found) = clock(lambda x=x: study(x), options.device)
             whole += seconds
             solutions += found
+    profile = profiled(lambda: study(x), options)
     peak = matrix_peak(options.device, torch.float64)
     steps = sum(s.iterations for s in solutions[:folds])
     floor = floor_operations(n, size["width"], labels.shape[1], folds, steps) / peak
     report(
         benchmark="probes",
-        device=options.device,
+        device=device_name(options),
         ratio=peer / ours,
         max_error=float(error),
         C=options.C,
@@ -149,8 +152,9 @@ def main() -> None:
         by_newton=sum(s.by_newton for s in solutions),
         iterations_per_fold=steps / folds,
         floor_seconds=floor,
-        share=floor / ours,
+        floor_share=floor / ours,
         peak_gflops=peak / 1e9,
+        profile=profile,
     )
 
 

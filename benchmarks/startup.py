@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.common import arguments, random_model, report
+from benchmarks.common import arguments, device_name, random_model, report
 from nashlens.engine.core import Engine
 from nashlens.errors import ModelError
 from nashlens.models.convert import convert
@@ -118,7 +118,7 @@ def main() -> None:
     median = {key: statistics.median(run[0] for run in runs) for key, runs in seconds.items()}
     report(
         benchmark="startup",
-        device=torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
+        device=device_name(options),
         ratio=median["peer"] / median["ours"],
         goal_factor=median["ours"] / median["peer"],
         max_error=error,

@@ -25,6 +25,7 @@ from benchmarks.common import (
     report,
 )
 from benchmarks.peers import padded
+from benchmarks.profiling import add_option, profiled
 from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
 from nashlens.engine.forest import pack
@@ -62,6 +63,7 @@ def hooked(
 
 def sweep_arguments(description: str) -> argparse.ArgumentParser:
     parser = arguments(description)
+    add_option(parser)
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--round", type=int, default=None, help="round of the decision")
     parser.add_argument("--alphas", type=int, default=11)
@@ -97,9 +99,11 @@ def compare(
     if cuda:
         warm, _ = clock(lambda: sweep(engine, asked, first, positions), options.device)
     seconds, ours = clock(lambda: sweep(engine, asked, edits, positions), options.device)
+    profile = profiled(lambda: sweep(engine, asked, edits, positions), options)
     some = np.linspace(0, len(edits) - 1, options.peer_pairs).astype(int)
     size = options.peer_batch or (16 if cuda else 8)
-    hooked(loaded, prompts[:2], edits[0], 2, positions)
+    # A GPU's allocator and its choice of kernels are cold for each shape the first time.
+    hooked(loaded, prompts if cuda else prompts[:2], edits[0], size, positions)
     peer, error = 0.0, 0.0
     for i in some:
         took, theirs = clock(
@@ -132,6 +136,7 @@ def compare(
         "matrix_peak": peak,
         "floor_seconds": work / peak,
         "floor_share": work / peak / seconds,
+        "profile": profile,
     }
 
 

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
-    "extraction": ("--rounds", "4", "--peer-batches", "4"),
+    "extraction": ("--rounds", "4", "--peer-batches", "4", "--profile"),
     "sweep": ("--alphas", "2", "--peer-pairs", "1"),
     "decode": ("--requests", "3", "--new-tokens", "4", "--slots", "2", "--peer-batches", "3"),
     "sweep_all": ("--alphas", "1", "--peer-pairs", "1", "--unrelated"),
@@ -49,6 +49,17 @@ def test_a_benchmark_ends_with_its_figures(name):
     assert figures["ratio"] > 0
     assert 0 <= figures["max_error"] < 1e-4
     assert figures["floor_seconds"] > 0
+    if "--profile" in SMALL[name]:
+        call, *kinds = figures["profile"].values()
+        assert 0 < sum(kinds) <= call
+        assert figures["profile"]["matrix products"] > 0
+
+
+def test_overlapping_kernels_count_once():
+    from benchmarks.profiling import covered
+
+    assert covered([(5, 7), (0, 3), (1, 2), (2, 4)]) == 6
+    assert covered([]) == 0
 
 
 def test_a_peer_that_is_not_installed_is_named():
