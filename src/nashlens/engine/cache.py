@@ -44,10 +44,7 @@ class KeyValues:
         if end > self._keys.shape[1]:
             room = max(end, 2 * self.length)
             self._keys, self._values = (
-                torch.cat(
-                    (x[:, : self.length], x.new_empty(len(x), room - self.length, x.shape[2])), 1
-                )
-                for x in (self._keys, self._values)
+                _roomy(x, 1, self.length, room) for x in (self._keys, self._values)
             )
         self._keys[:, self.length : end] = k
         self._values[:, self.length : end] = v
@@ -107,7 +104,16 @@ def grown(rows: torch.Tensor | None, length: int, new: torch.Tensor) -> torch.Te
         return new
     end = length + len(new)
     if end > len(rows):
-        room = rows.new_empty(max(len(new), length), rows.shape[1])
-        rows = torch.cat((rows[:length], room))
+        rows = _roomy(rows, 0, length, max(end, 2 * length))
     rows[length:end] = new
     return rows
+
+
+def _roomy(x: torch.Tensor, dim: int, length: int, room: int) -> torch.Tensor:
+    """Return a buffer of `room` along a dimension with the first `length` of `x` in it."""
+    size = list(x.shape)
+    size[dim] = room
+    # Not joined to an empty tensor: that would write all of the room, which is mostly unused.
+    result = x.new_empty(size)
+    result.narrow(dim, 0, length).copy_(x.narrow(dim, 0, length))
+    return result

