@@ -41,13 +41,8 @@ class KeyValues:
         if self._keys is None or self._values is None:
             return k, v
         end = self.length + k.shape[1]
-        if end > self._keys.shape[1]:
-            room = max(end, 2 * self.length)
-            self._keys, self._values = (
-                _roomy(x, 1, self.length, room) for x in (self._keys, self._values)
-            )
-        self._keys[:, self.length : end] = k
-        self._values[:, self.length : end] = v
+        self._keys = grown(self._keys, self.length, k, dim=1)
+        self._values = grown(self._values, self.length, v, dim=1)
         return self._keys[:, :end], self._values[:, :end]
 
     def trim(self, n: int) -> None:
@@ -89,31 +84,27 @@ class Cache:
     layers: list[KeyValues] = field(default_factory=list)
 
 
-def grown(rows: torch.Tensor | None, length: int, new: torch.Tensor) -> torch.Tensor:
-    """Return rows with new ones after the first `length`, with room for more at times.
+def grown(kept: torch.Tensor | None, length: int, new: torch.Tensor, dim: int = 0) -> torch.Tensor:
+    """Return a buffer with new rows after the first `length`, with room for more at times.
 
     Parameters
     ----------
-    rows : torch.Tensor or None
-        At least `(length, width)`; None where there are none yet.
+    kept : torch.Tensor or None
+        At least `length` along `dim`; None where there are none yet. Written to where it has room.
     length : int
     new : torch.Tensor
-        `(n, width)`.
+        As `kept` in all other dimensions.
+    dim : int, default 0
     """
-    if rows is None:
+    if kept is None:
         return new
-    end = length + len(new)
-    if end > len(rows):
-        rows = _roomy(rows, 0, length, max(end, 2 * length))
-    rows[length:end] = new
-    return rows
-
-
-def _roomy(x: torch.Tensor, dim: int, length: int, room: int) -> torch.Tensor:
-    """Return a buffer of `room` along a dimension with the first `length` of `x` in it."""
-    size = list(x.shape)
-    size[dim] = room
-    # Not joined to an empty tensor: that would write all of the room, which is mostly unused.
-    result = x.new_empty(size)
-    result.narrow(dim, 0, length).copy_(x.narrow(dim, 0, length))
-    return result
+    end = length + new.shape[dim]
+    if end > kept.shape[dim]:
+        size = list(kept.shape)
+        size[dim] = max(end, 2 * length)
+        # Not joined to an empty tensor: that would write all of the room, which is mostly unused.
+        roomy = kept.new_empty(size)
+        roomy.narrow(dim, 0, length).copy_(kept.narrow(dim, 0, length))
+        kept = roomy
+    kept.narrow(dim, length, new.shape[dim]).copy_(new)
+    return kept
