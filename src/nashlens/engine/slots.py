@@ -133,6 +133,11 @@ class Slots:
         for part in range(parts):
             yield kept[part], self.keys[part][index], self.values[part][index]
 
+    def _sent(self, *indices: np.ndarray) -> dict[torch.device, list[torch.Tensor]]:
+        """Return indices on each device that has slots: sent once, and not in every block."""
+        devices = {keys.device for part in self.keys for keys in part}
+        return {device: [sent(torch.from_numpy(i), device) for i in indices] for device in devices}
+
     def _grow(
         self,
         known: dict[int, tuple[int, int]],
@@ -156,11 +161,11 @@ class Slots:
                 # It ends where another prompt's beginning goes on: its last residual is wanted.
                 path = row.append(path[:-1], prompt[-1:].tolist())
             packed.append(PackedSequence(index, path, int(np.searchsorted(path, before))))
-        cache = self._empty()
+        cache, here = self._empty(), self._sent(of_slot, position)
         for index, layer in enumerate(cache.layers):
             for kept, keys, values in self._of(layer, index):
-                where = (_to(of_slot, keys.device), slice(None), _to(position, keys.device))
-                kept.keep(keys[where].transpose(0, 1), values[where].transpose(0, 1))
+                rows, at = here[keys.device]
+                kept.keep(keys[rows, :, at].transpose(0, 1), values[rows, :, at].transpose(0, 1))
             layer.length = start
         return self._run(row, packed, slots, cache, start)
 
@@ -199,10 +204,7 @@ class Slots:
         node = np.concatenate(paths)
         of_slot = np.repeat(np.array(slots), lengths)
         position = np.concatenate([np.arange(n) for n in lengths])
-        here = {
-            device: [_to(indices, device) for indices in (of_slot, position, node)]
-            for device in {keys.device for part in self.keys for keys in part}
-        }
+        here = self._sent(of_slot, position, node)
         for index, layer in enumerate(cache.layers):
             for kept, keys, values in self._of(layer, index):
                 assert kept.keys is not None
@@ -228,7 +230,3 @@ def _in_order(finals: Sequence[torch.Tensor], order: Sequence[int]) -> torch.Ten
 def _key(prompt: np.ndarray) -> bytes:
     # Big-endian bytes sort as the ids do.
     return prompt.astype(">u4").tobytes()
-
-
-def _to(indices: np.ndarray, device: torch.device) -> torch.Tensor:
-    return sent(torch.from_numpy(indices), device)
