@@ -26,11 +26,6 @@ def against(strategy, moves):
     return "".join("CD"[action] for action in own)
 
 
-def test_the_strategies_of_the_config():
-    sections = pytest.importorskip("nashlens.config.playing")
-    assert tuple(STRATEGIES) == sections.STRATEGIES
-
-
 @pytest.mark.parametrize(
     ("strategy", "moves", "expected"),
     [

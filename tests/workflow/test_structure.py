@@ -86,8 +86,8 @@ def test_environments_hold_the_pins_of_the_constraints():
 
 
 def test_figures_of_the_config_are_those_of_the_registry():
-    from nashlens.config.sections import FIGURES as CONFIGURED
     from nashlens.figures.registry import FIGURES
+    from nashlens.vocabulary.figures import FIGURES as CONFIGURED
     from workflow.stages import OPTION_KEYS, OPTIONS, TABLES
 
     assert set(CONFIGURED) == set(FIGURES)

@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from nashlens.config.values import Boolean, Integer, Name, Names, Number, Section, Text, distinct
-
-STRATEGIES = ("ALLC", "ALLD", "TFT", "GRIM", "WSLS", "RANDOM", "TFT_ERRORS")
-TEMPLATES = ("neutral", "named", "cover", "table")
+from nashlens.vocabulary.play import MODES, STRATEGIES
+from nashlens.vocabulary.prompts import LABEL_MAPS, MOVE_ORDERS, OPTION_ORDERS, TEMPLATES
 
 
 class Prompts(Section):
@@ -26,12 +25,16 @@ class Prompts(Section):
     ] = {"jf": ["J", "F"], "xy": ["X", "Y"], "pq": ["P", "Q"]}
     """What agents see in place of action names: pairs of distinct texts, at least three advised."""
     label_maps: Annotated[
-        list[Literal["identity", "swapped"]], Field(min_length=1), AfterValidator(distinct)
-    ] = ["identity", "swapped"]
+        list[Literal[LABEL_MAPS]],  # type: ignore[valid-type]
+        Field(min_length=1),
+        AfterValidator(distinct),
+    ] = list(LABEL_MAPS)
     """identity gives the first label to action 0, swapped to action 1."""
     option_orders: Annotated[
-        list[Literal["forward", "reversed"]], Field(min_length=1), AfterValidator(distinct)
-    ] = ["forward", "reversed"]
+        list[Literal[OPTION_ORDERS]],  # type: ignore[valid-type]
+        Field(min_length=1),
+        AfterValidator(distinct),
+    ] = list(OPTION_ORDERS)
     """Which action the prompt lists first: forward is action 0."""
     opponents: Annotated[
         list[Literal[STRATEGIES]],  # type: ignore[valid-type]
@@ -71,7 +74,7 @@ class Agent(Section):
 
     model: Name | None = None
     """A key of models; leave out for a scripted strategy."""
-    mode: Literal["direct", "cot", "scratchpad"] = "direct"
+    mode: Literal[MODES] = "direct"  # type: ignore[valid-type]
     """direct scores the labels at once, cot after reasoning, scratchpad with private notes."""
     strategy: Literal[STRATEGIES] | None = None  # type: ignore[valid-type]
     """A scripted strategy; leave out for a model."""
@@ -144,10 +147,10 @@ class Matches(Section):
     scripted: Boolean = True
     """Each model agent against each scripted agent, in both seats."""
     move_orders: Annotated[
-        list[Literal["simultaneous", "row_first", "column_first"]],
+        list[Literal[MOVE_ORDERS]],  # type: ignore[valid-type]
         Field(min_length=1),
         AfterValidator(distinct),
-    ] = ["simultaneous", "row_first", "column_first"]
+    ] = list(MOVE_ORDERS)
     """Who moves when; a second mover sees the first. Scripted agents play in the first order."""
     sequential_games: Names = ["battle_of_the_sexes"]
     """Games that are played in row_first and column_first as well: all, or a list."""

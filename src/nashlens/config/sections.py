@@ -14,45 +14,9 @@ from pydantic import AfterValidator, Field
 
 from nashlens.config.playing import Agent, Matches, Modes, Prompts, Quiz
 from nashlens.config.values import Boolean, Integer, Layers, Name, Number, Section, Text, distinct
-
-CANONICAL_GAMES = (
-    "prisoners_dilemma",
-    "stag_hunt",
-    "chicken",
-    "battle_of_the_sexes",
-    "matching_pennies",
-    "harmony",
-    "deadlock",
-    "concord",
-)
-TARGETS = (
-    "own_last",
-    "opponent_last",
-    "opponent_cooperation",
-    "nash_action",
-    "prosocial_action",
-    "best_response",
-    "chosen_action",
-)
-FIGURES = (
-    "games",
-    "cooperation",
-    "pairs",
-    "rounds",
-    "reasoning",
-    "selection",
-    "strategies",
-    "probes",
-    "transfer",
-    "lens",
-    "tuned",
-    "biases",
-    "steering",
-    "clamping",
-    "heads",
-    "findings",
-    "calibration",
-)
+from nashlens.vocabulary.figures import FIGURES
+from nashlens.vocabulary.play import CANONICAL_GAMES
+from nashlens.vocabulary.targets import TARGETS
 
 SOURCES = "package:DIST/FILE.gguf, gguf:PATH, path:DIR, hub:ID@REVISION or planted:NAME"
 

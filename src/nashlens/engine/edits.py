@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from nashlens.errors import DataError
+from nashlens.vocabulary.edits import EditKind
 
 if TYPE_CHECKING:
     from nashlens.engine.blocks import Change
-
-Kind = Literal["none", "add", "clamp", "ablate"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +40,7 @@ class Edit:
     """
 
     layer: int
-    kind: Kind
+    kind: EditKind
     vector: np.ndarray
     value: float = 0.0
 

@@ -16,6 +16,7 @@ from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 
 from nashlens.figures import style
+from nashlens.vocabulary.play import MODES
 
 COLUMNS = [
     "measure", "term", "definition", "agent", "model", "mode", "opponent", "pairing", "game",
@@ -23,7 +24,6 @@ COLUMNS = [
     "control", "control_measure", "reason", "n_invalid", "quiz_accuracy", "quiz_low", "quiz_high",
     "family", "n_parameters",
 ]  # fmt: skip
-MODES = ("direct", "cot", "scratchpad")
 OPPONENTS = {
     "self_play": "itself",
     "cross_play": "other model agents",

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from nashlens.figures import cells, style
-from nashlens.play.schedule import PAIRINGS
+from nashlens.vocabulary.play import PAIRINGS
 
 TITLE = "Cooperation and distance from equilibrium, by game and pairing"
 _MEASURES = {

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from nashlens.figures import cells, style
-from nashlens.play.schedule import PAIRINGS
+from nashlens.vocabulary.play import PAIRINGS
 
 TITLE = "Which equilibrium is played, by who moves first"
 ORDERS = {"simultaneous": "at once", "row_first": "row first", "column_first": "column first"}

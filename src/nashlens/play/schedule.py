@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 from nashlens.games.game import Game
 from nashlens.prompts.render import Surface
 from nashlens.seeds import stream
+from nashlens.vocabulary.play import PAIRINGS, Pairing
 
-Pairing = Literal["self_play", "cross_play", "scripted"]
-PAIRINGS: tuple[Pairing, ...] = get_args(Pairing)
 _NEARLY_FULL = 0.75
 _OTHER = {
     "identity": "swapped",

@@ -10,21 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nashlens.errors import DataError
-
-TARGETS = (
-    "own_last",
-    "opponent_last",
-    "opponent_cooperation",
-    "nash_action",
-    "prosocial_action",
-    "best_response",
-    "chosen_action",
-)
-"""Columns of the prompts table that probes decode, missing where undefined: actions, 0 or 1."""
-REGRESSION = ("opponent_cooperation",)
-"""Those among them that are shares: ridge regression decodes them, scored by R2."""
-SPLITS = ("match", "game", "label_set", "template")
-"""What is held out together: folds of whole matches, or every value of a column in turn."""
+from nashlens.vocabulary.targets import SHARE_TARGETS, TARGETS
 
 
 @dataclass(frozen=True)
@@ -63,7 +49,7 @@ class Target:
     @property
     def regression(self) -> bool:
         """A share and not an action."""
-        return self.name in REGRESSION
+        return self.name in SHARE_TARGETS
 
 
 def usable(prompts: pd.DataFrame) -> pd.DataFrame:
@@ -178,7 +164,7 @@ def held_out_parts(
     prompts : DataFrame
         Usable prompts.
     split : str
-        One of `SPLITS`.
+        One of `nashlens.vocabulary.targets.SPLITS`.
     fold : ndarray of int, shape (len(prompts),)
         From `grouped_folds`.
     """

@@ -14,8 +14,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nashlens.probes.design import (
-    SPLITS,
-    TARGETS,
     Settings,
     Target,
     control_tasks,
@@ -35,6 +33,7 @@ from nashlens.probes.scores import (
 )
 from nashlens.seeds import stream
 from nashlens.statistics import percentile_interval, resample_counts
+from nashlens.vocabulary.targets import SPLITS, TARGETS
 
 Array = NDArray[np.float64]
 

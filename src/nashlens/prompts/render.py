@@ -15,12 +15,9 @@ from functools import cached_property
 from nashlens.errors import DataError
 from nashlens.games.game import Game, check_seat
 from nashlens.prompts import templates
+from nashlens.vocabulary.prompts import LABEL_MAPS, MOVE_ORDERS, OPTION_ORDERS
 
 Message = dict[str, str]
-
-LABEL_MAPS = ("identity", "swapped")
-OPTION_ORDERS = ("forward", "reversed")
-MOVE_ORDERS = ("simultaneous", "row_first", "column_first")
 
 
 @dataclass(frozen=True)

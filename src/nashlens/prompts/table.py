@@ -16,9 +16,7 @@ from nashlens.prompts.labels import ChatTokenizer, encode_labels, prompt_id
 from nashlens.prompts.render import content_free_messages, decision_messages, render
 from nashlens.seeds import stream
 from nashlens.strategies import cooperation, sample_action
-
-# Undefined where there is no last round, or the game leaves it open.
-_INTEGERS = ("own_last", "opponent_last", "nash_action", "prosocial_action", "best_response")
+from nashlens.vocabulary.targets import PROMPT_TARGETS
 
 _COLUMNS = (
     "prompt_id",
@@ -42,12 +40,8 @@ _COLUMNS = (
     "label_tokens_1",
     "prior_id",
     "prior_token_ids",
-    "own_last",
-    "opponent_last",
-    "opponent_cooperation",
-    "nash_action",
-    "prosocial_action",
-    "best_response",
+    # Undefined where there is no last round, or the game leaves it open.
+    *PROMPT_TARGETS,
     "dropped",
 )
 
@@ -152,8 +146,7 @@ def build_prompts(
                     | _describe(game, cell)
                     | _outcomes(game, cell, *past)
                 )
-    types = dict.fromkeys(_INTEGERS, "Int64") | {"opponent_cooperation": "float64"}
-    return pd.DataFrame(rows)[list(_COLUMNS)].astype(types)
+    return pd.DataFrame(rows)[list(_COLUMNS)].astype(PROMPT_TARGETS)
 
 
 def draw_history(

@@ -16,13 +16,14 @@ import numpy as np
 import pandas as pd
 
 from nashlens.engine.core import label_probabilities
-from nashlens.engine.edits import Edit, Kind
+from nashlens.engine.edits import Edit
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.sweeps import sweep
 from nashlens.progress import progress
 from nashlens.seeds import stream
 from nashlens.steering.directions import random_directions
 from nashlens.steering.prompts import CARRIED, choose_prompts
+from nashlens.vocabulary.edits import EditKind
 
 if TYPE_CHECKING:
     from nashlens.engine.core import Engine
@@ -84,7 +85,7 @@ def doses(
     return result
 
 
-def _edit(layer: int, kind: Kind, vector: np.ndarray, value: float = 0.0) -> Edit:
+def _edit(layer: int, kind: EditKind, vector: np.ndarray, value: float = 0.0) -> Edit:
     """Return an edit; none at all where the classes did not differ, and there is no direction."""
     return Edit(layer, kind if vector.any() else "none", vector, value)
 

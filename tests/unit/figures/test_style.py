@@ -61,10 +61,3 @@ def test_the_registry_imports_no_figure():
         "sys.exit(str(bad) if bad else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": "src"})
-
-
-def test_every_figure_of_the_config_is_here():
-    from nashlens.config.sections import FIGURES
-
-    assert tuple(registry.FIGURES) == FIGURES
-    assert tuple(registry.OPTIONS) == FIGURES

@@ -67,11 +67,6 @@ def test_equal_action_names_are_refused():
         Game("g", [[[1, 1], [0, 0]], [[0, 0], [1, 1]]], ("a", "a"))
 
 
-def test_the_catalogue_holds_the_games_of_the_config():
-    sections = pytest.importorskip("nashlens.config.sections")
-    assert tuple(CATALOG) == sections.CANONICAL_GAMES
-
-
 @pytest.mark.parametrize(
     ("name", "order"),
     [

@@ -10,7 +10,7 @@ from nashlens.games.game import SEATS
 from nashlens.play.player import Cot
 from nashlens.play.run import decisions_table, play_matches, play_rounds, texts_table
 from nashlens.play.schedule import Agent
-from nashlens.prompts.render import MOVE_ORDERS
+from nashlens.vocabulary.prompts import MOVE_ORDERS
 
 from .fakes import (
     ALL_FORMS,

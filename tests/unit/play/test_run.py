@@ -10,7 +10,7 @@ from nashlens.errors import DataError
 from nashlens.play.player import tempered
 from nashlens.play.run import play_matches
 from nashlens.play.schedule import Agent, Bounds
-from nashlens.prompts.render import MOVE_ORDERS
+from nashlens.vocabulary.prompts import MOVE_ORDERS
 
 from .fakes import ALL_FORMS, MODEL, PD, likes, matches_of, moves, players, plays, same, settings
 

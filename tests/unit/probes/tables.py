@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from nashlens.probes import TARGETS
+from nashlens.vocabulary.targets import TARGETS
 
 WIDTH = 24
 

@@ -11,10 +11,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from nashlens.parts import DRAWS, HALVES, halves
-from nashlens.probes import TARGETS, PartScores, Settings, fit_probes
+from nashlens.probes import PartScores, Settings, fit_probes
 from nashlens.probes.design import grouped_folds
 from nashlens.probes.parts import COLUMNS
 from nashlens.seeds import stream
+from nashlens.vocabulary.targets import TARGETS
 from tests.unit.probes.tables import WIDTH, loader, prompts_table
 
 SETTINGS = Settings(

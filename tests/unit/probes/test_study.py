@@ -8,22 +8,17 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from nashlens.config import sections
 from nashlens.errors import DataError
-from nashlens.probes import TARGETS, Settings, add_choices, fit_probes, usable
+from nashlens.probes import Settings, add_choices, fit_probes, usable
 from nashlens.probes.design import control_tasks, grouped_folds, permuted_labels, read_target
 from nashlens.probes.study import COLUMNS
 from nashlens.seeds import stream
+from nashlens.vocabulary.targets import TARGETS
 from tests.unit.probes.tables import WIDTH, loader, prompts_table
 
 SETTINGS = Settings(
     C=[0.1], folds=4, permutations=19, confidence=0.95, resamples=200, seed=7, model="m"
 )
-
-
-def test_the_config_names_the_same_targets():
-    # Its copy spares every job that only reads the config the import of torch.
-    assert sections.TARGETS == TARGETS
 
 
 def _fit(load, prompts, layers=(0, 1, 2), targets=TARGETS, untrained=None, **changes):

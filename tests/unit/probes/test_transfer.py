@@ -7,8 +7,9 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from nashlens.probes import TARGETS, Settings, fit_transfer
+from nashlens.probes import Settings, fit_transfer
 from nashlens.probes.transfer import COLUMNS
+from nashlens.vocabulary.targets import TARGETS
 from tests.unit.probes.tables import loader, prompts_table
 
 SETTINGS = Settings(

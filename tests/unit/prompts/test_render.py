@@ -17,8 +17,9 @@ from nashlens.prompts import (
     question,
     render,
 )
-from nashlens.prompts.render import LABEL_MAPS, MOVE_ORDERS, OPTION_ORDERS, short_number
+from nashlens.prompts.render import short_number
 from nashlens.prompts.templates import TEMPLATES
+from nashlens.vocabulary.prompts import LABEL_MAPS, MOVE_ORDERS, OPTION_ORDERS
 
 # Eight different payoffs, so that a cell cannot be taken for another.
 GAME = Game("g", [[[10, 20], [11, 21]], [[12, 22], [13, 23]]], title="Zebra")

@@ -14,7 +14,7 @@ from nashlens.prompts import (
     vocabulary,
 )
 from nashlens.prompts import templates as words
-from nashlens.prompts.render import MOVE_ORDERS
+from nashlens.vocabulary.prompts import MOVE_ORDERS
 
 
 def test_the_vocabulary_covers_every_prompt_of_the_catalogue():
@@ -61,7 +61,7 @@ def test_the_texts_are_the_configs_defaults():
     sections = pytest.importorskip("nashlens.config.playing")
     defaults = sections.Prompts()
     assert (defaults.system, defaults.assistant_prefix) == (words.SYSTEM, words.ASSISTANT_PREFIX)
-    assert set(defaults.templates) <= set(TEMPLATES) == set(sections.TEMPLATES)
+    assert set(defaults.templates) <= set(TEMPLATES)
 
 
 @pytest.mark.parametrize("template", TEMPLATES)

@@ -1,0 +1,21 @@
+"""Figures, in the order of the report (`nashlens.figures.registry` says where each is drawn)."""
+
+FIGURES = (
+    "games",
+    "cooperation",
+    "pairs",
+    "rounds",
+    "reasoning",
+    "selection",
+    "strategies",
+    "probes",
+    "transfer",
+    "lens",
+    "tuned",
+    "biases",
+    "steering",
+    "clamping",
+    "heads",
+    "findings",
+    "calibration",
+)

@@ -1,0 +1,29 @@
+"""Games, players and pairings."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+CANONICAL_GAMES = (
+    "prisoners_dilemma",
+    "stag_hunt",
+    "chicken",
+    "battle_of_the_sexes",
+    "matching_pennies",
+    "harmony",
+    "deadlock",
+    "concord",
+)
+"""Games of the catalogue (`nashlens.games.catalog`)."""
+
+STRATEGIES = ("ALLC", "ALLD", "TFT", "GRIM", "WSLS", "RANDOM", "TFT_ERRORS")
+"""Scripted strategies (`nashlens.strategies`)."""
+STRATEGIES_WITH_P = ("RANDOM", "TFT_ERRORS")
+"""Strategies that use a number of their own, `p`."""
+
+MODES = ("direct", "cot", "scratchpad")
+"""How a model comes to a decision (`nashlens.play.modes`)."""
+
+Pairing = Literal["self_play", "cross_play", "scripted"]
+PAIRINGS: tuple[Pairing, ...] = get_args(Pairing)
+"""Who meets whom (`nashlens.play.schedule`)."""

@@ -1,0 +1,41 @@
+"""What probes decode and whom they are tested on (`nashlens.probes`).
+
+A new target is one entry here; its column is computed in `nashlens.prompts.table` and described in
+`docs/reference/results.md`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class TargetColumn(NamedTuple):
+    """A column that probes decode, missing where it is undefined."""
+
+    name: str
+    share: bool = False
+    """A share from 0 to 1, decoded by ridge regression and scored by R2; else an action, 0 or 1."""
+    from_lens: bool = False
+    """Read from the lens table of the model; else a column of the prompts table."""
+
+
+TARGET_COLUMNS = (
+    TargetColumn("own_last"),
+    TargetColumn("opponent_last"),
+    TargetColumn("opponent_cooperation", share=True),
+    TargetColumn("nash_action"),
+    TargetColumn("prosocial_action"),
+    TargetColumn("best_response"),
+    TargetColumn("chosen_action", from_lens=True),
+)
+TARGETS = tuple(column.name for column in TARGET_COLUMNS)
+SHARE_TARGETS = tuple(column.name for column in TARGET_COLUMNS if column.share)
+PROMPT_TARGETS = {
+    column.name: "float64" if column.share else "Int64"
+    for column in TARGET_COLUMNS
+    if not column.from_lens
+}
+"""Targets in the prompts table, with the types of their columns."""
+
+SPLITS = ("match", "game", "label_set", "template")
+"""What is held out together: folds of whole matches, or every value of a column in turn."""

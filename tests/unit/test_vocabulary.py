@@ -1,0 +1,67 @@
+"""Names that several rooms know are the same ones in each."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from nashlens import strategies
+from nashlens.config.playing import Agent, Matches, Prompts
+from nashlens.config.sections import Game, Probes
+from nashlens.figures import registry
+from nashlens.games import CATALOG
+from nashlens.prompts.templates import TEMPLATES
+from nashlens.vocabulary import edits, figures, play, prompts, targets
+
+FOLDER = Path(play.__file__).parent
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
+def test_the_vocabulary_imports_nothing_of_ours(path: Path):
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    names = [node.module for node in nodes if isinstance(node, ast.ImportFrom)]
+    assert set(names) <= {"__future__", "typing"}
+
+
+def test_games_are_those_of_the_catalogue():
+    assert tuple(CATALOG) == play.CANONICAL_GAMES
+
+
+def test_strategies_are_those_that_can_be_played():
+    assert tuple(strategies.STRATEGIES) == play.STRATEGIES
+    assert tuple(strategies.PARAMETERS) == play.STRATEGIES_WITH_P
+
+
+def test_templates_are_those_that_are_written():
+    assert tuple(TEMPLATES) == prompts.TEMPLATES
+
+
+def test_figures_are_those_that_can_be_drawn():
+    assert tuple(registry.FIGURES) == figures.FIGURES
+    assert tuple(registry.OPTIONS) == figures.FIGURES
+
+
+def test_modes_and_pairings_are_those_that_figures_name():
+    reasoning = pytest.importorskip("nashlens.figures.reasoning")
+    cells = pytest.importorskip("nashlens.figures.cells")
+    assert tuple(reasoning.MODES) == play.MODES
+    assert tuple(cells.OPPONENTS) == play.PAIRINGS
+
+
+def test_kinds_of_edits_are_those_of_a_sweep():
+    engine = pytest.importorskip("nashlens.engine.edits")
+    assert get_args(engine.EditKind) == edits.EDIT_KINDS
+
+
+def test_the_config_takes_every_name_by_default():
+    assert tuple(Probes().targets) == targets.TARGETS
+    assert tuple(Matches().templates) == prompts.TEMPLATES
+    assert tuple(Matches().move_orders) == prompts.MOVE_ORDERS
+    assert tuple(Prompts().label_maps) == prompts.LABEL_MAPS
+    assert tuple(Prompts().option_orders) == prompts.OPTION_ORDERS
+    assert all(Game(canonical=name) for name in play.CANONICAL_GAMES)
+    assert all(Agent(strategy=name) for name in play.STRATEGIES)
+    assert all(Agent(model="m", mode=mode) for mode in play.MODES)
