@@ -4,8 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from nashlens.findings import attach, sensitivity
-from nashlens.findings.play import judge_play
-from nashlens.findings.play_claims import PLAY_CLAIMS
+from nashlens.findings.play import PLAY_CLAIMS, judge_play
 from nashlens.logs import start_logging
 from nashlens.models.table import read_models
 from nashlens.tables import read_table, write_table

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from nashlens.contrasts import wilson_interval
 from nashlens.figures import style
 from nashlens.planted.calibration import FALSE_POSITIVES, summarise
-from nashlens.statistics import wilson
 
 TITLE = "Calibration: what the study finds in models whose mechanism is known"
 _COLUMNS = ["model", "null", "fact", "planted", "found", "layer_error", "outcome", "basis"]
@@ -174,7 +174,7 @@ def _errors(ax: Axes, nulls: pd.DataFrame, color: Any, confidence: float) -> Non
     for y, fact in enumerate(shown):
         outcome = nulls.loc[nulls["fact"] == fact, "outcome"]
         wrong, n = int((outcome == "false_positive").sum()), len(outcome)
-        low, high = wilson(wrong, n, confidence)
+        low, high = wilson_interval(wrong, n, confidence)
         ax.hlines(y, low, high, color=color["wrong"], linewidth=1.8)
         ax.plot(wrong / n, y, "o", color=color["wrong"], markersize=4.5)
         ax.text(max(high, 0.05) + 0.02, y, f"{wrong} of {n}", va="center", fontsize=style.SMALL)

@@ -15,9 +15,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from nashlens.circuits.readings import Ablations
+from nashlens.contrasts import cell_mean_draws
 from nashlens.figures import style
 from nashlens.seeds import stream
-from nashlens.statistics import cell_mean_draws
 
 TITLE = "What ablating attention heads costs the Nash action"
 _COLUMNS = [

@@ -1,7 +1,7 @@
 """Means and contrasts with intervals by bootstrap over matches, in the shape figures need.
 
 Decisions of one match depend on one another, so whole matches are resampled (see
-`nashlens.statistics.cluster_bootstrap`). Each interval has a random stream named after what it
+`nashlens.contrasts.cluster_bootstrap`). Each interval has a random stream named after what it
 is for, so that a further game or model never moves another one's interval.
 """
 
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nashlens.contrasts import cluster_bootstrap
 from nashlens.seeds import stream
-from nashlens.statistics import cluster_bootstrap
 
 # Figures resample for display alone: findings carry the experiment's seed.
 _SEED = 0

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import false_discovery_control
 
-from nashlens.findings.claims import CLAIMS, Claim
+from nashlens.findings.claim import Claim, Evidence
+from nashlens.findings.claims import CLAIMS as NEW
 from nashlens.findings.decisions import Verdict
 from nashlens.findings.estimators import ESTIMATORS
+from nashlens.findings.legacy import CLAIMS as OLD
+from nashlens.findings.legacy import Claim as OldClaim
 from nashlens.findings.measurement import Measurement, Missing, Settings, clean
 from nashlens.findings.verdicts import decide
-from nashlens.statistics import benjamini_hochberg
+from nashlens.kept import kept
+
+AnyClaim = Claim[Any] | OldClaim
+_ALL: list[AnyClaim] = [*OLD, *NEW]
+CLAIMS = tuple({claim.id: claim for claim in _ALL}.values())
 
 COLUMNS = (
     "claim",
@@ -42,18 +51,36 @@ _COUNTS = ["n", "n_matches"]
 
 
 def _measure(
-    claim: Claim, tables: Mapping[str, pd.DataFrame], settings: Settings
-) -> Measurement | Missing:
-    if claim.missing:
+    claim: AnyClaim, tables: Mapping[str, pd.DataFrame], settings: Settings
+) -> Measurement | Evidence | Missing:
+    if isinstance(claim, OldClaim) and claim.missing:
         return Missing(claim.missing)
     for name in claim.tables:
         if name not in tables or tables[name].empty:
             return Missing(f"the {name} table has no row for this model")
+    if isinstance(claim, Claim):
+        found: Evidence | Missing = claim.estimate(tables, settings)
+        return found
     return ESTIMATORS[claim.id](tables, settings)
 
 
+def decided(claim: Claim[Any], found: Evidence | Missing) -> Verdict:
+    """Apply a claim's rule; without a full interval (and a p-value) nothing is decided."""
+    if isinstance(found, Missing):
+        return Verdict(found.verdict, found.reason)
+    needed = [found.estimate, found.low, found.high, *[found.p_value] * found.needs_p]
+    if not np.isfinite(needed).all():
+        return Verdict(
+            "inconclusive",
+            f"estimate {found.estimate:.2f} from {found.n_matches} matches: too few for an"
+            " interval",
+        )
+    outcome = claim.rule(found)
+    return Verdict(outcome.verdict, claim.reason(found, outcome))
+
+
 def claim_row(
-    claim: Claim, subject: str, found: Measurement | Missing, verdict: Verdict
+    claim: AnyClaim, subject: str, found: Measurement | Evidence | Missing, verdict: Verdict
 ) -> dict[str, object]:
     """Return a claim's row of the findings table about a model, or whatever it is about."""
     row: dict[str, object] = {
@@ -61,7 +88,7 @@ def claim_row(
         "model": subject,
         "statement": claim.statement,
         "measure": claim.measure,
-        "control_measure": claim.control_measure,
+        "control_measure": claim.control if isinstance(claim, Claim) else claim.control_measure,
         "paper": claim.paper,
         "tables": ", ".join(claim.tables),
         "verdict": verdict.verdict,
@@ -69,6 +96,7 @@ def claim_row(
     }
     if isinstance(found, Missing):
         return {**row, "detail": "{}"}
+    detail = found.detail() if isinstance(found, Evidence) else found.detail
     return {
         **row,
         "estimate": found.estimate,
@@ -78,7 +106,7 @@ def claim_row(
         "n_matches": found.n_matches,
         "control": found.control,
         "p_value": found.p_value,
-        "detail": json.dumps(clean(found.detail), sort_keys=True, allow_nan=False),
+        "detail": json.dumps(clean(detail), sort_keys=True, allow_nan=False),
     }
 
 
@@ -91,7 +119,7 @@ def judge(
     late_fraction: float,
     min_label_mass: float,
     seed: int,
-    claims: Sequence[Claim] | None = None,
+    claims: Sequence[AnyClaim] | None = None,
 ) -> pd.DataFrame:
     """Judge every claim about one model, before the correction over the family.
 
@@ -125,12 +153,15 @@ def judge(
     settings = Settings(model, confidence, bootstrap, seed, late_fraction, min_label_mass)
     present = dict(tables)
     if "prompts" in present and "dropped" in present["prompts"].columns:
-        prompts = present["prompts"]
-        present["prompts"] = prompts[prompts["dropped"].fillna("") == ""]
+        present["prompts"] = kept(present["prompts"])
     rows = []
     for claim in CLAIMS if claims is None else claims:
         found = _measure(claim, present, settings)
-        rows.append(claim_row(claim, model, found, decide(claim.id, found, settings)))
+        if isinstance(claim, Claim):
+            verdict = decided(claim, found)  # type: ignore[arg-type]
+        else:
+            verdict = decide(claim.id, found, settings)  # type: ignore[arg-type]
+        rows.append(claim_row(claim, model, found, verdict))
     return table_of(rows)
 
 
@@ -145,6 +176,18 @@ def _typed(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     frame[_FLOATS] = frame[_FLOATS].astype(np.float64)
     frame[_COUNTS] = frame[_COUNTS].astype("Float64").astype("Int64")
     return frame
+
+
+def false_discovery(p_values: np.ndarray) -> np.ndarray:
+    """Return q-values of a family of p-values (Benjamini and Hochberg 1995).
+
+    NaN marks what was not tested: it is no part of the family, and its q-value is NaN.
+    """
+    q = np.full(len(p_values), np.nan)
+    tested = ~np.isnan(p_values)
+    if tested.any():
+        q[tested] = false_discovery_control(p_values[tested])
+    return q
 
 
 def combine(frames: Sequence[pd.DataFrame], q_value: float) -> pd.DataFrame:
@@ -166,7 +209,7 @@ def combine(frames: Sequence[pd.DataFrame], q_value: float) -> pd.DataFrame:
     joined = _typed(pd.concat(list(frames), ignore_index=True), COLUMNS)
     said = ["sensitivity", "fragile"]
     joined[said] = joined[said].astype(object).fillna("")
-    joined["q_value"] = benjamini_hochberg(joined["p_value"].to_numpy(dtype=float))
+    joined["q_value"] = false_discovery(joined["p_value"].to_numpy(dtype=float))
     # NaN compares as false, and so does not survive either.
     lost = (joined["verdict"] == "supported") & ~(joined["q_value"] <= q_value)
     joined.loc[lost, "verdict"] = "inconclusive"

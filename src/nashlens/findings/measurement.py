@@ -3,45 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
-from scipy.stats import t as student
 
-from nashlens.seeds import stream
-from nashlens.statistics import cell_mean_draws, simultaneous_interval
+from nashlens.contrasts import cell_mean_draws, one_sided_p, p_floor, simultaneous_interval
+from nashlens.findings.claim import JudgeSettings, Missing
+
+__all__ = ["Array", "Measurement", "Missing", "Settings", "one_sided_p", "p_floor"]
 
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How estimates are made; the same for every claim."""
-
-    model: str
-    confidence: float
-    resamples: int
-    seed: int
-    late_fraction: float = float("nan")
-    """Of the claims about layers alone, as the next."""
-    min_label_mass: float = float("nan")
-
-    def about(self, subject: str) -> Settings:
-        """Return the same for another model, or pair or family of them."""
-        return replace(self, model=subject)
-
-    def rng(self, claim: str) -> np.random.Generator:
-        """Return the random stream of a claim about this model, or whatever it is about."""
-        return stream(self.seed, "findings", self.model, claim)
-
-    @property
-    def z(self) -> float:
-        """Half width of an interval in standard errors."""
-        return float(ndtri(0.5 + self.confidence / 2.0))
+Settings = JudgeSettings
 
 
 @dataclass(frozen=True)
@@ -58,30 +36,6 @@ class Measurement:
     """Of the claim: small speaks for it."""
     detail: dict[str, Any] = field(default_factory=dict)
     """Secondary numbers, by name; rules read some of them."""
-
-
-@dataclass(frozen=True)
-class Missing:
-    """No estimate, and why."""
-
-    reason: str
-    verdict: Literal["not_applicable", "inconclusive"] = "not_applicable"
-
-
-def p_floor(clusters: int, resamples: int) -> float:
-    """Return the smallest p-value that so many clusters and resamples can bear witness to.
-
-    With G clusters that all point one way, flipping signs gives no less than 2^-G.
-    """
-    return max(1.0 / (resamples + 1), 0.5 ** min(clusters, 1000))
-
-
-def one_sided_p(estimate: float, error: float, clusters: int, resamples: int) -> float:
-    """P of an estimate above 0, by Student's t with clusters - 1 degrees of freedom."""
-    if not np.isfinite([estimate, error]).all() or clusters < 2:
-        return float("nan")
-    tail = float(student.sf(estimate / max(error, 1e-12), clusters - 1))
-    return float(np.clip(tail, p_floor(clusters, resamples), 1.0))
 
 
 def accuracy_error(row: pd.Series, z: float) -> float:

@@ -6,13 +6,17 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from nashlens.findings.claims import Claim
+from nashlens.findings.claim import Claim, Evidence
+from nashlens.findings.claims import PLAY_CLAIMS as NEW
 from nashlens.findings.estimators.play import PLAY_ESTIMATORS
 from nashlens.findings.estimators.play.field import ALL, Field
-from nashlens.findings.judge import claim_row, table_of
+from nashlens.findings.judge import AnyClaim, claim_row, decided, table_of
 from nashlens.findings.measurement import Measurement, Missing, Settings
-from nashlens.findings.play_claims import PLAY_CLAIMS
+from nashlens.findings.play_claims import PLAY_CLAIMS as OLD
 from nashlens.findings.play_verdicts import decide
+
+_ALL: list[AnyClaim] = [*OLD, *NEW]
+PLAY_CLAIMS = tuple({claim.id: claim for claim in _ALL}.values())
 
 
 def judge_play(
@@ -21,7 +25,7 @@ def judge_play(
     confidence: float,
     bootstrap: int,
     seed: int,
-    claims: Sequence[Claim] = PLAY_CLAIMS,
+    claims: Sequence[AnyClaim] = PLAY_CLAIMS,
 ) -> pd.DataFrame:
     """Judge every claim about play, before the correction over the family.
 
@@ -50,14 +54,20 @@ def judge_play(
     rows = []
     for claim in claims:
         for subject, found in _found(claim, tables, field, base):
-            rows.append(claim_row(claim, subject, found, decide(claim.id, found)))
+            if isinstance(claim, Claim):  # noqa: SIM108
+                verdict = decided(claim, found)  # type: ignore[arg-type]
+            else:
+                verdict = decide(claim.id, found)  # type: ignore[arg-type]
+            rows.append(claim_row(claim, subject, found, verdict))
     return table_of(rows)
 
 
 def _found(
-    claim: Claim, tables: Mapping[str, pd.DataFrame], field: Field, settings: Settings
-) -> list[tuple[str, Measurement | Missing]]:
+    claim: AnyClaim, tables: Mapping[str, pd.DataFrame], field: Field, settings: Settings
+) -> list[tuple[str, Measurement | Evidence | Missing]]:
     for name in claim.tables:
         if tables[name].empty:
             return [(ALL, Missing(f"the {name} table has no row"))]
+    if isinstance(claim, Claim):
+        return list(claim.estimate(field, settings))
     return list(PLAY_ESTIMATORS[claim.id](field, settings))

@@ -6,7 +6,7 @@ To add a claim, add it here, name its estimator in `estimators/play/__init__.py`
 
 from __future__ import annotations
 
-from nashlens.findings.claims import Claim
+from nashlens.findings.legacy import Claim
 
 _TABLES = ("matches", "games", "models")
 _TV = (

@@ -36,7 +36,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from nashlens.findings.claims import Claim
+from nashlens.findings.judge import AnyClaim as Claim
+from nashlens.kept import kept
 from nashlens.parts import FACTORS, RESAMPLES, WITHIN, members
 from nashlens.seeds import stream
 
@@ -100,7 +101,7 @@ def restrict(
             # Aggregates name the levels where they stand alone.
             if level in chosen or not rows:
                 chosen.setdefault(level, {})[name] = here[here["level"] == level]
-    return {level: fixed | kept for level, kept in chosen.items() if len(kept) == len(own)}
+    return {level: fixed | some for level, some in chosen.items() if len(some) == len(own)}
 
 
 def _restrict_rows(tables: Tables, factor: str, seed: int) -> dict[str, dict[str, pd.DataFrame]]:
@@ -109,7 +110,7 @@ def _restrict_rows(tables: Tables, factor: str, seed: int) -> dict[str, dict[str
     # The table that says most about the design is asked which match belongs where.
     known = max(tables.values(), key=lambda t: sum(c in t.columns for c in (factor, *WITHIN)))
     if "dropped" in known.columns:
-        known = known[known["dropped"].fillna("") == ""]
+        known = kept(known)
     found: dict[str, dict[str, pd.DataFrame]] = {}
     for level, mask in members(known, factor, seed).items():
         if factor == "bootstrap":
@@ -171,9 +172,9 @@ def sensitivity(
                     _unjudged(claim, row, factor, level, reason) for _, row in whole.iterrows()
                 ]
                 continue
-            for level, kept in levels.items():
+            for level, some in levels.items():
                 again = judge(
-                    kept,
+                    some,
                     claims=[claim],
                     seed=_seed(seed, factor, level),
                     bootstrap=min(bootstrap, RESAMPLES),

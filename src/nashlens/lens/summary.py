@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from nashlens.contrasts import cell_mean_draws, percentile_interval, simultaneous_interval
 from nashlens.lens.readings import FAVOURED, Array, Readings, conflicting, defined
 from nashlens.seeds import stream
-from nashlens.statistics import cell_mean_draws, percentile_interval, simultaneous_interval
 
 DESCRIPTIONS = {
     "nash_favoured": f"share of layers where P(Nash action) exceeds {FAVOURED}",

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nashlens.contrasts import bootstrap_draws, simultaneous_interval, wilson_interval
 from nashlens.planted.facts import Facts
-from nashlens.statistics import bootstrap_draws, simultaneous_interval, wilson
 
 ACCURACY = 0.6
 """Balanced accuracy from which on a probe counts as having found its target."""
@@ -253,6 +253,6 @@ def summarise(checks: pd.DataFrame, confidence: float) -> pd.DataFrame:
 
 
 def _share(quantity: str, hits: Any, n: int, confidence: float) -> dict[str, Any]:
-    low, high = wilson(float(hits), n, confidence)
+    low, high = wilson_interval(int(hits), n, confidence)
     share = float(hits) / n if n else np.nan
     return {"quantity": quantity, "estimate": share, "ci_low": low, "ci_high": high, "n": n}

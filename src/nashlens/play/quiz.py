@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from nashlens.contrasts import cluster_bootstrap
 from nashlens.engine.core import label_probabilities
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.errors import LabelError
@@ -25,7 +26,6 @@ from nashlens.prompts import templates
 from nashlens.prompts.labels import ChatTokenizer, encode_prompt, prompt_id
 from nashlens.prompts.render import Surface, View, ask, render, short_number
 from nashlens.seeds import stream
-from nashlens.statistics import cluster_bootstrap
 
 CHANCE = 0.5
 ALL = "all"

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nashlens.contrasts import percentile_interval, resample_counts
 from nashlens.probes.design import (
     Settings,
     Target,
@@ -32,7 +33,6 @@ from nashlens.probes.scores import (
     scores,
 )
 from nashlens.seeds import stream
-from nashlens.statistics import percentile_interval, resample_counts
 from nashlens.vocabulary.targets import SPLITS, TARGETS
 
 Array = NDArray[np.float64]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from nashlens.statistics import (
+from nashlens.contrasts import (
     balanced_accuracy_columns,
     balanced_accuracy_statistic,
     cluster_sums,

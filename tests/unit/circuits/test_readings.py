@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from nashlens.circuits.readings import Ablations, cell_mean
-from nashlens.statistics import cell_mean_draws
+from nashlens.contrasts import cell_mean_draws
 
 
 def table(action, token, kind="head"):

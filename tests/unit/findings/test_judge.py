@@ -2,17 +2,15 @@ import json
 
 import numpy as np
 import pandas as pd
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import false_discovery_control
 
 from nashlens.findings import CLAIMS, combine, judge
-from nashlens.findings.estimators import ESTIMATORS
-from nashlens.findings.estimators.play import PLAY_ESTIMATORS
-from nashlens.findings.judge import COLUMNS
-from nashlens.findings.play import judge_play
-from nashlens.findings.play_claims import PLAY_CLAIMS
-from nashlens.findings.play_verdicts import PLAY_RULES
-from nashlens.findings.verdicts import RULES
+from nashlens.findings import claims as folder
+from nashlens.findings.judge import COLUMNS, false_discovery
+from nashlens.findings.play import PLAY_CLAIMS, judge_play
 from nashlens.games.table import games_table
-from nashlens.statistics import benjamini_hochberg
 from tests.unit.findings.play_tables import ALLC, PD, itself, models, play
 from tests.unit.findings.tables import (
     SETTINGS,
@@ -41,14 +39,13 @@ def _tables():
     }
 
 
-def test_every_claim_has_an_estimator_and_a_rule_or_says_what_it_waits_for():
-    for claim in CLAIMS:
-        assert (claim.id in ESTIMATORS and claim.id in RULES) != bool(claim.missing)
-
-
-def test_every_claim_about_play_has_an_estimator_and_a_rule():
-    names = [claim.id for claim in PLAY_CLAIMS]
-    assert names == list(PLAY_ESTIMATORS) == list(PLAY_RULES)
+def test_claims_stand_in_the_order_of_their_letter_and_number():
+    inside = [claim.id for claim in CLAIMS]
+    play = [claim.id for claim in PLAY_CLAIMS]
+    assert inside == [f"M{k}" for k in range(1, 1 + len(CLAIMS))]
+    assert play == sorted(play)
+    for claims, letters in ((folder.CLAIMS, "M"), (folder.PLAY_CLAIMS, "BX")):
+        assert all(claim.id[0] in letters for claim in claims)
 
 
 def test_claims_about_play_are_in_the_same_family():
@@ -66,7 +63,7 @@ def test_claims_about_play_are_in_the_same_family():
     ]  # fmt: skip
     tested = table["p_value"].notna()
     np.testing.assert_allclose(
-        table.loc[tested, "q_value"], benjamini_hochberg(table.loc[tested, "p_value"])
+        table.loc[tested, "q_value"], false_discovery(table.loc[tested, "p_value"])
     )
     assert set(table.loc[table["claim"] == "B1", "verdict"]) == {"supported"}
     assert table["reason"].str.len().gt(10).all()
@@ -117,3 +114,19 @@ def test_a_supported_claim_must_survive_the_family():
     assert "correction" in row["reason"]
     assert table["claim"].tolist() == sorted(table["claim"])
     assert table["model"].iloc[0] == "m"
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.integers(0, 30))
+def test_q_values_are_benjamini_and_hochbergs_of_what_was_tested(p, at):
+    expected = false_discovery_control(p)
+    np.testing.assert_allclose(false_discovery(np.array(p)), expected, atol=1e-12)
+    q = false_discovery(np.array([*p[:at], np.nan, *p[at:]]))
+    np.testing.assert_allclose(q[~np.isnan(q)], expected, atol=1e-12)
+    assert np.isnan(q).sum() == 1
+
+
+def test_what_was_not_tested_is_no_part_of_the_family():
+    q = false_discovery(np.array([0.01, np.nan, 0.04]))
+    np.testing.assert_allclose(q, [0.02, np.nan, 0.04])
+    assert np.isnan(false_discovery(np.array([np.nan]))).all()

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from nashlens.findings import CLAIMS, Claim, attach, combine, judge, sensitivity
 from nashlens.findings.judge import COLUMNS as FINDINGS
-from nashlens.findings.play import judge_play
-from nashlens.findings.play_claims import PLAY_CLAIMS
+from nashlens.findings.play import PLAY_CLAIMS, judge_play
 from nashlens.findings.sensitivity import (
     AGREEMENTS,
     COLUMNS,

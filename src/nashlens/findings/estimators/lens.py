@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from nashlens.contrasts import percentile_interval
 from nashlens.findings.measurement import (
     Array,
     Measurement,
@@ -22,7 +23,6 @@ from nashlens.findings.measurement import (
     simultaneous,
 )
 from nashlens.lens.readings import FAVOURED, Readings, conflicting, defined
-from nashlens.statistics import percentile_interval
 
 
 def _problem(readings: Readings, what: str) -> Missing | None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from scipy.stats import t as student
 
+from nashlens.contrasts import bootstrap_draws
 from nashlens.findings.measurement import (
     Array,
     Measurement,
@@ -23,7 +24,6 @@ from nashlens.findings.measurement import (
     one_sided_p,
     simultaneous,
 )
-from nashlens.statistics import bootstrap_draws
 
 NASH = "nash"
 

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nashlens.contrasts import cluster_sums, percentile_interval, resample_counts
 from nashlens.play.metrics.measures import MATCHES, Measure
-from nashlens.statistics import cluster_sums, percentile_interval, resample_counts
 
 Array = NDArray[Any]
 KEYS = (

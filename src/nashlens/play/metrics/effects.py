@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nashlens.statistics import percentile_interval, resample_counts
+from nashlens.contrasts import percentile_interval, resample_counts
 
 Array = NDArray[Any]
 PAIRS = {

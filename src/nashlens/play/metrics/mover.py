@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nashlens.contrasts import bootstrap_draws, percentile_interval
 from nashlens.play.metrics.cells import KEYS
-from nashlens.statistics import bootstrap_draws, percentile_interval
 
 Array = NDArray[Any]
 _SHARE = "own scaled payoff over both seats', moving first"

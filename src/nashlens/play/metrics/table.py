@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nashlens.contrasts import percentile_interval, resample_counts
 from nashlens.games.game import Game
 from nashlens.models.table import models_table
 from nashlens.play.metrics import mixture, serial
@@ -18,7 +19,6 @@ from nashlens.play.metrics.measures import measures
 from nashlens.play.metrics.mover import advantages
 from nashlens.play.metrics.rounds import Rounds
 from nashlens.seeds import stream
-from nashlens.statistics import percentile_interval, resample_counts
 
 COLUMNS = (
     "measure", "term", "definition", *KEYS, "estimate", "ci_low", "ci_high", "n", "n_matches",

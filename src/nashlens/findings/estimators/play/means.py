@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
+from nashlens.contrasts import resample_counts
 from nashlens.findings.measurement import Array, Missing, Settings, p_floor
-from nashlens.statistics import resample_counts
 
 
 class Estimate(NamedTuple):

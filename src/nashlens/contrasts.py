@@ -1,8 +1,14 @@
-"""Intervals that respect matches, and false-discovery control.
+"""Contrasts of cells and clusters: resampling, intervals of three kinds, p-values.
 
 Decisions of one match are not independent, so every interval resamples whole matches (clusters)
 with replacement. Each cluster enters by the sums of its rows, so a resample costs one row of a
 matrix product however many prompts a match has.
+
+There are three kinds of intervals:
+
+- *percentile*: two quantiles of the resamples;
+- *student*: Student's t with a standard error, which allows for few matches;
+- *simultaneous*: bounds that hold for several estimates at once.
 
     >>> rng = np.random.default_rng(0)
     >>> interval = cluster_bootstrap([1, 1, 0, 0], ["a", "a", "b", "b"],
@@ -18,9 +24,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtr, stdtrit
 
-Statistic = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
+Array = NDArray[np.float64]
+Statistic = Callable[[Array, Array], Array]
 
 
 class Interval(NamedTuple):
@@ -38,15 +45,13 @@ class Interval(NamedTuple):
     """Clusters that the rows came from."""
 
 
-def mean_statistic(sums: NDArray[np.float64], count: NDArray[np.float64]) -> NDArray[np.float64]:
+def mean_statistic(sums: Array, count: Array) -> Array:
     """Return column means from column sums, (..., k), and row counts, (...)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return sums / count[..., None]
 
 
-def balanced_accuracy_statistic(
-    sums: NDArray[np.float64], count: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def balanced_accuracy_statistic(sums: Array, count: Array) -> Array:
     """Return balanced accuracy, (..., 1), from sums of `balanced_accuracy_columns`.
 
     NaN where a resample holds no row of one class.
@@ -56,7 +61,7 @@ def balanced_accuracy_statistic(
         return 0.5 * (sums[..., 0:1] / sums[..., 1:2] + sums[..., 2:3] / sums[..., 3:4])
 
 
-def balanced_accuracy_columns(truth: ArrayLike, predicted: ArrayLike) -> NDArray[np.float64]:
+def balanced_accuracy_columns(truth: ArrayLike, predicted: ArrayLike) -> Array:
     """Return (n, 4): correct and present of class 0, correct and present of class 1."""
     truth, predicted = np.asarray(truth), np.asarray(predicted)
     hit = truth == predicted
@@ -64,17 +69,13 @@ def balanced_accuracy_columns(truth: ArrayLike, predicted: ArrayLike) -> NDArray
     return np.stack([hit & zero, zero, hit & one, one], axis=1).astype(np.float64)
 
 
-def resample_counts(
-    n_clusters: int, resamples: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
+def resample_counts(n_clusters: int, resamples: int, rng: np.random.Generator) -> Array:
     """Return how often each cluster is drawn, (resamples, n_clusters); rows sum to n_clusters."""
     share = np.full(n_clusters, 1.0 / n_clusters)
     return rng.multinomial(n_clusters, share, size=resamples).astype(np.float64)
 
 
-def cluster_sums(
-    values: ArrayLike, groups: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def cluster_sums(values: ArrayLike, groups: ArrayLike) -> tuple[Array, Array]:
     """Sum rows within clusters.
 
     Parameters
@@ -105,7 +106,7 @@ def bootstrap_draws(
     *,
     resamples: int,
     rng: np.random.Generator,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[Array, Array]:
     """Return a statistic of all rows, (m,), and of each resample of clusters, (resamples, m).
 
     Parameters
@@ -125,9 +126,7 @@ def bootstrap_draws(
     return statistic(sums.sum(axis=0), sizes.sum()), statistic(counts @ sums, counts @ sizes)
 
 
-def percentile_interval(
-    draws: NDArray[np.float64], confidence: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def percentile_interval(draws: Array, confidence: float) -> tuple[Array, Array]:
     """Return the two percentile bounds of draws, (resamples, m), NaN draws left out."""
     tail = (1.0 - confidence) / 2.0
     low = np.full(draws.shape[1], np.nan)
@@ -183,13 +182,13 @@ def cluster_bootstrap(
 
 
 def cell_mean_draws(
-    values: NDArray[np.float64],
+    values: Array,
     cells: ArrayLike,
     groups: ArrayLike,
     *,
     resamples: int,
     rng: np.random.Generator,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[Array, Array]:
     """Average columns over cells of a design, each cell weighing the same.
 
     Whatever is opposite in two cells, as a token preference is under the two label maps, cancels
@@ -215,55 +214,102 @@ def cell_mean_draws(
     k = values.shape[1]
     wide = np.hstack([values * member[:, [c]] for c in range(len(names))] + [member])
 
-    def statistic(sums: NDArray[np.float64], count: NDArray[np.float64]) -> NDArray[np.float64]:
+    def statistic(sums: Array, count: Array) -> Array:
         del count
         parts = sums[..., : k * len(names)].reshape(*sums.shape[:-1], len(names), k)
         with np.errstate(divide="ignore", invalid="ignore"):
-            means: NDArray[np.float64] = (parts / sums[..., k * len(names) :, None]).mean(axis=-2)
+            means: Array = (parts / sums[..., k * len(names) :, None]).mean(axis=-2)
         return means
 
     return bootstrap_draws(wide, groups, statistic, resamples=resamples, rng=rng)
 
 
-def simultaneous_interval(
-    estimate: NDArray[np.float64], draws: NDArray[np.float64], confidence: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return bounds that hold for all columns at once (bootstrap of the largest |t|)."""
+def student_interval(
+    estimate: Any, error: Any, freedom: float, confidence: float, at_once: int = 1
+) -> tuple[Any, Any]:
+    """Return bounds by Student's t; for several estimates at once, by Bonferroni.
+
+    Parameters
+    ----------
+    estimate, error : float or ndarray
+        Estimates with their standard errors.
+    freedom : float
+        Degrees of freedom; may be infinite.
+    confidence : float
+    at_once : int
+        Number of estimates whose bounds shall hold together.
+    """
+    half = student_quantile((1.0 - confidence) / 2.0 / at_once, freedom) * error
+    return estimate - half, estimate + half
+
+
+def student_quantile(tail: float, freedom: float) -> float:
+    """Return the value that Student's t exceeds with probability `tail`."""
+    return float(-ndtri(tail) if np.isposinf(freedom) else -stdtrit(freedom, tail))
+
+
+def simultaneous_interval(estimate: Array, draws: Array, confidence: float) -> tuple[Array, Array]:
+    """Return bounds that hold for all columns at once, by the bootstrap of the largest |t|.
+
+    Parameters
+    ----------
+    estimate : ndarray, shape (k,)
+    draws : ndarray, shape (resamples, k)
+    confidence : float
+    """
     error = np.maximum(np.nanstd(draws, axis=0), 1e-12)
+    # The largest distance of any column in each resample, in standard errors.
     largest = np.nanmax(np.abs(draws - estimate) / error, axis=1)
     critical = float(np.nanquantile(largest, confidence))
     return estimate - critical * error, estimate + critical * error
 
 
-def benjamini_hochberg(p_values: ArrayLike) -> NDArray[np.float64]:
-    """Return q-values of a family of p-values (Benjamini and Hochberg 1995).
+def wilson_interval(successes: int, n: int, confidence: float) -> tuple[float, float]:
+    """Return Wilson's interval for a share of independent trials; NaN where n is 0."""
+    from scipy.stats import binomtest  # a second to import, and few jobs count trials
+
+    if n <= 0:
+        return float("nan"), float("nan")
+    found = binomtest(int(successes), int(n)).proportion_ci(confidence, method="wilson")
+    return float(found.low), float(found.high)
+
+
+def p_floor(clusters: int, resamples: int) -> float:
+    """Return the smallest p-value that a number of clusters and resamples can show.
+
+    With G clusters that all point one way, flipping signs gives no less than 2^-G.
+    """
+    return max(1.0 / (resamples + 1), 0.5 ** min(clusters, 1000))
+
+
+def one_sided_p(estimate: float, error: float, clusters: int, resamples: int) -> float:
+    """Return the p-value of an estimate above 0: Student's t, clusters - 1 degrees of freedom.
+
+    It is no smaller than `p_floor`, and NaN with fewer than two clusters.
+    """
+    if not np.isfinite([estimate, error]).all() or clusters < 2:
+        return float("nan")
+    return student_p(estimate, error, clusters - 1, p_floor(clusters, resamples))
+
+
+def student_p(estimate: float, error: float, freedom: float, floor: float) -> float:
+    """Return Student's tail beyond `estimate / error`, cut to `floor` and 1."""
+    tail = float(stdtr(freedom, -estimate / max(error, 1e-12)))
+    return float(np.clip(tail, floor, 1.0))
+
+
+def rank_p(score: float, null: ArrayLike) -> float:
+    """Return the share of control scores at least as large as a score, which counts as one of them.
+
+    Scores that differ by less than rounding can cause count as ties, that is as large.
 
     Parameters
     ----------
-    p_values : array_like of float, shape (n,)
-        NaN marks what was not tested: it is no part of the family, and its q-value is NaN.
-
-    Returns
-    -------
-    ndarray of float64, shape (n,)
+    score : float
+    null : array_like, shape (n,)
+        What the control gave; NaN is never as large.
     """
-    p = np.asarray(p_values, dtype=np.float64)
-    q = np.full(p.shape, np.nan)
-    tested = np.flatnonzero(~np.isnan(p))
-    if len(tested):
-        order = tested[np.argsort(p[tested], kind="stable")]
-        raw = p[order] * len(order) / np.arange(1, len(order) + 1)
-        q[order] = np.minimum(np.minimum.accumulate(raw[::-1])[::-1], 1.0)
-    return q
-
-
-def wilson(successes: float, n: float, confidence: float) -> tuple[float, float]:
-    """Return Wilson's interval for a share of independent trials; NaN where n is 0."""
-    if n <= 0:
-        return float("nan"), float("nan")
-    z = float(ndtri(0.5 + confidence / 2.0))
-    share = successes / n
-    middle = share + z * z / (2 * n)
-    half = z * float(np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)))
-    scale = 1 + z * z / n
-    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+    values = np.asarray(null, dtype=np.float64)
+    sizes = np.abs(np.append(values, score))
+    tolerance = 1e-12 * sizes[np.isfinite(sizes)].max(initial=0.0)
+    return (1 + int((values >= score - tolerance).sum())) / (1 + len(values))

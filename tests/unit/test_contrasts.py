@@ -1,16 +1,18 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.stats import false_discovery_control
+from scipy.stats import norm
+from scipy.stats import t as student
 
-from nashlens.statistics import (
+from nashlens.contrasts import (
     balanced_accuracy_columns,
     balanced_accuracy_statistic,
-    benjamini_hochberg,
     cluster_bootstrap,
     cluster_sums,
-    wilson,
+    rank_p,
+    student_interval,
+    student_p,
+    student_quantile,
+    wilson_interval,
 )
 
 
@@ -95,21 +97,34 @@ def test_cluster_sums_add_rows_of_unsorted_groups():
     np.testing.assert_array_equal(sizes, [1, 2])
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
-def test_benjamini_hochberg_equals_scipy(p):
-    np.testing.assert_allclose(benjamini_hochberg(p), false_discovery_control(p), atol=1e-12)
-
-
-def test_benjamini_hochberg_leaves_nan_out_of_the_family():
-    q = benjamini_hochberg([0.01, np.nan, 0.04])
-    np.testing.assert_allclose(q, [0.02, np.nan, 0.04])
-    assert np.isnan(benjamini_hochberg([np.nan])).all()
-
-
 def test_wilson_known_value_and_edges():
-    low, high = wilson(8, 10, 0.95)
+    low, high = wilson_interval(8, 10, 0.95)
     assert (low, high) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-    assert wilson(0, 5, 0.95)[0] == 0.0
-    assert wilson(5, 5, 0.95)[1] == 1.0
-    assert np.isnan(wilson(0, 0, 0.95)).all()
+    assert wilson_interval(0, 5, 0.95)[0] == 0.0
+    assert wilson_interval(5, 5, 0.95)[1] == 1.0
+    assert np.isnan(wilson_interval(0, 0, 0.95)).all()
+
+
+def test_rank_p_counts_the_score_itself_and_ties():
+    assert rank_p(0.5, [0.1, 0.2, 0.3]) == 0.25
+    assert rank_p(0.3, [0.1, 0.3, 0.5]) == 0.75
+    assert rank_p(-1.0, []) == 1.0
+    assert rank_p(0.5, [np.nan, 0.6]) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("size", [1e-9, 1.0, 1e9])
+def test_rank_p_counts_ties_up_to_rounding_whatever_the_size(size):
+    assert 0.1 + 0.2 > 0.3
+    assert rank_p((0.1 + 0.2) * size, [0.3 * size, 0.0]) == pytest.approx(2 / 3)
+    assert rank_p(0.3000001 * size, [0.3 * size, 0.0]) == pytest.approx(1 / 3)
+
+
+def test_rank_p_does_not_tie_all_scores_with_an_infinite_one():
+    assert rank_p(0.5, [-np.inf, 0.4]) == pytest.approx(1 / 3)
+
+
+def test_students_interval_is_scipys_and_a_normal_one_without_end():
+    low, high = student_interval(1.0, 0.5, 4, 0.9, at_once=3)
+    assert (low, high) == pytest.approx(student.interval(1 - 0.1 / 3, 4, 1.0, 0.5))
+    assert student_quantile(0.025, np.inf) == norm.isf(0.025)
+    assert student_p(2.0, 1.0, 7, 0.0) == student.sf(2.0, 7)

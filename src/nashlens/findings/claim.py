@@ -1,0 +1,155 @@
+"""What a claim is: a statement, an estimate with its evidence, and a rule that decides.
+
+Each claim is one module of `nashlens.findings.claims`, which reads from top to bottom: thresholds,
+the evidence that its rule reads, `estimate`, `rule`, `reason`, and `CLAIM` last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtri
+
+from nashlens.seeds import stream
+
+Tables = Mapping[str, pd.DataFrame]
+
+NOT_IN_DETAIL = {"detail": False}
+"""`field(metadata=NOT_IN_DETAIL)`: a rule reads the field, and the table does not show it."""
+
+
+@dataclass(frozen=True)
+class JudgeSettings:
+    """How estimates are made; the same for every claim."""
+
+    subject: str
+    """The model, pair or family that an estimate is about; names its random stream."""
+    confidence: float
+    """Coverage of the intervals."""
+    resamples: int
+    """Bootstrap resamples of matches."""
+    seed: int
+    """The experiment's seed."""
+    late_fraction: float = float("nan")
+    """Share of the layers, from the top, that counts as late; only for claims about layers."""
+    min_label_mass: float = float("nan")
+    """Median label mass below which a layer of the lens is unreliable; likewise."""
+
+    def about(self, subject: str) -> JudgeSettings:
+        """Return the same settings for another subject."""
+        return replace(self, subject=subject)
+
+    def rng(self, claim: str) -> np.random.Generator:
+        """Return the random stream of a claim about this subject."""
+        return stream(self.seed, "findings", self.subject, claim)
+
+    @property
+    def z(self) -> float:
+        """Half the width of a normal interval, in standard errors."""
+        return float(ndtri(0.5 + self.confidence / 2.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """An estimate with all that its claim's rule reads.
+
+    Each claim has a subclass, whose own fields are the `detail` of the findings table.
+    """
+
+    estimate: float
+    low: float
+    """Lower bound of the estimate; NaN where there is no interval."""
+    high: float
+    """Upper bound."""
+    n: int
+    """Number of observations (prompts, or rounds of play)."""
+    n_matches: int
+    """Number of matches that they come from."""
+    control: float
+    """The same quantity where nothing is there to be found."""
+    p_value: float
+    """One-sided p-value of the claim: small speaks for it."""
+
+    needs_p: ClassVar[bool] = True
+    """Whether the claim stays undecided without a p-value, as it does without an interval."""
+
+    def detail(self) -> dict[str, Any]:
+        """Return the subclass's own fields by name, in their order."""
+        common = {f.name for f in fields(Evidence)}
+        return {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name not in common and f.metadata.get("detail", True)
+        }
+
+
+E = TypeVar("E", bound=Evidence)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Why there is no estimate."""
+
+    reason: str
+    verdict: Literal["not_applicable", "inconclusive"] = "not_applicable"
+
+
+class Outcome(NamedTuple):
+    """What a rule decides."""
+
+    verdict: str
+    """supported, contradicted or inconclusive."""
+    because: str = ""
+    """What decided, in words, where the numbers do not say it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim(Generic[E]):
+    """One statement that can turn out false."""
+
+    id: str
+    statement: str
+    measure: str
+    """What the estimate is, in words."""
+    control: str
+    """What the control is, in words; empty where there is none."""
+    paper: str
+    """The paper's own figure, as text; empty where it gives none."""
+    tables: tuple[str, ...]
+    """Keys of the tables that `estimate` reads; an empty one makes the claim not applicable."""
+    interval: Literal["percentile", "student"] = "percentile"
+    """Kind of the bounds: quantiles of a bootstrap, too narrow where matches are few, or Student's
+    t, which allows for that."""
+    supported: str
+    """When the claim is supported, in words."""
+    contradicted: str
+    """When it is contradicted, in words."""
+    estimate: Callable[..., Any]
+    """(tables, settings) -> E or Missing; about play (field, settings) -> iterator of
+    (subject, E or Missing)."""
+    rule: Callable[[E], Outcome]
+    """Reads the evidence and its module's thresholds only."""
+    reason: Callable[[E, Outcome], str]
+    """The numbers, then what decided."""
+    about: Literal["model", "play"] = "model"
+
+
+def with_bounds(evidence: Evidence) -> str:
+    """Return an estimate with its interval, as reasons show it."""
+    return f"{evidence.estimate:.2f} [{evidence.low:.2f}, {evidence.high:.2f}]"
+
+
+def verdict_of(supported: bool, contradicted: bool = False) -> str:
+    """Return the verdict of two conditions, the first of which wins."""
+    if supported:
+        return "supported"
+    return "contradicted" if contradicted else "inconclusive"
+
+
+def joined(numbers: str, because: str, by: str = "; ") -> str:
+    """Return a reason: the numbers, then what decided where there is something to add."""
+    return f"{numbers}{by}{because}" if because else numbers

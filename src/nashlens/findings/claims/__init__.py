@@ -1,0 +1,26 @@
+"""The claims, one module each: adding a claim is adding one file here.
+
+Claims about what happens inside a model are in `m*.py`, those about a model's play in `b*.py`, and
+those about play between models in `x*.py`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+from nashlens.findings.claim import Claim
+
+
+def load(letters: str) -> tuple[Claim[Any], ...]:
+    """Return the claims whose modules start with one of some letters, by letter and number."""
+    names = [module.name for module in iter_modules(__path__) if module.name[0] in letters]
+    names.sort(key=lambda name: (letters.index(name[0]), int(name[1 : name.index("_")])))
+    return tuple(import_module(f"{__name__}.{name}").CLAIM for name in names)
+
+
+CLAIMS = load("m")
+"""The claims about models, M1 first."""
+PLAY_CLAIMS = load("bx")
+"""The claims about play: B, then X."""
