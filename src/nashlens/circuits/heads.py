@@ -20,9 +20,9 @@ from nashlens.engine.core import label_probabilities
 from nashlens.engine.heads import Head, ablate_heads, head_outputs
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.errors import DataError
+from nashlens.interventions import PROMPT_COLUMNS, choose_prompts, prompts_by_interventions
 from nashlens.progress import progress
 from nashlens.seeds import stream
-from nashlens.steering.prompts import CARRIED, choose_prompts
 
 if TYPE_CHECKING:
     from nashlens.engine.core import Engine
@@ -181,7 +181,9 @@ def heads_table(
     DataError
         If a game has no prompt, none has a Nash action, or the model has too few heads.
     """
-    chosen = choose_prompts(prompts, games, prompts_per_game, seed, key="circuits.games")
+    chosen = choose_prompts(
+        prompts, games, prompts_per_game, seed, "circuits prompts", key="circuits.games"
+    )
     chosen = chosen[chosen["nash_action"].notna()].reset_index(drop=True)
     if chosen.empty:
         raise DataError(
@@ -241,27 +243,21 @@ class _Study:
         _, mass = label_probabilities(logprobs)
         odds = logprobs[..., 1] - logprobs[..., 0]
         nash = np.where(chosen["nash_action"].to_numpy(dtype=float) == 1, odds.T, -odds.T).T
-        n, m = len(chosen), len(groups)
-        columns = chosen[[*CARRIED, "half"]].iloc[np.repeat(np.arange(n), m)]
-        about = pd.DataFrame([_about(name, heads) for name, heads in groups.items()])
-        about = about.iloc[np.tile(np.arange(m), n)].reset_index(drop=True)
-        about = about.astype({"layer": "Int64", "head": "Int64"})
-        scores = pd.DataFrame(
-            {
-                "logit_nash": nash.ravel(),
-                "drop": (nash[:, :1] - nash).ravel(),
-                "label_mass": mass.ravel(),
-            }
+        described = pd.DataFrame([_describe(name, heads) for name, heads in groups.items()])
+        described = described.astype({"layer": "Int64", "head": "Int64"})
+        described.insert(0, "model", self.model)
+        return prompts_by_interventions(
+            chosen[[*PROMPT_COLUMNS, "half"]],
+            described,
+            {"logit_nash": nash, "drop": nash[:, :1] - nash, "label_mass": mass},
         )
-        about.insert(0, "model", self.model)
-        return pd.concat([about, columns.reset_index(drop=True), scores], axis=1)
 
 
 def _name(head: Head) -> str:
     return f"{head[0]}.{head[1]}"
 
 
-def _about(name: str, heads: list[Head]) -> dict[str, object]:
+def _describe(name: str, heads: list[Head]) -> dict[str, object]:
     """Return the columns that say what is ablated."""
     kind = name.partition("_")[0]
     single = kind not in ("none", "candidate", "random")

@@ -15,11 +15,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nashlens.errors import DataError
+from nashlens.interventions import SURFACE_COLUMNS
 
 LoadLayer = Callable[[int], NDArray[np.floating]]
-
-SURFACE = ("template", "label_set", "label_map", "option_order")
-"""What makes up a surface form."""
 
 _FLAT = 1e-6
 """A gap below this share of the residual's length is rounding: there is no direction."""
@@ -36,7 +34,7 @@ def _cells(prompts: pd.DataFrame) -> list[tuple[NDArray[np.intp], NDArray[np.int
                 " choose steering.train_games whose Nash actions differ"
             )
     cells = []
-    for _, rows in sorted(prompts.groupby(list(SURFACE)).indices.items()):
+    for _, rows in sorted(prompts.groupby(list(SURFACE_COLUMNS)).indices.items()):
         zero, one = rows[nash[rows] == 0], rows[nash[rows] == 1]
         if len(zero) and len(one):
             cells.append((zero, one))

@@ -19,10 +19,10 @@ from nashlens.engine.core import label_probabilities
 from nashlens.engine.edits import Edit
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.sweeps import sweep
+from nashlens.interventions import PROMPT_COLUMNS, choose_prompts, prompts_by_interventions
 from nashlens.progress import progress
 from nashlens.seeds import stream
 from nashlens.steering.directions import random_directions
-from nashlens.steering.prompts import CARRIED, choose_prompts
 from nashlens.vocabulary.edits import EditKind
 
 if TYPE_CHECKING:
@@ -142,7 +142,9 @@ def sweep_table(
     pandas.DataFrame
         The steering table: one row per prompt, layer, direction and value.
     """
-    chosen = choose_prompts(prompts, test_games, prompts_per_game, seed)
+    chosen = choose_prompts(
+        prompts, test_games, prompts_per_game, seed, "steering prompts", key="steering.test_games"
+    )
     asked = [
         LabelledPrompt(ids.tolist(), (t0.tolist(), t1.tolist()))
         for ids, t0, t1 in zip(
@@ -169,9 +171,7 @@ def sweep_table(
         ]
     )
     p, mass = label_probabilities(logprobs)
-    n, m = mass.shape
-    columns = chosen[list(CARRIED)].iloc[np.repeat(np.arange(n), m)].reset_index(drop=True)
-    dosed = pd.DataFrame(
+    described = pd.DataFrame(
         {
             "model": model,
             "layer": [dose.edit.layer for dose in every],
@@ -181,12 +181,8 @@ def sweep_table(
             "value": [dose.value for dose in every],
         }
     )
-    dosed = dosed.iloc[np.tile(np.arange(m), n)].reset_index(drop=True)
-    scores = pd.DataFrame(
-        {
-            "p_action_0": p[..., 0].ravel(),
-            "p_action_1": p[..., 1].ravel(),
-            "label_mass": mass.ravel(),
-        }
+    return prompts_by_interventions(
+        chosen[list(PROMPT_COLUMNS)],
+        described,
+        {"p_action_0": p[..., 0], "p_action_1": p[..., 1], "label_mass": mass},
     )
-    return pd.concat([dosed, columns, scores], axis=1)

@@ -16,6 +16,7 @@ from nashlens.engine.labels import LabelledPrompt
 from nashlens.errors import DataError
 from nashlens.findings import CLAIMS, judge
 from nashlens.games import build_games
+from nashlens.interventions import choose_prompts
 from nashlens.models.convert import convert
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
@@ -121,6 +122,18 @@ def test_heads_are_chosen_on_matches_on_which_no_group_is_tested(loaded, prompts
 
 def test_a_study_is_deterministic(loaded, prompts):
     pd.testing.assert_frame_equal(study(loaded, prompts), study(loaded, prompts))
+
+
+def test_prompts_are_drawn_from_a_stream_of_the_circuits_own(loaded, prompts):
+    """Which prompts are steered has no say in where heads are ablated."""
+    drawn, steered = [], []
+    for seed in range(3):
+        table = study(loaded, prompts, prompts_per_game=4, seed=seed)
+        drawn.append(set(table["prompt_id"]))
+        chosen = choose_prompts(prompts, GAMES, 4, seed, "steering prompts", key="steering")
+        steered.append(set(chosen["prompt_id"]))
+    assert drawn != steered
+    assert any(drawn[0] != other for other in drawn[1:])
 
 
 def test_halves_hold_both_label_maps_of_the_same_forms(prompts):

@@ -6,60 +6,14 @@ from nashlens.engine import reference
 from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
 from nashlens.engine.labels import LabelledPrompt
-from nashlens.errors import DataError
-from nashlens.steering.prompts import choose_prompts
 from nashlens.steering.sweep import doses, sweep_table
 from tests.tiny_models import tiny
-
-
-def prompts_table(rng, games=("deadlock", "concord", "other"), histories=2):
-    rows = []
-    for game in games:
-        for template in ("neutral", "named"):
-            for label_map in ("identity", "swapped"):
-                for order in ("forward", "reversed"):
-                    for history in range(histories):
-                        rows.append(
-                            {
-                                "prompt_id": f"{game}{len(rows)}",
-                                "match_id": f"{game}/{len(rows)}",
-                                "game": game,
-                                "round": 2,
-                                "template": template,
-                                "label_set": "jf",
-                                "label_map": label_map,
-                                "option_order": order,
-                                "token_ids": rng.integers(0, 61, 9),
-                                "label_tokens_0": np.array([5 if label_map == "identity" else 6]),
-                                "label_tokens_1": np.array([6 if label_map == "identity" else 5]),
-                                "nash_action": 1,
-                                "dropped": "",
-                                "history": history,
-                            }
-                        )
-    return pd.DataFrame(rows)
+from tests.unit.steering.tables import prompts_table
 
 
 @pytest.fixture
 def rng():
     return np.random.default_rng(3)
-
-
-def test_chosen_prompts_balance_label_maps_and_games(rng):
-    chosen = choose_prompts(prompts_table(rng), ["deadlock", "concord"], 4, seed=1)
-    assert chosen.groupby(["game", "label_map"]).size().tolist() == [2] * 4
-    stems = chosen.groupby(["game", "template", "option_order"])["label_map"].nunique()
-    assert (stems == 2).all()
-
-
-def test_forms_are_used_up_before_any_comes_again(rng):
-    chosen = choose_prompts(prompts_table(rng), ["deadlock"], 8, seed=1)
-    assert not chosen.duplicated(["template", "label_map", "option_order"]).any()
-
-
-def test_a_game_without_prompts_is_named(rng):
-    with pytest.raises(DataError, match="chicken"):
-        choose_prompts(prompts_table(rng), ["chicken"], 4, seed=1)
 
 
 def directions_table(n_layers):

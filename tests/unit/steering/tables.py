@@ -1,0 +1,32 @@
+"""A small prompts table whose surface forms are complete."""
+
+import numpy as np
+import pandas as pd
+
+
+def prompts_table(rng, games=("deadlock", "concord", "other"), histories=2):
+    rows = []
+    for game in games:
+        for template in ("neutral", "named"):
+            for label_map in ("identity", "swapped"):
+                for order in ("forward", "reversed"):
+                    for history in range(histories):
+                        rows.append(
+                            {
+                                "prompt_id": f"{game}{len(rows)}",
+                                "match_id": f"{game}/{len(rows)}",
+                                "game": game,
+                                "round": 2,
+                                "template": template,
+                                "label_set": "jf",
+                                "label_map": label_map,
+                                "option_order": order,
+                                "token_ids": rng.integers(0, 61, 9),
+                                "label_tokens_0": np.array([5 if label_map == "identity" else 6]),
+                                "label_tokens_1": np.array([6 if label_map == "identity" else 5]),
+                                "nash_action": 1,
+                                "dropped": "",
+                                "history": history,
+                            }
+                        )
+    return pd.DataFrame(rows)
