@@ -4,6 +4,7 @@ import numpy as np
 
 from nashlens.activations.store import ActivationStore
 from nashlens.files import atomic_write
+from nashlens.kept import kept
 from nashlens.logs import start_logging
 from nashlens.steering.directions import fit_directions
 from nashlens.tables import read_table, write_table
@@ -12,7 +13,7 @@ from nashlens.tables import read_table, write_table
 def main(activations, prompts, array, output, model, slice, fingerprint):
     store, prompts = ActivationStore(activations), read_table(prompts)
     training = prompts[prompts["game"].isin(slice["steering"]["train_games"])]
-    used = training.loc[training["dropped"] == "", "prompt_id"].tolist()
+    used = kept(training)["prompt_id"].tolist()
     directions, table = fit_directions(
         lambda layer: store.layer(layer, used), store.n_layers, training, model=model
     )

@@ -298,7 +298,7 @@ def student_p(estimate: float, error: float, freedom: float, floor: float) -> fl
     return float(np.clip(tail, floor, 1.0))
 
 
-def rank_p(score: float, null: ArrayLike) -> float:
+def rank_p(score: float, null: ArrayLike, *, size: float | None = None) -> float:
     """Return the share of control scores at least as large as a score, which counts as one of them.
 
     Scores that differ by less than rounding can cause count as ties, that is as large.
@@ -308,8 +308,11 @@ def rank_p(score: float, null: ArrayLike) -> float:
     score : float
     null : array_like, shape (n,)
         What the control gave; NaN is never as large.
+    size : float, optional
+        Size of the numbers that rounding is relative to: the largest score by default.
     """
     values = np.asarray(null, dtype=np.float64)
-    sizes = np.abs(np.append(values, score))
-    tolerance = 1e-12 * sizes[np.isfinite(sizes)].max(initial=0.0)
-    return (1 + int((values >= score - tolerance).sum())) / (1 + len(values))
+    if size is None:
+        sizes = np.abs(np.append(values, score))
+        size = float(sizes[np.isfinite(sizes)].max(initial=0.0))
+    return (1 + int((values >= score - 1e-12 * size).sum())) / (1 + len(values))

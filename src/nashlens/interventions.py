@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from nashlens.errors import DataError
+from nashlens.kept import kept
 from nashlens.seeds import stream
 
 SURFACE_COLUMNS = ("template", "label_set", "label_map", "option_order")
@@ -54,10 +55,10 @@ def choose_prompts(
     DataError
         If a game has no prompt.
     """
+    used = kept(prompts)
     chosen = []
     for game in games:
-        rows = prompts[(prompts["game"] == game) & (prompts["dropped"] == "")]
-        rows = rows.drop_duplicates("prompt_id")
+        rows = used[used["game"] == game].drop_duplicates("prompt_id")
         if rows.empty:
             raise DataError(f"{key}: {game} has no prompt; look at the prompts table")
         rng = stream(seed, stream_name, game)

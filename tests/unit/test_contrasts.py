@@ -110,6 +110,7 @@ def test_rank_p_counts_the_score_itself_and_ties():
     assert rank_p(0.3, [0.1, 0.3, 0.5]) == 0.75
     assert rank_p(-1.0, []) == 1.0
     assert rank_p(0.5, [np.nan, 0.6]) == pytest.approx(2 / 3)
+    assert rank_p(1e-17, [0.0], size=1.0) == 1.0
 
 
 @pytest.mark.parametrize("size", [1e-9, 1.0, 1e9])

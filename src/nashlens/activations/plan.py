@@ -14,6 +14,7 @@ import pandas as pd
 
 from nashlens.activations.store import Dtype, read_entry
 from nashlens.errors import StoreError
+from nashlens.kept import kept
 from nashlens.seeds import stream
 
 _SHARD = re.compile(r"shard-(\d{5,})\.npy")
@@ -21,7 +22,7 @@ _SHARD = re.compile(r"shard-(\d{5,})\.npy")
 
 def used_prompts(prompts: pd.DataFrame) -> pd.DataFrame:
     """Return the prompts to extract: not dropped, one row for each prompt id, in table order."""
-    return prompts[prompts["dropped"] == ""].drop_duplicates("prompt_id")
+    return kept(prompts).drop_duplicates("prompt_id")
 
 
 def some_matches(prompts: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
@@ -42,14 +43,14 @@ def some_matches(prompts: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
     pandas.DataFrame
         Those rows of the table, dropped ones left out, renumbered.
     """
-    prompts = prompts[prompts["dropped"] == ""]
+    prompts = kept(prompts)
     sizes = prompts.groupby("match_id", sort=True).agg(game=("game", "first"), n=("game", "size"))
     order = stream(seed, "untrained", "matches").permutation(len(sizes))
     sizes = sizes.iloc[order]
     sizes["turn"] = sizes.groupby("game").cumcount()
     sizes = sizes.sort_values("turn", kind="stable")
-    kept = sizes.index[sizes["n"].cumsum() <= most]
-    return prompts[prompts["match_id"].isin(kept)].reset_index(drop=True)
+    chosen = sizes.index[sizes["n"].cumsum() <= most]
+    return prompts[prompts["match_id"].isin(chosen)].reset_index(drop=True)
 
 
 def plan_shards(
@@ -93,7 +94,7 @@ def plan_shards(
         wanted = pd.concat([wanted, extra[["prompt_id", "game"]]], ignore_index=True)
         columns = zip(extra["prompt_id"], extra["after"], extra["tokens"], strict=True)
         further = {name: [after, list(tokens)] for name, after, tokens in columns}
-    kept, highest = [], -1
+    complete, highest = [], -1
     for path in sorted(folder.glob("shard-*.npy")):
         match = _SHARD.fullmatch(path.name)
         if match is None:
@@ -103,9 +104,9 @@ def plan_shards(
             path.unlink()
             path.with_suffix(".json").unlink(missing_ok=True)
             continue
-        kept.append(entry)
+        complete.append(entry)
         highest = max(highest, int(match[1]))
-    have = {prompt for entry in kept for prompt in entry["prompt_ids"]}
+    have = {prompt for entry in complete for prompt in entry["prompt_ids"]}
     missing = wanted[~wanted["prompt_id"].isin(have)]
     new = []
     for _, group in missing.groupby("game", sort=True):
@@ -121,8 +122,8 @@ def plan_shards(
     # Shards of prompts that the experiment no longer holds stay on disk, for when they return,
     # and out of the manifest.
     needed = set(wanted["prompt_id"])
-    kept = [entry for entry in kept if needed.intersection(entry["prompt_ids"])]
-    return {"fingerprint": fingerprint, "kept": kept, "new": new, "extra": further}
+    complete = [entry for entry in complete if needed.intersection(entry["prompt_ids"])]
+    return {"fingerprint": fingerprint, "kept": complete, "new": new, "extra": further}
 
 
 def join(

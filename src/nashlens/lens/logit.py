@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from nashlens.errors import DataError
+from nashlens.kept import kept
 from nashlens.lens.vocabulary import Final, scan, token_logits
 from nashlens.models.weights import Readout
 from nashlens.prompts.labels import prompt_id
@@ -160,7 +161,7 @@ def lens_table(
     DataError
         If shapes or label tokens do not fit one another.
     """
-    used = prompts.loc[prompts["dropped"].fillna("") == ""].reset_index(drop=True)
+    used = kept(prompts).reset_index(drop=True)
     asked = _questions(used, len(readout.unembedding))
     final = Final(readout, _loaded(load, last, asked.ids, readout))
     frames = []

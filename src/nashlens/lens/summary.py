@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from nashlens.contrasts import cell_mean_draws, percentile_interval, simultaneous_interval
+from nashlens.kept import kept
 from nashlens.lens.readings import FAVOURED, Array, Readings, conflicting, defined
 from nashlens.seeds import stream
 
@@ -71,7 +72,7 @@ def summarise(
         `n_matches`, `reason` (why there is no estimate, or what a layer's estimate stands on) and
         `description`.
     """
-    used = prompts[prompts["dropped"].fillna("") == ""]
+    used = kept(prompts)
     rng = stream(seed, "lens summary", model)
     rows = []
     for names, part, what, of in (

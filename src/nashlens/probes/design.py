@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nashlens.errors import DataError
+from nashlens.kept import kept
 from nashlens.vocabulary.targets import SHARE_TARGETS, TARGETS
 
 
@@ -54,7 +55,7 @@ class Target:
 
 def usable(prompts: pd.DataFrame) -> pd.DataFrame:
     """Return the prompts that were not dropped, renumbered; equal prompts stay."""
-    return prompts.loc[prompts["dropped"].fillna("") == ""].reset_index(drop=True)
+    return kept(prompts).reset_index(drop=True)
 
 
 def add_choices(prompts: pd.DataFrame, lens: pd.DataFrame) -> pd.DataFrame:

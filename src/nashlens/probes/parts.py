@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nashlens.contrasts import resample_counts
+from nashlens.contrasts import rank_p, resample_counts
 from nashlens.parts import FACTORS, RESAMPLES, members
 from nashlens.probes.design import Settings
 from nashlens.probes.fits import CrossFit
 from nashlens.probes.questions import Question, null_scores, score_with_interval
-from nashlens.probes.scores import minimum_detectable, rank_p, scores
+from nashlens.probes.scores import minimum_detectable, scores
 from nashlens.probes.study import correct, describe, finish
 from nashlens.seeds import stream
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nashlens.contrasts import percentile_interval, resample_counts
+from nashlens.contrasts import percentile_interval, rank_p, resample_counts
 from nashlens.probes.design import (
     Settings,
     Target,
@@ -28,7 +28,6 @@ from nashlens.probes.fits import INNER_FOLDS, Block, CrossFit, Features, cross_f
 from nashlens.probes.scores import (
     auroc_interval,
     minimum_detectable,
-    rank_p,
     score_draws,
     scores,
 )

@@ -169,8 +169,3 @@ def minimum_detectable(null: Array, confidence: float) -> float:
         return float("nan")
     reach = float(ndtri(confidence) + ndtri(POWER))
     return float(null.mean() + reach * null.std(ddof=1))
-
-
-def rank_p(score: float, null: Array) -> float:
-    """Return the share of permutations at least as good; the data count as one of them."""
-    return (1 + int((null >= score - 1e-12).sum())) / (1 + len(null))

@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nashlens.contrasts import rank_p
 from nashlens.errors import DataError
 from nashlens.probes.baselines import bag_of_words, baseline
 from nashlens.probes.design import Settings, usable
 from nashlens.probes.questions import Question, ask, estimate, prepare
-from nashlens.probes.scores import rank_p
 
 if TYPE_CHECKING:
     from nashlens.probes.parts import PartScores

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nashlens.contrasts import percentile_interval, resample_counts
+from nashlens.contrasts import percentile_interval, rank_p, resample_counts
 from nashlens.probes.design import Settings, Target, permuted_labels, problem, read_target, usable
 from nashlens.probes.fits import Block, Features, choose, cross_fit, fit_blocks
 from nashlens.probes.questions import folds_of
-from nashlens.probes.scores import balanced_accuracies, minimum_detectable, rank_p, score_draws
+from nashlens.probes.scores import balanced_accuracies, minimum_detectable, score_draws
 from nashlens.probes.study import LoadLayer, finish, load_features
 from nashlens.seeds import stream
 

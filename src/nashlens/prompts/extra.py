@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from nashlens.kept import kept
 from nashlens.prompts.labels import prompt_id
 
 COLUMNS = ["prompt_id", "after", "tokens", "game"]
@@ -50,7 +51,7 @@ def extra_sequences(
     """
     rows: dict[str, dict[str, Any]] = {}
     for part in parts:
-        used = part[part["dropped"] == ""]
+        used = kept(part)
         for row in used.drop_duplicates(["prior_id"]).to_dict("records"):
             whole = [int(token) for token in row["prior_token_ids"]]
             for begun in ([], *_begun(row)):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from nashlens.errors import DataError
 from nashlens.interventions import SURFACE_COLUMNS
+from nashlens.kept import kept
 
 LoadLayer = Callable[[int], NDArray[np.floating]]
 
@@ -76,7 +77,7 @@ def fit_directions(
     DataError
         If a Nash action is absent, in all or in every surface form, or activations do not fit.
     """
-    used = prompts.loc[prompts["dropped"].fillna("") == ""].reset_index(drop=True)
+    used = kept(prompts).reset_index(drop=True)
     cells = _cells(used)
     zero = np.concatenate([rows for rows, _ in cells])
     one = np.concatenate([rows for _, rows in cells])

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, r2_score, roc_auc_score
 
+from nashlens.contrasts import rank_p
 from nashlens.probes.scores import (
     auroc,
     auroc_interval,
     balanced_accuracies,
     minimum_detectable,
     r_squared,
-    rank_p,
     score_draws,
     scores,
 )

@@ -1,0 +1,35 @@
+import pandas as pd
+import pytest
+
+from nashlens.activations.plan import some_matches, used_prompts
+from nashlens.interventions import choose_prompts
+from nashlens.kept import kept
+from nashlens.probes import usable
+
+PROMPTS = pd.DataFrame(
+    {
+        "prompt_id": ["a", "b", "c"],
+        "match_id": ["m1", "m2", "m3"],
+        "game": "pd",
+        "round": 1,
+        "template": "t",
+        "label_set": "jf",
+        "label_map": ["identity", "swapped", "identity"],
+        "option_order": "forward",
+        "dropped": ["", None, "900 tokens with the label, the model takes 512"],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    "choose",
+    [
+        kept,
+        used_prompts,
+        usable,
+        lambda prompts: some_matches(prompts, 10, seed=0),
+        lambda prompts: choose_prompts(prompts, ["pd"], 10, 0, "test", key="games"),
+    ],
+)
+def test_every_stage_uses_the_same_prompts(choose):
+    assert sorted(choose(PROMPTS)["prompt_id"]) == ["a", "b"]
