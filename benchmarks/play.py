@@ -27,8 +27,8 @@ from benchmarks.common import (
 )
 from benchmarks.peers import padded
 from benchmarks.profiling import add_option, profiled
-from nashlens.engine.core import Engine, label_probabilities
-from nashlens.engine.labels import LabelledPrompt
+from nashlens.engine.core import Engine
+from nashlens.engine.labels import LabelledPrompt, label_probabilities
 from nashlens.engine.session import Session
 from nashlens.games.catalog import CATALOG
 from nashlens.models.load import LoadedModel

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from nashlens.engine import reference
-from nashlens.engine.core import Engine, label_probabilities
+from nashlens.engine.core import Engine
+from nashlens.engine.labels import label_probabilities
 from nashlens.engine.session import Session
 from nashlens.games.catalog import CATALOG
 from nashlens.models.load import load_model

@@ -8,9 +8,9 @@ from nashlens.activations.extract import extract
 from nashlens.activations.plan import join, layer_names, plan_shards
 from nashlens.activations.store import ActivationStore
 from nashlens.engine import reference
-from nashlens.engine.core import Engine, label_probabilities
+from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
-from nashlens.engine.labels import LabelledPrompt
+from nashlens.engine.labels import LabelledPrompt, label_probabilities
 from nashlens.engine.session import Session
 from nashlens.engine.sweeps import sweep
 from nashlens.files import write_json

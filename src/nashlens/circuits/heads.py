@@ -16,19 +16,16 @@ import numpy as np
 import pandas as pd
 
 from nashlens.circuits.readings import Ablations, cell_mean
-from nashlens.engine.core import label_probabilities
 from nashlens.engine.heads import Head, ablate_heads, head_outputs
-from nashlens.engine.labels import LabelledPrompt
+from nashlens.engine.labels import label_probabilities, labelled_prompts
 from nashlens.errors import DataError
 from nashlens.interventions import PROMPT_COLUMNS, choose_prompts, prompts_by_interventions
-from nashlens.progress import progress
 from nashlens.seeds import stream
 
 if TYPE_CHECKING:
     from nashlens.engine.core import Engine
 
 HALVES = ("choose", "test")
-_PROMPTS_AT_ONCE = 8
 
 
 def halves(chosen: pd.DataFrame) -> pd.Series:
@@ -222,24 +219,8 @@ class _Study:
         self, chosen: pd.DataFrame, groups: dict[str, list[Head]], what: str
     ) -> pd.DataFrame:
         """Return rows of the table for some prompts and groups by name, the baseline first."""
-        asked = [
-            LabelledPrompt(ids.tolist(), (t0.tolist(), t1.tolist()))
-            for ids, t0, t1 in zip(
-                chosen["token_ids"], chosen["label_tokens_0"], chosen["label_tokens_1"], strict=True
-            )
-        ]
-        starts = range(0, len(asked), _PROMPTS_AT_ONCE)
-        logprobs = np.concatenate(
-            [
-                ablate_heads(
-                    self.engine,
-                    asked[start : start + _PROMPTS_AT_ONCE],
-                    list(groups.values()),
-                    self.replacement,
-                )
-                for start in progress(starts, what, unit="steps")
-            ]
-        )
+        asked, heads = labelled_prompts(chosen), list(groups.values())
+        logprobs = ablate_heads(self.engine, asked, heads, self.replacement, what=what)
         _, mass = label_probabilities(logprobs)
         odds = logprobs[..., 1] - logprobs[..., 0]
         nash = np.where(chosen["nash_action"].to_numpy(dtype=float) == 1, odds.T, -odds.T).T

@@ -16,7 +16,7 @@ import torch
 
 from nashlens.engine.cache import Cache, KeyValues
 from nashlens.engine.forest import PackedSequence, Row, pack
-from nashlens.engine.labels import Asked, LabelledPrompt, runs_of
+from nashlens.engine.labels import LabelledPrompt, ScoredTokens, label_runs
 from nashlens.engine.segments import Attention, path_segments
 from nashlens.engine.tensor import blocks_of
 from nashlens.engine.transfer import sent
@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 FLEX_TOKENS = 1024  # shorter rows do not repay a block-sparse mask
 FLEX_PAD = 512  # rows are padded to multiples of it
-_LOGIT_ROWS = 128  # rows of the vocabulary's logits held at once
 
 
 class Engine:
@@ -108,16 +107,16 @@ class Engine:
         numpy.ndarray
             `(n, 2)` float64: log P(whole label sequence | prompt), for actions 0 and 1.
         """
-        runs = runs_of(prompts)
+        runs = label_runs(prompts)
         result = np.full((len(prompts), 2), np.nan)
 
         def work(row: Row, packed: list[PackedSequence]) -> None:
-            asked = Asked.joined([runs[p.index].asked(p.path) for p in packed])
-            nodes, rows = np.unique(asked.rows, return_inverse=True)
+            scored = ScoredTokens.joined([runs[p.index].scored_tokens(p.path) for p in packed])
+            nodes, rows = np.unique(scored.rows, return_inverse=True)
             final = self.run_row(row, parts_of(packed), capture=(nodes, [self.n_layers]))[
                 self.n_layers
             ]
-            asked.add_to(result, self.token_logprobs(final, rows, asked.tokens))
+            replace(scored, rows=rows).add_to(result, final, self.blocks.logits)
 
         for _ in self.over_rows([run.sequence for run in runs], work):
             pass
@@ -230,37 +229,6 @@ class Engine:
                 keep_layer(index + 1, h if few else h[nodes])
         return captured
 
-    def token_logprobs(
-        self, final: torch.Tensor, rows: np.ndarray, tokens: np.ndarray
-    ) -> np.ndarray:
-        """Return log P(token) at some rows of last-layer residuals.
-
-        Parameters
-        ----------
-        final : torch.Tensor
-            `(n, width)`.
-        rows, tokens : numpy.ndarray
-            `(k,)` each.
-
-        Returns
-        -------
-        numpy.ndarray
-            `(k,)` float64.
-        """
-        result = np.empty(len(rows))
-        needed, at = np.unique(rows, return_inverse=True)
-        order = np.argsort(at, kind="stable")
-        for start in range(0, len(needed), _LOGIT_ROWS):
-            some = torch.from_numpy(needed[start : start + _LOGIT_ROWS])
-            logits = self.blocks.logits(final[some.to(final.device)])
-            first, last = np.searchsorted(at[order], (start, start + _LOGIT_ROWS))
-            mine = order[first:last]
-            pick = torch.from_numpy(at[mine] - start).to(logits.device)
-            token = torch.from_numpy(tokens[mine]).to(logits.device)
-            chosen = logits[pick, token] - torch.logsumexp(logits, dim=-1)[pick]
-            result[mine] = chosen.double().cpu().numpy()
-        return result
-
 
 def parts_of(packed: Sequence[PackedSequence]) -> list[tuple[np.ndarray, int]]:
     """Return each sequence's path, and how many of its leading nodes another one brings."""
@@ -315,22 +283,3 @@ def moved(
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], Any]:
     """Return what a block takes, on its device."""
     return h.to(device), tuple(r.to(device) for r in rotations), attention.to(device)
-
-
-def label_probabilities(logprobs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Turn label log-probabilities into P(action) and label mass.
-
-    Parameters
-    ----------
-    logprobs : numpy.ndarray
-        `(..., 2)` log P of each whole label.
-
-    Returns
-    -------
-    p : numpy.ndarray
-        `(..., 2)`, renormalised over the two labels.
-    mass : numpy.ndarray
-        `(...)`, what the two labels had together.
-    """
-    total = np.logaddexp(logprobs[..., 0], logprobs[..., 1])
-    return np.exp(logprobs - total[..., None]), np.exp(total)

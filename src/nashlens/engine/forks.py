@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from nashlens.engine.forest import Row, shared_prefix
-from nashlens.engine.labels import Asked, Run
+from nashlens.engine.labels import LabelRun, ScoredTokens
 from nashlens.engine.segments import Segment
 
 
@@ -67,24 +67,24 @@ class Fork:
     depth : list of int
         Position of each token in its sequence.
     pieces : list of _Piece
-    asked : list of Asked
+    scored : list of ScoredTokens
         What is scored; rows count this fork's tokens.
     """
 
     source: Row = field(default_factory=Row)
     depth: list[int] = field(default_factory=list)
     pieces: list[_Piece] = field(default_factory=list)
-    asked: list[Asked] = field(default_factory=list)
+    scored: list[ScoredTokens] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def add(self, run: Run, path: np.ndarray, start: int, above: np.ndarray) -> np.ndarray:
+    def add(self, run: LabelRun, path: np.ndarray, start: int, above: np.ndarray) -> np.ndarray:
         """Add the tokens of a run from a position on; return its path in the fork.
 
         Parameters
         ----------
-        run : Run
+        run : LabelRun
         path : numpy.ndarray
             Its nodes in the row.
         start : int
@@ -95,22 +95,22 @@ class Fork:
         own = self.source.append(above, path[have:].tolist())
         self.depth.extend(range(have, len(path)))
         self.pieces.append(_Piece(path[:start], own, len(path) - have))
-        # As long as the run's path, for `asked` counts from its beginning.
-        self.asked.append(run.asked(np.concatenate((path[:start], own))))
+        # As long as the run's path, for `scored_tokens` counts from its beginning.
+        self.scored.append(run.scored_tokens(np.concatenate((path[:start], own))))
         return own
 
     def roots(self) -> np.ndarray:
         """Return the tokens from which runs run again."""
         return np.flatnonzero(np.array(self.source.parent) < 0)
 
-    def asked_under(self, edits: np.ndarray) -> Asked:
+    def scored_under(self, edits: np.ndarray) -> ScoredTokens:
         """Return what is scored under some edits, one copy of the fork's tokens each."""
-        asked, copies = Asked.joined(self.asked), np.arange(len(edits))[:, None]
-        prompt, action = asked.where
-        rows = copies * len(self) + asked.rows
-        edit = np.repeat(edits, len(asked.rows))
+        scored, copies = ScoredTokens.joined(self.scored), np.arange(len(edits))[:, None]
+        prompt, action = scored.where
+        rows = copies * len(self) + scored.rows
+        edit = np.repeat(edits, len(scored.rows))
         where = (np.tile(prompt, len(edits)), edit, np.tile(action, len(edits)))
-        return Asked(rows.ravel(), np.tile(asked.tokens, len(edits)), where)
+        return ScoredTokens(rows.ravel(), np.tile(scored.tokens, len(edits)), where)
 
     def segments(self, copies: int, row: int) -> list[Segment]:
         """Return who attends to what.
@@ -142,13 +142,13 @@ class Fork:
 
 
 def forks_of(
-    runs: Sequence[Run], paths: Sequence[np.ndarray], starts: Sequence[int], max_tokens: int
+    runs: Sequence[LabelRun], paths: Sequence[np.ndarray], starts: Sequence[int], max_tokens: int
 ) -> Iterator[Fork]:
     """Fork every run of a row.
 
     Parameters
     ----------
-    runs : sequence of Run
+    runs : sequence of LabelRun
         In the row's own, depth-first order, so that neighbours share the most.
     paths : sequence of numpy.ndarray
         Where each lies in the row.

@@ -21,7 +21,7 @@ import torch
 
 from nashlens.engine.edits import Batch
 from nashlens.engine.labels import LabelledPrompt
-from nashlens.engine.sweeps import over_forks, scores
+from nashlens.engine.sweeps import over_forks, score_under
 from nashlens.errors import DataError
 
 if TYPE_CHECKING:
@@ -55,9 +55,9 @@ def head_outputs(engine: Engine, sequences: Sequence[Sequence[int]]) -> np.ndarr
     prompts = [LabelledPrompt(ids, ((0,), (0,))) for ids in sequences]
 
     def work(fork: Fork, steered: Steered) -> None:
-        # A sequence's first asked token is the one after its last.
-        tokens = np.array([asked.rows[0] for asked in fork.asked])
-        recorded.prompts = np.array([asked.where[0][0] for asked in fork.asked])
+        # A sequence's first scored token is the one after its last.
+        tokens = np.array([scored.rows[0] for scored in fork.scored])
+        recorded.prompts = np.array([scored.where[0][0] for scored in fork.scored])
         recorded.tokens = torch.from_numpy(tokens)
         steered.run(np.zeros(1, dtype=np.int64))
 
@@ -72,6 +72,8 @@ def ablate_heads(
     prompts: Sequence[LabelledPrompt],
     groups: Sequence[Sequence[Head]],
     replacement: np.ndarray,
+    *,
+    what: str | None = None,
 ) -> np.ndarray:
     """Score both labels with groups of heads ablated at the decision position.
 
@@ -85,6 +87,8 @@ def ablate_heads(
     replacement : numpy.ndarray
         `(n_layers, n_heads, head_dim)` what stands for each head's output: `head_outputs` averaged
         over prompts, or zeros.
+    what : str, optional
+        As for `sweeps.score_under`.
 
     Returns
     -------
@@ -97,7 +101,7 @@ def ablate_heads(
         If there is no group, the model lacks a head, or the replacement has another shape.
     """
     batch = _HeadBatch(engine, [list(group) for group in groups], replacement)
-    return scores(engine, prompts, batch, "last")
+    return score_under(engine, prompts, batch, "last", what=what)
 
 
 class _Recorded(Batch):

@@ -1,19 +1,33 @@
-"""Prompts with two labels, as token sequences to run.
+"""How the two labels after a prompt are scored, and turned into P(action).
 
 A label of tokens `t1 t2 t3` after a prompt `p` is scored by the chain rule: log P(t1 | p) +
 log P(t2 | p t1) + log P(t3 | p t1 t2). So the sequence to run is `p t1 t2`; the last token of a
 label is predicted, never run. Where both labels are single tokens, one run of `p` serves both.
+
+From a prompt to P(action):
+
+1. `nashlens.prompts.labels.encode_many` gives the token ids of prompt and labels;
+2. `label_runs` gives the sequences to run, whose last-layer residuals an engine computes
+   (`Engine.label_logprobs`, `Session.label_logprobs`, `sweeps.score_under`);
+3. `ScoredTokens.add_to` adds up the log-probabilities of each label's tokens;
+4. `label_probabilities` renormalises over the two labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from nashlens.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+_LOGIT_ROWS = 128  # rows of the vocabulary's logits held at once
 
 
 class LabelledPrompt(NamedTuple):
@@ -31,18 +45,33 @@ class LabelledPrompt(NamedTuple):
     labels: tuple[Sequence[int], Sequence[int]]
 
 
+def labelled_prompts(table: pd.DataFrame) -> list[LabelledPrompt]:
+    """Return the prompts of a prompts table, one for each row.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        With `token_ids`, `label_tokens_0` and `label_tokens_1`, each an array of token ids a row.
+    """
+    columns = (table[name] for name in ("token_ids", "label_tokens_0", "label_tokens_1"))
+    return [
+        LabelledPrompt(ids.tolist(), (first.tolist(), second.tolist()))
+        for ids, first, second in zip(*columns, strict=True)
+    ]
+
+
 @dataclass(frozen=True)
-class Asked:
-    """Token predictions and the label scores that they add up to.
+class ScoredTokens:
+    """Tokens that are predicted, and the label scores to which each one counts.
 
     Attributes
     ----------
     rows : numpy.ndarray
-        `(k,)` rows of a residual matrix (or nodes of a row).
+        `(k,)` rows of a residual matrix (or nodes of a row) after which the tokens come.
     tokens : numpy.ndarray
-        `(k,)` token predicted there.
+        `(k,)` ids of the predicted tokens.
     where : tuple of numpy.ndarray
-        `(k,)` each: indices of the score, as for `scores[where]`.
+        `(k,)` each: indices of the label score, as for `scores[where]`.
     """
 
     rows: np.ndarray
@@ -50,7 +79,7 @@ class Asked:
     where: tuple[np.ndarray, ...]
 
     @classmethod
-    def joined(cls, parts: Sequence[Asked]) -> Asked:
+    def joined(cls, parts: Sequence[ScoredTokens]) -> ScoredTokens:
         """Concatenate, in order."""
         return cls(
             np.concatenate([part.rows for part in parts]),
@@ -58,14 +87,88 @@ class Asked:
             tuple(np.concatenate(w) for w in zip(*(part.where for part in parts), strict=True)),
         )
 
-    def add_to(self, scores: np.ndarray, logprobs: np.ndarray) -> None:
-        """Write the sums over each label's tokens; all tokens of a label must be here."""
+    def add_to(
+        self,
+        scores: np.ndarray,
+        final: torch.Tensor,
+        logits: Callable[[torch.Tensor], torch.Tensor],
+    ) -> None:
+        """Write each label's score: the sum of its tokens' log-probabilities.
+
+        Parameters
+        ----------
+        scores : numpy.ndarray
+            float64, indexed by `where`; all tokens of a label must be here.
+        final : torch.Tensor
+            `(n, width)` residuals after the last block.
+        logits : callable
+            From residuals to float32 logits, as `BlockStack.logits`.
+        """
         scores[self.where] = 0.0
-        np.add.at(scores, self.where, logprobs)
+        np.add.at(scores, self.where, token_logprobs(final, self.rows, self.tokens, logits))
+
+
+def token_logprobs(
+    final: torch.Tensor,
+    rows: np.ndarray,
+    tokens: np.ndarray,
+    logits: Callable[[torch.Tensor], torch.Tensor],
+) -> np.ndarray:
+    """Return log P(token) at some rows of last-layer residuals.
+
+    Parameters
+    ----------
+    final : torch.Tensor
+        `(n, width)`.
+    rows, tokens : numpy.ndarray
+        `(k,)` each.
+    logits : callable
+        From residuals to float32 logits.
+
+    Returns
+    -------
+    numpy.ndarray
+        `(k,)` float64.
+    """
+    import torch
+
+    result = np.empty(len(rows))
+    # The logits of a row are computed once, however many tokens are scored there.
+    needed, at = np.unique(rows, return_inverse=True)
+    order = np.argsort(at, kind="stable")
+    for start in range(0, len(needed), _LOGIT_ROWS):
+        some = torch.from_numpy(needed[start : start + _LOGIT_ROWS])
+        here = logits(final[some.to(final.device)])
+        first, last = np.searchsorted(at[order], (start, start + _LOGIT_ROWS))
+        mine = order[first:last]
+        row = torch.from_numpy(at[mine] - start).to(here.device)
+        token = torch.from_numpy(tokens[mine]).to(here.device)
+        chosen = here[row, token] - torch.logsumexp(here, dim=-1)[row]
+        result[mine] = chosen.double().cpu().numpy()
+    return result
+
+
+def label_probabilities(logprobs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turn label log-probabilities into P(action) and label mass.
+
+    Parameters
+    ----------
+    logprobs : numpy.ndarray
+        `(..., 2)` log P of each whole label.
+
+    Returns
+    -------
+    p : numpy.ndarray
+        `(..., 2)`, renormalised over the two labels.
+    mass : numpy.ndarray
+        `(...)`, what the two labels had together.
+    """
+    total = np.logaddexp(logprobs[..., 0], logprobs[..., 1])
+    return np.exp(logprobs - total[..., None]), np.exp(total)
 
 
 @dataclass(frozen=True)
-class Run:
+class LabelRun:
     """One sequence to run: a prompt followed by all but the last token of a label.
 
     Attributes
@@ -84,7 +187,7 @@ class Run:
     sequence: tuple[int, ...]
     labels: dict[int, tuple[int, ...]]
 
-    def asked(self, path: np.ndarray) -> Asked:
+    def scored_tokens(self, path: np.ndarray) -> ScoredTokens:
         """Return what is scored, with the nodes of `path` as rows."""
         entries = [
             (i, token, action)
@@ -93,10 +196,10 @@ class Run:
         ]
         after, token, action = np.array(entries, dtype=np.int64).T
         prompt = np.full(len(token), self.prompt)
-        return Asked(path[self.length - 1 + after], token, (prompt, action))
+        return ScoredTokens(path[self.length - 1 + after], token, (prompt, action))
 
 
-def runs_of(prompts: Sequence[LabelledPrompt]) -> list[Run]:
+def label_runs(prompts: Sequence[LabelledPrompt]) -> list[LabelRun]:
     """Return the sequences that score both labels of every prompt.
 
     Raises
@@ -108,10 +211,14 @@ def runs_of(prompts: Sequence[LabelledPrompt]) -> list[Run]:
     for index, (ids, labels) in enumerate(prompts):
         if len(ids) == 0 or any(len(label) == 0 for label in labels):
             raise DataError(f"prompt {index} or one of its labels has no tokens")
+        # Labels that differ in their last token only share a run.
         by_prefix: dict[tuple[int, ...], dict[int, tuple[int, ...]]] = {}
         for action, label in enumerate(labels):
             tokens = tuple(label)
             by_prefix.setdefault(tokens[:-1], {})[action] = tokens
         prompt = tuple(ids)
-        runs += [Run(index, len(prompt), prompt + pre, asked) for pre, asked in by_prefix.items()]
+        runs += [
+            LabelRun(index, len(prompt), prompt + prefix, scored)
+            for prefix, scored in by_prefix.items()
+        ]
     return runs

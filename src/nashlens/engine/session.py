@@ -16,7 +16,7 @@ import torch
 from nashlens.engine.cache import Cache, KeyValues, grown
 from nashlens.engine.core import Engine
 from nashlens.engine.forest import Row
-from nashlens.engine.labels import Asked, LabelledPrompt, Run, runs_of
+from nashlens.engine.labels import LabelledPrompt, LabelRun, ScoredTokens, label_runs
 from nashlens.engine.transfer import sent
 
 
@@ -56,7 +56,7 @@ class Session:
             `(n, 2)` float64: log P(whole label sequence | prompt).
         """
         result = np.full((len(prompts), 2), np.nan)
-        runs = runs_of(prompts)
+        runs = label_runs(prompts)
         for long, row in self._grown.items():
             mine = [r for r in runs if self._is_long(r.sequence) == long]
             if mine:
@@ -121,17 +121,16 @@ class _Grown:
         return self._final
 
     def score(
-        self, runs: Sequence[Run], result: np.ndarray, kept: Sequence[int] | None = None
+        self, runs: Sequence[LabelRun], result: np.ndarray, kept: Sequence[int] | None = None
     ) -> None:
         """Write the label scores of runs, computing what is new of them.
 
         `kept` says how many leading tokens of each run to keep for good; None keeps all.
         """
         with self.placed([run.sequence for run in runs], kept) as paths:
-            asked = [run.asked(path) for run, path in zip(runs, paths, strict=True)]
-            scored = Asked.joined(asked)
-            logprobs = self.engine.token_logprobs(self.final, scored.rows, scored.tokens)
-            scored.add_to(result, logprobs)
+            scored = [run.scored_tokens(path) for run, path in zip(runs, paths, strict=True)]
+            logits = self.engine.blocks.logits
+            ScoredTokens.joined(scored).add_to(result, self.final, logits)
 
     @contextmanager
     def placed(

@@ -26,9 +26,10 @@ from nashlens.engine.cache import Cache, KeyValues
 from nashlens.engine.core import FLEX_PAD, FLEX_TOKENS, moved, parts_of
 from nashlens.engine.edits import Batch, EditBatch, Intervention, edits_of
 from nashlens.engine.forks import Fork, forks_of
-from nashlens.engine.labels import LabelledPrompt, runs_of
+from nashlens.engine.labels import LabelledPrompt, label_runs
 from nashlens.engine.segments import Attention
 from nashlens.errors import DataError
+from nashlens.progress import progress
 
 if TYPE_CHECKING:
     from nashlens.engine.core import Engine
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from nashlens.engine.forest import PackedSequence, Row
 
 _FORK_TOKENS = 1024  # fork tokens that a CPU runs at once
+_PROMPTS_AT_ONCE = 8
 
 Positions = Literal["last", "all"] | Sequence[int]
 """Which positions are edited; a sequence has for each prompt the first."""
@@ -47,6 +49,8 @@ def sweep(
     prompts: Sequence[LabelledPrompt],
     interventions: Sequence[Intervention],
     positions: Positions = "last",
+    *,
+    what: str | None = None,
 ) -> np.ndarray:
     """Score both labels under each intervention.
 
@@ -59,6 +63,8 @@ def sweep(
     positions : {"last", "all"} or sequence of int, default "last"
         Which positions are edited: the prompt's last token, all of prompt and label, or those from
         a position on, counted from 0, one for each prompt.
+    what : str, optional
+        As for `score_under`.
 
     Returns
     -------
@@ -73,29 +79,52 @@ def sweep(
     """
     interventions = list(interventions)
     _check(engine, interventions)
-    return scores(engine, prompts, EditBatch(interventions, engine.width), positions)
+    batch = EditBatch(interventions, engine.width)
+    return score_under(engine, prompts, batch, positions, what=what)
 
 
 @torch.inference_mode()
-def scores(
-    engine: Engine, prompts: Sequence[LabelledPrompt], edits: Batch, positions: Positions
+def score_under(
+    engine: Engine,
+    prompts: Sequence[LabelledPrompt],
+    interventions: Batch,
+    positions: Positions,
+    *,
+    what: str | None = None,
 ) -> np.ndarray:
     """Score both labels under each of a batch of interventions of any kind.
+
+    Parameters
+    ----------
+    engine : Engine
+    prompts : sequence of LabelledPrompt
+    interventions : Batch
+    positions : {"last", "all"} or sequence of int
+        As for `sweep`.
+    what : str, optional
+        Name for a progress display. With one, a few prompts run at once, so that progress shows and
+        memory holds only their forks; otherwise all run at once.
 
     Returns
     -------
     numpy.ndarray
         `(n, interventions, 2)` float64 log P of the whole label sequences.
     """
-    result = np.full((len(prompts), len(edits.first), 2), np.nan)
+    if what is not None:
+        starts = range(0, len(prompts), _PROMPTS_AT_ONCE)
+        steps = [slice(start, start + _PROMPTS_AT_ONCE) for start in starts]
+        found = []
+        for some in progress(steps, what, unit="steps"):
+            here = positions if isinstance(positions, str) else positions[some]
+            found.append(score_under(engine, prompts[some], interventions, here))
+        return np.concatenate(found)
+    result = np.full((len(prompts), len(interventions.first), 2), np.nan)
 
     def work(fork: Fork, steered: Steered) -> None:
         for which in steered.chunks():
-            asked = fork.asked_under(which)
-            logprobs = engine.token_logprobs(steered.run(which), asked.rows, asked.tokens)
-            asked.add_to(result, logprobs)
+            fork.scored_under(which).add_to(result, steered.run(which), engine.blocks.logits)
 
-    over_forks(engine, prompts, edits, positions, work)
+    over_forks(engine, prompts, interventions, positions, work)
     return result
 
 
@@ -113,7 +142,7 @@ def over_forks(
     DataError
         If a position is not in its prompt.
     """
-    runs = runs_of(prompts)
+    runs = label_runs(prompts)
     starts = _starts(prompts, positions)
 
     def row_work(row: Row, packed: list[PackedSequence]) -> None:

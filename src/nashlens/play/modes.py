@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from nashlens.engine.core import label_probabilities
-from nashlens.engine.labels import LabelledPrompt
+from nashlens.engine.labels import LabelledPrompt, label_probabilities
 from nashlens.errors import DataError
 from nashlens.games.game import SEATS
 from nashlens.play.answers import VALID, Answer, before_answer, final_answer

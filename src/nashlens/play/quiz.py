@@ -16,8 +16,7 @@ import numpy as np
 import pandas as pd
 
 from nashlens.contrasts import cluster_bootstrap
-from nashlens.engine.core import label_probabilities
-from nashlens.engine.labels import LabelledPrompt
+from nashlens.engine.labels import LabelledPrompt, label_probabilities
 from nashlens.errors import LabelError
 from nashlens.games.game import SEATS, Game
 from nashlens.play.player import Scorer

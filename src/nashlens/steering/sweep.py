@@ -15,20 +15,16 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from nashlens.engine.core import label_probabilities
 from nashlens.engine.edits import Edit
-from nashlens.engine.labels import LabelledPrompt
+from nashlens.engine.labels import label_probabilities, labelled_prompts
 from nashlens.engine.sweeps import sweep
 from nashlens.interventions import PROMPT_COLUMNS, choose_prompts, prompts_by_interventions
-from nashlens.progress import progress
 from nashlens.seeds import stream
 from nashlens.steering.directions import random_directions
 from nashlens.vocabulary.edits import EditKind
 
 if TYPE_CHECKING:
     from nashlens.engine.core import Engine
-
-_PROMPTS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -145,12 +141,6 @@ def sweep_table(
     chosen = choose_prompts(
         prompts, test_games, prompts_per_game, seed, "steering prompts", key="steering.test_games"
     )
-    asked = [
-        LabelledPrompt(ids.tolist(), (t0.tolist(), t1.tolist()))
-        for ids, t0, t1 in zip(
-            chosen["token_ids"], chosen["label_tokens_0"], chosen["label_tokens_1"], strict=True
-        )
-    ]
     every = doses(
         directions,
         table,
@@ -162,14 +152,7 @@ def sweep_table(
         seed=seed,
     )
     edits = [dose.edit for dose in every]
-    # In steps, so that progress shows and memory holds one step's forks.
-    starts = range(0, len(asked), _PROMPTS_AT_ONCE)
-    logprobs = np.concatenate(
-        [
-            sweep(engine, asked[start : start + _PROMPTS_AT_ONCE], edits, positions)
-            for start in progress(starts, "steering", unit="steps")
-        ]
-    )
+    logprobs = sweep(engine, labelled_prompts(chosen), edits, positions, what="steering")
     p, mass = label_probabilities(logprobs)
     described = pd.DataFrame(
         {

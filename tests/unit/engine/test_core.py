@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nashlens.engine import reference
-from nashlens.engine.core import Engine, label_probabilities
-from nashlens.engine.labels import LabelledPrompt
+from nashlens.engine.core import Engine
+from nashlens.engine.labels import LabelledPrompt, label_probabilities
 from nashlens.errors import DataError
 from tests.prompt_sets import matches
 
