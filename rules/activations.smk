@@ -7,9 +7,9 @@ outputs of a job that fails: what an interrupted job has finished is not compute
 
 rule plan_activations:
     input:
-        results("prompts/{model}.parquet"),
+        prompts=results("prompts/{model}.parquet"),
     output:
-        results("activations/{model}/plan.json"),
+        plan=results("activations/{model}/plan.json"),
     log:
         results("logs/plan_activations/{model}.log"),
     benchmark:
@@ -33,7 +33,7 @@ rule extract_activations:
         prompts=results("prompts/{model}.parquet"),
         model="results/models/{model}/manifest.json",
     output:
-        results("activations/{model}/part-{part}-of-{parts}.json"),
+        part=results("activations/{model}/part-{part}-of-{parts}.json"),
     log:
         results("logs/extract_activations/{model}.{part}-of-{parts}.log"),
     benchmark:
@@ -61,7 +61,7 @@ rule join_activations:
             parts=PARTS,
         ),
     output:
-        results("activations/{model}/manifest.json"),
+        manifest=results("activations/{model}/manifest.json"),
     log:
         results("logs/join_activations/{model}.log"),
     benchmark:

@@ -6,7 +6,7 @@ rule ablate_heads:
         prompts=results("prompts/{model}.parquet"),
         model="results/models/{model}/manifest.json",
     output:
-        results("heads/{model}.parquet"),
+        table=results("heads/{model}.parquet"),
     log:
         results("logs/ablate_heads/{model}.log"),
     benchmark:

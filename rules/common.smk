@@ -98,7 +98,7 @@ def provenance(stage, subject=None, **others):
         return wildcards.get("model", wildcards.get("group", ""))
 
     return {
-        "slice": lambda wildcards: EXPERIMENT.provenance.slice(stage, of(wildcards)),
+        "config": lambda wildcards: EXPERIMENT.provenance.slice(stage, of(wildcards)),
         "fingerprint": lambda wildcards: EXPERIMENT.provenance.fingerprint(stage, of(wildcards)),
         **{
             name: lambda wildcards, other=other: EXPERIMENT.provenance.fingerprint(

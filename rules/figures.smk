@@ -8,7 +8,7 @@ for figure in FIGURES:
         input:
             **{table: table_files(table) for table in FIGURES[figure][1]},
         output:
-            [
+            files=[
                 report(
                     path,
                     caption=f"../workflow/report/{figure}.rst",
@@ -25,7 +25,7 @@ for figure in FIGURES:
             **light_job(),
         params:
             **provenance("draw_figure", figure),
-            name=figure,
+            figure=figure,
         conda:
             "../envs/cpu.yaml"
         message:
@@ -39,7 +39,7 @@ rule build_report:
         figures=[path for figure in STUDY for path in figure_files(figure)],
         findings=results("findings.csv"),
     output:
-        results("report.html"),
+        page=results("report.html"),
     log:
         results("logs/build_report.log"),
     benchmark:
@@ -49,7 +49,7 @@ rule build_report:
     params:
         **provenance("build_report"),
         configfiles=[os.path.relpath(path) for path in workflow.config_settings.configfiles],
-        config=workflow.config_settings.config_args,
+        settings=workflow.config_settings.config_args,
     conda:
         "../envs/cpu.yaml"
     message:

@@ -3,7 +3,7 @@
 
 rule build_games:
     output:
-        results("games.parquet"),
+        table=results("games.parquet"),
     log:
         results("logs/build_games.log"),
     benchmark:

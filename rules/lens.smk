@@ -7,7 +7,7 @@ rule read_lens:
         activations=results("activations/{model}/manifest.json"),
         model="results/models/{model}/manifest.json",
     output:
-        results("lens/{model}.parquet"),
+        table=results("lens/{model}.parquet"),
     log:
         results("logs/read_lens/{model}.log"),
     benchmark:
@@ -31,7 +31,7 @@ rule summarise_lens:
         prompts=results("prompts/{model}.parquet"),
         lens=results("lens/{model}.parquet"),
     output:
-        results("lens_summary/{model}.parquet"),
+        table=results("lens_summary/{model}.parquet"),
     log:
         results("logs/summarise_lens/{model}.log"),
     benchmark:
@@ -50,7 +50,7 @@ rule summarise_lens:
 
 rule fit_tuned_lens:
     input:
-        "results/models/{model}/manifest.json",
+        model="results/models/{model}/manifest.json",
     output:
         lens=results("tuned_lens/{model}.safetensors"),
         manifest=results("tuned_lens/{model}.json"),
@@ -79,7 +79,7 @@ rule read_tuned_lens:
         model="results/models/{model}/manifest.json",
         lens=results("tuned_lens/{model}.safetensors"),
     output:
-        results("lens_tuned/{model}.parquet"),
+        table=results("lens_tuned/{model}.parquet"),
     log:
         results("logs/read_tuned_lens/{model}.log"),
     benchmark:

@@ -5,7 +5,7 @@ rule convert_model:
     input:
         own_files,
     output:
-        "results/models/{model}/manifest.json",
+        manifest="results/models/{model}/manifest.json",
     log:
         results("logs/convert_model/{model}.log"),
     benchmark:

@@ -6,7 +6,7 @@ rule extract_untrained:
         prompts=results("prompts/{model}.parquet"),
         model="results/models/{model}/manifest.json",
     output:
-        results("activations/{model}/untrained/manifest.json"),
+        manifest=results("activations/{model}/untrained/manifest.json"),
     log:
         results("logs/extract_untrained/{model}.log"),
     benchmark:

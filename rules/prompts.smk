@@ -6,7 +6,7 @@ rule build_prompts:
         games=results("games.parquet"),
         model="results/models/{model}/manifest.json",
     output:
-        results("prompts/{model}.parquet"),
+        table=results("prompts/{model}.parquet"),
     log:
         results("logs/build_prompts/{model}.log"),
     benchmark:

@@ -6,7 +6,7 @@ rule ask_quiz:
         games=results("games.parquet"),
         model="results/models/{model}/manifest.json",
     output:
-        results("quiz/{model}.parquet"),
+        table=results("quiz/{model}.parquet"),
     log:
         results("logs/ask_quiz/{model}.log"),
     benchmark:
@@ -26,9 +26,9 @@ rule ask_quiz:
 
 rule join_quiz:
     input:
-        expand(results("quiz/{model}.parquet"), model=MODELS),
+        parts=expand(results("quiz/{model}.parquet"), model=MODELS),
     output:
-        results("quiz.parquet"),
+        table=results("quiz.parquet"),
     log:
         results("logs/join_quiz.log"),
     benchmark:

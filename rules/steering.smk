@@ -33,7 +33,7 @@ rule sweep_steering:
         table=results("directions/{model}.parquet"),
         model="results/models/{model}/manifest.json",
     output:
-        results("steering/{model}.parquet"),
+        table=results("steering/{model}.parquet"),
     log:
         results("logs/sweep_steering/{model}.log"),
     benchmark:

@@ -4,34 +4,24 @@ from pathlib import Path
 
 from nashlens.circuits.heads import heads_table
 from nashlens.engine.core import Engine
-from nashlens.logs import start_logging
 from nashlens.models.load import load_model
 from nashlens.tables import read_table, write_table
+from workflow.job import run_job
 
 
-def main(prompts, manifest, output, name, slice, fingerprint, threads, tokens):
-    loaded = load_model(Path(manifest).parent, **slice["models"][name], threads=threads)
-    settings = dict(slice["circuits"])
+def main(inputs, outputs, config, fingerprint, model, threads, batch_tokens):
+    loaded = load_model(Path(inputs["model"]).parent, **config["models"][model], threads=threads)
+    settings = dict(config["circuits"])
     result = heads_table(
-        Engine(loaded, tokens),
-        read_table(prompts),
+        Engine(loaded, batch_tokens),
+        read_table(inputs["prompts"]),
         prompts_per_game=settings.pop("prompts"),
         **settings,
-        seed=slice["experiment"]["seed"],
-        model=name,
+        seed=config["experiment"]["seed"],
+        model=model,
     )
-    write_table(result, output, config=slice, fingerprint=fingerprint)
+    write_table(result, outputs["table"], config=config, fingerprint=fingerprint)
 
 
 if "snakemake" in globals():
-    start_logging(snakemake.log[0])
-    main(
-        snakemake.input.prompts,
-        snakemake.input.model,
-        snakemake.output[0],
-        snakemake.wildcards.model,
-        snakemake.params.slice,
-        snakemake.params.fingerprint,
-        snakemake.threads,
-        snakemake.resources.batch_tokens,
-    )
+    run_job(main, snakemake)

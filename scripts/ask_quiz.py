@@ -4,43 +4,33 @@ from pathlib import Path
 
 from nashlens.engine.core import Engine
 from nashlens.games.table import games_from_table
-from nashlens.logs import start_logging
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.play.quiz import ask_quiz, histories_of
 from nashlens.prompts.design import surfaces
 from nashlens.tables import read_table, write_table
+from workflow.job import run_job
 
 
-def main(games, manifest, output, model, slice, fingerprint, threads, tokens):
-    prompts, matches, seed = slice["prompts"], slice["matches"], slice["experiment"]["seed"]
+def main(inputs, outputs, config, fingerprint, model, threads, batch_tokens):
+    prompts, matches, seed = config["prompts"], config["matches"], config["experiment"]["seed"]
     names = ("label_sets", "label_maps", "option_orders")
-    folder = Path(manifest).parent
+    folder = Path(inputs["model"]).parent
     table = ask_quiz(
         histories_of(
-            games_from_table(read_table(games), without=matches["skip_games"]),
+            games_from_table(read_table(inputs["games"]), without=matches["skip_games"]),
             surfaces(matches["templates"], *(prompts[name] for name in names)),
-            **slice["quiz"],
+            **config["quiz"],
             seed=seed,
         ),
         ChatTokenizer(folder),
-        Engine(load_model(folder, **slice["models"][model], threads=threads), tokens),
+        Engine(load_model(folder, **config["models"][model], threads=threads), batch_tokens),
         system=prompts["system"],
         model=model,
         seed=seed,
     )
-    write_table(table, output, config=slice, fingerprint=fingerprint)
+    write_table(table, outputs["table"], config=config, fingerprint=fingerprint)
 
 
 if "snakemake" in globals():
-    start_logging(snakemake.log[0])
-    main(
-        snakemake.input.games,
-        snakemake.input.model,
-        snakemake.output[0],
-        snakemake.wildcards.model,
-        snakemake.params.slice,
-        snakemake.params.fingerprint,
-        snakemake.threads,
-        snakemake.resources.batch_tokens,
-    )
+    run_job(main, snakemake)

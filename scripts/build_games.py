@@ -1,19 +1,14 @@
 """Rule build_games: games from the config, with variants and equilibria, as a table."""
 
 from nashlens.games import build_games, games_table
-from nashlens.logs import start_logging
 from nashlens.tables import write_table
+from workflow.job import run_job
 
 
-def main(output, slice, fingerprint):
-    games = build_games(slice["games"], slice["experiment"]["seed"])
-    write_table(games_table(games), output, config=slice, fingerprint=fingerprint)
+def main(inputs, outputs, config, fingerprint):
+    games = build_games(config["games"], config["experiment"]["seed"])
+    write_table(games_table(games), outputs["table"], config=config, fingerprint=fingerprint)
 
 
 if "snakemake" in globals():
-    start_logging(snakemake.log[0])
-    main(
-        snakemake.output[0],
-        snakemake.params.slice,
-        snakemake.params.fingerprint,
-    )
+    run_job(main, snakemake)

@@ -5,13 +5,14 @@ import subprocess
 import sys
 
 from nashlens.errors import DataError
-from nashlens.logs import start_logging
+from workflow.job import run_job
 
 
-def main(output, configfiles, config, log):
-    command = [sys.executable, "-m", "snakemake", "--nolock", "--cores", "1", "--report", output]
+def main(outputs, configfiles, settings, log):
+    command = [sys.executable, "-m", "snakemake", "--nolock", "--cores", "1"]
+    command += ["--report", outputs["page"]]
     command += ["--configfile", *configfiles] if configfiles else []
-    command += ["--config", *config] if config else []
+    command += ["--config", *settings] if settings else []
     # The call that runs this rule holds the lock and has checked the world: this one only reads.
     done = subprocess.run(
         [*command, "--", "figures"],
@@ -23,14 +24,10 @@ def main(output, configfiles, config, log):
     with open(log, "a", encoding="utf-8") as file:
         file.write(done.stdout)
     if done.returncode:
-        raise DataError(f"{output}: snakemake --report failed with status {done.returncode}")
+        raise DataError(
+            f"{outputs['page']}: snakemake --report failed with status {done.returncode}"
+        )
 
 
 if "snakemake" in globals():
-    start_logging(snakemake.log[0])
-    main(
-        snakemake.output[0],
-        snakemake.params.configfiles,
-        snakemake.params.config,
-        snakemake.log[0],
-    )
+    run_job(main, snakemake)

@@ -2,17 +2,13 @@
 
 from pathlib import Path
 
-from nashlens.logs import start_logging
 from nashlens.models.convert import convert
+from workflow.job import run_job
 
 
-def main(manifest, source):
-    convert(source, Path(manifest).parent)
+def main(outputs, config, model):
+    convert(config["models"][model]["source"], Path(outputs["manifest"]).parent)
 
 
 if "snakemake" in globals():
-    start_logging(snakemake.log[0])
-    main(
-        snakemake.output[0],
-        snakemake.params.slice["models"][snakemake.wildcards.model]["source"],
-    )
+    run_job(main, snakemake)

@@ -6,13 +6,13 @@ import pandas as pd
 
 from nashlens.figures.registry import OPTIONS, draw
 from nashlens.figures.style import save
-from nashlens.logs import start_logging
 from nashlens.tables import read_metadata, read_table
+from workflow.job import run_job
 
 
-def main(name, tables, outputs, slice):
+def main(inputs, outputs, config, figure):
     frames, provenance = {}, {}
-    for table, files in tables.items():
+    for table, files in inputs.items():
         if isinstance(files, str):
             frames[table] = read_table(files)
             provenance[table] = read_metadata(files)["fingerprint"]
@@ -23,20 +23,15 @@ def main(name, tables, outputs, slice):
         frames[table] = pd.concat(read, ignore_index=True)
         for model, path in parts.items():
             provenance[f"{table}/{model}"] = read_metadata(path)["fingerprint"]
-    figures = slice["figures"]
-    settings = {**slice.get("findings", {}), **slice.get("lens", {})}
+    figures = config["figures"]
+    settings = {**config.get("findings", {}), **config.get("lens", {})}
     settings["resamples"] = settings.get("bootstrap")
     style = {"palette": figures["palette"]}
-    style |= {k: v for k, v in figures["styles"].get(name, {}).items() if v is not None}
-    figure = draw(name, frames, **style, **{key: settings[key] for key in OPTIONS[name]})
-    save(figure, Path(outputs[0]).with_suffix(""), figures["formats"], figures["dpi"], provenance)
+    style |= {k: v for k, v in figures["styles"].get(figure, {}).items() if v is not None}
+    drawn = draw(figure, frames, **style, **{key: settings[key] for key in OPTIONS[figure]})
+    stem = Path(outputs["files"][0]).with_suffix("")
+    save(drawn, stem, figures["formats"], figures["dpi"], provenance)
 
 
 if "snakemake" in globals():
-    start_logging(snakemake.log[0])
-    main(
-        snakemake.params.name,
-        dict(snakemake.input.items()),
-        snakemake.output,
-        snakemake.params.slice,
-    )
+    run_job(main, snakemake)

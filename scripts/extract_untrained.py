@@ -7,57 +7,44 @@ from nashlens.activations.plan import join, layer_names, plan_shards, some_match
 from nashlens.activations.tokens import TokenIds
 from nashlens.engine.core import Engine
 from nashlens.files import write_json
-from nashlens.logs import start_logging
 from nashlens.models.untrained import load_untrained
 from nashlens.tables import read_table
+from workflow.job import run_job
 
 
-def main(prompts, manifest, output, name, slice, threads, batch_tokens, fingerprints):
-    seed, model = slice["experiment"]["seed"], slice["models"][name]
-    settings = slice["activations"]
-    some = some_matches(read_table(prompts), slice["probes"]["random_weights"], seed)
-    folder = Path(output).parent
+def main(inputs, outputs, config, fingerprint, shard_fingerprint, model, threads, batch_tokens):
+    seed, weights = config["experiment"]["seed"], config["models"][model]
+    settings = config["activations"]
+    some = some_matches(read_table(inputs["prompts"]), config["probes"]["random_weights"], seed)
+    folder = Path(outputs["manifest"]).parent
     plan = plan_shards(
         folder,
         some,
-        fingerprint=fingerprints["shards"],
+        fingerprint=shard_fingerprint,
         shard_prompts=settings["shard_prompts"],
     )
     loaded = load_untrained(
-        Path(manifest).parent,
+        Path(inputs["model"]).parent,
         seed=seed,
-        dtype=model["dtype"],
-        device=model["device"],
+        dtype=weights["dtype"],
+        device=weights["device"],
         threads=threads,
     )
     engine = Engine(loaded, batch_tokens)
     part = extract(
-        engine, TokenIds(prompts), plan, folder, part=1, parts=1, dtype=settings["dtype"]
+        engine, TokenIds(inputs["prompts"]), plan, folder, part=1, parts=1, dtype=settings["dtype"]
     )
     joined = join(
         plan,
         [part],
-        model=name,
+        model=model,
         layer_names=layer_names(loaded.n_layers),
         width=loaded.width,
         dtype=settings["dtype"],
-        fingerprint=fingerprints["own"],
+        fingerprint=fingerprint,
     )
-    write_json(output, joined)
+    write_json(outputs["manifest"], joined)
 
 
 if "snakemake" in globals():
-    start_logging(snakemake.log[0])
-    main(
-        snakemake.input.prompts,
-        snakemake.input.model,
-        snakemake.output[0],
-        snakemake.wildcards.model,
-        snakemake.params.slice,
-        snakemake.threads,
-        snakemake.resources.batch_tokens,
-        {
-            "own": snakemake.params.fingerprint,
-            "shards": snakemake.params.shard_fingerprint,
-        },
-    )
+    run_job(main, snakemake)

@@ -5,31 +5,22 @@ import numpy as np
 from nashlens.activations.store import ActivationStore
 from nashlens.files import atomic_write
 from nashlens.kept import kept
-from nashlens.logs import start_logging
 from nashlens.steering.directions import fit_directions
 from nashlens.tables import read_table, write_table
+from workflow.job import run_job
 
 
-def main(activations, prompts, array, output, model, slice, fingerprint):
-    store, prompts = ActivationStore(activations), read_table(prompts)
-    training = prompts[prompts["game"].isin(slice["steering"]["train_games"])]
+def main(inputs, outputs, config, fingerprint, model):
+    store, prompts = ActivationStore(inputs["activations"]), read_table(inputs["prompts"])
+    training = prompts[prompts["game"].isin(config["steering"]["train_games"])]
     used = kept(training)["prompt_id"].tolist()
     directions, table = fit_directions(
         lambda layer: store.layer(layer, used), store.n_layers, training, model=model
     )
-    with atomic_write(array) as file:
+    with atomic_write(outputs["directions"]) as file:
         np.save(file, directions, allow_pickle=False)
-    write_table(table, output, config=slice, fingerprint=fingerprint)
+    write_table(table, outputs["table"], config=config, fingerprint=fingerprint)
 
 
 if "snakemake" in globals():
-    start_logging(snakemake.log[0])
-    main(
-        snakemake.input.activations,
-        snakemake.input.prompts,
-        snakemake.output.directions,
-        snakemake.output.table,
-        snakemake.wildcards.model,
-        snakemake.params.slice,
-        snakemake.params.fingerprint,
-    )
+    run_job(main, snakemake)

@@ -7,21 +7,21 @@ import torch
 from nashlens.activations.plan import some_matches
 from nashlens.activations.store import ActivationStore
 from nashlens.config.layers import resolve_layers
-from nashlens.logs import start_logging
 from nashlens.probes import PartScores, Settings, add_choices, fit_probes, fit_transfer, usable
 from nashlens.progress import progress
 from nashlens.tables import read_table, write_table
+from workflow.job import run_job
 
 
-def main(inputs, outputs, model, slice, fingerprint, threads):
-    settings, seed = slice["probes"], slice["experiment"]["seed"]
+def main(inputs, outputs, config, fingerprint, model, threads):
+    settings, seed = config["probes"], config["experiment"]["seed"]
     torch.set_num_threads(threads)
     if settings["device"] == "auto":
         settings = {**settings, "device": "cuda" if torch.cuda.is_available() else "cpu"}
     how = Settings(
         **{key: settings[key] for key in ("C", "folds", "permutations", "device")},
-        confidence=slice["findings"]["confidence"],
-        resamples=slice["findings"]["bootstrap"],
+        confidence=config["findings"]["confidence"],
+        resamples=config["findings"]["bootstrap"],
         seed=seed,
         model=model,
     )
@@ -50,16 +50,8 @@ def main(inputs, outputs, model, slice, fingerprint, threads):
     )
     tables = {"probes": probes, "probes_parts": parts.table(), "transfer": transfer}
     for name, table in tables.items():
-        write_table(table, outputs[name], config=slice, fingerprint=fingerprint)
+        write_table(table, outputs[name], config=config, fingerprint=fingerprint)
 
 
 if "snakemake" in globals():
-    start_logging(snakemake.log[0])
-    main(
-        dict(snakemake.input.items()),
-        dict(snakemake.output.items()),
-        snakemake.wildcards.model,
-        snakemake.params.slice,
-        snakemake.params.fingerprint,
-        snakemake.threads,
-    )
+    run_job(main, snakemake)

@@ -12,30 +12,30 @@ from nashlens.lens.tuned import (
     text_residuals,
     write_tuned_lens,
 )
-from nashlens.logs import start_logging
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.models.weights import load_readout
 from nashlens.tables import write_table
+from workflow.job import run_job
 
 
-def main(manifest, outputs, name, slice, fingerprint, threads, tokens):
-    folder = Path(manifest).parent
-    chunks = text_chunks(ChatTokenizer(folder), slice["lens"]["tuned_tokens"])
-    loaded = load_model(folder, **slice["models"][name], threads=threads)
-    residuals, owner = text_residuals(Engine(loaded, tokens), chunks)
+def main(inputs, outputs, config, fingerprint, model, threads, batch_tokens):
+    folder = Path(inputs["model"]).parent
+    chunks = text_chunks(ChatTokenizer(folder), config["lens"]["tuned_tokens"])
+    loaded = load_model(folder, **config["models"][model], threads=threads)
+    residuals, owner = text_residuals(Engine(loaded, batch_tokens), chunks)
     lens, table = fit_tuned_lens(
         residuals,
         owner,
         load_readout(folder),
-        model=name,
-        seed=slice["experiment"]["seed"],
+        model=model,
+        seed=config["experiment"]["seed"],
     )
     digest = write_tuned_lens(outputs["lens"], lens)
-    write_table(table, outputs["table"], config=slice, fingerprint=fingerprint)
+    write_table(table, outputs["table"], config=config, fingerprint=fingerprint)
     record = {
         "version": VERSION,
-        "model": name,
+        "model": model,
         "tokens": len(owner),
         "chunks": len(chunks),
         "corpus": CORPUS,
@@ -46,13 +46,4 @@ def main(manifest, outputs, name, slice, fingerprint, threads, tokens):
 
 
 if "snakemake" in globals():
-    start_logging(snakemake.log[0])
-    main(
-        snakemake.input[0],
-        dict(snakemake.output.items()),
-        snakemake.wildcards.model,
-        snakemake.params.slice,
-        snakemake.params.fingerprint,
-        snakemake.threads,
-        snakemake.resources.batch_tokens,
-    )
+    run_job(main, snakemake)

@@ -2,30 +2,22 @@
 
 from nashlens.activations.plan import join, layer_names
 from nashlens.files import read_json, write_json
-from nashlens.logs import start_logging
+from workflow.job import run_job
 
 
-def main(plan, parts, output, model, dtype, fingerprint):
-    made = [read_json(part) for part in parts]
+def main(inputs, outputs, config, fingerprint, model):
+    made = [read_json(part) for part in inputs["parts"]]
     manifest = join(
-        read_json(plan),
+        read_json(inputs["plan"]),
         made,
         model=model,
         layer_names=layer_names(made[0]["n_layers"]),
         width=made[0]["width"],
-        dtype=dtype,
+        dtype=config["activations"]["dtype"],
         fingerprint=fingerprint,
     )
-    write_json(output, manifest)
+    write_json(outputs["manifest"], manifest)
 
 
 if "snakemake" in globals():
-    start_logging(snakemake.log[0])
-    main(
-        snakemake.input.plan,
-        snakemake.input.parts,
-        snakemake.output[0],
-        snakemake.wildcards.model,
-        snakemake.params.slice["activations"]["dtype"],
-        snakemake.params.fingerprint,
-    )
+    run_job(main, snakemake)

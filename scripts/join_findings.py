@@ -4,27 +4,24 @@ import pandas as pd
 
 from nashlens.files import atomic_write
 from nashlens.findings import combine
-from nashlens.logs import start_logging
 from nashlens.tables import read_table, write_table
+from workflow.job import run_job
 
 
-def main(findings, parts, outputs, slice, fingerprint):
+def main(inputs, outputs, config, fingerprint):
     tables = {
-        "findings": combine([read_table(path) for path in findings], slice["findings"]["q_value"]),
-        "sensitivity": pd.concat([read_table(path) for path in parts], ignore_index=True),
+        "findings": combine(
+            [read_table(path) for path in inputs["findings"]], config["findings"]["q_value"]
+        ),
+        "sensitivity": pd.concat(
+            [read_table(path) for path in inputs["sensitivity"]], ignore_index=True
+        ),
     }
     for name, table in tables.items():
-        write_table(table, outputs[name], config=slice, fingerprint=fingerprint)
+        write_table(table, outputs[name], config=config, fingerprint=fingerprint)
         with atomic_write(outputs[f"{name}_csv"]) as file:
             file.write(table.to_csv(index=False).encode())
 
 
 if "snakemake" in globals():
-    start_logging(snakemake.log[0])
-    main(
-        snakemake.input.findings,
-        snakemake.input.sensitivity,
-        dict(snakemake.output.items()),
-        snakemake.params.slice,
-        snakemake.params.fingerprint,
-    )
+    run_job(main, snakemake)

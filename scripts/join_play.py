@@ -2,29 +2,21 @@
 
 import pandas as pd
 
-from nashlens.logs import start_logging
 from nashlens.tables import read_table, write_table
+from workflow.job import run_job
 
 
-def main(decisions, texts, output, output_texts, slice, fingerprint):
+def main(inputs, outputs, config, fingerprint):
     # Parts deal matches out among them, so the order must come from the rows: it is then the
     # same for every number of parts.
-    table = pd.concat([read_table(part) for part in decisions], ignore_index=True)
+    table = pd.concat([read_table(part) for part in inputs["decisions"]], ignore_index=True)
     table = table.sort_values(["pairing", "match_id", "round", "seat"], ignore_index=True)
-    write_table(table, output, config=slice, fingerprint=fingerprint)
-    written = pd.concat([read_table(part) for part in texts], ignore_index=True)
+    write_table(table, outputs["decisions"], config=config, fingerprint=fingerprint)
+    written = pd.concat([read_table(part) for part in inputs["texts"]], ignore_index=True)
     order = ["match_id", "round", "seat", "kind", "attempt"]
     written = written.sort_values(order, ignore_index=True)
-    write_table(written, output_texts, config=slice, fingerprint=fingerprint)
+    write_table(written, outputs["texts"], config=config, fingerprint=fingerprint)
 
 
 if "snakemake" in globals():
-    start_logging(snakemake.log[0])
-    main(
-        snakemake.input.decisions,
-        snakemake.input.texts,
-        snakemake.output.decisions,
-        snakemake.output.texts,
-        snakemake.params.slice,
-        snakemake.params.fingerprint,
-    )
+    run_job(main, snakemake)

@@ -2,27 +2,21 @@
 
 import pandas as pd
 
-from nashlens.logs import start_logging
 from nashlens.play.quiz import quiz_accuracy
 from nashlens.tables import read_table, write_table
+from workflow.job import run_job
 
 
-def main(parts, output, slice, fingerprint):
-    findings = slice["findings"]
+def main(inputs, outputs, config, fingerprint):
+    findings = config["findings"]
     table = quiz_accuracy(
-        pd.concat([read_table(part) for part in parts], ignore_index=True),
+        pd.concat([read_table(part) for part in inputs["parts"]], ignore_index=True),
         confidence=findings["confidence"],
         resamples=findings["bootstrap"],
-        seed=slice["experiment"]["seed"],
+        seed=config["experiment"]["seed"],
     )
-    write_table(table, output, config=slice, fingerprint=fingerprint)
+    write_table(table, outputs["table"], config=config, fingerprint=fingerprint)
 
 
 if "snakemake" in globals():
-    start_logging(snakemake.log[0])
-    main(
-        snakemake.input,
-        snakemake.output[0],
-        snakemake.params.slice,
-        snakemake.params.fingerprint,
-    )
+    run_job(main, snakemake)

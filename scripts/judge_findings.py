@@ -3,34 +3,27 @@
 from functools import partial
 
 from nashlens.findings import CLAIMS, attach, judge, sensitivity
-from nashlens.logs import start_logging
 from nashlens.tables import read_table, write_table
+from workflow.job import run_job
 
 
-def main(tables, outputs, model, slice, fingerprint):
-    frames = {name: read_table(path) for name, path in tables.items()}
-    settings, seed = slice["findings"], slice["experiment"]["seed"]
+def main(inputs, outputs, config, fingerprint, model):
+    frames = {name: read_table(path) for name, path in inputs.items()}
+    settings, seed = config["findings"], config["experiment"]["seed"]
     again = partial(
         judge,
         model=model,
         confidence=settings["confidence"],
         late_fraction=settings["late_fraction"],
-        min_label_mass=slice["lens"]["min_label_mass"],
+        min_label_mass=config["lens"]["min_label_mass"],
     )
     table = again(frames, bootstrap=settings["bootstrap"], seed=seed)
     parts = sensitivity(
         table, frames, again, claims=CLAIMS, seed=seed, bootstrap=settings["bootstrap"]
     )
     for found, path in ((attach(table, parts), "findings"), (parts, "sensitivity")):
-        write_table(found, outputs[path], config=slice, fingerprint=fingerprint)
+        write_table(found, outputs[path], config=config, fingerprint=fingerprint)
 
 
 if "snakemake" in globals():
-    start_logging(snakemake.log[0])
-    main(
-        dict(snakemake.input.items()),
-        dict(snakemake.output.items()),
-        snakemake.wildcards.model,
-        snakemake.params.slice,
-        snakemake.params.fingerprint,
-    )
+    run_job(main, snakemake)

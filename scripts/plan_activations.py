@@ -5,27 +5,21 @@ from pathlib import Path
 from nashlens.activations.plan import plan_shards
 from nashlens.activations.tokens import TokenIds
 from nashlens.files import write_json
-from nashlens.logs import start_logging
 from nashlens.prompts.extra import NEEDED, extra_sequences
 from nashlens.tables import read_parts, read_table
+from workflow.job import run_job
 
 
-def main(prompts, output, shard_prompts, shard_fingerprint):
+def main(inputs, outputs, config, shard_fingerprint):
     plan = plan_shards(
-        Path(output).parent,
-        read_table(prompts, columns=["prompt_id", "game", "dropped"]),
+        Path(outputs["plan"]).parent,
+        read_table(inputs["prompts"], columns=["prompt_id", "game", "dropped"]),
         fingerprint=shard_fingerprint,
-        shard_prompts=shard_prompts,
-        extra=extra_sequences(read_parts(prompts, NEEDED), TokenIds(prompts)),
+        shard_prompts=config["activations"]["shard_prompts"],
+        extra=extra_sequences(read_parts(inputs["prompts"], NEEDED), TokenIds(inputs["prompts"])),
     )
-    write_json(output, plan)
+    write_json(outputs["plan"], plan)
 
 
 if "snakemake" in globals():
-    start_logging(snakemake.log[0])
-    main(
-        snakemake.input[0],
-        snakemake.output[0],
-        snakemake.params.slice["activations"]["shard_prompts"],
-        snakemake.params.shard_fingerprint,
-    )
+    run_job(main, snakemake)

@@ -5,7 +5,6 @@ from pathlib import Path
 from nashlens.engine.core import Engine
 from nashlens.engine.session import Session
 from nashlens.games.table import games_from_table
-from nashlens.logs import start_logging
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.play.chunks import play_part
@@ -14,23 +13,33 @@ from nashlens.play.schedule import Agent, pairs_of, schedule
 from nashlens.play.writer import writer
 from nashlens.prompts.design import surfaces
 from nashlens.tables import read_table, write_table
+from workflow.job import run_job
 
 
 def main(
-    games, manifests, output, texts, group, slice, fingerprint, kept, part, parts, threads, tokens
+    inputs,
+    outputs,
+    config,
+    fingerprint,
+    batch_fingerprint,
+    players,
+    part,
+    parts,
+    threads,
+    batch_tokens,
 ):
-    prompts, matches, seed = slice["prompts"], slice["matches"], slice["experiment"]["seed"]
+    prompts, matches, seed = config["prompts"], config["matches"], config["experiment"]["seed"]
     names = ("label_sets", "label_maps", "option_orders")
-    agents = {name: Agent.from_config(name, agent) for name, agent in slice["agents"].items()}
-    folders = {Path(manifest).parent.name: Path(manifest).parent for manifest in manifests}
+    agents = {name: Agent.from_config(name, agent) for name, agent in config["agents"].items()}
+    folders = {Path(path).parent.name: Path(path).parent for path in inputs["models"]}
     engines = {}
 
-    def players():
+    def seated():
         # Loaded when first needed: a part whose matches are all kept needs no model.
         for name, folder in folders.items():
             if name not in engines:
-                loaded = load_model(folder, **slice["models"][name], threads=threads)
-                engines[name] = ChatTokenizer(folder), Engine(loaded, tokens)
+                loaded = load_model(folder, **config["models"][name], threads=threads)
+                engines[name] = ChatTokenizer(folder), Engine(loaded, batch_tokens)
         sessions = {name: Session(engine) for name, (_, engine) in engines.items()}
         return {
             name: Player(
@@ -42,8 +51,8 @@ def main(
     in_turn = matches["sequential_games"]
     decisions, written = play_part(
         schedule(
-            games_from_table(read_table(games), without=matches["skip_games"]),
-            pairs_of(agents, group, self_play=matches["self_play"]),
+            games_from_table(read_table(inputs["games"]), without=matches["skip_games"]),
+            pairs_of(agents, players, self_play=matches["self_play"]),
             surfaces(matches["templates"], *(prompts[name] for name in names)),
             repetitions=matches["repetitions"],
             scripted_repetitions=matches["scripted_repetitions"],
@@ -51,7 +60,7 @@ def main(
             move_orders=matches["move_orders"],
             sequential_games=None if in_turn == "all" else in_turn,
         ),
-        players,
+        seated,
         Settings(
             rounds=matches["rounds"],
             temperature=matches["temperature"],
@@ -61,32 +70,18 @@ def main(
             seed=seed,
             window=matches["history_window"],
             talk_tokens=matches["talk_tokens"],
-            # Only the modes of this group's agents are in its slice.
-            cot=Cot(**slice.get("modes", {}).get("cot", {})),
-            scratchpad=Scratchpad(**slice.get("modes", {}).get("scratchpad", {})),
+            # Only the modes of this group's agents are in its config.
+            cot=Cot(**config.get("modes", {}).get("cot", {})),
+            scratchpad=Scratchpad(**config.get("modes", {}).get("scratchpad", {})),
         ),
-        part=part,
-        parts=parts,
-        folder=Path(output).parent / "chunks",
-        fingerprint=kept,
+        part=int(part),
+        parts=int(parts),
+        folder=Path(outputs["decisions"]).parent / "chunks",
+        fingerprint=batch_fingerprint,
     )
-    write_table(decisions, output, config=slice, fingerprint=fingerprint)
-    write_table(written, texts, config=slice, fingerprint=fingerprint)
+    write_table(decisions, outputs["decisions"], config=config, fingerprint=fingerprint)
+    write_table(written, outputs["texts"], config=config, fingerprint=fingerprint)
 
 
 if "snakemake" in globals():
-    start_logging(snakemake.log[0])
-    main(
-        snakemake.input.games,
-        snakemake.input.models,
-        snakemake.output.decisions,
-        snakemake.output.texts,
-        snakemake.params.players,
-        snakemake.params.slice,
-        snakemake.params.fingerprint,
-        snakemake.params.batch_fingerprint,
-        int(snakemake.wildcards.part),
-        int(snakemake.wildcards.parts),
-        snakemake.threads,
-        snakemake.resources.batch_tokens,
-    )
+    run_job(main, snakemake)

@@ -5,34 +5,25 @@ from pathlib import Path
 
 from nashlens.activations.store import ActivationStore
 from nashlens.lens.logit import lens_table
-from nashlens.logs import start_logging
 from nashlens.models.weights import load_readout
 from nashlens.progress import progress
 from nashlens.tables import read_table, write_table
+from workflow.job import run_job
 
 
-def main(activations, prompts, manifest, output, model, slice, fingerprint):
-    store, prompts = ActivationStore(activations), read_table(prompts)
+def main(inputs, outputs, config, fingerprint, model):
+    store, prompts = ActivationStore(inputs["activations"]), read_table(inputs["prompts"])
     table = lens_table(
         store.layer,
         range(store.n_layers + 1),
         prompts,
-        readout=load_readout(Path(manifest).parent),
+        readout=load_readout(Path(inputs["model"]).parent),
         model=model,
         last=store.n_layers,
         progress=partial(progress, name="lens", unit="layer"),
     )
-    write_table(table, output, config=slice, fingerprint=fingerprint)
+    write_table(table, outputs["table"], config=config, fingerprint=fingerprint)
 
 
 if "snakemake" in globals():
-    start_logging(snakemake.log[0])
-    main(
-        snakemake.input.activations,
-        snakemake.input.prompts,
-        snakemake.input.model,
-        snakemake.output[0],
-        snakemake.wildcards.model,
-        snakemake.params.slice,
-        snakemake.params.fingerprint,
-    )
+    run_job(main, snakemake)

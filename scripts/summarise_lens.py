@@ -1,29 +1,21 @@
 """Rule summarise_lens: which action a model's layers favour, from where, action or token."""
 
 from nashlens.lens.summary import summarise
-from nashlens.logs import start_logging
 from nashlens.tables import read_table, write_table
+from workflow.job import run_job
 
 
-def main(lens, prompts, output, model, slice, fingerprint):
+def main(inputs, outputs, config, fingerprint, model):
     table = summarise(
-        read_table(lens),
-        read_table(prompts),
+        read_table(inputs["lens"]),
+        read_table(inputs["prompts"]),
         model=model,
-        confidence=slice["findings"]["confidence"],
-        resamples=slice["findings"]["bootstrap"],
-        seed=slice["experiment"]["seed"],
+        confidence=config["findings"]["confidence"],
+        resamples=config["findings"]["bootstrap"],
+        seed=config["experiment"]["seed"],
     )
-    write_table(table, output, config=slice, fingerprint=fingerprint)
+    write_table(table, outputs["table"], config=config, fingerprint=fingerprint)
 
 
 if "snakemake" in globals():
-    start_logging(snakemake.log[0])
-    main(
-        snakemake.input.lens,
-        snakemake.input.prompts,
-        snakemake.output[0],
-        snakemake.wildcards.model,
-        snakemake.params.slice,
-        snakemake.params.fingerprint,
-    )
+    run_job(main, snakemake)

@@ -6,42 +6,30 @@ import numpy as np
 
 from nashlens.config.layers import resolve_layers
 from nashlens.engine.core import Engine
-from nashlens.logs import start_logging
 from nashlens.models.load import load_model
 from nashlens.steering.sweep import sweep_table
 from nashlens.tables import read_table, write_table
+from workflow.job import run_job
 
 
-def main(prompts, directions, table, manifest, output, name, slice, fingerprint, threads, tokens):
-    loaded = load_model(Path(manifest).parent, **slice["models"][name], threads=threads)
-    engine = Engine(loaded, tokens)
-    settings = dict(slice["steering"])
+def main(inputs, outputs, config, fingerprint, model, threads, batch_tokens):
+    loaded = load_model(Path(inputs["model"]).parent, **config["models"][model], threads=threads)
+    engine = Engine(loaded, batch_tokens)
+    settings = dict(config["steering"])
     layers = resolve_layers(settings.pop("layers"), engine.n_layers, first=1, key="steering.layers")
     result = sweep_table(
         engine,
-        read_table(prompts),
-        np.load(directions, allow_pickle=False),
-        read_table(table),
+        read_table(inputs["prompts"]),
+        np.load(inputs["directions"], allow_pickle=False),
+        read_table(inputs["table"]),
         layers=layers,
         prompts_per_game=settings.pop("prompts"),
         **settings,
-        seed=slice["experiment"]["seed"],
-        model=name,
+        seed=config["experiment"]["seed"],
+        model=model,
     )
-    write_table(result, output, config=slice, fingerprint=fingerprint)
+    write_table(result, outputs["table"], config=config, fingerprint=fingerprint)
 
 
 if "snakemake" in globals():
-    start_logging(snakemake.log[0])
-    main(
-        snakemake.input.prompts,
-        snakemake.input.directions,
-        snakemake.input.table,
-        snakemake.input.model,
-        snakemake.output[0],
-        snakemake.wildcards.model,
-        snakemake.params.slice,
-        snakemake.params.fingerprint,
-        snakemake.threads,
-        snakemake.resources.batch_tokens,
-    )
+    run_job(main, snakemake)

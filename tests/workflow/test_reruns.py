@@ -201,7 +201,7 @@ def test_a_new_game_extracts_and_plays_its_own_prompts_alone(built):
 
 def test_a_failed_rerun_leaves_no_stale_figure_that_looks_current(built):
     config = {"probes": {"C": [0.5]}}
-    first = "def main(inputs, outputs, model, slice, fingerprint, threads):\n"
+    first = "def main(inputs, outputs, config, fingerprint, model, threads):\n"
     fails = first + '    raise SystemExit("broken")\n'
     figure = built.folder / "results/tiny/figures/probes.png"
     drawn = figure.read_bytes()

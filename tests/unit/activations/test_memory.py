@@ -30,7 +30,7 @@ LISTS = ("token_ids", "label_tokens_0", "label_tokens_1", "prior_token_ids")
 JOB = """
 import json, runpy, sys
 main = runpy.run_path(f"scripts/{sys.argv[1]}_activations.py")["main"]
-main(*json.loads(sys.argv[2]))
+main(**json.loads(sys.argv[2]))
 # Not getrusage: its figure starts at what the parent process held.
 lines = open("/proc/self/status").read().splitlines()
 print(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024)
@@ -74,7 +74,7 @@ def write_prompts(path, count):
             file.write_table(pa.table(columns, schema=schema))
 
 
-def run_job(name, *arguments):
+def run_job(name, **arguments):
     """Run a script in a process of its own, as the workflow does; return its peak in MB."""
     done = subprocess.run(
         [sys.executable, "-c", JOB, name, json.dumps(arguments, default=str)],
@@ -93,11 +93,37 @@ def run_stage(folder, count, model):
     folder.mkdir()
     prompts, plan, part = (folder / name for name in ("prompts.parquet", "plan.json", "part.json"))
     write_prompts(prompts, count)
-    options = 1, 1, "float32", {"device": "cpu"}, 1, 4096
+    config = {
+        "activations": {"dtype": "float32", "shard_prompts": 1000},
+        "models": {"tiny": {"device": "cpu"}},
+    }
     return max(
-        run_job("plan", prompts, plan, 1000, "f"),
-        run_job("extract", plan, prompts, model / "manifest.json", part, *options),
-        run_job("join", plan, [part], folder / "manifest.json", "tiny", "float32", "whole"),
+        run_job(
+            "plan",
+            inputs={"prompts": prompts},
+            outputs={"plan": plan},
+            config=config,
+            shard_fingerprint="f",
+        ),
+        run_job(
+            "extract",
+            inputs={"plan": plan, "prompts": prompts, "model": model / "manifest.json"},
+            outputs={"part": part},
+            config=config,
+            model="tiny",
+            part="1",
+            parts="1",
+            threads=1,
+            batch_tokens=4096,
+        ),
+        run_job(
+            "join",
+            inputs={"plan": plan, "parts": [part]},
+            outputs={"manifest": folder / "manifest.json"},
+            config=config,
+            fingerprint="whole",
+            model="tiny",
+        ),
     )
 
 
