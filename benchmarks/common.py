@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
+from benchmarks.shapes import SHAPES, build_random
 from nashlens.games.catalog import CATALOG
 from nashlens.models.load import LoadedModel
-from nashlens.models.shapes import SHAPES, build_random
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.planted import build
 from nashlens.prompts.labels import encode_labels

@@ -33,9 +33,8 @@ from benchmarks.common import (
 )
 from benchmarks.profiling import add_option, profiled
 from nashlens.engine.core import Engine
-from nashlens.engine.decoding import Decoder, Tuning
 from nashlens.engine.forest import pack
-from nashlens.engine.generation import Request, generate
+from nashlens.engine.generation import Decoder, Request, Tuning, generate
 from nashlens.models.load import LoadedModel
 
 RULES = 5

@@ -2,11 +2,11 @@
 
 import pytest
 
-from nashlens.engine import reference
 from nashlens.engine.core import Engine
 from nashlens.engine.generation import Request, generate
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
+from tests import reference
 
 pytestmark = pytest.mark.embedded
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from nashlens.engine import reference
 from nashlens.engine.core import Engine
 from nashlens.engine.labels import label_probabilities
 from nashlens.engine.session import Session
@@ -16,6 +15,7 @@ from nashlens.play.schedule import Agent, schedule
 from nashlens.play.writer import writer
 from nashlens.prompts.design import surfaces
 from nashlens.prompts.templates import SYSTEM
+from tests import reference
 
 pytestmark = pytest.mark.embedded
 

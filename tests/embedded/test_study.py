@@ -7,7 +7,6 @@ import pytest
 from nashlens.activations.extract import extract
 from nashlens.activations.plan import join, layer_names, plan_shards
 from nashlens.activations.store import ActivationStore
-from nashlens.engine import reference
 from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
 from nashlens.engine.labels import LabelledPrompt, label_probabilities
@@ -21,6 +20,7 @@ from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.models.weights import load_readout
 from nashlens.prompts.extra import extra_sequences
 from nashlens.prompts.table import build_prompts
+from tests import reference
 
 pytestmark = pytest.mark.embedded
 

@@ -9,9 +9,5 @@
 - `session`: prompts that grow from call to call.
 - `forks`: a sweep's copies of the tokens that it edits.
 - `edits`: what an intervention does to residuals.
-- `generation`: prompts continued token by token, many at once.
-- `slots`, `decoding`: their kept keys and values, and the step that makes one token each.
-- `decode_attention`, `decode_kernel`: how a new token attends, on any device and on a GPU.
-- `sampling`: which token comes next, by a request's own seed.
-- `reference`: the slow, obvious oracle over the model's own forward, for the tests.
+- `generation`: prompts continued token by token, a subpackage with one door.
 """

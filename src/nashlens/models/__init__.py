@@ -9,8 +9,7 @@ The happy path, each step its own module::
         -> weights.WeightReader(folder)       # single tensors, no torch
         -> load.load_model(folder)            # the only step that imports torch
 
-Beside it, `shapes` builds models of well-known sizes with random weights on their devices, and
-`sharded` splits a model over devices (`split` says which can be).
+In addition, `sharded` splits a model over devices (`split` says which can be).
 
 Nothing is imported here, so that each step's imports stay its own.
 """

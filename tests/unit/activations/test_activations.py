@@ -11,11 +11,11 @@ from hypothesis.extra import numpy as hnp
 from nashlens.activations.extract import extract
 from nashlens.activations.plan import join, layer_names, plan_shards
 from nashlens.activations.store import ActivationStore, decode, encode
-from nashlens.engine import reference
 from nashlens.engine.core import Engine
 from nashlens.errors import StoreError
 from nashlens.files import write_json
 from nashlens.prompts.labels import prompt_id
+from tests import reference
 from tests.tiny_models import tiny
 
 

@@ -14,10 +14,10 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from nashlens.activations.store import ActivationStore
-from nashlens.engine import reference
 from nashlens.models.load import load_model
 from nashlens.prompts.labels import prompt_id
 from nashlens.tables import read_table
+from tests import reference
 
 ROOT = Path(__file__).resolve().parents[3]
 FEW, MANY, LENGTH = 20_000, 200_000, 250

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from nashlens.circuits.heads import candidate_group, control_groups, halves, heads_table
 from nashlens.circuits.readings import Ablations, cell_mean
-from nashlens.engine import reference
 from nashlens.engine.core import Engine
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.errors import DataError
@@ -21,6 +20,7 @@ from nashlens.models.convert import convert
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.prompts.table import build_prompts
+from tests import reference
 from tests.tiny_models import tiny
 from tests.unit.findings.tables import SETTINGS
 

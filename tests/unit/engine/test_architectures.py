@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from nashlens.engine import core, reference, segments
+from nashlens.engine import core, segments
 from nashlens.engine.blocks import Blocks
 from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
@@ -15,6 +15,7 @@ from nashlens.engine.sweeps import sweep
 from nashlens.errors import DataError
 from nashlens.lens.logit import lens_table
 from nashlens.models.weights import load_readout
+from tests import reference
 from tests.tiny_models import tiny
 
 LENGTHS = (1, 3, 7, 14, 15, 20, 26)  # around windows of 4 to 6 and longrope's 14

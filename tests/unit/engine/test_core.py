@@ -6,10 +6,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nashlens.engine import reference
 from nashlens.engine.core import Engine
 from nashlens.engine.labels import LabelledPrompt, label_probabilities
 from nashlens.errors import DataError
+from tests import reference
 from tests.prompt_sets import matches
 
 TOLERANCE = 1e-5

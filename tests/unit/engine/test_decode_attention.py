@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from nashlens.engine.decode_attention import by_mask, by_slot, write
+from nashlens.engine.generation.decode_attention import by_mask, by_slot, write
 
 # heads, kv heads, head, slots, capacity, window, softcap
 SHAPES = [
@@ -73,7 +73,7 @@ def test_slots_and_mask_agree_with_plain_attention(shape):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="the kernel needs a GPU")
 def test_the_kernel_agrees_with_plain_attention(shape, parts):
-    from nashlens.engine.decode_kernel import by_kernel
+    from nashlens.engine.generation.decode_kernel import by_kernel
 
     block, q, k, v, keys, values, position = case(shape, "cuda")
     expected = plain(block, q, k, v, keys, values, position)

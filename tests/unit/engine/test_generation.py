@@ -6,13 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from nashlens.engine import generation, reference, slots
 from nashlens.engine.core import Engine
-from nashlens.engine.decoding import Decoder, Tuning, uncapturable
-from nashlens.engine.generation import Generated, Request, generate
+from nashlens.engine.generation import (
+    Decoder,
+    Generated,
+    Request,
+    Tuning,
+    generate,
+    scheduler,
+    slots,
+)
+from nashlens.engine.generation.decoder import uncapturable
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.session import Session
 from nashlens.errors import DataError
+from tests import reference
 from tests.tiny_models import tiny
 from tests.unit.engine.test_tensor import pair
 
@@ -279,7 +287,7 @@ def test_a_device_that_looks_late_gives_the_same(llama, rng, monkeypatch):
                 self.advance(1, longest)
             return made
 
-    monkeypatch.setattr(generation, "Decoder", Ahead)
+    monkeypatch.setattr(scheduler, "Decoder", Ahead)
     for slots_ in (1, 3, 8):
         ours = generate(Engine(llama), requests, temperature=1.0, stop={3, 9}, slots=slots_)
         assert ours == whole

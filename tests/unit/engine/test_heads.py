@@ -6,13 +6,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nashlens.engine import core, reference, segments, sweeps
+from nashlens.engine import core, segments, sweeps
 from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
 from nashlens.engine.heads import ablate_heads, head_outputs
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.sweeps import sweep
 from nashlens.errors import DataError
+from tests import reference
 from tests.prompt_sets import matches
 
 from .test_tensor import pair

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nashlens.engine.sampling import INVALID, draw, uniforms
+from nashlens.engine.generation.sampling import INVALID, draw, uniforms
 
 
 @given(st.integers(0, 1 << 100), st.integers(0, 40), st.integers(1, 40))

@@ -6,12 +6,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nashlens.engine import core, flex, reference, segments, sweeps
+from nashlens.engine import core, flex, segments, sweeps
 from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.sweeps import sweep
 from nashlens.errors import DataError
+from tests import reference
 from tests.prompt_sets import matches
 
 TOLERANCE = 1e-5

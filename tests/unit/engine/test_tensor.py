@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.shapes import Shape, build_random
 from nashlens.engine import core, flex
 from nashlens.engine.blocks import Block
 from nashlens.engine.core import Engine
@@ -14,7 +15,6 @@ from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.session import Session
 from nashlens.engine.sweeps import sweep
 from nashlens.engine.tensor import Copies, TensorBlocks
-from nashlens.models.shapes import Shape, build_random
 from nashlens.models.sharded import build_shards
 from nashlens.models.split import TENSOR_PARALLEL
 from tests.tiny_models import tiny

@@ -5,7 +5,6 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from nashlens.engine import reference
 from nashlens.engine.core import Engine
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.errors import ModelError
@@ -15,6 +14,7 @@ from nashlens.models.load import load_model
 from nashlens.models.manifest import read_manifest
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.models.weights import WeightReader, load_readout
+from tests import reference
 from tests.tiny_models import FAMILIES, architecture, tiny
 
 IDS = list(range(3, 23))

@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from nashlens.engine import reference
 from nashlens.engine.core import Engine
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.errors import ModelError
 from nashlens.models.load import load_model
 from nashlens.models.native import NATIVE, CausalLM, covered
+from tests import reference
 from tests.tiny_models import tiny
 
 LLAMA3 = {

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nashlens.engine import reference
 from nashlens.engine.core import Engine
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.session import Session
@@ -15,6 +14,7 @@ from nashlens.play.quiz import ask_quiz, histories_of
 from nashlens.play.run import decisions_table, play_rounds, texts_table
 from nashlens.play.schedule import Agent
 from nashlens.play.writer import writer
+from tests import reference
 
 from .fakes import ALL_FORMS, COT, MODEL, PAD, PD, matches_of, settings
 

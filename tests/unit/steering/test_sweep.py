@@ -2,11 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nashlens.engine import reference
 from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.steering.sweep import doses, sweep_table
+from tests import reference
 from tests.tiny_models import tiny
 from tests.unit.steering.tables import prompts_table
 

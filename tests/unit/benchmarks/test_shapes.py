@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from nashlens.engine import reference
+from benchmarks.shapes import SHAPES, Shape, build_random, stages
 from nashlens.engine.core import Engine
 from nashlens.errors import ModelError
 from nashlens.models.quantise import dequantised
 from nashlens.models.registry import ARCHITECTURES
-from nashlens.models.shapes import SHAPES, Shape, build_random, stages
 from nashlens.models.skeleton import skeleton
+from tests import reference
 
 TINY = Shape("LlamaForCausalLM", 64, 96, 4, 4, 2, 16, 61, context=256, rope_theta=1e4)
 QWEN = replace(TINY, architecture="Qwen2ForCausalLM", tied=True)

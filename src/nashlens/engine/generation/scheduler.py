@@ -21,10 +21,10 @@ import numpy as np
 import torch
 
 from nashlens.engine.core import Engine
-from nashlens.engine.decoding import UNWRITTEN, Decoder, Tuning
-from nashlens.engine.sampling import INVALID, uniforms
+from nashlens.engine.generation.decoder import UNWRITTEN, Decoder, Tuning
+from nashlens.engine.generation.sampling import INVALID, uniforms
+from nashlens.engine.generation.slots import parts_of
 from nashlens.engine.session import Session
-from nashlens.engine.slots import parts_of
 from nashlens.errors import DataError
 
 log = logging.getLogger(__name__)

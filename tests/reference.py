@@ -15,8 +15,8 @@ import torch
 
 from nashlens.engine.edits import Edit, Intervention, edits_of
 from nashlens.engine.generation import Generated, Request
+from nashlens.engine.generation.sampling import uniforms
 from nashlens.engine.labels import LabelledPrompt
-from nashlens.engine.sampling import uniforms
 from nashlens.engine.sweeps import Positions
 
 if TYPE_CHECKING:

@@ -17,12 +17,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from nashlens.engine import decode_attention
 from nashlens.engine.blocks import Block, Blocks
 from nashlens.engine.core import Engine
-from nashlens.engine.sampling import draw
+from nashlens.engine.generation import decode_attention
+from nashlens.engine.generation.sampling import draw
+from nashlens.engine.generation.slots import Slots, parts_of
 from nashlens.engine.session import Session
-from nashlens.engine.slots import Slots, parts_of
 from nashlens.engine.tensor import TensorBlocks, mlp_half, output_share
 
 log = logging.getLogger(__name__)
@@ -240,7 +240,7 @@ class Decoder:
         finish: Any = Block.finish
         half: Any = mlp_half
         if self._compiled:
-            from nashlens.engine import decode_kernel
+            from nashlens.engine.generation import decode_kernel
 
             finish, half = decode_kernel.finish, decode_kernel.mlp_half
         mine = [part.blocks[index] for part in self._parts]
@@ -265,12 +265,12 @@ class Decoder:
         rows, position, rotations = step.on(part, h.device)
         project: Any = Block.project
         if self._compiled:
-            from nashlens.engine import decode_kernel
+            from nashlens.engine.generation import decode_kernel
 
             project = decode_kernel.project
         q, k, v = project(block, h, *rotations)
         if self._attention == "kernel":
-            from nashlens.engine import decode_kernel
+            from nashlens.engine.generation import decode_kernel
 
             options = dict(self._tuning.kernel)
             return decode_kernel.by_kernel(block, q, k, v, keys, values, position, **options)
