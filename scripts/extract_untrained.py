@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from nashlens.activations.extract import extract
-from nashlens.activations.plan import join, layer_names, plan_shards, some_matches
+from nashlens.activations.plan import draw_matches, join, layer_names, plan_shards
 from nashlens.activations.tokens import TokenIds
 from nashlens.engine.core import Engine
 from nashlens.files import write_json
@@ -15,7 +15,7 @@ from workflow.job import run_job
 def main(inputs, outputs, config, fingerprint, shard_fingerprint, model, threads, batch_tokens):
     seed, weights = config["experiment"]["seed"], config["models"][model]
     settings = config["activations"]
-    some = some_matches(read_table(inputs["prompts"]), config["probes"]["random_weights"], seed)
+    some = draw_matches(read_table(inputs["prompts"]), config["probes"]["random_weights"], seed)
     folder = Path(outputs["manifest"]).parent
     plan = plan_shards(
         folder,

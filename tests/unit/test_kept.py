@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from nashlens.activations.plan import some_matches, used_prompts
+from nashlens.activations.plan import draw_matches, used_prompts
 from nashlens.interventions import choose_prompts
 from nashlens.kept import kept
 from nashlens.probes import usable
@@ -27,7 +27,7 @@ PROMPTS = pd.DataFrame(
         kept,
         used_prompts,
         usable,
-        lambda prompts: some_matches(prompts, 10, seed=0),
+        lambda prompts: draw_matches(prompts, 10, seed=0),
         lambda prompts: choose_prompts(prompts, ["pd"], 10, 0, "test", key="games"),
     ],
 )

@@ -25,7 +25,7 @@ def used_prompts(prompts: pd.DataFrame) -> pd.DataFrame:
     return kept(prompts).drop_duplicates("prompt_id")
 
 
-def some_matches(prompts: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
+def draw_matches(prompts: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
     """Return the prompts of some whole matches, at most so many, spread over the games.
 
     Games take turns to give a match, drawn by seed, while its prompts still fit.

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nashlens.probes.design import Settings
-from nashlens.probes.fits import CrossFit
-from nashlens.probes.questions import Question, score_with_interval
+from nashlens.probes.questions import FittedQuestions, score_with_interval
 
 Array = NDArray[np.float64]
 
@@ -29,32 +27,28 @@ def bag_of_words(texts: Sequence[str]) -> Array:
     return table
 
 
-def baseline(
-    name: str,
-    questions: Sequence[Question],
-    fits: Mapping[int, CrossFit],
-    settings: Settings,
+def baseline_columns(
+    name: str, fitted: FittedQuestions, confidence: float
 ) -> dict[tuple[str, str], dict[str, float]]:
     """Score the same probes on other features.
 
     Parameters
     ----------
     name : str
-        Of the columns: `NAME`, `NAME_low`, `NAME_high`.
-    questions : sequence of Question
-    fits : mapping of int to CrossFit
-        On the other features, by position among the questions.
-    settings : Settings
+        The columns are `NAME`, `NAME_low` and `NAME_high`.
+    fitted : FittedQuestions
+        On the other features.
+    confidence : float
+        Coverage of the interval.
 
     Returns
     -------
     dict of (target, split) to dict
         The columns; nothing for a question that cannot be asked.
     """
-    found = {}
-    for i, fit in fits.items():
-        question = questions[i]
-        names = (name, f"{name}_low", f"{name}_high")
-        numbers = score_with_interval(question, fit, settings.confidence)
-        found[question.target.name, question.split] = dict(zip(names, numbers, strict=True))
-    return found
+    names = (name, f"{name}_low", f"{name}_high")
+    columns = {}
+    for question, fit in fitted.pairs():
+        numbers = score_with_interval(question, fit, confidence)
+        columns[question.target.name, question.split] = dict(zip(names, numbers, strict=True))
+    return columns

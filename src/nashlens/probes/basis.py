@@ -2,9 +2,9 @@
 
 All problems of a training set (targets, permutations, values of C) share its scaled features A,
 (n, d). The penalised optimum lies in the row space of A, so A is rotated once to coordinates Z in
-which Z'Z is diagonal or nearly so: where n < d from the eigenvectors of the Gram matrix A A'
-(Gram space), else by an orthogonal `guide`, (d, d), that all training sets of a layer share
-(primal). A rotation changes neither the penalty nor the decision values.
+which Z'Z is diagonal or nearly so. If n < d they come from the eigenvectors of the Gram matrix A A'
+(Gram space), else from an orthogonal `guide`, (d, d), that all training sets of a layer share. A
+rotation changes neither the penalty nor the decision values.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 _RANK_TOLERANCE = 1e-12
-"""Eigenvalues below this share of the largest are rounding, not signal."""
+"""Eigenvalues below this share of the largest are rounding errors, not signal."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,13 @@ class Basis:
 def standardise(features: Tensor, train: Tensor) -> Tensor:
     """Scale all rows by the training rows' mean and standard deviation, as StandardScaler does.
 
-    A feature that is constant in the training rows up to rounding becomes 0: it can have no weight.
+    A feature that is constant in the training rows up to rounding becomes 0, so it gets no weight.
     """
     part = features[train]
     mean, n = part.mean(dim=0), len(part)
     var = part.var(dim=0, unbiased=False)
     eps = torch.finfo(torch.float64).eps
+    # scikit-learn's own test, so that both find the same features constant.
     constant = var <= n * eps * var + (n * mean * eps) ** 2
     scale = torch.where(constant, torch.full_like(var, float("inf")), var).sqrt()
     return (features - mean) / scale
@@ -49,13 +50,13 @@ def standardise(features: Tensor, train: Tensor) -> Tensor:
 def guide(features: Tensor) -> Tensor | None:
     """Return an orthogonal matrix, (d, d), that nearly diagonalises every training set's Z'Z.
 
-    The eigenvectors of the covariance of all rows. They steer the path to an optimum and have no
-    part in where it lies, so they may come from rows that are held out.
+    Its columns are the eigenvectors of the covariance of all rows. They change the path to an
+    optimum and not where it lies, so they may come from rows that are held out.
 
     Returns
     -------
     Tensor or None
-        None where there are far fewer rows than features: Gram space is smaller then.
+        None if there are far fewer rows than features: Gram space is smaller then.
     """
     n, d = features.shape
     # A shared guide saves every training set its own eigenvectors, so it may be somewhat larger.
@@ -79,7 +80,7 @@ def rotate(features: Tensor, train: Tensor, turn: Tensor | None) -> Basis:
     Returns
     -------
     Basis
-        Of rank 0, intercept alone, where no feature varies.
+        If no feature varies its rank is 0: only the intercept is left.
     """
     scaled = standardise(features, train)
     if not scaled[train].any():
@@ -87,6 +88,7 @@ def rotate(features: Tensor, train: Tensor, turn: Tensor | None) -> Basis:
     elif turn is not None:
         rotated = scaled @ turn
     else:
+        # With A A' = V diag(v) V', a row a becomes a A' V / sqrt(v), leaving out v near 0.
         gram = scaled @ scaled[train].T
         values, vectors = torch.linalg.eigh(gram[train])
         floor = max(float(values.max()), float(len(train)))

@@ -1,4 +1,4 @@
-"""What is decoded, who is held out with whom, and what a permutation may exchange."""
+"""What probes decode, which prompts are held out together, and what a permutation may exchange."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from nashlens.vocabulary.targets import SHARE_TARGETS, TARGETS
 
 
 @dataclass(frozen=True)
-class Settings:
+class ProbeSettings:
     """How every probe of a model is fitted and judged."""
 
     C: Sequence[float]
-    """Inverse strengths of the L2 penalty to choose from inside each training set."""
+    """Inverse strengths of the L2 penalty, from which one is chosen inside each training set."""
     folds: int
-    """Folds of matches."""
+    """Number of folds of matches."""
     permutations: int
-    """Label permutations of each control."""
+    """Number of label permutations."""
     confidence: float
-    """Coverage of the intervals, and the control's upper quantile."""
+    """Coverage of the intervals, and the quantile of the permutations' scores that is reported."""
     resamples: int
-    """Bootstrap resamples of matches."""
+    """Number of bootstrap resamples of matches."""
     seed: int
     """The experiment's seed."""
     model: str
-    """Name for the tables, and for the random streams."""
+    """The model's name, for the tables and the random streams."""
     device: str = "cpu"
-    """Of torch."""
+    """The torch device that fits; `auto` is a GPU where there is one."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """One thing to decode, on the prompts where it is defined."""
+    """What a probe decodes, on the prompts where it is defined."""
 
     name: str
     rows: NDArray[np.intp]
@@ -46,10 +46,11 @@ class Target:
     labels: NDArray[np.float64]
     """(n,): 0 or 1, or a share."""
     n_missing: int
+    """Number of usable prompts where it is undefined."""
 
     @property
     def regression(self) -> bool:
-        """A share and not an action."""
+        """Whether it is a share and not an action."""
         return self.name in SHARE_TARGETS
 
 
@@ -126,6 +127,7 @@ def grouped_folds(
     ndarray of int, shape (len(prompts),)
         Fold of each prompt; all prompts of a match share it.
     """
+    # One column for each game and each class of each target: 1 where a prompt belongs to it.
     indicators = [pd.get_dummies(prompts["game"]).to_numpy(dtype=np.float64)]
     for name in columns:
         target = read_target(prompts, name)
@@ -135,11 +137,13 @@ def grouped_folds(
             column = np.zeros((len(prompts), 1))
             column[target.rows[target.labels == value], 0] = 1.0
             indicators.append(column)
+    # How many prompts of each kind a match has, as shares of all prompts of that kind.
     matches, codes = np.unique(prompts["match_id"].to_numpy(dtype=str), return_inverse=True)
     counts = np.zeros((len(matches), sum(i.shape[1] for i in indicators)))
     np.add.at(counts, codes, np.hstack(indicators))
     totals = counts.sum(axis=0)
     shares = counts / np.where(totals > 0, totals, 1.0)
+    # Large matches come first; matches of one size in random order.
     order = rng.permutation(len(matches))
     size = np.bincount(codes, minlength=len(matches))
     order = order[np.argsort(-size[order], kind="stable")]
@@ -155,10 +159,10 @@ def grouped_folds(
     return assigned[codes]
 
 
-def held_out_parts(
+def held_out_groups(
     prompts: pd.DataFrame, split: str, fold: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], list[str]]:
-    """Return the part in which each prompt is held out, and the parts' names.
+) -> NDArray[np.int64]:
+    """Return the group with which each prompt is held out, (len(prompts),).
 
     Parameters
     ----------
@@ -170,27 +174,28 @@ def held_out_parts(
         From `grouped_folds`.
     """
     if split == "match":
-        return fold, [f"fold {k}" for k in range(int(fold.max()) + 1)]
-    names, parts = np.unique(prompts[split].to_numpy(dtype=str), return_inverse=True)
-    return parts.astype(np.int64), names.tolist()
+        return fold
+    codes = np.unique(prompts[split].to_numpy(dtype=str), return_inverse=True)[1]
+    return codes.astype(np.int64)
 
 
-def problem(
-    target: Target, parts: NDArray[np.int64], matches: NDArray[np.str_], split: str, folds: int
+def split_problem(
+    target: Target, held_out: NDArray[np.int64], matches: NDArray[np.str_], split: str, folds: int
 ) -> str:
     """Say why a target cannot be probed in a split; empty where it can.
 
     Parameters
     ----------
     target : Target
-    parts : ndarray of int, shape (n,)
-        Held-out part of each of its rows.
+        Of n rows.
+    held_out : ndarray of int, shape (n,)
+        The group with which each row is held out.
     matches : ndarray of str, shape (n,)
     split : str
     folds : int
-        Folds that were asked for.
+        Number of folds that were asked for.
     """
-    values, present = np.unique(target.labels), np.unique(parts)
+    values, groups = np.unique(target.labels), np.unique(held_out)
     if not len(values):
         return "undefined at every prompt"
     if len(values) < 2:
@@ -199,10 +204,10 @@ def problem(
     n_matches = len(np.unique(matches))
     if split == "match" and n_matches < folds:
         return f"too few matches for the folds: {n_matches} for {folds}"
-    if len(present) < 2:
+    if len(groups) < 2:
         return f"one {split} only: nothing to hold out"
-    for part in present:
-        if len(np.unique(target.labels[parts != part])) < 2:
+    for group in groups:
+        if len(np.unique(target.labels[held_out != group])) < 2:
             return f"constant in the training prompts when one {split} is held out"
     return ""
 
@@ -212,15 +217,15 @@ def permuted_labels(
     target: Target,
     permutations: int,
     rng: np.random.Generator,
-    parts: NDArray[np.int64] | None = None,
+    within: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float64]:
-    """Return label vectors for the control, (n, permutations).
+    """Return permuted labels, (n, permutations).
 
-    Whole matches exchange their labels, round by round, so the dependence of labels within a
-    match survives. Matches exchange within their game where the target varies within any game:
-    what a probe can do by telling games apart then stays in the control. A target that is
-    constant within every game leaves nothing to exchange there, so matches of all games do, and
-    the control no longer holds game identity. Only matches with the same rounds exchange.
+    Whole matches exchange their labels, round by round, so labels of one match still depend on one
+    another. If the target varies within any game, matches exchange labels only within their game:
+    what a probe can do by telling games apart is then in the permutations too. If it is constant
+    within every game, there is nothing to exchange within games, so matches of all games exchange
+    labels, and the permutations lose the games. Only matches with the same rounds exchange.
 
     Parameters
     ----------
@@ -229,21 +234,22 @@ def permuted_labels(
     target : Target
     permutations : int
     rng : numpy.random.Generator
-    parts : ndarray of int, shape (n,), optional
-        Matches exchange within these alone.
+    within : ndarray of int, shape (n,), optional
+        Groups within which matches exchange.
     """
     frame = prompts.loc[target.rows, ["match_id", "game", "round"]]
     games, rounds = frame["game"].to_numpy(dtype=str), frame["round"].to_numpy(dtype=np.int64)
-    codes, of_game = np.unique(games, return_inverse=True)
-    spread = [np.ptp(target.labels[of_game == k]) > 0 for k in range(len(codes))]
+    codes, game_of = np.unique(games, return_inverse=True)
+    varies = any(np.ptp(target.labels[game_of == k]) > 0 for k in range(len(codes)))
+    # The rows of each match in the order of rounds, sorted by what matches must share to exchange.
     matches = np.unique(frame["match_id"].to_numpy(dtype=str), return_inverse=True)[1]
     order = np.lexsort((rounds, matches))
-    units: dict[tuple[int, int, tuple[int, ...]], list[NDArray[np.intp]]] = {}
+    exchanging: dict[tuple[int, int, tuple[int, ...]], list[NDArray[np.intp]]] = {}
     for rows in np.split(order, np.flatnonzero(np.diff(matches[order])) + 1):
-        part = 0 if parts is None else int(parts[rows[0]])
-        game = int(of_game[rows[0]]) if any(spread) else 0
-        units.setdefault((part, game, tuple(rounds[rows].tolist())), []).append(rows)
-    blocks = [np.array(members) for members in units.values()]
+        group = 0 if within is None else int(within[rows[0]])
+        game = int(game_of[rows[0]]) if varies else 0
+        exchanging.setdefault((group, game, tuple(rounds[rows].tolist())), []).append(rows)
+    blocks = [np.array(rows_of_matches) for rows_of_matches in exchanging.values()]
     result = np.repeat(target.labels[:, None], permutations, axis=1)
     for k in range(permutations):
         for block in blocks:
@@ -256,10 +262,10 @@ def control_tasks(
 ) -> NDArray[np.float64]:
     """Return labels that have nothing to do with the target, (n, tasks) (Hewitt and Liang 2019).
 
-    Every *type* of prompt gets a label at random, once and for all, so a control task can be
-    learned only by telling types apart and remembering each one's label: it measures what the
-    probe can do by itself. A type is a game, a seat and a round; for a target that game and seat
-    fix, it is a game and a seat. Class sizes over types follow the target's.
+    Every *type* of prompt gets one random label, so a probe can learn a control task only by
+    telling types apart and remembering the label of each: the task measures what the probe can do
+    by itself. A type is a game, a seat and a round; if game and seat fix the target, it is a game
+    and a seat. The share of types with each label follows the target.
 
     Parameters
     ----------
@@ -267,6 +273,7 @@ def control_tasks(
         Usable prompts with `game`, `seat` and `round`.
     target : Target
     tasks : int
+        Number of control tasks.
     rng : numpy.random.Generator
     """
     frame = prompts.loc[target.rows, ["game", "seat", "round"]]

@@ -1,10 +1,10 @@
 """Probes scored on parts of the prompts: one template, one label set, one half of the matches.
 
-Nothing is refitted. The held-out predictions of the split by match, of the truth as of the
-permutations, the control tasks and the baselines, are scored on the prompts of one part alone. So a
-probe was trained on all templates and label sets and is tested on one: *does what it found hold
-there?* The splits by template and label set, which hold one out of the training too, ask the
-stricter question whether a probe carries over.
+Nothing is refitted. The held-out predictions of the split by match, also those of permutations,
+control tasks and baselines, are scored on the prompts of one part only. So a probe was trained on
+all templates and label sets and is tested on one: *does what it found hold there?* The splits by
+template and label set leave one out of the training too, and ask the stricter question whether a
+probe carries over.
 """
 
 from __future__ import annotations
@@ -16,54 +16,42 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nashlens.contrasts import rank_p, resample_counts
+from nashlens.contrasts import resample_counts
 from nashlens.parts import FACTORS, RESAMPLES, members
-from nashlens.probes.design import Settings
+from nashlens.probes.design import ProbeSettings
 from nashlens.probes.fits import CrossFit
-from nashlens.probes.questions import Question, null_scores, score_with_interval
-from nashlens.probes.scores import minimum_detectable, scores
-from nashlens.probes.study import correct, describe, finish
+from nashlens.probes.questions import (
+    FittedQuestions,
+    ProbeQuestion,
+    null_scores,
+    score_with_interval,
+    scores_of,
+)
+from nashlens.probes.scores import column_scores, permutation_columns
+from nashlens.probes.table import LayerRows, ProbeColumns, Row, question_columns
 from nashlens.seeds import stream
 
-PART_TARGETS = ("opponent_last", "nash_action")
-"""What claims are about."""
-_COUNTS = ("n", "n_matches", "n_class_0", "n_class_1")
-_FLOATS = (
-    "balanced_accuracy",
-    "ci_low",
-    "ci_high",
-    "permutation_mean",
-    "permutation_high",
-    "p_value",
-    "permutation_max_high",
-    "p_value_max",
-    "minimum_detectable",
-    "control_task",
-    "selectivity",
-    "majority",
-    "embedding",
-    "bag_of_words",
-    "random_weights",
-)
-COLUMNS = (
-    *("model", "target", "split", "factor", "level", "layer", "status", "reason"),
-    *_COUNTS,
-    *_FLOATS,
-    *("folds", "permutations", "confidence"),
+COLUMNS = ProbeColumns(
+    keys=("model", "target", "split", "factor", "level", "layer", "status", "reason"),
+    counts=("n", "n_matches", "n_class_0", "n_class_1"),
+    numbers=(
+        *("balanced_accuracy", "ci_low", "ci_high"),
+        *("permutation_mean", "permutation_high", "p_value"),
+        *("permutation_max_high", "p_value_max", "minimum_detectable"),
+        *("control_task", "selectivity", "majority"),
+        *("embedding", "bag_of_words", "random_weights"),
+    ),
 )
 
-Fits = tuple[Sequence[Question], Mapping[int, CrossFit]]
-"""Questions and the fits of those that could be asked, by position."""
 
-
-def restrict(
-    question: Question, fit: CrossFit, rows: NDArray[np.bool_], counts: NDArray
-) -> tuple[Question, CrossFit]:
+def restrict_question(
+    question: ProbeQuestion, fit: CrossFit, rows: NDArray[np.bool_], counts: NDArray
+) -> tuple[ProbeQuestion, CrossFit]:
     """Return a question and its fit on some of the question's rows.
 
     Parameters
     ----------
-    question : Question
+    question : ProbeQuestion
         Of n rows.
     fit : CrossFit
     rows : ndarray of bool, shape (n,)
@@ -72,21 +60,21 @@ def restrict(
     target = replace(
         question.target, rows=question.target.rows[rows], labels=question.target.labels[rows]
     )
-    asked = replace(
+    restricted = replace(
         question,
         target=target,
-        reason=problem(target.labels, question.matches[rows]),
+        reason=part_problem(target.labels, question.matches[rows]),
         matches=question.matches[rows],
         fold=question.fold[rows],
-        parts=question.parts[rows],
+        held_out=question.held_out[rows],
         columns=question.columns[rows],
         permuted=question.permuted[rows],
         counts=counts,
     )
-    return asked, replace(fit, decisions=fit.decisions[rows], baseline=fit.baseline[rows])
+    return restricted, replace(fit, decisions=fit.decisions[rows], baseline=fit.baseline[rows])
 
 
-def problem(labels: NDArray[np.float64], matches: NDArray[np.str_]) -> str:
+def part_problem(labels: NDArray[np.float64], matches: NDArray[np.str_]) -> str:
     """Say why a target cannot be scored on a part; empty where it can."""
     values = np.unique(labels)
     if not len(values):
@@ -100,15 +88,15 @@ def problem(labels: NDArray[np.float64], matches: NDArray[np.str_]) -> str:
 
 @dataclass(frozen=True)
 class _Part:
-    """One level of a factor, as a question's rows."""
+    """One level of a factor, as rows of a question."""
 
     factor: str
     level: str
     rows: NDArray[np.bool_]
     counts: NDArray[np.uint16]
-    """(resamples, matches): small, since they are kept from layer to layer."""
-    baseline: NDArray[np.bool_] | None
-    """The same level of the random-weights model's prompts."""
+    """(resamples, matches): small numbers, since they are kept from layer to layer."""
+    untrained_rows: NDArray[np.bool_] | None
+    """The same level among the prompts of the model with random weights."""
 
 
 class PartScores:
@@ -118,124 +106,112 @@ class PartScores:
     ----------
     prompts : DataFrame
         Usable prompts.
-    settings : Settings
-    some : DataFrame, optional
+    targets : sequence of str
+        Targets that are scored on parts, if they are actions.
+    settings : ProbeSettings
+    untrained_prompts : DataFrame, optional
         The prompts of the model with random weights.
     """
 
-    def __init__(self, prompts: pd.DataFrame, settings: Settings, some: pd.DataFrame | None = None):
-        self.prompts, self.settings, self.some = prompts, settings, some
+    def __init__(
+        self,
+        prompts: pd.DataFrame,
+        targets: Sequence[str],
+        settings: ProbeSettings,
+        untrained_prompts: pd.DataFrame | None = None,
+    ):
+        self._prompts, self._untrained_prompts = prompts, untrained_prompts
+        self._targets, self._settings = targets, settings
         self._parts: dict[str, list[_Part]] = {}
-        self._rows: dict[tuple[str, str, str], list[dict[str, object]]] = {}
-        self._nulls: dict[tuple[str, str, str], list[NDArray[np.float64]]] = {}
+        self._rows = LayerRows()
 
-    def add(self, layer: int, probes: Fits, baselines: Mapping[str, Fits]) -> None:
+    def add(
+        self, layer: int, probes: FittedQuestions, baselines: Mapping[str, FittedQuestions]
+    ) -> None:
         """Score a layer's predictions, and its baselines', on every part.
 
         Parameters
         ----------
         layer : int
-        probes : (questions, fits)
+        probes : FittedQuestions
             With control tasks and permutations.
-        baselines : mapping of str to (questions, fits)
-            By column; `random_weights` has questions of its own prompts.
+        baselines : mapping of str to FittedQuestions
+            By column; `random_weights` has questions about its own prompts.
         """
-        questions, fits = probes
-        for i, question in enumerate(questions):
+        for question, fit in probes.pairs():
             name = question.target.name
-            if question.split != "match" or name not in PART_TARGETS or question.reason:
+            if question.split != "match" or name not in self._targets:
                 continue
             if name not in self._parts:
-                self._parts[name] = self._cut(question)
+                self._parts[name] = self._parts_of(question)
             for part in self._parts[name]:
-                row, null = self._score(question, fits[i], part)
-                for column, other in baselines.items():
-                    row[column] = _baseline(name, other, part, own=column == "random_weights")
-                key = (name, part.factor, part.level)
-                self._rows.setdefault(key, []).append({**row, "layer": layer})
-                if null is not None:
-                    self._nulls.setdefault(key, []).append(null)
+                row, null = self._score(question, fit, part)
+                for column, fitted in baselines.items():
+                    untrained = column == "random_weights"
+                    row[column] = _baseline_score(name, fitted, part, untrained=untrained)
+                row["layer"] = layer
+                self._rows.add((name, part.factor, part.level), row, null)
 
     def table(self) -> pd.DataFrame:
         """Return one row per target, factor, level and layer, see docs/reference/results.md."""
-        for key, rows in self._rows.items():
-            correct(rows, self._nulls.get(key, []), self.settings.confidence)
-        frame = pd.DataFrame.from_records([row for rows in self._rows.values() for row in rows])
-        return finish(frame, self.settings, COLUMNS, _FLOATS, _COUNTS)
+        return COLUMNS.table(self._rows.rows(self._settings.confidence), self._settings)
 
-    def _cut(self, question: Question) -> list[_Part]:
-        seed = self.settings.seed
+    def _parts_of(self, question: ProbeQuestion) -> list[_Part]:
+        settings, seed = self._settings, self._settings.seed
+        resamples = min(settings.resamples, RESAMPLES)
         parts = []
         for factor in FACTORS:
-            levels = members(self.prompts, factor, seed)
-            twins = {}
-            if self.some is not None:
-                twins = members(self.some, factor, seed, drawn=self.prompts)
+            levels = members(self._prompts, factor, seed)
+            untrained = {}
+            if self._untrained_prompts is not None:
+                untrained = members(self._untrained_prompts, factor, seed, drawn=self._prompts)
             for level, mask in levels.items():
                 rows = mask[question.target.rows]
                 matches = len(np.unique(question.matches[rows]))
-                rng = stream(seed, "probes", self.settings.model, question.target.name, "bootstrap",
-                             factor, level)  # fmt: skip
-                resamples = min(self.settings.resamples, RESAMPLES)
+                names = "probes", settings.model, question.target.name, "bootstrap", factor, level
                 counts = np.zeros((resamples, 0))
                 if matches:
-                    counts = resample_counts(matches, resamples, rng)
-                parts.append(_Part(factor, level, rows, counts.astype(np.uint16), twins.get(level)))
+                    counts = resample_counts(matches, resamples, stream(seed, *names))
+                small = counts.astype(np.uint16)
+                parts.append(_Part(factor, level, rows, small, untrained.get(level)))
         return parts
 
     def _score(
-        self, question: Question, fit: CrossFit, part: _Part
-    ) -> tuple[dict[str, object], NDArray[np.float64] | None]:
-        asked, there = restrict(question, fit, part.rows, part.counts.astype(np.float64))
-        row = describe(asked) | {"factor": part.factor, "level": part.level}
-        if asked.reason:
+        self, question: ProbeQuestion, fit: CrossFit, part: _Part
+    ) -> tuple[Row, NDArray[np.float64] | None]:
+        counts, confidence = part.counts.astype(np.float64), self._settings.confidence
+        there, fit = restrict_question(question, fit, part.rows, counts)
+        row = question_columns(there) | {"factor": part.factor, "level": part.level}
+        if there.reason:
             return row, None
-        confidence = self.settings.confidence
-        value, low, high = score_with_interval(asked, there, confidence)
+        value, low, high = score_with_interval(there, fit, confidence)
         row |= {"balanced_accuracy": value, "ci_low": low, "ci_high": high}
-        null = null_scores(asked, there)
-        # A permutation may leave one label alone in a small part: at every layer, so that what is
-        # left is still paired from layer to layer.
+        # In a small part a permutation may have one label only and no score: the same permutations
+        # at every layer, so the others stay paired from layer to layer.
+        null = null_scores(there, fit)
         null = null[~np.isnan(null)]
-        if len(null):
-            row |= {
-                "permutation_mean": float(null.mean()),
-                "permutation_high": float(np.quantile(null, confidence)),
-                "p_value": rank_p(value, null),
-                "minimum_detectable": minimum_detectable(null, confidence),
-            }
-        if asked.tasks:
-            tasks = slice(1, 1 + asked.tasks)
-            task = scores(
-                asked.columns[:, tasks], there.decisions[:, tasks], there.baseline[:, tasks], False
-            )
+        row |= permutation_columns(value, null, confidence)
+        if there.n_tasks:
             # So may a control task.
+            task = scores_of(there, fit, slice(1, 1 + there.n_tasks))
             known = task[~np.isnan(task)]
             if len(known):
                 row |= {"control_task": known.mean(), "selectivity": value - known.mean()}
         return row, null
 
 
-def _baseline(name: str, fits: Fits, part: _Part, *, own: bool) -> float:
+def _baseline_score(target: str, fitted: FittedQuestions, part: _Part, *, untrained: bool) -> float:
     """Return a baseline's score on a part; NaN where it has none."""
-    questions, found = fits
-    for i, fit in found.items():
-        question = questions[i]
-        if (question.target.name, question.split) != (name, "match"):
+    for question, fit in fitted.pairs():
+        if (question.target.name, question.split) != (target, "match"):
             continue
         rows = part.rows
-        if own:
-            if part.baseline is None:
-                return float("nan")
-            rows = part.baseline[question.target.rows]
-        if problem(question.target.labels[rows], question.matches[rows]):
-            return float("nan")
-        return float(
-            scores(
-                question.columns[rows, :1],
-                fit.decisions[rows, :1],
-                fit.baseline[rows, :1],
-                question.target.regression,
-            )[0]
-        )
+        if untrained:
+            if part.untrained_rows is None:
+                break
+            rows = part.untrained_rows[question.target.rows]
+        if part_problem(question.target.labels[rows], question.matches[rows]):
+            break
+        truth = question.columns[rows, :1], fit.decisions[rows, :1], fit.baseline[rows, :1]
+        return float(column_scores(*truth, question.target.regression)[0])
     return float("nan")

@@ -6,30 +6,31 @@ are paired and the largest score over layers has a null distribution of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nashlens.contrasts import percentile_interval, rank_p, resample_counts
+from nashlens.contrasts import percentile_interval, resample_counts
 from nashlens.probes.design import (
-    Settings,
+    ProbeSettings,
     Target,
     control_tasks,
     grouped_folds,
-    held_out_parts,
+    held_out_groups,
     permuted_labels,
-    problem,
     read_target,
+    split_problem,
 )
-from nashlens.probes.fits import INNER_FOLDS, Block, CrossFit, Features, cross_fit
+from nashlens.probes.fits import INNER_FOLDS, CrossFit, Features, LabelColumns, cross_fit
 from nashlens.probes.scores import (
     auroc_interval,
-    minimum_detectable,
+    column_scores,
+    permutation_columns,
     score_draws,
-    scores,
 )
 from nashlens.seeds import stream
 from nashlens.vocabulary.targets import SPLITS, TARGETS
@@ -37,56 +38,72 @@ from nashlens.vocabulary.targets import SPLITS, TARGETS
 Array = NDArray[np.float64]
 
 TASKS = 5
-"""Control tasks that selectivity is averaged over."""
+"""Number of control tasks, over which selectivity is averaged."""
 
 
-@dataclass(frozen=True)
-class Question:
+@dataclass(frozen=True, kw_only=True)
+class ProbeQuestion:
     """A target in a split, ready to be asked of any features of the same prompts."""
 
     target: Target
+    """Defined at n of the prompts."""
     split: str
     reason: str
     """Why it cannot be asked; empty where it can."""
     matches: NDArray[np.str_]
     """(n,)."""
     fold: NDArray[np.int64]
-    """(n,): match fold."""
-    parts: NDArray[np.int64]
-    """(n,): what is held out together."""
+    """(n,): the match fold of each row."""
+    held_out: NDArray[np.int64]
+    """(n,): the group with which each row is held out."""
     columns: Array
-    """(n, 1 + tasks + permutations): what is fitted, the truth first."""
-    tasks: int
+    """(n, 1 + control tasks + permutations): the labels that are fitted, the truth first."""
+    n_tasks: int
+    """Number of control tasks among the columns."""
     permuted: Array
-    """(n, permutations): labels to score unchanged predictions against; (n, 0) where permutations
-    are fitted."""
+    """(n, permutations): labels with which unchanged predictions are scored; (n, 0) where
+    permutations are fitted."""
     counts: Array
     """(resamples, matches): the same resamples for every layer and baseline."""
 
-    def truth(self) -> Block:
-        """Return the truth alone, to be fitted."""
-        return Block(self.columns[:, :1], self.target.regression)
+    def truth(self) -> LabelColumns:
+        """Return only the truth, to be fitted."""
+        return LabelColumns(self.columns[:, :1], self.target.regression)
 
-    def block(self) -> Block:
-        """Return everything to be fitted."""
-        return Block(self.columns, self.target.regression)
+    def with_controls(self) -> LabelColumns:
+        """Return the truth with its control tasks and permutations, to be fitted."""
+        return LabelColumns(self.columns, self.target.regression)
 
 
-def folds_of(prompts: pd.DataFrame, targets: Sequence[str], settings: Settings) -> NDArray:
+class FittedQuestions(NamedTuple):
+    """Questions, and the fits of those that can be asked by their position."""
+
+    questions: Sequence[ProbeQuestion]
+    fits: Mapping[int, CrossFit]
+
+    def pairs(self) -> Iterator[tuple[ProbeQuestion, CrossFit]]:
+        """Yield each question that can be asked with its fit."""
+        for i, fit in self.fits.items():
+            yield self.questions[i], fit
+
+
+def match_folds(
+    prompts: pd.DataFrame, targets: Sequence[str], settings: ProbeSettings
+) -> NDArray[np.int64]:
     """Return the match fold of each usable prompt, the same for every model and target."""
     known = [name for name in TARGETS if name in prompts.columns]
     columns = known + sorted(set(targets) - set(known))
     return grouped_folds(prompts, columns, settings.folds, stream(settings.seed, "probes", "folds"))
 
 
-def prepare(
+def prepare_questions(
     prompts: pd.DataFrame,
     targets: Sequence[str],
-    settings: Settings,
+    settings: ProbeSettings,
     *,
     splits: Sequence[str] = SPLITS,
     controls: bool = True,
-) -> list[Question]:
+) -> list[ProbeQuestion]:
     """Return every target in every split, in that order.
 
     Parameters
@@ -94,65 +111,74 @@ def prepare(
     prompts : DataFrame
         Usable prompts.
     targets : sequence of str
-    settings : Settings
+    settings : ProbeSettings
     splits : sequence of str
     controls : bool
         Draw control tasks and permutations.
     """
-    seed, model = settings.seed, settings.model
-    tasks, permutations = (TASKS, settings.permutations) if controls else (0, 0)
-    fold = folds_of(prompts, targets, settings)
-    matches = prompts["match_id"].to_numpy(dtype=str)
+    fold = match_folds(prompts, targets, settings)
+    every_match = prompts["match_id"].to_numpy(dtype=str)
     questions = []
     for name in targets:
         target = read_target(prompts, name)
-        rows = target.rows
-        rng = stream(seed, "probes", model, name, "bootstrap")
-        counts = resample_counts(len(np.unique(matches[rows])), settings.resamples, rng)
+        rows, matches = target.rows, every_match[target.rows]
+        bootstrap_rng = stream(settings.seed, "probes", settings.model, name, "bootstrap")
+        counts = resample_counts(len(np.unique(matches)), settings.resamples, bootstrap_rng)
         for split in splits:
-            parts = held_out_parts(prompts, split, fold)[0][rows]
-            reason = problem(target, parts, matches[rows], split, settings.folds)
-            columns, permuted, used = target.labels[:, None], np.zeros((len(rows), 0)), 0
-            rng = stream(seed, "probes", model, name, split, "permutations")
-            if not reason and split == "match":
-                extra = [columns]
-                if tasks:
-                    draw = stream(seed, "probes", model, name, "tasks")
-                    extra.append(control_tasks(prompts, target, tasks, draw))
-                extra.append(permuted_labels(prompts, target, permutations, rng))
-                columns, used = np.hstack(extra), tasks
-            elif not reason:
-                permuted = permuted_labels(prompts, target, permutations, rng, parts)
-            questions.append(
-                Question(
-                    target, split, reason, matches[rows], fold[rows], parts, columns, used,
-                    permuted, counts,
-                )
-            )  # fmt: skip
+            held_out = held_out_groups(prompts, split, fold)[rows]
+            question = ProbeQuestion(
+                target=target,
+                split=split,
+                reason=split_problem(target, held_out, matches, split, settings.folds),
+                matches=matches,
+                fold=fold[rows],
+                held_out=held_out,
+                columns=target.labels[:, None],
+                n_tasks=0,
+                permuted=np.zeros((len(rows), 0)),
+                counts=counts,
+            )
+            if controls and not question.reason:
+                question = _add_controls(question, prompts, settings)
+            questions.append(question)
     return questions
 
 
-def ask(
-    values: Array, questions: Sequence[Question], settings: Settings, *, controls: bool
-) -> dict[int, CrossFit]:
-    """Cross-fit all sound questions on one set of features.
+def _add_controls(
+    question: ProbeQuestion, prompts: pd.DataFrame, settings: ProbeSettings
+) -> ProbeQuestion:
+    """Add permutations, and in the split by match control tasks; there both are fitted."""
+    target, permutations = question.target, settings.permutations
+    names = "probes", settings.model, target.name
+    permutation_rng = stream(settings.seed, *names, question.split, "permutations")
+    if question.split != "match":
+        # Labels are exchanged only among prompts that are held out together.
+        permuted = permuted_labels(
+            prompts, target, permutations, permutation_rng, question.held_out
+        )
+        return replace(question, permuted=permuted)
+    task_rng = stream(settings.seed, *names, "tasks")
+    tasks = control_tasks(prompts, target, TASKS, task_rng)
+    permuted = permuted_labels(prompts, target, permutations, permutation_rng)
+    return replace(question, columns=np.hstack([question.columns, tasks, permuted]), n_tasks=TASKS)
+
+
+def fit_questions(
+    values: Array, questions: Sequence[ProbeQuestion], settings: ProbeSettings, *, controls: bool
+) -> FittedQuestions:
+    """Cross-fit all questions that can be asked on one set of features.
 
     Targets that are defined on the same prompts share folds and features and are fitted together.
 
     Parameters
     ----------
     values : ndarray of float64, shape (prompts, d)
-    questions : sequence of Question
-    settings : Settings
+    questions : sequence of ProbeQuestion
+    settings : ProbeSettings
     controls : bool
         Also fit control tasks and permutations.
-
-    Returns
-    -------
-    dict of int to CrossFit
-        By position among the questions.
     """
-    found: dict[int, CrossFit] = {}
+    fits: dict[int, CrossFit] = {}
     by_rows: dict[bytes, list[int]] = {}
     for i, question in enumerate(questions):
         if not question.reason:
@@ -162,78 +188,91 @@ def ask(
         for split in dict.fromkeys(questions[i].split for i in members):
             same = [i for i in members if questions[i].split == split]
             first = questions[same[0]]
-            blocks = [questions[i].block() if controls else questions[i].truth() for i in same]
-            fits = cross_fit(
-                features, blocks, first.parts, first.fold, settings.C, inner=INNER_FOLDS[split]
+            columns = [
+                questions[i].with_controls() if controls else questions[i].truth() for i in same
+            ]
+            inner = INNER_FOLDS[split]
+            found = cross_fit(
+                features, columns, first.held_out, first.fold, settings.C, inner=inner
             )
-            found.update(zip(same, fits, strict=True))
-    return found
+            fits.update(zip(same, found, strict=True))
+    return FittedQuestions(questions, fits)
 
 
 def score_with_interval(
-    question: Question, fit: CrossFit, confidence: float
+    question: ProbeQuestion, fit: CrossFit, confidence: float
 ) -> tuple[float, float, float]:
     """Return the truth's score and its bounds."""
     truth = question.columns[:, :1], fit.decisions[:, :1], fit.baseline[:, :1]
     regression = question.target.regression
     draws = score_draws(*truth, regression, question.matches, question.counts)
     low, high = percentile_interval(draws, confidence)
-    return float(scores(*truth, regression)[0]), float(low[0]), float(high[0])
+    return float(column_scores(*truth, regression)[0]), float(low[0]), float(high[0])
 
 
-def estimate(
-    question: Question, fit: CrossFit, confidence: float
+def estimate_columns(
+    question: ProbeQuestion, fit: CrossFit, confidence: float
 ) -> tuple[dict[str, float], Array]:
-    """Return a question's estimates, by column of the table, and its null scores."""
+    """Return a question's estimates, by column of the table, and its permutations' scores."""
     value, low, high = score_with_interval(question, fit, confidence)
-    regression = question.target.regression
-    if regression:
+    if question.target.regression:
         row = {"r2": value, "r2_low": low, "r2_high": high}
     else:
         row = {"balanced_accuracy": value, "ci_low": low, "ci_high": high}
-        area = auroc_interval(
-            question.columns[:, 0], fit.decisions[:, 0], question.parts, question.matches,
-            question.counts, confidence,
-        )  # fmt: skip
-        row |= dict(zip(("auroc", "auroc_low", "auroc_high"), area, strict=True))
+        row["auroc"], row["auroc_low"], row["auroc_high"] = auroc_interval(
+            question.columns[:, 0],
+            fit.decisions[:, 0],
+            question.held_out,
+            question.matches,
+            question.counts,
+            confidence,
+        )
     null = null_scores(question, fit)
-    if len(null):
-        row["permutation_mean"] = float(null.mean())
-        row["permutation_high"] = float(np.quantile(null, confidence))
-        row["p_value"] = rank_p(value, null)
-        row["minimum_detectable"] = minimum_detectable(null, confidence)
-    if question.tasks:
+    row |= permutation_columns(value, null, confidence)
+    if question.n_tasks:
         row |= _selectivity(question, fit, value, confidence)
     row["C"] = float(np.median(fit.chosen))
     row["unconverged"] = fit.unconverged
     return row, null
 
 
-def null_scores(question: Question, fit: CrossFit) -> Array:
+def scores_of(question: ProbeQuestion, fit: CrossFit, columns: slice) -> Array:
+    """Return the scores of some of a question's fitted columns."""
+    return column_scores(
+        question.columns[:, columns],
+        fit.decisions[:, columns],
+        fit.baseline[:, columns],
+        question.target.regression,
+    )
+
+
+def null_scores(question: ProbeQuestion, fit: CrossFit) -> Array:
     """Return the score of each permutation; empty where labels cannot be exchanged."""
-    regression = question.target.regression
-    first = 1 + question.tasks
+    first = 1 + question.n_tasks
     if fit.decisions.shape[1] > first:
-        part = slice(first, None)
-        return scores(
-            question.columns[:, part], fit.decisions[:, part], fit.baseline[:, part], regression
-        )
+        return scores_of(question, fit, slice(first, None))
     permuted = question.permuted
-    # Where each held-out part has one class alone, no exchange changes anything.
+    # Where each group that is held out has only one class, no exchange changes anything.
     if not permuted.shape[1] or (permuted == question.columns[:, :1]).all():
         return np.zeros(0)
-    same = np.broadcast_to(fit.decisions[:, :1], permuted.shape)
-    return scores(permuted, same, fit.baseline[:, :1], regression)
+    unchanged = np.broadcast_to(fit.decisions[:, :1], permuted.shape)
+    return column_scores(permuted, unchanged, fit.baseline[:, :1], question.target.regression)
 
 
 def _selectivity(
-    question: Question, fit: CrossFit, value: float, confidence: float
+    question: ProbeQuestion, fit: CrossFit, value: float, confidence: float
 ) -> dict[str, float]:
-    part = slice(0, 1 + question.tasks)
-    labels, decisions = question.columns[:, part], fit.decisions[:, part]
-    baseline, regression = fit.baseline[:, part], question.target.regression
-    task = float(scores(labels, decisions, baseline, regression)[1:].mean())
-    draws = score_draws(labels, decisions, baseline, regression, question.matches, question.counts)
+    fitted = slice(0, 1 + question.n_tasks)
+    task = float(scores_of(question, fit, fitted)[1:].mean())
+    draws = score_draws(
+        question.columns[:, fitted],
+        fit.decisions[:, fitted],
+        fit.baseline[:, fitted],
+        question.target.regression,
+        question.matches,
+        question.counts,
+    )
+    # In each resample: the truth's score minus the mean of the control tasks' scores.
     gain = draws[:, :1] - draws[:, 1:].mean(axis=1, keepdims=True)
     low, high = percentile_interval(gain, confidence)
     return {

@@ -1,8 +1,8 @@
 """Scores of held-out predictions, with bootstrap intervals over matches.
 
 Balanced accuracy is pooled over all held-out rows: 0.5 is chance whatever the class sizes. AUROC
-compares rows that one and the same probe predicted. R2 is against the mean of each row's own
-training set, so 0 is what a probe reaches without features, and it can be negative.
+compares rows that the same probe predicted. R2 compares with the mean of each row's own training
+set, so a probe without features reaches 0, and R2 can be negative.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from nashlens.contrasts import (
     balanced_accuracy_statistic,
     cluster_sums,
     percentile_interval,
+    rank_p,
 )
 
 Array = NDArray[np.float64]
@@ -58,7 +59,7 @@ def r_squared(labels: Array, predicted: Array, baseline: Array) -> Array:
     return result
 
 
-def scores(labels: Array, decisions: Array, baseline: Array, regression: bool) -> Array:
+def column_scores(labels: Array, decisions: Array, baseline: Array, regression: bool) -> Array:
     """Return each column's score, (columns,): R2, or balanced accuracy of decisions above 0."""
     if regression:
         return r_squared(labels, decisions, baseline)
@@ -84,6 +85,7 @@ def score_draws(
         How often each match is drawn, in the sorted order of their names.
     """
     draws = []
+    # A resample's score comes from sums over its matches: counts @ sums of each match's rows.
     for k in range(decisions.shape[1]):
         y, d = labels[:, k], decisions[:, k]
         if regression:
@@ -98,35 +100,37 @@ def score_draws(
     return np.stack(draws, axis=1)
 
 
-def auroc(labels: Array, decisions: Array, parts: NDArray[np.int64], weights: Array) -> Array:
+def auroc(labels: Array, decisions: Array, held_out: NDArray[np.int64], weights: Array) -> Array:
     """Return the area under the ROC curve for each row of weights, (resamples,).
 
-    The share of pairs of a class-1 and a class-0 row of one held-out part in which the first has
-    the larger decision value, ties counting one half. Pairs across parts are left out: their
-    values come from different probes.
+    The share of pairs of a class-1 and a class-0 row in which the first has the larger decision
+    value, ties counting one half. Both rows are held out together: decision values of different
+    probes cannot be compared.
 
     Parameters
     ----------
     labels, decisions : ndarray, shape (n,)
-    parts : ndarray of int, shape (n,)
+    held_out : ndarray of int, shape (n,)
+        The group with which each row was held out.
     weights : ndarray, shape (resamples, n)
         How often each row is drawn; ones for the estimate.
 
     Returns
     -------
     ndarray, shape (resamples,)
-        NaN where no part has both classes.
+        NaN where no group has both classes.
     """
     won = np.zeros(len(weights))
     pairs = np.zeros(len(weights))
-    for part in np.unique(parts):
-        rows = np.flatnonzero(parts == part)
+    for group in np.unique(held_out):
+        rows = np.flatnonzero(held_out == group)
+        # Rows in the order of decision values, and where each distinct value starts.
         _, rank = np.unique(decisions[rows], return_inverse=True)
         order = np.argsort(rank, kind="stable")
         starts = np.flatnonzero(np.diff(rank[order], prepend=-1))
         w = weights[:, rows[order]]
         one = labels[rows[order]] == 1
-        # Sums over equal decision values, so that ties are seen.
+        # Weights of each class at each distinct value, and of class 0 below it with half the ties.
         ones = np.add.reduceat(np.where(one, w, 0.0), starts, axis=1)
         zeros = np.add.reduceat(np.where(one, 0.0, w), starts, axis=1)
         below = np.cumsum(zeros, axis=1) - 0.5 * zeros
@@ -140,24 +144,25 @@ def auroc(labels: Array, decisions: Array, parts: NDArray[np.int64], weights: Ar
 def auroc_interval(
     labels: Array,
     decisions: Array,
-    parts: NDArray[np.int64],
+    held_out: NDArray[np.int64],
     matches: NDArray[np.str_],
     counts: Array,
     confidence: float,
 ) -> tuple[float, float, float]:
-    """Return the AUROC and its bounds; `counts` as in `score_draws`."""
+    """Return the AUROC and its bounds; arguments as for `auroc` and `score_draws`."""
     codes = np.unique(matches, return_inverse=True)[1]
-    estimate = auroc(labels, decisions, parts, np.ones((1, len(labels))))
-    draws = auroc(labels, decisions, parts, counts[:, codes])
+    estimate = auroc(labels, decisions, held_out, np.ones((1, len(labels))))
+    draws = auroc(labels, decisions, held_out, counts[:, codes])
     low, high = percentile_interval(draws[:, None], confidence)
     return float(estimate[0]), float(low[0]), float(high[0])
 
 
 def minimum_detectable(null: Array, confidence: float) -> float:
-    """Return the smallest true score that the study would find, with a power of `POWER`.
+    """Return the smallest true score that the study would find with a power of `POWER`.
 
-    The permutations' mean and (z(confidence) + z(power)) of their standard deviations above it: a
-    probe of that score lies beyond the permutations' upper quantile four times in five.
+    The mean of the permutations' scores plus (z(confidence) + z(power)) of their standard
+    deviations: four times in five, a probe of that score lies above the permutations' upper
+    quantile.
 
     Parameters
     ----------
@@ -169,3 +174,15 @@ def minimum_detectable(null: Array, confidence: float) -> float:
         return float("nan")
     reach = float(ndtri(confidence) + ndtri(POWER))
     return float(null.mean() + reach * null.std(ddof=1))
+
+
+def permutation_columns(score: float, null: Array, confidence: float) -> dict[str, float]:
+    """Return what the scores of permutations, (permutations,), say of a score; nothing for none."""
+    if not len(null):
+        return {}
+    return {
+        "permutation_mean": float(null.mean()),
+        "permutation_high": float(np.quantile(null, confidence)),
+        "p_value": rank_p(score, null),
+        "minimum_detectable": minimum_detectable(null, confidence),
+    }

@@ -39,3 +39,6 @@ PROMPT_TARGETS = {
 
 SPLITS = ("match", "game", "label_set", "template")
 """What is held out together: folds of whole matches, or every value of a column in turn."""
+
+CLAIM_TARGETS = ("opponent_last", "nash_action")
+"""Targets that claims are about: their probes are also scored on parts of the prompts."""

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from nashlens.probes.fits import Block, Features, choose, cross_fit
+from nashlens.probes.fits import Features, LabelColumns, choose_penalties, cross_fit
 from nashlens.probes.solver import held_out
 
 
@@ -18,7 +18,7 @@ def drawn():
 @pytest.mark.parametrize("few", [False, True])
 def test_each_part_is_predicted_by_the_others(drawn, few):
     x, labels, fold = drawn
-    (found,) = cross_fit(Features(x, few=few), [Block(labels)], fold, fold, [0.3], inner=2)
+    (found,) = cross_fit(Features(x, few=few), [LabelColumns(labels)], fold, fold, [0.3], inner=2)
     for k in range(5):
         out = fold == k
         wanted = held_out(x[~out], x[out], labels[~out], 0.3)
@@ -34,11 +34,12 @@ def test_the_choice_of_c_sees_no_held_out_row(drawn):
     x, labels, fold = drawn
     train = fold != 0
     grid = [1e-6, 0.1, 100.0]
-    seen = choose(Features(x), [Block(labels)], train, fold, grid, inner=2)
+    seen = choose_penalties(Features(x), [LabelColumns(labels)], train, fold, grid, inner=2)
     spoiled, other = x.copy(), labels.copy()
     spoiled[~train] = 1e3
     other[~train] = 1 - other[~train]
-    assert choose(Features(spoiled), [Block(other)], train, fold, grid, inner=2) == seen == [0.1]
+    found = choose_penalties(Features(spoiled), [LabelColumns(other)], train, fold, grid, inner=2)
+    assert found == seen == [0.1]
 
 
 def test_the_choice_is_the_slow_obvious_one(drawn):
@@ -53,15 +54,17 @@ def test_the_choice_is_the_slow_obvious_one(drawn):
             d = held_out(x[rest], x[out], labels[rest, :1], c)[:, 0]
             each = np.log1p(np.exp(-np.where(y == 1, d, -d)))
             loss[k] += 0.5 * (each[y == 0].mean() + each[y == 1].mean())
-    found = choose(Features(x), [Block(labels)], train, fold, grid, inner=2, first=1)
+    found = choose_penalties(
+        Features(x), [LabelColumns(labels)], train, fold, grid, inner=2, first=1
+    )
     assert found == [grid[int(loss.argmin())]]
 
 
 def test_shares_are_fitted_beside_actions(drawn):
     x, labels, fold = drawn
     share = x[:, 1:2] * 0.1 + 0.5
-    blocks = [Block(labels[:, :1]), Block(share, regression=True)]
-    action, number = cross_fit(Features(x), blocks, fold, fold, [0.01, 10.0], inner=1)
+    targets = [LabelColumns(labels[:, :1]), LabelColumns(share, regression=True)]
+    action, number = cross_fit(Features(x), targets, fold, fold, [0.01, 10.0], inner=1)
     assert np.abs(number.decisions - share).max() < 0.02
     assert set(number.chosen) == {10.0}
     assert ((action.decisions[:, 0] > 0) == (labels[:, 0] == 1)).mean() > 0.7

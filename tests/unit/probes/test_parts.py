@@ -11,25 +11,29 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from nashlens.parts import DRAWS, HALVES, halves
-from nashlens.probes import PartScores, Settings, fit_probes
+from nashlens.probes import ProbeSettings, fit_probes
 from nashlens.probes.design import grouped_folds
 from nashlens.probes.parts import COLUMNS
 from nashlens.seeds import stream
 from nashlens.vocabulary.targets import TARGETS
 from tests.unit.probes.tables import WIDTH, loader, prompts_table
 
-SETTINGS = Settings(
+SETTINGS = ProbeSettings(
     C=[0.1], folds=4, permutations=19, confidence=0.95, resamples=200, seed=7, model="m"
 )
 
 
 def _fit(load, prompts, layers=(0, 1), targets=("opponent_last",), untrained=None, **changes):
     settings = replace(SETTINGS, **changes)
-    parts = PartScores(prompts, settings, None if untrained is None else untrained[1])
-    table = fit_probes(
-        load, list(layers), prompts, list(targets), settings, untrained=untrained, parts=parts
+    return fit_probes(
+        load,
+        list(layers),
+        prompts,
+        list(targets),
+        settings,
+        untrained=untrained,
+        part_targets=["opponent_last", "nash_action"],
     )
-    return table, parts.table()
 
 
 def _by_hand(load, prompts, layer=1):
@@ -49,7 +53,7 @@ def test_a_part_is_scored_as_its_rows_are_by_hand():
     prompts = prompts_table(60)
     load = loader(prompts, {1: 1.5})
     table, parts = _fit(load, prompts)
-    assert tuple(parts.columns) == COLUMNS
+    assert tuple(parts.columns) == COLUMNS.names
     y, predicted = _by_hand(load, prompts)
     half = prompts["match_id"].map(halves(prompts, 7))
     rows = parts[parts["layer"] == 1].set_index(["factor", "level"])
@@ -74,8 +78,9 @@ def test_parts_leave_the_probes_table_as_it_is():
     prompts = prompts_table(40)
     load = loader(prompts, {1: 1.0})
     table, _ = _fit(load, prompts)
-    alone = fit_probes(load, [0, 1], prompts, ["opponent_last"], SETTINGS)
+    alone, none = fit_probes(load, [0, 1], prompts, ["opponent_last"], SETTINGS)
     pd.testing.assert_frame_equal(table, alone)
+    assert none.empty
 
 
 def test_a_code_of_one_label_set_is_found_there_alone():
@@ -125,4 +130,4 @@ def test_other_targets_are_left_out():
     prompts = prompts_table(40)
     table = _fit(loader(prompts, {}), prompts, targets=["own_last", "opponent_cooperation"])[1]
     assert table.empty
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == COLUMNS.names

@@ -7,10 +7,10 @@ from nashlens.probes.scores import (
     auroc,
     auroc_interval,
     balanced_accuracies,
+    column_scores,
     minimum_detectable,
     r_squared,
     score_draws,
-    scores,
 )
 
 
@@ -84,7 +84,7 @@ def test_r_squared_is_against_the_training_mean(drawn):
     baseline = np.full((200, 1), truth.mean())
     found = r_squared(truth[:, None], decisions[:, None], baseline)
     assert found[0] == pytest.approx(r2_score(truth, decisions))
-    assert scores(truth[:, None], baseline, baseline, True)[0] == 0.0
+    assert column_scores(truth[:, None], baseline, baseline, True)[0] == 0.0
     matches = np.arange(200).astype(str)
     counts = np.ones((1, 200))
     draws = score_draws(truth[:, None], decisions[:, None], baseline, True, matches, counts)

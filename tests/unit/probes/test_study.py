@@ -9,21 +9,21 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from nashlens.errors import DataError
-from nashlens.probes import Settings, add_choices, fit_probes, usable
+from nashlens.probes import ProbeSettings, add_choices, fit_probes, usable
 from nashlens.probes.design import control_tasks, grouped_folds, permuted_labels, read_target
 from nashlens.probes.study import COLUMNS
 from nashlens.seeds import stream
 from nashlens.vocabulary.targets import TARGETS
 from tests.unit.probes.tables import WIDTH, loader, prompts_table
 
-SETTINGS = Settings(
+SETTINGS = ProbeSettings(
     C=[0.1], folds=4, permutations=19, confidence=0.95, resamples=200, seed=7, model="m"
 )
 
 
 def _fit(load, prompts, layers=(0, 1, 2), targets=TARGETS, untrained=None, **changes):
     settings = replace(SETTINGS, **changes)
-    return fit_probes(load, list(layers), prompts, targets, settings, untrained=untrained)
+    return fit_probes(load, list(layers), prompts, targets, settings, untrained=untrained).probes
 
 
 def _by_match(table):
@@ -33,7 +33,7 @@ def _by_match(table):
 def test_table_has_the_documented_columns_and_rows():
     prompts = prompts_table()
     table = _fit(loader(prompts, {}), prompts)
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == COLUMNS.names
     assert list(table["target"].unique()) == list(TARGETS)
     assert set(table["split"]) == {"match", "game", "label_set", "template"}
     layers = table.groupby(["target", "split"])["layer"].apply(list)

@@ -7,12 +7,12 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from nashlens.probes import Settings, fit_transfer
+from nashlens.probes import ProbeSettings, fit_transfer
 from nashlens.probes.transfer import COLUMNS
 from nashlens.vocabulary.targets import TARGETS
 from tests.unit.probes.tables import loader, prompts_table
 
-SETTINGS = Settings(
+SETTINGS = ProbeSettings(
     C=[0.1], folds=4, permutations=19, confidence=0.95, resamples=100, seed=7, model="m"
 )
 GAMES = ("harmony", "pd", "pennies", "stag")
@@ -25,7 +25,7 @@ def _fit(load, prompts, targets=("opponent_last",), layers=(1,), **changes):
 def test_every_pair_of_games_has_its_row():
     prompts = prompts_table(80)
     table = _fit(loader(prompts, {}), prompts, TARGETS, layers=(0, 1))
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == COLUMNS.names
     assert "opponent_cooperation" not in set(table["target"])
     assert len(table) == 6 * 2 * 16
     assert table.groupby(["target", "layer"]).size().eq(16).all()

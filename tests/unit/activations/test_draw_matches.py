@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from nashlens.activations.plan import some_matches
+from nashlens.activations.plan import draw_matches
 
 
 def _prompts():
@@ -17,7 +17,7 @@ def _prompts():
 @pytest.mark.parametrize("most", [0, 3, 12, 30, 72, 1000])
 def test_whole_matches_evenly_over_games(most):
     prompts = _prompts()
-    some = some_matches(prompts, most, seed=1)
+    some = draw_matches(prompts, most, seed=1)
     assert len(some) == min(4 * (most // 4), len(prompts))
     assert (some.groupby("match_id").size() == 4).all()
     sizes = some.groupby("game").size().reindex(list("abc"), fill_value=0)
@@ -27,8 +27,8 @@ def test_whole_matches_evenly_over_games(most):
 def test_dropped_prompts_are_left_out_and_the_seed_decides():
     prompts = _prompts()
     prompts.loc[prompts["game"] == "a", "dropped"] = "too long"
-    some = some_matches(prompts, 16, seed=1)
+    some = draw_matches(prompts, 16, seed=1)
     assert set(some["game"]) == {"b", "c"}
-    pd.testing.assert_frame_equal(some, some_matches(prompts, 16, seed=1))
-    others = {tuple(some_matches(prompts, 16, seed=k)["match_id"]) for k in range(8)}
+    pd.testing.assert_frame_equal(some, draw_matches(prompts, 16, seed=1))
+    others = {tuple(draw_matches(prompts, 16, seed=k)["match_id"]) for k in range(8)}
     assert len(others) > 1
