@@ -13,10 +13,8 @@ from workflow.job import run_job
 def main(inputs, outputs, config, fingerprint, model):
     store, prompts = ActivationStore(inputs["activations"]), read_table(inputs["prompts"])
     training = prompts[prompts["game"].isin(config["steering"]["train_games"])]
-    used = kept(training)["prompt_id"].tolist()
-    directions, table = fit_directions(
-        lambda layer: store.layer(layer, used), store.n_layers, training, model=model
-    )
+    load = store.reader(kept(training))
+    directions, table = fit_directions(load, store.n_layers, training, model=model)
     with atomic_write(outputs["directions"]) as file:
         np.save(file, directions, allow_pickle=False)
     write_table(table, outputs["table"], config=config, fingerprint=fingerprint)

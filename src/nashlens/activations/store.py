@@ -13,6 +13,8 @@ from nashlens.errors import StoreError
 from nashlens.files import atomic_write, read_json, sha256_of, write_json
 
 Dtype = Literal["float32", "float16", "bfloat16"]
+LoadLayer = Callable[[int], np.ndarray]
+"""From a layer to its residuals, `(n, width)`, for prompts that were fixed before."""
 STORED = {"float32": "<f4", "float16": "<f2", "bfloat16": "<u2"}
 
 
@@ -180,7 +182,7 @@ class ActivationStore:
             )
         return self[layer][[self._row[prompt] for prompt in prompt_ids]]
 
-    def reader(self, prompts: pd.DataFrame) -> Callable[[int], np.ndarray]:
+    def reader(self, prompts: pd.DataFrame) -> LoadLayer:
         """Return what gives a layer's residuals for the rows of a table with `prompt_id`."""
         wanted = prompts["prompt_id"].tolist()
         return lambda layer: self.layer(layer, wanted)

@@ -1,1 +1,1 @@
-"""Which parts of a model carry a decision: heads, ablated alone and in groups."""
+"""Which parts of a model carry a decision: heads are ablated singly and in groups."""

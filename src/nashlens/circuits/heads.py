@@ -1,13 +1,14 @@
 """What ablating attention heads does to the Nash action's lead: every head, and a chosen group.
 
-Every head is ablated alone at the decision position. The heads whose ablation costs the Nash action
-the most on one half of the matches are the candidate group, and their joint ablation is measured on
-the other half: heads that were merely lucky where they were chosen are not so again. The control is
-random groups with as many heads in each of the same layers.
+Every head is ablated by itself at the decision position. The heads whose ablation costs the Nash
+action the most on one half of the matches are the candidate group. Their joint ablation is measured
+on the other half, where heads that were chosen by luck are not lucky again. The control is random
+groups with as many heads in each of the same layers.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
@@ -25,15 +26,16 @@ from nashlens.seeds import stream
 if TYPE_CHECKING:
     from nashlens.engine.core import Engine
 
-HALVES = ("choose", "test")
+PHASES = ("choose", "test")
+"""What a match is used for: to choose the candidate heads, or to test them."""
 
 
-def halves(chosen: pd.DataFrame) -> pd.Series:
-    """Deal prompts to the half where heads are chosen and the one where they are tested.
+def match_phases(chosen: pd.DataFrame) -> pd.Series:
+    """Deal the matches of the prompts to the two phases, half to each.
 
     Within a game and label map, matches alternate in the order of their surface forms. So no match
-    stands in both halves, both hold both label maps, and where each form has the same number of
-    matches under either map, a half shows the same forms under both.
+    is in both phases, and both phases have both label maps. If each form has the same number of
+    matches under either map, a phase has the same forms under both.
 
     Parameters
     ----------
@@ -48,23 +50,23 @@ def halves(chosen: pd.DataFrame) -> pd.Series:
     Raises
     ------
     DataError
-        If a half lacks a game or label map.
+        If a phase lacks a game or label map.
     """
     within = ["game", "label_map"]
     matches = chosen.drop_duplicates("match_id").sort_values(
         ["game", "label_map", "option_order", "template", "label_set", "match_id"]
     )
     turn = matches.groupby(within).cumcount().to_numpy()
-    half = chosen["match_id"].map(dict(zip(matches["match_id"], turn % 2, strict=True)))
-    cells = half.groupby([chosen[name] for name in within]).nunique()
-    if (cells < len(HALVES)).any():
-        game, label_map = cells.index[int((cells < len(HALVES)).argmax())]
+    phase = chosen["match_id"].map(dict(zip(matches["match_id"], turn % 2, strict=True)))
+    cells = phase.groupby([chosen[name] for name in within]).nunique()
+    if (cells < len(PHASES)).any():
+        game, label_map = cells.index[int((cells < len(PHASES)).argmax())]
         raise DataError(
             f"circuits.prompts: of {game} with label map {label_map} there is one match, so heads"
             " cannot be chosen on one and tested on another; give more prompts or"
             " prompts.histories"
         )
-    return half.map(dict(enumerate(HALVES)))
+    return phase.map(dict(enumerate(PHASES)))
 
 
 def candidate_group(drops: np.ndarray, n_heads: int, size: int) -> list[Head]:
@@ -75,8 +77,8 @@ def candidate_group(drops: np.ndarray, n_heads: int, size: int) -> list[Head]:
     drops : numpy.ndarray
         `(n_layers * n_heads,)` mean drops, the first layer's heads first.
     n_heads : int
-        Heads in a layer; at most half of them are chosen, so that the control finds as many
-        others.
+        Number of heads in a layer; at most half of them are chosen, so that the control finds as
+        many others.
     size : int
 
     Returns
@@ -114,9 +116,9 @@ def control_groups(
     ----------
     group : sequence of (int, int)
     n_heads : int
-        Heads in a layer.
+        Number of heads in a layer.
     count : int
-        How many groups. They differ from one another, so there are fewer where no more exist.
+        Number of groups, all different; fewer are returned if no more are found.
     rng : numpy.random.Generator
     """
     sizes = Counter(layer for layer, _ in group)
@@ -159,12 +161,12 @@ def heads_table(
         Games with a Nash action.
     prompts_per_game : int
     replacement : {"mean", "zero"}
-        What stands for a head's output: its mean over all the chosen prompts, whatever their game,
-        label map and half; or zero.
+        What replaces a head's output: its mean over all chosen prompts, whatever their game, label
+        map and phase; or zero.
     group : int
-        Heads of the candidate group.
+        Number of heads in the candidate group.
     random_groups : int
-        Random groups of the same size.
+        Number of random groups of the same size.
     seed : int
     model : str
 
@@ -187,51 +189,49 @@ def heads_table(
             f"circuits.games: no prompt of {', '.join(games)} has a Nash action;"
             " choose games that have one"
         )
-    chosen = chosen.assign(half=halves(chosen))
-    study = _Study(engine, chosen, replacement, model)
-    every = [
-        (layer + 1, head) for layer in range(engine.n_layers) for head in range(engine.n_heads)
-    ]
-    alone: dict[str, list[Head]] = {"none": [], **{_name(head): [head] for head in every}}
-    choosing, testing = (chosen[chosen["half"] == half] for half in HALVES)
-    table = study.ablated(choosing, alone, "heads, to choose")
-    single = Ablations(table, "head")
-    candidate = candidate_group(cell_mean(single.values, single.cells), engine.n_heads, group)
+    chosen = chosen.assign(half=match_phases(chosen))
+    values = np.zeros((engine.n_layers, engine.n_heads, engine.head_dim), dtype=np.float32)
+    if replacement == "mean":
+        outputs = head_outputs(engine, [ids.tolist() for ids in chosen["token_ids"]])
+        values = outputs.mean(axis=0)
+    singles: dict[str, list[Head]] = {"none": []}
+    for head in itertools.product(range(1, engine.n_layers + 1), range(engine.n_heads)):
+        singles[_name(head)] = [head]
+    choosing, testing = (chosen[chosen["half"] == phase] for phase in PHASES)
+    first = _ablations_table(engine, choosing, singles, values, "heads, to choose")
+    drops = Ablations(first, "head")
+    candidate = candidate_group(cell_mean(drops.values, drops.cells), engine.n_heads, group)
     rng = stream(seed, "random heads", model)
     others = control_groups(candidate, engine.n_heads, random_groups, rng)
-    named = {"candidate": candidate} | {f"random_{i:03d}": g for i, g in enumerate(others)}
-    tested = study.ablated(testing, alone | named, "heads and groups, to test")
-    return pd.concat([table, tested], ignore_index=True)
+    groups = {"candidate": candidate} | {f"random_{i:03d}": g for i, g in enumerate(others)}
+    second = _ablations_table(
+        engine, testing, singles | groups, values, "heads and groups, to test"
+    )
+    table = pd.concat([first, second], ignore_index=True)
+    table.insert(0, "model", model)
+    return table
 
 
-class _Study:
-    """An engine with what stands for its heads."""
-
-    def __init__(self, engine: Engine, chosen: pd.DataFrame, replacement: str, model: str):
-        self.engine, self.model = engine, model
-        shape = (engine.n_layers, engine.n_heads, engine.head_dim)
-        self.replacement = np.zeros(shape, dtype=np.float32)
-        if replacement == "mean":
-            outputs = head_outputs(engine, [ids.tolist() for ids in chosen["token_ids"]])
-            self.replacement = outputs.mean(axis=0)
-
-    def ablated(
-        self, chosen: pd.DataFrame, groups: dict[str, list[Head]], what: str
-    ) -> pd.DataFrame:
-        """Return rows of the table for some prompts and groups by name, the baseline first."""
-        asked, heads = labelled_prompts(chosen), list(groups.values())
-        logprobs = ablate_heads(self.engine, asked, heads, self.replacement, what=what)
-        _, mass = label_probabilities(logprobs)
-        odds = logprobs[..., 1] - logprobs[..., 0]
-        nash = np.where(chosen["nash_action"].to_numpy(dtype=float) == 1, odds.T, -odds.T).T
-        described = pd.DataFrame([_describe(name, heads) for name, heads in groups.items()])
-        described = described.astype({"layer": "Int64", "head": "Int64"})
-        described.insert(0, "model", self.model)
-        return prompts_by_interventions(
-            chosen[[*PROMPT_COLUMNS, "half"]],
-            described,
-            {"logit_nash": nash, "drop": nash[:, :1] - nash, "label_mass": mass},
-        )
+def _ablations_table(
+    engine: Engine,
+    chosen: pd.DataFrame,
+    groups: dict[str, list[Head]],
+    replacement: np.ndarray,
+    what: str,
+) -> pd.DataFrame:
+    """Return rows of the table for some prompts and groups by name, the baseline first."""
+    asked, heads = labelled_prompts(chosen), list(groups.values())
+    logprobs = ablate_heads(engine, asked, heads, replacement, what=what)
+    _, mass = label_probabilities(logprobs)
+    # (prompts, groups): the logit of action 1, with the sign of the prompt's Nash action.
+    odds = logprobs[..., 1] - logprobs[..., 0]
+    nash = np.where(chosen["nash_action"].to_numpy(dtype=float) == 1, odds.T, -odds.T).T
+    described = pd.DataFrame([_describe(name, group) for name, group in groups.items()])
+    return prompts_by_interventions(
+        chosen[[*PROMPT_COLUMNS, "half"]],
+        described.astype({"layer": "Int64", "head": "Int64"}),
+        {"logit_nash": nash, "drop": nash[:, :1] - nash, "label_mass": mass},
+    )
 
 
 def _name(head: Head) -> str:

@@ -13,7 +13,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import t as student
+
+from nashlens.contrasts import student_interval
 
 Array = NDArray[np.float64]
 
@@ -29,8 +30,8 @@ class Ablations:
     heads : DataFrame
         One model's heads table.
     kind : {"none", "head", "candidate", "random"}
-    half : {"choose", "test"} or None
-        Of the matches; None for all of them.
+    phase : {"choose", "test"}, optional
+        Only the matches on which heads were chosen, or those on which groups were tested.
     column : {"drop", "logit_nash"}, default "drop"
 
     Attributes
@@ -38,23 +39,25 @@ class Ablations:
     names : list of str
         The ablations, in the table's order.
     places : DataFrame
-        Their rows `layer`, `head`, `heads`.
+        Their `layer`, `head` and `heads`, one row an ablation.
     prompts : DataFrame
-        One row per prompt that has all of them.
+        One row for each prompt that has every ablation.
     values : ndarray
         `(prompts, ablations)`, in logits of the Nash action over the other.
+    cells, matches : list of str
+        Game and label map, and match, of each prompt.
     """
 
     def __init__(
         self,
         heads: pd.DataFrame,
         kind: str,
-        half: str | None = None,
+        phase: str | None = None,
         column: Literal["drop", "logit_nash"] = "drop",
     ):
         rows = heads[heads["kind"] == kind]
-        if half is not None:
-            rows = rows[rows["half"] == half]
+        if phase is not None:
+            rows = rows[rows["half"] == phase]
         keys = ["prompt_id", "match_id"]
         rows = rows.drop_duplicates([*keys, "ablation"])
         first = rows.drop_duplicates("ablation").set_index("ablation")
@@ -62,8 +65,8 @@ class Ablations:
         self.names = [str(name) for name in first.index]
         wide = rows.pivot(index=keys, columns="ablation", values=column)
         wide = wide.reindex(columns=first.index).dropna()
-        about = rows.drop_duplicates(keys).set_index(keys)
-        self.prompts = about.loc[wide.index].reset_index()
+        described = rows.drop_duplicates(keys).set_index(keys)
+        self.prompts = described.loc[wide.index].reset_index()
         self.values: Array = wide.to_numpy(dtype=float)
         self.cells = (
             self.prompts["game"].astype(str) + "|" + self.prompts["label_map"].astype(str)
@@ -74,23 +77,23 @@ class Ablations:
         return len(self.prompts)
 
     def least_matches(self) -> int:
-        """Return the matches of the game and label map that has the fewest; 0 without prompts.
+        """Return the number of matches of the smallest cell; 0 without prompts.
 
-        With fewer than two, every resample of matches that holds them all is the sample itself.
+        If it is one, every resample of matches that has all cells is the sample itself.
         """
         counts = self.prompts.groupby(["game", "label_map"])["match_id"].nunique()
         return int(counts.min()) if len(counts) else 0
 
     @property
     def freedom(self) -> int:
-        """Matches that are left when every game and label map has had its mean."""
+        """Degrees of freedom: the number of matches minus the number of cells."""
         return max(1, len(set(self.matches)) - len(set(self.cells)))
 
     def errors(self, draws: Array) -> Array:
         """Return standard errors of cell means, `(k,)`, from resamples of matches, `(m, k)`.
 
-        Few matches in each cell resample to less than they vary, by the share of matches that the
-        cells' means take up.
+        Resamples of few matches in each cell vary less than the matches themselves, by the share
+        of degrees of freedom that the cells' means use; this is corrected.
         """
         errors: Array = draws.std(axis=0) * np.sqrt(len(set(self.matches)) / self.freedom)
         return errors
@@ -100,20 +103,19 @@ class Ablations:
     ) -> tuple[Array, Array]:
         """Return bounds by Student's t, for so many means at once (Bonferroni).
 
-        A bootstrap of the largest mean's distance takes errors from a dozen matches for known, and
-        among hundreds of heads finds some beyond its bounds by chance.
+        A bootstrap of the largest mean's distance would treat errors that come from a dozen matches
+        as known, and among hundreds of heads find some beyond its bounds by chance.
         """
-        tail = (1.0 - confidence) / 2.0 / at_once
-        half = float(student.isf(tail, self.freedom)) * self.errors(draws)
-        return mean - half, mean + half
+        return student_interval(mean, self.errors(draws), self.freedom, confidence, at_once)
 
     def token(self) -> Array:
         """Return the values towards the pair's first label instead, `(prompts, ablations)`."""
+        # The sign turns where the first label does not stand for the Nash action.
         nash = self.prompts["nash_action"].to_numpy(dtype=float)
         first = np.where(self.prompts["label_map"] == "swapped", 1.0, 0.0)
         return self.values * np.where(nash == first, 1.0, -1.0)[:, None]
 
 
 def cell_mean(values: Array, cells: list[str]) -> Array:
-    """Return column means, `(k,)`, each cell of the design weighing the same."""
+    """Return column means, `(k,)`, in which each cell of the design has the same weight."""
     return pd.DataFrame(values).groupby(np.asarray(cells)).mean().mean(axis=0).to_numpy(dtype=float)

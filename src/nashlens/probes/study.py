@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
 from nashlens.activations.plan import draw_matches
+from nashlens.activations.store import ActivationStore, LoadLayer
 from nashlens.errors import DataError
 from nashlens.probes.baselines import bag_of_words, baseline_columns
 from nashlens.probes.design import ProbeSettings, add_choices, usable
@@ -26,16 +27,12 @@ from nashlens.probes.parts import PartScores
 from nashlens.probes.questions import estimate_columns, fit_questions, prepare_questions
 from nashlens.probes.table import (
     LayerRows,
-    LoadLayer,
     ProbeColumns,
     load_features,
     question_columns,
 )
 from nashlens.probes.transfer import fit_transfer
 from nashlens.progress import progress as with_progress
-
-if TYPE_CHECKING:
-    from nashlens.activations.store import ActivationStore
 
 
 def _bounded(name: str) -> tuple[str, str, str]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nashlens.activations.store import LoadLayer
 from nashlens.contrasts import rank_p
 from nashlens.errors import DataError
 from nashlens.probes.design import ProbeSettings
 from nashlens.probes.questions import ProbeQuestion
 
-LoadLayer = Callable[[int], NDArray[np.floating]]
 Array = NDArray[np.float64]
 Row = dict[str, object]
 

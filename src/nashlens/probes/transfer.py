@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nashlens.activations.store import LoadLayer
 from nashlens.contrasts import percentile_interval, resample_counts
 from nashlens.probes.design import (
     ProbeSettings,
@@ -26,7 +27,7 @@ from nashlens.probes.design import (
 from nashlens.probes.fits import Features, LabelColumns, choose_penalties, cross_fit, fit_columns
 from nashlens.probes.questions import match_folds
 from nashlens.probes.scores import balanced_accuracies, permutation_columns, score_draws
-from nashlens.probes.table import LoadLayer, ProbeColumns, Row, load_features
+from nashlens.probes.table import ProbeColumns, Row, load_features
 from nashlens.seeds import stream
 
 Array = NDArray[np.float64]

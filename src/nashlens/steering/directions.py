@@ -8,24 +8,21 @@ class therefore adds nothing. Adding the direction pushes towards *action 1 is t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nashlens.activations.store import LoadLayer
 from nashlens.errors import DataError
 from nashlens.interventions import SURFACE_COLUMNS
 from nashlens.kept import kept
-
-LoadLayer = Callable[[int], NDArray[np.floating]]
 
 _FLAT = 1e-6
 """A gap below this share of the residual's length is rounding: there is no direction."""
 
 
-def _cells(prompts: pd.DataFrame) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Return, for each surface form with both classes, the rows of Nash action 0 and of 1."""
+def _rows_by_form(prompts: pd.DataFrame) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Return, for each surface form with both Nash actions, the rows of action 0 and of 1."""
     nash = prompts["nash_action"].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
     for action in (0, 1):
         if not (nash == action).any():
@@ -34,17 +31,17 @@ def _cells(prompts: pd.DataFrame) -> list[tuple[NDArray[np.intp], NDArray[np.int
                 f"no training prompt has Nash action {action} (training games: {games});"
                 " choose steering.train_games whose Nash actions differ"
             )
-    cells = []
+    pairs = []
     for _, rows in sorted(prompts.groupby(list(SURFACE_COLUMNS)).indices.items()):
         zero, one = rows[nash[rows] == 0], rows[nash[rows] == 1]
         if len(zero) and len(one):
-            cells.append((zero, one))
-    if not cells:
+            pairs.append((zero, one))
+    if not pairs:
         raise DataError(
             "no surface form holds training prompts of both Nash actions;"
             " give every training game the same templates, labels and orders"
         )
-    return cells
+    return pairs
 
 
 def fit_directions(
@@ -78,9 +75,8 @@ def fit_directions(
         If a Nash action is absent, in all or in every surface form, or activations do not fit.
     """
     used = kept(prompts).reset_index(drop=True)
-    cells = _cells(used)
-    zero = np.concatenate([rows for rows, _ in cells])
-    one = np.concatenate([rows for _, rows in cells])
+    pairs = _rows_by_form(used)
+    zero, one = (np.concatenate(rows) for rows in zip(*pairs, strict=True))
     directions, records = [], []
     for layer in range(n_layers + 1):
         x = np.asarray(load_layer(layer), dtype=np.float64)
@@ -89,7 +85,8 @@ def fit_directions(
                 f"activations of layer {layer}: found shape {x.shape}, need ({len(used)}, width),"
                 " one row for each training prompt that is not dropped"
             )
-        difference = np.mean([x[b].mean(axis=0) - x[a].mean(axis=0) for a, b in cells], axis=0)
+        # The mean over surface forms of what separates the two actions within a form.
+        difference = np.mean([x[b].mean(axis=0) - x[a].mean(axis=0) for a, b in pairs], axis=0)
         gap = float(np.linalg.norm(difference))
         norm = float(np.linalg.norm(x[np.concatenate([zero, one])], axis=1).mean())
         flat = gap <= _FLAT * norm
@@ -122,7 +119,7 @@ def _spread(zero: NDArray[np.float64], one: NDArray[np.float64], gap: float) -> 
     }
 
 
-def random_directions(width: int, count: int, rng: np.random.Generator) -> NDArray[np.float32]:
+def random_unit_vectors(width: int, count: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """Draw unit vectors uniformly from the sphere, (count, width) float32."""
     draws = rng.standard_normal((count, width))
     return (draws / np.linalg.norm(draws, axis=1, keepdims=True)).astype(np.float32)

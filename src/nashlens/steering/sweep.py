@@ -1,16 +1,15 @@
-"""Steering: directions added over layers and alphas, clamped, and ablated.
+"""Steering: directions are added over layers and values, clamped, and ablated.
 
-The unit of alpha is the layer's mean residual norm, so that a dose means the same at every layer;
-the unit of a clamp is the standard deviation of the training prompts' projections, around their
-mean. Random directions are added and ablated at the same layers, as the control.
+The `value` of an addition is in mean residual norms of the layer, so that it means the same at
+every layer; the value of a clamp is in standard deviations of the training prompts' projections,
+around their mean. As the control, random directions are added and ablated at the same layers.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,69 +19,59 @@ from nashlens.engine.labels import label_probabilities, labelled_prompts
 from nashlens.engine.sweeps import sweep
 from nashlens.interventions import PROMPT_COLUMNS, choose_prompts, prompts_by_interventions
 from nashlens.seeds import stream
-from nashlens.steering.directions import random_directions
+from nashlens.steering.directions import random_unit_vectors
 from nashlens.vocabulary.edits import EditKind
 
 if TYPE_CHECKING:
     from nashlens.engine.core import Engine
 
 
-@dataclass(frozen=True)
-class Dose:
-    """One edit of a sweep and the names it has in the table."""
+class SteeringEdit(NamedTuple):
+    """One edit of a sweep, and what its table says of it."""
 
     edit: Edit
-    kind: str
+    kind: EditKind
+    """What was asked for; the edit itself is `none` where there is no direction."""
     direction: str
     value: float
+    """In mean residual norms (add) or standard deviations (clamp); 0 for an ablation."""
 
 
-def doses(
+def steering_edits(
     directions: np.ndarray,
-    table: pd.DataFrame,
+    scales: pd.DataFrame,
     *,
     layers: Sequence[int],
     alphas: Sequence[float],
     clamps: Sequence[float],
     ablate: bool,
-    count: int,
+    n_random: int,
     seed: int,
-) -> list[Dose]:
-    """Return every edit of a sweep.
-
-    Parameters
-    ----------
-    directions : numpy.ndarray
-        `(layers + 1, width)` unit directions.
-    table : pandas.DataFrame
-        The directions table: the scales of alphas and clamps.
-    layers, alphas, clamps : sequences
-    ablate : bool
-    count : int
-        Random directions.
-    seed : int
-    """
-    scales = {int(row["layer"]): row for row in table.to_dict("records")}
-    controls = random_directions(directions.shape[1], count, stream(seed, "random directions"))
+) -> list[SteeringEdit]:
+    """Return every edit of a sweep; parameters are those of `sweep_table`."""
+    scale_of = {int(row["layer"]): row for row in scales.to_dict("records")}
+    controls = random_unit_vectors(directions.shape[1], n_random, stream(seed, "random directions"))
     named = [(f"random_{i:03d}", control) for i, control in enumerate(controls)]
-    result = []
+    edits = []
     for layer in layers:
-        scale = scales[layer]
+        scale = scale_of[layer]
         norm = float(scale["residual_norm"])
         mean, std = float(scale["projection_mean"]), float(scale["projection_std"])
         here = [("nash", directions[layer]), *named]
-        for (name, vector), alpha in itertools.product(here, alphas):
-            result.append(Dose(_edit(layer, "add", vector, alpha * norm), "add", name, alpha))
+        for (name, vector), value in itertools.product(here, alphas):
+            edits.append(
+                SteeringEdit(_edit(layer, "add", vector, value * norm), "add", name, value)
+            )
         for value in clamps:
             edit = _edit(layer, "clamp", directions[layer], mean + value * std)
-            result.append(Dose(edit, "clamp", "nash", value))
+            edits.append(SteeringEdit(edit, "clamp", "nash", value))
         for name, vector in here if ablate else ():
-            result.append(Dose(_edit(layer, "ablate", vector), "ablate", name, 0.0))
-    return result
+            edits.append(SteeringEdit(_edit(layer, "ablate", vector), "ablate", name, 0.0))
+    return edits
 
 
 def _edit(layer: int, kind: EditKind, vector: np.ndarray, value: float = 0.0) -> Edit:
-    """Return an edit; none at all where the classes did not differ, and there is no direction."""
+    """Return an edit; one that changes nothing where the vector is zero: there is no direction."""
     return Edit(layer, kind if vector.any() else "none", vector, value)
 
 
@@ -90,7 +79,7 @@ def sweep_table(
     engine: Engine,
     prompts: pd.DataFrame,
     directions: np.ndarray,
-    table: pd.DataFrame,
+    scales: pd.DataFrame,
     *,
     test_games: Sequence[str],
     layers: Sequence[int],
@@ -111,25 +100,26 @@ def sweep_table(
     prompts : pandas.DataFrame
         The prompts table.
     directions : numpy.ndarray
-        `(layers + 1, width)` unit directions, of `fit_directions`.
-    table : pandas.DataFrame
-        Its table.
+        `(layers + 1, width)` unit vectors, from `fit_directions`.
+    scales : pandas.DataFrame
+        The table of `fit_directions`: the units of values.
     test_games : sequence of str
         Games to steer; the directions were fitted on others.
     layers : sequence of int
         Blocks after which the residual is changed.
     positions : {"last", "all"}
-        Where: at the decision position, or at every token of prompt and label.
+        At the decision position only, or at every token of prompt and label.
     alphas : sequence of float
-        In mean residual norms of the layer.
+        Values that are added along a direction, in mean residual norms of the layer.
     clamps : sequence of float
-        In standard deviations of the training projections, around their mean.
+        Values at which the projection is clamped, in standard deviations of the training
+        projections, around their mean.
     ablate : bool
         Whether directions are also removed.
     random_directions : int
-        Controls, each swept over the same layers and alphas, and ablated where the Nash direction
-        is.
+        Number of control directions, which are added and ablated like the Nash direction.
     prompts_per_game : int
+        The largest number of prompts of a game.
     seed : int
     model : str
 
@@ -141,27 +131,27 @@ def sweep_table(
     chosen = choose_prompts(
         prompts, test_games, prompts_per_game, seed, "steering prompts", key="steering.test_games"
     )
-    every = doses(
+    edits = steering_edits(
         directions,
-        table,
+        scales,
         layers=layers,
         alphas=alphas,
         clamps=clamps,
         ablate=ablate,
-        count=random_directions,
+        n_random=random_directions,
         seed=seed,
     )
-    edits = [dose.edit for dose in every]
-    logprobs = sweep(engine, labelled_prompts(chosen), edits, positions, what="steering")
+    asked = labelled_prompts(chosen)
+    logprobs = sweep(engine, asked, [one.edit for one in edits], positions, what="steering")
     p, mass = label_probabilities(logprobs)
     described = pd.DataFrame(
         {
             "model": model,
-            "layer": [dose.edit.layer for dose in every],
-            "kind": [dose.kind for dose in every],
+            "layer": [one.edit.layer for one in edits],
+            "kind": [one.kind for one in edits],
             "positions": positions,
-            "direction": [dose.direction for dose in every],
-            "value": [dose.value for dose in every],
+            "direction": [one.direction for one in edits],
+            "value": [one.value for one in edits],
         }
     )
     return prompts_by_interventions(

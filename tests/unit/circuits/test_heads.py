@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nashlens.circuits.heads import candidate_group, control_groups, halves, heads_table
+from nashlens.circuits.heads import candidate_group, control_groups, heads_table, match_phases
 from nashlens.circuits.readings import Ablations, cell_mean
 from nashlens.engine.core import Engine
 from nashlens.engine.labels import LabelledPrompt
@@ -137,7 +137,7 @@ def test_prompts_are_drawn_from_a_stream_of_the_circuits_own(loaded, prompts):
 
 
 def test_halves_hold_both_label_maps_of_the_same_forms(prompts):
-    half = halves(prompts)
+    half = match_phases(prompts)
     cells = prompts.assign(half=half).groupby(["game", "half", "label_map"])["match_id"].nunique()
     assert cells.tolist() == [2] * 8
     forms = prompts.assign(half=half).groupby(["game", "half", "label_map"])
@@ -148,7 +148,7 @@ def test_halves_hold_both_label_maps_of_the_same_forms(prompts):
 def test_one_match_cannot_be_halved(prompts):
     one = prompts[(prompts["template"] == "named") & (prompts["option_order"] == "forward")]
     with pytest.raises(DataError, match="of concord with label map identity there is one match"):
-        halves(one)
+        match_phases(one)
 
 
 def test_games_without_a_nash_action_are_refused(loaded, prompts):

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from nashlens.errors import DataError
-from nashlens.steering.directions import fit_directions, random_directions
+from nashlens.steering.directions import fit_directions, random_unit_vectors
 
 
 def _prompts(cells=(("identity", 0), ("identity", 1), ("swapped", 0), ("swapped", 1)), each=20):
@@ -91,8 +91,8 @@ def test_undefined_and_dropped_prompts_are_left_out():
 
 
 def test_random_directions_are_unit_and_seeded():
-    a = random_directions(64, 5, np.random.default_rng(3))
-    b = random_directions(64, 5, np.random.default_rng(3))
+    a = random_unit_vectors(64, 5, np.random.default_rng(3))
+    b = random_unit_vectors(64, 5, np.random.default_rng(3))
     np.testing.assert_array_equal(a, b)
     np.testing.assert_allclose(np.linalg.norm(a, axis=1), 1.0, rtol=1e-6)
     assert np.abs(a @ a.T - np.eye(5)).max() < 0.6

@@ -5,7 +5,7 @@ import pytest
 from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
 from nashlens.engine.labels import LabelledPrompt
-from nashlens.steering.sweep import doses, sweep_table
+from nashlens.steering.sweep import steering_edits, sweep_table
 from tests import reference
 from tests.tiny_models import tiny
 from tests.unit.steering.tables import prompts_table
@@ -30,14 +30,14 @@ def directions_table(n_layers):
 
 def test_alphas_are_in_residual_norms_and_clamps_in_deviations(rng):
     directions = rng.normal(size=(5, 32)).astype(np.float32)
-    every = doses(
+    every = steering_edits(
         directions,
         directions_table(4),
         layers=[2],
         alphas=[0.5],
         clamps=[-2.0],
         ablate=True,
-        count=1,
+        n_random=1,
         seed=0,
     )
     assert [(d.kind, d.direction, d.value) for d in every] == [
