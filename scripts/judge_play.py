@@ -3,8 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from nashlens.findings import attach, sensitivity
-from nashlens.findings.play import PLAY_CLAIMS, judge_play
+from nashlens.findings import PLAY_CLAIMS, attach, judge_play, sensitivity
 from nashlens.models.table import read_models
 from nashlens.tables import read_table, write_table
 from workflow.job import run_job

@@ -1,7 +1,17 @@
-"""From tables to verdicts: claims as data, estimators, rules, one false-discovery family."""
+"""From tables to verdicts: claims, one judge, one false-discovery family, sensitivity."""
 
-from nashlens.findings.judge import CLAIMS, combine, judge
-from nashlens.findings.legacy import Claim
+from nashlens.findings.claim import Claim
+from nashlens.findings.claims import PLAY_CLAIMS
+from nashlens.findings.judge import CLAIMS, combine, judge, judge_play
 from nashlens.findings.sensitivity import attach, sensitivity
 
-__all__ = ["CLAIMS", "Claim", "attach", "combine", "judge", "sensitivity"]
+__all__ = [
+    "CLAIMS",
+    "PLAY_CLAIMS",
+    "Claim",
+    "attach",
+    "combine",
+    "judge",
+    "judge_play",
+    "sensitivity",
+]

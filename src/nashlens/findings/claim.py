@@ -129,7 +129,7 @@ class Claim(Generic[E]):
     contradicted: str
     """When it is contradicted, in words."""
     estimate: Callable[..., Any]
-    """(tables, settings) -> E or Missing; about play (field, settings) -> iterator of
+    """(tables, settings) -> E or Missing; about play (play, settings) -> iterator of
     (subject, E or Missing)."""
     rule: Callable[[E], Outcome]
     """Reads the evidence and its module's thresholds only."""

@@ -12,11 +12,13 @@ from scipy.stats import false_discovery_control
 
 from nashlens.findings.claim import Claim, Evidence
 from nashlens.findings.claims import CLAIMS as NEW
+from nashlens.findings.claims import PLAY_CLAIMS
 from nashlens.findings.decisions import Verdict
 from nashlens.findings.estimators import ESTIMATORS
 from nashlens.findings.legacy import CLAIMS as OLD
 from nashlens.findings.legacy import Claim as OldClaim
 from nashlens.findings.measurement import Measurement, Missing, Settings, clean
+from nashlens.findings.shared.field import ALL_MODELS, PlayField
 from nashlens.findings.verdicts import decide
 from nashlens.kept import kept
 
@@ -165,6 +167,49 @@ def judge(
     return table_of(rows)
 
 
+def judge_play(
+    tables: Mapping[str, pd.DataFrame],
+    *,
+    confidence: float,
+    bootstrap: int,
+    seed: int,
+    claims: Sequence[Claim[Any]] = PLAY_CLAIMS,
+) -> pd.DataFrame:
+    """Judge every claim about play, before the correction over the family.
+
+    Parameters
+    ----------
+    tables : mapping of str to DataFrame
+        `matches`, `games` and `models` (`nashlens.models.table.models_table`). Some rows of
+        `matches` (of one template, say) are judged as all of them would be.
+    confidence : float
+        Coverage of the intervals.
+    bootstrap : int
+        Resamples of matches.
+    seed : int
+        The experiment's seed.
+    claims : sequence of Claim
+        All of `PLAY_CLAIMS` by default.
+
+    Returns
+    -------
+    DataFrame
+        As `judge`, one row per claim and subject. The column `model` names the subject: a model, a
+        pair `a--b`, `NAME family`, or all models.
+    """
+    settings = Settings(ALL_MODELS, confidence, bootstrap, seed)
+    field = PlayField(tables)
+    rows = []
+    for claim in claims:
+        empty = next((name for name in claim.tables if tables[name].empty), None)
+        if empty is not None:
+            found = iter([(ALL_MODELS, Missing(f"the {empty} table has no row"))])
+        else:
+            found = claim.estimate(field, settings)
+        rows += [claim_row(claim, subject, one, decided(claim, one)) for subject, one in found]
+    return table_of(rows)
+
+
 def table_of(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     """Return rows of `claim_row` as a table, before the correction over the family."""
     later = ("q_value", "sensitivity", "fragile")
@@ -196,7 +241,7 @@ def combine(frames: Sequence[pd.DataFrame], q_value: float) -> pd.DataFrame:
     Parameters
     ----------
     frames : sequence of DataFrame
-        From `judge`, one a model, and from `play.judge_play`, one for all of play, with
+        From `judge`, one a model, and from `judge_play`, one for all of play, with
         `sensitivity` and `fragile` where `attach` added them.
     q_value : float
         False-discovery rate: a supported claim with a larger q-value becomes inconclusive.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,8 @@ simultaneous = simultaneous_interval
 
 def clean(value: Any) -> Any:
     """Return plain Python for JSON: NaN becomes None, floats keep 6 significant digits."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return clean(asdict(value))
     if isinstance(value, dict):
         return {str(k): clean(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):

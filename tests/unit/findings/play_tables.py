@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from nashlens.findings.play import PLAY_CLAIMS, judge_play
+from nashlens.findings import PLAY_CLAIMS, judge_play
 from nashlens.games.catalog import CATALOG
 from nashlens.games.table import games_table
 from nashlens.models.table import models_table

@@ -6,10 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
-from nashlens.findings import CLAIMS, combine, judge
+from nashlens.findings import CLAIMS, PLAY_CLAIMS, combine, judge, judge_play
 from nashlens.findings import claims as folder
 from nashlens.findings.judge import COLUMNS, false_discovery
-from nashlens.findings.play import PLAY_CLAIMS, judge_play
 from nashlens.games.table import games_table
 from tests.unit.findings.play_tables import ALLC, PD, itself, models, play
 from tests.unit.findings.tables import (

@@ -1,4 +1,4 @@
-"""What may be held against what: rounds that were played, payoff variants, single games."""
+"""What may be compared with what: rounds that were played, payoff variants, single games."""
 
 import json
 
@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nashlens.findings.estimators.play.arms import comparable
-from nashlens.findings.estimators.play.means import Means
-from nashlens.findings.measurement import Missing, Settings
+from nashlens.findings.claim import JudgeSettings, Missing
+from nashlens.findings.shared.arms import comparable_arms
+from nashlens.findings.shared.means import ArmMeans
 from nashlens.games.game import Game
 from tests.unit.findings.play_tables import (
     ALLC,
@@ -105,7 +105,7 @@ def test_a_bound_on_repetitions_compares_other_payoffs_with_none():
 def test_arms_without_a_variant_in_common():
     matches = bounded(range(12))
     first, last = (matches[matches["variant"] == k] for k in (0, 1))
-    found = comparable({"first": first, "last": last})
+    found = comparable_arms({"first": first, "last": last})
     assert isinstance(found, Missing)
     assert "no game was played by all of: first, last" in found.reason
 
@@ -114,12 +114,13 @@ def test_arms_without_a_variant_in_common():
 
 
 def test_more_games_do_not_narrow_a_single_one():
-    settings = Settings("a", 0.95, 200, 3)
+    settings = JudgeSettings("a", 0.95, 200, 3)
 
     def error(names, cell):
         rows = [(name, f"{name}{k}", 1.0, 12) for name in names for k in range(8)]
         table = pd.DataFrame(rows, columns=["game", "match_id", "x", "n_rounds"])
-        return Means({"all": table}, ["x"], settings, "t").of("x", {"all": 1.0}, cell).error
+        means = ArmMeans({"all": table}, ["x"], settings, "t")
+        return means.contrast("x", {"all": 1.0}, cell).error
 
     assert error("a", "a") == error("abcde", "a") == 0.5 / 8
     # Averaged, all of them together are as so many matches.

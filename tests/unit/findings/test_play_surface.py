@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from nashlens.findings.estimators.play import surface
+from nashlens.findings.shared.surface import LABEL_LIMIT, surface_problem
 from nashlens.games.catalog import CATALOG
 from nashlens.games.game import Game
 from tests.unit.findings.play_tables import (
@@ -113,7 +113,7 @@ def test_payoffs_that_go_with_a_label_map_are_no_liking():
     rows = matches[usual | (matches["repetition"] < 4)]
     means = rows.groupby("label_map")["cooperation"].mean()
     assert abs(means["identity"] - means["swapped"]) == 0.5
-    assert surface.problem(rows, "small", 0.95) == ""
+    assert surface_problem(rows, "small", 0.95) == ""
 
 
 def test_luck_is_seldom_a_liking():
@@ -126,7 +126,7 @@ def test_luck_is_seldom_a_liking():
     for seed in range(60):
         matches = play(itself("small", stays), games=(PD, STAG), rounds=6, seed=seed)
         by_map = matches.groupby(["game", "label_map"])["cooperation"].mean().unstack()
-        large += (by_map["identity"] - by_map["swapped"]).abs().max() >= surface.LABEL_LIMIT
+        large += (by_map["identity"] - by_map["swapped"]).abs().max() >= LABEL_LIMIT
         detail = json.loads(judged("B6", matches, TWO, bootstrap=50).loc["small", "detail"])
         found.append(detail["surface"])
     assert large >= 6

@@ -8,9 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nashlens.findings import CLAIMS, Claim, attach, combine, judge, sensitivity
+from nashlens.findings import (
+    CLAIMS,
+    PLAY_CLAIMS,
+    Claim,
+    attach,
+    combine,
+    judge,
+    judge_play,
+    sensitivity,
+)
 from nashlens.findings.judge import COLUMNS as FINDINGS
-from nashlens.findings.play import PLAY_CLAIMS, judge_play
 from nashlens.findings.sensitivity import (
     AGREEMENTS,
     COLUMNS,

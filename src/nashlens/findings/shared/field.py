@@ -1,39 +1,32 @@
 """Who played whom: models with their sizes and families, and the matches that a claim may use.
 
-Two seats of one match are one observation, so each selection has one line a match. What may be
-held against what is said in `arms`.
+Two seats of one match are one observation, so each selection has one line a match. Which of them
+may be compared is decided in `arms`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import combinations
 from typing import NamedTuple
 
 import pandas as pd
 
-from nashlens.findings.estimators.play import surface
-from nashlens.findings.estimators.play.arms import GameKey, of_games
+from nashlens.findings.shared.arms import GameKey, rows_of_games
+from nashlens.findings.shared.surface import surface_problem
 from nashlens.games.equilibria import dominant_action, prosocial_action, solve
 from nashlens.games.table import games_from_table
 from nashlens.models.table import amount
 
-ALL = "all models"
-"""The subject of a row that speaks of the whole experiment."""
+ALL_MODELS = "all models"
+"""The subject of a row about the whole experiment."""
 SMALL = 10e9
-"""Parameters below which a model is small: the paper's small one has 8 billion."""
-LARGE = 30e9
-"""Parameters from which on a partner is large: the paper's three others have 32, 70 and 72."""
-LARGEST = 70e9
-"""Parameters of what chain of thought is said to help: "above 70B", Llama-3-70B among them."""
+"""Number of parameters below which a model is small: the paper's small one has 8 billion."""
 STEP = 2.0
 """Least ratio of two sizes of a family: the paper's smaller step is 32 to 72 billion."""
-MATCHED = 1.25
-"""Largest ratio of two sizes that count as one: the paper's 70 and 72 billion lie well within."""
 
 
-class Model(NamedTuple):
-    """A model with what claims about scale ask for."""
+class SizedModel(NamedTuple):
+    """A model with its family and its number of parameters."""
 
     name: str
     family: str
@@ -45,7 +38,11 @@ class Model(NamedTuple):
         return f"{self.name} ({amount(self.parameters)})"
 
 
-class Field:
+Player = tuple[SizedModel, str]
+"""A model and the mode in which it plays."""
+
+
+class PlayField:
     """Matches between models, and the models and games that they were played by.
 
     Parameters
@@ -56,7 +53,7 @@ class Field:
 
     Attributes
     ----------
-    models : list of Model
+    models : list of SizedModel
         From small to large.
     dilemmas : dict
         (game, variant) to both seats' prosocial actions, where each seat's dominant action is the
@@ -69,9 +66,9 @@ class Field:
 
     def __init__(self, tables: Mapping[str, pd.DataFrame]):
         self._matches = tables["matches"]
-        self._surfaces: dict[tuple[str, str, frozenset[GameKey], float], str] = {}
+        self._surface_problems: dict[tuple[str, str, frozenset[GameKey], float], str] = {}
         rows = tables["models"].itertuples(index=False)
-        known = (Model(str(m.model), str(m.family), float(m.n_parameters)) for m in rows)  # type: ignore[arg-type]
+        known = (SizedModel(str(m.model), str(m.family), float(m.n_parameters)) for m in rows)  # type: ignore[arg-type]
         self.models = sorted(known, key=lambda model: (model.parameters, model.name))
         self.dilemmas: dict[GameKey, tuple[int, int]] = {}
         self.contested: set[GameKey] = set()
@@ -83,6 +80,7 @@ class Field:
                 self.dilemmas[key] = (own, other)
             solved = solve(game)
             if len(solved.pure) == 2 and not solved.continuum:
+                # What each seat gains in the first equilibrium over the second.
                 gains = [
                     game.payoff(*solved.pure[0])[k] - game.payoff(*solved.pure[1])[k]
                     for k in (0, 1)
@@ -91,33 +89,33 @@ class Field:
                     self.contested.add(key)
 
     def self_play(self, model: str, mode: str) -> pd.DataFrame:
-        """Return a model's matches with itself at once, from the row seat."""
+        """Return a model's simultaneous matches with itself, from the row seat."""
         m = self._rows(model, mode)
         chosen = (m["pairing"] == "self_play") & (m["seat"] == "row")
         return m[chosen & (m["move_order"] == "simultaneous")]
 
+    def self_play_in_all_orders(self, model: str) -> pd.DataFrame:
+        """Return a model's direct matches with itself in all move orders, from the row seat."""
+        m = self._rows(model, "direct")
+        return m[(m["pairing"] == "self_play") & (m["seat"] == "row")]
+
     def cross_play(self, model: str, partner: str) -> pd.DataFrame:
-        """Return a model's direct matches at once with another one, from its own seat."""
-        m = self.against(model, partner)
+        """Return a model's direct simultaneous matches with another one, from its own seat."""
+        m = self.cross_play_in_all_orders(model, partner)
         return m[m["move_order"] == "simultaneous"]
 
-    def against(self, model: str, partner: str) -> pd.DataFrame:
+    def cross_play_in_all_orders(self, model: str, partner: str) -> pd.DataFrame:
         """Return a model's direct matches with another one in all move orders, from its seat."""
         m = self._rows(model, "direct")
         chosen = (m["pairing"] == "cross_play") & (m["opponent_model"] == partner)
         return m[chosen & (m["opponent_mode"] == "direct")]
 
-    def in_turn(self, model: str) -> pd.DataFrame:
-        """Return a model's direct matches with itself in all move orders, from the row seat."""
-        m = self._rows(model, "direct")
-        return m[(m["pairing"] == "self_play") & (m["seat"] == "row")]
-
     def scripted(self, model: str, strategy: str) -> pd.DataFrame:
-        """Return a model's direct matches with a scripted strategy, from its own seat."""
+        """Return a model's direct simultaneous matches with a scripted strategy, from its seat."""
         m = self._rows(model, "direct")
         return m[(m["opponent_strategy"] == strategy) & (m["move_order"] == "simultaneous")]
 
-    def with_mode(self, *modes: str) -> list[Model]:
+    def with_mode(self, *modes: str) -> list[SizedModel]:
         """List the models that play themselves in all of some modes, from small to large."""
         return [
             model
@@ -125,42 +123,65 @@ class Field:
             if all(len(self.self_play(model.name, mode)) for mode in modes)
         ]
 
-    def families(self, models: Sequence[Model]) -> Iterator[tuple[str, Model, Model]]:
-        """Yield each family with its smallest and largest model, where these lie a step apart."""
+    def families(
+        self, models: Sequence[SizedModel]
+    ) -> Iterator[tuple[str, SizedModel, SizedModel]]:
+        """Yield each family with its smallest and largest model, where these are a step apart."""
         for family in dict.fromkeys(model.family for model in models):
             members = [model for model in models if model.family == family]
             if members[-1].parameters >= STEP * members[0].parameters:
                 yield family, members[0], members[-1]
 
-    def matched(self, models: Sequence[Model]) -> Iterator[tuple[Model, Model]]:
-        """Yield pairs of models of two families and about one size."""
-        for one, two in combinations(models, 2):
-            if one.family != two.family and two.parameters <= MATCHED * one.parameters:
-                yield one, two
-
-    def surface_problem(
-        self, players: Iterable[tuple[str, str]], games: Iterable[GameKey], confidence: float
+    def first_surface_problem(
+        self, players: Iterable[Player], games: Iterable[GameKey], confidence: float
     ) -> str:
-        """Say whether a surface form decides what models do in a claim's games; empty if none does.
+        """Say whether a surface form decides what players do in a claim's games.
 
         Parameters
         ----------
-        players : iterable of (str, str)
-            Models by name, each with a mode.
+        players : iterable of (SizedModel, str)
         games : iterable of (str, int)
             (game, variant) that enter the claim.
         confidence : float
+            As in `surface_problem`.
+
+        Returns
+        -------
+        str
+            The `surface_problem` of the first player that has one; empty where none has.
         """
         wanted = frozenset(games)
         for model, mode in players:
-            key = (model, mode, wanted, confidence)
-            if key not in self._surfaces:
-                rows = of_games(self._rows(model, mode), wanted)
-                self._surfaces[key] = surface.problem(rows, f"{model} ({mode})", confidence)
-            if self._surfaces[key]:
-                return self._surfaces[key]
+            key = (model.name, mode, wanted, confidence)
+            if key not in self._surface_problems:
+                rows = rows_of_games(self._rows(model.name, mode), wanted)
+                self._surface_problems[key] = surface_problem(
+                    rows, f"{model.name} ({mode})", confidence
+                )
+            if self._surface_problems[key]:
+                return self._surface_problems[key]
         return ""
 
     def _rows(self, model: str, mode: str) -> pd.DataFrame:
         m = self._matches
         return m[(m["model"] == model) & (m["mode"] == mode)]
+
+
+def list_sizes_and_families(models: Sequence[SizedModel]) -> str:
+    """Return models with their sizes and families, for a message; `none` where there are none."""
+    return ", ".join(f"{m.size}, family {m.family}" for m in models) or "none"
+
+
+def modes_lacking(play: PlayField, *modes: str) -> str:
+    """Say that no model plays itself in both of two modes, and which ones do in each."""
+    have = {mode: [m.name for m in play.with_mode(mode)] for mode in modes}
+    listed = "; ".join(f"{mode}: {', '.join(names) or 'none'}" for mode, names in have.items())
+    return f"no model plays itself in both of the modes {' and '.join(modes)} ({listed})"
+
+
+def sizes_lacking(models: Sequence[SizedModel], modes: str) -> str:
+    """Say that no family has two sizes a step apart, and which models there are."""
+    return (
+        f"no family has two models that play themselves ({modes}) and whose sizes lie {STEP:g}"
+        f" times apart or more; there are {list_sizes_and_families(models)}"
+    )

@@ -1,0 +1,186 @@
+"""B2: chain of thought takes small models away from Nash play and brings the largest to it.
+
+The estimate of a model is its Nash distance after reasoning less that of its direct play. Of a
+family it is that difference in its largest model less that in its smallest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nashlens.findings.claim import JudgeSettings, Missing, Outcome
+from nashlens.findings.shared.distance import (
+    CONTROL_AT_RANDOM,
+    LEAST_DISTANCE,
+    NASH_TV,
+    NEAR,
+    DistanceComparison,
+    DistanceContrast,
+    DistanceEvidence,
+    contrast_distances,
+    distance_numbers,
+    random_doubt,
+)
+from nashlens.findings.shared.field import (
+    ALL_MODELS,
+    SMALL,
+    PlayField,
+    SizedModel,
+    modes_lacking,
+    sizes_lacking,
+)
+from nashlens.findings.shared.play import (
+    EvidenceBySubject,
+    PlayClaim,
+    play_reason,
+    supported_unless,
+)
+
+LARGEST = 70e9
+"""Number of parameters from which on chain of thought is said to help: "above 70B", Llama-3-70B
+among them."""
+
+
+def estimate(play: PlayField, settings: JudgeSettings) -> EvidenceBySubject:
+    """Yield each model's change of distance by reasoning, and each family's over its sizes."""
+    models = play.with_mode("direct", "cot")
+    if not models:
+        yield ALL_MODELS, Missing(modes_lacking(play, "direct", "cot"))
+        return
+    for model in models:
+        yield model.name, contrast_distances(play, settings, _of_model(model))
+    families = list(play.families(models))
+    for family, small, large in families:
+        comparison = _of_family(f"{family} family", small, large)
+        yield comparison.subject, contrast_distances(play, settings, comparison)
+    if not families:
+        yield ALL_MODELS, Missing(sizes_lacking(models, "direct and cot"))
+
+
+def _of_model(model: SizedModel) -> DistanceComparison:
+    arms = {mode: (model, mode) for mode in ("cot", "direct")}
+    comparison = DistanceComparison("B2", model.name, arms, lambda contrast: float("nan"))
+    if model.parameters < SMALL:
+        return replace(comparison, p_value=_p_of_farther, expected="farther")
+    if model.parameters >= LARGEST:
+        return replace(comparison, p_value=_p_of_nearer, expected="nearer")
+    return comparison
+
+
+def _of_family(subject: str, small: SizedModel, large: SizedModel) -> DistanceComparison:
+    return DistanceComparison(
+        "B2",
+        subject,
+        {
+            f"{size}, {mode}": (model, mode)
+            for size, model in (("smallest", small), ("largest", large))
+            for mode in ("cot", "direct")
+        },
+        _p_of_crossing,
+        weights=(-1.0, 1.0, 1.0, -1.0),
+        expected="family",
+        effects={
+            "smallest": ("smallest, cot", "smallest, direct"),
+            "largest": ("largest, cot", "largest, direct"),
+        },
+    )
+
+
+def _p_of_farther(contrast: DistanceContrast) -> float:
+    return max(contrast.difference.p_above(0.0), contrast.arms["direct"].nearer_p)
+
+
+def _p_of_nearer(contrast: DistanceContrast) -> float:
+    return max(contrast.difference.p_below(0.0), contrast.arms["cot"].nearer_p)
+
+
+def _p_of_crossing(contrast: DistanceContrast) -> float:
+    return max(
+        contrast.difference.p_below(0.0),
+        contrast.effects["smallest"].p_above(0.0),
+        contrast.effects["largest"].p_below(0.0),
+        contrast.arms["smallest, direct"].nearer_p,
+        contrast.arms["largest, cot"].nearer_p,
+    )
+
+
+def rule(evidence: DistanceEvidence) -> Outcome:
+    """Decide by what the claim says of the subject."""
+    if evidence.surface:
+        return Outcome("inconclusive", evidence.surface)
+    if evidence.expected == "farther":
+        return _rule_of_farther(evidence)
+    if evidence.expected == "nearer":
+        return _rule_of_nearer(evidence)
+    if evidence.expected == "family":
+        return _rule_of_crossing(evidence)
+    return Outcome("inconclusive", "the claim says nothing about a model of this size")
+
+
+def _rule_of_farther(evidence: DistanceEvidence) -> Outcome:
+    if evidence.high < LEAST_DISTANCE:
+        return Outcome("contradicted", "cot takes this small model no farther away")
+    supported = evidence.low > 0 and evidence.estimate >= LEAST_DISTANCE
+    return supported_unless(supported, random_doubt(evidence.arms["direct"], "direct"))
+
+
+def _rule_of_nearer(evidence: DistanceEvidence) -> Outcome:
+    direct, cot = evidence.arms["direct"], evidence.arms["cot"]
+    if cot.excess_low > NEAR:
+        return Outcome("contradicted", "with cot it is not near equilibrium play")
+    if direct.beyond_high <= NEAR and cot.beyond_high <= NEAR:
+        return Outcome("inconclusive", "direct play is near-perfect already")
+    if evidence.low > -LEAST_DISTANCE:
+        return Outcome("contradicted", "cot brings it no nearer")
+    fell = evidence.high < 0
+    supported = fell and evidence.estimate <= -LEAST_DISTANCE and cot.beyond_high <= NEAR
+    if fell and not supported:
+        return Outcome("inconclusive", "nearer, and not clearly near-perfect")
+    return supported_unless(supported, random_doubt(cot, "cot"))
+
+
+def _rule_of_crossing(evidence: DistanceEvidence) -> Outcome:
+    small, large = evidence.effects["smallest"], evidence.effects["largest"]
+    if evidence.low > -LEAST_DISTANCE or small.high < 0 or large.low > 0:
+        return Outcome("contradicted")
+    supported = (
+        evidence.high < 0
+        and evidence.estimate <= -LEAST_DISTANCE
+        and small.low > 0
+        and large.high < 0
+    )
+    doubts = (random_doubt(evidence.arms[name], name) for name in _MUST_BE_NEARER)
+    return supported_unless(supported, *doubts)
+
+
+_MUST_BE_NEARER = ("smallest, direct", "largest, cot")
+
+
+def reason(evidence: DistanceEvidence, outcome: Outcome) -> str:
+    """Return what decided and the numbers."""
+    numbers = distance_numbers(evidence)
+    if evidence.effects and not evidence.surface:
+        small, large = evidence.effects["smallest"], evidence.effects["largest"]
+        numbers = f"cot less direct: {small} in the smallest, {large} in the largest; {numbers}"
+    return play_reason(evidence, outcome, numbers)
+
+
+CLAIM = PlayClaim(
+    id="B2",
+    statement="Chain of thought takes small models away from Nash play and brings the largest"
+    " to it.",
+    measure=f"{NASH_TV}: mode cot less mode direct, in self-play; of a family, that difference in"
+    " its largest model less that in its smallest",
+    control=CONTROL_AT_RANDOM.format("cot (of a family: the arms that count up)"),
+    paper="worse in small models, near-perfect above 70B",
+    supported=f"a small model's distance rises, or a largest one's ({LARGEST / 1e9:g}B or more)"
+    f" falls, by at least {LEAST_DISTANCE:g} and with its interval, the latter to within {NEAR:g}"
+    " of exact equilibrium play; in a family both, and the change falls with size; what is called"
+    " nearer is nearer than uniformly random play",
+    contradicted=f"a small model's interval stays below {LEAST_DISTANCE:g}, a largest one's above"
+    f" -{LEAST_DISTANCE:g}, or with cot it stays beyond {NEAR:g}; a family's interval stays above"
+    f" -{LEAST_DISTANCE:g}, or one of its effects has the other sign",
+    estimate=estimate,
+    rule=rule,
+    reason=reason,
+)

@@ -1,0 +1,59 @@
+"""B3: in direct mode, the larger model of a family plays nearer to Nash."""
+
+from __future__ import annotations
+
+from nashlens.findings.claim import JudgeSettings, Missing, Outcome
+from nashlens.findings.shared.distance import (
+    CONTROL_AT_RANDOM,
+    LEAST_DISTANCE,
+    NASH_TV,
+    DistanceComparison,
+    DistanceContrast,
+    DistanceEvidence,
+    contrast_distances,
+    distance_reason,
+    random_doubt,
+)
+from nashlens.findings.shared.field import ALL_MODELS, PlayField, sizes_lacking
+from nashlens.findings.shared.play import EvidenceBySubject, PlayClaim, supported_unless
+
+
+def estimate(play: PlayField, settings: JudgeSettings) -> EvidenceBySubject:
+    """Yield each family's distance of its largest model less that of its smallest."""
+    models = play.with_mode("direct")
+    families = list(play.families(models))
+    for family, small, large in families:
+        arms = {"largest": (large, "direct"), "smallest": (small, "direct")}
+        comparison = DistanceComparison("B3", f"{family} family", arms, _p_value)
+        yield comparison.subject, contrast_distances(play, settings, comparison)
+    if not families:
+        yield ALL_MODELS, Missing(sizes_lacking(models, "direct"))
+
+
+def _p_value(contrast: DistanceContrast) -> float:
+    return max(contrast.difference.p_below(0.0), contrast.arms["largest"].nearer_p)
+
+
+def rule(evidence: DistanceEvidence) -> Outcome:
+    """Decide from the difference, whose largest model must be nearer than random play."""
+    if evidence.surface:
+        return Outcome("inconclusive", evidence.surface)
+    if evidence.low > -LEAST_DISTANCE:
+        return Outcome("contradicted", "the larger model is no nearer")
+    supported = evidence.high < 0 and evidence.estimate <= -LEAST_DISTANCE
+    return supported_unless(supported, random_doubt(evidence.arms["largest"], "the largest"))
+
+
+CLAIM = PlayClaim(
+    id="B3",
+    statement="In direct mode, the larger model of a family plays nearer to Nash.",
+    measure=f"{NASH_TV}: a family's largest model less its smallest, direct self-play",
+    control=CONTROL_AT_RANDOM.format("the largest"),
+    paper="",
+    supported=f"the larger model is nearer by at least {LEAST_DISTANCE:g}, with the interval below"
+    " 0, and nearer than uniformly random play",
+    contradicted=f"the interval stays above -{LEAST_DISTANCE:g}",
+    estimate=estimate,
+    rule=rule,
+    reason=distance_reason,
+)

@@ -1,0 +1,65 @@
+"""B4: models of two families and one size differ in their Nash distance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+from nashlens.findings.claim import JudgeSettings, Missing
+from nashlens.findings.shared.distance import (
+    APART_CONTRADICTED,
+    APART_SUPPORTED,
+    CONTROL_AT_RANDOM,
+    NASH_TV,
+    DistanceComparison,
+    contrast_distances,
+    distance_reason,
+    p_of_arms_apart,
+    rule_of_arms_apart,
+)
+from nashlens.findings.shared.field import (
+    ALL_MODELS,
+    PlayField,
+    SizedModel,
+    list_sizes_and_families,
+)
+from nashlens.findings.shared.play import EvidenceBySubject, PlayClaim
+
+MATCHED = 1.25
+"""Largest ratio of two sizes that count as one: the paper's 70 and 72 billion lie well within."""
+
+
+def estimate(play: PlayField, settings: JudgeSettings) -> EvidenceBySubject:
+    """Yield, of each pair, the distance of the first less that of the second in direct play."""
+    models = play.with_mode("direct")
+    pairs = list(_matched_pairs(models))
+    for pair in pairs:
+        arms = {model.name: (model, "direct") for model in pair}
+        comparison = DistanceComparison("B4", "--".join(arms), arms, p_of_arms_apart)
+        yield comparison.subject, contrast_distances(play, settings, comparison)
+    if not pairs:
+        lacking = (
+            f"no two models of different families and of one size (at most {MATCHED:g} times"
+            f" apart) play themselves in mode direct; there are {list_sizes_and_families(models)}"
+        )
+        yield ALL_MODELS, Missing(lacking)
+
+
+def _matched_pairs(models: Sequence[SizedModel]) -> Iterator[tuple[SizedModel, SizedModel]]:
+    for one, two in combinations(models, 2):
+        if one.family != two.family and two.parameters <= MATCHED * one.parameters:
+            yield one, two
+
+
+CLAIM = PlayClaim(
+    id="B4",
+    statement="Models of two families and one size differ in their Nash distance.",
+    measure=f"{NASH_TV}: the first model less the second, direct self-play",
+    control=CONTROL_AT_RANDOM.format("the first"),
+    paper="",
+    supported=APART_SUPPORTED,
+    contradicted=APART_CONTRADICTED,
+    estimate=estimate,
+    rule=rule_of_arms_apart,
+    reason=distance_reason,
+)

@@ -1,0 +1,43 @@
+"""B5: a scratchpad and chain of thought differ in their Nash distance."""
+
+from __future__ import annotations
+
+from nashlens.findings.claim import JudgeSettings, Missing
+from nashlens.findings.shared.distance import (
+    APART_CONTRADICTED,
+    APART_SUPPORTED,
+    CONTROL_AT_RANDOM,
+    NASH_TV,
+    DistanceComparison,
+    contrast_distances,
+    distance_reason,
+    p_of_arms_apart,
+    rule_of_arms_apart,
+)
+from nashlens.findings.shared.field import ALL_MODELS, PlayField, modes_lacking
+from nashlens.findings.shared.play import EvidenceBySubject, PlayClaim
+
+
+def estimate(play: PlayField, settings: JudgeSettings) -> EvidenceBySubject:
+    """Yield each model's distance with a scratchpad less that after reasoning."""
+    models = play.with_mode("scratchpad", "cot")
+    for model in models:
+        arms = {mode: (model, mode) for mode in ("scratchpad", "cot")}
+        comparison = DistanceComparison("B5", model.name, arms, p_of_arms_apart)
+        yield model.name, contrast_distances(play, settings, comparison)
+    if not models:
+        yield ALL_MODELS, Missing(modes_lacking(play, "scratchpad", "cot"))
+
+
+CLAIM = PlayClaim(
+    id="B5",
+    statement="A scratchpad and chain of thought differ in their Nash distance.",
+    measure=f"{NASH_TV}: mode scratchpad less mode cot, in self-play",
+    control=CONTROL_AT_RANDOM.format("scratchpad"),
+    paper="",
+    supported=APART_SUPPORTED,
+    contradicted=APART_CONTRADICTED,
+    estimate=estimate,
+    rule=rule_of_arms_apart,
+    reason=distance_reason,
+)

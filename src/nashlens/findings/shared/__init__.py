@@ -1,0 +1,1 @@
+"""What several claims read, by name."""
