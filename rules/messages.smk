@@ -1,6 +1,11 @@
 """What a run says at its end."""
 
-from workflow.messages import failures, findings, say_last
+from snakemake.logging import logger
+
+from workflow.messages import FailedJobs, findings, say_last
+
+FAILED = FailedJobs()
+logger.addHandler(FAILED)
 
 
 onsuccess:
@@ -10,5 +15,5 @@ onsuccess:
 
 
 onerror:
-    if workflow.is_main_process:
-        say_last(failures(log))
+    if workflow.is_main_process and FAILED.failed:
+        say_last("\n".join(FAILED.lines()))

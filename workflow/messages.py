@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import atexit
 import csv
-import re
+import logging
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable
-from pathlib import Path
+
+from snakemake_interface_logger_plugins.common import LogEvent
 
 from nashlens.logs import PREFIX, last_error
 
-_FAILED = re.compile(r"^\s+log: (\S.*?) \(check log file", re.MULTILINE)
-_RULE = re.compile(r"^Error in rule (\w+)", re.MULTILINE)
 COLUMNS = ("claim", "model", "verdict", "estimate", "ci_low", "ci_high", "control", "measure")
 
 
@@ -23,27 +21,41 @@ def say_last(text: str) -> None:
     atexit.register(print, text, file=sys.stderr, flush=True)
 
 
-def failures(snakemake_logs: Iterable[str]) -> str:
-    """Return one line for each job that failed.
+class FailedJobs(logging.Handler):
+    """Collect the jobs that fail, from the records that Snakemake logs.
 
-    Parameters
-    ----------
-    snakemake_logs : iterable of str
-        Paths of Snakemake's own log of the run, which names the failed jobs and their logs.
+    A job that is tried again and succeeds is none of them.
     """
-    texts = [Path(path).read_text(encoding="utf-8", errors="replace") for path in snakemake_logs]
-    logs = dict.fromkeys(match for text in texts for match in _FAILED.findall(text))
-    lines = []
-    for log in logs:
-        found = last_error(log)
-        if found is None:
-            found = f"{PREFIX}the job ended before it could write a log, see above (log: {log})"
-        elif not found.startswith(PREFIX):
-            # Killed, by the kernel for its memory or by a scheduler: it could not say so.
-            found = f"{PREFIX}the job was ended from outside; it last wrote: {found} (log: {log})"
-        lines.append(found)
-    rules = dict.fromkeys(match for text in texts for match in _RULE.findall(text))
-    return "\n".join(lines or [f"{PREFIX}rule {rule} failed, see above" for rule in rules])
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failed: dict[int, tuple[str, list[str]]] = {}
+        """Job -> its rule and its log files: its own first, then a scheduler's."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note a job's failure or its end."""
+        event = getattr(record, "event", None)
+        if event == LogEvent.JOB_ERROR:
+            self.failed[record.jobid] = record.rule_name, list(record.log)
+        elif event == LogEvent.JOB_FINISHED:
+            self.failed.pop(record.job_id, None)
+
+    def lines(self) -> list[str]:
+        """Return one line for each job that failed: what was wrong, and where its log is."""
+        return [_failure(rule, logs) for rule, logs in self.failed.values()]
+
+
+def _failure(rule: str, logs: list[str]) -> str:
+    found = {log: last for log in logs if (last := last_error(log)) is not None}
+    if not found:
+        said = f"{rule}: the job ended before it could write a log, see above"
+        return f"{PREFIX}{said} (log: {', '.join(logs)})"
+    last = next(iter(found.values()))
+    if last.startswith(PREFIX):
+        return last
+    # Killed, by the kernel for its memory or by a scheduler: it could not say so.
+    said = f"the job was ended from outside; it last wrote: {last}"
+    return f"{PREFIX}{said} (log: {', '.join(found)})"
 
 
 def findings(figures: str, table: str) -> str:

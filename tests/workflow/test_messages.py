@@ -1,0 +1,73 @@
+"""What a failed run says, from the records that Snakemake logs."""
+
+import logging
+
+import pytest
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from workflow.messages import FailedJobs
+
+ERROR = "nashlens: error: no such luck (log: a.log)"
+
+
+@pytest.fixture
+def handler():
+    """The handler, on a logger of its own."""
+    logger, handler = logging.getLogger("test_messages"), FailedJobs()
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    yield handler
+    logger.removeHandler(handler)
+
+
+def fail(jobid, *logs):
+    extra = {"event": LogEvent.JOB_ERROR, "jobid": jobid, "rule_name": "fit", "log": list(logs)}
+    logging.getLogger("test_messages").error("Error in rule fit", extra=extra)
+
+
+def finish(jobid):
+    extra = {"event": LogEvent.JOB_FINISHED, "job_id": jobid}
+    logging.getLogger("test_messages").info("Finished", extra=extra)
+
+
+def write(folder, name, text):
+    path = folder / name
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_failed_job_is_named_by_the_last_line_of_its_own_log(handler, tmp_path):
+    fail(1, write(tmp_path, "a.log", f"Traceback\n{ERROR}\n"))
+    assert handler.lines() == [ERROR]
+
+
+def test_a_schedulers_log_beside_it_is_another_log(handler, tmp_path):
+    """Both once were read as one path, which did not exist."""
+    own = write(tmp_path, "a.log", f"{ERROR}\n")
+    fail(1, own, write(tmp_path, "slurm.log", "srun: error: task 0: Exited\n"))
+    assert handler.lines() == [ERROR]
+
+
+def test_a_job_ended_from_outside_names_all_its_logs(handler, tmp_path):
+    own = write(tmp_path, "a.log", "layer 3 of 30\n")
+    theirs = write(tmp_path, "slurm.log", "oom_kill\n")
+    fail(1, own, theirs)
+    said = "nashlens: error: the job was ended from outside; it last wrote: layer 3 of 30"
+    assert handler.lines() == [f"{said} (log: {own}, {theirs})"]
+
+
+def test_a_job_that_wrote_no_log(handler, tmp_path):
+    gone = str(tmp_path / "gone.log")
+    fail(1, gone)
+    (line,) = handler.lines()
+    assert line.endswith(f"the job ended before it could write a log, see above (log: {gone})")
+
+
+def test_a_job_that_succeeded_when_tried_again_did_not_fail(handler, tmp_path):
+    log = write(tmp_path, "a.log", f"{ERROR}\n")
+    fail(1, log)
+    fail(2, log)
+    finish(1)
+    assert list(handler.failed) == [2]
+    finish(2)
+    assert handler.lines() == []
