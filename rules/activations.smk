@@ -8,6 +8,7 @@ outputs of a job that fails: what an interrupted job has finished is not compute
 rule plan_activations:
     input:
         prompts=results("prompts/{model}.parquet"),
+        model="results/models/{model}/manifest.json",
     output:
         plan=results("activations/{model}/plan.json"),
     log:
@@ -17,7 +18,20 @@ rule plan_activations:
     resources:
         **light_job(),
     params:
-        **provenance("plan_activations", shard_fingerprint="shards"),
+        **provenance(
+            "plan_activations",
+            reads=["activations"],
+            # What a shard depends on besides its prompts: one added elsewhere changes none.
+            shard_fingerprint=Stage(
+                of="model",
+                reads=[*PRECISION, "activations.dtype"],
+                modules=[
+                    "nashlens.activations.extract",
+                    "nashlens.engine.core",
+                    "nashlens.models.load",
+                ],
+            ),
+        ),
     conda:
         "../envs/cpu.yaml"
     message:
@@ -42,7 +56,7 @@ rule extract_activations:
     resources:
         **model_job(),
     params:
-        **provenance("extract_activations"),
+        **provenance("extract_activations", reads=[*PRECISION, "activations"]),
     conda:
         "../envs/gpu.yaml"
     message:
@@ -69,7 +83,7 @@ rule join_activations:
     resources:
         **light_job(),
     params:
-        **provenance("join_activations"),
+        **provenance("join_activations", reads=["activations"]),
     conda:
         "../envs/cpu.yaml"
     message:

@@ -19,7 +19,7 @@ rule calibrate:
     resources:
         **light_job(),
     params:
-        **provenance("calibrate"),
+        **provenance("calibrate", reads=[*BOOTSTRAP, "findings.q_value", SEED]),
     conda:
         "../envs/cpu.yaml"
     message:

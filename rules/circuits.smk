@@ -15,7 +15,7 @@ rule ablate_heads:
     resources:
         **model_job(),
     params:
-        **provenance("ablate_heads"),
+        **provenance("ablate_heads", reads=[*PRECISION, "circuits", SEED]),
     conda:
         "../envs/gpu.yaml"
     message:

@@ -7,9 +7,9 @@ ROOT = Path(workflow.basedir)
 # First-party code is found here, in this process.
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from nashlens.figures.registry import FIGURES, STUDY
+from nashlens.figures.registry import STUDY
 from workflow.experiment import Experiment, calibrating, export_path, nested
-from workflow.stages import STAGES, TABLES
+from workflow.provenance import Stage
 
 # And here in the jobs' Python.
 export_path(ROOT / "src")
@@ -24,6 +24,7 @@ if calibrating():
 EXPERIMENT = Experiment.load(
     config,
     ROOT,
+    lambda: workflow.rules,
     # Jobs on a cluster, and the report, parse this file again: what was checked once holds.
     preflight=workflow.is_main_process and not nested(),
     dry_run=workflow.output_settings.dryrun,
@@ -33,6 +34,18 @@ CONFIG = EXPERIMENT.config
 MODELS = EXPERIMENT.models
 GROUPS = EXPERIMENT.groups
 PARTS = CONFIG["resources"]["parts"]
+
+# Keys of the config that several rules read.
+SEED = "experiment.seed"
+PRECISION = [f"models.{{model}}.{key}" for key in ("dtype", "quantization", "device")]
+SURFACES = [
+    "matches.templates",
+    "prompts.label_sets",
+    "prompts.label_maps",
+    "prompts.option_orders",
+    "prompts.system",
+]
+BOOTSTRAP = ["findings.confidence", "findings.bootstrap"]
 
 
 wildcard_constraints:
@@ -45,7 +58,7 @@ wildcard_constraints:
 if workflow.is_main_process and not REMOTE:
     # On this machine, and without a limit, jobs would share the GPU: so one of them at a time.
     # `--resources gpu=N` on the command line wins. A cluster deals its GPUs out itself.
-    workflow.global_resources.setdefault("gpu", max(1, EXPERIMENT.gpus(MODELS)))
+    workflow.global_resources.setdefault("gpu", max(1, EXPERIMENT.gpus()))
 
 
 def results(path):
@@ -54,8 +67,9 @@ def results(path):
 
 
 def table_files(table):
-    """Return the files of a table: one, or one for each model."""
-    if STAGES[TABLES[table]].per == "experiment":
+    """Return the files of a table, as the rules above make it: one, or one for each model."""
+    made = {str(path) for rule in workflow.rules for path in rule.output}
+    if results(f"{table}.parquet") in made:
         return results(f"{table}.parquet")
     return expand(results(f"{table}/{{model}}.parquet"), model=MODELS)
 
@@ -83,37 +97,22 @@ def own_files(wildcards):
     return [location] if kind == "gguf" else []
 
 
-def provenance(stage, subject=None, **others):
+def planted_code(wildcards):
+    """Name the code that makes a planted model: it is no part of a real one."""
+    source = CONFIG["models"][wildcards["model"]]["source"]
+    return ["nashlens.planted"] if source.startswith("planted:") else []
+
+
+def provenance(rule, reads=(), modules=(), **pieces):
     """Return the `params:` of a script rule.
 
-    They are the slice of the config that the stage reads, and the fingerprint of that slice, of
-    the script's code closure and of everything upstream. Whatever changes a result changes it,
-    and nothing else does: so a downstream file never looks current when an upstream rule failed.
-    `others` are further fingerprints, by stage.
+    They are the slice of the config that the rule `reads`, and the fingerprint of that slice, of
+    the script's code closure and of everything that made the rule's input. Whatever changes a
+    result changes it, and nothing else does: so a downstream file never looks current when an
+    upstream rule failed. `modules` are code that the script imports by name at run time, `pieces`
+    further fingerprints, of what a job keeps for later runs.
     """
-
-    def of(wildcards):
-        if subject is not None:
-            return subject
-        return wildcards.get("model", wildcards.get("group", ""))
-
-    return {
-        "config": lambda wildcards: EXPERIMENT.provenance.slice(stage, of(wildcards)),
-        "fingerprint": lambda wildcards: EXPERIMENT.provenance.fingerprint(stage, of(wildcards)),
-        **{
-            name: lambda wildcards, other=other: EXPERIMENT.provenance.fingerprint(
-                other, of(wildcards)
-            )
-            for name, other in others.items()
-        },
-    }
-
-
-def models_of(wildcards):
-    """List the models that a job holds."""
-    if "group" in wildcards.keys():
-        return EXPERIMENT.provenance.group_models(wildcards.group)
-    return [wildcards.model]
+    return EXPERIMENT.provenance.params(rule, Stage(reads, modules, pieces=pieces))
 
 
 def cluster_default(name):
@@ -128,13 +127,11 @@ def model_job():
     How a GPU is asked for (`gpu` or `gres`) and where is for the profile to say.
     """
 
-    def gpus(wildcards):
-        return EXPERIMENT.gpus(models_of(wildcards))
-
+    gpus = EXPERIMENT.gpus
     by_gres = cluster_default("gpu_request") == "gres"
     partition = cluster_default("gpu_partition")
     return {
-        "mem_mb": lambda wildcards: EXPERIMENT.mem_mb(models_of(wildcards)),
+        "mem_mb": EXPERIMENT.mem_mb,
         "runtime": CONFIG["resources"]["model_runtime"],
         "batch_tokens": CONFIG["resources"]["batch_tokens"],
         "gpu": lambda wildcards: None if by_gres else gpus(wildcards) or None,

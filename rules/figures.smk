@@ -1,5 +1,14 @@
 """One rule a figure, so that each depends on its own tables, styles and code; and the report."""
 
+from nashlens.figures.registry import FIGURES, OPTIONS
+
+# A figure's own option -> its key of the config.
+OPTION_KEYS = {
+    "confidence": "findings.confidence",
+    "resamples": "findings.bootstrap",
+    "min_label_mass": "lens.min_label_mass",
+}
+
 for figure in FIGURES:
 
     rule:
@@ -24,7 +33,17 @@ for figure in FIGURES:
         resources:
             **light_job(),
         params:
-            **provenance("draw_figure", figure),
+            **provenance(
+                f"draw_{figure}",
+                reads=[
+                    "figures.formats",
+                    "figures.dpi",
+                    "figures.palette",
+                    f"figures.styles.{figure}",
+                    *(OPTION_KEYS[option] for option in OPTIONS[figure]),
+                ],
+                modules=[FIGURES[figure][0]],
+            ),
             figure=figure,
         conda:
             "../envs/cpu.yaml"

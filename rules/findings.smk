@@ -19,7 +19,10 @@ rule judge_findings:
     resources:
         **light_job(),
     params:
-        **provenance("judge_findings"),
+        **provenance(
+            "judge_findings",
+            reads=[*BOOTSTRAP, "findings.late_fraction", "lens.min_label_mass", SEED],
+        ),
     conda:
         "../envs/cpu.yaml"
     message:
@@ -43,7 +46,7 @@ rule judge_play:
     resources:
         **light_job(),
     params:
-        **provenance("judge_play"),
+        **provenance("judge_play", reads=[*BOOTSTRAP, "models.{model}.family", SEED]),
     conda:
         "../envs/cpu.yaml"
     message:
@@ -82,7 +85,7 @@ rule join_findings:
     resources:
         **light_job(),
     params:
-        **provenance("join_findings"),
+        **provenance("join_findings", reads=["findings.q_value"]),
     conda:
         "../envs/cpu.yaml"
     message:

@@ -39,7 +39,7 @@ rule summarise_lens:
     resources:
         **light_job(),
     params:
-        **provenance("summarise_lens"),
+        **provenance("summarise_lens", reads=[*BOOTSTRAP, SEED]),
     conda:
         "../envs/cpu.yaml"
     message:
@@ -63,7 +63,7 @@ rule fit_tuned_lens:
     resources:
         **model_job(),
     params:
-        **provenance("fit_tuned_lens"),
+        **provenance("fit_tuned_lens", reads=[*PRECISION, "lens.tuned_tokens", SEED]),
     conda:
         "../envs/gpu.yaml"
     message:

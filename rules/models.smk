@@ -11,10 +11,10 @@ rule convert_model:
     benchmark:
         results("benchmarks/convert_model/{model}.tsv")
     resources:
-        mem_mb=lambda wildcards: EXPERIMENT.mem_mb([wildcards.model]),
+        mem_mb=EXPERIMENT.mem_mb,
         runtime=CONFIG["resources"]["model_runtime"],
     params:
-        **provenance("convert_model"),
+        **provenance("convert_model", reads=["models.{model}.source"], modules=planted_code),
     conda:
         "../envs/gpu.yaml"
     message:

@@ -5,7 +5,8 @@ rule play_part:
     input:
         games=results("games.parquet"),
         models=lambda wildcards: expand(
-            "results/models/{model}/manifest.json", model=models_of(wildcards)
+            "results/models/{model}/manifest.json",
+            model=EXPERIMENT.provenance.models_of(dict(wildcards)),
         ),
     output:
         decisions=results("play/{group}.{part}-of-{parts}.parquet"),
@@ -18,7 +19,41 @@ rule play_part:
     resources:
         **model_job(),
     params:
-        **provenance("play_part", batch_fingerprint="batches"),
+        **provenance(
+            "play_part",
+            reads=[
+                "agents.{agent}",
+                "modes.{mode}",
+                *PRECISION,
+                *SURFACES,
+                "prompts.assistant_prefix",
+                "matches.skip_games",
+                "matches.rounds",
+                "matches.repetitions",
+                "matches.scripted_repetitions",
+                "matches.self_play",
+                "matches.scripted",
+                "matches.move_orders",
+                "matches.sequential_games",
+                "matches.temperature",
+                "matches.horizon",
+                "matches.history_window",
+                "matches.talk_tokens",
+                SEED,
+            ],
+            # What a batch depends on besides its matches: a game added elsewhere changes none.
+            batch_fingerprint=Stage(
+                of="models",
+                reads=PRECISION,
+                modules=[
+                    "nashlens.play.chunks",
+                    "nashlens.play.writer",
+                    "nashlens.engine.session",
+                    "nashlens.models.load",
+                    "nashlens.models.tokenizer",
+                ],
+            ),
+        ),
         players=lambda wildcards: GROUPS[wildcards.group],
     conda:
         "../envs/gpu.yaml"
@@ -79,7 +114,7 @@ rule measure_play:
     resources:
         **light_job(),
     params:
-        **provenance("measure_play"),
+        **provenance("measure_play", reads=[*BOOTSTRAP, "models.{model}.family", SEED]),
     conda:
         "../envs/cpu.yaml"
     message:

@@ -15,7 +15,20 @@ rule extract_untrained:
     resources:
         **model_job(),
     params:
-        **provenance("extract_untrained", shard_fingerprint="untrained_shards"),
+        **provenance(
+            "extract_untrained",
+            reads=[*PRECISION, "activations", "probes.random_weights", SEED],
+            # As the shards of the model itself.
+            shard_fingerprint=Stage(
+                of="model",
+                reads=[*PRECISION, "activations.dtype", SEED],
+                modules=[
+                    "nashlens.activations.extract",
+                    "nashlens.engine.core",
+                    "nashlens.models.untrained",
+                ],
+            ),
+        ),
     conda:
         "../envs/gpu.yaml"
     message:
@@ -43,7 +56,7 @@ rule fit_probes:
     resources:
         **light_job(),
     params:
-        **provenance("fit_probes"),
+        **provenance("fit_probes", reads=["probes", *BOOTSTRAP, SEED]),
     conda:
         "../envs/gpu.yaml"
     message:

@@ -15,7 +15,7 @@ rule ask_quiz:
     resources:
         **model_job(),
     params:
-        **provenance("ask_quiz"),
+        **provenance("ask_quiz", reads=["quiz", *PRECISION, *SURFACES, "matches.skip_games", SEED]),
     conda:
         "../envs/gpu.yaml"
     message:
@@ -36,7 +36,7 @@ rule join_quiz:
     resources:
         **light_job(),
     params:
-        **provenance("join_quiz"),
+        **provenance("join_quiz", reads=[*BOOTSTRAP, SEED]),
     conda:
         "../envs/cpu.yaml"
     message:

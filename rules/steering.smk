@@ -15,7 +15,7 @@ rule fit_directions:
     resources:
         **light_job(),
     params:
-        **provenance("fit_directions"),
+        **provenance("fit_directions", reads=["steering.train_games"]),
     conda:
         "../envs/cpu.yaml"
     message:
@@ -42,7 +42,21 @@ rule sweep_steering:
     resources:
         **model_job(),
     params:
-        **provenance("sweep_steering"),
+        **provenance(
+            "sweep_steering",
+            reads=[
+                *PRECISION,
+                "steering.test_games",
+                "steering.layers",
+                "steering.positions",
+                "steering.alphas",
+                "steering.clamps",
+                "steering.ablate",
+                "steering.random_directions",
+                "steering.prompts",
+                SEED,
+            ],
+        ),
     conda:
         "../envs/gpu.yaml"
     message:

@@ -1,1 +1,1 @@
-"""What serves the DAG itself: fingerprints, the table of stages, profiles, report captions."""
+"""What serves the DAG itself: fingerprints, jobs, messages, profiles, captions."""

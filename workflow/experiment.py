@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,7 +13,7 @@ from nashlens.config.preflight import preflight as look_outside
 from nashlens.config.validate import validate
 from nashlens.errors import ConfigError
 from workflow.groups import play_groups
-from workflow.stages import Provenance
+from workflow.provenance import Provenance
 
 NESTED = "NASHLENS_NESTED"
 CALIBRATING = "NASHLENS_CALIBRATING"
@@ -51,6 +51,8 @@ class Experiment:
         The merged YAML.
     root : Path
         The repository.
+    list_rules : callable
+        Returns Snakemake's rules.
     preflight : bool
         Also look at what lies outside the config: files, tokenizers, devices.
     dry_run : bool
@@ -68,6 +70,7 @@ class Experiment:
         self,
         raw: Mapping[str, Any],
         root: Path,
+        list_rules: Callable[[], Iterable[Any]],
         *,
         preflight: bool = False,
         dry_run: bool = False,
@@ -83,7 +86,7 @@ class Experiment:
         self.config: dict[str, Any] = checked.model_dump(mode="json")
         self.name = checked.experiment.name
         self.groups = play_groups(self.config["agents"], self.config["matches"])
-        self.provenance = Provenance(self.config, root, self.models, self.groups)
+        self.provenance = Provenance(self.config, root, self.models, self.groups, list_rules)
 
     @classmethod
     def load(cls, *args: Any, **kwargs: Any) -> Experiment:
@@ -93,13 +96,15 @@ class Experiment:
         except ConfigError as error:
             _refuse(error.problems)
 
-    def gpus(self, models: list[str]) -> int:
-        """Return how many GPUs a job that holds some models asks for."""
+    def gpus(self, wildcards: Any = ()) -> int:
+        """Return how many GPUs a job asks for that holds the models of some wildcards, or all."""
+        models = self.provenance.models_of(dict(wildcards))
         return max((self.config["models"][model]["gpus"] for model in models), default=0)
 
-    def mem_mb(self, models: list[str]) -> int:
-        """Return the memory of a job that holds some models."""
+    def mem_mb(self, wildcards: Any) -> int:
+        """Return the memory of a job that holds the models of some wildcards."""
         default = self.config["resources"]["model_mem_mb"]
+        models = self.provenance.models_of(dict(wildcards))
         return sum(self.config["models"][model]["mem_mb"] or default for model in models)
 
 

@@ -64,7 +64,7 @@ def code_hash(source: Path, script: Path | None, modules: Iterable[str] = ()) ->
     Raises
     ------
     ModuleNotFoundError
-        If one of `modules` has no file: the table of stages names a module that is gone.
+        If one of `modules` has no file: a rule names a module that is gone.
     """
     named = closure(source, imports(source, script, "") if script is not None else ())
     for module in modules:
@@ -133,7 +133,7 @@ def imports(source: Path, path: Path, name: str) -> tuple[str, ...]:
     """
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     names: list[str] = []
-    for node in _runtime_nodes(_parse(path)):
+    for node in runtime_nodes(_parse(path)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -170,11 +170,12 @@ def _documents(statement: ast.stmt) -> bool:
     )
 
 
-def _runtime_nodes(node: ast.AST) -> Iterator[ast.AST]:
+def runtime_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield a syntax tree's nodes, but for those that only serve type checkers."""
     yield node
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
             for alternative in child.orelse:
-                yield from _runtime_nodes(alternative)
+                yield from runtime_nodes(alternative)
         else:
-            yield from _runtime_nodes(child)
+            yield from runtime_nodes(child)

@@ -13,7 +13,7 @@ from workflow.fingerprint import (
     imports,
 )
 from workflow.groups import play_groups
-from workflow.stages import pick
+from workflow.provenance import pick
 
 
 @pytest.fixture

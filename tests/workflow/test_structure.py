@@ -4,18 +4,29 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 import yaml
 
+from workflow.fingerprint import find_module, runtime_nodes
+
 ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "src"
 ORDER = [
     "name", "input", "output", "log", "benchmark", "threads", "resources", "params", "conda",
     "message", "priority", "script",
 ]  # fmt: skip
 RULE_FILES = sorted((ROOT / "rules").glob("*.smk"))
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
+# Scripts whose logic is still to move into the library.
+LONG = {"calibrate", "extract_untrained", "fit_probes", "fit_tuned_lens", "play_part"}
+# Imports that close a circle and are still to go.
+CLOSING = {
+    ("nashlens.engine.tensor", "nashlens.engine.flex"),
+    ("nashlens.engine.blocks", "nashlens.engine.flex"),
+}
 
 
 def rules():
@@ -46,10 +57,11 @@ def test_a_rule_has_all_it_needs_in_order(file, name, body):
     assert required <= set(directives)
     assert "**provenance(" in body["params"]
     script = re.search(r"scripts/(\w+)\.py", body["script"])[1]
-    if "draw_" not in name:
-        assert script == name
-    stage = re.search(r'provenance\(\s*"(\w+)"', body["params"])[1]
-    assert stage == script
+    stage = re.search(r'provenance\(\s*f?"([^"]+)"', body["params"])[1]
+    if "draw_" in name:
+        assert (script, f'f"{stage}"') == ("draw_figure", name.strip())
+    else:
+        assert script == name == stage
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
@@ -66,6 +78,8 @@ def test_a_script_is_thin(path):
     assert "snakemake" not in {n.id for n in ast.walk(inside) if isinstance(n, ast.Name)}
     # Everything reaches `main` by name, its log's start included.
     assert [ast.unparse(statement) for statement in last.body] == ["run_job(main, snakemake)"]
+    if path.stem not in LONG:
+        assert len(text.splitlines()) <= 40
 
 
 def test_no_run_no_checkpoint_no_directory():
@@ -89,13 +103,35 @@ def test_environments_hold_the_pins_of_the_constraints():
 def test_figures_of_the_config_are_those_of_the_registry():
     from nashlens.figures.registry import FIGURES
     from nashlens.vocabulary.figures import FIGURES as CONFIGURED
-    from workflow.stages import OPTION_KEYS, OPTIONS, TABLES
 
     assert set(CONFIGURED) == set(FIGURES)
-    assert {table for _, tables in FIGURES.values() for table in tables} <= set(TABLES)
-    assert {option for options in OPTIONS.values() for option in options} <= set(OPTION_KEYS)
     for name in FIGURES:
         assert (ROOT / "workflow" / "report" / f"{name}.rst").is_file()
+
+
+def imported(path):
+    """Yield the first-party modules that a module imports, in functions too, but not for types."""
+    for node in runtime_nodes(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: a relative import"
+            members = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if find_module(SOURCE, name) else node.module for name in members]
+        else:
+            continue
+        yield from (name for name in names if find_module(SOURCE, name))
+
+
+def test_no_modules_import_one_another_in_a_circle():
+    graph = {}
+    for path in SOURCE.rglob("*.py"):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        name = ".".join(parts).removesuffix(".__init__")
+        graph[name] = {other for other in imported(path) if (name, other) not in CLOSING}
+    assert len(graph) > 100
+    # Raises CycleError, which names the circle.
+    assert list(TopologicalSorter(graph).static_order())
 
 
 @pytest.mark.workflow

@@ -1,0 +1,211 @@
+"""What each result was made from: the slice of the config that its rule reads, and a fingerprint.
+
+A rule declares in its `params:` which keys of the config it reads. What lies upstream is not
+declared: it follows from the rule's own `input:`, whose files are looked up among the outputs of
+all rules. A fingerprint is a hash of the slice, of the code closure of the rule's script, and of
+the fingerprints of everything upstream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from workflow.fingerprint import code_hash, digest
+
+JOBS = ("part", "parts")
+"""Wildcards that say how a stage is split into jobs, which changes no result."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a rule declares, or a piece that its job keeps for later runs."""
+
+    reads: Sequence[str] = ()
+    """Keys of the config, dotted; `{model}`, `{agent}`, `{mode}`: one for each of the subject's."""
+    modules: Sequence[str] | Callable[[Mapping[str, str]], Sequence[str]] = ()
+    """Code that its script imports by names that the source does not show. Of a piece: all code."""
+    of: str | None = None
+    """Of a piece: the rule's only input that it is made from."""
+    pieces: Mapping[str, Stage] = field(default_factory=dict)
+    """Entry of `params:` -> what a piece depends on besides its own key."""
+
+
+class Provenance:
+    """Slices and fingerprints of one experiment's stages, each named as its rule.
+
+    A stage's subject is its wildcards: a model, a group of play, or nothing (the experiment).
+
+    Parameters
+    ----------
+    config : mapping
+        The checked config, as plain values.
+    root : Path
+        Where `scripts/` and `src/` lie.
+    models : sequence of str
+        The models that an agent uses.
+    groups : mapping of str to sequence of str
+        Group of play -> its agents.
+    list_rules : callable
+        Returns Snakemake's rules; called when all of them have been read.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        root: Path,
+        models: Sequence[str],
+        groups: Mapping[str, Sequence[str]],
+        list_rules: Callable[[], Iterable[Any]],
+    ):
+        self.config = config
+        self.root = root
+        self.models = list(models)
+        self.groups = groups
+        self.stages: dict[str, Stage] = {}
+        self._list_rules = list_rules
+        self._fingerprints: dict[tuple[Any, ...], str] = {}
+        self._code: dict[tuple[Any, ...], str] = {}
+
+    @cached_property
+    def _rules(self) -> dict[str, Any]:
+        return {rule.name: rule for rule in self._list_rules()}
+
+    @cached_property
+    def _outputs(self) -> list[tuple[str, Any, str]]:
+        # A pattern's constant start is compared first, being cheap.
+        return [
+            (output.constant_prefix(), output, name)
+            for name, rule in self._rules.items()
+            for output in rule.output
+        ]
+
+    def params(self, name: str, stage: Stage) -> dict[str, Callable[[Any], Any]]:
+        """Declare a rule's stage and return the rule's `params:`.
+
+        They are `config`, the slice that the stage reads, `fingerprint`, and the fingerprints of
+        its pieces.
+        """
+        self.stages[name] = stage
+
+        def hashed(own: Stage) -> Callable[[Any], str]:
+            return lambda wildcards: self._fingerprint(name, own, dict(wildcards))
+
+        return {
+            "config": lambda wildcards: self.slice(stage.reads, dict(wildcards)),
+            "fingerprint": hashed(stage),
+            **{entry: hashed(piece) for entry, piece in stage.pieces.items()},
+        }
+
+    def models_of(self, wildcards: Mapping[str, str]) -> list[str]:
+        """List the models that a stage is about: one, those of a group of play, or all."""
+        if "model" in wildcards:
+            return [wildcards["model"]]
+        if "group" not in wildcards:
+            return self.models
+        agents = self.groups[wildcards["group"]]
+        models = (self.config["agents"][agent]["model"] for agent in agents)
+        return list(dict.fromkeys(model for model in models if model is not None))
+
+    def slice(self, reads: Sequence[str], wildcards: Mapping[str, str]) -> dict[str, Any]:
+        """Return the part of the config under some keys, nested as in the config."""
+        agents = self.groups[wildcards["group"]] if "group" in wildcards else ()
+        names = {
+            "{model}": self.models_of(wildcards),
+            "{agent}": agents,
+            "{mode}": sorted({self.config["agents"][agent]["mode"] for agent in agents}),
+        }
+        keys = []
+        for key in reads:
+            kind = next((kind for kind in names if kind in key), None)
+            keys += [key.replace(kind, name) for name in names[kind]] if kind else [key]
+        return pick(self.config, keys)
+
+    def fingerprint(self, name: str, wildcards: Mapping[str, str]) -> str:
+        """Return the hash of a stage's slice, of its code, and of everything upstream."""
+        return self._fingerprint(name, self.stages[name], wildcards)
+
+    def upstream(
+        self, name: str, wildcards: Mapping[str, str], of: str | None = None
+    ) -> list[tuple[str, dict[str, str]]]:
+        """List the stages that make a rule's input files, each with its wildcards.
+
+        Parameters
+        ----------
+        name : str
+            The rule.
+        wildcards : mapping of str to str
+        of : str, optional
+            Only of the input of this name.
+        """
+        files = self._rules[name].expand_input(dict(wildcards))[0]
+        if of is not None:
+            files = files[of] if isinstance(files[of], list) else [files[of]]
+        # A file that no rule makes is a user's own: Snakemake sees when it changes.
+        makers = [maker for file in files if (maker := self.find_maker(file)) is not None]
+        return list({(made, _subject(given)): (made, given) for made, given in makers}.values())
+
+    def find_maker(self, path: str) -> tuple[str, dict[str, str]] | None:
+        """Return the rule that makes a file, with its wildcards, or None if no rule does."""
+        for prefix, output, name in self._outputs:
+            if path.startswith(prefix) and (match := output.match(path)):
+                return name, match.groupdict()
+        return None
+
+    def _fingerprint(self, name: str, stage: Stage, wildcards: Mapping[str, str]) -> str:
+        key = (name, stage.of, *_subject(wildcards))
+        if key not in self._fingerprints:
+            self._fingerprints[key] = digest(
+                {
+                    "slice": self.slice(stage.reads, wildcards),
+                    "code": self._code_hash(name, stage, wildcards),
+                    "upstream": {
+                        "/".join((maker, *_subject(given))): self.fingerprint(maker, given)
+                        for maker, given in self.upstream(name, wildcards, stage.of)
+                    },
+                    "pieces": [
+                        self._fingerprint(name, piece, wildcards) for piece in stage.pieces.values()
+                    ],
+                }
+            )
+        return self._fingerprints[key]
+
+    def _code_hash(self, name: str, stage: Stage, wildcards: Mapping[str, str]) -> str:
+        modules = stage.modules(wildcards) if callable(stage.modules) else stage.modules
+        script = None
+        if stage.of is None:
+            script = self.root / "scripts" / Path(self._rules[name].script).name
+        key = (script, *modules)
+        if key not in self._code:
+            self._code[key] = code_hash(self.root / "src", script, modules)
+        return self._code[key]
+
+
+def _subject(wildcards: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(value for name, value in sorted(wildcards.items()) if name not in JOBS)
+
+
+def pick(config: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """Return the part of a nested mapping under some dotted keys; keys that are not there are none.
+
+    Names may hold dots (`models.qwen2.5.source`), so the longest name that fits is taken.
+    """
+    chosen: dict[str, Any] = {}
+    for key in keys:
+        source, target, parts = config, chosen, key.split(".")
+        while parts:
+            for end in range(len(parts), 0, -1):
+                name = ".".join(parts[:end])
+                if isinstance(source, Mapping) and name in source:
+                    break
+            else:
+                break
+            source, parts = source[name], parts[end:]
+            if parts:
+                target = target.setdefault(name, {})
+            else:
+                target[name] = source
+    return chosen
