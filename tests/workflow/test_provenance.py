@@ -1,0 +1,136 @@
+"""What rules declare, and what is derived from it: upstream, the picture, the README's table."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from docs.pipeline import BOXES, PICTURE, box_of, flows, with_column, writes
+from nashlens.config.validate import validate
+from nashlens.figures.registry import FIGURES
+from workflow.loading import load_workflow
+
+pytestmark = pytest.mark.workflow
+
+ROOT = Path(__file__).resolve().parents[2]
+# Keys of the config that no stage reads, since none of them changes a result.
+READ_BY_NONE = {
+    "experiment.name",
+    # How a model is run, and what its jobs ask for.
+    "models.NAME.parallel",
+    "models.NAME.gpus",
+    "models.NAME.mem_mb",
+    "resources",
+    # Which groups of play there are; each group's own matches are unchanged.
+    "matches.cross_play",
+    "matches.cross_modes",
+}
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load_workflow(ROOT, ["experiments/tiny.yaml"])
+
+
+def upstream_of_all(provenance, *targets):
+    """Walk from targets to their beginnings; return each stage's upstream, by name alone."""
+    found, queue, done = {}, [(target, {}) for target in targets], []
+    while queue:
+        stage = queue.pop()
+        if stage not in done:
+            done.append(stage)
+            makers = provenance.upstream(*stage)
+            found.setdefault(stage[0], set()).update(name for name, _ in makers)
+            queue += makers
+    return found
+
+
+def test_upstream_is_what_snakemakes_own_dag_says(tiny):
+    targets = ("figures", "report")
+    command = [sys.executable, "-m", "snakemake", "--configfile", "experiments/tiny.yaml"]
+    done = subprocess.run(
+        [*command, "--rulegraph", "dot", "--", *targets],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    names = dict(re.findall(r'(\d+)\[label = "(\w+)"', done.stdout))
+    theirs = {name: set() for name in names.values()}
+    for maker, user in re.findall(r"(\d+) -> (\d+)", done.stdout):
+        theirs[names[user]].add(names[maker])
+    assert len(theirs) > 30
+    assert upstream_of_all(tiny[1], *targets) == theirs
+
+
+def test_every_rule_with_a_script_declares_its_stage_under_its_own_name(tiny):
+    rules, provenance = tiny
+    assert set(provenance.stages) == {name for name, rule in rules.items() if rule.script}
+    for name, stage in provenance.stages.items():
+        for piece in stage.pieces.values():
+            assert piece.of in dict(rules[name].input.items())
+
+
+def test_a_group_of_play_depends_on_its_own_models_alone(tiny):
+    provenance = tiny[1]
+    for group, models in (("tiny_llama", 1), ("tiny_cot", 1), ("tiny_llama--tiny_qwen", 2)):
+        wildcards = {"group": group, "part": "1", "parts": "2"}
+        makers = provenance.upstream("play_part", wildcards)
+        assert len(provenance.models_of(wildcards)) == models
+        assert [given["model"] for name, given in makers if name == "convert_model"] == (
+            provenance.models_of(wildcards)
+        )
+
+
+def test_parts_change_no_fingerprint(tiny):
+    provenance = tiny[1]
+    made = {
+        provenance.fingerprint("play_part", {"group": "tiny_llama", "part": part, "parts": parts})
+        for part, parts in (("1", "2"), ("2", "2"), ("1", "7"))
+    }
+    assert len(made) == 1
+
+
+def test_every_table_of_a_figure_is_made_by_a_rule(tiny):
+    rules, provenance = tiny
+    for figure, (_, tables) in FIGURES.items():
+        inputs = rules[f"draw_{figure}"].input
+        assert list(inputs.keys()) == list(tables)
+        assert all(provenance.find_maker(path) for path in inputs)
+
+
+def leaves(config, prefix=""):
+    """Yield the dotted keys of a config; those of named things with NAME in the name's place."""
+    for key, value in config.items():
+        name = "NAME" if prefix in ("models.", "agents.", "games.") else key
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def test_every_key_of_the_config_is_read_by_a_stage_or_changes_no_result(tiny):
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    keys = set(leaves(validate(raw).model_dump(mode="json")))
+    reads = {key for stage in tiny[1].stages.values() for key in stage.reads}
+    reads = {re.sub(r"{(model|agent)}", "NAME", key).replace("{mode}", "cot") for key in reads}
+    reads |= {"modes.scratchpad", "figures.styles"}
+    for key in keys:
+        parents = {key[: end.start()] for end in re.finditer(r"\.|$", key)}
+        read, named = parents & reads, parents & READ_BY_NONE
+        assert bool(read) != bool(named), key
+
+
+def test_the_picture_shows_the_flows_of_the_rules(tiny):
+    drawn = re.findall(r'id="(\w+)-to-(\w+)"', PICTURE.read_text(encoding="utf-8"))
+    assert sorted(drawn) == sorted(flows(*tiny))
+    assert {box_of(rules) for rules in tiny[0].values() if rules.script} - {None} == set(BOXES)
+
+
+def test_the_readmes_table_shows_what_the_rules_write(tiny):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert with_column(text, writes(tiny[0])) == text
