@@ -9,8 +9,8 @@ from typing import get_args
 import pytest
 
 from nashlens import strategies
-from nashlens.config.playing import Agent, Matches, Prompts
-from nashlens.config.sections import Game, Probes
+from nashlens.config.playing import AgentConfig, MatchesConfig, PromptsConfig
+from nashlens.config.sections import GameConfig, ProbesConfig
 from nashlens.figures import registry
 from nashlens.games import CATALOG
 from nashlens.prompts.templates import TEMPLATES
@@ -57,11 +57,11 @@ def test_kinds_of_edits_are_those_of_a_sweep():
 
 
 def test_the_config_takes_every_name_by_default():
-    assert tuple(Probes().targets) == targets.TARGETS
-    assert tuple(Matches().templates) == prompts.TEMPLATES
-    assert tuple(Matches().move_orders) == prompts.MOVE_ORDERS
-    assert tuple(Prompts().label_maps) == prompts.LABEL_MAPS
-    assert tuple(Prompts().option_orders) == prompts.OPTION_ORDERS
-    assert all(Game(canonical=name) for name in play.CANONICAL_GAMES)
-    assert all(Agent(strategy=name) for name in play.STRATEGIES)
-    assert all(Agent(model="m", mode=mode) for mode in play.MODES)
+    assert tuple(ProbesConfig().targets) == targets.TARGETS
+    assert tuple(MatchesConfig().templates) == prompts.TEMPLATES
+    assert tuple(MatchesConfig().move_orders) == prompts.MOVE_ORDERS
+    assert tuple(PromptsConfig().label_maps) == prompts.LABEL_MAPS
+    assert tuple(PromptsConfig().option_orders) == prompts.OPTION_ORDERS
+    assert all(GameConfig(canonical=name) for name in play.CANONICAL_GAMES)
+    assert all(AgentConfig(strategy=name) for name in play.STRATEGIES)
+    assert all(AgentConfig(model="m", mode=mode) for mode in play.MODES)

@@ -1,353 +1,348 @@
 """Checks that need more than one key of the config.
 
-Each check yields problems with the keys that they hang on, so that `validate` can leave out a
-problem that only follows from another one. Nothing here looks outside the config; that is
-`nashlens.config.preflight`.
+Each is a rule for one key or for the keys of a pattern. A rule may read values that were refused
+by themselves: then it finds nothing, as that may only follow from them. Nothing here looks outside
+the config; that is `nashlens.config.preflight`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import combinations, permutations
+from collections.abc import Callable, Iterator, Mapping
+from itertools import permutations
+from math import prod
+from typing import Any, NamedTuple
 
-from nashlens.config.problems import Path, dotted, line, suggestion
-from nashlens.config.sections import Agent, Config, Game
+from nashlens.config.problems import KeyPath, dotted, line, show, suggestion
+from nashlens.config.sections import Config
 from nashlens.errors import NashlensError
-
-STAND_IN = "stand-in"
-"""Name of the entry that `validate` puts into a map whose own entries were all refused."""
+from nashlens.vocabulary.play import STRATEGIES_WITH_P
 
 
-@dataclass(frozen=True)
-class Problem:
-    """One problem: its line, and the paths of the keys that it hangs on."""
-
-    line: str
-    depends: tuple[Path, ...]
+class RefusedError(Exception):
+    """A rule reads a value that was refused."""
 
 
-def cross_problems(config: Config) -> list[Problem]:
+class Place(NamedTuple):
+    """A key of the config, as a rule sees it."""
+
+    path: KeyPath
+    found: Any
+    """The value."""
+    owner: Any
+    """The section, map or list that holds it."""
+    config: Config
+
+
+Rule = Callable[[Place], str | None]
+"""Says what is allowed, or what to do; None where all is well."""
+_RULES: list[tuple[str, bool, Rule]] = []
+
+
+def cross_problems(config: Config) -> list[str]:
     """Check the sections against each other.
 
     Parameters
     ----------
     config : Config
-        Each key of which is valid alone.
-
-    Returns
-    -------
-    list of Problem
-        In the order of the sections; empty where all is well.
-    """
-    checks = (_names, _models, _games, _labels, _agents, _matches, _probes, _steering, _circuits)
-    return [problem for check in checks for problem in check(config)]
-
-
-def used_models(config: Config) -> list[str]:
-    """List the models that an agent uses; the others cost nothing.
-
-    Parameters
-    ----------
-    config : Config
+        Or what of one passed; reading any other value raises `RefusedError`.
 
     Returns
     -------
     list of str
-        Keys of `models`, in the order of the config.
+        Empty where all is well.
     """
+    problems = []
+    for pattern, shown, find in _RULES:
+        for path, found, owner in _places(config, pattern.split(".")):
+            try:
+                cure = find(Place(path, found, owner, config))
+            except RefusedError:
+                continue
+            if cure:
+                problems.append(line(path, found, cure) if shown else f"{dotted(path)}: {cure}")
+    return problems
+
+
+def used_models(config: Config) -> list[str]:
+    """List the keys of `models` that an agent uses, in their order; the others cost nothing."""
     wanted = {agent.model for agent in config.agents.values()}
     return [name for name in config.models if name in wanted]
 
 
-def _at(path: Path, found: object, allowed: str, *depends: Path) -> Problem:
-    return Problem(line(path, found, allowed), (path, *depends))
+def _places(
+    here: Any, keys: list[str], path: KeyPath = (), owner: Any = None
+) -> Iterator[tuple[KeyPath, Any, Any]]:
+    """Find the keys of a pattern, in which * is each entry of a map or list."""
+    if not keys:
+        yield path, here, owner
+    elif keys[0] == "*":
+        lists = enumerate(here if isinstance(here, list) else ())
+        for name, entry in here.items() if isinstance(here, Mapping) else lists:
+            yield from _places(entry, keys[1:], (*path, name), here)
+    else:
+        try:
+            below = getattr(here, keys[0])
+        except RefusedError:
+            return
+        yield from _places(below, keys[1:], (*path, keys[0]), here)
 
 
-def _no_entry(section: str, name: str, known: Iterable[str]) -> str:
-    entries = [entry for entry in known if entry != STAND_IN]
-    return f"{section} has no such entry; {suggestion(name, entries)}"
+def _rule(*patterns: str, shown: bool = True) -> Callable[[Rule], Rule]:
+    """Register a rule for the keys of some patterns; `shown`: its line shows the value found."""
+
+    def register(find: Rule) -> Rule:
+        _RULES.extend((pattern, shown, find) for pattern in patterns)
+        return find
+
+    return register
 
 
-def _names(config: Config) -> Iterator[Problem]:
-    maps: tuple[tuple[Path, Iterable[str]], ...] = (
-        (("models",), config.models),
-        (("games",), config.games),
-        (("prompts", "label_sets"), config.prompts.label_sets),
-        (("agents",), config.agents),
-    )
-    for path, names in maps:
-        for first, second in combinations(names, 2):
-            if first.lower() == second.lower():
-                yield Problem(
-                    f"{dotted((*path, second))}: differs from {first!r} only in case, "
-                    "which some file systems do not see; choose another name",
-                    ((*path, first), (*path, second)),
-                )
+def _earlier(at: Place, alike: Callable[[str], bool]) -> str | None:
+    """Return the first name before this one in its map for which `alike` holds."""
+    names = list(at.owner)
+    return next(filter(alike, names[: names.index(at.path[-1])]), None)
 
 
-def _models(config: Config) -> Iterator[Problem]:
-    for name, model in config.models.items():
-        path = ("models", name, "parallel")
-        if model.parallel != "none" and model.device not in ("auto", "cuda"):
-            yield _at(
-                path,
-                model.parallel,
-                f"it needs all visible GPUs, so device must be auto or cuda, not {model.device}",
-                ("models", name, "device"),
-            )
-        if model.parallel == "tensor" and model.quantization != "none":
-            yield _at(
-                path,
-                model.parallel,
-                f"it cannot split weights quantised to {model.quantization}; set one of the two to "
-                "none, or parallel to pipeline",
-                ("models", name, "quantization"),
-            )
+def _no_entry(at: Place, section: str) -> str | None:
+    entries = getattr(at.config, section)
+    if at.found is None or at.found in entries:
+        return None
+    return f"{section} has no such entry; {suggestion(at.found, entries)}"
 
 
-def _games(config: Config) -> Iterator[Problem]:
-    for name, game in config.games.items():
-        path = ("games", name)
-        if (game.canonical is None) == (game.payoffs is None):
-            yield Problem(
-                f"{dotted(path)}: {_both('canonical', 'payoffs', game.canonical is not None)}",
-                (path,),
-            )
-        if game.actions is not None and game.actions[0] == game.actions[1]:
-            yield _at((*path, "actions"), game.actions, "the two must differ")
-
-
-def _both(first: str, second: str, given: bool) -> str:
-    if given:
+def _exactly_one(owner: Any, first: str, second: str) -> str | None:
+    given = [getattr(owner, key) is not None for key in (first, second)]
+    if all(given):
         return (
             f"has both {first} and {second}; give exactly one "
             "(in an overlay, set the other one to null)"
         )
-    return f"has neither {first} nor {second}; give exactly one"
+    return None if any(given) else f"has neither {first} nor {second}; give exactly one"
 
 
-def _labels(config: Config) -> Iterator[Problem]:
-    sets = config.prompts.label_sets
-    for name, labels in sets.items():
-        path = ("prompts", "label_sets", name)
-        a, b = (label.casefold() for label in labels)
-        if any(not label or label != label.strip() for label in labels):
-            yield _at(path, labels, "labels must not be empty or have blanks around them")
-        elif any("\n" in label or "\t" in label for label in labels):
-            yield _at(path, labels, "labels must stand on one line, without tabs")
-        elif a == b:
-            yield _at(path, labels, "the two labels must differ in more than case")
-        elif a.startswith(b) or b.startswith(a):
-            yield _at(path, labels, "one label must not begin with the other")
-    for first, second in combinations(sets, 2):
-        if sorted(sets[first]) == sorted(sets[second]):
-            yield _at(
-                ("prompts", "label_sets", second),
-                sets[second],
-                f"{first!r} has the same labels, and label_maps swaps them already; drop one",
-                ("prompts", "label_sets", first),
-            )
+@_rule("models.*", "games.*", "prompts.label_sets.*", "agents.*", shown=False)
+def _names_differ(at: Place) -> str | None:
+    first = _earlier(at, lambda name: name.lower() == str(at.path[-1]).lower())
+    if first is None:
+        return None
+    return (
+        f"differs from {first!r} only in case, which some file systems do not see; "
+        "choose another name"
+    )
 
 
-def _agents(config: Config) -> Iterator[Problem]:
-    for name, agent in config.agents.items():
-        path = ("agents", name)
-        if (agent.model is None) == (agent.strategy is None):
-            yield Problem(
-                f"{dotted(path)}: {_both('model', 'strategy', agent.model is not None)}", (path,)
-            )
-        yield from _agent_keys(config, path, agent)
-    if not any(agent.model is not None for agent in config.agents.values()):
-        yield _at(("agents",), list(config.agents), "at least one agent must have a model")
+@_rule("models.*.parallel")
+def _parallel_device(at: Place) -> str | None:
+    if at.found != "none" and at.owner.device not in ("auto", "cuda"):
+        return f"it needs all visible GPUs, so device must be auto or cuda, not {at.owner.device}"
+    return None
 
 
-def _agent_keys(config: Config, path: Path, agent: Agent) -> Iterator[Problem]:
-    if agent.model is not None and agent.model not in config.models:
-        yield _at(
-            (*path, "model"),
-            agent.model,
-            _no_entry("models", agent.model, config.models),
-            ("models", agent.model),
+@_rule("models.*.parallel")
+def _parallel_weights(at: Place) -> str | None:
+    if at.found == "tensor" and at.owner.quantization != "none":
+        return (
+            f"it cannot split weights quantised to {at.owner.quantization}; set one of the two to "
+            "none, or parallel to pipeline"
         )
-    if agent.strategy is not None and agent.mode != "direct":
-        yield _at(
-            (*path, "mode"), agent.mode, "a scripted strategy has no mode", (*path, "strategy")
-        )
-    if agent.p is not None and agent.strategy not in ("RANDOM", "TFT_ERRORS"):
-        allowed = "only strategies RANDOM and TFT_ERRORS have a p"
-        yield _at((*path, "p"), agent.p, allowed, (*path, "strategy"))
+    return None
 
 
-def _matches(config: Config) -> Iterator[Problem]:
-    matches = config.matches
-    modes = [agent.mode for agent in config.agents.values() if agent.model is not None]
-    models, scripted = len(modes), len(config.agents) - len(modes)
+@_rule("games.*", shown=False)
+def _game_payoffs(at: Place) -> str | None:
+    return _exactly_one(at.found, "canonical", "payoffs")
+
+
+@_rule("games.*.actions")
+def _game_actions(at: Place) -> str | None:
+    return "the two must differ" if at.found and at.found[0] == at.found[1] else None
+
+
+@_rule("prompts.label_sets.*")
+def _labels(at: Place) -> str | None:
+    a, b = (label.casefold() for label in at.found)
+    if any(not label or label != label.strip() for label in at.found):
+        return "labels must not be empty or have blanks around them"
+    if any("\n" in label or "\t" in label for label in at.found):
+        return "labels must stand on one line, without tabs"
+    if a == b:
+        return "the two labels must differ in more than case"
+    if a.startswith(b) or b.startswith(a):
+        return "one label must not begin with the other"
+    return None
+
+
+@_rule("prompts.label_sets.*")
+def _labels_differ(at: Place) -> str | None:
+    first = _earlier(at, lambda name: sorted(at.owner[name]) == sorted(at.found))
+    if first is None:
+        return None
+    return f"{first!r} has the same labels, and label_maps swaps them already; drop one"
+
+
+@_rule("agents.*", shown=False)
+def _agent_kind(at: Place) -> str | None:
+    return _exactly_one(at.found, "model", "strategy")
+
+
+@_rule("agents.*.model")
+def _agent_model(at: Place) -> str | None:
+    return _no_entry(at, "models")
+
+
+@_rule("agents.*.mode")
+def _agent_mode(at: Place) -> str | None:
+    scripted = at.owner.strategy is not None and at.found != "direct"
+    return "a scripted strategy has no mode" if scripted else None
+
+
+@_rule("agents.*.p")
+def _agent_p(at: Place) -> str | None:
+    if at.found is not None and at.owner.strategy not in STRATEGIES_WITH_P:
+        return f"only strategies {' and '.join(STRATEGIES_WITH_P)} have a p"
+    return None
+
+
+@_rule("agents", shown=False)
+def _agents(at: Place) -> str | None:
+    if any(agent.model is not None for agent in at.found.values()):
+        return None
+    return f"found {show(list(at.found))}; at least one agent must have a model"
+
+
+@_rule("matches", shown=False)
+def _meetings(at: Place) -> str | None:
+    matches, agents = at.found, at.config.agents.values()
+    modes = [agent.mode for agent in agents if agent.model is not None]
+    models, scripted = len(modes), len(agents) - len(modes)
     met = [a == b or matches.cross_modes for a, b in permutations(modes, 2)]
     pairs = (
         matches.self_play * models
         + matches.cross_play * sum(met)
         + matches.scripted * 2 * models * scripted
     )
-    if models and not pairs:
-        yield Problem(
-            f"matches: no two agents meet ({models} with a model, {scripted} scripted); turn on "
-            "self_play, cross_play (two models or more, of one mode unless cross_modes is on) or "
-            "scripted (a scripted agent or more)",
-            (("matches",), ("agents",)),
-        )
-    yield from _match_games(config)
-
-
-def _match_games(config: Config) -> Iterator[Problem]:
-    matches = config.matches
-    played = [name for name in config.games if name not in matches.skip_games]
-    if not played:
-        yield _at(("matches", "skip_games"), matches.skip_games, "no game is left", ("games",))
-    names: list[tuple[Path, str]] = [
-        (("matches", "skip_games", i), name) for i, name in enumerate(matches.skip_games)
-    ]
-    if matches.sequential_games != "all" and matches.move_orders != ["simultaneous"]:
-        names += [
-            (("matches", "sequential_games", i), name)
-            for i, name in enumerate(matches.sequential_games)
-        ]
-    for path, name in names:
-        if name not in config.games:
-            yield _at(path, name, _no_entry("games", name, config.games), ("games", name))
-        elif path[1] == "sequential_games" and name not in played:
-            yield _at(path, name, "it is one of matches.skip_games", ("matches", "skip_games"))
-
-
-def _surfaces(config: Config) -> int:
-    prompts = config.prompts
+    if pairs or not models:
+        return None
     return (
-        len(prompts.templates)
-        * len(prompts.label_sets)
-        * len(prompts.label_maps)
-        * len(prompts.option_orders)
+        f"no two agents meet ({models} with a model, {scripted} scripted); turn on "
+        "self_play, cross_play (two models or more, of one mode unless cross_modes is on) or "
+        "scripted (a scripted agent or more)"
     )
 
 
-def _probes(config: Config) -> Iterator[Problem]:
-    histories = len(config.games) * _surfaces(config) * config.prompts.histories
-    if config.probes.folds > histories:
-        yield _at(
-            ("probes", "folds"),
-            config.probes.folds,
-            f"allowed: at most {histories}, as there are that many histories "
-            "(games x surface forms x prompts.histories) and none stands in two folds",
-            ("games",),
-            ("prompts",),
-        )
+@_rule("matches.skip_games")
+def _played_games(at: Place) -> str | None:
+    return None if set(at.config.games) - set(at.found) else "no game is left"
 
 
-def _steering(config: Config) -> Iterator[Problem]:
-    steering, path = config.steering, ("steering",)
-    for key in ("train_games", "test_games"):
-        for i, name in enumerate(getattr(steering, key)):
-            if name not in config.games:
-                yield _at(
-                    (*path, key, i),
-                    name,
-                    _no_entry("games", name, config.games),
-                    ("games", name),
-                )
-    for i, name in enumerate(steering.test_games):
-        if name in steering.train_games:
-            yield _at(
-                (*path, "test_games", i),
-                name,
-                "it is a training game too; directions are tested on other games",
-                (*path, "train_games"),
-            )
-    yield from _nash_actions(config)
-    if 0.0 not in steering.alphas:
-        yield _at((*path, "alphas"), steering.alphas, "0 must be one of them, as the baseline")
-    elif len(steering.alphas) < 2:
-        yield _at((*path, "alphas"), steering.alphas, "at least one must differ from 0")
-    yield from _enough_prompts(config, "steering", steering.prompts)
+@_rule(
+    *("matches.skip_games.*", "matches.sequential_games.*"),
+    *("steering.train_games.*", "steering.test_games.*", "circuits.games.*"),
+)
+def _known_game(at: Place) -> str | None:
+    unread = at.path[1] == "sequential_games" and at.config.matches.move_orders == ["simultaneous"]
+    return None if unread else _no_entry(at, "games")
 
 
-def _circuits(config: Config) -> Iterator[Problem]:
-    for i, name in enumerate(config.circuits.games):
-        path, game = ("circuits", "games", i), config.games.get(name)
-        if game is None:
-            yield _at(path, name, _no_entry("games", name, config.games), ("games", name))
-            continue
-        known = (game.canonical is None) != (game.payoffs is None)
-        if known and not _nash_of(name, game, config.experiment.seed):
-            yield _at(
-                path,
-                name,
-                "it has no Nash action (one that every equilibrium plays for sure), "
-                "so no head could compute it; choose a game that has one",
-                ("games", name),
-            )
-    yield from _enough_prompts(config, "circuits", config.circuits.prompts)
-    matches = _surfaces(config) // len(config.prompts.label_maps) * config.prompts.histories
-    if matches < 2:
-        yield _at(
-            ("prompts", "histories"),
-            config.prompts.histories,
-            "with one template, label set and option order there must be two histories or more: "
-            "heads are chosen on some matches and tested on others (circuits)",
-            ("prompts",),
-        )
+@_rule("matches.sequential_games.*")
+def _sequential_game(at: Place) -> str | None:
+    matches = at.config.matches
+    read = matches.move_orders != ["simultaneous"] and at.found in at.config.games
+    return "it is one of matches.skip_games" if read and at.found in matches.skip_games else None
 
 
-def _enough_prompts(config: Config, section: str, wanted: int) -> Iterator[Problem]:
-    available = _surfaces(config) * config.prompts.histories * len(config.prompts.rounds)
-    if wanted > available:
-        yield _at(
-            (section, "prompts"),
-            wanted,
-            f"allowed: at most {available}, the prompts of one game "
-            "(surface forms x prompts.histories x prompts.rounds)",
-            ("prompts",),
-        )
+@_rule("probes.folds")
+def _folds(at: Place) -> str | None:
+    config = at.config
+    histories = len(config.games) * _surface_forms(config) * config.prompts.histories
+    if at.found <= histories:
+        return None
+    return (
+        f"allowed: at most {histories}, as there are that many histories "
+        "(games x surface forms x prompts.histories) and none stands in two folds"
+    )
 
 
-def _nash_actions(config: Config) -> Iterator[Problem]:
-    trained: set[int] = set()
-    known = True
-    for key in ("train_games", "test_games"):
-        for i, name in enumerate(getattr(config.steering, key)):
-            game = config.games.get(name)
-            if game is None or (game.canonical is None) == (game.payoffs is None):
-                known = False
-                continue
-            actions = _nash_of(name, game, config.experiment.seed)
-            if not actions:
-                yield _at(
-                    ("steering", key, i),
-                    name,
-                    "it has no Nash action (one that every equilibrium plays for sure), "
-                    "so nothing can be steered towards it; choose a game that has one",
-                    ("games", name),
-                )
-            if key == "train_games":
-                known = known and bool(actions)
-                trained |= actions
-    if known and len(trained) == 1:
-        yield _at(
-            ("steering", "train_games"),
-            config.steering.train_games,
-            f"the Nash action is action {trained.pop()} in all of them; add a game where it is "
-            "the other one, else the direction is that of an action",
-            ("games",),
-        )
+@_rule("steering.test_games.*")
+def _test_game(at: Place) -> str | None:
+    if at.found in at.config.steering.train_games:
+        return "it is a training game too; directions are tested on other games"
+    return None
 
 
-def _nash_of(name: str, game: Game, seed: int) -> set[int]:
-    """Return the Nash actions that the game's seats have; variants have the same ones."""
+@_rule("steering.train_games.*", "steering.test_games.*", "circuits.games.*")
+def _nash_game(at: Place) -> str | None:
+    if _nash_actions(at.config, at.found) != set():
+        return None
+    steered = at.path[0] == "steering"
+    use = "nothing can be steered towards it" if steered else "no head could compute it"
+    return (
+        "it has no Nash action (one that every equilibrium plays for sure), "
+        f"so {use}; choose a game that has one"
+    )
+
+
+@_rule("steering.train_games")
+def _two_nash_actions(at: Place) -> str | None:
+    found = [_nash_actions(at.config, name) for name in at.found]
+    actions = {action for of_game in found for action in of_game or ()}
+    if not all(found) or len(actions) > 1:
+        return None
+    return (
+        f"the Nash action is action {actions.pop()} in all of them; add a game where it is "
+        "the other one, else the direction is that of an action"
+    )
+
+
+@_rule("steering.alphas")
+def _alphas(at: Place) -> str | None:
+    if 0.0 not in at.found:
+        return "0 must be one of them, as the baseline"
+    return "at least one must differ from 0" if len(at.found) < 2 else None
+
+
+@_rule("steering.prompts", "circuits.prompts")
+def _enough_prompts(at: Place) -> str | None:
+    prompts = at.config.prompts
+    available = _surface_forms(at.config) * prompts.histories * len(prompts.rounds)
+    if at.found <= available:
+        return None
+    return (
+        f"allowed: at most {available}, the prompts of one game "
+        "(surface forms x prompts.histories x prompts.rounds)"
+    )
+
+
+@_rule("prompts.histories")
+def _halves_for_circuits(at: Place) -> str | None:
+    if _surface_forms(at.config) // len(at.owner.label_maps) * at.found >= 2:
+        return None
+    return (
+        "with one template, label set and option order there must be two histories or more: "
+        "heads are chosen on some matches and tested on others (circuits)"
+    )
+
+
+def _surface_forms(config: Config) -> int:
+    prompts = config.prompts
+    choices = (prompts.templates, prompts.label_sets, prompts.label_maps, prompts.option_orders)
+    return prod(len(values) for values in choices)
+
+
+def _nash_actions(config: Config, name: str) -> set[int] | None:
+    """Return the Nash actions of a game's seats; None where the game itself is wrong."""
     # Here, as the config is read by many jobs that never build a game.
     from nashlens.games import build_games, nash_action
 
-    spec = game.model_copy(update={"variants": 0}).model_dump(exclude_none=True)
+    entry = config.games.get(name)
+    if entry is None or (entry.canonical is None) == (entry.payoffs is None):
+        return None
+    spec = {key: getattr(entry, key) for key in ("canonical", "payoffs", "actions", "title")}
+    given = {key: value for key, value in spec.items() if value is not None}
     try:
-        games = build_games({name: spec}, seed)
+        # Variants have the same Nash actions.
+        games = build_games({name: given | {"variants": 0}}, config.experiment.seed)
     except NashlensError:
         return set()
-    actions = {nash_action(g, seat) for g in games for seat in ("row", "column")}
+    actions = {nash_action(game, seat) for game in games for seat in ("row", "column")}
     return {action for action in actions if action is not None}

@@ -4,53 +4,56 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from nashlens.config.values import Boolean, Integer, Name, Names, Number, Section, Text, distinct
+from nashlens.config.values import (
+    Boolean,
+    Count,
+    Distinct,
+    DistinctOrEmpty,
+    Fraction,
+    Integer,
+    Name,
+    Names,
+    Number,
+    Pair,
+    RoundCount,
+    Section,
+    Text,
+)
 from nashlens.vocabulary.play import MODES, STRATEGIES
 from nashlens.vocabulary.prompts import LABEL_MAPS, MOVE_ORDERS, OPTION_ORDERS, TEMPLATES
 
 
-class Prompts(Section):
+class PromptsConfig(Section):
     """Decision prompts: their surface forms are fully crossed within each game."""
 
-    templates: Annotated[
-        list[Literal[TEMPLATES]],  # type: ignore[valid-type]
-        Field(min_length=1),
-        AfterValidator(distinct),
-    ] = ["neutral", "named"]
+    templates: Distinct[Literal[TEMPLATES]] = ["neutral", "named"]  # type: ignore[valid-type]
     """neutral puts payoffs in sentences, named adds the title, cover a story, table a table."""
-    label_sets: Annotated[
-        dict[Name, Annotated[list[Text], Field(min_length=2, max_length=2)]], Field(min_length=1)
-    ] = {"jf": ["J", "F"], "xy": ["X", "Y"], "pq": ["P", "Q"]}
+    label_sets: Annotated[dict[Name, Pair[Text]], Field(min_length=1)] = {
+        "jf": ["J", "F"],
+        "xy": ["X", "Y"],
+        "pq": ["P", "Q"],
+    }
     """What agents see in place of action names: pairs of distinct texts, at least three advised."""
-    label_maps: Annotated[
-        list[Literal[LABEL_MAPS]],  # type: ignore[valid-type]
-        Field(min_length=1),
-        AfterValidator(distinct),
-    ] = list(LABEL_MAPS)
+    label_maps: Distinct[Literal[LABEL_MAPS]] = list(LABEL_MAPS)  # type: ignore[valid-type]
     """identity gives the first label to action 0, swapped to action 1."""
-    option_orders: Annotated[
-        list[Literal[OPTION_ORDERS]],  # type: ignore[valid-type]
-        Field(min_length=1),
-        AfterValidator(distinct),
-    ] = list(OPTION_ORDERS)
+    option_orders: Distinct[Literal[OPTION_ORDERS]] = list(OPTION_ORDERS)  # type: ignore[valid-type]
     """Which action the prompt lists first: forward is action 0."""
-    opponents: Annotated[
-        list[Literal[STRATEGIES]],  # type: ignore[valid-type]
-        Field(min_length=1),
-        AfterValidator(distinct),
-    ] = ["TFT", "ALLC", "RANDOM", "ALLD", "WSLS", "GRIM"]
+    opponents: Distinct[Literal[STRATEGIES]] = [  # type: ignore[valid-type]
+        "TFT",
+        "ALLC",
+        "RANDOM",
+        "ALLD",
+        "WSLS",
+        "GRIM",
+    ]
     """Who plays the other seat in the histories; RANDOM samples both actions alike."""
-    own_cooperation: Annotated[Number, Field(ge=0, le=1)] = 0.5
+    own_cooperation: Fraction = 0.5
     """Chance of action 0 in each of the seat's own moves in a history."""
-    rounds: Annotated[
-        list[Annotated[Integer, Field(ge=1, le=1000)]],
-        Field(min_length=1),
-        AfterValidator(distinct),
-    ] = [3, 5, 7, 9]
+    rounds: Distinct[RoundCount] = [3, 5, 7, 9]
     """Rounds at which a history's decision is asked; round r shows r - 1 played rounds."""
-    histories: Annotated[Integer, Field(ge=1, le=10000)] = 1
+    histories: Count = 1
     """Histories for each game and surface form."""
     system: Text | None = "You are playing a game with another player."
     """System message; null for none."""
@@ -58,18 +61,18 @@ class Prompts(Section):
     """Start of the answer, put after the template's generation prompt; the label comes next."""
 
 
-class Bounds(Section):
-    """What is played at most of an agent's matches of one kind."""
+class BoundsConfig(Section):
+    """Upper bounds of an agent's matches of one kind."""
 
-    rounds: Annotated[Integer, Field(ge=1, le=1000)] | None = None
+    rounds: RoundCount | None = None
     """At most so many rounds in each; null for the agent's."""
-    repetitions: Annotated[Integer, Field(ge=1, le=10000)] | None = None
+    repetitions: Count | None = None
     """At most so many with each opponent in each game; null for the agent's."""
     sequential: Boolean = True
     """Whether they are played in row_first and column_first too, where the game is."""
 
 
-class Agent(Section):
+class AgentConfig(Section):
     """A player: a model with a mode, or a scripted strategy."""
 
     model: Name | None = None
@@ -78,21 +81,21 @@ class Agent(Section):
     """direct scores the labels at once, cot after reasoning, scratchpad with private notes."""
     strategy: Literal[STRATEGIES] | None = None  # type: ignore[valid-type]
     """A scripted strategy; leave out for a model."""
-    p: Annotated[Number, Field(ge=0, le=1)] | None = None
+    p: Fraction | None = None
     """RANDOM's chance of action 0 (default 0.5), or TFT_ERRORS' of an error (default 0.1)."""
-    rounds: Annotated[Integer, Field(ge=1, le=1000)] | None = None
+    rounds: RoundCount | None = None
     """At most so many rounds in its matches; null for matches.rounds."""
-    repetitions: Annotated[Integer, Field(ge=1, le=10000)] | None = None
+    repetitions: Count | None = None
     """At most so many matches with each opponent in each game; null for those of matches."""
-    self_play: Bounds = Bounds()
-    """Bounds of its self-play alone."""
-    cross_play: Bounds = Bounds()
-    """Bounds of its matches with other models' agents alone."""
-    scripted: Bounds = Bounds()
-    """Bounds of its matches with scripts alone."""
+    self_play: BoundsConfig = BoundsConfig()
+    """Bounds of its self-play."""
+    cross_play: BoundsConfig = BoundsConfig()
+    """Bounds of its matches with other models' agents."""
+    scripted: BoundsConfig = BoundsConfig()
+    """Bounds of its matches with scripts."""
 
 
-class Cot(Section):
+class CotConfig(Section):
     """Mode cot: free reasoning, then a final answer after an anchor."""
 
     tokens: Annotated[Integer, Field(ge=1, le=100000)] = 16
@@ -105,38 +108,34 @@ class Cot(Section):
     """Start of the final-answer line; the label comes next."""
 
 
-class Scratchpad(Section):
+class ScratchpadConfig(Section):
     """Mode scratchpad: private notes, carried from round to round."""
 
     tokens: Annotated[Integer, Field(ge=1, le=100000)] = 48
     """Length bound of the notes, which are written anew before each decision."""
 
 
-class Modes(Section):
+class ModesConfig(Section):
     """How agents come to their decisions, where they write before they decide."""
 
-    cot: Cot = Cot()
+    cot: CotConfig = CotConfig()
     """Free reasoning, then a final answer after an anchor."""
-    scratchpad: Scratchpad = Scratchpad()
+    scratchpad: ScratchpadConfig = ScratchpadConfig()
     """Private notes, carried from round to round."""
 
 
-class Matches(Section):
+class MatchesConfig(Section):
     """Repeated play."""
 
-    skip_games: Annotated[list[Name], AfterValidator(distinct)] = ["deadlock", "concord"]
-    """Games that are not played: they serve the prompts, the probes and steering alone."""
-    templates: Annotated[
-        list[Literal[TEMPLATES]],  # type: ignore[valid-type]
-        Field(min_length=1),
-        AfterValidator(distinct),
-    ] = list(TEMPLATES)
+    skip_games: DistinctOrEmpty[Name] = ["deadlock", "concord"]
+    """Games that are not played: they serve only the prompts, the probes and steering."""
+    templates: Distinct[Literal[TEMPLATES]] = list(TEMPLATES)  # type: ignore[valid-type]
     """As prompts.templates, for play and the quiz; the other surface forms are those of prompts."""
-    rounds: Annotated[Integer, Field(ge=1, le=1000)] = 10
+    rounds: RoundCount = 10
     """Rounds a match."""
-    repetitions: Annotated[Integer, Field(ge=1, le=10000)] = 8
+    repetitions: Count = 8
     """Matches for each game and ordered pair of models, each with another surface form."""
-    scripted_repetitions: Annotated[Integer, Field(ge=1, le=10000)] = 1
+    scripted_repetitions: Count = 1
     """Matches for each game, scripted agent and seat; the two seats mirror the surface form."""
     self_play: Boolean = True
     """Each model agent against itself."""
@@ -146,11 +145,7 @@ class Matches(Section):
     """Whether agents of different modes meet in cross-play."""
     scripted: Boolean = True
     """Each model agent against each scripted agent, in both seats."""
-    move_orders: Annotated[
-        list[Literal[MOVE_ORDERS]],  # type: ignore[valid-type]
-        Field(min_length=1),
-        AfterValidator(distinct),
-    ] = list(MOVE_ORDERS)
+    move_orders: Distinct[Literal[MOVE_ORDERS]] = list(MOVE_ORDERS)  # type: ignore[valid-type]
     """Who moves when; a second mover sees the first. Scripted agents play in the first order."""
     sequential_games: Names = ["battle_of_the_sexes"]
     """Games that are played in row_first and column_first as well: all, or a list."""
@@ -164,10 +159,10 @@ class Matches(Section):
     """Length bound of the message each model sends before a round's moves; 0 for no messages."""
 
 
-class Quiz(Section):
-    """Forced choices on the rules and the history, beside every number of play."""
+class QuizConfig(Section):
+    """Forced choices on the rules and the history, after the prompts of play."""
 
-    histories: Annotated[Integer, Field(ge=1, le=10000)] = 1
+    histories: Count = 1
     """Histories for each game of play and template, twelve questions each."""
     cycles: Annotated[Integer, Field(ge=1, le=250)] = 1
-    """How often each of the four outcomes stands in a history: 4 x cycles rounds."""
+    """How often each of the four outcomes occurs in a history: 4 x cycles rounds."""

@@ -22,7 +22,7 @@ from typing import Any
 from nashlens.config.cross import used_models
 from nashlens.config.layers import resolve_layers
 from nashlens.config.problems import line
-from nashlens.config.sections import Config, Model
+from nashlens.config.sections import Config, ModelConfig
 from nashlens.errors import ConfigError, NashlensError
 
 SEABORN_PALETTES = ("deep", "muted", "pastel", "bright", "dark", "colorblind", "husl", "hls")
@@ -76,7 +76,9 @@ def preflight(
     return problems
 
 
-def _facts(name: str, model: Model, folder: Path | None, dry_run: bool, stack: ExitStack) -> _Facts:
+def _facts(
+    name: str, model: ModelConfig, folder: Path | None, dry_run: bool, stack: ExitStack
+) -> _Facts:
     manifest = _manifest(folder)
     if folder is not None and manifest.get("source") == model.source:
         n_layers = manifest.get("n_layers")
@@ -111,7 +113,7 @@ def _manifest(folder: Path | None) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _source_line(name: str, model: Model, problem: str) -> str:
+def _source_line(name: str, model: ModelConfig, problem: str) -> str:
     text = " ".join(problem.split())
     for prefix in (f"source {model.source!r}: ", f"{model.source}: "):
         text = text.removeprefix(prefix)
@@ -170,7 +172,7 @@ def _gpus() -> int:
     return len(devices) or int(bool(other))
 
 
-def _device_problems(name: str, model: Model, dry_run: bool, remote: bool) -> Iterator[str]:
+def _device_problems(name: str, model: ModelConfig, dry_run: bool, remote: bool) -> Iterator[str]:
     path = ("models", name)
     if remote:
         if model.device.startswith("cuda") and not model.gpus:
@@ -197,7 +199,7 @@ def _device_problems(name: str, model: Model, dry_run: bool, remote: bool) -> It
 
 
 def _tensor_problems(
-    name: str, model: Model, folder: Path | None, dry_run: bool, remote: bool
+    name: str, model: ModelConfig, folder: Path | None, dry_run: bool, remote: bool
 ) -> Iterator[str]:
     if model.parallel != "tensor" or (dry_run and not remote):
         return

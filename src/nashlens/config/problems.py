@@ -5,28 +5,21 @@ from __future__ import annotations
 import difflib
 import math
 import re
-import types
-import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from nashlens.config.sections import Config
-
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
+"""Keys and list indices, outermost first."""
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _TYPES = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
-    "int_parsing": "a whole number",
     "float_type": "a number",
-    "float_parsing": "a number",
     "finite_number": "a finite number",
     "bool_type": "true or false",
-    "bool_parsing": "true or false",
     "string_type": "a text",
     "string_unicode": "a text of whole characters",
     "list_type": "a list",
@@ -43,18 +36,7 @@ _BOUNDS = {
 
 
 def dotted(path: Iterable[object]) -> str:
-    """Write a key's path: `games.mine.payoffs[0][1]`.
-
-    Parameters
-    ----------
-    path : iterable of str or int
-        Keys and list indices, outermost first.
-
-    Returns
-    -------
-    str
-        One line; keys that are not plain words are quoted.
-    """
+    """Write a key's path on one line, `games.mine.payoffs[0][1]`, with unusual keys in quotes."""
     text = ""
     for part in path:
         if isinstance(part, int) and not isinstance(part, bool):
@@ -66,19 +48,7 @@ def dotted(path: Iterable[object]) -> str:
 
 
 def show(value: object, limit: int = 60) -> str:
-    """Show a value on one line, shortened, as YAML would write true, false and null.
-
-    Parameters
-    ----------
-    value : object
-        Anything that stands in a config.
-    limit : int
-        Characters at most.
-
-    Returns
-    -------
-    str
-    """
+    """Show a value on one line of at most `limit` characters, much as YAML would write it."""
     text = _yaml(value, 3)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
@@ -104,39 +74,12 @@ def _yaml(value: object, depth: int) -> str:
 
 
 def line(path: Iterable[object], found: object, allowed: str) -> str:
-    """Compose one problem's line.
-
-    Parameters
-    ----------
-    path : iterable of str or int
-        The key's path.
-    found : object
-        The value there.
-    allowed : str
-        What may stand there, or what to do.
-
-    Returns
-    -------
-    str
-    """
+    """Compose one problem's line: the key, the value found, and what is allowed or what to do."""
     return f"{dotted(path)}: found {show(found)}; {allowed}"
 
 
 def suggestion(key: object, known: Iterable[str]) -> str:
-    """Say which key may have been meant, else which there are.
-
-    Parameters
-    ----------
-    key : object
-        What was found.
-    known : iterable of str
-        What there is.
-
-    Returns
-    -------
-    str
-        `did you mean 'folds'?` or `allowed: targets, layers, ...`.
-    """
+    """Say which key may have been meant (`did you mean 'folds'?`), else which there are."""
     names = list(known)
     lower = {name.lower(): name for name in names}
     close = difflib.get_close_matches(str(key)[:80].lower(), lower, n=1)
@@ -145,168 +88,84 @@ def suggestion(key: object, known: Iterable[str]) -> str:
     return f"allowed: {', '.join(names)}" if names else "there is none"
 
 
-def locate(raw: object, loc: Sequence[object]) -> tuple[Path, bool]:
-    """Turn a pydantic location into the key's path.
-
-    Parameters
-    ----------
-    raw : object
-        The whole config that was validated.
-    loc : sequence
-        pydantic's location, which holds names of union branches and `[key]` beside the keys.
-
-    Returns
-    -------
-    path : tuple
-        Keys and indices that exist in `raw`, and perhaps a last one that is missing there.
-    is_key : bool
-        Whether it is the last key itself that is wrong, not the value under it.
-    """
-    if loc and loc[-1] == "[key]":
-        return tuple(loc[:-1]), True  # type: ignore[arg-type]
-    path: list[str | int] = []
-    here: Any = raw
-    for i, part in enumerate(loc):
-        if isinstance(here, Mapping):
-            path.append(part)  # type: ignore[arg-type]
-            here = here.get(part)
-        elif isinstance(here, (list, tuple)) and isinstance(part, int) and part < len(here):
-            path.append(part)
-            here = here[part]
-        elif i == 0:
-            path.append(part)  # type: ignore[arg-type]
-    return tuple(path), False
-
-
-def field_at(path: Path) -> tuple[type[BaseModel] | None, str]:
-    """Find the section that a key belongs to, and the key's description.
+def explain(
+    path: KeyPath, value: object, errors: Sequence[ErrorDetails], description: str
+) -> list[str]:
+    """Rewrite pydantic's errors about one key.
 
     Parameters
     ----------
     path : tuple
         The key's path.
-
-    Returns
-    -------
-    section : type or None
-        The section that the last key stands in, None where that is not a section.
-    description : str
-        Of the innermost described key on the path.
-    """
-    owner: type[BaseModel] | None = Config
-    hint: Any = Config
-    description = ""
-    for part in path:
-        owner = _section(hint)
-        if owner is not None:
-            field = owner.model_fields.get(str(part))
-            if field is None:
-                return owner, description
-            hint, description = field.annotation, field.description or description
-        else:
-            hint = _inner(hint)
-    return owner, description
-
-
-def _section(hint: Any) -> type[BaseModel] | None:
-    if isinstance(hint, type) and issubclass(hint, BaseModel):
-        return hint
-    return None
-
-
-def _inner(hint: Any) -> Any:
-    """Return what a container holds: `V` of `dict[K, V]`, of `list[V]`, of `V | None`."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Annotated:
-        return _inner(args[0])
-    if origin in (typing.Union, types.UnionType):
-        return next((_inner(a) for a in args if typing.get_origin(a) is not None), None)
-    return args[-1] if origin in (dict, list) else None
-
-
-def explain(raw: object, errors: Iterable[ErrorDetails]) -> list[tuple[Path, str]]:
-    """Rewrite pydantic's errors.
-
-    Parameters
-    ----------
-    raw : object
-        The config that was validated.
-    errors : iterable of ErrorDetails
+    value : object
+        What was found there.
+    errors : sequence of ErrorDetails
         From `ValidationError.errors()`.
+    description : str
+        What the key is, for errors that say little.
 
     Returns
     -------
-    list of (tuple, str)
-        Paths and lines, in the order of the errors.
+    list of str
+        One line for each wrong value.
     """
-    found = [(*locate(raw, error["loc"]), error) for error in errors]
-    lines: dict[tuple[Path, bool], str] = {}
-    for path, is_key, error in found:
-        # pydantic reports each branch of `all or a list`; one line says both.
-        deeper = any(p[: len(path)] == path and len(p) > len(path) for p, _, _ in found)
-        if error["type"] == "literal_error" and isinstance(error["input"], list) and deeper:
-            continue
-        if (path, is_key) in lines and error["type"] == "list_type":
-            lines[path, is_key] += ", or a list"
-            continue
-        lines[path, is_key] = _explain(path, error, is_key)
-    return [(path, text) for (path, _), text in lines.items()]
+    lines: dict[KeyPath, str] = {}
+    for error in errors:
+        place, kind, found = path + _place(value, error["loc"]), error["type"], error["input"]
+        if error["loc"][-1:] == ("literal['all']",) and isinstance(found, list):
+            continue  # of `all or a list`, a list has errors of its own
+        if place in lines and kind == "list_type":
+            lines[place] += ", or a list"
+        else:
+            lines[place] = line(place, found, _allowed(error, description))
+    return list(lines.values())
 
 
-def _explain(path: Path, error: ErrorDetails, is_key: bool) -> str:
-    kind, context = error["type"], error.get("ctx", {})
-    owner, description = field_at(path)
-    if kind == "extra_forbidden":
-        known = owner.model_fields if owner else {}
-        return f"{dotted(path)}: unknown key; {suggestion(path[-1], known)}"
-    if kind == "missing":
-        return f"{dotted(path)}: missing; {_decapitalise(description)}"
-    allowed = _allowed(error, context, description)
-    return line(path[:-1] if is_key else path, error["input"], allowed)
+def _place(value: Any, loc: Sequence[object]) -> KeyPath:
+    """Keep of pydantic's location the keys and indices, without the names of union branches."""
+    if loc and loc[-1] == "[key]":
+        return ()
+    place: list[str | int] = []
+    for part in loc:
+        known = value if isinstance(value, Mapping) else ()
+        if isinstance(value, (list, tuple)):
+            known = range(len(value))
+        if part in known:
+            place.append(part)  # type: ignore[arg-type]
+            value = value[part]
+    return tuple(place)
 
 
-def _allowed(error: ErrorDetails, context: Mapping[str, Any], description: str) -> str:
-    kind, found = error["type"], error["input"]
+def _allowed(error: ErrorDetails, description: str) -> str:
+    kind, found, context = error["type"], error["input"], error.get("ctx", {})
     if kind == "value_error":
         return str(context["error"])
     if kind in _BOUNDS:
         key, words = _BOUNDS[kind]
-        return f"allowed: {words} {_bound(context[key])}"
+        bound = context[key]
+        return f"allowed: {words} {f'{bound:g}' if isinstance(bound, float) else bound}"
     if kind in ("too_short", "too_long"):
         return f"allowed: {_count(kind, context)}, not {context['actual_length']}"
-    if kind in ("literal_error", "enum"):
-        allowed = str(context["expected"]).replace("'", "").replace(" or ", ", ")
-        if isinstance(found, str) and ", " in allowed:
-            close = difflib.get_close_matches(found[:80], allowed.split(", "), n=1)
-            return f"allowed: {allowed}" + (f" (did you mean {close[0]!r}?)" if close else "")
-        return f"allowed: {allowed}"
-    if kind in _TYPES:
-        return f"allowed: {_TYPES[kind]}{_hint(kind, found)}"
-    return f"allowed: {description}" if description else "allowed: something else"
+    if kind == "literal_error":
+        names = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
+        close = difflib.get_close_matches(found[:80], names, n=1) if isinstance(found, str) else []
+        meant = f" (did you mean {close[0]!r}?)" if close and len(names) > 1 else ""
+        return f"allowed: {', '.join(names)}{meant}"
+    return f"allowed: {_TYPES.get(kind, description)}{_hint(kind, found)}"
 
 
 def _count(kind: str, context: Mapping[str, Any]) -> str:
-    what = "entry" if context.get("field_type") == "Dictionary" else "value"
-    bound = context["min_length"] if kind == "too_short" else context["max_length"]
-    plural = what if bound == 1 else {"entry": "entries", "value": "values"}[what]
-    return f"{'at least' if kind == 'too_short' else 'at most'} {bound} {plural}"
-
-
-def _bound(value: float) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    entries = context["field_type"] == "Dictionary"
+    one, many = ("entry", "entries") if entries else ("value", "values")
+    words, key = ("at least", "min") if kind == "too_short" else ("at most", "max")
+    bound = context[f"{key}_length"]
+    return f"{words} {bound} {one if bound == 1 else many}"
 
 
 def _hint(kind: str, found: object) -> str:
     if found is None:
         return " (leave the key out for its default)"
     if kind == "string_type" and isinstance(found, (bool, int, float)):
-        return f" (quotes make it one; YAML reads this as {_noun(found)})"
+        noun = "true or false" if isinstance(found, bool) else "a number"
+        return f" (quotes make it one; YAML reads this as {noun})"
     return ""
-
-
-def _noun(found: object) -> str:
-    return "true or false" if isinstance(found, bool) else "a number"
-
-
-def _decapitalise(text: str) -> str:
-    return text[:1].lower() + text[1:]

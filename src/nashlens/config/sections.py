@@ -1,7 +1,7 @@
 """The configuration's only definition: one pydantic model a section.
 
 Every field carries its description, default and bounds; the JSON schema in `workflow/schemas/`
-is generated from here. Sections stand in the order of `config.yaml`; those of prompts and play are
+is generated from here. Sections are in the order of `config.yaml`; those of prompts and play are
 in `playing`, and the kinds of values in `values`.
 """
 
@@ -12,8 +12,29 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from nashlens.config.playing import Agent, Matches, Modes, Prompts, Quiz
-from nashlens.config.values import Boolean, Integer, Layers, Name, Number, Section, Text, distinct
+from nashlens.config.playing import (
+    AgentConfig,
+    MatchesConfig,
+    ModesConfig,
+    PromptsConfig,
+    QuizConfig,
+)
+from nashlens.config.values import (
+    AtLeastTwo,
+    Boolean,
+    Count,
+    Device,
+    Distinct,
+    Fraction,
+    InnerFraction,
+    Integer,
+    Layers,
+    Name,
+    Number,
+    Pair,
+    Section,
+    Text,
+)
 from nashlens.vocabulary.figures import FIGURES
 from nashlens.vocabulary.play import CANONICAL_GAMES
 from nashlens.vocabulary.targets import TARGETS
@@ -35,7 +56,11 @@ def _check_source(value: str) -> str:
     return value
 
 
-class Experiment(Section):
+def _list_targets(value: list[str] | Literal["all"]) -> list[str]:
+    return list(TARGETS) if value == "all" else list(value)
+
+
+class ExperimentConfig(Section):
     """What this run is called and where its randomness starts."""
 
     name: Annotated[Name, AfterValidator(_check_experiment)] = "default"
@@ -44,18 +69,18 @@ class Experiment(Section):
     """Root of every random number; each use spawns its own stream by a stable name."""
 
 
-class Model(Section):
+class ModelConfig(Section):
     """One language model."""
 
     source: Annotated[Text, AfterValidator(_check_source)]
     """package:DIST/FILE.gguf, gguf:PATH, path:DIR, hub:ID@REVISION or planted:NAME."""
     family: Name | None = None
-    """Models that differ in size alone share one; the default is the architecture's name."""
+    """Models that differ only in size share one; the default is the architecture's name."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Weights and activations; auto is bfloat16 on a GPU and float32 on a CPU."""
     quantization: Literal["none", "int8", "nf4"] = "none"
     """Weights through bitsandbytes; the unembedding stays unquantised."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    device: Device = "auto"
     """auto (a GPU where there is one), cpu, cuda or cuda:N."""
     parallel: Literal["none", "pipeline", "tensor"] = "none"
     """Over all visible GPUs: pipeline spreads layers, for memory; tensor splits each, for speed."""
@@ -65,25 +90,14 @@ class Model(Section):
     """Memory of this model's jobs; the default is resources.model_mem_mb."""
 
 
-class Game(Section):
+class GameConfig(Section):
     """One two-player 2x2 game: a canonical one by name, or your own payoffs."""
 
     canonical: Literal[CANONICAL_GAMES] | None = None  # type: ignore[valid-type]
     """A game of the catalogue; leave out where payoffs are given."""
-    payoffs: (
-        Annotated[
-            list[
-                Annotated[
-                    list[Annotated[list[Number], Field(min_length=2, max_length=2)]],
-                    Field(min_length=2, max_length=2),
-                ]
-            ],
-            Field(min_length=2, max_length=2),
-        ]
-        | None
-    ) = None
+    payoffs: Pair[Pair[Pair[Number]]] | None = None
     """payoffs[row action][column action] = [row's payoff, column's payoff]."""
-    actions: Annotated[list[Text], Field(min_length=2, max_length=2)] | None = None
+    actions: Pair[Text] | None = None
     """What the two actions mean, for tables and figures; agents see labels only."""
     title: Text | None = None
     """Name in figures; the named template shows it to the agents too."""
@@ -91,7 +105,7 @@ class Game(Section):
     """Further payoff variants, drawn by seed, that keep each player's order of outcomes."""
 
 
-class Activations(Section):
+class ActivationsConfig(Section):
     """The residual stream at the decision position, embedding and every layer."""
 
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
@@ -100,74 +114,51 @@ class Activations(Section):
     """Prompts a shard; the unit of resuming."""
 
 
-class Probes(Section):
+class ProbesConfig(Section):
     """Linear probes, one for each layer and target."""
 
     targets: Annotated[
-        list[Literal[TARGETS]],  # type: ignore[valid-type]
-        Field(min_length=1),
-        AfterValidator(distinct),
+        Literal["all"] | Distinct[Literal[TARGETS]],  # type: ignore[valid-type]
+        AfterValidator(_list_targets),
     ] = list(TARGETS)
-    """What to decode at the decision position."""
+    """What to decode at the decision position: all, or a list."""
     layers: Layers = "all"
     """0 is the embedding, l the residual after block l."""
-    C: Annotated[
-        list[Annotated[Number, Field(gt=0)]], Field(min_length=1), AfterValidator(distinct)
-    ] = [0.0003, 0.003, 0.03]
+    C: Distinct[Annotated[Number, Field(gt=0)]] = [0.0003, 0.003, 0.03]
     """Inverse strengths of the L2 penalty; the best is chosen inside each training set."""
     folds: Annotated[Integer, Field(ge=2, le=100)] = 5
-    """Cross-validation folds; a match never stands in two of them."""
-    permutations: Annotated[Integer, Field(ge=1, le=10000)] = 100
+    """Cross-validation folds; a match is never in two of them."""
+    permutations: Count = 100
     """Label permutations of each control; below 100 the smallest p-value says little."""
     random_weights: Annotated[Integer, Field(ge=0, le=1000000)] = 256
     """Prompts that the same architecture with random weights is probed on; 0 for none."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "cpu"
+    device: Device = "cpu"
     """Where probes are fitted, in float64: cpu, auto (a GPU where there is one), cuda or cuda:N."""
 
 
-class Lens(Section):
+class LensConfig(Section):
     """The logit lens: final norm and the labels' rows of the unembedding, at every layer."""
 
-    min_label_mass: Annotated[Number, Field(ge=0, le=1)] = 0.01
+    min_label_mass: Fraction = 0.01
     """Layers whose median absolute label mass is smaller are shown as unreliable."""
     tuned_tokens: Annotated[Integer, Field(ge=256, le=1000000)] = 2048
     """Tokens of the bundled text, at most, that the tuned lens is trained and tested on."""
 
 
-class Steering(Section):
+class SteeringConfig(Section):
     """A difference-of-means Nash direction: added, clamped and ablated."""
 
-    train_games: Annotated[list[Name], Field(min_length=1), AfterValidator(distinct)] = [
-        "prisoners_dilemma",
-        "harmony",
-    ]
+    train_games: Distinct[Name] = ["prisoners_dilemma", "harmony"]
     """Games whose prompts the directions are fitted on; their Nash actions must differ."""
-    test_games: Annotated[list[Name], Field(min_length=1), AfterValidator(distinct)] = [
-        "deadlock",
-        "concord",
-    ]
+    test_games: Distinct[Name] = ["deadlock", "concord"]
     """Games that are steered; none may be a training game."""
     layers: Layers = [1, 8, 15, 22, 29]
     """Blocks after which the residual is changed; negative counts from the last block (-1)."""
     positions: Literal["last", "all"] = "last"
-    """Where: at the decision position alone, or at every token of the prompt and the label."""
-    alphas: Annotated[list[Number], Field(min_length=1), AfterValidator(distinct)] = [
-        -1.0,
-        -0.5,
-        -0.25,
-        0.0,
-        0.25,
-        0.5,
-        1.0,
-    ]
+    """Where: only at the decision position, or at every token of the prompt and the label."""
+    alphas: Distinct[Number] = [-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0]
     """Multiples of the layer's mean residual norm, along the unit direction; 0 must be one."""
-    clamps: Annotated[list[Number], Field(min_length=2), AfterValidator(distinct)] = [
-        -4.0,
-        -2.0,
-        0.0,
-        2.0,
-        4.0,
-    ]
+    clamps: AtLeastTwo[Number] = [-4.0, -2.0, 0.0, 2.0, 4.0]
     """Values to clamp the projection to: standard deviations around its training mean."""
     ablate: Boolean = True
     """Whether every direction is also removed (projection 0), the random ones as the control."""
@@ -177,38 +168,35 @@ class Steering(Section):
     """Prompts of each test game, spread evenly over its surface forms."""
 
 
-class Circuits(Section):
-    """Attention heads, ablated at the decision position: each alone, and a chosen group."""
+class CircuitsConfig(Section):
+    """Attention heads, ablated at the decision position: each by itself, and a chosen group."""
 
-    games: Annotated[list[Name], Field(min_length=1), AfterValidator(distinct)] = [
-        "deadlock",
-        "concord",
-    ]
+    games: Distinct[Name] = ["deadlock", "concord"]
     """Games whose decisions are looked at; each has a Nash action."""
     prompts: Annotated[Integer, Field(ge=4, le=100000)] = 12
     """Prompts of each game: on one half heads are chosen, on the other they are tested."""
     replacement: Literal["mean", "zero"] = "mean"
-    """What stands for a head's output: its mean over all these prompts, or zero."""
-    group: Annotated[Integer, Field(ge=1, le=10000)] = 5
+    """What replaces a head's output: its mean over all these prompts, or zero."""
+    group: Count = 5
     """Heads of the group, those whose ablation costs the Nash action the most."""
-    random_groups: Annotated[Integer, Field(ge=1, le=10000)] = 20
+    random_groups: Count = 20
     """Groups of other heads of the same layers, as the control."""
 
 
-class Findings(Section):
+class FindingsConfig(Section):
     """How the claims are judged."""
 
-    confidence: Annotated[Number, Field(gt=0, lt=1)] = 0.95
+    confidence: InnerFraction = 0.95
     """Coverage of every interval."""
     bootstrap: Annotated[Integer, Field(ge=100, le=1000000)] = 1000
     """Bootstrap resamples, clustered on matches."""
-    q_value: Annotated[Number, Field(gt=0, lt=1)] = 0.05
+    q_value: InnerFraction = 0.05
     """False-discovery rate over the family of claims."""
-    late_fraction: Annotated[Number, Field(gt=0, lt=1)] = 0.25
+    late_fraction: InnerFraction = 0.25
     """Share of the layers that counts as late, from the top."""
 
 
-class FigureStyle(Section):
+class FigureStyleConfig(Section):
     """Overrides for one figure."""
 
     palette: Text | None = None
@@ -217,22 +205,20 @@ class FigureStyle(Section):
     """Width in inches."""
 
 
-class Figures(Section):
+class FiguresConfig(Section):
     """How figures look."""
 
-    formats: Annotated[
-        list[Literal["png", "svg", "pdf"]], Field(min_length=1), AfterValidator(distinct)
-    ] = ["png", "svg"]
+    formats: Distinct[Literal["png", "svg", "pdf"]] = ["png", "svg"]
     """File formats; bitmap and vector."""
     dpi: Annotated[Integer, Field(ge=50, le=1200)] = 200
     """Bitmap resolution."""
     palette: Text = "colorblind"
     """Seaborn palette of every figure."""
-    styles: dict[Literal[FIGURES], FigureStyle] = {}  # type: ignore[valid-type]
-    """Overrides by figure name; changing one redraws that figure alone."""
+    styles: dict[Literal[FIGURES], FigureStyleConfig] = {}  # type: ignore[valid-type]
+    """Overrides by figure name; changing one redraws only that figure."""
 
 
-class Resources(Section):
+class ResourcesConfig(Section):
     """What jobs ask for; none of it changes a result."""
 
     parts: Annotated[Integer, Field(ge=1, le=1000)] = 2
@@ -240,7 +226,7 @@ class Resources(Section):
     threads: Annotated[Integer, Field(ge=1, le=1024)] = 1
     """CPU threads of a model's job."""
     batch_tokens: Annotated[Integer, Field(ge=64)] = 4096
-    """Tokens that one forward pass packs at most (a longer prompt goes alone)."""
+    """Tokens that one forward pass packs at most (a longer prompt goes by itself)."""
     model_mem_mb: Annotated[Integer, Field(ge=100)] = 5000
     """Memory of a model's job."""
     model_runtime: Annotated[Integer, Field(ge=1)] = 240
@@ -254,35 +240,35 @@ class Resources(Section):
 class Config(Section):
     """The whole experiment."""
 
-    experiment: Experiment = Experiment()
+    experiment: ExperimentConfig = ExperimentConfig()
     """What this run is called and where its randomness starts."""
-    models: Annotated[dict[Name, Model], Field(min_length=1)]
+    models: Annotated[dict[Name, ModelConfig], Field(min_length=1)]
     """Models by name; only those that an agent uses are touched."""
-    games: Annotated[dict[Name, Game], Field(min_length=1)]
+    games: Annotated[dict[Name, GameConfig], Field(min_length=1)]
     """Games by name."""
-    prompts: Prompts = Prompts()
+    prompts: PromptsConfig = PromptsConfig()
     """Decision prompts: their surface forms are fully crossed within each game."""
-    agents: Annotated[dict[Name, Agent], Field(min_length=1)]
+    agents: Annotated[dict[Name, AgentConfig], Field(min_length=1)]
     """Players by name; each is a model with a mode, or a scripted strategy."""
-    modes: Modes = Modes()
+    modes: ModesConfig = ModesConfig()
     """How agents come to their decisions, where they write before they decide."""
-    matches: Matches = Matches()
+    matches: MatchesConfig = MatchesConfig()
     """Repeated play between the agents."""
-    quiz: Quiz = Quiz()
+    quiz: QuizConfig = QuizConfig()
     """Forced choices on the rules and the history."""
-    activations: Activations = Activations()
+    activations: ActivationsConfig = ActivationsConfig()
     """The residual stream at the decision position, embedding and every layer."""
-    probes: Probes = Probes()
+    probes: ProbesConfig = ProbesConfig()
     """Linear probes, one for each layer and target."""
-    lens: Lens = Lens()
+    lens: LensConfig = LensConfig()
     """The logit lens at every layer."""
-    steering: Steering = Steering()
+    steering: SteeringConfig = SteeringConfig()
     """A Nash direction, added, clamped or ablated."""
-    circuits: Circuits = Circuits()
-    """Attention heads, ablated alone and in groups."""
-    findings: Findings = Findings()
+    circuits: CircuitsConfig = CircuitsConfig()
+    """Attention heads, ablated one by one and in groups."""
+    findings: FindingsConfig = FindingsConfig()
     """How the claims are judged."""
-    figures: Figures = Figures()
+    figures: FiguresConfig = FiguresConfig()
     """How figures look."""
-    resources: Resources = Resources()
+    resources: ResourcesConfig = ResourcesConfig()
     """What jobs ask for; none of it changes a result."""

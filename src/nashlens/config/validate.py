@@ -1,39 +1,32 @@
 """From the merged YAML to a checked `Config`, or one line for each thing that is wrong.
 
-Everything is told at once: what pydantic finds, and what only the sections together show
-(`nashlens.config.cross`). For the second, values that pydantic refused are replaced by their
-defaults, and problems that hang on such a value are left out, as they may not be real.
+pydantic checks the whole. Where it refuses anything, each key is checked by itself, and the checks
+between keys (`nashlens.config.cross`) see the values that passed: one that needs another value is
+left out, as what it would find may not be real. So all problems are reported at once.
 """
 
 from __future__ import annotations
 
-import copy
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, cast, get_args, get_origin
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import TypeAdapter, ValidationError
 
-from nashlens.config.cross import STAND_IN, cross_problems
-from nashlens.config.problems import Path, dotted, explain, line, locate
+from nashlens.config.cross import RefusedError, cross_problems
+from nashlens.config.problems import KeyPath, dotted, explain, line, suggestion
 from nashlens.config.sections import Config
+from nashlens.config.values import Section
 from nashlens.errors import ConfigError
 
 # Maps from names to entries; an overlay drops an entry by setting it to null.
-NAMED_MAPS: tuple[tuple[str, ...], ...] = (
+NAMED_MAPS: tuple[KeyPath, ...] = (
     ("models",),
     ("games",),
     ("agents",),
     ("prompts", "label_sets"),
     ("figures", "styles"),
 )
-# What stands in for a required value that was refused, so that the other checks can be made.
-_STAND_INS: dict[str, Mapping[str, Any]] = {
-    "models": {"source": "planted:random"},
-    "games": {"canonical": "prisoners_dilemma"},
-    "agents": {"strategy": "ALLC"},
-}
 _READERS: dict[str, tuple[re.Pattern[str], Callable[[str], Any]]] = {
     "int_type": (re.compile(r"[-+]?[0-9]{1,30}"), int),
     "float_type": (
@@ -43,6 +36,19 @@ _READERS: dict[str, tuple[re.Pattern[str], Callable[[str], Any]]] = {
     "bool_type": (re.compile(r"true|false", re.IGNORECASE), lambda text: text.lower() == "true"),
 }
 _KEY = "the key must be a text, not a number, switch or date; put it in quotes"
+
+
+class Accepted:
+    """The values of a section that passed; reading any other one raises `RefusedError`."""
+
+    def __init__(self, values: Mapping[str, Any]):
+        vars(self).update(values)
+
+    def __getattr__(self, name: str) -> Any:
+        raise RefusedError(name)
+
+    def __iter__(self) -> Iterator[Any]:
+        raise RefusedError
 
 
 def validate(raw: Mapping[str, Any]) -> Config:
@@ -65,139 +71,110 @@ def validate(raw: Mapping[str, Any]) -> Config:
     """
     if not isinstance(raw, Mapping):
         raise ConfigError([line((), raw, "allowed: sections (experiment, models, games, ...)")])
-    problems: list[tuple[Path, str]] = []
-    cleaned = drop_null_entries(_with_text_keys(raw, (), problems))
-    config, found = _parse(cleaned)
-    problems += found
-    refused = {path for path, _ in problems}
-    if config is None:
-        config = _repair(cleaned, refused)
-    lines = [text for _, text in problems]
-    if config is not None:
-        lines += [p.line for p in cross_problems(config) if not _hangs_on(p.depends, refused)]
-    if lines or config is None:
-        raise ConfigError(lines)
+    problems: list[str] = []
+    tree = _clean(raw, (), problems)
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError:
+        config = cast(Config, _check_section(Config, tree, (), problems))
+    problems += cross_problems(config)
+    if problems:
+        raise ConfigError(problems)
     return config
 
 
-def drop_null_entries(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy without the null entries of the named maps.
-
-    Parameters
-    ----------
-    raw : mapping
-        The merged YAML.
-
-    Returns
-    -------
-    dict
-        Models, games, agents, label sets and figure styles that are null are gone; null
-        elsewhere stays, as it may be a value (`prompts.system: null`).
-    """
-    cleaned: Any = dict(raw)
-    for path in NAMED_MAPS:
-        cleaned = _without_nulls(cleaned, path)
-    return cleaned
-
-
-def _without_nulls(value: Any, path: tuple[str, ...]) -> Any:
-    if not isinstance(value, Mapping):
-        return value
-    if not path:
-        return {name: entry for name, entry in value.items() if entry is not None}
-    if path[0] not in value:
-        return value
-    return {**value, path[0]: _without_nulls(value[path[0]], path[1:])}
-
-
-def _with_text_keys(value: Any, path: Path, problems: list[tuple[Path, str]]) -> Any:
-    """Copy the maps without the keys that YAML read as numbers or switches (`no: ...`)."""
+def _clean(value: Any, path: KeyPath, problems: list[str]) -> Any:
+    """Copy maps without null entries of named maps, and without keys that are no texts."""
     # No section is nested deeper; what is deeper is refused later, or contains itself.
     if not isinstance(value, Mapping) or len(path) > 4:
         return value
-    for key in value:
+    kept = {}
+    for key, entry in value.items():
         if not isinstance(key, str):
-            problems.append(((*path, key), f"{dotted((*path, str(key)))}: {_KEY}"))
-    return {
-        key: _with_text_keys(entry, (*path, key), problems)
-        for key, entry in value.items()
-        if isinstance(key, str)
+            problems.append(f"{dotted((*path, str(key)))}: {_KEY}")
+        elif entry is not None or path not in NAMED_MAPS:
+            kept[key] = _clean(entry, (*path, key), problems)
+    return kept
+
+
+def _check_section(section: type[Section], raw: Any, path: KeyPath, problems: list[str]) -> Any:
+    """Return the section, or what of it passed."""
+    if not isinstance(raw, Mapping):
+        cure = " (leave the key out for its default)" if raw is None else ""
+        problems.append(line(path, raw, f"allowed: keys with values{cure}"))
+        return Accepted({})
+    before, values = len(problems), {}
+    for name, field in section.model_fields.items():
+        place, description = (*path, name), field.description or ""
+        if name in raw:
+            hint = field.rebuild_annotation()
+            values[name] = _check(hint, raw[name], place, description, problems)
+        elif field.is_required():
+            what = description[:1].lower() + description[1:]
+            problems.append(f"{dotted(place)}: missing; {what}")
+        else:
+            values[name] = field.default
+    for key in raw:
+        if key not in section.model_fields:
+            cure = suggestion(key, section.model_fields)
+            problems.append(f"{dotted((*path, key))}: unknown key; {cure}")
+    if len(problems) == before:
+        return section.model_validate(values)
+    return Accepted({name: value for name, value in values.items() if value is not REFUSED})
+
+
+def _check(hint: Any, raw: Any, path: KeyPath, description: str, problems: list[str]) -> Any:
+    """Return a key's value, what of it passed, or `REFUSED`."""
+    kind, *limits = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    if isinstance(kind, type) and issubclass(kind, Section):
+        return _check_section(kind, raw, path, problems)
+    if get_origin(kind) is not dict:
+        return _check_value(hint, raw, path, description, problems)
+    names, entry = get_args(kind)
+    shell = Annotated[(dict[names, Any], *limits)] if limits else dict[names, Any]  # type: ignore[valid-type]
+    found = _check_value(shell, raw, path, description, problems)
+    if not isinstance(raw, Mapping) or not raw:
+        return found
+    entries = {
+        name: _check(entry, value, (*path, name), description, problems)
+        for name, value in raw.items()
     }
+    sound = {name: value for name, value in entries.items() if _passes(names, name)}
+    return sound or REFUSED
 
 
-def _parse(raw: Mapping[str, Any]) -> tuple[Config | None, list[tuple[Path, str]]]:
-    tree = copy.deepcopy(dict(raw))
+def _passes(hint: Any, value: Any) -> bool:
+    return _check_value(hint, value, (), "", []) is not REFUSED
+
+
+def _check_value(hint: Any, raw: Any, path: KeyPath, description: str, problems: list[str]) -> Any:
+    adapter = TypeAdapter(hint)
     try:
-        return Config.model_validate(tree), []
+        return adapter.validate_python(raw)
     except ValidationError as error:
-        changed = _read_numbers(tree, error.errors(include_url=False))
-        found = explain(tree, error.errors(include_url=False))
-    if not changed:
-        return None, found
+        value = raw
+        for kind in dict.fromkeys(e["type"] for e in error.errors()):
+            value = _read_texts(value, kind)
     try:
-        return Config.model_validate(tree), []
+        return adapter.validate_python(value)
     except ValidationError as error:
-        return None, explain(tree, error.errors(include_url=False))
+        problems += explain(path, value, error.errors(include_url=False), description)
+        return REFUSED
 
 
-def _read_numbers(tree: dict[str, Any], errors: Sequence[ErrorDetails]) -> bool:
-    """Read texts where a number or switch is needed; return whether there were any.
+def _read_texts(value: Any, kind: str, depth: int = 4) -> Any:
+    """Read texts where numbers or switches are needed.
 
     PyYAML takes `1e-3` for a text, and Snakemake takes every value within `--config 'probes={C:
     0.1}'` for one. Types are strict otherwise, so that `true` is never a 1.
     """
-    changed = False
-    for error in errors:
-        form, read = _READERS.get(error["type"], (None, None))
-        text = error["input"]
-        if form is None or read is None or not isinstance(text, str) or not form.fullmatch(text):
-            continue
-        path, _ = locate(tree, error["loc"])
-        holder: Any = tree
-        for part in path[:-1]:
-            holder = holder[part]
-        # A tuple, which no YAML gives, stays as it is and is refused.
-        if not isinstance(holder, tuple):
-            holder[path[-1]] = read(text)
-            changed = True
-    return changed
+    if isinstance(value, list) and depth:
+        return [_read_texts(entry, kind, depth - 1) for entry in value]
+    pattern, read = _READERS.get(kind, (None, None))
+    if pattern and read and isinstance(value, str) and pattern.fullmatch(value):
+        return read(value)
+    return value
 
 
-def _repair(raw: Mapping[str, Any], refused: set[Path]) -> Config | None:
-    """Parse with the refused values replaced; `refused` grows by what that brings to light."""
-    for _ in range(4):
-        tree = copy.deepcopy(dict(raw))
-        for path in refused:
-            _replace(tree, path)
-        for name, stand_in in _STAND_INS.items():
-            if not tree.get(name):
-                tree[name] = {STAND_IN: dict(stand_in)}
-        config, more = _parse(tree)
-        if config is not None:
-            return config
-        refused |= {path for path, _ in more}
-    return None
-
-
-def _replace(tree: dict[str, Any], path: Path) -> None:
-    """Take out a refused value, with as much around it as has a default or a stand-in."""
-    if not path:
-        return
-    # Below an entry of a named map (models.mine) or a section (probes), a key has a default.
-    root = next((m for m in NAMED_MAPS if path[: len(m)] == m), path[:1])
-    entries = len(root) + (root in NAMED_MAPS)
-    keys = path[: entries + (root[0] in _STAND_INS or root not in NAMED_MAPS)]
-    parent: Any = tree
-    for part in keys[:-1]:
-        parent = parent.get(part) if isinstance(parent, dict) else None
-    if not isinstance(parent, dict):
-        return
-    parent.pop(keys[-1], None)
-    if root == ("models",) and len(keys) == 3:
-        parent.setdefault("source", _STAND_INS["models"]["source"])
-    if root == ("prompts", "label_sets") and not parent:
-        tree["prompts"].pop("label_sets")
-
-
-def _hangs_on(depends: Sequence[Path], refused: set[Path]) -> bool:
-    return any(r[: len(d)] == d[: len(r)] for d in depends for r in refused)
+REFUSED = Accepted({})
+"""Stands for a value of which nothing passed."""

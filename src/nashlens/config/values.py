@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -29,22 +29,33 @@ def _check_text(value: str) -> str:
     return value
 
 
-Name = Annotated[str, AfterValidator(_check_name)]
-Text = Annotated[str, AfterValidator(_check_text)]
-# Strict: YAML's yes, no and true are ints to Python, and a payoff of `true` is always a slip.
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Integer = Annotated[int, Field(strict=True)]
-Boolean = Annotated[bool, Field(strict=True)]
-Names = Literal["all"] | Annotated[list[Name], Field(min_length=1)]
-Layers = Literal["all"] | Annotated[list[Integer], Field(min_length=1)]
-
-
-def distinct(values: list[Any]) -> list[Any]:
-    """Refuse a list that holds a value twice."""
+def _distinct(values: list[Any]) -> list[Any]:
     for i, value in enumerate(values):
         if value in values[:i]:
             raise ValueError(f"{value!r} stands twice")
     return values
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+Text = Annotated[str, AfterValidator(_check_text)]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+# Strict: YAML's yes, no and true are ints to Python, and a payoff of `true` is always a slip.
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Fraction = Annotated[Number, Field(ge=0, le=1)]
+InnerFraction = Annotated[Number, Field(gt=0, lt=1)]
+Integer = Annotated[int, Field(strict=True)]
+Count = Annotated[Integer, Field(ge=1, le=10000)]
+RoundCount = Annotated[Integer, Field(ge=1, le=1000)]
+Boolean = Annotated[bool, Field(strict=True)]
+
+T = TypeVar("T")
+Pair = Annotated[list[T], Field(min_length=2, max_length=2)]
+# Lists in which no value occurs twice.
+DistinctOrEmpty = Annotated[list[T], AfterValidator(_distinct)]
+Distinct = Annotated[list[T], Field(min_length=1), AfterValidator(_distinct)]
+AtLeastTwo = Annotated[list[T], Field(min_length=2), AfterValidator(_distinct)]
+Names = Literal["all"] | Annotated[list[Name], Field(min_length=1)]
+Layers = Literal["all"] | Annotated[list[Integer], Field(min_length=1)]
 
 
 class Section(BaseModel):

@@ -60,8 +60,8 @@ def test_every_key_of_the_schema_is_described():
 
 def test_bounds_reach_the_schema():
     definitions = schema.schema()["$defs"]
-    assert definitions["Probes"]["properties"]["folds"]["minimum"] == 2
-    assert definitions["Probes"]["properties"]["C"]["items"]["exclusiveMinimum"] == 0
+    assert definitions["ProbesConfig"]["properties"]["folds"]["minimum"] == 2
+    assert definitions["ProbesConfig"]["properties"]["C"]["items"]["exclusiveMinimum"] == 0
 
 
 @pytest.mark.parametrize("name", ["config.yaml", *OVERLAYS])

@@ -59,7 +59,7 @@ def test_the_vocabulary_holds_letters_digits_and_no_field_names():
 
 def test_the_texts_are_the_configs_defaults():
     sections = pytest.importorskip("nashlens.config.playing")
-    defaults = sections.Prompts()
+    defaults = sections.PromptsConfig()
     assert (defaults.system, defaults.assistant_prefix) == (words.SYSTEM, words.ASSISTANT_PREFIX)
     assert set(defaults.templates) <= set(TEMPLATES)
 
