@@ -127,10 +127,8 @@ def _place(value: Any, loc: Sequence[object]) -> KeyPath:
         return ()
     place: list[str | int] = []
     for part in loc:
-        known = value if isinstance(value, Mapping) else ()
-        if isinstance(value, (list, tuple)):
-            known = range(len(value))
-        if part in known:
+        listed = isinstance(value, (list, tuple)) and part in range(len(value))
+        if listed or (isinstance(value, Mapping) and part in value):
             place.append(part)  # type: ignore[arg-type]
             value = value[part]
     return tuple(place)
