@@ -32,8 +32,8 @@ from nashlens.engine.labels import LabelledPrompt, label_probabilities
 from nashlens.engine.session import Session
 from nashlens.games.catalog import CATALOG
 from nashlens.models.load import LoadedModel
-from nashlens.play.player import Player, Settings
-from nashlens.play.run import play_matches
+from nashlens.play.player import Player, PlaySettings
+from nashlens.play.run import decisions_table, play_rounds
 from nashlens.play.schedule import Agent, schedule
 from nashlens.prompts.design import surfaces
 
@@ -114,11 +114,23 @@ def main() -> None:
     matches = schedule(
         games, [(agent, agent)], forms, repetitions=4, scripted_repetitions=4, seed=0
     )[:count]
-    settings = Settings(rounds, 1.0, False, "You are playing a game.", "I choose option", 0)
+    settings = PlaySettings(
+        rounds=rounds,
+        temperature=1.0,
+        horizon_known=False,
+        system="You are playing a game.",
+        assistant_prefix="I choose option",
+        seed=0,
+        window=None,
+        talk_tokens=0,
+        cot=None,
+        scratchpad=None,
+    )
     engine = Engine(loaded, options.batch_tokens or (8192 if cuda else 4096))
 
     def play(scorer: Session | Recording | Replay) -> pd.DataFrame:
-        return play_matches(matches, {"model": Player(tokenizer, scorer)}, settings)
+        players = {"model": Player(tokenizer, scorer)}
+        return decisions_table(play_rounds(matches, lambda: players, settings))
 
     if cuda:
         clock(lambda: play(Session(engine)), options.device)

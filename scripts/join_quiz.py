@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from nashlens.play.quiz import quiz_accuracy
+from nashlens.play.metrics.quiz import quiz_accuracy
 from nashlens.tables import read_table, write_table
 from workflow.job import run_job
 

@@ -4,25 +4,18 @@ from pathlib import Path
 
 from nashlens.games.table import games_from_table
 from nashlens.models.table import read_models
-from nashlens.play.metrics.matches import table_of
-from nashlens.play.metrics.rounds import rounds_of
-from nashlens.play.metrics.table import metrics_table
+from nashlens.play.metrics.table import measure_play
 from nashlens.tables import read_table, write_table
 from workflow.job import run_job
 
 
 def main(inputs, outputs, config, fingerprint):
-    known = games_from_table(read_table(inputs["games"]))
-    rounds = rounds_of(read_table(inputs["play"]), known)
-    matches = table_of(rounds)
     folders = [Path(manifest).parent for manifest in inputs["models"]]
-    models = read_models(folders, config["models"])
-    metrics = metrics_table(
-        rounds,
-        matches,
-        known,
+    matches, metrics = measure_play(
+        read_table(inputs["play"]),
+        games_from_table(read_table(inputs["games"])),
         read_table(inputs["quiz"]),
-        models=models,
+        models=read_models(folders, config["models"]),
         confidence=config["findings"]["confidence"],
         resamples=config["findings"]["bootstrap"],
         seed=config["experiment"]["seed"],

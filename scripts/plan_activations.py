@@ -6,7 +6,7 @@ from nashlens.activations.plan import plan_shards
 from nashlens.activations.tokens import TokenIds
 from nashlens.files import write_json
 from nashlens.prompts.extra import NEEDED, extra_sequences
-from nashlens.tables import read_parts, read_table
+from nashlens.tables import read_row_groups, read_table
 from workflow.job import run_job
 
 
@@ -16,7 +16,9 @@ def main(inputs, outputs, config, shard_fingerprint):
         read_table(inputs["prompts"], columns=["prompt_id", "game", "dropped"]),
         fingerprint=shard_fingerprint,
         shard_prompts=config["activations"]["shard_prompts"],
-        extra=extra_sequences(read_parts(inputs["prompts"], NEEDED), TokenIds(inputs["prompts"])),
+        extra=extra_sequences(
+            read_row_groups(inputs["prompts"], NEEDED), TokenIds(inputs["prompts"])
+        ),
     )
     write_json(outputs["plan"], plan)
 

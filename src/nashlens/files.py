@@ -18,22 +18,22 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """Open a binary file that replaces `path` only when the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with open(part, "wb") as file:
+        with open(temporary, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
+        os.replace(temporary, path)
     finally:
-        part.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write indented JSON with sorted keys, atomically."""
     encoder = json.JSONEncoder(indent=1, sort_keys=True, allow_nan=False)
     with atomic_write(path) as file:
-        # Piece by piece: the text of a large manifest need not be in memory.
+        # Piece by piece, so that the text of a large manifest is never in memory as a whole.
         file.writelines(piece.encode() for piece in encoder.iterencode(value))
         file.write(b"\n")
 

@@ -1,4 +1,4 @@
-"""Tidy tables on disk: parquet, written atomically, carrying what they were made from."""
+"""Tidy tables on disk: parquet, written atomically, with what they were made from."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _KEY = b"nashlens"
-_GROUP_ROWS = 4096  # rows that a reader of single groups holds
+_GROUP_ROWS = 4096  # the most rows that a reader of single row groups has in memory
 
 
 def write_table(
     frame: pd.DataFrame, path: str | Path, *, config: Mapping[str, Any], fingerprint: str
 ) -> None:
-    """Write a table with its provenance; the file appears whole or not at all.
+    """Write a table with what it was made from; the file appears whole or not at all.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def write_table(
 
 
 def open_table(path: str | Path) -> pq.ParquetFile:
-    """Open a table to read parts of it.
+    """Open a table to read some of it.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None) -> pd.Dat
     ----------
     path : str or Path
     columns : sequence of str, optional
-        Those to read, where not all are needed.
+        The columns to read, where not all are needed.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None) -> pd.Dat
         return file.read(columns=None if columns is None else list(columns)).to_pandas()
 
 
-def read_parts(path: str | Path, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+def read_row_groups(path: str | Path, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
     """Read some columns of a table, one row group at a time.
 
     Raises
@@ -104,12 +104,12 @@ def read_parts(path: str | Path, columns: Sequence[str]) -> Iterator[pd.DataFram
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
-    """Return a table's provenance: `config`, `fingerprint`, `version`.
+    """Return what a table was made from: `config`, `fingerprint` and `version`.
 
     Raises
     ------
     StoreError
-        If the file is missing, damaged, or not one of nashlens's.
+        If the file is missing or damaged, or was not written by nashlens.
     """
     with open_table(path) as file:
         metadata = file.schema_arrow.metadata or {}

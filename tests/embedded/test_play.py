@@ -9,12 +9,12 @@ from nashlens.engine.session import Session
 from nashlens.games.catalog import CATALOG
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
-from nashlens.play.player import Cot, Player, Settings
+from nashlens.play.player import Cot, Player, PlaySettings
 from nashlens.play.run import decisions_table, play_rounds, texts_table
 from nashlens.play.schedule import Agent, schedule
-from nashlens.play.writer import writer
+from nashlens.play.writer import engine_writer
 from nashlens.prompts.design import surfaces
-from nashlens.prompts.templates import SYSTEM
+from nashlens.prompts.templates import ANCHOR, SYSTEM
 from tests import reference
 
 pytestmark = pytest.mark.embedded
@@ -38,11 +38,22 @@ def test_reasoning_then_scored_labels_equal_a_full_forward(embedded_model):
         [CATALOG["stag_hunt"]], [agents], forms, repetitions=1, scripted_repetitions=1, seed=1
     )
     session = Kept(engine)
-    player = Player(tokenizer, session, writer(engine, tokenizer.stop_ids, session))
+    player = Player(tokenizer, session, engine_writer(engine, tokenizer.stop_ids, session))
     rounds = play_rounds(
         matches,
         lambda: {"m": player},
-        Settings(2, 1.0, False, SYSTEM, "I choose option", 1, cot=Cot(tokens=8)),
+        PlaySettings(
+            rounds=2,
+            temperature=1.0,
+            horizon_known=False,
+            system=SYSTEM,
+            assistant_prefix="I choose option",
+            seed=1,
+            window=None,
+            talk_tokens=0,
+            cot=Cot(tokens=8, answer="scored", retries=0, anchor=ANCHOR),
+            scratchpad=None,
+        ),
     )
     frame, texts = decisions_table(rounds), texts_table(rounds)
     mine = frame[frame["agent"] == "c"]

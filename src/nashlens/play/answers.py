@@ -11,12 +11,15 @@ import re
 from typing import NamedTuple
 
 VALID = "valid"
+"""The answer names one option."""
 NONE = "none"
+"""It names none."""
 BOTH = "both"
+"""It names both, or there are two answers that differ."""
 NEGATED = "negated"
+"""It negates something."""
 ABSENT = "absent"
-STATUSES = (VALID, NONE, BOTH, NEGATED, ABSENT)
-"""Names one option; names none; names both, or answers twice and not alike; negates; no answer."""
+"""There is no answer."""
 
 _NEGATION = re.compile(
     r"n['\u2019]t\b|\b(?:not|never|neither|nor|no|cannot|avoid|except|instead|rather|without)\b",
@@ -25,10 +28,10 @@ _NEGATION = re.compile(
 
 
 class Answer(NamedTuple):
-    """What a text's final answer is."""
+    """The final answer of a text."""
 
     status: str
-    """One of `STATUSES`."""
+    """`VALID`, `NONE`, `BOTH`, `NEGATED` or `ABSENT`."""
     action: int | None
     """The action whose label it names; None unless the status is valid."""
 
@@ -42,15 +45,15 @@ def final_answer(text: str, labels: tuple[str, str], anchor: str) -> Answer:
     labels : tuple of two str
         The labels of action 0 and of action 1; they count as whole words, in their own case.
     anchor : str
-        Start of the final-answer line. Up to its colon, or whole where it has none, it must open
-        the line (its case, and marks around its words, do not count).
+        Start of the final-answer line. The line must start with it, or with the words before its
+        colon if it has one; case and punctuation do not count.
 
     Returns
     -------
     Answer
-        Of all such lines: valid only where each is and they agree.
+        Valid only where all such lines are valid and agree.
     """
-    answers = [_answer(line["rest"], labels) for line in _anchored(anchor).finditer(text)]
+    answers = [_read_answer(line["rest"], labels) for line in _answer_lines(anchor).finditer(text)]
     if not answers:
         return Answer(ABSENT, None)
     for answer in answers:
@@ -60,25 +63,26 @@ def final_answer(text: str, labels: tuple[str, str], anchor: str) -> Answer:
 
 
 def before_answer(text: str, anchor: str) -> str:
-    """Return what stands before the first final-answer line; the whole text if there is none."""
-    line = _anchored(anchor).search(text)
+    """Return the text before the first final-answer line; the whole text if there is none."""
+    line = _answer_lines(anchor).search(text)
     return text if line is None else text[: line.start()]
 
 
-def _anchored(anchor: str) -> re.Pattern[str]:
+def _answer_lines(anchor: str) -> re.Pattern[str]:
+    """Return the pattern of final-answer lines; `rest` is what follows the anchor's words."""
     head, colon, _ = anchor.partition(":")
     words = r"[^\w\n]+".join(re.escape(word) for word in re.findall(r"\w+", head))
     end = r"[^\w\n]*?(?::|\bis\b)" if colon else r"\b"
     return re.compile(rf"^[^\w\n]*{words}{end}(?P<rest>.*)$", re.IGNORECASE | re.MULTILINE)
 
 
-def _answer(rest: str, labels: tuple[str, str]) -> Answer:
+def _read_answer(rest: str, labels: tuple[str, str]) -> Answer:
     named = []
     for action, label in enumerate(labels):
         mention = re.compile(rf"(?<!\w){re.escape(label)}(?!\w)")
         if mention.search(rest):
             named.append(action)
-        # A label may be a negation itself, as in Yes and No.
+        # Taken out, as a label may be a negation itself: Yes and No.
         rest = mention.sub(" ", rest)
     if _NEGATION.search(rest):
         return Answer(NEGATED, None)

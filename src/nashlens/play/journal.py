@@ -1,8 +1,8 @@
-"""A batch of matches on disk, round by round: nothing that was played is played again.
+"""A chunk of matches on disk, round by round: nothing that was played is played again.
 
 A journal is a file of JSON lines, one a round, each written and synced before the next round
 starts. A line that was cut off by a crash, or written twice by a job that was thought dead, is
-passed over; so no lock is needed.
+skipped, so no lock is needed.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ import os
 from pathlib import Path
 from typing import Any
 
-from nashlens.play.run import Round
+from nashlens.play.run import PlayedRound
 
 
 class Journal:
-    """The rounds of one batch.
+    """The rounds of one chunk.
 
     Parameters
     ----------
     path : str or Path
         The file; made with its folder when the first round is kept.
     key : str
-        What the rounds depend on. Lines of another key are passed over.
+        What the rounds depend on. Lines of another key are skipped.
     """
 
     def __init__(self, path: str | Path, key: str):
         self.path, self.key = Path(path), key
-        self.rounds: list[Round] = []
+        self.rounds: list[PlayedRound] = []
         try:
             lines = self.path.read_bytes().split(b"\n")
         except FileNotFoundError:
@@ -36,9 +36,9 @@ class Journal:
         for line in lines:
             found = _read(line)
             if found.get("key") == key and found.get("round") == len(self.rounds) + 1:
-                self.rounds.append(Round(found["rows"], found["texts"]))
+                self.rounds.append(PlayedRound(found["rows"], found["texts"]))
 
-    def keep(self, played: Round) -> None:
+    def keep(self, played: PlayedRound) -> None:
         """Add a round; it is on disk when this returns."""
         self.rounds.append(played)
         entry = {"key": self.key, "round": len(self.rounds), **played._asdict()}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,11 +18,11 @@ from nashlens.engine.labels import LabelledPrompt, label_probabilities
 from nashlens.errors import DataError
 from nashlens.games.game import SEATS
 from nashlens.play.answers import VALID, Answer, before_answer, final_answer
-from nashlens.play.player import Player, Settings, Wanted
+from nashlens.play.player import Cot, Player, PlaySettings, TextRequest
 from nashlens.play.schedule import Agent, Match
 from nashlens.prompts import templates
-from nashlens.prompts.labels import encode_many, encode_prompt, prompt_id
-from nashlens.prompts.render import View, ask, question, render
+from nashlens.prompts.labels import encode_prompt, encode_prompts, prompt_id
+from nashlens.prompts.render import View, action_question, question_messages, render
 from nashlens.seeds import stream
 from nashlens.strategies import cooperation
 
@@ -33,20 +33,35 @@ class Decision:
 
     match: Match
     seat: int
+    """0 for the row seat, 1 for the column seat."""
     view: View
     texts: list[dict[str, Any]] = field(default_factory=list)
-    """What the agent wrote on the way, one row a text (`docs/reference/results.md`)."""
+    """What the agent wrote before it decided, one row a text (`docs/reference/results.md`)."""
 
     @property
     def agent(self) -> Agent:
-        """Who decides."""
+        """The agent that decides."""
         return (self.match.row, self.match.column)[self.seat]
 
 
+class _Reasoning(NamedTuple):
+    text: str
+    """What the model wrote last."""
+    answer: Answer
+    """The final answer in it."""
+
+
+class _Scored(NamedTuple):
+    text: str
+    """The text after which a decision's labels are scored."""
+    stem: str | None
+    """The start of it that later prompts of the match share; None for all of it."""
+
+
 def decide(
-    decisions: Sequence[Decision], players: Mapping[str, Player], settings: Settings
+    decisions: Sequence[Decision], players: Mapping[str, Player], settings: PlaySettings
 ) -> list[dict[str, Any]]:
-    """Return what each decision's agent would do: its probabilities and how they were got.
+    """Return each decision's action probabilities, and how the agent came to them.
 
     Parameters
     ----------
@@ -54,7 +69,7 @@ def decide(
         Their `texts` and, in mode scratchpad, the notes of their `view` are brought up to date.
     players : mapping of str to Player
         By model name.
-    settings : Settings
+    settings : PlaySettings
 
     Returns
     -------
@@ -63,38 +78,30 @@ def decide(
         `label_mass`, `answer`, `parsed_action`, `attempts`, `n_written`.
     """
     beliefs: list[dict[str, Any]] = [{} for _ in decisions]
-    asked: dict[str, list[int]] = {}
     for i, decision in enumerate(decisions):
-        agent = decision.agent
+        agent, view = decision.agent, decision.view
         if agent.strategy is not None:
-            view = decision.view
             p = cooperation(agent.strategy, view.own, view.other, agent.p)
             beliefs[i] = _belief(p, 1.0 - p)
-        else:
-            asked.setdefault(str(agent.model), []).append(i)
-    for model, indices in asked.items():
+    for model, indices in _by_model(decisions).items():
         found = _decide_with([decisions[i] for i in indices], players[model], settings)
         for i, belief in zip(indices, found, strict=True):
             beliefs[i] = belief
     return beliefs
 
 
-def talk(
-    decisions: Sequence[Decision], players: Mapping[str, Player], settings: Settings
+def write_messages(
+    decisions: Sequence[Decision], players: Mapping[str, Player], settings: PlaySettings
 ) -> list[str]:
     """Return the message that each seat sends before this round's moves; scripts send none."""
     messages = [""] * len(decisions)
-    asked: dict[str, list[int]] = {}
-    for i, decision in enumerate(decisions):
-        if decision.agent.model is not None:
-            asked.setdefault(decision.agent.model, []).append(i)
-    for model, indices in asked.items():
-        some = [decisions[i] for i in indices]
+    for model, indices in _by_model(decisions).items():
+        chosen, player = [decisions[i] for i in indices], players[model]
         prompts = [
-            _request(d, players[model], templates.WRITE_MESSAGE, templates.MESSAGE_PREFIX, settings)
-            for d in some
+            _request(decision, player, templates.WRITE_MESSAGE, templates.MESSAGE_PREFIX, settings)
+            for decision in chosen
         ]
-        texts = _write(some, prompts, players[model], settings, "message", settings.talk_tokens)
+        texts = _write(chosen, prompts, player, settings, "message", settings.talk_tokens)
         for i, text in zip(indices, texts, strict=True):
             messages[i] = message_of(text)
     return messages
@@ -102,12 +109,21 @@ def talk(
 
 def message_of(text: str) -> str:
     """Return the message in what a model wrote: its first line."""
-    return quoted(text.strip().partition("\n")[0])
+    return quotable(text.strip().partition("\n")[0])
 
 
-def quoted(text: str) -> str:
-    """Return a text as it stands in quotes on one line: it can neither end them nor the line."""
+def quotable(text: str) -> str:
+    """Return a text on one line and without double quotes, so that it can end no quotation."""
     return " ".join(text.replace('"', "'").split())
+
+
+def _by_model(decisions: Sequence[Decision]) -> dict[str, list[int]]:
+    """Return the indices of each model's decisions; scripted agents have none."""
+    indices: dict[str, list[int]] = {}
+    for i, decision in enumerate(decisions):
+        if decision.agent.model is not None:
+            indices.setdefault(decision.agent.model, []).append(i)
+    return indices
 
 
 def _belief(p_0: float, p_1: float) -> dict[str, Any]:
@@ -125,82 +141,95 @@ def _belief(p_0: float, p_1: float) -> dict[str, Any]:
 
 
 def _decide_with(
-    decisions: Sequence[Decision], player: Player, settings: Settings
+    decisions: Sequence[Decision], player: Player, settings: PlaySettings
 ) -> list[dict[str, Any]]:
     """Decide for one model, in whatever modes it plays."""
-    noting = [d for d in decisions if d.agent.mode == "scratchpad"]
-    if noting:
-        _take_notes(noting, player, settings)
-    thinking = [i for i, d in enumerate(decisions) if d.agent.mode == "cot"]
-    thoughts: dict[int, tuple[str, Answer]] = {}
-    if thinking:
-        found = _think([decisions[i] for i in thinking], player, settings)
-        thoughts = dict(zip(thinking, found, strict=True))
-    texts, kept = [], []
+    _take_notes(decisions, player, settings)
+    reasonings = _reason(decisions, player, settings)
+    scored = []
     for i, decision in enumerate(decisions):
-        if i in thoughts:
-            reasoning = before_answer(thoughts[i][0], settings.cot.anchor).rstrip()
-            start = f"{reasoning}\n{settings.cot.anchor}" if reasoning else settings.cot.anchor
-            prompt = _prompt(decision, player, settings, thinks=True)
+        if i in reasonings:
+            cot = _cot(settings)
+            prompt = _prompt(decision, player, settings, cot.anchor)
+            before = before_answer(reasonings[i].text, cot.anchor).rstrip()
+            start = f"{before}\n{cot.anchor}" if before else cot.anchor
         else:
+            prompt = _prompt(decision, player, settings)
             start = settings.assistant_prefix
-            prompt = _prompt(decision, player, settings, thinks=False)
-        texts.append(prompt + start)
-        kept.append(None if decision.agent.mode == "direct" else _stem(decision, prompt))
-    beliefs = _score(decisions, texts, kept, player)
-    for i, belief in enumerate(beliefs):
-        written = decisions[i].texts
-        if i in thoughts:
-            answer = thoughts[i][1]
+        stem = None if decision.agent.mode == "direct" else _stem(decision, prompt)
+        scored.append(_Scored(prompt + start, stem))
+    beliefs = _score(decisions, scored, player)
+    for i, (decision, belief) in enumerate(zip(decisions, beliefs, strict=True)):
+        if i in reasonings:
+            answer = reasonings[i].answer
             belief |= {"answer": answer.status, "parsed_action": answer.action}
-        if written:
-            belief["attempts"] = written[-1]["attempt"]
-            belief["n_written"] = sum(text["n_tokens"] for text in written)
+        if decision.texts:
+            belief["attempts"] = decision.texts[-1]["attempt"]
+            belief["n_written"] = sum(text["n_tokens"] for text in decision.texts)
     return beliefs
 
 
-def _think(
-    decisions: Sequence[Decision], player: Player, settings: Settings
-) -> list[tuple[str, Answer]]:
-    """Let agents reason; return each one's last text and the answer that stands in it."""
-    cot = settings.cot
-    texts: list[tuple[str, Answer]] = [("", Answer("", None))] * len(decisions)
-    pending = list(range(len(decisions)))
-    prompts = [_prompt(d, player, settings, thinks=True) for d in decisions]
+def _take_notes(decisions: Sequence[Decision], player: Player, settings: PlaySettings) -> None:
+    """Let agents in mode scratchpad write their notes anew."""
+    noting = [decision for decision in decisions if decision.agent.mode == "scratchpad"]
+    if not noting:
+        return
+    if settings.scratchpad is None:
+        raise DataError("an agent plays in mode scratchpad; give modes.scratchpad")
+    prompts = [
+        _request(decision, player, templates.WRITE_NOTES, templates.NOTES_PREFIX, settings)
+        for decision in noting
+    ]
+    texts = _write(noting, prompts, player, settings, "notes", settings.scratchpad.tokens)
+    for decision, text in zip(noting, texts, strict=True):
+        decision.view = replace(decision.view, notes=quotable(text))
+
+
+def _reason(
+    decisions: Sequence[Decision], player: Player, settings: PlaySettings
+) -> dict[int, _Reasoning]:
+    """Let agents in mode cot reason; return each one's last reasoning by its index."""
+    pending = [i for i, decision in enumerate(decisions) if decision.agent.mode == "cot"]
+    if not pending:
+        return {}
+    cot = _cot(settings)
+    prompts = {i: _prompt(decisions[i], player, settings, cot.anchor) for i in pending}
+    reasonings: dict[int, _Reasoning] = {}
     for attempt in range(1, 2 + (cot.retries if cot.answer == "parsed" else 0)):
-        some = [decisions[i] for i in pending]
-        asked = [prompts[i] for i in pending]
-        found = _write(some, asked, player, settings, "reasoning", cot.tokens, attempt)
-        for i, text in zip(pending, found, strict=True):
+        chosen, asked = [decisions[i] for i in pending], [prompts[i] for i in pending]
+        texts = _write(chosen, asked, player, settings, "reasoning", cot.tokens, attempt)
+        for i, text in zip(pending, texts, strict=True):
             labels = decisions[i].match.surface.action_labels
-            texts[i] = text, final_answer(text, labels, cot.anchor)
-            decisions[i].texts[-1]["answer"] = texts[i][1].status
-        pending = [i for i in pending if texts[i][1].status != VALID]
+            reasonings[i] = _Reasoning(text, final_answer(text, labels, cot.anchor))
+            decisions[i].texts[-1]["answer"] = reasonings[i].answer.status
+        pending = [i for i in pending if reasonings[i].answer.status != VALID]
         if not pending:
             break
-    return texts
+    return reasonings
 
 
-def _take_notes(decisions: Sequence[Decision], player: Player, settings: Settings) -> None:
-    prompts = [
-        _request(d, player, templates.WRITE_NOTES, templates.NOTES_PREFIX, settings)
-        for d in decisions
-    ]
-    tokens = settings.scratchpad.tokens
-    texts = _write(decisions, prompts, player, settings, "notes", tokens)
-    for decision, text in zip(decisions, texts, strict=True):
-        decision.view = replace(decision.view, notes=quoted(text))
+def _cot(settings: PlaySettings) -> Cot:
+    if settings.cot is None:
+        raise DataError("an agent plays in mode cot; give modes.cot")
+    return settings.cot
 
 
-def _request(decision: Decision, player: Player, text: str, prefix: str, settings: Settings) -> str:
+def _request(
+    decision: Decision, player: Player, text: str, prefix: str, settings: PlaySettings
+) -> str:
+    """Return the prompt that asks for notes or a message."""
     view = decision.view
     line = text.format(round=view.round, player=view.template.other)
-    return render(ask(view, line, system=settings.system), player.tokenizer.chat, prefix)
+    messages = question_messages(view, line, system=settings.system)
+    return render(messages, player.tokenizer.chat, prefix)
 
 
-def _prompt(decision: Decision, player: Player, settings: Settings, *, thinks: bool) -> str:
-    line = question(decision.view, settings.cot.anchor if thinks else None)
-    return player.tokenizer.chat(ask(decision.view, line, system=settings.system))
+def _prompt(
+    decision: Decision, player: Player, settings: PlaySettings, anchor: str | None = None
+) -> str:
+    """Return the prompt that asks for an action, after reasoning if there is an anchor."""
+    line = action_question(decision.view, anchor)
+    return player.tokenizer.chat(question_messages(decision.view, line, system=settings.system))
 
 
 def _stem(decision: Decision, prompt: str) -> str:
@@ -213,7 +242,7 @@ def _write(
     decisions: Sequence[Decision],
     prompts: Sequence[str],
     player: Player,
-    settings: Settings,
+    settings: PlaySettings,
     kind: str,
     tokens: int,
     attempt: int = 1,
@@ -221,18 +250,18 @@ def _write(
     """Let a model write one text after each prompt, and record it with its decision."""
     if player.write is None:
         raise DataError(f"{player.tokenizer.name}: {kind} is wanted, and nothing generates it")
-    wanted = []
+    requests = []
     stems = [_stem(decision, prompt) for decision, prompt in zip(decisions, prompts, strict=True)]
-    heads = player.tokenizer.encode_many(stems)
-    for decision, prompt, head in zip(decisions, prompts, heads, strict=True):
+    stem_ids = player.tokenizer.encode_many(stems)
+    for decision, prompt, shared in zip(decisions, prompts, stem_ids, strict=True):
         ids = encode_prompt(player.tokenizer, prompt)
         _check_length(decision, player, len(ids) + tokens)
         name = ("text", decision.match.match_id, decision.view.round, SEATS[decision.seat])
-        rng = stream(settings.seed, *name, kind, attempt)
-        wanted.append(Wanted(ids, int(rng.integers(2**62)), tokens, _common(ids, head)))
+        seed = int(stream(settings.seed, *name, kind, attempt).integers(2**62))
+        requests.append(TextRequest(ids, seed, tokens, _common_length(ids, shared)))
     texts = []
-    for decision, asked, written in zip(
-        decisions, wanted, player.write(wanted, settings.temperature), strict=True
+    for decision, request, written in zip(
+        decisions, requests, player.write(requests, settings.temperature), strict=True
     ):
         texts.append(player.tokenizer.text(written.ids))
         decision.texts.append(
@@ -246,8 +275,8 @@ def _write(
                 "mode": decision.agent.mode,
                 "kind": kind,
                 "attempt": attempt,
-                "prompt_id": prompt_id(asked.ids),
-                "seed": f"{asked.seed:016x}",
+                "prompt_id": prompt_id(request.ids),
+                "seed": f"{request.seed:016x}",
                 "text": texts[-1],
                 "n_tokens": len(written.ids),
                 "stopped": bool(written.stopped),
@@ -258,30 +287,26 @@ def _write(
 
 
 def _score(
-    decisions: Sequence[Decision],
-    texts: Sequence[str],
-    stems: Sequence[str | None],
-    player: Player,
+    decisions: Sequence[Decision], scored: Sequence[_Scored], player: Player
 ) -> list[dict[str, Any]]:
     tokenizer = player.tokenizer
     labels = [decision.match.surface.action_labels for decision in decisions]
-    prompts = []
-    for decision, encoded in zip(decisions, encode_many(tokenizer, texts, labels), strict=True):
-        ids, *tokens = encoded
-        _check_length(decision, player, len(ids) + max(len(label) for label in tokens))
-        prompts.append(LabelledPrompt(ids, (tokens[0], tokens[1])))
-    if all(stem is None for stem in stems):
+    encoded = encode_prompts(tokenizer, [text for text, _ in scored], labels)
+    for decision, prompt in zip(decisions, encoded, strict=True):
+        _check_length(decision, player, prompt.n_tokens_with_label)
+    prompts = [LabelledPrompt(prompt.ids, prompt.labels) for prompt in encoded]
+    if all(stem is None for _, stem in scored):
         logprobs = player.scorer.label_logprobs(prompts)
     else:
-        heads = tokenizer.encode_many([stem or "" for stem in stems])
+        stem_ids = tokenizer.encode_many([stem or "" for _, stem in scored])
         kept = [
-            len(prompt.ids) if stem is None else _common(prompt.ids, head)
-            for prompt, stem, head in zip(prompts, stems, heads, strict=True)
+            len(prompt.ids) if stem is None else _common_length(prompt.ids, shared)
+            for prompt, (_, stem), shared in zip(prompts, scored, stem_ids, strict=True)
         ]
         logprobs = player.scorer.label_logprobs(prompts, kept)
-    chances, mass = label_probabilities(logprobs)
+    probabilities, mass = label_probabilities(logprobs)
     return [
-        _belief(float(chances[k, 0]), float(chances[k, 1]))
+        _belief(float(probabilities[k, 0]), float(probabilities[k, 1]))
         | {
             "prompt_id": prompt_id(prompt.ids),
             "n_tokens": len(prompt.ids),
@@ -291,7 +316,8 @@ def _score(
     ]
 
 
-def _common(first: Sequence[int], second: Sequence[int]) -> int:
+def _common_length(first: Sequence[int], second: Sequence[int]) -> int:
+    """Return the number of leading tokens that two sequences share."""
     for n, (a, b) in enumerate(zip(first, second, strict=False)):
         if a != b:
             return n

@@ -3,60 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from nashlens.engine.labels import LabelledPrompt
-from nashlens.prompts.labels import ChatTokenizer
-from nashlens.prompts.templates import ANCHOR
+from nashlens.prompts.labels import PromptTokenizer
 
 
-class Tokenizer(ChatTokenizer, Protocol):
+class PlayTokenizer(PromptTokenizer, Protocol):
     """What play needs of a tokenizer."""
 
     def text(self, ids: Sequence[int]) -> str:
         """Return what a model wrote, without special tokens."""
 
 
-class Scorer(Protocol):
+class LabelScorer(Protocol):
+    """What the quiz needs of an engine: `nashlens.engine.core.Engine` is one."""
+
+    def label_logprobs(self, prompts: Sequence[LabelledPrompt]) -> np.ndarray:
+        """Return log P of each prompt's two labels, shape `(n, 2)`."""
+
+
+class MatchScorer(Protocol):
     """What play needs of an engine: `nashlens.engine.session.Session` is one."""
 
     def label_logprobs(
         self, prompts: Sequence[LabelledPrompt], kept: Sequence[int] | None = None
     ) -> np.ndarray:
-        """Return `(n, 2)` log P of each prompt's two labels.
+        """Return log P of each prompt's two labels, shape `(n, 2)`.
 
-        `kept` says how many leading tokens of each prompt later calls may share.
+        `kept` gives the number of leading tokens of each prompt that later calls may share.
         """
 
 
-class Wanted(NamedTuple):
-    """A text that is wanted of a model."""
+class TextRequest(NamedTuple):
+    """A request for a text that a model writes after a prompt."""
 
     ids: Sequence[int]
     """The prompt's token ids."""
     seed: int
-    """Of this text alone."""
+    """Seed of this text; no other text has it."""
     max_new_tokens: int
     kept: int = 0
-    """How many of the prompt's leading tokens later prompts of the match share."""
+    """Number of the prompt's leading tokens that later prompts of the match share."""
 
 
-class Written(NamedTuple):
+class WrittenText(NamedTuple):
     """A text that a model wrote."""
 
     ids: Sequence[int]
-    """The new tokens, without the one that ended it."""
+    """The new tokens, without the one that ended the text."""
     stopped: bool
-    """Whether the model ended it; otherwise the bound on its length did."""
+    """Whether the model ended the text; otherwise it reached its length bound."""
 
 
 class Writer(Protocol):
     """What play needs of generation."""
 
-    def __call__(self, wanted: Sequence[Wanted], temperature: float) -> Sequence[Written]:
+    def __call__(
+        self, requests: Sequence[TextRequest], temperature: float
+    ) -> Sequence[WrittenText]:
         """Continue each prompt; temperature 0 is greedy."""
 
 
@@ -67,8 +75,8 @@ class Player:
     It holds nothing of a match, so both seats of a self-play match may share one.
     """
 
-    tokenizer: Tokenizer
-    scorer: Scorer
+    tokenizer: PlayTokenizer
+    scorer: MatchScorer
     write: Writer | None = None
     """None where nothing is to be generated."""
 
@@ -77,13 +85,13 @@ class Player:
 class Cot:
     """Mode cot: free reasoning, then an anchored final answer."""
 
-    tokens: int = 256
+    tokens: int
     """Length bound of the reasoning."""
-    answer: str = "scored"
-    """What defines the action: scored or parsed."""
-    retries: int = 2
-    """Further attempts after an invalid answer, where the answer defines the action."""
-    anchor: str = ANCHOR
+    answer: str
+    """What defines the action: `scored` or `parsed`."""
+    retries: int
+    """Number of further attempts after an invalid answer, where the answer defines the action."""
+    anchor: str
     """Start of the final-answer line; the label comes next."""
 
 
@@ -91,30 +99,37 @@ class Cot:
 class Scratchpad:
     """Mode scratchpad: private notes, written anew before each decision."""
 
-    tokens: int = 128
+    tokens: int
     """Length bound of the notes."""
 
 
 @dataclass(frozen=True)
-class Settings:
+class PlaySettings:
     """What is the same for all matches."""
 
     rounds: int
+    """Number of rounds of a match, unless its agents allow fewer."""
     temperature: float
-    """Of actions and of generated text; 0 takes the likelier action, or token."""
+    """Sampling temperature of actions and of generated text; 0 takes the likelier one."""
     horizon_known: bool
+    """Whether the agents know how many rounds there are."""
     system: str | None
+    """System message; None for none."""
     assistant_prefix: str
+    """Start of the answer; the label comes next."""
     seed: int
-    window: int | None = None
+    """The experiment's seed."""
+    window: int | None
     """How many of the last rounds an agent sees; None shows all."""
-    talk_tokens: int = 0
+    talk_tokens: int
     """Length bound of the message that each model sends before it moves; 0 for no messages."""
-    cot: Cot = field(default_factory=Cot)
-    scratchpad: Scratchpad = field(default_factory=Scratchpad)
+    cot: Cot | None
+    """None where no agent plays in mode cot."""
+    scratchpad: Scratchpad | None
+    """None where no agent plays in mode scratchpad."""
 
 
-def tempered(p_action_0: float, temperature: float) -> float:
+def at_temperature(p_action_0: float, temperature: float) -> float:
     """Return P(action 0) at a sampling temperature: p^(1/T), renormalised; 0 is greedy.
 
     A tie under greedy goes to action 0.
@@ -123,5 +138,6 @@ def tempered(p_action_0: float, temperature: float) -> float:
         return 1.0 if p_action_0 >= 0.5 else 0.0
     if p_action_0 in (0.0, 1.0):
         return p_action_0
+    # The log odds of action 1 over action 0, divided by the temperature.
     odds = (np.log1p(-p_action_0) - np.log(p_action_0)) / temperature
     return float(1.0 / (1.0 + np.exp(np.clip(odds, -700, 700))))

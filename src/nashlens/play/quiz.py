@@ -1,38 +1,44 @@
 """Does a model know the rules, and what was played? Forced choices after the prompts of play.
 
 A history holds each of the four cells equally often, in random order. Each kind of question
-(`prompts.templates.QUIZ`) is then asked twice, of two cells or rounds whose answers differ, each
+(`prompts.templates.QUIZ`) is then asked twice, about two cells or rounds whose answers differ, each
 time with the other one's answer as the wrong one. So whoever prefers an answer for its own sake,
 or does not read, is right half of the time: chance is one half, whatever the payoffs and labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from nashlens.contrasts import cluster_bootstrap
+from nashlens.engine.core import Engine
 from nashlens.engine.labels import LabelledPrompt, label_probabilities
 from nashlens.errors import LabelError
 from nashlens.games.game import SEATS, Game
-from nashlens.play.player import Scorer
-from nashlens.play.schedule import surface_sequence
+from nashlens.models.load import load_model
+from nashlens.models.tokenizer import ChatTokenizer
+from nashlens.play.player import LabelScorer
+from nashlens.play.schedule import forms_of_play, games_of_play, surface_sequence
 from nashlens.prompts import templates
-from nashlens.prompts.labels import ChatTokenizer, encode_prompt, prompt_id
-from nashlens.prompts.render import Surface, View, ask, render, short_number
+from nashlens.prompts.labels import (
+    EncodedPrompt,
+    PromptTokenizer,
+    encode_prompt,
+    prompt_id,
+    tokens_after,
+)
+from nashlens.prompts.render import Surface, View, question_messages, render, short_number
 from nashlens.seeds import stream
 
-CHANCE = 0.5
-ALL = "all"
-"""The kind that stands for every question of a template together."""
 CELLS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
-class Question(NamedTuple):
+class QuizQuestion(NamedTuple):
     """One forced choice."""
 
     kind: str
@@ -43,7 +49,7 @@ class Question(NamedTuple):
     right: str
     wrong: str
     round: int | None
-    """The round that it is about; None for the rules."""
+    """The round that it asks about; None for the rules."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,9 @@ class History:
     """What the questions are about."""
 
     name: str
+    """Game, template and number."""
     view: View
+    """The history as the asked seat knows it."""
 
 
 def histories_of(
@@ -66,7 +74,7 @@ def histories_of(
     forms : sequence of Surface
         The full crossing of surface forms; each template has its own histories.
     histories : int
-        For each game and template, in the row and the column seat by turns.
+        Number for each game and template; the asked seat alternates.
     cycles : int
         How often each of the four cells is played in a history.
     seed : int
@@ -89,52 +97,108 @@ def histories_of(
     return found
 
 
-def questions(view: View, rng: np.random.Generator) -> Iterator[Question]:
+def questions(view: View, rng: np.random.Generator) -> Iterator[QuizQuestion]:
     """Yield the questions about a history: two of each kind that its payoffs allow."""
     cells = list(zip(view.own, view.other, strict=True))
     labels = view.surface.label
 
-    def gain(which: int) -> dict[tuple[int, int], str]:
-        return {c: short_number(view.game.view(view.seat, *c)[which]) for c in CELLS}
-
     for which, who in enumerate(("own", "other")):
-        earned = gain(which)
-        yield from _twice(f"rule_{who}", view, [(c, None, earned[c]) for c in CELLS], rng)
-        moves = [(c, k, labels(c[which])) for k, c in enumerate(cells, start=1)]
-        yield from _twice(f"move_{who}", view, moves, rng)
-        gains = [(c, k, earned[c]) for k, c in enumerate(cells, start=1)]
-        yield from _twice(f"gain_{who}", view, gains, rng)
+        payoff = {c: short_number(view.game.view(view.seat, *c)[which]) for c in CELLS}
+        rules = [_Fact(cell, None, payoff[cell]) for cell in CELLS]
+        yield from _ask_twice(f"rule_{who}", view, rules, rng)
+        moves = [_Fact(c, k, labels(c[which])) for k, c in enumerate(cells, start=1)]
+        yield from _ask_twice(f"move_{who}", view, moves, rng)
+        gains = [_Fact(cell, k, payoff[cell]) for k, cell in enumerate(cells, start=1)]
+        yield from _ask_twice(f"gain_{who}", view, gains, rng)
 
 
-def _twice(
-    kind: str,
-    view: View,
-    facts: Sequence[tuple[tuple[int, int], int | None, str]],
-    rng: np.random.Generator,
-) -> Iterator[Question]:
-    """Ask about two facts, (cell, round, answer), whose answers differ; nothing if none do."""
-    pairs = [(a, b) for a in facts for b in facts if a[2] != b[2]]
+class _Fact(NamedTuple):
+    cell: tuple[int, int]
+    """Own and the other's action."""
+    round: int | None
+    """None for the rules."""
+    answer: str
+
+
+def _ask_twice(
+    kind: str, view: View, facts: Sequence[_Fact], rng: np.random.Generator
+) -> Iterator[QuizQuestion]:
+    """Yield questions about two facts whose answers differ; none if all answers are the same."""
+    pairs = [(a, b) for a in facts for b in facts if a.answer != b.answer]
     if not pairs:
         return
-    first, second = pairs[int(rng.integers(len(pairs)))]
+    one, two = pairs[int(rng.integers(len(pairs)))]
     text, start = templates.QUIZ[kind]
     player = view.template.other
-    for (cell, asked, right), (_, _, wrong) in ((first, second), (second, first)):
+    for fact, other in ((one, two), (two, one)):
         fields = {
-            "own": view.surface.label(cell[0]),
-            "other": view.surface.label(cell[1]),
-            "round": asked,
+            "own": view.surface.label(fact.cell[0]),
+            "other": view.surface.label(fact.cell[1]),
+            "round": fact.round,
             "player": player,
             "Player": player.capitalize(),
             "unit": view.template.unit,
         }
-        yield Question(kind, text.format(**fields), start.format(**fields), right, wrong, asked)
+        yield QuizQuestion(
+            kind=kind,
+            text=text.format(**fields),
+            start=start.format(**fields),
+            right=fact.answer,
+            wrong=other.answer,
+            round=fact.round,
+        )
+
+
+def quiz_model(
+    games: pd.DataFrame,
+    folder: Path,
+    config: Mapping[str, Any],
+    model: str,
+    *,
+    threads: int,
+    batch_tokens: int,
+) -> pd.DataFrame:
+    """Ask one model the quiz of an experiment.
+
+    Parameters
+    ----------
+    games : pandas.DataFrame
+        The games table.
+    folder : Path
+        The converted model.
+    config : mapping
+        The config's sections `quiz`, `matches`, `prompts`, `models` and `experiment`, as far as
+        the quiz reads them.
+    model : str
+        The model's name.
+    threads : int
+        Number of torch threads.
+    batch_tokens : int
+        The most tokens of a forward pass.
+
+    Returns
+    -------
+    pandas.DataFrame
+        See `ask_quiz`.
+    """
+    seed = config["experiment"]["seed"]
+    loaded = load_model(folder, **config["models"][model], threads=threads)
+    return ask_quiz(
+        histories_of(
+            games_of_play(games, config), forms_of_play(config), **config["quiz"], seed=seed
+        ),
+        ChatTokenizer(folder),
+        Engine(loaded, batch_tokens),
+        system=config["prompts"]["system"],
+        model=model,
+        seed=seed,
+    )
 
 
 def ask_quiz(
     histories: Sequence[History],
-    tokenizer: ChatTokenizer,
-    scorer: Scorer,
+    tokenizer: PromptTokenizer,
+    scorer: LabelScorer,
     *,
     system: str | None,
     model: str,
@@ -145,13 +209,12 @@ def ask_quiz(
     Parameters
     ----------
     histories : sequence of History
-    tokenizer : ChatTokenizer
-    scorer : Scorer
-        `nashlens.engine.core.Engine` is one.
+    tokenizer : PromptTokenizer
+    scorer : LabelScorer
     system : str or None
         System message.
     model : str
-        Its name, for the table.
+        The model's name, for the table.
     seed : int
 
     Returns
@@ -161,33 +224,35 @@ def ask_quiz(
         not asked, and `dropped` says so.
     """
     rows: list[dict[str, Any]] = []
-    prompts: list[LabelledPrompt] = []
+    prompts: list[EncodedPrompt] = []
     for history in histories:
         rng = stream(seed, "quiz questions", history.name)
         for question in questions(history.view, rng):
-            messages = ask(history.view, question.text, system=system, bare=True)
+            messages = question_messages(history.view, question.text, system=system, past_only=True)
             text = render(messages, tokenizer.chat, question.start)
             prompt = encode_answers(tokenizer, text, (question.right, question.wrong))
-            longest = len(prompt.ids) + max(len(label) for label in prompt.labels)
-            most = tokenizer.max_length
-            fits = most is None or longest <= most
-            dropped = "" if fits else f"{longest} tokens with the answer, the model takes {most}"
+            needed, most = prompt.n_tokens_with_label, tokenizer.max_length
+            fits = most is None or needed <= most
+            dropped = "" if fits else f"{needed} tokens with the answer, the model takes {most}"
             rows.append(_row(history, question, prompt, model) | {"dropped": dropped})
             prompts.append(prompt)
     frame = pd.DataFrame(rows).astype({"asked_round": "Int64"})
     asked = np.flatnonzero(frame["dropped"] == "")
     p_right, mass = np.full(len(frame), np.nan), np.full(len(frame), np.nan)
     if len(asked):
-        chances, total = label_probabilities(scorer.label_logprobs([prompts[i] for i in asked]))
-        p_right[asked], mass[asked] = chances[:, 0], total
-    # A tie is not known: it counts as wrong.
+        labelled = [LabelledPrompt(prompts[i].ids, prompts[i].labels) for i in asked]
+        probabilities, total = label_probabilities(scorer.label_logprobs(labelled))
+        p_right[asked], mass[asked] = probabilities[:, 0], total
+    # In a tie the model does not know the answer: it counts as wrong.
     correct = pd.array(p_right > 0.5, dtype="boolean")
     correct[frame["dropped"].to_numpy() != ""] = pd.NA
     return frame.assign(p_right=p_right, answer_mass=mass, correct=correct)
 
 
-def encode_answers(tokenizer: ChatTokenizer, text: str, answers: tuple[str, str]) -> LabelledPrompt:
-    """Return a prompt with two answers, each with its full stop: 1 does not begin 10 then.
+def encode_answers(
+    tokenizer: PromptTokenizer, text: str, answers: tuple[str, str]
+) -> EncodedPrompt:
+    """Return a prompt with two answers, each with a full stop, so that 10 does not start with 1.
 
     Raises
     ------
@@ -197,18 +262,18 @@ def encode_answers(tokenizer: ChatTokenizer, text: str, answers: tuple[str, str]
     ids = encode_prompt(tokenizer, text)
     tokens = []
     for answer in answers:
-        whole = encode_prompt(tokenizer, f"{text} {answer}.")
-        if whole[: len(ids)] != ids:
+        after = tokens_after(ids, encode_prompt(tokenizer, f"{text} {answer}."))
+        if after is None:
             raise LabelError(
                 f"{tokenizer.name}: the answer {answer!r} changes the tokens of the quiz prompt "
                 f"before it, which ends in {text[-20:]!r}; choose other labels or payoffs"
             )
-        tokens.append(whole[len(ids) :])
-    return LabelledPrompt(ids, (tokens[0], tokens[1]))
+        tokens.append(after)
+    return EncodedPrompt(ids, (tokens[0], tokens[1]))
 
 
 def _row(
-    history: History, question: Question, prompt: LabelledPrompt, model: str
+    history: History, question: QuizQuestion, prompt: EncodedPrompt, model: str
 ) -> dict[str, Any]:
     view = history.view
     return {
@@ -229,50 +294,3 @@ def _row(
         "prompt_id": prompt_id(prompt.ids),
         "n_tokens": len(prompt.ids),
     }
-
-
-def quiz_accuracy(
-    answers: pd.DataFrame, *, confidence: float, resamples: int, seed: int
-) -> pd.DataFrame:
-    """Return the share of right answers by model, template and kind of question.
-
-    Parameters
-    ----------
-    answers : pandas.DataFrame
-        Of `ask_quiz`, of one or several models.
-    confidence : float
-        Coverage of the intervals.
-    resamples : int
-        Of the bootstrap over histories.
-    seed : int
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row a model, template and kind, and one of kind `all` for every template.
-    """
-    both = pd.concat([answers.assign(kind=ALL), answers], ignore_index=True)
-    rows = []
-    for (model, template, kind), part in both.groupby(["model", "template", "kind"], sort=False):
-        known = part[part["correct"].notna()]
-        row: dict[str, Any] = {"model": model, "template": template, "kind": kind}
-        row |= {"n": len(known), "n_histories": known["history_id"].nunique()}
-        row |= {"n_dropped": len(part) - len(known), "chance": CHANCE, "confidence": confidence}
-        row |= dict.fromkeys(("accuracy", "ci_low", "ci_high", "p_right", "answer_mass"), np.nan)
-        if len(known):
-            interval = cluster_bootstrap(
-                known["correct"].astype(float),
-                known["history_id"],
-                resamples=resamples,
-                confidence=confidence,
-                rng=stream(seed, "quiz accuracy", str(model), str(template), str(kind)),
-            )
-            row |= {
-                "accuracy": float(interval.estimate),
-                "ci_low": float(interval.low),
-                "ci_high": float(interval.high),
-                "p_right": float(known["p_right"].mean()),
-                "answer_mass": float(known["answer_mass"].median()),
-            }
-        rows.append(row)
-    return pd.DataFrame(rows).sort_values(["model", "template"], kind="stable", ignore_index=True)

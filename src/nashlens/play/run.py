@@ -1,8 +1,8 @@
 """Matches in lockstep: every round asks all agents of all matches at once.
 
-A round is played by `play_round` from the states of its matches and gives a `Round`: the rows of
-the two tables, as plain values. Rounds rebuild the states (`restore`), so that a match goes on
-from the last round that was kept.
+`play_round` plays one round from the states of its matches and returns a `PlayedRound`: the rows of
+the two tables, as plain values. `restore` rebuilds the states from played rounds, so that a match
+goes on from the last round that was kept.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import pandas as pd
 
 from nashlens.games.equilibria import nash_action, prosocial_action
 from nashlens.games.game import SEATS
-from nashlens.play.modes import Decision, decide, message_of, quoted, talk
-from nashlens.play.player import Player, Settings, tempered
+from nashlens.play.modes import Decision, decide, message_of, quotable, write_messages
+from nashlens.play.player import Player, PlaySettings, at_temperature
 from nashlens.play.schedule import Match
 from nashlens.prompts.render import View
 from nashlens.seeds import entropy_hex, stream
@@ -39,68 +39,71 @@ TEXT_COLUMNS = (
 )  # fmt: skip
 
 
-class Round(NamedTuple):
-    """What one round of a batch of matches leaves."""
+class PlayedRound(NamedTuple):
+    """One round of a chunk of matches, as rows of the tables."""
 
     rows: list[dict[str, Any]]
-    """Rows of the play table: two a match that was still on."""
+    """Rows of the play table: two for each match that had not ended."""
     texts: list[dict[str, Any]]
     """Rows of the texts table."""
 
 
-class Fixed(NamedTuple):
-    """What is the same in all rows of a match and a seat: the columns before and after the rest."""
+class SharedColumns(NamedTuple):
+    """What is the same in all rows of a match and a seat."""
 
     before: dict[str, Any]
+    """The columns before those of the round."""
     after: dict[str, Any]
+    """The columns after them."""
 
 
 @dataclass
-class State:
-    """A match on its way."""
+class MatchState:
+    """A match after some of its rounds."""
 
     match: Match
     rounds: int
-    """How many are to be played."""
+    """Number of rounds to be played in all."""
     rng: np.random.Generator
     actions: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
-    """Row's and column's."""
-    said: list[tuple[str, str]] = field(default_factory=list)
+    """The row's and the column's, one a round played."""
+    talk: list[tuple[str, str]] = field(default_factory=list)
+    """The row's and the column's message, one pair a round in which messages were sent."""
     notes: list[str] = field(default_factory=lambda: ["", ""])
+    """The row's and the column's private notes."""
     ended: bool = False
-    """An agent gave no valid answer, so the match could not go on."""
-    _fixed: dict[int, Fixed] = field(default_factory=dict, repr=False)
+    """Whether an agent gave no valid answer, so that the match could not go on."""
+    _shared: dict[int, SharedColumns] = field(default_factory=dict, repr=False)
 
     @property
-    def on(self) -> bool:
-        """There is a round left to play."""
+    def unfinished(self) -> bool:
+        """Whether there is a round left to play."""
         return not self.ended and len(self.actions[0]) < self.rounds
 
-    def view(self, seat: int, settings: Settings, seen: int | None = None) -> View:
-        """Return what a seat knows."""
-        flip = slice(None) if seat == 0 else slice(None, None, -1)
+    def view(self, seat: int, settings: PlaySettings, seen: int | None = None) -> View:
+        """Return what a seat knows; `seen` is the other's action if it has moved already."""
         return View(
-            self.match.game,
-            SEATS[seat],
-            self.match.surface,
-            self.actions[seat],
-            self.actions[1 - seat],
-            self.rounds if settings.horizon_known else None,
-            self.match.move_order,
-            seen,
-            settings.window,
-            [pair[flip] for pair in self.said],  # type: ignore[misc]
-            self.notes[seat],
+            game=self.match.game,
+            seat=SEATS[seat],
+            surface=self.match.surface,
+            own=self.actions[seat],
+            other=self.actions[1 - seat],
+            rounds_total=self.rounds if settings.horizon_known else None,
+            move_order=self.match.move_order,
+            seen=seen,
+            window=settings.window,
+            talk=[(pair[seat], pair[1 - seat]) for pair in self.talk],
+            notes=self.notes[seat],
         )
 
-    def fixed(self, seat: int, settings: Settings) -> Fixed:
+    def shared_columns(self, seat: int, settings: PlaySettings) -> SharedColumns:
         """Return what all rows of a seat share; made once, since equilibria are solved for it."""
-        if seat not in self._fixed:
-            self._fixed[seat] = _fixed(self.match, self.rounds, seat, settings)
-        return self._fixed[seat]
+        if seat not in self._shared:
+            self._shared[seat] = _shared_columns(self.match, self.rounds, seat, settings)
+        return self._shared[seat]
 
 
-def _fixed(match: Match, rounds: int, seat: int, settings: Settings) -> Fixed:
+def _shared_columns(match: Match, rounds: int, seat: int, settings: PlaySettings) -> SharedColumns:
     agent, opponent = (match.row, match.column) if seat == 0 else (match.column, match.row)
     before = {
         "match_id": match.match_id,
@@ -111,7 +114,7 @@ def _fixed(match: Match, rounds: int, seat: int, settings: Settings) -> Fixed:
         "horizon": "known" if settings.horizon_known else "unknown",
         "match_rounds": rounds,
         "repetition": match.repetition,
-        "round": 0,  # its place among the columns
+        "round": 0,  # fixes the column's place; each row has its own
         "row_agent": match.row.name,
         "column_agent": match.column.name,
         "seat": SEATS[seat],
@@ -130,72 +133,64 @@ def _fixed(match: Match, rounds: int, seat: int, settings: Settings) -> Fixed:
         "prosocial_action": prosocial_action(match.game, SEATS[seat]),
         "seed": entropy_hex(settings.seed, "match", match.match_id),
     }
-    return Fixed(before, after)
-
-
-def play_matches(
-    matches: Sequence[Match], players: Mapping[str, Player], settings: Settings
-) -> pd.DataFrame:
-    """Play matches to their ends, in lockstep, and return the play table's columns.
-
-    See `play_rounds`, which also keeps what the agents wrote.
-    """
-    return decisions_table(play_rounds(matches, lambda: players, settings))
+    return SharedColumns(before, after)
 
 
 def play_rounds(
     matches: Sequence[Match],
     players: Callable[[], Mapping[str, Player]],
-    settings: Settings,
+    settings: PlaySettings,
     *,
-    done: Sequence[Round] = (),
-    keep: Callable[[Round], None] | None = None,
-) -> list[Round]:
+    done: Sequence[PlayedRound] = (),
+    keep: Callable[[PlayedRound], None] | None = None,
+) -> list[PlayedRound]:
     """Play matches to their ends, in lockstep.
 
     Each match draws from the stream of its own name, two numbers a round (row, then column), and
-    each text has a seed of its own, so that what happens in a match does not depend on what is
-    played beside it.
+    each text has a seed of its own, so that what happens in a match does not depend on the other
+    matches.
 
     Parameters
     ----------
     matches : sequence of Match
     players : callable
         Makes the players by model name; called only if a round is left to play.
-    settings : Settings
-    done : sequence of Round, optional
+    settings : PlaySettings
+    done : sequence of PlayedRound, optional
         Rounds that were played before; they are not played again.
     keep : callable, optional
         Called with each new round.
 
     Returns
     -------
-    list of Round
+    list of PlayedRound
         `done` and the new ones.
     """
     states = [
-        State(match, match.length(settings.rounds), stream(settings.seed, "match", match.match_id))
+        MatchState(
+            match, match.length(settings.rounds), stream(settings.seed, "match", match.match_id)
+        )
         for match in matches
     ]
     restore(states, done)
     rounds = list(done)
-    if any(state.on for state in states):
-        ready = players()
-        while any(state.on for state in states):
-            rounds.append(play_round([s for s in states if s.on], ready, settings))
+    if any(state.unfinished for state in states):
+        by_model = players()
+        while unfinished := [state for state in states if state.unfinished]:
+            rounds.append(play_round(unfinished, by_model, settings))
             if keep is not None:
                 keep(rounds[-1])
     return rounds
 
 
-def restore(states: Iterable[State], rounds: Sequence[Round]) -> None:
-    """Bring fresh states to where they stood after some rounds."""
+def restore(states: Iterable[MatchState], rounds: Sequence[PlayedRound]) -> None:
+    """Bring fresh states to what they were after some rounds."""
     by_name = {state.match.match_id: state for state in states}
     for played in rounds:
         for row in played.rows:
             state, seat = by_name[row["match_id"]], SEATS.index(row["seat"])
             if seat == 0:
-                state.rng.random(2)
+                state.rng.random(2)  # the round's two draws, which are not used again
             if row["action"] is None:
                 state.ended = True
             else:
@@ -204,24 +199,26 @@ def restore(states: Iterable[State], rounds: Sequence[Round]) -> None:
         for text in played.texts:
             seat = SEATS.index(text["seat"])
             if text["kind"] == "notes":
-                by_name[text["match_id"]].notes[seat] = quoted(text["text"])
+                by_name[text["match_id"]].notes[seat] = quotable(text["text"])
             elif text["kind"] == "message":
-                sent = messages.setdefault(text["match_id"], ["", ""])
-                sent[seat] = message_of(text["text"])
+                of_match = messages.setdefault(text["match_id"], ["", ""])
+                of_match[seat] = message_of(text["text"])
         for name, (row_message, column_message) in messages.items():
-            by_name[name].said.append((row_message, column_message))
+            by_name[name].talk.append((row_message, column_message))
 
 
-def play_round(states: Sequence[State], players: Mapping[str, Player], settings: Settings) -> Round:
+def play_round(
+    states: Sequence[MatchState], players: Mapping[str, Player], settings: PlaySettings
+) -> PlayedRound:
     """Play one round of every match, and bring its state up to date.
 
     Parameters
     ----------
-    states : sequence of State
-        Matches that are on.
+    states : sequence of MatchState
+        Matches that have a round left to play.
     players : mapping of str to Player
         By model name.
-    settings : Settings
+    settings : PlaySettings
     """
     draws = [state.rng.random(2) for state in states]
     texts = _talk(states, players, settings) if settings.talk_tokens else []
@@ -232,7 +229,7 @@ def play_round(states: Sequence[State], players: Mapping[str, Player], settings:
             (k, seat)
             for k, state in enumerate(states)
             for seat in (0, 1)
-            # Where the first mover gave no valid answer, there is nothing for the second to see.
+            # Where the first mover gave no valid answer, the second has nothing to see.
             if state.match.turn(seat) == turn and (turn == 0 or actions[k][1 - seat] is not None)
         ]
         decisions = [
@@ -257,61 +254,62 @@ def play_round(states: Sequence[State], players: Mapping[str, Player], settings:
         else:
             state.actions[0].append(row_action)
             state.actions[1].append(column_action)
-    return Round(rows, texts)
+    return PlayedRound(rows, texts)
 
 
 def _talk(
-    states: Sequence[State], players: Mapping[str, Player], settings: Settings
+    states: Sequence[MatchState], players: Mapping[str, Player], settings: PlaySettings
 ) -> list[dict[str, Any]]:
-    asked = [
+    """Let both seats of every match send their messages; return the rows of the texts table."""
+    speaking = [
         Decision(state.match, seat, state.view(seat, settings))
         for state in states
         for seat in (0, 1)
     ]
-    sent = talk(asked, players, settings)
-    for k, state in enumerate(states):
-        state.said.append((sent[2 * k], sent[2 * k + 1]))
-    return [text for decision in asked for text in decision.texts]
+    messages = write_messages(speaking, players, settings)
+    for state, pair in zip(states, zip(messages[::2], messages[1::2], strict=True), strict=True):
+        state.talk.append(pair)
+    return [text for decision in speaking for text in decision.texts]
 
 
 def _action(
-    decision: Decision, belief: Mapping[str, Any], draw: float, settings: Settings
+    decision: Decision, belief: Mapping[str, Any], draw: float, settings: PlaySettings
 ) -> int | None:
-    """Return what is done; None for an invalid answer where the answer is what counts."""
+    """Return the action taken; None for an invalid answer where the answer is what counts."""
     agent, p = decision.agent, belief["p_action_0"]
     if agent.strategy is None:
-        if agent.mode == "cot" and settings.cot.answer == "parsed":
+        if agent.mode == "cot" and settings.cot is not None and settings.cot.answer == "parsed":
             parsed: int | None = belief["parsed_action"]
             return parsed
-        p = tempered(p, settings.temperature)
+        p = at_temperature(p, settings.temperature)
     return int(draw >= p)
 
 
 def _row(
-    state: State,
+    state: MatchState,
     seat: int,
     belief: Mapping[str, Any],
     actions: Sequence[int | None],
-    settings: Settings,
+    settings: PlaySettings,
 ) -> dict[str, Any]:
     payoffs = (np.nan, np.nan)
     row_action, column_action = actions
     if row_action is not None and column_action is not None:
         payoffs = state.match.game.payoff(row_action, column_action)
-    fixed = state.fixed(seat, settings)
+    shared = state.shared_columns(seat, settings)
     return {
-        **fixed.before,
+        **shared.before,
         "round": len(state.actions[0]) + 1,
         **belief,
         "action": actions[seat],
         "opponent_action": actions[1 - seat],
         "payoff": payoffs[seat],
         "opponent_payoff": payoffs[1 - seat],
-        **fixed.after,
+        **shared.after,
     }
 
 
-def decisions_table(rounds: Iterable[Round]) -> pd.DataFrame:
+def decisions_table(rounds: Iterable[PlayedRound]) -> pd.DataFrame:
     """Return the play table of some rounds."""
     frame = pd.DataFrame([row for played in rounds for row in played.rows])
     if frame.empty:
@@ -320,7 +318,7 @@ def decisions_table(rounds: Iterable[Round]) -> pd.DataFrame:
     return frame.astype(types)
 
 
-def texts_table(rounds: Iterable[Round]) -> pd.DataFrame:
+def texts_table(rounds: Iterable[PlayedRound]) -> pd.DataFrame:
     """Return the texts table of some rounds; with all its columns where it has no row."""
     rows = [row for played in rounds for row in played.texts]
     frame = pd.DataFrame(rows, columns=list(TEXT_COLUMNS))

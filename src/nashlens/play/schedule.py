@@ -6,13 +6,17 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pandas as pd
+
 from nashlens.games.game import Game
+from nashlens.games.table import games_from_table
+from nashlens.prompts.design import surfaces
 from nashlens.prompts.render import Surface
 from nashlens.seeds import stream
 from nashlens.vocabulary.play import PAIRINGS, Pairing
 
-_NEARLY_FULL = 0.75
-_OTHER = {
+_NEARLY_FULL = 0.75  # of a chunk's matches, from where on it ends with its game
+_MIRRORED = {
     "identity": "swapped",
     "swapped": "identity",
     "forward": "reversed",
@@ -22,10 +26,10 @@ _OTHER = {
 
 @dataclass(frozen=True)
 class Bounds:
-    """What is played at most of an agent's matches of one kind."""
+    """The most that is played of an agent's matches of one kind; None sets no bound."""
 
     rounds: int | None = None
-    """In each match."""
+    """Rounds of each match."""
     repetitions: int | None = None
     """Matches with each opponent, in each game."""
     sequential: bool = True
@@ -43,16 +47,16 @@ class Agent:
     p: float | None = None
     """The strategy's own number (`strategies.PARAMETERS`); None for its default."""
     rounds: int | None = None
-    """At most so many rounds in its matches."""
+    """The most rounds of any of its matches."""
     repetitions: int | None = None
-    """At most so many matches with each opponent, in each game."""
+    """The most matches with each opponent, in each game."""
     self_play: Bounds = Bounds()
     cross_play: Bounds = Bounds()
     scripted: Bounds = Bounds()
 
     @classmethod
     def from_config(cls, name: str, config: Mapping[str, Any]) -> Agent:
-        """Make an agent of its section in the configuration."""
+        """Make an agent from its section in the configuration."""
         keys = dict(config)
         for kind in PAIRINGS:
             if kind in keys:
@@ -60,7 +64,7 @@ class Agent:
         return cls(name, **keys)
 
     def bounds(self, kind: Pairing) -> tuple[Bounds, Bounds]:
-        """Return what bounds its matches of one kind: the bounds of all its matches, and theirs."""
+        """Return the bounds of all its matches, and those of its matches of one kind."""
         return Bounds(self.rounds, self.repetitions), getattr(self, kind)
 
 
@@ -80,13 +84,13 @@ class Match:
     def match_id(self) -> str:
         """The match's name: game/row agent--column agent/repetition.
 
-        Where the seats move in turn, the move order stands before the repetition.
+        Where the seats move in turn, the move order comes before the repetition.
         """
         turns = "" if self.move_order == "simultaneous" else f"{self.move_order}/"
         return f"{self.game.name}/{self.row.name}--{self.column.name}/{turns}{self.repetition}"
 
     def turn(self, seat: int) -> int:
-        """Return when a seat moves in a round: 0 first or at once, 1 second."""
+        """Return 1 if a seat moves second in a round, 0 if it moves first or both move at once."""
         return int(self.move_order == ("column_first", "row_first")[seat])
 
     def length(self, rounds: int) -> int:
@@ -121,12 +125,25 @@ def surface_sequence(forms: Sequence[Surface], game: str, seed: int, count: int)
         form = pending.pop(0)
         ordered.append(form)
         mirror = replace(
-            form, label_map=_OTHER[form.label_map], option_order=_OTHER[form.option_order]
+            form,
+            label_map=_MIRRORED[form.label_map],
+            option_order=_MIRRORED[form.option_order],
         )
         if mirror in pending:
             pending.remove(mirror)
             ordered.append(mirror)
     return [ordered[i % len(ordered)] for i in range(count)]
+
+
+def games_of_play(games: pd.DataFrame, config: Mapping[str, Any]) -> list[Game]:
+    """Return the games that are played, of a games table and the config's `matches`."""
+    return games_from_table(games, without=config["matches"]["skip_games"])
+
+
+def forms_of_play(config: Mapping[str, Any]) -> list[Surface]:
+    """Return the surface forms of play: templates of `matches`, the rest of `prompts`."""
+    names = ("label_sets", "label_maps", "option_orders")
+    return surfaces(config["matches"]["templates"], *(config["prompts"][name] for name in names))
 
 
 def schedule(
@@ -152,12 +169,13 @@ def schedule(
     repetitions : int
         Matches of each pair of models.
     scripted_repetitions : int
-        Matches of each pair of a model and a script. The model's two seats take a surface form and
-        its mirror image, so that one repetition already cancels label and order preferences.
+        Matches of each pair of a model and a script. In its two seats the model meets a surface
+        form and its mirror image, so that one repetition already cancels label and order
+        preferences.
     seed : int
     move_orders : sequence of str
         Each pair of models plays its repetitions in each. A script answers to past rounds, never to
-        this one's move, so its matches are in the first of them alone.
+        this one's move, so its matches are only in the first of them.
     sequential_games : collection of str, optional
         Games that are played in row_first and column_first; None for all. In each move order the
         same repetition has the same surface form.
@@ -180,7 +198,6 @@ def schedule(
             bounds = row.bounds(kind) + column.bounds(kind)
             most = scripted_repetitions if kind == "scripted" else repetitions
             count = _least(most, *(bound.repetitions for bound in bounds))
-            # A script answers to past rounds, so its matches are in one order alone.
             in_orders = kind != "scripted" and all(bound.sequential for bound in bounds)
             chosen = sequence
             if kind == "scripted":
@@ -194,7 +211,7 @@ def schedule(
 
 
 def pairing(row: Agent, column: Agent) -> Pairing:
-    """Return what kind of meeting a pair of agents is."""
+    """Return the kind of a pair of agents."""
     if row.strategy or column.strategy:
         return "scripted"
     return "self_play" if row.name == column.name else "cross_play"
@@ -223,21 +240,21 @@ def pairs_of(
     return pairs
 
 
-def chunks(matches: Sequence[Match], size: int) -> Iterator[list[Match]]:
-    """Split matches into the batches that advance together, at most `size` matches each.
+def split_into_chunks(matches: Sequence[Match], size: int) -> Iterator[list[Match]]:
+    """Split matches into the chunks that advance together, at most `size` matches each.
 
-    What is computed together depends on the matches alone, not on how many jobs share them, so
-    that results are the same to the bit for every number of parts. A batch ends where a game does
-    if it is nearly full: so a game of many matches has batches of its own, and other games' stay
-    as they were when it is changed, while games of few matches share one, since a GPU generates
+    What is computed together depends only on the matches, not on how many jobs share them, so
+    that results are the same to the bit for every number of jobs. A chunk that is nearly full
+    ends where its game does. So a game of many matches has chunks of its own, and those of other
+    games do not change with it, while games of few matches share a chunk, since a GPU generates
     for thirty matches in the time that eight take.
     """
-    batch: list[Match] = []
+    chunk: list[Match] = []
     for match in matches:
-        ends = bool(batch) and batch[-1].game.name != match.game.name
-        if len(batch) == size or (ends and len(batch) >= _NEARLY_FULL * size):
-            yield batch
-            batch = []
-        batch.append(match)
-    if batch:
-        yield batch
+        game_ends = bool(chunk) and chunk[-1].game.name != match.game.name
+        if len(chunk) == size or (game_ends and len(chunk) >= _NEARLY_FULL * size):
+            yield chunk
+            chunk = []
+        chunk.append(match)
+    if chunk:
+        yield chunk

@@ -7,11 +7,11 @@ from collections.abc import Collection, Sequence
 from nashlens.engine.core import Engine
 from nashlens.engine.generation import Request, generate
 from nashlens.engine.session import Session
-from nashlens.play.player import Wanted, Writer, Written
+from nashlens.play.player import TextRequest, Writer, WrittenText
 
 
-def writer(engine: Engine, stop: Collection[int], session: Session | None = None) -> Writer:
-    """Return what lets a model write.
+def engine_writer(engine: Engine, stop: Collection[int], session: Session | None = None) -> Writer:
+    """Return the function by which a model writes.
 
     Parameters
     ----------
@@ -19,12 +19,18 @@ def writer(engine: Engine, stop: Collection[int], session: Session | None = None
     stop : collection of int
         Tokens that end a text (`ChatTokenizer.stop_ids`).
     session : Session, optional
-        The one that scores the same matches: rules and history are then computed once for both.
+        The session that scores the same matches: the keys and values of rules and history are
+        then computed once for both.
     """
 
-    def write(wanted: Sequence[Wanted], temperature: float) -> list[Written]:
-        requests = [Request(*text) for text in wanted]
-        found = generate(engine, requests, temperature=temperature, stop=stop, session=session)
-        return [Written(text.ids, text.stopped) for text in found]
+    def write(requests: Sequence[TextRequest], temperature: float) -> list[WrittenText]:
+        texts = generate(
+            engine,
+            [Request(*request) for request in requests],
+            temperature=temperature,
+            stop=stop,
+            session=session,
+        )
+        return [WrittenText(text.ids, text.stopped) for text in texts]
 
     return write

@@ -1,11 +1,11 @@
 """Decision prompts: text, labels, counterbalancing and the prompts table.
 
-One builder, `ask` of a `View`, writes every prompt, for play, the quiz and extraction alike.
+One builder, `question_messages` of a `View`, writes all prompts of play, the quiz and extraction.
 """
 
-from nashlens.prompts.design import Cell, assign, surfaces
+from nashlens.prompts.design import PlannedMatch, assign_matches, surfaces
 from nashlens.prompts.labels import (
-    ChatTokenizer,
+    PromptTokenizer,
     check_label_sets,
     encode_labels,
     encode_prompt,
@@ -15,10 +15,9 @@ from nashlens.prompts.render import (
     Message,
     Surface,
     View,
-    ask,
+    action_question,
     decision_messages,
-    plain_text,
-    question,
+    question_messages,
     render,
 )
 from nashlens.prompts.table import build_prompts
@@ -26,21 +25,20 @@ from nashlens.prompts.templates import TEMPLATES, vocabulary
 
 __all__ = [
     "TEMPLATES",
-    "Cell",
-    "ChatTokenizer",
     "Message",
+    "PlannedMatch",
+    "PromptTokenizer",
     "Surface",
     "View",
-    "ask",
-    "assign",
+    "action_question",
+    "assign_matches",
     "build_prompts",
     "check_label_sets",
     "decision_messages",
     "encode_labels",
     "encode_prompt",
-    "plain_text",
     "prompt_id",
-    "question",
+    "question_messages",
     "render",
     "surfaces",
     "vocabulary",

@@ -1,8 +1,8 @@
-"""The crossing of surface forms, and who plays what in which of them.
+"""The crossing of surface forms, and which variant, seat and opponent each of them gets.
 
 Surface forms are fully crossed. A game's payoff variant, the seat and the opponent are not
-crossed with them (that would multiply the prompts by their number) but spread over them, and no
-surface attribute may go with one of them: a probe could otherwise read the seat off a label.
+crossed with them, which would multiply the prompts by their number, but spread over them. None of
+the three may correlate with a surface attribute: a probe could otherwise read the seat off a label.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def surfaces(
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One match of the design: a game in a surface form, with who plays what."""
+class PlannedMatch:
+    """One match of the design: a surface form with its variant, seat and opponent."""
 
     match_id: str
     surface: Surface
@@ -45,9 +45,10 @@ class Cell:
     """Index into the game's list of variants; 0 is the game itself."""
     seat: str
     opponent: str
+    """The other seat's strategy."""
 
 
-def assign(
+def assign_matches(
     game: str,
     forms: Sequence[Surface],
     *,
@@ -55,32 +56,34 @@ def assign(
     opponents: Sequence[str],
     histories: int,
     seed: int,
-) -> list[Cell]:
+) -> list[PlannedMatch]:
     """Give every surface form and history of a game its variant, seat and opponent.
 
-    Cells are filled in turn, each with the levels used least so far: first over all cells, then
-    together with the cell's own surface attributes and with one another; what is still equal is
-    drawn by seed. This is minimisation as in clinical trials (Pocock and Simon 1975).
+    Matches get their levels one after another. Each gets the levels used least so far: first in
+    all matches, then together with its own surface attributes and with one another. The seed
+    decides between levels that are still equal. This is minimisation as in clinical trials
+    (Pocock and Simon 1975).
 
     Parameters
     ----------
     game : str
         The game's key; other games have no influence.
     forms : sequence of Surface
-        From `surfaces`. Forms added at the end leave the cells before them as they were.
+        From `surfaces`. Forms that are added at the end do not change the matches before them.
     n_variants : int
-        How many payoffs the game has, itself included.
+        Number of the game's payoff variants, the game itself included.
     opponents : sequence of str
         Strategies of the other seat.
     histories : int
-        Matches for each surface form.
+        Number of matches for each surface form.
     seed : int
         The experiment's seed.
 
     Returns
     -------
-    list of Cell
-        One per surface form and history; each level's counts differ by at most 1.
+    list of PlannedMatch
+        One for each surface form and history; the counts of a factor's levels differ by at most
+        1.
 
     Raises
     ------
@@ -95,11 +98,11 @@ def assign(
     rng = stream(seed, "design", game)
     sizes = (n_variants, len(SEATS), len(opponents))
     tally = _Tally(sizes)
-    cells = []
+    planned = []
     for form, history in product(forms, range(histories)):
-        levels = tally.place(list(_attributes(form)), rng)
-        cells.append(
-            Cell(
+        levels = tally.choose(list(_attributes(form)), rng)
+        planned.append(
+            PlannedMatch(
                 match_id=f"{game}/{form.code}/{history}",
                 surface=form,
                 variant=levels[0],
@@ -107,53 +110,55 @@ def assign(
                 opponent=opponents[levels[2]],
             )
         )
-    return cells
+    return planned
 
 
 def _attributes(form: Surface) -> Iterator[Hashable]:
     for name in ("template", "label_set", "label_map", "option_order"):
         yield name, getattr(form, name)
-    # The label that stands first goes with label map and option order together, with neither
-    # alone, so it is balanced by name.
+    # Which label is listed first depends on label map and option order together, on neither
+    # by itself, so it is an attribute of its own.
     yield "first", form.labels.index(form.label(form.order[0]))
 
 
 class _Tally:
-    """Counts of factor levels, alone, with one another and with surface attributes."""
+    """Counts of the factors' levels, of pairs of levels, and of levels with attributes."""
 
     def __init__(self, sizes: tuple[int, ...]):
         self.sizes = sizes
-        self.alone = [np.zeros(size) for size in sizes]
+        self.levels = [np.zeros(size) for size in sizes]
         self.pairs = {
             (a, b): np.zeros((sizes[a], sizes[b]))
             for a in range(len(sizes))
             for b in range(a + 1, len(sizes))
         }
-        self.within: dict[Hashable, list[np.ndarray]] = defaultdict(
+        self.by_attribute: dict[Hashable, list[np.ndarray]] = defaultdict(
             lambda: [np.zeros(size) for size in sizes]
         )
 
-    def place(self, attributes: list[Hashable], rng: np.random.Generator) -> tuple[int, ...]:
-        """Choose and count the levels of the next cell."""
-        second = np.zeros(self.sizes)
+    def choose(self, attributes: list[Hashable], rng: np.random.Generator) -> tuple[int, ...]:
+        """Choose the levels of the next match, one a factor, and count them."""
+        # For each combination of levels, how often it was used in pairs and with the attributes.
+        used = np.zeros(self.sizes)
         for (a, b), joint in self.pairs.items():
-            second += self._spread(joint, a, b)
+            used += self._spread(joint, a, b)
         for attribute in attributes:
-            for factor, counts in enumerate(self.within[attribute]):
-                second += self._spread(counts, factor)
+            for factor, counts in enumerate(self.by_attribute[attribute]):
+                used += self._spread(counts, factor)
+        # Only combinations of levels of which each is among its factor's least used.
         allowed = np.ones(self.sizes, dtype=bool)
-        for factor, counts in enumerate(self.alone):
+        for factor, counts in enumerate(self.levels):
             allowed &= self._spread(counts == counts.min(), factor)
-        candidates = np.argwhere(allowed & (second == second[allowed].min()))
+        candidates = np.argwhere(allowed & (used == used[allowed].min()))
         chosen = tuple(int(level) for level in candidates[rng.integers(len(candidates))])
         self._count(chosen, attributes)
         return chosen
 
     def _count(self, chosen: tuple[int, ...], attributes: list[Hashable]) -> None:
         for factor, level in enumerate(chosen):
-            self.alone[factor][level] += 1
+            self.levels[factor][level] += 1
             for attribute in attributes:
-                self.within[attribute][factor][level] += 1
+                self.by_attribute[attribute][factor][level] += 1
         for a, b in self.pairs:
             self.pairs[a, b][chosen[a], chosen[b]] += 1
 

@@ -1,11 +1,12 @@
-"""Sequences beside the decision prompts whose residuals a lens needs.
+"""Sequences whose residuals a lens needs in addition to those of the decision prompts.
 
-- a *content-free* prompt asks the same question without a game or a history: what a layer answers
-  to it is the labels' own prior;
-- where a label has several tokens, the prompt with all but the label's last token, one token after
-  another: P(label) is the product over them.
+- A *content-free* prompt asks the same question without a game or a history: what a layer answers
+  to it is the labels' own prior.
+- A label of several tokens needs the prompt followed by the label's first token, by its first two,
+  and so on without the last: P(label) is the product over its tokens.
 
-Each is known by the hash of its token ids, as prompts are, and is stored as what follows a prompt.
+Each has the hash of its token ids as its name, as prompts have, and is stored as what follows a
+prompt.
 """
 
 from __future__ import annotations
@@ -32,16 +33,17 @@ NEEDED = [
 
 
 def extra_sequences(
-    parts: Iterable[pd.DataFrame], token_ids: Mapping[str, Sequence[int]]
+    row_groups: Iterable[pd.DataFrame], token_ids: Mapping[str, Sequence[int]]
 ) -> pd.DataFrame:
-    """Return the sequences that a lens needs beside the prompts.
+    """Return the sequences that a lens needs in addition to the prompts.
 
     Parameters
     ----------
-    parts : iterable of DataFrame
-        The prompts table in parts, with the columns `NEEDED` at least. One part is held at a time.
+    row_groups : iterable of DataFrame
+        The prompts table in groups of rows, with at least the columns `NEEDED`. Only one group is
+        in memory at a time.
     token_ids : mapping of str to sequence of int
-        Token ids of each prompt id. Read for prompts with a label of several tokens alone.
+        Token ids of each prompt id. Read only for prompts with a label of several tokens.
 
     Returns
     -------
@@ -50,24 +52,24 @@ def extra_sequences(
         where it is whole), `tokens` (what follows), `game` (empty for content-free prompts).
     """
     rows: dict[str, dict[str, Any]] = {}
-    for part in parts:
-        used = kept(part)
+    for group in row_groups:
+        used = kept(group)
         for row in used.drop_duplicates(["prior_id"]).to_dict("records"):
-            whole = [int(token) for token in row["prior_token_ids"]]
-            for begun in ([], *_begun(row)):
-                ids = [*whole, *begun]
+            prior = [int(token) for token in row["prior_token_ids"]]
+            for beginning in ([], *_label_beginnings(row)):
+                ids = [*prior, *beginning]
                 rows[prompt_id(ids)] = {"after": "", "tokens": ids, "game": ""}
         longest = used[["label_tokens_0", "label_tokens_1"]].map(len).max(axis=1)
         for row in used[longest > 1].drop_duplicates(["prompt_id"]).to_dict("records"):
-            for begun in _begun(row):
-                name = prompt_id([*token_ids[row["prompt_id"]], *begun])
-                rows[name] = {"after": row["prompt_id"], "tokens": begun, "game": row["game"]}
+            for tokens in _label_beginnings(row):
+                name = prompt_id([*token_ids[row["prompt_id"]], *tokens])
+                rows[name] = {"after": row["prompt_id"], "tokens": tokens, "game": row["game"]}
     found = [{"prompt_id": name, **row} for name, row in rows.items()]
     return pd.DataFrame(found, columns=COLUMNS)
 
 
-def _begun(row: Mapping[Any, Any]) -> list[list[int]]:
-    """Return the labels' beginnings: the first token, the first two, and so on."""
+def _label_beginnings(row: Mapping[Any, Any]) -> list[list[int]]:
+    """Return both labels' first token, first two and so on, without the whole labels."""
     return [
         [int(token) for token in label[:end]]
         for label in (row["label_tokens_0"], row["label_tokens_1"])

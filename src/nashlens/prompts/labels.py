@@ -1,8 +1,8 @@
-"""Prompts and labels as token ids, with the checks that scoring labels rests on.
+"""Prompts and labels as token ids, with the checks that the scores of labels need.
 
-P(label) is the probability of the label's whole token sequence after the prompt. That needs the
-prompt's tokens to stay as they are when the label is added, and neither label's sequence to start
-with the other's. The lens reads the first tokens alone, so these must differ as well.
+P(label) is the probability of the label's whole token sequence after the prompt. So the prompt's
+tokens must stay the same when the label is added, and neither label's sequence may start with the
+other's. The lens reads only the first tokens, so these must differ as well.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from nashlens.errors import LabelError
 from nashlens.prompts.render import render
 
 
-class ChatTokenizer(Protocol):
-    """What prompts and play need of a tokenizer."""
+class PromptTokenizer(Protocol):
+    """What prompts need of a tokenizer."""
 
     @property
     def name(self) -> str:
-        """Name for messages."""
+        """Name for error messages."""
 
     @property
     def bos_id(self) -> int | None:
-        """The token that starts every sequence exactly once; None if the model uses none.
+        """The token that starts every sequence and occurs only there; None if there is none.
 
-        It is None as well where the tokenizer names a BOS that it does not add, as for models
-        whose "BOS" is the mark that opens each turn.
+        It is also None where the tokenizer names a BOS that it does not add, as for models whose
+        "BOS" is the mark that opens each turn.
         """
 
     @property
     def max_length(self) -> int | None:
-        """The most tokens that the model takes; None if it is not known."""
+        """The most tokens that the model takes; None if that is not known."""
 
     def encode(self, text: str) -> list[int]:
-        """Return token ids, with one BOS in front if the model uses one and the text lacks it."""
+        """Return token ids, with a BOS in front if the model uses one and the text lacks it."""
 
     def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
         """Return what `encode` gives for each text."""
 
     def last_piece(self, text: str) -> str:
-        """Return the end of a text that is encoded by itself, whatever stands before it."""
+        """Return the end of a text whose tokens do not depend on what comes before it."""
 
     def chat(self, messages: list[dict[str, str]]) -> str:
         """Return the messages in the model's template, up to where its answer starts."""
@@ -60,19 +60,21 @@ def prompt_id(ids: Sequence[int]) -> str:
     return hashlib.sha256(np.asarray(ids, dtype="<i4").tobytes()).hexdigest()[:32]
 
 
-def encode_prompt(tokenizer: ChatTokenizer, text: str) -> list[int]:
+def encode_prompt(tokenizer: PromptTokenizer, text: str) -> list[int]:
     """Return a prompt's token ids.
 
     Raises
     ------
     LabelError
-        If there are none, or the tokenizer has a BOS and it does not stand first and only there.
+        If there are none, or if the tokenizer has a BOS and the ids do not hold it exactly once,
+        at the start.
     """
-    return _checked(tokenizer, text, tokenizer.encode(text))
+    ids = tokenizer.encode(text)
+    _check_prompt(tokenizer, text, ids)
+    return ids
 
 
-def _checked(tokenizer: ChatTokenizer, text: str, ids: list[int]) -> list[int]:
-    """Return a prompt's token ids as they are, if there are some and the BOS is right."""
+def _check_prompt(tokenizer: PromptTokenizer, text: str, ids: list[int]) -> None:
     if not ids:
         raise LabelError(f"{tokenizer.name}: the prompt {text!r} has no tokens")
     bos = tokenizer.bos_id
@@ -82,35 +84,49 @@ def _checked(tokenizer: ChatTokenizer, text: str, ids: list[int]) -> list[int]:
             f"starts with {ids[0]}: exactly one BOS must stand first; look at the model's chat "
             "template and at what its tokenizer adds"
         )
-    return ids
 
 
-class Encoded(NamedTuple):
-    """A prompt's token ids, and those of the labels of action 0 and action 1 after it."""
-
-    prompt: list[int]
-    tokens_0: list[int]
-    tokens_1: list[int]
+def tokens_after(prompt: list[int], whole: list[int]) -> list[int] | None:
+    """Return the tokens of a longer text after its prompt's; None if it changes the prompt's."""
+    return whole[len(prompt) :] if whole[: len(prompt)] == prompt else None
 
 
-def encode_many(
-    tokenizer: ChatTokenizer, texts: Sequence[str], labels: Sequence[tuple[str, str]]
-) -> list[Encoded]:
+class EncodedPrompt(NamedTuple):
+    """A prompt's token ids, and those of its two labels."""
+
+    ids: list[int]
+    labels: tuple[list[int], list[int]]
+    """Tokens of the labels of action 0 and action 1 after the prompt."""
+
+    @property
+    def n_tokens_with_label(self) -> int:
+        """Number of tokens of the prompt and the longer label."""
+        return len(self.ids) + max(len(label) for label in self.labels)
+
+
+def encode_labels(tokenizer: PromptTokenizer, text: str, labels: tuple[str, str]) -> EncodedPrompt:
+    """Return token ids of one prompt and of the two labels after it; see `encode_prompts`."""
+    return encode_prompts(tokenizer, [text], [labels])[0]
+
+
+def encode_prompts(
+    tokenizer: PromptTokenizer, texts: Sequence[str], labels: Sequence[tuple[str, str]]
+) -> list[EncodedPrompt]:
     """Return token ids of prompts and of the two labels after each.
 
     Parameters
     ----------
-    tokenizer : ChatTokenizer
+    tokenizer : PromptTokenizer
         The model's.
     texts : sequence of str
         Rendered prompts. A space joins a prompt and a label unless it ends in white space.
     labels : sequence of pairs of str
-        For each, the labels of action 0 and of action 1.
+        For each prompt, the labels of action 0 and of action 1.
 
     Returns
     -------
-    list of Encoded
-        Prompt plus label is the whole text's encoding.
+    list of EncodedPrompt
+        The prompt's ids followed by a label's are the encoding of the whole text.
 
     Raises
     ------
@@ -119,81 +135,56 @@ def encode_many(
         if both start with the same token, or if there is not exactly one BOS.
     """
     # A label can change no token before the text's last piece, and the last pieces of a match's
-    # prompts are the same few words: these alone are encoded with each label.
+    # prompts are the same few words: only these are encoded with each label.
     pieces = [tokenizer.last_piece(text) for text in texts]
     ends = dict.fromkeys(
-        part
+        end
         for piece, pair in zip(pieces, labels, strict=True)
-        for part in (piece, *(_joined(piece, label) for label in pair))
+        for end in (piece, *(_with_label(piece, label) for label in pair))
     )
     encoded = tokenizer.encode_many([*texts, *ends])
-    of = dict(zip(ends, encoded[len(texts) :], strict=True))
+    ids_of = dict(zip(ends, encoded[len(texts) :], strict=True))
     result = []
     for text, piece, pair, ids in zip(texts, pieces, labels, encoded, strict=False):
-        prompt = _checked(tokenizer, text, ids)
-        last = of[piece] if piece == text else _without_bos(tokenizer, of[piece])
-        if prompt[-len(last) :] != last:
+        _check_prompt(tokenizer, text, ids)
+        last = ids_of[piece]
+        if piece != text and tokenizer.bos_id is not None and last[:1] == [tokenizer.bos_id]:
+            last = last[1:]
+        if ids[-len(last) :] != last:
             raise LabelError(
                 f"{tokenizer.name}: {piece!r} is not encoded by itself after what stands before "
                 "it in the prompt; its tokenizer cuts texts in a way that is not supported"
             )
-        split = _split(tokenizer, piece, pair, of[piece], [of[_joined(piece, x)] for x in pair])
-        for tokens in split[1:]:
-            _checked(tokenizer, text, prompt + tokens)
-        result.append(Encoded(prompt, split.tokens_0, split.tokens_1))
+        wholes = [ids_of[_with_label(piece, label)] for label in pair]
+        tokens = _label_tokens(tokenizer, piece, pair, ids_of[piece], wholes)
+        for label_ids in tokens:
+            _check_prompt(tokenizer, text, ids + label_ids)
+        result.append(EncodedPrompt(ids, tokens))
     return result
 
 
-def _without_bos(tokenizer: ChatTokenizer, ids: list[int]) -> list[int]:
-    return ids[1:] if tokenizer.bos_id is not None and ids[:1] == [tokenizer.bos_id] else ids
-
-
-def _joined(text: str, label: str) -> str:
+def _with_label(text: str, label: str) -> str:
     return f"{text}{'' if text[-1:].isspace() else ' '}{label}"
 
 
-def encode_labels(tokenizer: ChatTokenizer, text: str, labels: tuple[str, str]) -> Encoded:
-    """Return a prompt's token ids and those of the two labels after it (`encode_many` of one).
-
-    Parameters
-    ----------
-    tokenizer : ChatTokenizer
-        The model's.
-    text : str
-        The rendered prompt. A space joins it and the label unless it ends in white space.
-    labels : tuple of two str
-        The labels of action 0 and of action 1.
-
-    Returns
-    -------
-    prompt_ids, tokens_0, tokens_1 : list of int
-        The prompt's tokens and each label's; prompt plus label is the whole text's encoding.
-
-    Raises
-    ------
-    LabelError
-        If a label changes the prompt's own tokens, if one label's tokens start with the other's,
-        if both start with the same token, or if there is not exactly one BOS.
-    """
-    return encode_many(tokenizer, [text], [labels])[0]
-
-
-def _split(
-    tokenizer: ChatTokenizer,
+def _label_tokens(
+    tokenizer: PromptTokenizer,
     text: str,
     labels: tuple[str, str],
     prompt_ids: list[int],
     wholes: Sequence[list[int]],
-) -> Encoded:
+) -> tuple[list[int], list[int]]:
+    """Return the tokens of both labels after a text, from its ids with each of them."""
     tokens = []
     for label, whole in zip(labels, wholes, strict=True):
-        if whole[: len(prompt_ids)] != prompt_ids or len(whole) == len(prompt_ids):
+        after = tokens_after(prompt_ids, whole)
+        if not after:
             raise LabelError(
                 f"{tokenizer.name}: label {label!r} changes the tokens of the prompt before it, "
                 f"which ends in {text[-20:]!r}; choose another label, or an assistant_prefix "
                 "that ends in a whole word"
             )
-        tokens.append(whole[len(prompt_ids) :])
+        tokens.append(after)
     first, second = tokens
     if first[: len(second)] == second or second[: len(first)] == first:
         raise LabelError(
@@ -205,17 +196,17 @@ def _split(
             f"{tokenizer.name}: labels {list(labels)} share their first token {first[0]} "
             f"({first} and {second}), and the lens reads first tokens alone; choose others"
         )
-    return Encoded(prompt_ids, first, second)
+    return first, second
 
 
 def check_label_sets(
-    tokenizer: ChatTokenizer, label_sets: Mapping[str, Sequence[str]], assistant_prefix: str
+    tokenizer: PromptTokenizer, label_sets: Mapping[str, Sequence[str]], assistant_prefix: str
 ) -> list[str]:
     """Return every problem of the label sets with a tokenizer, one line each.
 
     Parameters
     ----------
-    tokenizer : ChatTokenizer
+    tokenizer : PromptTokenizer
         The model's.
     label_sets : mapping of str to two str
         By name, as in the config's `prompts.label_sets`.
@@ -225,14 +216,14 @@ def check_label_sets(
     Returns
     -------
     list of str
-        Empty if all is well.
+        Empty if there is none.
     """
     text = render([{"role": "user", "content": "?"}], tokenizer.chat, assistant_prefix)
     problems = []
     pairs: dict[frozenset[str], str] = {}
     for name, labels in label_sets.items():
         key = f"prompts.label_sets.{name}"
-        found = _check_pair(labels)
+        found = _pair_problems(labels)
         twin = pairs.setdefault(frozenset(labels), name)
         if twin != name:
             found.append(f"the same labels as label set {twin}; leave one out")
@@ -245,7 +236,7 @@ def check_label_sets(
     return problems
 
 
-def _check_pair(labels: Sequence[str]) -> list[str]:
+def _pair_problems(labels: Sequence[str]) -> list[str]:
     if len(labels) != 2:
         return ["give two labels"]
     problems = []

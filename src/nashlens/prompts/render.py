@@ -1,7 +1,7 @@
 """The one builder of prompts, from what a seat knows: game, surface form, history.
 
-`View` holds what it knows, `ask` puts a question to it. Play in every mode, the quiz and the
-prompts for extraction (`decision_messages`) are all made here.
+`View` holds what a seat knows, `question_messages` asks it a question. The prompts of play in every
+mode, of the quiz and for extraction (`decision_messages`) are all made here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Message = dict[str, str]
 
 @dataclass(frozen=True)
 class Surface:
-    """A surface form: how a decision is put, beside what it is about."""
+    """A surface form: how a decision is put into words, whatever it is about."""
 
     template: str
     """A key of `templates.TEMPLATES`."""
@@ -31,9 +31,9 @@ class Surface:
     labels: tuple[str, str]
     """The pair, as written in the config."""
     label_map: str = "identity"
-    """identity gives the first label to action 0, swapped to action 1; for both players."""
+    """`identity` gives the first label to action 0, `swapped` to action 1; for both players."""
     option_order: str = "forward"
-    """forward lists action 0 first, reversed action 1."""
+    """`forward` lists action 0 first, `reversed` action 1."""
 
     def __post_init__(self) -> None:
         allowed = {
@@ -51,7 +51,7 @@ class Surface:
 
     @property
     def code(self) -> str:
-        """The surface in one word: template/label set/label map/option order."""
+        """The surface form in one word: template/label set/label map/option order."""
         return f"{self.template}/{self.label_set}/{self.label_map}/{self.option_order}"
 
     @property
@@ -73,25 +73,25 @@ class Surface:
 
 @dataclass(frozen=True)
 class View:
-    """What one seat of a match knows when it is asked."""
+    """What one seat of a match knows when it is asked a question."""
 
     game: Game
     seat: str
-    """row or column; every prompt is from this seat's view."""
+    """`row` or `column`; the prompt is from this seat's view."""
     surface: Surface
     own: Sequence[int]
     """This seat's actions, one a round played."""
     other: Sequence[int]
-    """The other's."""
+    """The other's actions."""
     rounds_total: int | None = None
-    """How many rounds the agents are told there are; None leaves it open."""
+    """Number of rounds that the prompt names; None leaves it open."""
     move_order: str = "simultaneous"
     seen: int | None = None
-    """The other's action of this round, where this seat moves second."""
+    """The other's action in this round, which a seat that moves second sees."""
     window: int | None = None
     """How many of the last rounds are shown; None shows all."""
-    said: Sequence[tuple[str, str]] = ()
-    """Own and other's message, one pair a round in which messages were sent; empty: nothing."""
+    talk: Sequence[tuple[str, str]] = ()
+    """Own and the other's message, one pair a round in which messages were sent; may be empty."""
     notes: str = ""
     """This seat's private notes."""
 
@@ -108,17 +108,17 @@ class View:
             raise DataError(
                 f"round {self.round} of {self.rounds_total}: the match is over; ask no decision"
             )
-        if self.seen is not None and self.place != "second":
-            raise DataError(f"the {self.seat} seat moves {self.place} and sees no move beforehand")
+        if self.seen is not None and self.turn != "second":
+            raise DataError(f"the {self.seat} seat moves {self.turn} and sees no move beforehand")
 
     @property
     def round(self) -> int:
-        """The 1-based round that is asked about."""
+        """Number of this round, from 1."""
         return len(self.own) + 1
 
     @property
-    def place(self) -> str:
-        """When this seat moves: together, first or second."""
+    def turn(self) -> str:
+        """When this seat moves: `together`, `first` or `second`."""
         if self.move_order == "simultaneous":
             return "together"
         return "first" if self.move_order == f"{self.seat}_first" else "second"
@@ -129,23 +129,23 @@ class View:
         return templates.TEMPLATES[self.surface.template]
 
     def stem(self) -> list[str]:
-        """Return the lines that stand at the same place in every later prompt of the match.
+        """Return the lines with which every later prompt of the match starts too.
 
-        Rules, then the rounds played and what was said in them. With a `window` only the rules
-        stay.
+        They are the rules, then the rounds played and the messages in them. With a `window` later
+        prompts share only the rules.
         """
         past = len(self.own)
         start = 0 if self.window is None else max(0, past - self.window)
         lines = self._rules()
         for i in range(start, past):
-            if i < len(self.said):
-                lines.append(self._spoken(i))
-            lines.append(self._cell(self.template.played, self.own[i], self.other[i], i + 1))
+            if i < len(self.talk):
+                lines.append(self._talk_line(i))
+            lines.append(self._cell_line(self.template.played, self.own[i], self.other[i], i + 1))
         return lines
 
-    def now(self) -> list[str]:
-        """Return the lines of this round: what was said, the notes, the other's move if seen."""
-        lines = [self._spoken(self.round - 1)] if len(self.said) >= self.round else []
+    def this_round(self) -> list[str]:
+        """Return the lines of this round: messages, notes, and the other's move if it is seen."""
+        lines = [self._talk_line(self.round - 1)] if len(self.talk) >= self.round else []
         if self.notes:
             lines.append(templates.NOTES.format(notes=self.notes))
         if self.seen is not None:
@@ -153,29 +153,29 @@ class View:
             lines.append(templates.SEEN.format(round=self.round, **fields))
         return lines
 
-    def options(self, text: str, **fields: object) -> str:
-        """Fill in a text's two options, in the order in which they are listed."""
+    def with_options(self, text: str, **fields: object) -> str:
+        """Return a text with its two options filled in, in the order in which they are listed."""
         first, second = (self.surface.label(action) for action in self.surface.order)
         return text.format(first=first, second=second, **fields)
 
     def _rules(self) -> list[str]:
         template, order = self.template, self.surface.order
-        opening = template.opening.format(title=self.game.title, rounds=_horizon(self.rounds_total))
+        rounds = _rounds_text(self.rounds_total)
+        opening = template.opening.format(title=self.game.title, rounds=rounds)
         return [
-            f"{opening} {self.options(getattr(template, self.place))}",
+            f"{opening} {self.with_options(getattr(template, self.turn))}",
             *([template.heading] if template.heading else []),
-            *(self._cell(template.cell, own, other) for own in order for other in order),
+            *(self._cell_line(template.cell, own, other) for own in order for other in order),
             template.aim,
         ]
 
-    def _spoken(self, i: int) -> str:
-        own, other = (f'"{text}"' if text else templates.NOTHING for text in self.said[i])
+    def _talk_line(self, i: int) -> str:
+        own, other = (f'"{text}"' if text else templates.NOTHING for text in self.talk[i])
         fields = {"own": own, "other": other, "player": self.template.other}
         return templates.SAID.format(round=i + 1, **fields)
 
-    def _cell(self, text: str, own: int, other: int, round: int = 0) -> str:
-        # Labels first: they refuse an action that is neither 0 nor 1, where an index of -1 would
-        # not.
+    def _cell_line(self, text: str, own: int, other: int, round: int = 0) -> str:
+        # Labels first: `label` refuses an action of -1, which as an index would pass.
         labels = self.surface.label(own), self.surface.label(other)
         own_payoff, other_payoff = self._payoffs[own][other]
         return text.format(
@@ -188,15 +188,17 @@ class View:
 
     @cached_property
     def _payoffs(self) -> list[list[list[str]]]:
-        """Own and the other's payoff in each cell, as written: every line of a history asks."""
+        """Own and the other's payoff in each cell, as written; kept, as each line needs them."""
         return [
             [[short_number(x) for x in self.game.view(self.seat, own, other)] for other in (0, 1)]
             for own in (0, 1)
         ]
 
 
-def ask(view: View, question: str, *, system: str | None, bare: bool = False) -> list[Message]:
-    """Return the chat messages that put a question to one seat.
+def question_messages(
+    view: View, question: str, *, system: str | None, past_only: bool = False
+) -> list[Message]:
+    """Return the chat messages that ask one seat a question.
 
     Parameters
     ----------
@@ -206,8 +208,8 @@ def ask(view: View, question: str, *, system: str | None, bare: bool = False) ->
         The last line.
     system : str or None
         System message; None for none.
-    bare : bool
-        Leave out the lines of this round, for questions about the past.
+    past_only : bool
+        Whether to leave out the lines of this round, for questions about the past.
 
     Returns
     -------
@@ -215,22 +217,27 @@ def ask(view: View, question: str, *, system: str | None, bare: bool = False) ->
         `role` and `content` of each message: the system message if there is one, then one user
         message of rules, history and question.
     """
-    lines = [*view.stem(), *([] if bare else view.now()), question]
-    messages = [{"role": "user", "content": "\n".join(lines)}]
-    return messages if system is None else [{"role": "system", "content": system}, *messages]
+    lines = [*view.stem(), *([] if past_only else view.this_round()), question]
+    return _with_system("\n".join(lines), system)
 
 
-def question(view: View, anchor: str | None = None) -> str:
+def _with_system(content: str, system: str | None) -> list[Message]:
+    user = {"role": "user", "content": content}
+    return [user] if system is None else [{"role": "system", "content": system}, user]
+
+
+def action_question(view: View, anchor: str | None = None) -> str:
     """Return the line that asks for an action.
 
     Parameters
     ----------
     view : View
     anchor : str, optional
-        Start of the final-answer line; given, it is asked to think first and end with that line.
+        Start of the final-answer line. With it, the line also asks the agent to think first and to
+        end with that line.
     """
-    text = view.options(templates.QUESTION, round=view.round)
-    return text if anchor is None else text + view.options(templates.THINK, anchor=anchor)
+    text = view.with_options(templates.QUESTION, round=view.round)
+    return text if anchor is None else text + view.with_options(templates.THINK, anchor=anchor)
 
 
 def decision_messages(
@@ -250,21 +257,21 @@ def decision_messages(
     game : Game
         The stage game.
     seat : {'row', 'column'}
-        Who is asked; the whole prompt is from this seat's view.
+        The seat that is asked; the whole prompt is from its view.
     surface : Surface
-        How it is asked.
+        The surface form of the prompt.
     own_history, other_history : sequence of int
         The actions of this seat and of the other one, one a round played.
     system : str or None
         System message; None for none.
     rounds_total : int or None
-        How many rounds the agents are told there are; None leaves it open.
+        Number of rounds that the prompt names; None leaves it open.
 
     Returns
     -------
     list of dict
-        `role` and `content` of each message, as `ask` gives them. All but the last line is the
-        start of the same message one round later.
+        See `question_messages`. All but the last line is the start of the same message one round
+        later.
 
     Raises
     ------
@@ -272,19 +279,17 @@ def decision_messages(
         If the histories differ in length, hold anything but 0 and 1, or leave no round to play.
     """
     view = View(game, seat, surface, own_history, other_history, rounds_total)
-    return ask(view, question(view), system=system)
+    return question_messages(view, action_question(view), system=system)
 
 
 def content_free_messages(surface: Surface, *, system: str | None) -> list[Message]:
     """Return the messages that ask the same question about nothing: no game and no history."""
     first, second = (surface.label(action) for action in surface.order)
-    messages = [
-        {"role": "user", "content": templates.QUESTION.format(first=first, second=second, round=1)}
-    ]
-    return messages if system is None else [{"role": "system", "content": system}, *messages]
+    question = templates.QUESTION.format(first=first, second=second, round=1)
+    return _with_system(question, system)
 
 
-def _horizon(rounds_total: int | None) -> str:
+def _rounds_text(rounds_total: int | None) -> str:
     if rounds_total is None:
         return templates.UNKNOWN_HORIZON
     if rounds_total == 1:
@@ -311,13 +316,8 @@ def render(
     messages : sequence of dict
         From `decision_messages`.
     chat : callable
-        The tokenizer's `chat` (its template with the generation prompt), or `plain_text`.
+        The tokenizer's `chat`: its template with the generation prompt.
     assistant_prefix : str
         Start of the answer; the label comes next.
     """
     return chat(list(messages)) + assistant_prefix
-
-
-def plain_text(messages: Sequence[Message]) -> str:
-    """Return messages as plain text, for models without a chat template."""
-    return "".join(message["content"] + "\n\n" for message in messages if message["content"])

@@ -1,4 +1,4 @@
-"""The prompts table: one row per decision prompt (`docs/reference/results.md`)."""
+"""The prompts table: one row a decision prompt (`docs/reference/results.md`)."""
 
 from __future__ import annotations
 
@@ -7,48 +7,28 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from nashlens.errors import DataError
-from nashlens.games.equilibria import best_response, nash_action, prosocial_action
 from nashlens.games.game import Game
-from nashlens.prompts.design import Cell, assign, surfaces
-from nashlens.prompts.labels import ChatTokenizer, encode_labels, prompt_id
-from nashlens.prompts.render import content_free_messages, decision_messages, render
+from nashlens.prompts.design import PlannedMatch, assign_matches, surfaces
+from nashlens.prompts.labels import EncodedPrompt, PromptTokenizer, encode_labels, prompt_id
+from nashlens.prompts.render import (
+    Message,
+    Surface,
+    content_free_messages,
+    decision_messages,
+    render,
+)
+from nashlens.prompts.targets import TARGETS, AskedDecision
 from nashlens.seeds import stream
 from nashlens.strategies import cooperation, sample_action
 from nashlens.vocabulary.targets import PROMPT_TARGETS
 
-_COLUMNS = (
-    "prompt_id",
-    "match_id",
-    "game",
-    "variant",
-    "seat",
-    "round",
-    "template",
-    "label_set",
-    "label_map",
-    "option_order",
-    "opponent",
-    "text",
-    "token_ids",
-    "n_tokens",
-    "decision_position",
-    "label_0",
-    "label_1",
-    "label_tokens_0",
-    "label_tokens_1",
-    "prior_id",
-    "prior_token_ids",
-    # Undefined where there is no last round, or the game leaves it open.
-    *PROMPT_TARGETS,
-    "dropped",
-)
-
 
 def build_prompts(
     games: Sequence[Game],
-    tokenizer: ChatTokenizer,
+    tokenizer: PromptTokenizer,
     *,
     templates: Sequence[str],
     label_sets: Mapping[str, Sequence[str]],
@@ -66,24 +46,24 @@ def build_prompts(
 
     Every game, surface form and history index is one match; the decision is asked at each of
     `rounds` of that match's history. Variants, seats and opponents are spread over the matches
-    (`design.assign`).
+    (`design.assign_matches`).
 
     Parameters
     ----------
     games : sequence of Game
         Games with their variants; those of one name belong together.
-    tokenizer : ChatTokenizer
+    tokenizer : PromptTokenizer
         The model's.
     templates, label_maps, option_orders : sequence of str
         Surface attributes to cross.
     label_sets : mapping of str to two str
-        Label pairs by name, crossed with them.
+        Pairs of labels by name; crossed too.
     opponents : sequence of str
         Strategies of the other seat.
     own_cooperation : float
         Probability of action 0 in the seat's own past moves.
     rounds : sequence of int
-        1-based rounds at which the decision is asked.
+        Rounds, from 1, at which the decision is asked.
     histories : int
         Matches for each game and surface form.
     system : str or None
@@ -112,17 +92,15 @@ def build_prompts(
     families: dict[str, list[Game]] = {}
     for game in games:
         families.setdefault(game.name, []).append(game)
-    priors = {
-        form: encode_labels(
-            tokenizer,
-            render(content_free_messages(form, system=system), tokenizer.chat, assistant_prefix),
-            form.action_labels,
-        ).prompt
-        for form in forms
-    }
+
+    def encode(messages: list[Message], form: Surface) -> tuple[str, EncodedPrompt]:
+        text = render(messages, tokenizer.chat, assistant_prefix)
+        return text, encode_labels(tokenizer, text, form.action_labels)
+
+    priors = {form: encode(content_free_messages(form, system=system), form)[1] for form in forms}
     rows = []
     for name, family in families.items():
-        cells = assign(
+        planned = assign_matches(
             name,
             forms,
             n_variants=len(family),
@@ -130,23 +108,62 @@ def build_prompts(
             histories=histories,
             seed=seed,
         )
-        for cell in cells:
-            game = family[cell.variant]
-            rng = stream(seed, "history", cell.match_id)
-            own, other = draw_history(cell.opponent, max(rounds) - 1, own_cooperation, rng)
+        for match in planned:
+            game, form = family[match.variant], match.surface
+            rng = stream(seed, "history", match.match_id)
+            own, other = draw_history(match.opponent, max(rounds) - 1, own_cooperation, rng)
             for now in rounds:
-                past = own[: now - 1], other[: now - 1]
+                asked = AskedDecision(game, match.seat, own[: now - 1], other[: now - 1])
                 messages = decision_messages(
-                    game, cell.seat, cell.surface, *past, system=system, rounds_total=None
+                    game, match.seat, form, asked.own, asked.other, system=system, rounds_total=None
                 )
-                text = render(messages, tokenizer.chat, assistant_prefix)
-                rows.append(
-                    _encode(tokenizer, text, cell)
-                    | _prior(priors[cell.surface])
-                    | _describe(game, cell)
-                    | _outcomes(game, cell, *past)
-                )
-    return pd.DataFrame(rows)[list(_COLUMNS)].astype(PROMPT_TARGETS)
+                text, encoded = encode(messages, form)
+                rows.append(_row(match, asked, text, encoded, priors[form], tokenizer.max_length))
+    return pd.DataFrame(rows).astype(PROMPT_TARGETS)
+
+
+def _row(
+    match: PlannedMatch,
+    asked: AskedDecision,
+    text: str,
+    encoded: EncodedPrompt,
+    prior: EncodedPrompt,
+    max_length: int | None,
+) -> dict[str, Any]:
+    form, ids = match.surface, encoded.ids
+    needed = encoded.n_tokens_with_label
+    too_long = max_length is not None and needed > max_length
+    return {
+        "prompt_id": prompt_id(ids),
+        "match_id": match.match_id,
+        "game": asked.game.name,
+        "variant": asked.game.variant,
+        "seat": asked.seat,
+        "round": len(asked.own) + 1,
+        "template": form.template,
+        "label_set": form.label_set,
+        "label_map": form.label_map,
+        "option_order": form.option_order,
+        "opponent": match.opponent,
+        "text": text,
+        "token_ids": _array(ids),
+        "n_tokens": len(ids),
+        "decision_position": len(ids) - 1,
+        "label_0": form.label(0),
+        "label_1": form.label(1),
+        "label_tokens_0": _array(encoded.labels[0]),
+        "label_tokens_1": _array(encoded.labels[1]),
+        "prior_id": prompt_id(prior.ids),
+        "prior_token_ids": _array(prior.ids),
+        **{name: target(asked) for name, target in TARGETS.items()},
+        "dropped": f"{needed} tokens with the label, the model takes {max_length}"
+        if too_long
+        else "",
+    }
+
+
+def _array(ids: Sequence[int]) -> NDArray[np.int32]:
+    return np.asarray(ids, dtype=np.int32)
 
 
 def draw_history(
@@ -157,18 +174,18 @@ def draw_history(
     Parameters
     ----------
     opponent : str
-        The other seat's strategy; RANDOM plays both actions alike.
+        The other seat's strategy; RANDOM takes either action with probability 1/2.
     length : int
-        Rounds to draw. A longer history starts with the shorter one.
+        Number of rounds to draw. A longer history starts with the shorter one.
     own_cooperation : float
         Probability of action 0 in the seat's own moves.
     rng : numpy.random.Generator
-        Two numbers are drawn a round.
+        Two numbers are drawn in each round.
 
     Returns
     -------
     own, other : list of int
-        Actions of the seat and of the other one.
+        Actions of the seat and of the other seat.
     """
     own: list[int] = []
     other: list[int] = []
@@ -177,52 +194,3 @@ def draw_history(
         own.append(sample_action(own_cooperation, rng))
         other.append(reply)
     return own, other
-
-
-def _encode(tokenizer: ChatTokenizer, text: str, cell: Cell) -> dict[str, Any]:
-    labels = cell.surface.action_labels
-    ids, tokens_0, tokens_1 = encode_labels(tokenizer, text, labels)
-    needed, most = len(ids) + max(len(tokens_0), len(tokens_1)), tokenizer.max_length
-    too_long = most is not None and needed > most
-    return {
-        "prompt_id": prompt_id(ids),
-        "text": text,
-        "token_ids": np.asarray(ids, dtype=np.int32),
-        "n_tokens": len(ids),
-        "decision_position": len(ids) - 1,
-        "label_0": labels[0],
-        "label_1": labels[1],
-        "label_tokens_0": np.asarray(tokens_0, dtype=np.int32),
-        "label_tokens_1": np.asarray(tokens_1, dtype=np.int32),
-        "dropped": f"{needed} tokens with the label, the model takes {most}" if too_long else "",
-    }
-
-
-def _prior(ids: Sequence[int]) -> dict[str, Any]:
-    return {"prior_id": prompt_id(ids), "prior_token_ids": np.asarray(ids, dtype=np.int32)}
-
-
-def _describe(game: Game, cell: Cell) -> dict[str, Any]:
-    return {
-        "match_id": cell.match_id,
-        "game": game.name,
-        "variant": game.variant,
-        "seat": cell.seat,
-        "template": cell.surface.template,
-        "label_set": cell.surface.label_set,
-        "label_map": cell.surface.label_map,
-        "option_order": cell.surface.option_order,
-        "opponent": cell.opponent,
-        "nash_action": nash_action(game, cell.seat),
-        "prosocial_action": prosocial_action(game, cell.seat),
-    }
-
-
-def _outcomes(game: Game, cell: Cell, own: Sequence[int], other: Sequence[int]) -> dict[str, Any]:
-    return {
-        "round": len(own) + 1,
-        "own_last": own[-1] if own else None,
-        "opponent_last": other[-1] if other else None,
-        "opponent_cooperation": other.count(0) / len(other) if other else None,
-        "best_response": best_response(game, cell.seat, other[-1]) if other else None,
-    }

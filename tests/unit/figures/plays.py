@@ -9,7 +9,7 @@ import pandas as pd
 
 from nashlens.games.catalog import CATALOG
 from nashlens.models.table import models_table
-from nashlens.play.metrics.matches import table_of
+from nashlens.play.metrics.matches import matches_table
 from nashlens.play.metrics.rounds import rounds_of
 from nashlens.play.metrics.table import metrics_table
 
@@ -134,7 +134,7 @@ def measures_of(play, games=GAMES, *, resamples=20):
     """Return `matches` and `metrics` of a play table."""
     played = [CATALOG[name] for name in games]
     rounds = rounds_of(play.astype({"action": "Int64", "opponent_action": "Int64"}), played)
-    matches = table_of(rounds)
+    matches = matches_table(rounds)
     quiz = pd.DataFrame(
         [(model, "neutral", *QUIZ) for model in sorted(play["model"].dropna().unique())],
         columns=["model", "template", "kind", "n", "accuracy", "ci_low", "ci_high"],

@@ -9,8 +9,8 @@ from nashlens.findings import PLAY_CLAIMS, judge_play
 from nashlens.games.catalog import CATALOG
 from nashlens.games.table import games_table
 from nashlens.models.table import models_table
-from nashlens.play.metrics.matches import matches_table
 from nashlens.strategies import cooperation
+from tests.unit.play.metrics.fakes import measured_matches
 
 PD, BOS, STAG, PENNIES = (
     CATALOG[name]
@@ -62,7 +62,7 @@ def play(
     ):
         frames += _match(pair, game, order, r, rounds, f"m{seed}-{number}", label_set, rng)
     table = pd.DataFrame(frames).astype({"action": "Int64", "opponent_action": "Int64"})
-    return matches_table(table, list(games))
+    return measured_matches(table, games)
 
 
 def _match(pair, game, order, r, rounds, match_id, label_set, rng):

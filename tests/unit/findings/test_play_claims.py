@@ -7,8 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nashlens.play.metrics.matches import matches_table
-from nashlens.play.run import play_matches
 from tests.unit.findings.play_tables import (
     ALLC,
     ALLD,
@@ -30,8 +28,8 @@ from tests.unit.findings.play_tables import (
     play,
     recorded,
 )
-from tests.unit.play.fakes import FORMS, likes, matches_of, players, settings
-from tests.unit.play.metrics.fakes import MODEL, measured, played
+from tests.unit.play.fakes import FORMS, likes, matches_of, play_matches, players, settings
+from tests.unit.play.metrics.fakes import MODEL, measured, measured_matches, played
 
 TWO = models(small=("f", 8), big=("f", 70))
 APART = models(a=("f", 70), b=("g", 72))
@@ -107,7 +105,7 @@ def test_a_script_that_reads_its_prompts_locks():
         players(likes("J", 1.0)),
         settings(),
     )
-    row = judged("B1", matches_table(letter, [PD]), models(m=("f", 8))).loc["m"]
+    row = judged("B1", measured_matches(letter, [PD]), models(m=("f", 8))).loc["m"]
     assert (row["verdict"], row["estimate"]) == ("contradicted", 0.5)
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable
 import numpy as np
 
 from nashlens.games.catalog import CATALOG
-from nashlens.play.player import Player, Settings, Written
+from nashlens.play.player import Cot, Player, PlaySettings, Scratchpad, WrittenText
+from nashlens.play.run import decisions_table, play_rounds
 from nashlens.play.schedule import Agent, schedule
 from nashlens.prompts.design import surfaces
-from nashlens.prompts.templates import TEMPLATES
+from nashlens.prompts.templates import ANCHOR, TEMPLATES
 from nashlens.strategies import cooperation
 
 PD = CATALOG["prisoners_dilemma"]
@@ -33,8 +34,22 @@ def settings(**changes):
         "system": None,
         "assistant_prefix": "I choose option",
         "seed": 3,
+        "window": None,
+        "talk_tokens": 0,
+        "cot": cot(),
+        "scratchpad": Scratchpad(tokens=128),
     }
-    return Settings(**(base | changes))
+    return PlaySettings(**(base | changes))
+
+
+def cot(**changes):
+    base = {"tokens": 256, "answer": "scored", "retries": 2, "anchor": ANCHOR}
+    return Cot(**(base | changes))
+
+
+def play_matches(matches, players, options):
+    """Play matches to their ends and return the play table."""
+    return decisions_table(play_rounds(matches, lambda: players, options))
 
 
 def matches_of(*pairs, games=(PD,), forms=FORMS, repetitions=1, seed=3, **more):
@@ -105,7 +120,7 @@ class WritesLines:
         self.asked += [(Letters().text(w.ids), w.seed, w.max_new_tokens) for w in wanted]
         texts = [self.write(Letters().text(w.ids), w.seed) for w in wanted]
         return [
-            Written([ord(c) for c in text[: w.max_new_tokens]], len(text) <= w.max_new_tokens)
+            WrittenText([ord(c) for c in text[: w.max_new_tokens]], len(text) <= w.max_new_tokens)
             for text, w in zip(texts, wanted, strict=True)
         ]
 

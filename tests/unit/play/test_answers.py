@@ -4,12 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nashlens.play.answers import ABSENT, BOTH, NEGATED, NONE, STATUSES, VALID, Answer
+from nashlens.play.answers import ABSENT, BOTH, NEGATED, NONE, VALID, Answer
 from nashlens.play.answers import before_answer as before
 from nashlens.play.answers import final_answer as parse
 
 ANCHOR = "Final answer: option"
 WORDS = ("cooperate", "defect")
+STATUSES = (VALID, NONE, BOTH, NEGATED, ABSENT)
 
 
 @pytest.mark.parametrize(

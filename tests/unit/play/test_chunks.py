@@ -6,13 +6,12 @@ import pandas as pd
 import pytest
 
 from nashlens.games.catalog import CATALOG
-from nashlens.play.chunks import chunk_key, play_part
+from nashlens.play.chunks import chunk_key, play_job
 from nashlens.play.journal import Journal
-from nashlens.play.player import Cot
 from nashlens.play.run import decisions_table, play_rounds, texts_table
 from nashlens.play.schedule import Agent
 
-from .fakes import COT, MODEL, PAD, PD, matches_of, players, same, settings
+from .fakes import COT, MODEL, PAD, PD, cot, matches_of, players, same, settings
 
 TFT = Agent("t", strategy="TFT")
 KEY = ["match_id", "round", "seat"]
@@ -41,8 +40,8 @@ def test_parts_add_up_and_kept_batches_are_not_played_again(tmp_path):
         return players(same(0.5))
 
     def part(k, n, folder, fingerprint="f"):
-        return play_part(
-            matches, make, settings(), part=k, parts=n, folder=folder, fingerprint=fingerprint
+        return play_job(
+            matches, make, settings(), job=k, jobs=n, folder=folder, fingerprint=fingerprint
         )[0]
 
     whole = part(1, 1, tmp_path / "one")
@@ -65,7 +64,7 @@ def test_parts_add_up_and_kept_batches_are_not_played_again(tmp_path):
 def test_a_crash_mid_match_resumes_without_replaying_a_finished_round(
     tmp_path, rounds_before, answer
 ):
-    options = settings(talk_tokens=30, cot=Cot(answer=answer, retries=0), rounds=5)
+    options = settings(talk_tokens=30, cot=cot(answer=answer, retries=0), rounds=5)
     whole = play_rounds(batch(), lambda: players(same(0.5), write), options)
 
     def crash():
@@ -116,7 +115,7 @@ def test_finished_matches_are_not_played_on_after_a_crash(tmp_path):
 
 def test_transcripts_replay_to_the_same_table():
     """What agents wrote, and the numbers that scored it, are all that a table rests on."""
-    options = settings(talk_tokens=30, cot=Cot(answer="parsed", retries=1), rounds=5)
+    options = settings(talk_tokens=30, cot=cot(answer="parsed", retries=1), rounds=5)
     rounds = play_rounds(batch(), lambda: players(same(0.3), write), options)
     decisions, texts = decisions_table(rounds), texts_table(rounds)
     recorded = dict(zip(texts["seed"], texts["text"], strict=True))
@@ -151,7 +150,7 @@ def test_a_batchs_key_follows_everything_it_depends_on():
         chunk_key(matches, settings(), "g"),
         chunk_key(matches, settings(rounds=5), "f"),
         chunk_key(matches, settings(window=2), "f"),
-        chunk_key(matches, settings(cot=Cot(tokens=3)), "f"),
+        chunk_key(matches, settings(cot=cot(tokens=3)), "f"),
         chunk_key(matches[:1], settings(), "f"),
         chunk_key(of((COT, COT)), settings(), "f"),
         chunk_key(of((MODEL, MODEL), move_orders=["row_first"]), settings(), "f"),

@@ -9,16 +9,16 @@ from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.session import Session
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
-from nashlens.play.player import Cot, Player, Scratchpad
+from nashlens.play.player import Player, Scratchpad
 from nashlens.play.quiz import ask_quiz, histories_of
 from nashlens.play.run import decisions_table, play_rounds, texts_table
 from nashlens.play.schedule import Agent
-from nashlens.play.writer import writer
+from nashlens.play.writer import engine_writer
 from tests import reference
 
-from .fakes import ALL_FORMS, COT, MODEL, PAD, PD, matches_of, settings
+from .fakes import ALL_FORMS, COT, MODEL, PAD, PD, cot, matches_of, settings
 
-OPTIONS = {"rounds": 3, "talk_tokens": 3, "cot": Cot(tokens=6), "scratchpad": Scratchpad(tokens=5)}
+OPTIONS = {"rounds": 3, "talk_tokens": 3, "cot": cot(tokens=6), "scratchpad": Scratchpad(tokens=5)}
 
 
 class Kept(Session):
@@ -44,7 +44,7 @@ def player(tiny_model, loaded):
     def make(*, shares=True):
         engine, tokenizer = Engine(loaded), ChatTokenizer(tiny_model)
         session = Kept(engine)
-        writes = writer(engine, tokenizer.stop_ids, session if shares else None)
+        writes = engine_writer(engine, tokenizer.stop_ids, session if shares else None)
         return Player(tokenizer, session, writes)
 
     return make

@@ -8,12 +8,23 @@ import pytest
 
 from nashlens.games.catalog import CATALOG
 from nashlens.games.game import Game
-from nashlens.play.run import State, decisions_table, play_matches, play_round, play_rounds
+from nashlens.play.run import MatchState, decisions_table, play_round, play_rounds
 from nashlens.play.schedule import Agent, Match
 from nashlens.prompts.design import surfaces
 from nashlens.seeds import stream
 
-from .fakes import ALL_FORMS, COT, MODEL, PAD, likes, matches_of, players, plays, settings
+from .fakes import (
+    ALL_FORMS,
+    COT,
+    MODEL,
+    PAD,
+    likes,
+    matches_of,
+    play_matches,
+    players,
+    plays,
+    settings,
+)
 
 KEY = ["match_id", "round", "seat"]
 BOS = CATALOG["battle_of_the_sexes"]
@@ -49,7 +60,7 @@ def test_swapping_seats_swaps_the_rows_and_nothing_else(pair, order):
 
     def run(match, mirror):
         rng = stream(3, "match", "one")
-        state = State(match, 8, Mirrored(rng) if mirror else rng)
+        state = MatchState(match, 8, Mirrored(rng) if mirror else rng)
         # The words do not come in: their seeds have the match's name and the seat.
         player = players(plays("TFT_ERRORS", 0.4), lambda prompt, seed: "hm")
         rounds = [play_round([state], player, options) for _ in range(8)]

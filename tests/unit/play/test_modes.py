@@ -6,12 +6,12 @@ import pytest
 
 from nashlens.errors import DataError
 from nashlens.play.answers import ABSENT, BOTH, VALID
-from nashlens.play.player import Cot, Scratchpad
+from nashlens.play.player import Scratchpad
 from nashlens.play.run import decisions_table, play_rounds, texts_table
 from nashlens.play.schedule import Agent
 from nashlens.prompts.templates import ANCHOR, MESSAGE_PREFIX, NOTES_PREFIX
 
-from .fakes import COT, MODEL, PAD, matches_of, players, same, settings
+from .fakes import COT, MODEL, PAD, cot, matches_of, players, same, settings
 
 ALLD = Agent("d", strategy="ALLD")
 
@@ -45,7 +45,7 @@ def test_cot_scores_the_labels_after_the_reasoning_and_the_anchor():
 
 def test_reasoning_is_bounded_and_without_any_the_anchor_alone_is_scored():
     player = players(same(0.5), lambda prompt, seed: "abcdefgh")
-    _, texts = play((COT, ALLD), player, cot=Cot(tokens=3))
+    _, texts = play((COT, ALLD), player, cot=cot(tokens=3))
     assert set(texts["text"]) == {"abc"}
     assert not texts["stopped"].any()
     silent = players(same(0.5), lambda prompt, seed: " \n")
@@ -66,7 +66,7 @@ def test_its_own_answer_is_parsed_and_never_stands_before_what_is_scored():
     # Scored defines the action by default; the disagreement is in the table.
     assert set(mine["action"]) == {0}
     assert set(texts["answer"]) == {VALID}
-    frame, _ = play((COT, ALLD), player, cot=Cot(answer="parsed"))
+    frame, _ = play((COT, ALLD), player, cot=cot(answer="parsed"))
     assert set(frame.loc[frame["agent"] == "c", "action"]) == {expected}
 
 
@@ -83,7 +83,7 @@ def answers_on(attempt):
 
 def test_retries_are_bounded_and_each_is_logged():
     player = players(same(0.5), answers_on(3))
-    frame, texts = play((COT, ALLD), player, cot=Cot(answer="parsed", retries=2))
+    frame, texts = play((COT, ALLD), player, cot=cot(answer="parsed", retries=2))
     assert texts["answer"].tolist() == [BOTH, BOTH, VALID] * 4
     assert texts["attempt"].tolist() == [1, 2, 3] * 4
     assert texts["seed"].is_unique
@@ -97,7 +97,7 @@ def test_retries_are_bounded_and_each_is_logged():
 def test_an_invalid_answer_is_never_defaulted_and_ends_the_match(seat):
     player = players(same(0.5), lambda prompt, seed: f"{ANCHOR} J or F")
     pair = (COT, ALLD) if seat == 0 else (ALLD, COT)
-    frame, texts = play(pair, player, cot=Cot(answer="parsed", retries=1))
+    frame, texts = play(pair, player, cot=cot(answer="parsed", retries=1))
     assert len(texts) == 2
     assert len(frame) == 2
     mine, theirs = frame[frame["agent"] == "c"], frame[frame["agent"] == "d"]
@@ -114,7 +114,7 @@ def test_a_second_mover_is_not_asked_after_an_invalid_first_move():
     rounds = play_rounds(
         matches_of((COT, ALLD), move_orders=["row_first"]),
         lambda: player,
-        settings(cot=Cot(answer="parsed", retries=0)),
+        settings(cot=cot(answer="parsed", retries=0)),
     )
     assert decisions_table(rounds)["agent"].tolist() == ["c"]
 
@@ -217,4 +217,4 @@ def test_generation_that_is_wanted_and_missing_is_one_clear_error():
 def test_a_text_that_would_outgrow_the_context_is_one_clear_error():
     player = players(same(0.5), lambda prompt, seed: "x", max_length=900)
     with pytest.raises(DataError, match=r"needs 1\d+ tokens and letters takes 900"):
-        play((COT, ALLD), player, cot=Cot(tokens=400))
+        play((COT, ALLD), player, cot=cot(tokens=400))

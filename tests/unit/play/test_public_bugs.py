@@ -7,8 +7,7 @@ import pytest
 
 from nashlens.games.catalog import CATALOG
 from nashlens.games.game import SEATS
-from nashlens.play.player import Cot
-from nashlens.play.run import decisions_table, play_matches, play_rounds, texts_table
+from nashlens.play.run import decisions_table, play_rounds, texts_table
 from nashlens.play.schedule import Agent
 from nashlens.vocabulary.prompts import MOVE_ORDERS
 
@@ -18,8 +17,10 @@ from .fakes import (
     MODEL,
     PAD,
     PLAYED,
+    cot,
     matches_of,
     moves,
+    play_matches,
     players,
     plays,
     same,
@@ -52,7 +53,7 @@ def test_the_first_substring_match_wins():
     """An answer that named both options counted as the first one."""
     player = players(same(1.0), lambda prompt, seed: "Final answer: option J or option F")
     rounds = play_rounds(
-        matches_of((COT, COT)), lambda: player, settings(cot=Cot(answer="parsed", retries=0))
+        matches_of((COT, COT)), lambda: player, settings(cot=cot(answer="parsed", retries=0))
     )
     assert decisions_table(rounds)["action"].isna().all()
 
@@ -61,7 +62,7 @@ def test_retries_are_hidden():
     """An invalid answer and its retry left no trace."""
     player = players(same(1.0), lambda prompt, seed: "Final answer: option K")
     rounds = play_rounds(
-        matches_of((COT, COT)), lambda: player, settings(cot=Cot(answer="parsed", retries=3))
+        matches_of((COT, COT)), lambda: player, settings(cot=cot(answer="parsed", retries=3))
     )
     assert decisions_table(rounds)["attempts"].tolist() == [4, 4]
     assert texts_table(rounds)["answer"].tolist() == ["none"] * 8
@@ -74,7 +75,7 @@ def test_i_will_not_defect_is_read_as_defect():
     asked = play_rounds(
         matches_of((COT, Agent("d", strategy="ALLD")), forms=forms),
         lambda: {"m": _wordy(player["m"])},
-        settings(rounds=1, cot=Cot(answer="parsed", retries=0)),
+        settings(rounds=1, cot=cot(answer="parsed", retries=0)),
     )
     mine = decisions_table(asked).query("agent == 'c'")
     assert mine["answer"].tolist() == ["negated"]

@@ -9,7 +9,8 @@ import pytest
 from nashlens.games import Game
 from nashlens.games.catalog import CATALOG
 from nashlens.games.variants import variants
-from nashlens.play.quiz import ALL, CELLS, ask_quiz, histories_of, questions, quiz_accuracy
+from nashlens.play.metrics.quiz import ALL, quiz_accuracy
+from nashlens.play.quiz import CELLS, ask_quiz, histories_of, questions
 from nashlens.prompts.templates import QUIZ, TEMPLATES
 from nashlens.seeds import stream
 

@@ -7,12 +7,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nashlens.errors import DataError
-from nashlens.play.player import tempered
-from nashlens.play.run import play_matches
+from nashlens.play.player import at_temperature
 from nashlens.play.schedule import Agent, Bounds
 from nashlens.vocabulary.prompts import MOVE_ORDERS
 
-from .fakes import ALL_FORMS, MODEL, PD, likes, matches_of, moves, players, plays, same, settings
+from .fakes import (
+    ALL_FORMS,
+    MODEL,
+    PD,
+    likes,
+    matches_of,
+    moves,
+    play_matches,
+    players,
+    plays,
+    same,
+    settings,
+)
 
 
 def scripted(one, other, **more):
@@ -62,15 +73,15 @@ def test_greedy_takes_the_likelier_action():
 
 @given(st.floats(0.001, 0.999), st.floats(0.05, 20))
 def test_temperature_keeps_order_and_bounds(p, temperature):
-    q = tempered(p, temperature)
+    q = at_temperature(p, temperature)
     assert 0 <= q <= 1
-    assert q == pytest.approx(1 - tempered(1 - p, temperature), abs=1e-9)
+    assert q == pytest.approx(1 - at_temperature(1 - p, temperature), abs=1e-9)
     assert (q - 0.5) * (p - 0.5) >= 0
 
 
 def test_temperature_one_leaves_probabilities():
-    assert tempered(0.3, 1.0) == pytest.approx(0.3)
-    assert tempered(0.2, 0.5) == pytest.approx(0.04 / (0.04 + 0.64))
+    assert at_temperature(0.3, 1.0) == pytest.approx(0.3)
+    assert at_temperature(0.2, 0.5) == pytest.approx(0.04 / (0.04 + 0.64))
 
 
 def test_a_match_that_outgrows_the_context_is_one_clear_error():

@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nashlens.games.catalog import CATALOG
-from nashlens.play.schedule import Agent, chunks, pairing, pairs_of, schedule, surface_sequence
+from nashlens.play.schedule import (
+    Agent,
+    pairing,
+    pairs_of,
+    schedule,
+    split_into_chunks,
+    surface_sequence,
+)
 from nashlens.prompts.design import surfaces
 
 FORMS = surfaces(
@@ -122,7 +129,7 @@ def of_games(*counts):
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(1, 8))
 def test_chunks_keep_every_match_in_order(counts, size):
     matches = of_games(*counts)
-    batches = list(chunks(matches, size))
+    batches = list(split_into_chunks(matches, size))
     assert [match for batch in batches for match in batch] == matches
     assert all(1 <= len(batch) <= size for batch in batches)
 
@@ -130,11 +137,11 @@ def test_chunks_keep_every_match_in_order(counts, size):
 def test_games_of_few_matches_share_a_chunk_and_large_ones_keep_to_themselves():
     sizes = [
         [[m.game.name for m in batch].count(name) for name in ("g0", "g1", "g2")]
-        for batch in chunks(of_games(2, 3, 3), 8)
+        for batch in split_into_chunks(of_games(2, 3, 3), 8)
     ]
     assert sizes == [[2, 3, 3]]
     first, other = of_games(8, 6, 9), of_games(8, 7, 9)
-    batches = list(chunks(first, 8))
+    batches = list(split_into_chunks(first, 8))
     assert [len({m.game.name for m in batch}) for batch in batches] == [1, 1, 1, 1]
-    kept = [batch for batch in chunks(other, 8) if batch[0].game.name != "g1"]
+    kept = [batch for batch in split_into_chunks(other, 8) if batch[0].game.name != "g1"]
     assert kept == [batch for batch in batches if batch[0].game.name != "g1"]

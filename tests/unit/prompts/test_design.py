@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from nashlens.errors import DataError
-from nashlens.prompts import assign, surfaces
+from nashlens.prompts import assign_matches, surfaces
 
 LABEL_SETS = {"jf": ["J", "F"], "xy": ["X", "Y"], "pq": ["P", "Q"]}
 MAPS, ORDERS = ["identity", "swapped"], ["forward", "reversed"]
@@ -14,7 +14,7 @@ OPPONENTS = ["TFT", "ALLC", "RANDOM", "ALLD", "WSLS", "GRIM"]
 
 def cells(game="pd", forms=FORMS, **changes):
     values = {"n_variants": 3, "opponents": OPPONENTS, "histories": 1, "seed": 1} | changes
-    return assign(game, forms, **values)
+    return assign_matches(game, forms, **values)
 
 
 def frame(found):

@@ -12,7 +12,7 @@ TEXT = "Which one? I choose option"
 
 def test_prompt_and_label_tokens_are_the_whole_texts_tokens():
     tokenizer = WordTokenizer()
-    ids, first, second = encode_labels(tokenizer, TEXT, ("J", "F"))
+    ids, (first, second) = encode_labels(tokenizer, TEXT, ("J", "F"))
     assert ids + first == tokenizer.encode(TEXT + " J")
     assert ids + second == tokenizer.encode(TEXT + " F")
     assert len(first) == len(second) == 1
@@ -31,7 +31,7 @@ def test_only_the_last_piece_is_encoded_with_the_labels():
 
     tokenizer = Cutting(bos=True)
     text = "Rules.| Which one? I choose"
-    ids, first, second = encode_labels(tokenizer, text, ("J", "F"))
+    ids, (first, second) = encode_labels(tokenizer, text, ("J", "F"))
     assert ids + first == tokenizer.encode(text + " J")
     assert ids + second == tokenizer.encode(text + " F")
     assert [t for t in tokenizer.seen if t.endswith(("J", "F"))] == [
@@ -51,14 +51,14 @@ def test_a_piece_that_is_not_encoded_by_itself_is_refused():
 
 def test_a_label_of_several_tokens_is_kept_whole():
     tokenizer = CharTokenizer()
-    ids, first, second = encode_labels(tokenizer, TEXT + "\n", ("Up", "Down"))
+    ids, (first, second) = encode_labels(tokenizer, TEXT + "\n", ("Up", "Down"))
     assert len(ids) == len(TEXT) + 1
     assert (tokenizer.decode(first), tokenizer.decode(second)) == ("Up", "Down")
 
 
 def test_no_space_is_added_after_white_space():
     tokenizer = CharTokenizer()
-    _, first, _ = encode_labels(tokenizer, "Answer: ", ("J", "F"))
+    _, (first, _) = encode_labels(tokenizer, "Answer: ", ("J", "F"))
     assert tokenizer.decode(first) == "J"
 
 
@@ -85,7 +85,7 @@ def test_a_label_that_changes_the_prompts_tokens_is_refused():
 def test_exactly_one_bos(options):
     tokenizer = WordTokenizer(**options)
     text = tokenizer.chat([{"role": "user", "content": "?"}]) + "I choose option"
-    ids, first, _ = encode_labels(tokenizer, text, ("J", "F"))
+    ids, (first, _) = encode_labels(tokenizer, text, ("J", "F"))
     assert (ids[0], ids.count(0), first.count(0)) == (0, 1, 0)
 
 

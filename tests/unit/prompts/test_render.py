@@ -11,10 +11,9 @@ from nashlens.games import CATALOG, SEATS, Game
 from nashlens.prompts import (
     Surface,
     View,
-    ask,
+    action_question,
     decision_messages,
-    plain_text,
-    question,
+    question_messages,
     render,
 )
 from nashlens.prompts.render import short_number
@@ -161,6 +160,10 @@ def test_system_message_comes_first_and_null_gives_none():
     assert messages[1]["role"] == "user"
 
 
+def plain_text(messages):
+    return "".join(message["content"] + "\n\n" for message in messages if message["content"])
+
+
 def test_the_prefix_follows_the_generation_prompt_and_plain_text_is_the_fallback():
     messages = [{"role": "system", "content": "S"}, {"role": "user", "content": "U"}]
     assert render(messages, plain_text, "I choose option") == "S\n\nU\n\nI choose option"
@@ -205,7 +208,7 @@ def view(place="simultaneous", seat="row", surface=SURFACES[0], own=OWN, other=O
 
 
 def text_of(view, last="?"):
-    return ask(view, last, system=None)[0]["content"]
+    return question_messages(view, last, system=None)[0]["content"]
 
 
 @pytest.mark.parametrize("surface", SURFACES, ids=lambda s: s.code)
@@ -235,7 +238,7 @@ def test_a_history_window_shows_the_last_rounds_under_their_own_numbers():
 
 def test_messages_stand_before_the_round_they_were_sent_in():
     said = [("hi", "")] + [("", "")] * 4 + [("now", "later")]
-    lines = text_of(view(said=said)).splitlines()
+    lines = text_of(view(talk=said)).splitlines()
     assert lines[6] == 'Round 1: you said "hi"; the other player said nothing.'
     assert lines[7].startswith("Round 1: you chose")
     assert lines[-2] == 'Round 6: you said "now"; the other player said "later".'
@@ -253,14 +256,14 @@ def test_notes_are_the_seats_own_words_and_stand_last():
 def test_thinking_names_both_final_answers_in_the_option_order():
     for surface in SURFACES:
         first, second = (surface.label(action) for action in surface.order)
-        text = question(view(surface=surface), "Final answer: option")
+        text = action_question(view(surface=surface), "Final answer: option")
         assert f'"Final answer: option {first}" or "Final answer: option {second}"' in text
-        assert text.startswith(question(view(surface=surface)))
+        assert text.startswith(action_question(view(surface=surface)))
 
 
 def test_the_stem_starts_every_later_prompt():
-    stem = view(own=OWN[:2], other=OTHER[:2], said=[("a", "b")] * 2).stem()
-    later = view(said=[("a", "b")] * 5, notes="x", seen=None).stem()
+    stem = view(own=OWN[:2], other=OTHER[:2], talk=[("a", "b")] * 2).stem()
+    later = view(talk=[("a", "b")] * 5, notes="x", seen=None).stem()
     assert later[: len(stem)] == stem
 
 

@@ -8,9 +8,9 @@ from nashlens.prompts import (
     TEMPLATES,
     Surface,
     View,
-    ask,
+    action_question,
     decision_messages,
-    question,
+    question_messages,
     vocabulary,
 )
 from nashlens.prompts import templates as words
@@ -38,15 +38,15 @@ def test_the_vocabulary_covers_all_that_play_and_the_quiz_ask():
         past = [0, 1], [1, 1]
         view = View(
             CATALOG["chicken"], "row", surface, *past, None, order, seen,
-            said=[("", "A"), ("B", ""), ("A", "B")], notes="C",
+            talk=[("", "A"), ("B", ""), ("A", "B")], notes="C",
         )  # fmt: skip
         player = view.template.other
         fields = {"round": 1, "player": player, "Player": player.capitalize(), "own": "J"}
         fields |= {"other": "F", "unit": view.template.unit}
         asked = [text.format(**fields) for pair in words.QUIZ.values() for text in pair]
-        asked += [question(view, words.ANCHOR), words.NOTES_PREFIX, words.MESSAGE_PREFIX]
+        asked += [action_question(view, words.ANCHOR), words.NOTES_PREFIX, words.MESSAGE_PREFIX]
         asked += [words.WRITE_NOTES.format(**fields), words.WRITE_MESSAGE.format(**fields)]
-        text = ask(view, " ".join(asked), system=None)[0]["content"]
+        text = question_messages(view, " ".join(asked), system=None)[0]["content"]
         assert set(re.findall(r"[A-Za-z]+|\d|[^\sA-Za-z\d]", text)) <= known
 
 

@@ -7,7 +7,7 @@ Sums and counts stand beside shares, so that cells add up over matches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nashlens.games.equilibria import is_zero_sum, prosocial_action, solve
 from nashlens.games.game import Game
 from nashlens.play.metrics import distances
-from nashlens.play.metrics.rounds import Rounds, rounds_of
+from nashlens.play.metrics.rounds import Rounds
 
 Array = NDArray[Any]
 CELLS = ("00", "01", "10", "11")
@@ -28,31 +28,19 @@ INTEGERS = (
 )  # fmt: skip
 
 
-def matches_table(play: pd.DataFrame, games: Sequence[Game]) -> pd.DataFrame:
+def matches_table(rounds: Rounds) -> pd.DataFrame:
     """Return what each match shows, from each seat's view.
 
     Parameters
     ----------
-    play : pandas.DataFrame
-        Of `play.parquet`.
-    games : sequence of Game
-        With their variants.
+    rounds : Rounds
+        From `rounds_of`.
 
     Returns
     -------
     pandas.DataFrame
         Two rows a match, by match and seat; columns as documented in `docs/reference/results.md`.
-
-    Raises
-    ------
-    DataError
-        See `rounds_of`.
     """
-    return table_of(rounds_of(play, games))
-
-
-def table_of(rounds: Rounds) -> pd.DataFrame:
-    """Return the matches table of arranged rounds."""
     joint = joint_rounds(rounds.own, rounds.other)
     columns: dict[str, Array] = {"n_rounds": rounds.length}
     columns |= {f"n_{cell}": joint[..., k].sum(axis=1) for k, cell in enumerate(CELLS)}

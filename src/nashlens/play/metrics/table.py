@@ -15,9 +15,11 @@ from nashlens.models.table import models_table
 from nashlens.play.metrics import mixture, serial
 from nashlens.play.metrics.cells import KEYS, Array, Cell, RatioMeasures, cells_of
 from nashlens.play.metrics.effects import LEVELS, PAIRS, surface_effects
+from nashlens.play.metrics.matches import matches_table
 from nashlens.play.metrics.measures import measures
 from nashlens.play.metrics.mover import advantages
-from nashlens.play.metrics.rounds import Rounds
+from nashlens.play.metrics.quiz import accuracy_by_model
+from nashlens.play.metrics.rounds import Rounds, rounds_of
 from nashlens.seeds import stream
 
 COLUMNS = (
@@ -52,6 +54,50 @@ class Resampling:
         }  # fmt: skip
 
 
+def measure_play(
+    play: pd.DataFrame,
+    games: Sequence[Game],
+    quiz: pd.DataFrame,
+    *,
+    models: pd.DataFrame | None = None,
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return every measure of every match, and of every cell of the design.
+
+    Parameters
+    ----------
+    play : pandas.DataFrame
+        The play table.
+    games, quiz, models, confidence, resamples, seed
+        See `metrics_table`.
+
+    Returns
+    -------
+    matches, metrics : pandas.DataFrame
+        See `matches_table` and `metrics_table`.
+
+    Raises
+    ------
+    DataError
+        See `rounds_of`.
+    """
+    rounds = rounds_of(play, games)
+    matches = matches_table(rounds)
+    metrics = metrics_table(
+        rounds,
+        matches,
+        games,
+        quiz,
+        models=models,
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
+    )
+    return matches, metrics
+
+
 def metrics_table(
     rounds: Rounds,
     matches: pd.DataFrame,
@@ -70,7 +116,7 @@ def metrics_table(
     rounds : Rounds
         Of `rounds_of`.
     matches : pandas.DataFrame
-        Of `table_of`, from the same rounds.
+        From `matches_table`, of the same rounds.
     games : sequence of Game
     quiz : pandas.DataFrame
         Of `quiz.parquet`.
@@ -101,37 +147,12 @@ def metrics_table(
     rows += _effects(matches, games, how)
     table = pd.DataFrame(rows, columns=list(COLUMNS)[: COLUMNS.index("quiz_accuracy")])
     known = models_table({}, {}) if models is None else models
-    for beside in (quiz_of(quiz, confidence), known):
+    for beside in (accuracy_by_model(quiz), known):
         table = table.merge(beside, on="model", how="left")
     table = table[list(COLUMNS)]
     types: dict[str, Any] = dict.fromkeys(_TEXTS, "str") | dict.fromkeys(_NUMBERS, "float64")
     types |= dict.fromkeys(("n", "n_matches", "n_invalid"), "int64")
     return table.astype(types | {"match_rounds": "Int64", "quiz_n": "Int64"})
-
-
-def quiz_of(quiz: pd.DataFrame, confidence: float) -> pd.DataFrame:
-    """Return each model's accuracy over all templates, with its interval.
-
-    Templates are asked about different histories. So the share of right answers over all of them
-    weighs each template by its questions, and its interval's arms add in quadrature.
-    """
-    del confidence  # the table's own
-    columns = ["model", "quiz_accuracy", "quiz_low", "quiz_high", "quiz_n"]
-    rows = []
-    asked = quiz[(quiz["kind"] == "all") & (quiz["n"] > 0)]
-    for model, part in asked.groupby("model", sort=True):
-        n = part["n"].to_numpy(float)
-        share, accuracy = n / n.sum(), part["accuracy"].to_numpy(float)
-        middle = float(share @ accuracy)
-        arms = [
-            float(np.sqrt(((share * (part[name].to_numpy(float) - accuracy)) ** 2).sum()))
-            for name in ("ci_low", "ci_high")
-        ]
-        low, high = max(0.0, middle - arms[0]), min(1.0, middle + arms[1])
-        if np.isnan(arms).any():
-            low = high = np.nan
-        rows.append([model, middle, low, high, int(n.sum())])
-    return pd.DataFrame(rows, columns=columns).astype({"model": "str"})
 
 
 def _quality(part: pd.DataFrame) -> dict[str, Any]:

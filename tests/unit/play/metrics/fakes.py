@@ -6,13 +6,12 @@ import numpy as np
 import pandas as pd
 
 from nashlens.games.catalog import CATALOG
-from nashlens.play.metrics.matches import table_of
+from nashlens.play.metrics.matches import matches_table
 from nashlens.play.metrics.rounds import rounds_of
 from nashlens.play.metrics.table import metrics_table
-from nashlens.play.run import play_matches
 from nashlens.play.schedule import Agent
 
-from ..fakes import ALL_FORMS, MODEL, matches_of, players, plays, settings
+from ..fakes import ALL_FORMS, MODEL, matches_of, play_matches, players, plays, settings
 
 QUIZ = pd.DataFrame(
     {
@@ -37,10 +36,14 @@ def played(*pairs, strategy="TFT", p=None, rounds=6, games=None, repetitions=2, 
     return play_matches(matches, players(plays(strategy, p)), settings(rounds=rounds))
 
 
+def measured_matches(play, games):
+    return matches_table(rounds_of(play, list(games)))
+
+
 def measured(play, games=None, resamples=40, quiz=QUIZ):
     games = games or [CATALOG["prisoners_dilemma"]]
     rounds = rounds_of(play, games)
-    matches = table_of(rounds)
+    matches = matches_table(rounds)
     table = metrics_table(rounds, matches, games, quiz, confidence=0.9, resamples=resamples, seed=5)
     return matches, table
 
@@ -80,4 +83,13 @@ def by_hand(pairs_of_moves, game, agents=("x", "y"), **columns):
     return frame.astype({"action": "Int64", "opponent_action": "Int64"})
 
 
-__all__ = ["MODEL", "QUIZ", "by_hand", "measured", "played", "scripted", "value"]
+__all__ = [
+    "MODEL",
+    "QUIZ",
+    "by_hand",
+    "measured",
+    "measured_matches",
+    "played",
+    "scripted",
+    "value",
+]

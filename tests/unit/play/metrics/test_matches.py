@@ -12,10 +12,9 @@ from nashlens.errors import DataError
 from nashlens.games.catalog import CATALOG
 from nashlens.games.equilibria import prosocial_action
 from nashlens.games.game import Game
-from nashlens.play.metrics.matches import matches_table
 from nashlens.play.schedule import Agent
 
-from .fakes import MODEL, by_hand, played, scripted
+from .fakes import MODEL, by_hand, measured_matches, played, scripted
 
 PD, BOS = CATALOG["prisoners_dilemma"], CATALOG["battle_of_the_sexes"]
 sequences = st.integers(1, 8).flatmap(
@@ -29,7 +28,7 @@ def seat(table, name, number=0):
 
 def test_tit_for_tat_against_all_defect_by_hand():
     play = by_hand([([0, 1, 1, 1], [1, 1, 1, 1])], PD)
-    tft, alld = (seat(matches_table(play, [PD]), name) for name in ("row", "column"))
+    tft, alld = (seat(measured_matches(play, [PD]), name) for name in ("row", "column"))
     assert [tft[f"n_{cell}"] for cell in ("00", "01", "10", "11")] == [0, 1, 0, 3]
     assert [alld[f"n_{cell}"] for cell in ("00", "01", "10", "11")] == [0, 0, 1, 3]
     assert (tft["cooperation"], alld["cooperation"]) == (0.25, 0)
@@ -88,7 +87,7 @@ def oracle(own, other, game, name):
 @settings(max_examples=40, deadline=None)
 def test_every_count_is_that_of_the_slow_oracle(moves, name):
     game = CATALOG[name]
-    table = matches_table(by_hand(moves, game), [game])
+    table = measured_matches(by_hand(moves, game), [game])
     for number, (row, column) in enumerate(moves):
         for side, own, other in (("row", row, column), ("column", column, row)):
             line = seat(table, side, number)
@@ -101,9 +100,9 @@ def test_every_count_is_that_of_the_slow_oracle(moves, name):
 @settings(max_examples=30, deadline=None)
 def test_swapping_seats_swaps_the_rows(moves, name):
     game = CATALOG[name]
-    before = matches_table(by_hand(moves, game), [game])
+    before = measured_matches(by_hand(moves, game), [game])
     turned = replace(game.transpose(), name=game.name)
-    after = matches_table(by_hand([m[::-1] for m in moves], turned), [turned])
+    after = measured_matches(by_hand([m[::-1] for m in moves], turned), [turned])
     after["seat"] = after["seat"].map({"row": "column", "column": "row"})
     after = after.sort_values(["match_id", "seat"], ignore_index=True)
     same = [c for c in before.columns if c not in ("agent", "opponent", "model", "opponent_model")]
@@ -117,8 +116,8 @@ def test_an_affine_payoff_change_moves_payoffs_alone(moves, name):
     scaled = Game(
         name, [[tuple(3 * x - 2 for x in cell) for cell in line] for line in game.payoffs]
     )
-    before = matches_table(by_hand(moves, game), [game])
-    after = matches_table(by_hand(moves, scaled), [scaled])
+    before = measured_matches(by_hand(moves, game), [game])
+    after = measured_matches(by_hand(moves, scaled), [scaled])
     points = ["payoff", "opponent_payoff"]
     expected = 3 * before[points].to_numpy() - 2 * before[["n_rounds"]].to_numpy(float)
     np.testing.assert_allclose(after[points], expected, atol=1e-9)
@@ -127,16 +126,16 @@ def test_an_affine_payoff_change_moves_payoffs_alone(moves, name):
 
 def test_renaming_and_reordering_change_names_and_order_alone():
     play = played((MODEL, scripted("RANDOM")), (MODEL, MODEL), strategy="WSLS", games=[PD, BOS])
-    before = matches_table(play, [PD, BOS])
+    before = measured_matches(play, [PD, BOS])
     renamed = play.assign(match_id="z" + play["match_id"]).sample(frac=1, random_state=0)
-    after = matches_table(renamed, [BOS, PD])
+    after = measured_matches(renamed, [BOS, PD])
     pd.testing.assert_frame_equal(
         before.drop(columns="match_id"), after.drop(columns="match_id"), check_like=True
     )
     changed = ["label_map", "option_order", "label_set", "template"]
     other = play.assign(**dict.fromkeys(changed, "x"))
     pd.testing.assert_frame_equal(
-        matches_table(other, [PD, BOS]).drop(columns=changed), before.drop(columns=changed)
+        measured_matches(other, [PD, BOS]).drop(columns=changed), before.drop(columns=changed)
     )
 
 
@@ -144,16 +143,18 @@ def test_transcripts_replay_to_the_same_table(tmp_path):
     play = played((MODEL, scripted("GRIM")), strategy="TFT_ERRORS", p=0.3, games=[PD, BOS])
     play.to_parquet(tmp_path / "play.parquet")
     again = pd.read_parquet(tmp_path / "play.parquet")
-    pd.testing.assert_frame_equal(matches_table(play, [PD, BOS]), matches_table(again, [PD, BOS]))
+    pd.testing.assert_frame_equal(
+        measured_matches(play, [PD, BOS]), measured_matches(again, [PD, BOS])
+    )
 
 
 def test_a_match_that_an_invalid_answer_ended_counts_its_whole_rounds():
     play = by_hand([([0, 0, None], [0, 1, 1])], PD)
-    row, column = (seat(matches_table(play, [PD]), name) for name in ("row", "column"))
+    row, column = (seat(measured_matches(play, [PD]), name) for name in ("row", "column"))
     assert (row["n_rounds"], row["n_invalid"], row["opponent_n_invalid"]) == (2, 1, 0)
     assert (column["n_rounds"], column["n_invalid"], column["opponent_n_invalid"]) == (2, 0, 1)
     assert row["match_rounds"] == 3
-    nothing = seat(matches_table(by_hand([([None], [1])], PD), [PD]), "row")
+    nothing = seat(measured_matches(by_hand([([None], [1])], PD), [PD]), "row")
     assert nothing["n_rounds"] == 0
     assert nothing[["cooperation", "nash_tv", "nash_tv_control", "locked"]].isna().all()
 
@@ -172,12 +173,12 @@ def test_tables_that_contradict_themselves_are_refused(column, value, message):
     play.loc[2, column] = value
     play.loc[:, "game"] = play.loc[2, "game"]
     with pytest.raises(DataError, match=message):
-        matches_table(play, [PD])
+        measured_matches(play, [PD])
 
 
 def test_a_second_mover_can_answer_in_the_same_round():
     play = by_hand([([0, 1, 1], [0, 1, 1])], PD, move_order="row_first")
-    table = matches_table(play, [PD])
+    table = measured_matches(play, [PD])
     second, first = seat(table, "column"), seat(table, "row")
     assert (second["turn"], first["turn"]) == ("second", "first")
     assert (second["n_before"], second["n_after"]) == (1, 2)
@@ -185,15 +186,15 @@ def test_a_second_mover_can_answer_in_the_same_round():
     assert np.isnan(second["nash_tv_policy"])
     assert second["spe_tv"] == pytest.approx(1 / 3)
     # Cooperating first and answering in kind is not subgame perfect in the dilemma.
-    assert matches_table(play.assign(move_order="simultaneous"), [PD])["spe_tv"].isna().all()
+    assert measured_matches(play.assign(move_order="simultaneous"), [PD])["spe_tv"].isna().all()
     known = play.assign(move_order="simultaneous", horizon="known")
-    np.testing.assert_allclose(matches_table(known, [PD])["spe_tv"], 1 / 3)
+    np.testing.assert_allclose(measured_matches(known, [PD])["spe_tv"], 1 / 3)
 
 
 def test_recorded_probabilities_of_the_equilibrium_have_no_distance():
     pennies = CATALOG["matching_pennies"]
     play = by_hand([([0, 1, 1, 0], [1, 1, 0, 1])], pennies).assign(p_action_0=0.5)
-    line = seat(matches_table(play, [pennies]), "row")
+    line = seat(measured_matches(play, [pennies]), "row")
     assert line["nash_tv_policy"] == 0
     assert line["nash_tv"] > 0
     assert line["nash_tv_control"] > 0
@@ -202,16 +203,16 @@ def test_recorded_probabilities_of_the_equilibrium_have_no_distance():
 
 def test_equilibrium_selection_is_seen_from_the_seat():
     play = by_hand([([0, 0, 1, 1], [0, 1, 1, 0])], BOS, agents=("a", "b"))
-    row, column = (seat(matches_table(play, [BOS]), name) for name in ("row", "column"))
+    row, column = (seat(measured_matches(play, [BOS]), name) for name in ("row", "column"))
     names = ["n_equilibrium", "n_own_preferred", "n_other_preferred"]
     assert row[names].tolist() == [2, 1, 1]
     assert column[names].tolist() == [2, 1, 1]
     play = by_hand([([0, 0], [0, 0])], BOS)
-    assert seat(matches_table(play, [BOS]), "column")[names].tolist() == [2, 0, 2]
+    assert seat(measured_matches(play, [BOS]), "column")[names].tolist() == [2, 0, 2]
 
 
 def test_the_agent_has_its_opponents_columns():
-    table = matches_table(played((MODEL, Agent("w", strategy="WSLS"))), [PD])
+    table = measured_matches(played((MODEL, Agent("w", strategy="WSLS"))), [PD])
     mine = table[table["agent"] == "a"]
     assert set(mine["opponent_strategy"]) == {"WSLS"}
     assert mine["opponent_model"].isna().all()

@@ -8,14 +8,12 @@ from nashlens.games.catalog import CATALOG
 from nashlens.models.table import models_table
 from nashlens.play.metrics.cells import RatioMeasures, cells_of, derived
 from nashlens.play.metrics.effects import surface_effects
-from nashlens.play.metrics.matches import matches_table
 from nashlens.play.metrics.measures import MATCHES, measures
 from nashlens.play.metrics.rounds import rounds_of
 from nashlens.play.metrics.table import metrics_table
-from nashlens.play.run import play_matches
 
-from ..fakes import ALL_FORMS, likes, matches_of, players, settings
-from .fakes import MODEL, QUIZ, by_hand, measured, played, scripted, value
+from ..fakes import ALL_FORMS, likes, matches_of, play_matches, players, settings
+from .fakes import MODEL, QUIZ, by_hand, measured, measured_matches, played, scripted, value
 
 PD, BOS = CATALOG["prisoners_dilemma"], CATALOG["battle_of_the_sexes"]
 PENNIES = CATALOG["matching_pennies"]
@@ -203,7 +201,7 @@ def test_effects_are_least_squares_with_cell_means():
 
 def test_what_the_design_confounds_has_no_estimate():
     play = by_hand([([0, 1], [0, 1])] * 4, PD)
-    rows = matches_table(play, [PD]).query("agent == 'x'").reset_index(drop=True)
+    rows = measured_matches(play, [PD]).query("agent == 'x'").reset_index(drop=True)
     together = rows.assign(
         label_map=["identity", "swapped"] * 2, option_order=["forward", "reversed"] * 2
     )

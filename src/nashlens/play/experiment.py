@@ -1,0 +1,142 @@
+"""An experiment's play: from the config and a group of agents to what they did and wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nashlens.engine.core import Engine
+from nashlens.engine.session import Session
+from nashlens.models.load import load_model
+from nashlens.models.tokenizer import ChatTokenizer
+from nashlens.play.chunks import play_job
+from nashlens.play.player import Cot, Player, PlaySettings, Scratchpad
+from nashlens.play.schedule import (
+    Agent,
+    Match,
+    forms_of_play,
+    games_of_play,
+    pairs_of,
+    schedule,
+)
+from nashlens.play.writer import engine_writer
+
+
+def play_group(
+    games: pd.DataFrame,
+    models: Sequence[Path],
+    config: Mapping[str, Any],
+    group: Sequence[str],
+    *,
+    job: int,
+    jobs: int,
+    folder: Path,
+    fingerprint: str,
+    threads: int,
+    batch_tokens: int,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Play one job's share of a group's matches; rounds already played are read back.
+
+    Parameters
+    ----------
+    games : pandas.DataFrame
+        The games table.
+    models : sequence of Path
+        Folders of the group's converted models, named as the models.
+    config : mapping
+        The config's sections as far as the group reads them: `agents`, `models`, `prompts`,
+        `matches`, `experiment`, and in `modes` those of its agents.
+    group : sequence of str
+        The agents that play (`schedule.pairs_of`).
+    job, jobs : int
+        Number of this job, from 1, and of all jobs that share the matches.
+    folder : Path
+        Where rounds are kept as they are played.
+    fingerprint : str
+        Hash of the models and of the code; rounds kept under another are played again.
+    threads : int
+        Number of torch threads.
+    batch_tokens : int
+        The most tokens of a forward pass.
+
+    Returns
+    -------
+    decisions, texts : pandas.DataFrame
+        The play table and the texts table.
+    """
+    return play_job(
+        matches_of_group(games, config, group),
+        _Loader(models, config["models"], threads, batch_tokens),
+        settings_of_play(config),
+        job=job,
+        jobs=jobs,
+        folder=folder,
+        fingerprint=fingerprint,
+    )
+
+
+def matches_of_group(
+    games: pd.DataFrame, config: Mapping[str, Any], group: Sequence[str]
+) -> list[Match]:
+    """Return all matches of a group of agents."""
+    matches = config["matches"]
+    agents = {name: Agent.from_config(name, agent) for name, agent in config["agents"].items()}
+    sequential = matches["sequential_games"]
+    return schedule(
+        games_of_play(games, config),
+        pairs_of(agents, group, self_play=matches["self_play"]),
+        forms_of_play(config),
+        repetitions=matches["repetitions"],
+        scripted_repetitions=matches["scripted_repetitions"],
+        seed=config["experiment"]["seed"],
+        move_orders=matches["move_orders"],
+        sequential_games=None if sequential == "all" else sequential,
+    )
+
+
+def settings_of_play(config: Mapping[str, Any]) -> PlaySettings:
+    """Return what is the same for all matches; modes that the config lacks are not played."""
+    matches, prompts, modes = config["matches"], config["prompts"], config.get("modes", {})
+    return PlaySettings(
+        rounds=matches["rounds"],
+        temperature=matches["temperature"],
+        horizon_known=matches["horizon"] == "known",
+        system=prompts["system"],
+        assistant_prefix=prompts["assistant_prefix"],
+        seed=config["experiment"]["seed"],
+        window=matches["history_window"],
+        talk_tokens=matches["talk_tokens"],
+        cot=Cot(**modes["cot"]) if "cot" in modes else None,
+        scratchpad=Scratchpad(**modes["scratchpad"]) if "scratchpad" in modes else None,
+    )
+
+
+class _Loader:
+    """Makes players of models, which are loaded at the first call: kept rounds need none."""
+
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        options: Mapping[str, Mapping[str, Any]],
+        threads: int,
+        batch_tokens: int,
+    ):
+        self.folders = {folder.name: folder for folder in folders}
+        self.options = options
+        self.threads, self.batch_tokens = threads, batch_tokens
+        self._loaded: dict[str, tuple[ChatTokenizer, Engine]] = {}
+
+    def __call__(self) -> dict[str, Player]:
+        """Return players with sessions of their own, by model name."""
+        for name, folder in self.folders.items():
+            if name not in self._loaded:
+                model = load_model(folder, **self.options[name], threads=self.threads)
+                self._loaded[name] = ChatTokenizer(folder), Engine(model, self.batch_tokens)
+        return {name: self._player(*self._loaded[name]) for name in self.folders}
+
+    def _player(self, tokenizer: ChatTokenizer, engine: Engine) -> Player:
+        session = Session(engine)
+        return Player(tokenizer, session, engine_writer(engine, tokenizer.stop_ids, session))
