@@ -13,6 +13,7 @@ from nashlens.config.playing import AgentConfig, MatchesConfig, PromptsConfig
 from nashlens.config.sections import GameConfig, ProbesConfig
 from nashlens.figures import registry
 from nashlens.games import CATALOG
+from nashlens.prompts.targets import TARGETS
 from nashlens.prompts.templates import TEMPLATES
 from nashlens.vocabulary import edits, figures, play, prompts, targets
 
@@ -37,6 +38,10 @@ def test_strategies_are_those_that_can_be_played():
 
 def test_templates_are_those_that_are_written():
     assert tuple(TEMPLATES) == prompts.TEMPLATES
+
+
+def test_targets_are_those_that_are_computed():
+    assert tuple(TARGETS) == tuple(targets.PROMPT_TARGETS)
 
 
 def test_figures_are_those_that_can_be_drawn():

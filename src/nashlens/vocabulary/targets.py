@@ -1,7 +1,7 @@
 """What probes decode and whom they are tested on (`nashlens.probes`).
 
-A new target is one entry here; its column is computed in `nashlens.prompts.table` and described in
-`docs/reference/results.md`.
+A new target is one entry here; its column is computed in `nashlens.prompts.targets` and described
+in `docs/reference/results.md`.
 """
 
 from __future__ import annotations
