@@ -103,6 +103,14 @@ def planted_code(wildcards):
     return ["nashlens.planted"] if source.startswith("planted:") else []
 
 
+def claim_modules(letters):
+    """Name the modules of claims, by the letters that they start with: they are found by name."""
+    folder = ROOT / "src" / "nashlens" / "findings" / "claims"
+    return [
+        f"nashlens.findings.claims.{path.stem}" for path in sorted(folder.glob(f"[{letters}]*.py"))
+    ]
+
+
 def provenance(rule, reads=(), modules=(), **pieces):
     """Return the `params:` of a script rule.
 

@@ -22,6 +22,7 @@ rule judge_findings:
         **provenance(
             "judge_findings",
             reads=[*BOOTSTRAP, "findings.late_fraction", "lens.min_label_mass", SEED],
+            modules=claim_modules("m"),
         ),
     conda:
         "../envs/cpu.yaml"
@@ -46,7 +47,11 @@ rule judge_play:
     resources:
         **light_job(),
     params:
-        **provenance("judge_play", reads=[*BOOTSTRAP, "models.{model}.family", SEED]),
+        **provenance(
+            "judge_play",
+            reads=[*BOOTSTRAP, "models.{model}.family", SEED],
+            modules=claim_modules("bx"),
+        ),
     conda:
         "../envs/cpu.yaml"
     message:

@@ -10,9 +10,8 @@ import pandas as pd
 from nashlens.errors import DataError
 from nashlens.kept import kept
 from nashlens.seeds import stream
+from nashlens.vocabulary.prompts import SURFACE_COLUMNS
 
-SURFACE_COLUMNS = ("template", "label_set", "label_map", "option_order")
-"""What makes up a surface form."""
 PROMPT_COLUMNS = ("prompt_id", "match_id", "game", "nash_action", *SURFACE_COLUMNS)
 """Columns of the prompts table that tables of interventions repeat."""
 

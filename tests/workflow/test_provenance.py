@@ -11,6 +11,7 @@ import yaml
 from docs.pipeline import BOXES, PICTURE, box_of, flows, with_column, writes
 from nashlens.config.validate import validate
 from nashlens.figures.registry import FIGURES
+from workflow.fingerprint import closure, imports
 from workflow.loading import load_workflow
 
 pytestmark = pytest.mark.workflow
@@ -28,6 +29,9 @@ READ_BY_NONE = {
     "matches.cross_play",
     "matches.cross_modes",
 }
+
+# Code that no result depends on: the checks of the config, and how jobs report.
+NO_RESULT = ("nashlens.config", "nashlens.vocabulary.figures", "nashlens.logs", "nashlens.progress")
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +105,22 @@ def test_every_table_of_a_figure_is_made_by_a_rule(tiny):
         inputs = rules[f"draw_{figure}"].input
         assert list(inputs.keys()) == list(tables)
         assert all(provenance.find_maker(path) for path in inputs)
+
+
+def test_every_modules_code_counts_in_a_fingerprint(tiny):
+    """Also of those that are imported by a name that the source does not show."""
+    rules, provenance = tiny
+    source, counted = ROOT / "src", set()
+    for name, stage in provenance.stages.items():
+        script = ROOT / "scripts" / Path(rules[name].script).name
+        counted |= set(closure(source, imports(source, script, "")))
+        for own in (stage, *stage.pieces.values()):
+            named = own.modules({"model": "tiny_llama"}) if callable(own.modules) else own.modules
+            counted |= set(closure(source, named))
+    for path in source.rglob("*.py"):
+        parts = path.relative_to(source).with_suffix("").parts
+        module = ".".join(parts).removesuffix(".__init__")
+        assert module in counted or module.startswith(NO_RESULT), module
 
 
 def leaves(config, prefix=""):

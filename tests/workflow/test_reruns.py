@@ -125,9 +125,9 @@ CODE_EDITS = {
     "the tuned lens": ("src/nashlens/lens/tuned.py", CODE, TUNED),
     "one figure": ("src/nashlens/figures/probes.py", CODE, {"draw_probes"}),
     "all figures' style": ("src/nashlens/figures/style.py", CODE, DRAWN),
-    "the claims": ("src/nashlens/findings/claims.py", CODE, {*JUDGED, "judge_play"}),
-    "the claims about play": (
-        "src/nashlens/findings/estimators/play/order.py",
+    "what a claim is": ("src/nashlens/findings/claim.py", CODE, {*JUDGED, "judge_play"}),
+    "a claim about play": (
+        "src/nashlens/findings/claims/x3_first_mover.py",
         CODE,
         {"judge_play", *JOINED},
     ),
@@ -136,13 +136,13 @@ CODE_EDITS = {
     "the strips of a figure": ("src/nashlens/figures/strips.py", CODE, {"draw_findings"}),
     "the sweep": ("src/nashlens/steering/sweep.py", CODE, SWEPT),
     "the heads": ("src/nashlens/circuits/heads.py", CODE, ABLATED),
-    "the choice of prompts": ("src/nashlens/steering/prompts.py", CODE, SWEPT | ABLATED),
+    "the choice of prompts": ("src/nashlens/interventions.py", CODE, SWEPT | ABLATED),
     "the lockstep of play": ("src/nashlens/play/run.py", CODE, PLAYED),
     "the probes": ("src/nashlens/probes/solver.py", CODE, PROBED),
     "the grammar of answers": ("src/nashlens/play/answers.py", CODE, PLAYED),
     "the measures of play": ("src/nashlens/play/metrics/mixture.py", CODE, MEASURED),
     "the quiz": ("src/nashlens/play/quiz.py", CODE, QUIZZED),
-    "generation": ("src/nashlens/engine/generation.py", CODE, PLAYED),
+    "generation": ("src/nashlens/engine/generation/scheduler.py", CODE, PLAYED),
     "the engine": (
         "src/nashlens/engine/core.py",
         CODE,

@@ -86,7 +86,7 @@ def test_the_report_is_one_self_contained_file(built):
 
 
 def test_a_failing_job_ends_with_the_line_that_matters_and_its_log(built):
-    line = '    settings, seed = config["probes"], config["experiment"]["seed"]\n'
+    line = "    torch.set_num_threads(threads)\n"
     fails = line + '    raise __import__("nashlens.errors").errors.DataError("no such luck")\n'
     with built.edited("scripts/fit_probes.py", line, fails):
         done = built.snakemake("--cores", "1", "results/tiny/probes/tiny_qwen.parquet")

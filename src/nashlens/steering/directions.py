@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from nashlens.activations.store import LoadLayer
 from nashlens.errors import DataError
-from nashlens.interventions import SURFACE_COLUMNS
 from nashlens.kept import kept
+from nashlens.vocabulary.prompts import SURFACE_COLUMNS
 
 _FLAT = 1e-6
 """A gap below this share of the residual's length is rounding: there is no direction."""

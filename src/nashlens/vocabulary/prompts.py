@@ -8,3 +8,6 @@ OPTION_ORDERS = ("forward", "reversed")
 """Whether action 0 or action 1 is listed first."""
 MOVE_ORDERS = ("simultaneous", "row_first", "column_first")
 """Who moves when."""
+
+SURFACE_COLUMNS = ("template", "label_set", "label_map", "option_order")
+"""What makes up a surface form, as columns of tables."""
