@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from nashlens.activations.extract import extract
-from nashlens.activations.plan import draw_matches, join, layer_names, plan_shards
+from nashlens.activations.plan import draw_matches, join_manifest, plan_shards
 from nashlens.activations.tokens import TokenIds
 from nashlens.engine.core import Engine
 from nashlens.files import write_json
@@ -13,37 +13,20 @@ from workflow.job import run_job
 
 
 def main(inputs, outputs, config, fingerprint, shard_fingerprint, model, threads, batch_tokens):
-    seed, weights = config["experiment"]["seed"], config["models"][model]
-    settings = config["activations"]
-    some = draw_matches(read_table(inputs["prompts"]), config["probes"]["random_weights"], seed)
+    settings, seed = config["activations"], config["experiment"]["seed"]
     folder = Path(outputs["manifest"]).parent
     plan = plan_shards(
         folder,
-        some,
+        draw_matches(read_table(inputs["prompts"]), config["probes"]["random_weights"], seed),
         fingerprint=shard_fingerprint,
         shard_prompts=settings["shard_prompts"],
     )
-    loaded = load_untrained(
-        Path(inputs["model"]).parent,
-        seed=seed,
-        dtype=weights["dtype"],
-        device=weights["device"],
-        threads=threads,
-    )
-    engine = Engine(loaded, batch_tokens)
-    part = extract(
-        engine, TokenIds(inputs["prompts"]), plan, folder, part=1, parts=1, dtype=settings["dtype"]
-    )
-    joined = join(
-        plan,
-        [part],
-        model=model,
-        layer_names=layer_names(loaded.n_layers),
-        width=loaded.width,
-        dtype=settings["dtype"],
-        fingerprint=fingerprint,
-    )
-    write_json(outputs["manifest"], joined)
+    how = {key: config["models"][model][key] for key in ("dtype", "device")}
+    loaded = load_untrained(Path(inputs["model"]).parent, seed=seed, threads=threads, **how)
+    tokens, dtype = TokenIds(inputs["prompts"]), settings["dtype"]
+    part = extract(Engine(loaded, batch_tokens), tokens, plan, folder, part=1, parts=1, dtype=dtype)
+    manifest = join_manifest(plan, [part], model=model, dtype=dtype, fingerprint=fingerprint)
+    write_json(outputs["manifest"], manifest)
 
 
 if "snakemake" in globals():

@@ -1,18 +1,15 @@
 """Rule join_activations: the manifest of all shards that the current prompts need."""
 
-from nashlens.activations.plan import join, layer_names
+from nashlens.activations.plan import join_manifest
 from nashlens.files import read_json, write_json
 from workflow.job import run_job
 
 
 def main(inputs, outputs, config, fingerprint, model):
-    made = [read_json(part) for part in inputs["parts"]]
-    manifest = join(
+    manifest = join_manifest(
         read_json(inputs["plan"]),
-        made,
+        [read_json(part) for part in inputs["parts"]],
         model=model,
-        layer_names=layer_names(made[0]["n_layers"]),
-        width=made[0]["width"],
         dtype=config["activations"]["dtype"],
         fingerprint=fingerprint,
     )

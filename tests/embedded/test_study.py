@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from nashlens.activations.extract import extract
-from nashlens.activations.plan import join, layer_names, plan_shards
+from nashlens.activations.plan import join_manifest, plan_shards
 from nashlens.activations.store import ActivationStore
 from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
@@ -74,12 +74,10 @@ def store(loaded, prompts, tmp_path_factory):
     extra = extra_sequences([prompts], token_ids)
     plan = plan_shards(folder, prompts, fingerprint="f", shard_prompts=3, extra=extra)
     made = extract(engine, token_ids, plan, folder, part=1, parts=1, dtype="float32")
-    manifest = join(
+    manifest = join_manifest(
         plan,
         [made],
         model="smollm2",
-        layer_names=layer_names(engine.n_layers),
-        width=engine.width,
         dtype="float32",
         fingerprint="f",
     )

@@ -1,4 +1,4 @@
-"""Computing the shards of a plan."""
+"""Computes the shards of a plan."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ _IN_FLIGHT = 2  # shards computed and not yet written, before the next one is be
 
 
 @contextlib.contextmanager
-def _giving_back(locks: BinaryIO, number: int) -> Iterator[None]:
+def _unlocked_after(locks: BinaryIO, number: int) -> Iterator[None]:
     try:
         yield
     finally:
         fcntl.lockf(locks, fcntl.LOCK_UN, 1, number)
 
 
-def _tokens(
+def _sequence(
     plan: dict[str, Any], token_ids: Mapping[str, Sequence[int]], prompt: str
 ) -> Sequence[int]:
+    """Return the token ids of a prompt, or of a further sequence of the plan."""
     if prompt not in plan["extra"]:
         return token_ids[prompt]
     after, tokens = plan["extra"][prompt]
@@ -53,45 +54,45 @@ def extract(
 ) -> dict[str, Any]:
     """Compute and write a part of a plan's new shards; complete ones are skipped.
 
-    A thread encodes, writes and hashes a shard while the model computes the next one. No more than
-    these two are in memory, so a slow disk holds the model up and does not fill the memory.
+    A thread encodes, writes and hashes a shard while the model computes the next one. Only these
+    two are in memory, so with a slow disk the model waits and memory does not fill.
 
     Parameters
     ----------
     engine : Engine
     token_ids : mapping of str to sequence of int
-        Token ids of each prompt id of the plan, such as `TokenIds`. Those of one shard are held at
-        a time.
+        Token ids of each prompt id of the plan, such as `TokenIds`. Only those of one shard are in
+        memory at a time.
     plan : dict
-        Of `plan_shards`.
+        From `plan_shards`.
     folder : str or Path
     part, parts : int
-        Which part this is, 1-based, and how many there are; shards are dealt in turn.
+        The number of this part, from 1, and the number of parts; shards are dealt in turn.
     dtype : {"float32", "float16", "bfloat16"}
 
     Returns
     -------
     dict
-        JSON: `shards`, the `file` and `sha256` of each; `n_layers`; `width`; `computed`, how many
-        prompts ran.
+        To be written as JSON: `shards`, the `file` and `sha256` of each; `n_layers`; `width`;
+        `computed`, the number of prompts that were run.
 
     Raises
     ------
     StoreError
-        A shard cannot be stored. Shards that were computed before it are complete.
+        If a shard cannot be stored. Shards that were computed before it are complete.
     """
     folder = Path(folder)
     mine = plan["new"][part - 1 :: parts]
     hashes: dict[str, str] = {}
     computed = 0
     folder.mkdir(parents=True, exist_ok=True)
-    # An orphan of a killed run may still be at a shard. One byte of the lock file stands for one
-    # shard, so parts do not wait for one another; everyone takes them in the order of their
-    # numbers, so no two wait in a circle. Closing the file would give up every lock at once.
+    # A process left over from a killed run may still write a shard, so each shard has a lock: one
+    # byte of the lock file. Parts do not wait for one another, and as every process locks shards in
+    # the order of their numbers, there is no deadlock. Closing the file would release every lock.
     with open(folder / ".lock", "ab") as locks, ThreadPoolExecutor(1, "write") as writer:
 
         def write(number: int, shard: dict[str, Any], values: np.ndarray) -> None:
-            with _giving_back(locks, number):
+            with _unlocked_after(locks, number):
                 entry = write_shard(
                     folder,
                     shard["file"],
@@ -110,13 +111,13 @@ def extract(
             fcntl.lockf(locks, fcntl.LOCK_EX, 1, number)
             entry = read_entry(folder, shard["file"], plan["fingerprint"])
             if entry is not None and entry["prompt_ids"] == shard["prompt_ids"]:
-                with _giving_back(locks, number):
+                with _unlocked_after(locks, number):
                     hashes[shard["file"]] = entry["sha256"]
                 continue
-            sequences = [_tokens(plan, token_ids, prompt) for prompt in shard["prompt_ids"]]
+            sequences = [_sequence(plan, token_ids, prompt) for prompt in shard["prompt_ids"]]
             values = _residuals(engine, sequences)
             writing.append(writer.submit(write, number, shard, values))
-            del values  # the thread's alone, so that it is freed when written
+            del values  # now only the thread holds it, so it is freed when written
             computed += len(shard["prompt_ids"])
         for future in writing:
             future.result()

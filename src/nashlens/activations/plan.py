@@ -21,20 +21,22 @@ _SHARD = re.compile(r"shard-(\d{5,})\.npy")
 
 
 def used_prompts(prompts: pd.DataFrame) -> pd.DataFrame:
-    """Return the prompts to extract: not dropped, one row for each prompt id, in table order."""
+    """Return the prompts to extract: those not dropped, one row for each id, in table order."""
     return kept(prompts).drop_duplicates("prompt_id")
 
 
 def draw_matches(prompts: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
-    """Return the prompts of some whole matches, at most so many, spread over the games.
+    """Draw whole matches, spread over the games, and return their prompts.
 
-    Games take turns to give a match, drawn by seed, while its prompts still fit.
+    Games take turns to give a match, in an order drawn by seed, until the next match would exceed
+    the number of prompts.
 
     Parameters
     ----------
     prompts : pandas.DataFrame
         The prompts table.
     most : int
+        The largest number of prompts.
     seed : int
         The experiment's seed.
 
@@ -73,23 +75,23 @@ def plan_shards(
     fingerprint : str
         Of the model, the stored dtype and the engine's code.
     shard_prompts : int
-        Prompts a new shard. A shard holds prompts of one game, so a new game makes new shards
-        alone.
+        Number of prompts in a new shard. A shard holds prompts of one game, so a new game only
+        adds shards.
     extra : pandas.DataFrame, optional
-        Further sequences, of `nashlens.prompts.extra`.
+        Further sequences, from `nashlens.prompts.extra`.
 
     Returns
     -------
     dict
-        JSON: `fingerprint`; `kept`, descriptions of shards; `new`, each `file` and `prompt_ids`;
-        `extra`, by prompt id, the prompt that a further sequence follows (empty: none) and its
-        tokens.
+        To be written as JSON: `fingerprint`; `kept`, the descriptions of shards that exist; `new`,
+        the `file` and `prompt_ids` of each shard to make; `extra`, for the id of each further
+        sequence the prompt that it follows (empty: none) and its tokens.
     """
     folder = Path(folder)
     wanted = used_prompts(prompts)[["prompt_id", "game"]]
     further: dict[str, list[Any]] = {}
     if extra is not None:
-        # One of them may be a prompt itself.
+        # A further sequence may itself be a prompt of the table.
         extra = extra[~extra["prompt_id"].isin(wanted["prompt_id"])]
         wanted = pd.concat([wanted, extra[["prompt_id", "game"]]], ignore_index=True)
         columns = zip(extra["prompt_id"], extra["after"], extra["tokens"], strict=True)
@@ -119,24 +121,33 @@ def plan_shards(
                     "prompt_ids": ids[start : start + shard_prompts],
                 }
             )
-    # Shards of prompts that the experiment no longer holds stay on disk, for when they return,
-    # and out of the manifest.
+    # Shards of prompts that the experiment no longer has stay on disk for when the prompts return,
+    # but not in the manifest.
     needed = set(wanted["prompt_id"])
     complete = [entry for entry in complete if needed.intersection(entry["prompt_ids"])]
     return {"fingerprint": fingerprint, "kept": complete, "new": new, "extra": further}
 
 
-def join(
+def join_manifest(
     plan: dict[str, Any],
     parts: list[dict[str, Any]],
     *,
     model: str,
-    layer_names: list[str],
-    width: int,
     dtype: Dtype,
     fingerprint: str,
 ) -> dict[str, Any]:
     """Return the manifest of a plan that its parts have carried out.
+
+    Parameters
+    ----------
+    plan : dict
+        From `plan_shards`.
+    parts : list of dict
+        What `extract` returned for each part.
+    model : str
+    dtype : {"float32", "float16", "bfloat16"}
+    fingerprint : str
+        Of the manifest; each shard has one of its own.
 
     Raises
     ------
@@ -155,10 +166,10 @@ def join(
     return {
         "fingerprint": fingerprint,
         "model": model,
-        "layer_names": layer_names,
+        "layer_names": layer_names(parts[0]["n_layers"]),
         "positions": ["decision"],
         "dtype": dtype,
-        "width": width,
+        "width": parts[0]["width"],
         "shards": shards,
     }
 

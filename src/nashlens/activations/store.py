@@ -1,4 +1,4 @@
-"""Reading and writing shards of activations."""
+"""Reads and writes shards of activations."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def write_shard(
         One for each prompt.
     dtype : {"float32", "float16", "bfloat16"}
     fingerprint : str
-        Of the model, the dtype and the code, not of the prompts.
+        A hash of the model, the dtype and the code, not of the prompts.
     """
     if len(values) != len(prompt_ids):
         raise StoreError(f"{file}: {len(values)} rows for {len(prompt_ids)} prompts")
@@ -95,7 +95,7 @@ def write_shard(
 
 
 def read_entry(folder: str | Path, file: str, fingerprint: str) -> dict[str, Any] | None:
-    """Return a complete shard's description, or None if it is absent or of another making."""
+    """Return the description of a complete shard with this fingerprint; None for any other."""
     path = Path(folder) / file
     try:
         entry: dict[str, Any] = read_json(path.with_suffix(".json"))
@@ -135,8 +135,8 @@ class ActivationStore:
         self._row = {prompt: i for i, prompt in enumerate(self.prompt_ids)}
 
     def _open(self, shard: dict[str, Any]) -> np.ndarray:
-        # Opened anew at each reading: a memory map holds its file open, and a process may have
-        # only so many (often 1024).
+        # Opened again at each reading: a memory map keeps its file open, and a process may have
+        # only a limited number of open files (often 1024).
         path = self.folder / shard["file"]
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -183,7 +183,7 @@ class ActivationStore:
         return self[layer][[self._row[prompt] for prompt in prompt_ids]]
 
     def reader(self, prompts: pd.DataFrame) -> LoadLayer:
-        """Return what gives a layer's residuals for the rows of a table with `prompt_id`."""
+        """Return a function from a layer to its residuals for the rows of a table of prompts."""
         wanted = prompts["prompt_id"].tolist()
         return lambda layer: self.layer(layer, wanted)
 

@@ -1,4 +1,4 @@
-"""Token ids of prompts by prompt id, off the disk."""
+"""Token ids by prompt id, read from disk."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from nashlens.tables import open_table
 
 
 class TokenIds(Mapping[str, list[int]]):
-    """Token ids of a prompts table, of which one row group is in memory at a time.
+    """Token ids of a prompts table, of which only one row group is in memory at a time.
 
-    Prompts asked for in the table's order are read once; any other order gives the same ids, more
-    slowly. Held for each row: its prompt id (32 bytes) and its number.
+    In the table's order each row group is read once; any other order gives the same ids, more
+    slowly. For each row its prompt id (32 bytes) and its number stay in memory.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class TokenIds(Mapping[str, list[int]]):
     Raises
     ------
     StoreError
-        The table is missing or damaged, or lacks a column.
+        If the table is missing or damaged, or lacks a column.
     """
 
     def __init__(self, path: str | Path):
@@ -41,7 +41,7 @@ class TokenIds(Mapping[str, list[int]]):
         # Fixed-width bytes take a quarter of what strings do.
         packed = [np.array(part, dtype="S") for part in names]
         ids = np.concatenate(packed) if packed else np.array([], dtype="S")
-        # Equal ids have equal tokens, so the first row stands for all.
+        # Equal ids have equal tokens, so the first row serves for all.
         self._ids, self._rows = np.unique(ids, return_index=True)
         self._group, self._start = -1, 0
         self._offsets = self._values = np.empty(0, dtype=np.int64)
@@ -66,6 +66,7 @@ class TokenIds(Mapping[str, list[int]]):
         return tokens
 
     def _load(self, group: int) -> None:
+        """Read a row group's token ids, one flat array with the offset of each row."""
         if group == self._group:
             return
         column = self._column(group, "token_ids")

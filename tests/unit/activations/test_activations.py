@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nashlens.activations.extract import extract
-from nashlens.activations.plan import join, layer_names, plan_shards
+from nashlens.activations.plan import join_manifest, plan_shards
 from nashlens.activations.store import ActivationStore, decode, encode
 from nashlens.engine.core import Engine
 from nashlens.errors import StoreError
@@ -47,12 +47,10 @@ def run(engine, folder, prompts, *, parts=1, fingerprint="f", dtype="float32"):
         extract(engine, tokens(prompts), plan, folder, part=k, parts=parts, dtype=dtype)
         for k in range(1, parts + 1)
     ]
-    manifest = join(
+    manifest = join_manifest(
         plan,
         made,
         model="tiny",
-        layer_names=layer_names(engine.n_layers),
-        width=engine.width,
         dtype=dtype,
         fingerprint="whole",
     )
@@ -178,7 +176,7 @@ def test_a_part_that_is_missing_is_named(engine, tmp_path):
     plan = plan_shards(tmp_path, prompts, fingerprint="f", shard_prompts=3)
     one = extract(engine, tokens(prompts), plan, tmp_path, part=1, parts=2, dtype="float32")
     with pytest.raises(StoreError, match="in no part"):
-        join(plan, [one], model="m", layer_names=[], width=1, dtype="float32", fingerprint="x")
+        join_manifest(plan, [one], model="m", dtype="float32", fingerprint="x")
 
 
 def test_duplicated_and_dropped_prompts(engine, tmp_path):

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 
 from nashlens.activations.extract import extract
-from nashlens.activations.plan import join, layer_names, plan_shards
+from nashlens.activations.plan import join_manifest, plan_shards
 from nashlens.activations.store import ActivationStore
 from nashlens.engine.core import Engine
 from nashlens.files import write_json
@@ -72,12 +72,10 @@ def test_they_are_stored_with_the_prompts(tmp_path):
     extra = extra_sequences([prompts.iloc[:1], prompts.iloc[1:]], tokens(prompts))
     plan = plan_shards(tmp_path, prompts, fingerprint="f", shard_prompts=3, extra=extra)
     made = extract(engine, tokens(prompts), plan, tmp_path, part=1, parts=1, dtype="float32")
-    manifest = join(
+    manifest = join_manifest(
         plan,
         [made],
         model="m",
-        layer_names=layer_names(engine.n_layers),
-        width=engine.width,
         dtype="float32",
         fingerprint="f",
     )
