@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nashlens.findings.claim import JudgeSettings, Missing, Outcome
+from nashlens.findings.claim import JudgeSettings, Outcome
 from nashlens.findings.shared.distance import (
     CONTROL_AT_RANDOM,
     LEAST_DISTANCE,
@@ -17,12 +17,11 @@ from nashlens.findings.shared.distance import (
     DistanceComparison,
     DistanceContrast,
     DistanceEvidence,
-    contrast_distances,
+    contrast_each,
     distance_numbers,
     random_doubt,
 )
 from nashlens.findings.shared.field import (
-    ALL_MODELS,
     SMALL,
     PlayField,
     SizedModel,
@@ -44,17 +43,12 @@ among them."""
 def estimate(play: PlayField, settings: JudgeSettings) -> EvidenceBySubject:
     """Yield each model's change of distance by reasoning, and each family's over its sizes."""
     models = play.with_mode("direct", "cot")
+    each = [_of_model(model) for model in models]
+    yield from contrast_each(play, settings, each, modes_lacking(play, "direct", "cot"))
     if not models:
-        yield ALL_MODELS, Missing(modes_lacking(play, "direct", "cot"))
         return
-    for model in models:
-        yield model.name, contrast_distances(play, settings, _of_model(model))
-    families = list(play.families(models))
-    for family, small, large in families:
-        comparison = _of_family(f"{family} family", small, large)
-        yield comparison.subject, contrast_distances(play, settings, comparison)
-    if not families:
-        yield ALL_MODELS, Missing(sizes_lacking(models, "direct and cot"))
+    families = [_of_family(*family) for family in play.families(models)]
+    yield from contrast_each(play, settings, families, sizes_lacking(models, "direct and cot"))
 
 
 def _of_model(model: SizedModel) -> DistanceComparison:
@@ -67,10 +61,10 @@ def _of_model(model: SizedModel) -> DistanceComparison:
     return comparison
 
 
-def _of_family(subject: str, small: SizedModel, large: SizedModel) -> DistanceComparison:
+def _of_family(family: str, small: SizedModel, large: SizedModel) -> DistanceComparison:
     return DistanceComparison(
         "B2",
-        subject,
+        f"{family} family",
         {
             f"{size}, {mode}": (model, mode)
             for size, model in (("smallest", small), ("largest", large))

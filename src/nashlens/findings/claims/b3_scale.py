@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nashlens.findings.claim import JudgeSettings, Missing, Outcome
+from nashlens.findings.claim import JudgeSettings, Outcome
 from nashlens.findings.shared.distance import (
     CONTROL_AT_RANDOM,
     LEAST_DISTANCE,
@@ -10,24 +10,22 @@ from nashlens.findings.shared.distance import (
     DistanceComparison,
     DistanceContrast,
     DistanceEvidence,
-    contrast_distances,
+    contrast_each,
     distance_reason,
     random_doubt,
 )
-from nashlens.findings.shared.field import ALL_MODELS, PlayField, sizes_lacking
+from nashlens.findings.shared.field import PlayField, sizes_lacking
 from nashlens.findings.shared.play import EvidenceBySubject, PlayClaim, supported_unless
 
 
 def estimate(play: PlayField, settings: JudgeSettings) -> EvidenceBySubject:
-    """Yield each family's distance of its largest model less that of its smallest."""
+    """Return each family's distance of its largest model less that of its smallest."""
     models = play.with_mode("direct")
-    families = list(play.families(models))
-    for family, small, large in families:
+    comparisons = []
+    for family, small, large in play.families(models):
         arms = {"largest": (large, "direct"), "smallest": (small, "direct")}
-        comparison = DistanceComparison("B3", f"{family} family", arms, _p_value)
-        yield comparison.subject, contrast_distances(play, settings, comparison)
-    if not families:
-        yield ALL_MODELS, Missing(sizes_lacking(models, "direct"))
+        comparisons.append(DistanceComparison("B3", f"{family} family", arms, _p_value))
+    return contrast_each(play, settings, comparisons, sizes_lacking(models, "direct"))
 
 
 def _p_value(contrast: DistanceContrast) -> float:

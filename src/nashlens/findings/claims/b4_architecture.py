@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from itertools import combinations
 
-from nashlens.findings.claim import JudgeSettings, Missing
+from nashlens.findings.claim import JudgeSettings
 from nashlens.findings.shared.distance import (
     APART_CONTRADICTED,
     APART_SUPPORTED,
     CONTROL_AT_RANDOM,
     NASH_TV,
     DistanceComparison,
-    contrast_distances,
+    contrast_each,
     distance_reason,
     p_of_arms_apart,
     rule_of_arms_apart,
 )
-from nashlens.findings.shared.field import (
-    ALL_MODELS,
-    PlayField,
-    SizedModel,
-    list_sizes_and_families,
-)
+from nashlens.findings.shared.field import PlayField, list_sizes_and_families
 from nashlens.findings.shared.play import EvidenceBySubject, PlayClaim
 
 MATCHED = 1.25
@@ -32,23 +26,16 @@ MATCHED = 1.25
 def estimate(play: PlayField, settings: JudgeSettings) -> EvidenceBySubject:
     """Yield, of each pair, the distance of the first less that of the second in direct play."""
     models = play.with_mode("direct")
-    pairs = list(_matched_pairs(models))
-    for pair in pairs:
-        arms = {model.name: (model, "direct") for model in pair}
-        comparison = DistanceComparison("B4", "--".join(arms), arms, p_of_arms_apart)
-        yield comparison.subject, contrast_distances(play, settings, comparison)
-    if not pairs:
-        lacking = (
-            f"no two models of different families and of one size (at most {MATCHED:g} times"
-            f" apart) play themselves in mode direct; there are {list_sizes_and_families(models)}"
-        )
-        yield ALL_MODELS, Missing(lacking)
-
-
-def _matched_pairs(models: Sequence[SizedModel]) -> Iterator[tuple[SizedModel, SizedModel]]:
+    comparisons = []
     for one, two in combinations(models, 2):
         if one.family != two.family and two.parameters <= MATCHED * one.parameters:
-            yield one, two
+            arms = {model.name: (model, "direct") for model in (one, two)}
+            comparisons.append(DistanceComparison("B4", "--".join(arms), arms, p_of_arms_apart))
+    lacking = (
+        f"no two models of different families and of one size (at most {MATCHED:g} times apart)"
+        f" play themselves in mode direct; there are {list_sizes_and_families(models)}"
+    )
+    return contrast_each(play, settings, comparisons, lacking)
 
 
 CLAIM = PlayClaim(

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from nashlens.findings.claim import JudgeSettings, Missing
+from nashlens.findings.claim import JudgeSettings
 from nashlens.findings.shared.distance import (
     APART_CONTRADICTED,
     APART_SUPPORTED,
     CONTROL_AT_RANDOM,
     NASH_TV,
     DistanceComparison,
-    contrast_distances,
+    contrast_each,
     distance_reason,
     p_of_arms_apart,
     rule_of_arms_apart,
 )
-from nashlens.findings.shared.field import ALL_MODELS, PlayField, modes_lacking
+from nashlens.findings.shared.field import PlayField, modes_lacking
 from nashlens.findings.shared.play import EvidenceBySubject, PlayClaim
 
 
 def estimate(play: PlayField, settings: JudgeSettings) -> EvidenceBySubject:
-    """Yield each model's distance with a scratchpad less that after reasoning."""
-    models = play.with_mode("scratchpad", "cot")
-    for model in models:
-        arms = {mode: (model, mode) for mode in ("scratchpad", "cot")}
-        comparison = DistanceComparison("B5", model.name, arms, p_of_arms_apart)
-        yield model.name, contrast_distances(play, settings, comparison)
-    if not models:
-        yield ALL_MODELS, Missing(modes_lacking(play, "scratchpad", "cot"))
+    """Return each model's distance with a scratchpad less that after reasoning."""
+    modes = ("scratchpad", "cot")
+    comparisons = []
+    for model in play.with_mode(*modes):
+        arms = {mode: (model, mode) for mode in modes}
+        comparisons.append(DistanceComparison("B5", model.name, arms, p_of_arms_apart))
+    return contrast_each(play, settings, comparisons, modes_lacking(play, *modes))
 
 
 CLAIM = PlayClaim(

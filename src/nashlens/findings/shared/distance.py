@@ -10,18 +10,24 @@ equilibrium.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from nashlens.findings.claim import JudgeSettings, Missing, Outcome, with_bounds
 from nashlens.findings.shared.arms import comparable_arms
-from nashlens.findings.shared.field import Player, PlayField
+from nashlens.findings.shared.field import ALL_MODELS, Player, PlayField
 from nashlens.findings.shared.means import ArmMeans, MeanEstimate
-from nashlens.findings.shared.play import PlayEvidence, play_reason, supported_unless
+from nashlens.findings.shared.play import (
+    Bounded,
+    EvidenceBySubject,
+    PlayEvidence,
+    play_reason,
+    supported_unless,
+)
 
 LEAST_DISTANCE = 0.05
 """Difference of Nash distances that counts: more than a hidden liking for a label can make."""
@@ -55,18 +61,6 @@ class ArmDistance:
     """P-value of random play being farther."""
 
 
-@dataclass(frozen=True)
-class DistanceEffect:
-    """A difference of two arms that a larger contrast is made of."""
-
-    effect: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.effect:+.2f} [{self.low:.2f}, {self.high:.2f}]"
-
-
 @dataclass(frozen=True, kw_only=True)
 class DistanceEvidence(PlayEvidence):
     """A contrast of Nash distances.
@@ -80,7 +74,7 @@ class DistanceEvidence(PlayEvidence):
     expected: str
     """What the claim says of this subject, where it does not say the same of all."""
     arms: Mapping[str, ArmDistance]
-    effects: Mapping[str, DistanceEffect]
+    effects: Mapping[str, Bounded]
     """Differences that the contrast is made of, where it has more than two arms."""
     l2: float
     """The same contrast of nash_l2."""
@@ -88,6 +82,14 @@ class DistanceEvidence(PlayEvidence):
     """The same contrast of nash_regret."""
     games: list[str]
     match_rounds: int
+
+    def detail(self) -> dict[str, Any]:
+        """Return the fields by name; each effect's value is called `effect`."""
+        effects = {
+            name: {"effect": found.value, "low": found.low, "high": found.high}
+            for name, found in self.effects.items()
+        }
+        return super().detail() | {"effects": effects}
 
 
 class DistanceContrast(NamedTuple):
@@ -117,11 +119,23 @@ class DistanceComparison:
     """By name: two arms, the first less the second."""
 
 
-def contrast_distances(
+def contrast_each(
+    play: PlayField,
+    settings: JudgeSettings,
+    comparisons: Sequence[DistanceComparison],
+    lacking: str,
+) -> EvidenceBySubject:
+    """Yield each comparison's evidence; or, without any, what is lacking."""
+    for comparison in comparisons:
+        about_it = settings.about(comparison.subject)
+        yield comparison.subject, _contrast_distances(play, about_it, comparison)
+    if not comparisons:
+        yield ALL_MODELS, Missing(lacking)
+
+
+def _contrast_distances(
     play: PlayField, settings: JudgeSettings, comparison: DistanceComparison
 ) -> DistanceEvidence | Missing:
-    """Contrast the Nash distances of arms."""
-    settings = settings.about(comparison.subject)
     cut = comparable_arms(
         {name: play.self_play(model.name, mode) for name, (model, mode) in comparison.arms.items()}
     )
@@ -149,10 +163,7 @@ def contrast_distances(
         size=", ".join(dict.fromkeys(model.size for model, _ in players)),
         expected=comparison.expected,
         arms=found.arms,
-        effects={
-            name: DistanceEffect(effect.value, *effect.bounds())
-            for name, effect in found.effects.items()
-        },
+        effects={name: effect.bounded() for name, effect in found.effects.items()},
         l2=means.contrast("nash_l2", weights).value,
         regret=means.contrast("nash_regret", weights).value,
         games=means.cells,

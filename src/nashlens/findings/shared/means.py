@@ -64,13 +64,9 @@ class MeanEstimate(NamedTuple):
     def fields(self) -> EstimateFields:
         """Return it as fields of an `Evidence`."""
         low, high = self.bounds()
-        return {
-            "estimate": self.value,
-            "low": low,
-            "high": high,
-            "n": self.n,
-            "n_matches": self.n_matches,
-        }
+        return EstimateFields(
+            estimate=self.value, low=low, high=high, n=self.n, n_matches=self.n_matches
+        )
 
     def p_above(self, bound: float) -> float:
         """Return the p-value of the truth being above a bound."""
