@@ -17,11 +17,11 @@ from nashlens.findings.claim import (
     verdict_of,
     with_bounds,
 )
-from nashlens.findings.shared.arms import comparable_arms, rows_of_games
 from nashlens.findings.shared.cooperation import (
     MAJORITY,
     NO_DILEMMA,
     UNIVERSAL,
+    comparable_dilemmas,
     full_cooperation_note,
     with_locks,
 )
@@ -101,9 +101,8 @@ def estimate(play: PlayField, settings: JudgeSettings) -> EvidenceBySubject:
 def _of_model(
     play: PlayField, settings: JudgeSettings, model: SizedModel
 ) -> ModelLockEvidence | Missing:
-    rows = rows_of_games(play.self_play(model.name, "direct"), play.dilemmas)
     name = "self-play in a Prisoner's Dilemma"
-    arms = comparable_arms({name: rows})
+    arms = comparable_dilemmas(play, {name: play.self_play(model.name, "direct")})
     if isinstance(arms, Missing):
         return arms
     rows = with_locks(play, arms.rows[name])

@@ -14,8 +14,12 @@ import numpy as np
 import pandas as pd
 
 from nashlens.findings.claim import JudgeSettings, Missing, Outcome, with_bounds
-from nashlens.findings.shared.arms import comparable_arms, rows_of_games
-from nashlens.findings.shared.cooperation import LEAST_COOPERATION, MAJORITY, of_each_meeting
+from nashlens.findings.shared.cooperation import (
+    LEAST_COOPERATION,
+    MAJORITY,
+    comparable_dilemmas,
+    of_each_meeting,
+)
 from nashlens.findings.shared.field import SMALL, STEP, PlayField, SizedModel
 from nashlens.findings.shared.means import ArmMeans
 from nashlens.findings.shared.play import (
@@ -67,9 +71,7 @@ def _of_pair(
         f"{large.name} with {small.name}": play.cross_play(large.name, small.name),
         f"{large.name} with itself": play.self_play(large.name, "direct"),
     }
-    arms = comparable_arms(
-        {name: rows_of_games(rows, play.dilemmas) for name, rows in played.items()}
-    )
+    arms = comparable_dilemmas(play, played)
     if isinstance(arms, Missing):
         return arms
     with_small, with_itself = arms.rows.values()

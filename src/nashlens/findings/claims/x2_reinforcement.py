@@ -17,6 +17,7 @@ from nashlens.findings.shared.arms import ComparableArms, comparable_arms, rows_
 from nashlens.findings.shared.cooperation import (
     LEAST_COOPERATION,
     MAJORITY,
+    comparable_dilemmas,
     full_cooperation_note,
     of_each_meeting,
     seats_prosocial_actions,
@@ -75,9 +76,7 @@ def _of_pair(
 ) -> ReinforcementEvidence | Missing:
     played = {"cross-play": play.cross_play(one.name, two.name)}
     played |= {f"{m.name} with itself": play.self_play(m.name, "direct") for m in (one, two)}
-    arms = comparable_arms(
-        {name: rows_of_games(rows, play.dilemmas) for name, rows in played.items()}
-    )
+    arms = comparable_dilemmas(play, played)
     if isinstance(arms, Missing):
         return arms
     means = ArmMeans(

@@ -6,14 +6,14 @@ direct and simultaneous.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
 from nashlens.findings.claim import JudgeSettings, Missing
-from nashlens.findings.shared.arms import game_keys
+from nashlens.findings.shared.arms import ComparableArms, comparable_arms, game_keys, rows_of_games
 from nashlens.findings.shared.field import ALL_MODELS, PlayField, SizedModel
 from nashlens.findings.shared.play import PlayEvidence
 
@@ -26,6 +26,15 @@ LEAST_COOPERATION = 0.1
 NO_DILEMMA = "no game is a Prisoner's Dilemma in mode direct"
 
 E = TypeVar("E", bound=PlayEvidence)
+
+
+def comparable_dilemmas(
+    play: PlayField, arms: Mapping[str, pd.DataFrame]
+) -> ComparableArms | Missing:
+    """Return the matches of dilemmas among each arm's that may be compared."""
+    return comparable_arms(
+        {name: rows_of_games(rows, play.dilemmas) for name, rows in arms.items()}
+    )
 
 
 def full_cooperation_note(cooperation: float) -> str:

@@ -19,7 +19,7 @@ import pandas as pd
 
 from nashlens.findings.claim import JudgeSettings, Missing, Outcome, with_bounds
 from nashlens.findings.shared.arms import comparable_arms
-from nashlens.findings.shared.field import ALL_MODELS, Player, PlayField
+from nashlens.findings.shared.field import ALL_MODELS, ModelInMode, PlayField
 from nashlens.findings.shared.means import ArmMeans, MeanEstimate
 from nashlens.findings.shared.play import (
     Bounded,
@@ -107,7 +107,7 @@ class DistanceComparison:
     claim: str
     """Names the random stream."""
     subject: str
-    arms: Mapping[str, Player]
+    arms: Mapping[str, ModelInMode]
     """By name: who plays itself, in which mode."""
     p_value: Callable[[DistanceContrast], float]
     """The largest p-value of all that the claim asserts (an intersection-union test)."""

@@ -38,7 +38,7 @@ class SizedModel(NamedTuple):
         return f"{self.name} ({amount(self.parameters)})"
 
 
-Player = tuple[SizedModel, str]
+ModelInMode = tuple[SizedModel, str]
 """A model and the mode in which it plays."""
 
 
@@ -133,7 +133,7 @@ class PlayField:
                 yield family, members[0], members[-1]
 
     def first_surface_problem(
-        self, players: Iterable[Player], games: Iterable[GameKey], confidence: float
+        self, players: Iterable[ModelInMode], games: Iterable[GameKey], confidence: float
     ) -> str:
         """Say whether a surface form decides what players do in a claim's games.
 
