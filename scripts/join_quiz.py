@@ -1,16 +1,14 @@
 """Rule join_quiz: every model's accuracy in the quiz, by template and kind of question."""
 
-import pandas as pd
-
 from nashlens.play.metrics.quiz import quiz_accuracy
-from nashlens.tables import read_table, write_table
+from nashlens.tables import read_tables, write_table
 from workflow.job import run_job
 
 
 def main(inputs, outputs, config, fingerprint):
     findings = config["findings"]
     table = quiz_accuracy(
-        pd.concat([read_table(part) for part in inputs["parts"]], ignore_index=True),
+        read_tables(inputs["parts"]),
         confidence=findings["confidence"],
         resamples=findings["bootstrap"],
         seed=config["experiment"]["seed"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +85,25 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None) -> pd.Dat
     """
     with open_table(path) as file:
         return file.read(columns=None if columns is None else list(columns)).to_pandas()
+
+
+def read_tables(paths: Iterable[str | Path]) -> pd.DataFrame:
+    """Read several tables as one, their rows in the order of the paths.
+
+    Raises
+    ------
+    StoreError
+        If a file is missing or damaged.
+    """
+    import pandas as pd
+
+    return pd.concat([read_table(path) for path in paths], ignore_index=True)
+
+
+def write_csv(frame: pd.DataFrame, path: str | Path) -> None:
+    """Write a table as CSV, for people; the file appears whole or not at all."""
+    with atomic_write(path) as file:
+        file.write(frame.to_csv(index=False).encode())
 
 
 def read_row_groups(path: str | Path, columns: Sequence[str]) -> Iterator[pd.DataFrame]:

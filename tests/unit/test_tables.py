@@ -5,7 +5,7 @@ import pytest
 
 from nashlens import __version__
 from nashlens.errors import StoreError
-from nashlens.tables import read_metadata, read_table, write_table
+from nashlens.tables import read_metadata, read_table, read_tables, write_csv, write_table
 
 FRAME = pd.DataFrame(
     {
@@ -70,3 +70,14 @@ def test_a_large_table_has_several_row_groups_and_columns_can_be_picked(tmp_path
     assert pq.ParquetFile(tmp_path / "t.parquet").num_row_groups == 3
     pd.testing.assert_frame_equal(read_table(tmp_path / "t.parquet"), frame)
     pd.testing.assert_frame_equal(read_table(tmp_path / "t.parquet", ["k"]), frame[["k"]])
+
+
+def test_several_tables_are_read_as_one_and_written_for_people(tmp_path):
+    paths = [tmp_path / f"{name}.parquet" for name in "ba"]
+    for n, path in enumerate(paths):
+        write_table(pd.DataFrame({"n": [n, 9]}), path, config={}, fingerprint="f")
+    table = read_tables(paths)
+    assert table["n"].tolist() == [0, 9, 1, 9]
+    assert table.index.tolist() == [0, 1, 2, 3]
+    write_csv(table, tmp_path / "t.csv")
+    assert (tmp_path / "t.csv").read_text() == "n\n0\n9\n1\n9\n"

@@ -21,7 +21,7 @@ ORDER = [
 RULE_FILES = sorted((ROOT / "rules").glob("*.smk"))
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 # Scripts whose logic is still to move into the library.
-LONG = {"calibrate", "extract_untrained", "fit_probes", "fit_tuned_lens", "play_part"}
+LONG = {"extract_untrained", "fit_probes", "fit_tuned_lens", "play_part"}
 # Imports that close a circle and are still to go.
 CLOSING = {
     ("nashlens.engine.tensor", "nashlens.engine.flex"),

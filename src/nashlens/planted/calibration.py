@@ -27,6 +27,7 @@ import pandas as pd
 
 from nashlens.contrasts import bootstrap_draws, simultaneous_interval, wilson_interval
 from nashlens.planted.facts import Facts
+from nashlens.seeds import stream
 
 ACCURACY = 0.6
 """Balanced accuracy from which on a probe counts as having found its target."""
@@ -134,6 +135,43 @@ def check(
         for name in frame["fact"]
     ]  # fmt: skip
     return frame.reindex(columns=list(COLUMNS))
+
+
+def check_all(
+    facts: Mapping[str, Facts],
+    tables: Mapping[str, pd.DataFrame],
+    *,
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Compare the facts of several models with what the study found, as `check` does.
+
+    Parameters
+    ----------
+    facts : mapping of str to Facts
+        Model -> what is planted in it.
+    tables, confidence, resamples
+        As of `check`.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        The rows of all models.
+    """
+    checks = [
+        check(
+            planted,
+            tables,
+            model=model,
+            confidence=confidence,
+            resamples=resamples,
+            rng=stream(seed, "calibration", model),
+        )
+        for model, planted in facts.items()
+    ]
+    return pd.concat(checks, ignore_index=True)
 
 
 def _outcome(planted: bool, found: bool) -> str:
