@@ -4,14 +4,7 @@ from pathlib import Path
 
 from nashlens.engine.core import Engine
 from nashlens.files import write_json
-from nashlens.lens.tuned import (
-    CORPUS,
-    VERSION,
-    fit_tuned_lens,
-    text_chunks,
-    text_residuals,
-    write_tuned_lens,
-)
+from nashlens.lens.tuned import study_tuned_lens, write_tuned_lens
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.models.weights import load_readout
@@ -21,28 +14,18 @@ from workflow.job import run_job
 
 def main(inputs, outputs, config, fingerprint, model, threads, batch_tokens):
     folder = Path(inputs["model"]).parent
-    chunks = text_chunks(ChatTokenizer(folder), config["lens"]["tuned_tokens"])
     loaded = load_model(folder, **config["models"][model], threads=threads)
-    residuals, owner = text_residuals(Engine(loaded, batch_tokens), chunks)
-    lens, table = fit_tuned_lens(
-        residuals,
-        owner,
+    lens, table, record = study_tuned_lens(
+        Engine(loaded, batch_tokens),
+        ChatTokenizer(folder),
         load_readout(folder),
+        tokens=config["lens"]["tuned_tokens"],
         model=model,
         seed=config["experiment"]["seed"],
     )
     digest = write_tuned_lens(outputs["lens"], lens)
     write_table(table, outputs["table"], config=config, fingerprint=fingerprint)
-    record = {
-        "version": VERSION,
-        "model": model,
-        "tokens": len(owner),
-        "chunks": len(chunks),
-        "corpus": CORPUS,
-        "sha256": digest,
-        "fingerprint": fingerprint,
-    }
-    write_json(outputs["manifest"], record)
+    write_json(outputs["manifest"], record | {"sha256": digest, "fingerprint": fingerprint})
 
 
 if "snakemake" in globals():

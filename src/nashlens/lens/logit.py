@@ -1,14 +1,17 @@
 """The logit lens: what each layer would answer, were it the last.
 
-The stored residual of a layer, translated first where a tuned lens is given, goes through the
-model's own final norm, whose statistics are computed anew at each layer, and the unembedding. At
-the last layer this is the model's own output.
+The stored residual of a layer (translated first, if a tuned lens is given) goes through the model's
+own final norm, whose statistics are computed anew at each layer, and the unembedding. At the last
+layer this is the model's own output.
 
-P(label) is over the whole label: where it has several tokens, the product of each token's
-probability after those before it, all read at the same layer. `p_action_0` and `p_action_1`
-compare the two labels alone. `label_mass` is what the two had of the whole vocabulary before that:
-where it is tiny, the layer speaks about something else. `prior_action_1` is `p_action_1` of the
-content-free prompt that asks the same question about nothing.
+P(label) is over the whole label: if it has several tokens, it is the product of each token's
+probability after those before it, all read at the same layer. `p_action_0` and `p_action_1` compare
+only the two labels. `label_mass` is what the two had of the whole vocabulary before that: where it
+is tiny, the layer speaks about something else. `prior_action_1` is `p_action_1` of the content-free
+prompt that asks the same question about nothing.
+
+The residuals of everything that is read here are stored, so nothing is run: that is why labels are
+not scored by `nashlens.engine.labels`.
 """
 
 from __future__ import annotations
@@ -28,69 +31,73 @@ from nashlens.lens.vocabulary import Final, scan, token_logits
 from nashlens.models.weights import Readout
 from nashlens.prompts.labels import prompt_id
 
-Load = Callable[[int, Sequence[str]], NDArray[np.floating]]
+LoadPrompts = Callable[[int, Sequence[str]], NDArray[np.floating]]
+"""From a layer and prompt ids to residuals before the final norm, (n, width)."""
 Translate = Callable[[int, NDArray[np.floating]], NDArray[np.floating]]
+"""From a layer and its residuals to what is read instead of them."""
+Label = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class _Questions:
-    """Distinct prompts, content-free ones after the others, and the labels of each."""
+class _LensPrompts:
+    """Distinct prompts with their labels; content-free prompts come after the others."""
 
     ids: list[str]
     tokens: NDArray[np.int64]
     """(n, 2): the labels' first tokens."""
     lengths: NDArray[np.int64]
-    """(n,): tokens of the longer label."""
-    of: NDArray[np.int64]
-    """(rows of the prompts table,): each row's question."""
+    """(n,): number of tokens of the longer label."""
+    index: NDArray[np.int64]
+    """(rows of the prompts table,): which of the n prompts each row is."""
     prior: NDArray[np.int64]
-    """(rows of the prompts table,): each row's content-free question; -1 for none."""
-    rest_ids: list[str]
-    """What labels of several tokens add: prompts with all but the label's last tokens."""
-    rest_tokens: NDArray[np.int64]
-    """(m, 1): the token that comes next in each."""
-    rest_of: NDArray[np.int64]
-    """(m, 2): the question and the action that each belongs to."""
+    """(rows of the prompts table,): which one is each row's content-free prompt; -1 for none."""
+    later_ids: list[str]
+    """For each later token of a label: the prompt with the label's tokens before it."""
+    later_tokens: NDArray[np.int64]
+    """(m, 1): the later token."""
+    later_index: NDArray[np.int64]
+    """(m, 2): which of the n prompts, and which action."""
 
 
-def _questions(used: pd.DataFrame, vocabulary: int) -> _Questions:
-    pairs = [
-        tuple(tuple(int(token) for token in label) for label in pair)
-        for pair in zip(used["label_tokens_0"], used["label_tokens_1"], strict=True)
+def _lens_prompts(used: pd.DataFrame, vocabulary: int) -> _LensPrompts:
+    pairs: list[tuple[Label, Label]] = [
+        (tuple(map(int, first)), tuple(map(int, second)))
+        for first, second in zip(used["label_tokens_0"], used["label_tokens_1"], strict=True)
     ]
     _check_labels(pairs, vocabulary)
-    known: dict[tuple[Any, ...], int] = {}
+    # The number of each distinct prompt and pair of labels, and its token ids where they are known.
+    numbers: dict[tuple[str, tuple[Label, Label]], int] = {}
     sequences: list[Any] = []
 
-    def number(ids: str, tokens: str) -> NDArray[np.int64]:
-        have = used[tokens] if tokens in used.columns else [None] * len(used)
-        numbers = []
-        for name, pair, sequence in zip(used[ids], pairs, have, strict=True):
-            if (name, pair) not in known:
-                known[name, pair] = len(known)
+    def numbered(id_column: str, tokens_column: str) -> NDArray[np.int64]:
+        known = tokens_column in used.columns
+        ids_of_tokens = used[tokens_column] if known else [None] * len(used)
+        for name, pair, sequence in zip(used[id_column], pairs, ids_of_tokens, strict=True):
+            if (name, pair) not in numbers:
+                numbers[name, pair] = len(numbers)
                 sequences.append(sequence)
-            numbers.append(known[name, pair])
-        return np.array(numbers, dtype=np.int64)
+        keys = zip(used[id_column], pairs, strict=True)
+        return np.array([numbers[key] for key in keys], dtype=np.int64)
 
-    of = number("prompt_id", "token_ids")
+    index = numbered("prompt_id", "token_ids")
     prior = np.full(len(used), -1, dtype=np.int64)
     if "prior_id" in used.columns:
-        prior = number("prior_id", "prior_token_ids")
-    labels = [pair for _, pair in known]
-    rest = list(_rest(labels, sequences))
-    return _Questions(
-        ids=[str(name) for name, _ in known],
+        prior = numbered("prior_id", "prior_token_ids")
+    labels = [pair for _, pair in numbers]
+    later = list(_later_tokens(labels, sequences))
+    return _LensPrompts(
+        ids=[str(name) for name, _ in numbers],
         tokens=np.array([[label[0] for label in pair] for pair in labels]).reshape(-1, 2),
         lengths=np.array([max(map(len, pair)) for pair in labels], dtype=np.int64),
-        of=of,
+        index=index,
         prior=prior,
-        rest_ids=[name for name, _, _ in rest],
-        rest_tokens=np.array([token for _, token, _ in rest], dtype=np.int64).reshape(-1, 1),
-        rest_of=np.array([whose for _, _, whose in rest], dtype=np.int64).reshape(-1, 2),
+        later_ids=[name for name, _, _ in later],
+        later_tokens=np.array([token for _, token, _ in later], dtype=np.int64).reshape(-1, 1),
+        later_index=np.array([where for _, _, where in later], dtype=np.int64).reshape(-1, 2),
     )
 
 
-def _check_labels(pairs: Sequence[Sequence[Sequence[int]]], vocabulary: int) -> None:
+def _check_labels(pairs: Sequence[tuple[Label, Label]], vocabulary: int) -> None:
     if any(not label for pair in pairs for label in pair):
         raise DataError("label_tokens_0 or label_tokens_1 is empty; make the prompts again")
     every = [token for pair in pairs for label in pair for token in label]
@@ -101,21 +108,21 @@ def _check_labels(pairs: Sequence[Sequence[Sequence[int]]], vocabulary: int) -> 
         )
 
 
-def _rest(
-    labels: Sequence[Sequence[Sequence[int]]], sequences: Sequence[Any]
+def _later_tokens(
+    labels: Sequence[tuple[Label, Label]], sequences: Sequence[Any]
 ) -> Iterator[tuple[str, int, tuple[int, int]]]:
-    """Yield what labels of several tokens add: prompt id, next token, (question, action)."""
-    for question, (pair, sequence) in enumerate(zip(labels, sequences, strict=True)):
+    """Yield a label's tokens after the first: id of what comes before, token, (prompt, action)."""
+    for number, (pair, sequence) in enumerate(zip(labels, sequences, strict=True)):
         for action, label in enumerate(pair):
             for end in range(1, len(label)):
                 if sequence is None:
                     raise DataError("labels of several tokens need token_ids in the prompts table")
-                begun = [*map(int, sequence), *label[:end]]
-                yield prompt_id(begun), label[end], (question, action)
+                before = [*map(int, sequence), *label[:end]]
+                yield prompt_id(before), label[end], (number, action)
 
 
 def lens_table(
-    load: Load,
+    load: LoadPrompts,
     layers: Sequence[int],
     prompts: pd.DataFrame,
     *,
@@ -131,9 +138,9 @@ def lens_table(
     Parameters
     ----------
     load : callable
-        (layer, prompt ids) to residuals before the final norm, (n, width). Asked for prompts, for
-        content-free ones where `prompts` has a `prior_id`, and for what labels of several tokens
-        need (`nashlens.prompts.extra`).
+        (layer, prompt ids) to residuals before the final norm, (n, width). It is called with
+        prompts, with content-free ones if `prompts` has a `prior_id`, and with what labels of
+        several tokens need (`nashlens.prompts.extra`).
     layers : sequence of int
         0 is the embedding.
     prompts : DataFrame
@@ -143,11 +150,11 @@ def lens_table(
     model : str
         Name for the table.
     last : int
-        The model's last layer, whose distribution others are compared with.
+        The model's last layer, with whose distribution others are compared.
     translate : callable, optional
-        (layer, residuals) to what is read in their place: a tuned lens.
+        (layer, residuals) to what is read instead of them: a tuned lens.
     batch : int
-        Prompts multiplied at once.
+        Number of prompts that are multiplied at once.
     progress : callable, optional
         Wraps the iteration over layers, as `tqdm.tqdm` does.
 
@@ -162,16 +169,16 @@ def lens_table(
         If shapes or label tokens do not fit one another.
     """
     used = kept(prompts).reset_index(drop=True)
-    asked = _questions(used, len(readout.unembedding))
-    final = Final(readout, _loaded(load, last, asked.ids, readout))
+    asked = _lens_prompts(used, len(readout.unembedding))
+    final = Final(readout, _load_checked(load, last, asked.ids, readout))
     frames = []
     for layer in progress(list(layers)):
-        residual = _loaded(load, layer, asked.ids, readout)
-        rest = _loaded(load, layer, asked.rest_ids, readout)
+        residual = _load_checked(load, layer, asked.ids, readout)
+        later = _load_checked(load, layer, asked.later_ids, readout)
         if translate is not None:
-            residual, rest = translate(layer, residual), translate(layer, rest)
-        read = _read(residual, rest, asked, readout, final, batch)
-        p_1 = read["p_action_1"]
+            residual, later = translate(layer, residual), translate(layer, later)
+        columns = _layer_columns(residual, later, asked, readout, final, batch)
+        p_1 = columns["p_action_1"]
         prior = np.where(asked.prior >= 0, p_1[asked.prior], np.nan)
         frames.append(
             pd.DataFrame(
@@ -180,9 +187,9 @@ def lens_table(
                     "prompt_id": used["prompt_id"],
                     "match_id": used["match_id"],
                     "layer": layer,
-                    **{name: values[asked.of] for name, values in read.items()},
+                    **{name: values[asked.index] for name, values in columns.items()},
                     "prior_action_1": prior,
-                    "n_label_tokens": asked.lengths[asked.of],
+                    "n_label_tokens": asked.lengths[asked.index],
                 }
             )
         )
@@ -191,7 +198,9 @@ def lens_table(
     return pd.concat(frames, ignore_index=True)
 
 
-def _loaded(load: Load, layer: int, ids: Sequence[str], readout: Readout) -> NDArray[np.floating]:
+def _load_checked(
+    load: LoadPrompts, layer: int, ids: Sequence[str], readout: Readout
+) -> NDArray[np.floating]:
     width = readout.unembedding.shape[1]
     if not len(ids):
         return np.empty((0, width), dtype=np.float32)
@@ -204,15 +213,15 @@ def _loaded(load: Load, layer: int, ids: Sequence[str], readout: Readout) -> NDA
     return residual
 
 
-def _read(
+def _layer_columns(
     residual: NDArray[np.floating],
-    rest: NDArray[np.floating],
-    asked: _Questions,
+    later: NDArray[np.floating],
+    asked: _LensPrompts,
     readout: Readout,
     final: Final,
     batch: int,
 ) -> dict[str, NDArray]:
-    """Return a layer's columns, one value a question."""
+    """Return a layer's columns, one value for each distinct prompt."""
     n = len(residual)
     logits, partition = np.empty((n, 2)), np.empty(n)
     ranks, divergence = np.empty((n, 2), dtype=np.int64), np.empty(n)
@@ -223,12 +232,13 @@ def _read(
         partition[rows], ranks[rows] = found.log_partition, found.ranks
         divergence[rows] = found.divergence
         logits[rows] = token_logits(hidden, readout, asked.tokens[rows])
-    for start in range(0, len(rest), batch):
+    # A label's later tokens add their log-probabilities to the logit of its first one.
+    for start in range(0, len(later), batch):
         rows = slice(start, start + batch)
-        hidden = readout.norm(rest[rows])
-        more = token_logits(hidden, readout, asked.rest_tokens[rows])[:, 0].astype(np.float64)
-        more -= scan(hidden, readout).log_partition
-        np.add.at(logits, tuple(asked.rest_of[rows].T), more)
+        hidden = readout.norm(later[rows])
+        added = token_logits(hidden, readout, asked.later_tokens[rows])[:, 0].astype(np.float64)
+        added -= scan(hidden, readout).log_partition
+        np.add.at(logits, tuple(asked.later_index[rows].T), added)
     p_1 = expit(logits[:, 1] - logits[:, 0])
     mass = np.exp(logits - partition[:, None]).sum(axis=1)
     return {

@@ -1,8 +1,8 @@
 """A lens table as matrices over prompts and layers, with what cancels token preferences.
 
-Label maps give the same label token to action 0 in one half of the prompts and to action 1 in
-the other, and option orders do the same for the place in the list. Averages that give these
-cells equal weight let a preference for a token or a place cancel: what is left follows the action.
+Label maps give the same label token to action 0 in half of the prompts and to action 1 in the
+others, and option orders do the same for the place in the list. In averages that give these cells
+equal weight, a preference for a token or a place cancels: what is left follows the action.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 FAVOURED = 0.51
-"""A layer favours an action above this probability: less is too little to speak of."""
+"""A layer favours an action whose probability is larger than this."""
 
 
 class Readings:
@@ -23,7 +23,7 @@ class Readings:
     Parameters
     ----------
     lens : DataFrame
-        One lens of one model.
+        One lens table of one model.
     prompts : DataFrame
         Its prompts; others are left out.
     """
@@ -35,6 +35,7 @@ class Readings:
         table = table.assign(odds=table["logit_1"] - table["logit_0"])
         self.layers = np.array(sorted(table["layer"].unique()), dtype=int)
         columns = ["odds", "p_action_1", "label_mass"]
+        # One row for each prompt with all layers; the columns' matrices lie side by side.
         wide = table.pivot(index=keys, columns="layer", values=columns)
         wide = wide.reindex(columns=pd.MultiIndex.from_product([columns, self.layers]))
         wide = wide.loc[wide.index.isin(prompts.index)].dropna()
@@ -63,7 +64,7 @@ class Readings:
         return np.where(towards > 0, self.p_1, 1.0 - self.p_1)
 
     def problem(self, what: str) -> str | None:
-        """Return why these readings cannot be judged, if they cannot."""
+        """Return why these readings cannot be judged; None if they can."""
         if not len(self.layers):
             return "the lens table holds no layer after the embedding"
         if not len(self):
@@ -79,7 +80,7 @@ class Readings:
 
 
 def defined(prompts: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """Return the prompts for which all columns are defined."""
+    """Return the prompts for which all the columns are defined."""
     return prompts[prompts[list(columns)].notna().all(axis=1)]
 
 

@@ -1,12 +1,12 @@
 """The tuned lens: an affine translator per layer, from its residual to the last one.
 
 The logit lens reads every layer in the last layer's basis. A tuned lens (Belrose et al. 2023,
-arXiv:2303.08112) first translates: for layer l, ``h + h D_l + b_l`` stands in for the last
-residual. It is trained on the model's own residuals over plain text that has nothing to do with
-the study. Here D and b are the ridge solution of predicting ``h_last - h``: a convex problem with
-one answer, which with little text shrinks to the logit lens (D = 0) and never to noise. Each token
-is weighted by the inverse square of its last residual's size, as the final norm divides by it.
-The penalty is the one of a few that predicts held-out passages best, layer by layer.
+arXiv:2303.08112) first translates: for layer l, it reads ``h + h D_l + b_l`` as the last residual.
+It is trained on the model's own residuals over plain text that has nothing to do with the study.
+Here D and b are the ridge solution of predicting ``h_last - h``: a convex problem with one answer,
+which with little text shrinks to the logit lens (D = 0) and not to noise. Each token has the
+inverse square of its last residual's size as its weight, as the final norm divides by that size.
+Each layer takes the penalty that predicts held-out passages best.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -33,25 +33,25 @@ if TYPE_CHECKING:
     from nashlens.models.weights import Readout
 
 VERSION = 1
-"""Of the file's layout and of what it means."""
+"""Version of the file's layout and meaning."""
 PENALTIES = (0.01, 0.1, 1.0, 10.0)
 """Ridge penalties, in mean squared lengths of the layer's (centred) residuals per dimension."""
 SKIPPED = 4
-"""Tokens left out at a chunk's start: the first one's residual is like no other."""
+"""Number of tokens left out at a chunk's start, where residuals are unlike all others."""
 HELD_OUT = 0.2
 """Share of the chunks that is held out."""
 CHUNK = 128
-"""Tokens a chunk, each read by itself."""
+"""Number of tokens in a chunk; chunks are run separately."""
 KL_TOKENS = 128
-"""Held-out tokens over which divergences are averaged."""
+"""Number of held-out tokens at which divergences are measured."""
 
 CORPUS = "eb7d6bfd1fc152b6520eb0767bf12907ecddb21ebf954968f93b359a1d236da6"
-"""SHA-256 of the bundled passages: code that knows its text is run again when the text changes."""
+"""SHA-256 of the bundled passages; as it is code, a change of the text reruns the stage."""
 
 Array32 = NDArray[np.float32]
 
 
-class _Encodes(Protocol):
+class _Encoder(Protocol):
     def encode(self, text: str) -> list[int]:
         """Return token ids, with a BOS where the model has one."""
 
@@ -66,7 +66,7 @@ class TunedLens:
     """(n_layers, width): b of each layer."""
 
     def translate(self, layer: int, residual: NDArray[np.floating]) -> Array32:
-        """Return what a layer's residuals, (n, width), stand for in the last layer's basis."""
+        """Return a layer's residuals, (n, width), translated to the last layer's basis."""
         x = np.asarray(residual, dtype=np.float32)
         if layer == len(self.matrices):
             return x
@@ -79,7 +79,7 @@ def corpus() -> list[str]:
     Raises
     ------
     DataError
-        The file is not the one that this code was written with.
+        If the file is not the one for which this code was written.
     """
     text = resources.files("nashlens.lens").joinpath("corpus.txt").read_text(encoding="utf-8")
     lines = [line for line in text.split("\n") if not line.startswith("#")]
@@ -90,10 +90,10 @@ def corpus() -> list[str]:
     return passages
 
 
-def text_chunks(tokenizer: _Encodes, most: int) -> list[list[int]]:
-    """Cut the bundled passages into chunks of at most `CHUNK` tokens, `most` tokens in all.
+def text_chunks(tokenizer: _Encoder, most: int) -> list[list[int]]:
+    """Cut the bundled passages into chunks of at most `CHUNK` tokens, at most `most` tokens in all.
 
-    A passage's chunks each begin with the BOS, where the model has one.
+    Every chunk begins with the BOS, if the model has one.
     """
     bos = tokenizer.encode("")[:1]
     chunks: list[list[int]] = []
@@ -131,15 +131,28 @@ def text_residuals(
 
 
 def hold_out(owner: NDArray[np.int64], seed: int, model: str) -> NDArray[np.bool_]:
-    """Return which tokens are held out, (tokens,): whole chunks, drawn by seed."""
+    """Return whether each token is held out, (tokens,): whole chunks are, drawn by seed."""
     names = np.unique(owner)
     chosen = stream(seed, "tuned lens", model).permutation(names)
     return np.isin(owner, chosen[: max(1, round(HELD_OUT * len(names)))])
 
 
-def fit_layer(
-    x: Array32, last: Array32, held_out: NDArray[np.bool_]
-) -> tuple[Array32, Array32, float, float, float]:
+class LayerFit(NamedTuple):
+    """One layer's translator, and how well it predicts the last residuals of held-out text."""
+
+    matrix: Array32
+    """(width, width)."""
+    bias: Array32
+    """(width,)."""
+    penalty: float
+    """The chosen one of `PENALTIES`."""
+    error: float
+    """Weighted squared error over the last residuals' size."""
+    identity: float
+    """The same without a translator."""
+
+
+def fit_layer(x: Array32, last: Array32, held_out: NDArray[np.bool_]) -> LayerFit:
     """Fit one layer's translator.
 
     Parameters
@@ -147,18 +160,9 @@ def fit_layer(
     x, last : ndarray of float32, shape (tokens, width)
         The layer's residuals and the last layer's.
     held_out : ndarray of bool, shape (tokens,)
-
-    Returns
-    -------
-    matrix : ndarray, shape (width, width)
-    bias : ndarray, shape (width,)
-    penalty : float
-        The chosen one of `PENALTIES`.
-    error, identity : float
-        Weighted squared error on held-out text over the last residuals' size: of the
-        translator, and without one.
     """
     weight = 1.0 / np.maximum((last.astype(np.float64) ** 2).mean(axis=1), 1e-12)
+    # Weighted ridge regression: both sides are centred, and their rows scaled by root weights.
     train = ~held_out
     inputs, targets = x.astype(np.float64), (last - x).astype(np.float64)
     share = weight[train] / weight[train].sum()
@@ -168,25 +172,28 @@ def fit_layer(
     scale = float((a**2).sum()) / a.shape[1]
     solve = _ridge(a, b)
     test = weight[held_out] / weight[held_out].sum()
-    best: tuple[float, float, Array32, Array32] | None = None
+    size = float(test @ (last[held_out].astype(np.float64) ** 2).mean(axis=1))
+    identity = float(test @ (targets[held_out] ** 2).mean(axis=1))
+    best: LayerFit | None = None
     for penalty in PENALTIES:
         matrix = solve(penalty * max(scale, 1e-12))
         bias = mean_y - mean_x @ matrix
         wrong = inputs[held_out] @ matrix + bias - targets[held_out]
         error = float(test @ (wrong**2).mean(axis=1))
-        if best is None or error < best[0]:
-            best = error, penalty, matrix.astype(np.float32), bias.astype(np.float32)
+        both = matrix.astype(np.float32), bias.astype(np.float32)
+        fit = LayerFit(*both, penalty, error / size, identity / size)
+        if best is None or fit.error < best.error:
+            best = fit
     assert best is not None
-    identity = float(test @ (targets[held_out] ** 2).mean(axis=1))
-    size = float(test @ (last[held_out].astype(np.float64) ** 2).mean(axis=1))
-    return best[2], best[3], best[1], best[0] / size, identity / size
+    return best
 
 
 def _ridge(
     a: NDArray[np.float64], b: NDArray[np.float64]
 ) -> Callable[[float], NDArray[np.float64]]:
-    """Return the ridge solution as a function of its penalty, from one decomposition."""
+    """Return the ridge solution of predicting b from a as a function of its penalty."""
     n, d = a.shape
+    # One decomposition of the smaller of the two products serves all penalties.
     if n <= d:
         values, vectors = np.linalg.eigh(a @ a.T)
         left, right = a.T @ vectors, vectors.T @ b
@@ -205,10 +212,10 @@ def fit_tuned_lens(
     ----------
     residuals : ndarray of float32, shape (tokens, layers + 1, width)
     owner : ndarray of int, shape (tokens,)
-        Chunk of each token.
+        The chunk of each token.
     readout : nashlens.models.weights.Readout
     model : str
-        Name for the table, and for the random streams.
+        The model's name, for the table and the random streams.
     seed : int
         The experiment's seed.
 
@@ -216,10 +223,11 @@ def fit_tuned_lens(
     -------
     lens : TunedLens
     table : DataFrame
-        One row per layer and held-out token, `KL_TOKENS` at most: `model`, `layer`, `chunk`,
-        `kl_logit` and `kl_tuned` (divergence of the final distribution from each lens's, nats).
-        Of the layer: `error_logit` and `error_tuned` (squared error of the last residual over its
-        size, on all held-out tokens), `penalty`, `n_train` and `n_test` (tokens).
+        One row per layer and held-out token, at most `KL_TOKENS` of them: `model`, `layer`,
+        `chunk`, `kl_logit` and `kl_tuned` (divergence of the final distribution from each lens's,
+        in nats). For the layer: `error_logit` and `error_tuned` (squared error of the last
+        residual over its size, on all held-out tokens), `penalty`, `n_train` and `n_test` (numbers
+        of tokens).
     """
     held_out = hold_out(owner, seed, model)
     tested = stream(seed, "tuned lens", model, "kl").permutation(np.flatnonzero(held_out))
@@ -231,10 +239,10 @@ def fit_tuned_lens(
     lens, frames = TunedLens(matrices, biases), []
     for layer in progress(range(n_layers), "tuned lens", unit="layer"):
         x = residuals[:, layer]
-        matrix, bias, penalty, error, identity = fit_layer(x, last, held_out)
-        if np.abs(matrix).max(initial=0.0) > np.finfo(np.float16).max:
+        fit = fit_layer(x, last, held_out)
+        if np.abs(fit.matrix).max(initial=0.0) > np.finfo(np.float16).max:
             raise DataError(f"tuned lens of {model}: layer {layer} is beyond float16; report it")
-        matrices[layer], biases[layer] = matrix, bias
+        matrices[layer], biases[layer] = fit.matrix, fit.bias
         both = (x[tested], lens.translate(layer, x[tested]))
         logit, tuned = (scan(readout.norm(h), readout, final=final).divergence for h in both)
         frames.append(
@@ -245,9 +253,9 @@ def fit_tuned_lens(
                     "chunk": owner[tested],
                     "kl_logit": logit,
                     "kl_tuned": tuned,
-                    "error_logit": identity,
-                    "error_tuned": error,
-                    "penalty": penalty,
+                    "error_logit": fit.identity,
+                    "error_tuned": fit.error,
+                    "penalty": fit.penalty,
                     "n_train": int((~held_out).sum()),
                     "n_test": int(held_out.sum()),
                 }
@@ -256,11 +264,46 @@ def fit_tuned_lens(
     return lens, pd.concat(frames, ignore_index=True)
 
 
+def study_tuned_lens(
+    engine: Engine,
+    tokenizer: _Encoder,
+    readout: Readout,
+    *,
+    tokens: int,
+    model: str,
+    seed: int,
+) -> tuple[TunedLens, pd.DataFrame, dict[str, Any]]:
+    """Run a model over the bundled text and fit its tuned lens.
+
+    Parameters
+    ----------
+    engine : Engine
+    tokenizer : ChatTokenizer
+    readout : nashlens.models.weights.Readout
+    tokens : int
+        The largest number of tokens of text.
+    model, seed
+        As for `fit_tuned_lens`.
+
+    Returns
+    -------
+    lens, table
+        As from `fit_tuned_lens`.
+    record : dict
+        To be written as JSON: `version`, `model`, `tokens`, `chunks` and `corpus`.
+    """
+    chunks = text_chunks(tokenizer, tokens)
+    residuals, owner = text_residuals(engine, chunks)
+    lens, table = fit_tuned_lens(residuals, owner, readout, model=model, seed=seed)
+    sizes = {"tokens": len(owner), "chunks": len(chunks)}
+    return lens, table, {"version": VERSION, "model": model, **sizes, "corpus": CORPUS}
+
+
 def write_tuned_lens(path: Path | str, lens: TunedLens) -> str:
     """Write translators as safetensors; return the file's SHA-256.
 
-    Tensors `matrices` (float16) and `biases` (float32). The header says `version` alone: of several
-    keys the order, and with it the file's hash, would be left to chance.
+    Tensors `matrices` (float16) and `biases` (float32). The header holds only `version`: the order
+    of several keys, and with it the file's hash, would be left to chance.
     """
     from safetensors.numpy import save
 
@@ -279,7 +322,7 @@ def read_tuned_lens(path: Path | str) -> TunedLens:
     Raises
     ------
     ModelError
-        The file is damaged or of another version.
+        If the file is damaged or of another version.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -1,6 +1,6 @@
-"""Normed residuals against the whole vocabulary: normaliser, ranks, divergence, in one pass.
+"""One pass of normed residuals over the whole vocabulary: normaliser, ranks and divergence.
 
-The vocabulary passes in blocks, so memory does not grow with it.
+The vocabulary is read in blocks, so memory does not grow with it.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from nashlens.models.weights import Readout
 
 VOCABULARY_BLOCK = 4096
-"""Rows of the unembedding that are multiplied at once: bounds memory, changes no result."""
+"""Number of rows of the unembedding that are multiplied at once; it bounds memory only."""
 
 
 class Scan(NamedTuple):
-    """What one pass over the vocabulary gives."""
+    """What one pass over the vocabulary gives, for n residuals."""
 
     log_partition: NDArray[np.float64]
     """(n,): log of the summed exponentials of all logits."""
     ranks: NDArray[np.int64]
-    """(n, k): 1 + how many tokens have a larger logit than each token asked about."""
+    """(n, k): 1 + the number of tokens with a larger logit than each token that is asked about."""
     divergence: NDArray[np.float64]
     """(n,): KL of the final distribution from this one, in nats; NaN without a final one."""
 
@@ -46,21 +46,21 @@ def token_logits(
 
 
 class Final:
-    """The model's own distributions, which other layers' are compared with.
+    """The model's own distributions, with which other layers' are compared.
 
     Parameters
     ----------
     readout : nashlens.models.weights.Readout
     residual : ndarray, shape (n, width)
-        Of the last layer, before the final norm.
+        The last layer's, before the final norm.
     """
 
     def __init__(self, readout: Readout, residual: NDArray[np.floating]):
         self.hidden = readout.norm(residual)
         self.log_partition = scan(self.hidden, readout).log_partition
         self.entropy = np.zeros(len(self.hidden))
-        # sum_v p(v) z(v) of any z that is linear in the unembedding's rows is one product with
-        # sum_v p(v) u(v): so a divergence costs no second pass over the vocabulary.
+        # Another layer's expected logit under p, sum_v p(v) h.u(v), is h times sum_v p(v) u(v):
+        # with that vector a divergence needs no second pass over the vocabulary.
         self.expected = np.zeros(self.hidden.shape)
         for start in range(0, len(readout.unembedding), VOCABULARY_BLOCK):
             block = readout.unembedding[start : start + VOCABULARY_BLOCK]
@@ -94,7 +94,7 @@ def scan(
     tokens : ndarray of int, shape (n, k), optional
         Tokens whose ranks are wanted.
     final : Final, optional
-        What the divergence is from.
+        The distributions from which the divergence is measured.
     rows : slice
         The rows of `final` that belong to `hidden`.
     """
@@ -111,9 +111,10 @@ def scan(
             ranks[:, k] += _larger(logits, own[:, k], asked[:, k] - start)
         if final is not None and readout.softcap is not None:
             cross += (np.exp(final.log_probabilities(readout, block, rows)) * logits).sum(axis=1)
+        # A running log-sum-exp: the sum so far is scaled to the new largest logit.
         peak = np.maximum(top, logits.max(axis=1))
         logits -= peak[:, None].astype(np.float32)
-        # The float32 peak that was subtracted, not its float64 twin, goes into the sum's scale.
+        # The sum is scaled by the peak as it was subtracted, in float32.
         peak = peak.astype(np.float32).astype(np.float64)
         total = total * np.exp(top - peak) + np.exp(logits).sum(axis=1, dtype=np.float64)
         top = peak
@@ -130,7 +131,7 @@ def scan(
 def _larger(
     logits: NDArray[np.float32], own: NDArray[np.float32], at: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Count a block's logits above each row's own, which is not counted against itself."""
+    """Count a block's logits above each row's own, whose place in the block is `at`."""
     above = logits > own[:, None]
     inside = np.flatnonzero((at >= 0) & (at < logits.shape[1]))
     # The token's own logit, summed in another order, may differ in its last bit.
