@@ -14,10 +14,16 @@ import torch
 
 from nashlens.errors import ModelError
 from nashlens.models.load import LoadedModel
-from nashlens.models.quantise import quantised
+from nashlens.models.quantise import quantised_linear
 from nashlens.models.registry import ARCHITECTURES, Architecture
 from nashlens.models.sharded import Slice, build_shards
-from nashlens.models.skeleton import put, put_rotary, skeleton, tie, unfilled
+from nashlens.models.skeleton import (
+    set_rotary,
+    set_weight,
+    skeleton,
+    tie_unembedding,
+    unfilled_weights,
+)
 from nashlens.seeds import stream
 
 _STD = 0.02
@@ -181,17 +187,8 @@ def build_random(
         shards = build_shards(config, placed, make)
     else:
         model = _filled(config, names, placed, quantization, make, dtype)
-    return LoadedModel(
-        model=model,
-        architecture=names,
-        n_layers=shape.layers,
-        width=shape.width,
-        vocab=shape.vocab,
-        dtype=dtype,
-        device=placed[0],
-        name=name,
-        quantization=quantization,
-        shards=shards,
+    return LoadedModel.from_modules(
+        model, name=name, dtype=dtype, quantization=quantization, shards=shards
     )
 
 
@@ -236,15 +233,17 @@ def _filled(
         weights = {key: make(f"{path}.{key}", p.shape, None, device) for key, p in own}
         if isinstance(module, linear) and path.startswith(names.layers + "."):
             parent, _, leaf = path.rpartition(".")
-            setattr(model.get_submodule(parent), leaf, quantised(weights, quantization, dtype))
+            setattr(
+                model.get_submodule(parent), leaf, quantised_linear(weights, quantization, dtype)
+            )
         else:
             for key, weight in weights.items():
-                put(model, f"{path}.{key}", weight)
+                set_weight(model, f"{path}.{key}", weight)
         del weights  # before the next one is made
     if config.tie_word_embeddings:
-        tie(model, names)
-    put_rotary(model, names, config, devices[0])
-    left = next(unfilled(model), None)
+        tie_unembedding(model, names)
+    set_rotary(model, names, config, devices[0])
+    left = next(unfilled_weights(model), None)
     if left is not None:
         raise ModelError(f"{config.architectures[0]} has {left}, which random weights do not fill")
     return model.requires_grad_(False)

@@ -22,7 +22,7 @@ import torch
 from benchmarks.common import arguments, device_name, random_model, report
 from nashlens.engine.core import Engine
 from nashlens.errors import ModelError
-from nashlens.models.convert import convert
+from nashlens.models.convert import convert_source
 from nashlens.models.inspect import weight_files
 from nashlens.models.load import load_model
 from nashlens.planted import build
@@ -60,7 +60,7 @@ def prepare(options: argparse.Namespace, folder: Path) -> str:
     """Put a model into a folder; return what it is."""
     if not (options.quick or options.shape or options.layers):
         try:
-            convert(EMBEDDED, folder)
+            convert_source(EMBEDDED, folder)
             return EMBEDDED
         except ModelError as error:
             print(f"random weights, since the embedded model cannot be had: {error}")

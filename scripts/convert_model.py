@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from nashlens.models.convert import convert
+from nashlens.models.convert import convert_source
 from workflow.job import run_job
 
 
 def main(outputs, config, model):
-    convert(config["models"][model]["source"], Path(outputs["manifest"]).parent)
+    convert_source(config["models"][model]["source"], Path(outputs["manifest"]).parent)
 
 
 if "snakemake" in globals():

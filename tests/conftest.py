@@ -18,20 +18,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 @pytest.fixture(scope="session")
 def embedded_model(tmp_path_factory):
     """The embedded real model, converted once for all tests (half a minute)."""
-    from nashlens.models.convert import convert
+    from nashlens.models.convert import convert_source
 
     folder = tmp_path_factory.mktemp("models") / "smollm2"
-    convert(EMBEDDED, folder)
+    convert_source(EMBEDDED, folder)
     return folder
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory):
     """A tiny Llama with random weights, in the layout of converted models."""
-    from nashlens.models.convert import convert
+    from nashlens.models.convert import convert_source
 
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    convert("planted:random", folder)
+    convert_source("planted:random", folder)
     return folder
 
 

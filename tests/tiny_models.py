@@ -8,7 +8,6 @@ import torch
 import transformers
 
 from nashlens.models.load import LoadedModel
-from nashlens.models.registry import ARCHITECTURES
 
 TINY = {
     "vocab_size": 61,
@@ -94,14 +93,4 @@ def tiny(family, dtype=torch.float32, **changes):
             noise = torch.randn(parameter.shape, generator=random) * 0.3
             # Norm weights and biases away from 1 and 0, or a forgotten one would not show.
             parameter.copy_(1 + noise if "norm" in key or "ln_" in key else noise)
-    return LoadedModel(
-        model=model.to(dtype),
-        architecture=ARCHITECTURES[name],
-        n_layers=4,
-        width=config.hidden_size,
-        vocab=61,
-        dtype=dtype,
-        device=torch.device("cpu"),
-        name=name,
-        quantization="none",
-    )
+    return LoadedModel.from_modules(model.to(dtype), name=name, dtype=dtype)

@@ -83,12 +83,12 @@ def _facts(
     if folder is not None and manifest.get("source") == model.source:
         n_layers = manifest.get("n_layers")
         return _Facts(n_layers if isinstance(n_layers, int) else None, folder)
-    from nashlens.models.inspect import inspect
-    from nashlens.models.source import parse
+    from nashlens.models.inspect import inspect_source
+    from nashlens.models.source import parse_source
 
     try:
-        source = parse(model.source)
-        facts = inspect(source)
+        source = parse_source(model.source)
+        facts = inspect_source(source)
         found = list(facts.problems)
         if source.kind == "hub":
             if dry_run:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from nashlens.figures import cells, style
-from nashlens.models.table import amount
+from nashlens.models.table import readable_count
 
 TITLE = "Reasoning and notes against direct answers"
 MODES = {"direct": "direct", "cot": "chain of thought", "scratchpad": "scratchpad"}
@@ -175,7 +175,7 @@ def _models(data: pd.DataFrame, shown: pd.DataFrame) -> _Scale:
         title = "model, by log of parameters"
         if any(places[model] > np.log10(sizes[model]) + 1e-9 for model in models):
             title += "\n(those of like size moved apart)"
-    labels = [f"{m} ({amount(sizes[m])})" if m in sizes else m for m in models]
+    labels = [f"{m} ({readable_count(sizes[m])})" if m in sizes else m for m in models]
     return _Scale("model", places, labels, title, _known(data, "family", models))
 
 

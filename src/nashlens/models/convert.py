@@ -20,10 +20,16 @@ from typing import Any
 
 from nashlens.errors import ModelError
 from nashlens.files import sha256_of
-from nashlens.models.inspect import ModelFacts, hub_offline, inspect, read_config, weight_files
+from nashlens.models.inspect import (
+    ModelFacts,
+    hub_offline,
+    inspect_source,
+    read_config,
+    weight_files,
+)
 from nashlens.models.manifest import MANIFEST
 from nashlens.models.registry import config_value
-from nashlens.models.source import Source, gguf_file, model_folder, parse
+from nashlens.models.source import Source, gguf_file, model_folder, parse_source
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.models.weights import WeightReader
 
@@ -40,7 +46,7 @@ SMALL_FILES = (
 _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
-def convert(
+def convert_source(
     source: Source | str, folder: Path | str, *, expected: ModelFacts | None = None
 ) -> dict[str, Any]:
     """Convert a model source.
@@ -68,9 +74,9 @@ def convert(
     ModelError
         The source cannot be found, read or used, or the result is not what it promised.
     """
-    source = parse(source) if isinstance(source, str) else source
+    source = parse_source(source) if isinstance(source, str) else source
     folder = Path(folder)
-    facts = inspect(source)
+    facts = inspect_source(source)
     if facts.problems:
         raise ModelError("; ".join(facts.problems))
     with _whole(folder) as partial:
@@ -215,7 +221,7 @@ def _from_hub(source: Source, partial: Path) -> dict[str, Any]:
     except Exception as error:  # network, authorisation and cache errors share no base class
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"{source.text}: cannot be downloaded: {reason}") from error
-    facts = inspect(Source(f"path:{snapshot}", "path", snapshot))
+    facts = inspect_source(Source(f"path:{snapshot}", "path", snapshot))
     if facts.problems:
         raise ModelError("; ".join(facts.problems))
     # The cache names a snapshot by its commit, which is what a branch or tag meant today.

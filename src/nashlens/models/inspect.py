@@ -15,7 +15,7 @@ from typing import Any
 from nashlens.errors import ModelError
 from nashlens.models.gguf_header import GGUFHeader, read_header
 from nashlens.models.registry import GGUF_ARCHITECTURES, config_value
-from nashlens.models.source import Source, gguf_file, model_folder, parse
+from nashlens.models.source import Source, gguf_file, model_folder, parse_source
 from nashlens.models.support import config_problems
 
 # Byte-level vocabularies split text before their merges apply. transformers reproduces the splits
@@ -52,7 +52,7 @@ class ModelFacts:
     """Why it cannot be used, one line each; empty where nothing is known to be in the way."""
 
 
-def inspect(source: Source | str) -> ModelFacts:
+def inspect_source(source: Source | str) -> ModelFacts:
     """Look at a model source.
 
     Parameters
@@ -71,7 +71,7 @@ def inspect(source: Source | str) -> ModelFacts:
     ModelError
         The source is malformed, is not there, or cannot be read.
     """
-    source = parse(source) if isinstance(source, str) else source
+    source = parse_source(source) if isinstance(source, str) else source
     if source.kind in ("package", "gguf"):
         return gguf_facts(gguf_file(source))
     if source.kind == "path":

@@ -8,7 +8,6 @@ import logging
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +26,8 @@ class LoadedModel:
     """A causal language model ready for inference."""
 
     model: Any
-    """The causal LM, transformers' or `nashlens.models.native`'s, in eval mode, without gradients;
-    None where it is in `shards`."""
+    """The causal LM, of transformers or of `nashlens.models.native`, in eval mode, without
+    gradients; None where it is in `shards`."""
     architecture: Architecture
     """Where its parts are."""
     n_layers: int
@@ -38,7 +37,7 @@ class LoadedModel:
     vocab: int
     """Rows of the unembedding."""
     dtype: torch.dtype
-    """Of the residual stream, and of all weights that are not quantised."""
+    """Type of the residual stream, and of all weights that are not quantised."""
     device: torch.device
     """Where token ids go in (the embedding's device)."""
     name: str
@@ -47,6 +46,40 @@ class LoadedModel:
     """none, int8 or nf4."""
     shards: tuple[Any, ...] = ()
     """With tensor parallelism each device's slice of the model (`nashlens.models.sharded`)."""
+
+    @classmethod
+    def from_modules(
+        cls,
+        model: Any,
+        *,
+        name: str,
+        dtype: torch.dtype,
+        quantization: str = "none",
+        shards: tuple[Any, ...] = (),
+    ) -> LoadedModel:
+        """Describe a model by its configuration and its embeddings.
+
+        Parameters
+        ----------
+        model : module or None
+            The causal LM; None where it is in `shards`.
+        name, dtype, quantization, shards
+            As the fields.
+        """
+        first = shards[0] if model is None else model
+        names = ARCHITECTURES[first.config.architectures[0]]
+        return cls(
+            model=model,
+            architecture=names,
+            n_layers=first.config.num_hidden_layers,
+            width=first.config.hidden_size,
+            vocab=first.get_submodule(names.unembed).weight.shape[0],
+            dtype=dtype,
+            device=first.get_submodule(names.embed).weight.device,
+            name=name,
+            quantization=quantization,
+            shards=shards,
+        )
 
 
 def quantization_problem(quantization: str, device: str) -> str | None:
@@ -162,13 +195,13 @@ def load_model(
         )
     target = target_device(folder, device, parallel)
     torch_dtype = target_dtype(dtype, target)
-    from nashlens.models.native import covered, read_native
+    from nashlens.models.native import native_config, read_native
 
     stored = read_config(folder)
     name = (stored.get("architectures") or ["(none)"])[0]
     if name not in ARCHITECTURES:
         raise ModelError(f"{folder}: architecture {name} is not supported: use {supported()}")
-    values = covered(stored) if native and quantization == parallel == "none" else None
+    values = native_config(stored) if native and quantization == parallel == "none" else None
     if values is not None:
         model: Any = read_native(folder, values, target, torch_dtype)
     else:
@@ -176,23 +209,16 @@ def load_model(
 
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if parallel == "tensor":
-            return _sharded(folder, config, torch_dtype, _gpus())
+            from nashlens.models.sharded import read_shards
+
+            shards = read_shards(folder, config, _gpus(), torch_dtype)
+            return LoadedModel.from_modules(
+                None, name=folder.resolve().name, dtype=torch_dtype, shards=shards
+            )
         spread: Any = "auto" if parallel == "pipeline" else {"": target}
         model = _from_transformers(folder, config, torch_dtype, quantization, spread)
-    names = ARCHITECTURES[name]
-    embedding, unembedding = (
-        attrgetter(f"{part}.weight")(model) for part in (names.embed, names.unembed)
-    )
-    return LoadedModel(
-        model=model,
-        architecture=names,
-        n_layers=model.config.num_hidden_layers,
-        width=model.config.hidden_size,
-        vocab=unembedding.shape[0],
-        dtype=torch_dtype,
-        device=embedding.device,
-        name=folder.resolve().name,
-        quantization=quantization,
+    return LoadedModel.from_modules(
+        model, name=folder.resolve().name, dtype=torch_dtype, quantization=quantization
     )
 
 
@@ -237,25 +263,6 @@ def _gpus() -> list[torch.device]:
     import torch
 
     return [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
-
-
-def _sharded(
-    folder: Path, config: Any, dtype: torch.dtype, devices: list[torch.device]
-) -> LoadedModel:
-    from nashlens.models.sharded import read_shards
-
-    return LoadedModel(
-        model=None,
-        architecture=ARCHITECTURES[config.architectures[0]],
-        n_layers=config.num_hidden_layers,
-        width=config.hidden_size,
-        vocab=config.vocab_size,
-        dtype=dtype,
-        device=devices[0],
-        name=folder.resolve().name,
-        quantization="none",
-        shards=read_shards(folder, config, devices, dtype),
-    )
 
 
 def target_device(folder: Path, device: str, parallel: str) -> torch.device:

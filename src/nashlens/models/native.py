@@ -3,7 +3,8 @@
 The engine (`nashlens.engine.blocks`) brings the order of the steps and the attention; what it asks
 of a model is its weights, norms, MLPs and rotations, under the names that `registry` lists. For the
 architectures of `NATIVE` these are a few lines each, and a job that uses them starts in less than
-half of the time. Whatever a config.json asks for beyond them is left to transformers (`covered`).
+half of the time. Whatever a config.json asks for beyond them is left to transformers
+(`native_config`).
 
 Formulas: RMS norm (arXiv:1910.07467), SwiGLU (arXiv:2002.05202), rotary positions
 (arXiv:2104.09864); Llama 3.1's scaling of rotations by wavelength is that of Meta's reference code.
@@ -24,7 +25,7 @@ from torch.nn import functional
 from nashlens.errors import ModelError
 from nashlens.models.inspect import weight_files
 from nashlens.models.registry import ARCHITECTURES
-from nashlens.models.skeleton import put, tie, unfilled
+from nashlens.models.skeleton import set_weight, tie_unembedding, unfilled_weights
 from nashlens.models.split import TENSOR_PARALLEL
 
 NATIVE = TENSOR_PARALLEL
@@ -40,7 +41,7 @@ _SIZES = (
 _LLAMA3 = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
 
 
-def covered(config: Mapping[str, Any]) -> SimpleNamespace | None:
+def native_config(config: Mapping[str, Any]) -> SimpleNamespace | None:
     """Return the values of a config.json that the modules here need, if they do all it asks for.
 
     Parameters
@@ -97,14 +98,14 @@ def _rope(config: Mapping[str, Any]) -> dict[str, Any] | None:
     return dict(rope) if known and whole else None
 
 
-class Linear(nn.Linear):
+class UndrawnLinear(nn.Linear):
     """Without random weights, which would be replaced and whose drawing imports a compiler."""
 
     def reset_parameters(self) -> None:
         """Draw nothing."""
 
 
-class Embedding(nn.Embedding):
+class UndrawnEmbedding(nn.Embedding):
     """Without random weights."""
 
     def reset_parameters(self) -> None:
@@ -138,7 +139,7 @@ class Rotary(nn.Module):
     Parameters
     ----------
     config : types.SimpleNamespace
-        Of `covered`.
+        Of `native_config`.
     device : torch.device
     """
 
@@ -176,9 +177,9 @@ class Mlp(nn.Module):
     def __init__(self, config: SimpleNamespace):
         super().__init__()
         width, hidden, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
-        self.gate_proj = Linear(width, hidden, bias=bias)
-        self.up_proj = Linear(width, hidden, bias=bias)
-        self.down_proj = Linear(hidden, width, bias=bias)
+        self.gate_proj = UndrawnLinear(width, hidden, bias=bias)
+        self.up_proj = UndrawnLinear(width, hidden, bias=bias)
+        self.down_proj = UndrawnLinear(hidden, width, bias=bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return `(..., width)`."""
@@ -186,7 +187,7 @@ class Mlp(nn.Module):
         return result
 
 
-class Attention(nn.Module):
+class AttentionProjections(nn.Module):
     """The projections of an attention module; the engine attends."""
 
     def __init__(self, config: SimpleNamespace):
@@ -194,33 +195,33 @@ class Attention(nn.Module):
         width, size = config.hidden_size, config.head_dim
         heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
         self.scaling = size**-0.5
-        self.q_proj = Linear(width, heads * size, bias=config.attention_bias)
-        self.k_proj = Linear(width, kv_heads * size, bias=config.attention_bias)
-        self.v_proj = Linear(width, kv_heads * size, bias=config.attention_bias)
-        self.o_proj = Linear(heads * size, width, bias=config.output_bias)
+        self.q_proj = UndrawnLinear(width, heads * size, bias=config.attention_bias)
+        self.k_proj = UndrawnLinear(width, kv_heads * size, bias=config.attention_bias)
+        self.v_proj = UndrawnLinear(width, kv_heads * size, bias=config.attention_bias)
+        self.o_proj = UndrawnLinear(heads * size, width, bias=config.output_bias)
         if config.head_norms:
             self.q_norm = RmsNorm(size, config.rms_norm_eps)
             self.k_norm = RmsNorm(size, config.rms_norm_eps)
 
 
-class Layer(nn.Module):
+class BlockModules(nn.Module):
     """One block's modules."""
 
     def __init__(self, config: SimpleNamespace):
         super().__init__()
         self.input_layernorm = RmsNorm(config.hidden_size, config.rms_norm_eps)
-        self.self_attn = Attention(config)
+        self.self_attn = AttentionProjections(config)
         self.post_attention_layernorm = RmsNorm(config.hidden_size, config.rms_norm_eps)
         self.mlp = Mlp(config)
 
 
-class Body(nn.Module):
+class ModelBody(nn.Module):
     """All but the unembedding."""
 
     def __init__(self, config: SimpleNamespace):
         super().__init__()
-        self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.embed_tokens = UndrawnEmbedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(BlockModules(config) for _ in range(config.num_hidden_layers))
         self.norm = RmsNorm(config.hidden_size, config.rms_norm_eps)
         self.rotary_emb: Rotary | None = None
 
@@ -231,14 +232,14 @@ class CausalLM(nn.Module):
     Parameters
     ----------
     config : types.SimpleNamespace
-        Of `covered`.
+        Of `native_config`.
     """
 
     def __init__(self, config: SimpleNamespace):
         super().__init__()
         self.config = config
-        self.model = Body(config)
-        self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.model = ModelBody(config)
+        self.lm_head = UndrawnLinear(config.hidden_size, config.vocab_size, bias=False)
 
 
 def read_native(
@@ -251,7 +252,7 @@ def read_native(
     folder : path
         Hugging Face layout with safetensors.
     config : types.SimpleNamespace
-        Of `covered`.
+        Of `native_config`.
     device : torch.device
     dtype : torch.dtype
 
@@ -277,13 +278,13 @@ def read_native(
             for stored in file.keys():  # noqa: SIM118 (it is no mapping)
                 if stored in names:
                     try:
-                        put(model, names[stored], file.get_tensor(stored).to(dtype))
+                        set_weight(model, names[stored], file.get_tensor(stored).to(dtype))
                     except ModelError as error:
                         raise ModelError(f"{folder}: {error}: convert it again") from None
     # As transformers has it, an unembedding in the file is used, whatever the config says.
     if config.tie_word_embeddings and model.lm_head.weight.device.type == "meta":
-        tie(model, ARCHITECTURES[config.architectures[0]])
-    missing = sorted(unfilled(model))
+        tie_unembedding(model, ARCHITECTURES[config.architectures[0]])
+    missing = sorted(unfilled_weights(model))
     if missing:
         raise ModelError(
             f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more: convert it again"

@@ -20,7 +20,9 @@ from torch.nn import functional as products
 from nashlens.errors import ModelError
 
 
-def quantised(weights: Mapping[str, torch.Tensor], quantization: str, dtype: torch.dtype) -> Any:
+def quantised_linear(
+    weights: Mapping[str, torch.Tensor], quantization: str, dtype: torch.dtype
+) -> Any:
     """Return a quantised linear module.
 
     Parameters
@@ -70,7 +72,7 @@ def quantised(weights: Mapping[str, torch.Tensor], quantization: str, dtype: tor
     return module.eval()
 
 
-def dequantised(module: Any) -> torch.Tensor:
+def dequantised_weights(module: Any) -> torch.Tensor:
     """Return the weights that an nf4 module on a CPU stands for, `(outputs, inputs)` float32.
 
     Each is a value of the 4-bit code times its block's scale (arXiv:2305.14314), the scales being
@@ -90,7 +92,7 @@ def dequantised(module: Any) -> torch.Tensor:
 
 
 def compute_on_cpu(model: torch.nn.Module) -> None:
-    """Let every nf4 product of a model that is on a CPU compute with its `dequantised` weights."""
+    """Let every nf4 product of a model that is on a CPU compute with its `dequantised_weights`."""
     for module in model.modules():
         if type(module).__name__ == "Linear4bit" and module.weight.device.type == "cpu":
             module.forward = MethodType(_forward, module)
@@ -99,4 +101,4 @@ def compute_on_cpu(model: torch.nn.Module) -> None:
 def _forward(module: Any, x: torch.Tensor) -> torch.Tensor:
     dtype = module.compute_dtype or x.dtype
     bias = None if module.bias is None else module.bias.to(dtype)
-    return products.linear(x.to(dtype), dequantised(module).to(dtype), bias).to(x.dtype)
+    return products.linear(x.to(dtype), dequantised_weights(module).to(dtype), bias).to(x.dtype)

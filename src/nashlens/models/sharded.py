@@ -21,7 +21,7 @@ import torch
 
 from nashlens.errors import ModelError
 from nashlens.models.registry import ARCHITECTURES, Architecture
-from nashlens.models.skeleton import put, put_rotary, skeleton, tie
+from nashlens.models.skeleton import set_rotary, set_weight, skeleton, tie_unembedding
 from nashlens.models.split import tensor_problem
 
 _BY_OUTPUT = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")
@@ -70,10 +70,10 @@ def build_shards(config: Any, devices: Sequence[torch.device], read: Read) -> tu
             if part and _leaf(name) in _BY_INPUT and name.endswith(".bias"):
                 # A sum's terms may bring the bias once.
                 weight = torch.zeros_like(weight)
-            put(shard, name, weight)
+            set_weight(shard, name, weight)
         if config.tie_word_embeddings and part == 0:
-            tie(shard, names)
-        put_rotary(shard, names, narrow, device)
+            tie_unembedding(shard, names)
+        set_rotary(shard, names, narrow, device)
         shards.append(shard)
     return tuple(shards)
 

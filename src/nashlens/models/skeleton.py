@@ -35,7 +35,7 @@ def skeleton(config: Any) -> Any:
     return model.eval()
 
 
-def put(model: Any, name: str, weight: torch.Tensor) -> None:
+def set_weight(model: Any, name: str, weight: torch.Tensor) -> None:
     """Put a weight where a model's parameter stands, without a gradient.
 
     Parameters
@@ -58,7 +58,7 @@ def put(model: Any, name: str, weight: torch.Tensor) -> None:
     setattr(module, leaf, torch.nn.Parameter(weight, requires_grad=False))
 
 
-def put_rotary(model: Any, names: Architecture, config: Any, device: torch.device) -> None:
+def set_rotary(model: Any, names: Architecture, config: Any, device: torch.device) -> None:
     """Make the module of rotary positions on a device: its constants are not in any file."""
     assert names.rotary is not None
     path, _, leaf = names.rotary.rpartition(".")
@@ -68,13 +68,13 @@ def put_rotary(model: Any, names: Architecture, config: Any, device: torch.devic
     setattr(model.get_submodule(path), leaf, rotary.to(device).eval())
 
 
-def tie(model: Any, names: Architecture) -> None:
+def tie_unembedding(model: Any, names: Architecture) -> None:
     """Let the unembedding be the embedding's own weight."""
     weight = model.get_submodule(names.embed).weight
     model.get_submodule(names.unembed).weight = weight
 
 
-def unfilled(model: Any) -> Iterator[str]:
+def unfilled_weights(model: Any) -> Iterator[str]:
     """Yield the names of parameters and buffers that are still on the meta device."""
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if tensor.device.type == "meta":

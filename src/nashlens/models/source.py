@@ -46,7 +46,7 @@ class Source:
     """Hub revision; None for other kinds."""
 
 
-def parse(text: str) -> Source:
+def parse_source(text: str) -> Source:
     """Parse a model source.
 
     Parameters

@@ -13,10 +13,10 @@ from nashlens.models.manifest import read_manifest
 _UNITS = ((1e9, "B"), (1e6, "M"), (1e3, "K"))
 
 
-def amount(parameters: float) -> str:
+def readable_count(parameters: float) -> str:
     """Return a number of parameters as people write it.
 
-    >>> amount(8.03e9), amount(134_515_008), amount(5_184)
+    >>> readable_count(8.03e9), readable_count(134_515_008), readable_count(5_184)
     ('8.03B', '135M', '5.18K')
     """
     size, unit = next((u for u in _UNITS if parameters >= u[0]), _UNITS[-1])

@@ -4,7 +4,7 @@
 (tests hold them equal), with three choices that an experiment needs:
 
 - exactly one BOS, whether the template or the tokenizer writes it;
-- a template's clock stands still (`TEMPLATE_DATE`), so that prompts, and everything made from
+- a template's clock always shows `TEMPLATE_DATE`, so that prompts, and everything made from
   them, do not change overnight;
 - ``enable_thinking`` is false, so that templates which know it leave no open reasoning block.
 """

@@ -65,16 +65,5 @@ def load_untrained(
         model = AutoModelForCausalLM.from_config(
             config, dtype=torch_dtype, attn_implementation="sdpa", trust_remote_code=False
         )
-    model.eval()
-    model.requires_grad_(False)
-    return LoadedModel(
-        model=model,
-        architecture=ARCHITECTURES[name],
-        n_layers=config.num_hidden_layers,
-        width=config.hidden_size,
-        vocab=model.get_output_embeddings().weight.shape[0],
-        dtype=torch_dtype,
-        device=model.get_input_embeddings().weight.device,
-        name=folder.resolve().name,
-        quantization="none",
-    )
+    model.eval().requires_grad_(False)
+    return LoadedModel.from_modules(model, name=folder.resolve().name, dtype=torch_dtype)

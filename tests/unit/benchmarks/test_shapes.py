@@ -9,7 +9,7 @@ import torch
 from benchmarks.shapes import SHAPES, Shape, build_random, stages
 from nashlens.engine.core import Engine
 from nashlens.errors import ModelError
-from nashlens.models.quantise import dequantised
+from nashlens.models.quantise import dequantised_weights
 from nashlens.models.registry import ARCHITECTURES
 from nashlens.models.skeleton import skeleton
 from tests import reference
@@ -85,7 +85,7 @@ def test_nf4_weights_are_the_quantised_random_ones(shape):
             assert module.weight.dtype == torch.uint8
             assert module.weight.quant_state.quant_type == "nf4"
             assert module.weight.quant_state.nested
-            weight = dequantised(module)
+            weight = dequantised_weights(module)
             target = plain.model.get_submodule(path).weight
             assert 0.02 < (weight - target).norm() / target.norm() < 0.15
             target.copy_(weight)

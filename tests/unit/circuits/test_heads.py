@@ -16,7 +16,7 @@ from nashlens.errors import DataError
 from nashlens.findings import CLAIMS, judge
 from nashlens.games import build_games
 from nashlens.interventions import choose_prompts
-from nashlens.models.convert import convert
+from nashlens.models.convert import convert_source
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.prompts.table import build_prompts
@@ -185,7 +185,7 @@ def test_controls_are_other_heads_of_the_same_layers(n_heads, n_layers, size, co
 
 
 def planted(name, folder):
-    convert(f"planted:{name}", folder)
+    convert_source(f"planted:{name}", folder)
     games = {
         game: {"canonical": game, "payoffs": None, "actions": None, "title": None, "variants": 0}
         for game in GAMES

@@ -6,7 +6,7 @@ import pytest
 from safetensors.numpy import load_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from nashlens.models.convert import convert
+from nashlens.models.convert import convert_source
 from nashlens.models.manifest import read_manifest
 
 TEXT = "You and the other player each choose an option. Round 1: you chose A and got 3 points."
@@ -17,7 +17,7 @@ def planted(tmp_path_factory):
     """Both planted models, converted: name -> folder."""
     root = tmp_path_factory.mktemp("planted")
     for name in ("random", "random_qwen2"):
-        convert(f"planted:{name}", root / name)
+        convert_source(f"planted:{name}", root / name)
     return {name: root / name for name in ("random", "random_qwen2")}
 
 

@@ -8,8 +8,8 @@ from safetensors.numpy import load_file, save_file
 from nashlens.engine.core import Engine
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.errors import ModelError
-from nashlens.models.convert import convert
-from nashlens.models.inspect import ModelFacts, inspect
+from nashlens.models.convert import convert_source
+from nashlens.models.inspect import ModelFacts, inspect_source
 from nashlens.models.load import load_model
 from nashlens.models.manifest import read_manifest
 from nashlens.models.tokenizer import ChatTokenizer
@@ -45,8 +45,8 @@ def test_a_folder_is_converted_and_loaded(family, saved, tmp_path, edit):
     if name == "Phi3ForCausalLM":
         # As the released ones have it; what it names is never run.
         edit(saved / "config.json", auto_map={"AutoModelForCausalLM": "modeling_phi3.Phi3"})
-    assert inspect(f"path:{saved}") == ModelFacts(name, 4, 32, 256, 61)
-    convert(f"path:{saved}", tmp_path / "model")
+    assert inspect_source(f"path:{saved}") == ModelFacts(name, 4, 32, 256, 61)
+    convert_source(f"path:{saved}", tmp_path / "model")
     manifest = read_manifest(tmp_path / "model")
     assert (manifest["architecture"], manifest["n_layers"], manifest["width"]) == (name, 4, 32)
     assert (manifest["context_length"], manifest["vocab_size"]) == (256, 61)

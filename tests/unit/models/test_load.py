@@ -6,7 +6,7 @@ import torch
 
 from nashlens.errors import ModelError
 from nashlens.models.load import load_model, quantization_problem
-from nashlens.models.quantise import dequantised
+from nashlens.models.quantise import dequantised_weights
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.models.weights import WeightReader, load_readout
 
@@ -54,7 +54,7 @@ def test_nf4_computes_with_its_dequantised_weights(planted, name):
         if type(module).__name__ == "Linear4bit":
             assert module.weight.quant_state.quant_type == "nf4"
             assert module.weight.quant_state.nested
-            weight = dequantised(module)
+            weight = dequantised_weights(module)
             target = plain.model.get_submodule(key).weight
             assert 0.02 < (weight - target).norm() / target.norm() < 0.15
             target.copy_(weight)

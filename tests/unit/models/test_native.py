@@ -14,7 +14,7 @@ from nashlens.engine.core import Engine
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.errors import ModelError
 from nashlens.models.load import load_model
-from nashlens.models.native import NATIVE, CausalLM, covered
+from nashlens.models.native import NATIVE, CausalLM, native_config
 from tests import reference
 from tests.tiny_models import tiny
 
@@ -81,16 +81,16 @@ def test_they_compute_what_transformers_computes(case, dtype, tmp_path):
 def test_what_they_do_not_cover_is_left_to_transformers(change, tmp_path):
     tiny("LlamaForCausalLM").model.save_pretrained(tmp_path)
     config = config_of(tmp_path)
-    assert covered(config) is not None
-    assert covered(config | change) is None
+    assert native_config(config) is not None
+    assert native_config(config | change) is None
 
 
 def test_an_older_config_is_read(tmp_path):
     tiny("LlamaForCausalLM", rope_parameters={"rope_theta": 77.0}).model.save_pretrained(tmp_path)
     config = config_of(tmp_path)
     del config["rope_parameters"]
-    assert covered(config | {"rope_theta": 77.0}).rope_parameters["rope_theta"] == 77.0
-    assert covered(config) is None
+    assert native_config(config | {"rope_theta": 77.0}).rope_parameters["rope_theta"] == 77.0
+    assert native_config(config) is None
 
 
 @pytest.mark.parametrize("family", NATIVE)

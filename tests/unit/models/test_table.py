@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from nashlens.errors import ModelError
-from nashlens.models.table import amount, models_table, read_models
+from nashlens.models.table import models_table, read_models, readable_count
 
 MANIFESTS = {
     "small": {"architecture": "LlamaForCausalLM", "n_parameters": 8_000_000_000},
@@ -40,4 +40,4 @@ def test_models_are_read_from_their_folders(tmp_path):
     [(8.03e9, "8.03B"), (7e10, "70B"), (134_515_008, "135M"), (5_184, "5.18K"), (12, "0.012K")],
 )
 def test_sizes_in_words(parameters, text):
-    assert amount(parameters) == text
+    assert readable_count(parameters) == text

@@ -15,7 +15,7 @@ from nashlens.findings.shared.arms import GameKey, rows_of_games
 from nashlens.findings.shared.surface import surface_problem
 from nashlens.games.equilibria import dominant_action, prosocial_action, solve
 from nashlens.games.table import games_from_table
-from nashlens.models.table import amount
+from nashlens.models.table import readable_count
 
 ALL_MODELS = "all models"
 """The subject of a row about the whole experiment."""
@@ -35,7 +35,7 @@ class SizedModel(NamedTuple):
     @property
     def size(self) -> str:
         """Its name with its parameters: llama3_8b (8.03B), smollm2 (135M)."""
-        return f"{self.name} ({amount(self.parameters)})"
+        return f"{self.name} ({readable_count(self.parameters)})"
 
 
 ModelInMode = tuple[SizedModel, str]
