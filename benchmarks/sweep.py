@@ -40,7 +40,7 @@ LABELS = ([5], [6])
 def hooked(
     loaded: LoadedModel, prompts: list[list[int]], edit: Edit, size: int, positions: str
 ) -> np.ndarray:
-    step = torch.from_numpy(edit.unit() * np.float32(edit.value)).to(loaded.device)
+    step = torch.from_numpy(edit.units()[0] * np.float32(edit.value)).to(loaded.device)
     where = slice(-1, None) if positions == "last" else slice(None)
 
     def hook(_module: object, _inputs: object, out: torch.Tensor) -> torch.Tensor:

@@ -48,19 +48,21 @@ def residuals(loaded: LoadedModel, sequences: Sequence[Sequence[int]]) -> np.nda
     return np.stack(result)
 
 
+EDITS: dict[str, Callable[..., torch.Tensor]] = {
+    "none": lambda h, _value: h,
+    "add": lambda h, u, value: h + value * u,
+    "clamp": lambda h, u, value: h + (value - (h @ u)[:, None]) * u,
+    "ablate": lambda h, u, _value: h - (h @ u)[:, None] * u,
+}
+"""For each kind of edit: from residuals `(t, width)`, unit vectors and a value to residuals."""
+
+
 def _edited(edit: Edit, where: slice) -> Any:
     def hook(_module: Any, _inputs: Any, out: torch.Tensor) -> torch.Tensor:
         if edit.kind == "none":
             return out
-        unit = torch.from_numpy(edit.unit()).to(out.device)
-        h = out[0, where].float()
-        along = (h @ unit)[:, None]
-        if edit.kind == "add":
-            h = h + edit.value * unit
-        elif edit.kind == "clamp":
-            h = h + (edit.value - along) * unit
-        else:
-            h = h - along * unit
+        units = torch.from_numpy(edit.units()).to(out.device)
+        h = EDITS[edit.kind](out[0, where].float(), *units, edit.value)
         changed = out.clone()
         changed[0, where] = h.to(out.dtype)
         return changed

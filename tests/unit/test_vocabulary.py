@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
@@ -58,7 +57,9 @@ def test_modes_and_pairings_are_those_that_figures_name():
 
 def test_kinds_of_edits_are_those_of_a_sweep():
     engine = pytest.importorskip("nashlens.engine.edits")
-    assert get_args(engine.EditKind) == edits.EDIT_KINDS
+    reference = pytest.importorskip("tests.reference")
+    assert tuple(engine.KINDS) == edits.EDIT_KINDS
+    assert tuple(reference.EDITS) == edits.EDIT_KINDS
 
 
 def test_the_config_takes_every_name_by_default():

@@ -41,8 +41,8 @@ class KeyValues:
         if self._keys is None or self._values is None:
             return k, v
         end = self.length + k.shape[1]
-        self._keys = grown(self._keys, self.length, k, dim=1)
-        self._values = grown(self._values, self.length, v, dim=1)
+        self._keys = append_rows(self._keys, self.length, k, dim=1)
+        self._values = append_rows(self._values, self.length, v, dim=1)
         return self._keys[:, :end], self._values[:, :end]
 
     def trim(self, n: int) -> None:
@@ -84,7 +84,9 @@ class Cache:
     layers: list[KeyValues] = field(default_factory=list)
 
 
-def grown(kept: torch.Tensor | None, length: int, new: torch.Tensor, dim: int = 0) -> torch.Tensor:
+def append_rows(
+    kept: torch.Tensor | None, length: int, new: torch.Tensor, dim: int = 0
+) -> torch.Tensor:
     """Return a buffer with new rows after the first `length`, with room for more at times.
 
     Parameters

@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 
+from nashlens.engine.blocks import Blocks
 from nashlens.engine.cache import Cache, KeyValues
-from nashlens.engine.forest import PackedSequence, Row, pack
+from nashlens.engine.forest import PackedSequence, PathPart, Row, pack
 from nashlens.engine.labels import LabelledPrompt, ScoredTokens, label_runs
-from nashlens.engine.segments import Attention, path_segments
-from nashlens.engine.tensor import blocks_of
-from nashlens.engine.transfer import sent
+from nashlens.engine.segments import SegmentAttention, path_segments
+from nashlens.engine.stack import AttentionPattern, BlockStack
+from nashlens.engine.tensor import TensorBlocks
+from nashlens.engine.transfer import copy_to
 
 if TYPE_CHECKING:
-    from nashlens.engine.flex import TreeMask
     from nashlens.models.load import LoadedModel
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,39 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 FLEX_TOKENS = 1024  # shorter rows do not repay a block-sparse mask
 FLEX_PAD = 512  # rows are padded to multiples of it
+
+
+class Capture(NamedTuple):
+    """Which residuals of a row are needed.
+
+    Attributes
+    ----------
+    nodes : numpy.ndarray
+        `(m,)` nodes, counted from the first new one.
+    layers : collection of int
+        The layers after which they are needed; 0 is the embedding.
+    """
+
+    nodes: np.ndarray
+    layers: Collection[int]
+
+
+class PreparedRow(NamedTuple):
+    """What the blocks take of a row.
+
+    Attributes
+    ----------
+    tokens, positions : numpy.ndarray
+        `(n,)` each, of the new tokens, perhaps with padding behind them.
+    new : int
+        Number of new tokens without padding.
+    attention : AttentionPattern
+    """
+
+    tokens: np.ndarray
+    positions: np.ndarray
+    new: int
+    attention: AttentionPattern
 
 
 class Engine:
@@ -51,7 +85,7 @@ class Engine:
     """
 
     def __init__(self, loaded: LoadedModel, batch_tokens: int = 4096):
-        self.blocks = blocks_of(loaded)
+        self.blocks: BlockStack = _block_stack(loaded)
         self.n_layers = len(self.blocks)
         self.width = int(loaded.width)
         self.n_heads, self.head_dim = self.blocks.heads, self.blocks.head_dim
@@ -77,17 +111,17 @@ class Engine:
             block `l`, before the final norm.
         """
 
-        def work(row: Row, packed: list[PackedSequence]) -> tuple[np.ndarray, Fetched]:
+        def launch(row: Row, packed: list[PackedSequence]) -> tuple[np.ndarray, HostCopy]:
             last = np.array([p.path[-1] for p in packed])
-            fetched = Fetched(self.n_layers + 1, len(last), self.width)
-            self.run_row(
-                row, parts_of(packed), capture=(last, range(self.n_layers + 1)), sink=fetched.put
-            )
-            return np.array([p.index for p in packed]), fetched
+            copy = HostCopy(self.n_layers + 1, len(last), self.width)
+            wanted = Capture(last, range(self.n_layers + 1))
+            for layer, values in self.run_row(row, path_parts(packed), capture=wanted):
+                copy.add(layer, values)
+            return np.array([p.index for p in packed]), copy
 
         # The device works on a batch while the one before it is copied and written.
-        waiting: tuple[np.ndarray, Fetched] | None = None
-        for launched in self.over_rows(sequences, work):
+        waiting: tuple[np.ndarray, HostCopy] | None = None
+        for launched in self.map_rows(sequences, launch):
             if waiting is not None:
                 yield waiting[0], waiting[1].numpy()
             waiting = launched
@@ -110,24 +144,25 @@ class Engine:
         runs = label_runs(prompts)
         result = np.full((len(prompts), 2), np.nan)
 
-        def work(row: Row, packed: list[PackedSequence]) -> None:
+        def score(row: Row, packed: list[PackedSequence]) -> None:
             scored = ScoredTokens.joined([runs[p.index].scored_tokens(p.path) for p in packed])
             nodes, rows = np.unique(scored.rows, return_inverse=True)
-            final = self.run_row(row, parts_of(packed), capture=(nodes, [self.n_layers]))[
-                self.n_layers
-            ]
+            final = self.final_residuals(row, path_parts(packed), nodes)
             replace(scored, rows=rows).add_to(result, final, self.blocks.logits)
 
-        for _ in self.over_rows([run.sequence for run in runs], work):
+        for _ in self.map_rows([run.sequence for run in runs], score):
             pass
         return result
 
-    def over_rows(
+    def map_rows(
         self,
         sequences: Sequence[Sequence[int]],
         work: Callable[[Row, list[PackedSequence]], T],
     ) -> Iterator[T]:
-        """Apply `work` to packed rows, halving the budget where memory runs out."""
+        """Yield what `work` makes of each packed row.
+
+        Where memory runs out, the budget of a row is halved and what is left is packed anew.
+        """
         pending = list(range(len(sequences)))
         while pending:
             done: set[int] = set()
@@ -146,96 +181,119 @@ class Engine:
                 torch.cuda.empty_cache()
             pending = [i for i in pending if i not in done]
 
+    def final_residuals(
+        self,
+        row: Row,
+        parts: Sequence[PathPart],
+        nodes: np.ndarray,
+        cache: Cache | None = None,
+        start: int = 0,
+    ) -> torch.Tensor:
+        """Return `(m, width)` residuals after the last block; parameters as for `run_row`."""
+        wanted = Capture(nodes, [self.n_layers])
+        return dict(self.run_row(row, parts, capture=wanted, cache=cache, start=start))[
+            self.n_layers
+        ]
+
     def run_row(
         self,
         row: Row,
-        parts: Sequence[tuple[np.ndarray, int]],
+        parts: Sequence[PathPart],
         *,
-        capture: tuple[np.ndarray, Sequence[int] | range],
+        capture: Capture,
         cache: Cache | None = None,
         start: int = 0,
-        sink: Callable[[int, torch.Tensor], None] | None = None,
-    ) -> dict[int, torch.Tensor]:
+    ) -> Iterator[tuple[int, torch.Tensor]]:
         """Run all blocks over a row's nodes from `start` on, the earlier ones being in `cache`.
 
         Parameters
         ----------
         row : Row
-        parts : sequence of (numpy.ndarray, int)
-            Paths that together bring every node from `start` on, each with how many of its leading
-            nodes were there before.
-        capture : (numpy.ndarray, sequence of int)
-            Nodes, counted from `start`, and the layers after which their residuals are wanted.
+        parts : sequence of PathPart
+            Together they bring every node from `start` on.
+        capture : Capture
         cache : Cache, optional
             Keys and values; those of the new nodes are added.
         start : int
-        sink : callable, optional
-            Takes each wanted layer and its residuals as soon as they are launched, in place of the
-            result, which is then empty.
 
-        Returns
-        -------
-        dict of int to torch.Tensor
-            `(nodes, width)` for each wanted layer.
+        Yields
+        ------
+        layer : int
+            Each of the captured layers, from below.
+        residuals : torch.Tensor
+            `(nodes, width)`, as soon as they are launched. The next block runs when the next one
+            is asked for.
         """
-        wanted = set(capture[1])
-        # Lists become arrays once: it takes as long as packing them did.
-        tokens, depth = np.array(row.tokens[start:]), np.array(row.depth)
-        flexible = self.blocks.flex and start == 0 and len(row) > FLEX_TOKENS
-        ends = row.ends() if flexible else None
-        attention: Attention | TreeMask
-        if ends is None:
-            segments = path_segments(parts, start)
-            attention = Attention(segments, depth, self.blocks.device(0))
-        else:
-            from nashlens.engine.flex import TreeMask
+        return self._walk(self._prepare(row, parts, start), capture, cache)
 
-            # Few lengths, since each is compiled; padding sees itself alone.
-            spare = -len(row) % FLEX_PAD
-            tokens, depth = np.pad(tokens, (0, spare)), np.pad(depth, (0, spare))
-            ends = np.concatenate((ends, len(row) + 1 + np.arange(spare)))
-            attention = TreeMask(ends, depth, self.blocks.device(0))
-        positions = torch.from_numpy(depth[start:])
-        h = self.blocks.embed(torch.from_numpy(tokens), positions)
+    def _prepare(self, row: Row, parts: Sequence[PathPart], start: int) -> PreparedRow:
+        """Return a row's new tokens and who attends to what."""
+        # Lists become arrays once: it takes as long as packing them did.
+        tokens, positions = np.array(row.tokens[start:]), np.array(row.depth)
+        new, device, pieces = len(tokens), self.blocks.device(0), self.blocks.pieces
+        ends = row.ends() if pieces and start == 0 and new > FLEX_TOKENS else None
+        if pieces is None or ends is None:
+            attention = SegmentAttention(path_segments(parts, start), positions, device)
+            return PreparedRow(tokens, positions[start:], new, attention)
+        # Few lengths, since each is compiled; a padding token sees only itself.
+        spare = -new % FLEX_PAD
+        tokens, positions = np.pad(tokens, (0, spare)), np.pad(positions, (0, spare))
+        ends = np.concatenate((ends, new + 1 + np.arange(spare)))
+        return PreparedRow(tokens, positions, new, pieces.sparse_mask(ends, positions, device))
+
+    def _walk(
+        self, prepared: PreparedRow, capture: Capture, cache: Cache | None
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """Run a prepared row through the blocks, yielding what is captured on the way."""
+        positions, attention = torch.from_numpy(prepared.positions), prepared.attention
+        h = self.blocks.embed(torch.from_numpy(prepared.tokens), positions)
         rotations = self.blocks.rotations(positions, h)
         # Moved once: a copy to a GPU in every layer would wait for it each time.
-        nodes = sent(torch.from_numpy(capture[0]), h.device)
-        captured: dict[int, torch.Tensor] = {}
-        keep_layer = sink or captured.__setitem__
-        if 0 in wanted:
-            keep_layer(0, h[nodes])
+        nodes = copy_to(torch.from_numpy(capture.nodes), h.device)
+        if 0 in capture.layers:
+            yield 0, h[nodes]
         projected = None
         for index in range(self.n_layers):
             device = self.blocks.device(index)
             if h.device != device:
-                h, rotations, attention = moved(device, h, rotations, attention)
+                h, rotations, attention = move_to(device, h, rotations, attention)
                 nodes = nodes.to(device)
             before = cache.layers[index] if cache else KeyValues()
-            # After the last block nothing else is looked at.
-            few = index + 1 == self.n_layers and len(nodes) < len(row) - start
-            h, projected = self.blocks.onward(
+            # After the last block only the captured nodes are looked at.
+            few = index + 1 == self.n_layers and len(nodes) < prepared.new
+            h, projected = self.blocks.forward_ahead(
                 index,
                 h,
                 rotations,
-                attention.only(capture[0]) if few else attention,
+                attention.only(capture.nodes) if few else attention,
                 before,
                 projected,
                 keep=cache is not None,
                 only=nodes if few else None,
             )
-            if cache is not None and ends is not None:
-                before.trim(len(row))
-            if index + 1 in wanted:
-                keep_layer(index + 1, h if few else h[nodes])
-        return captured
+            if cache is not None and prepared.new < len(positions):
+                before.trim(prepared.new)
+            if index + 1 in capture.layers:
+                yield index + 1, h if few else h[nodes]
 
 
-def parts_of(packed: Sequence[PackedSequence]) -> list[tuple[np.ndarray, int]]:
+def _block_stack(loaded: LoadedModel) -> BlockStack:
+    """Return a model's blocks, with compiled pieces where all of them are on GPUs."""
+    stack = TensorBlocks(loaded) if loaded.shards else Blocks(loaded)
+    if all(device.type == "cuda" for device in stack.devices):
+        # Importing the compiler takes seconds, which a CPU job need not pay.
+        from nashlens.engine.flex import PIECES
+
+        stack.pieces = PIECES
+    return stack
+
+
+def path_parts(packed: Sequence[PackedSequence]) -> list[PathPart]:
     """Return each sequence's path, and how many of its leading nodes another one brings."""
-    return [(p.path, p.shared) for p in packed]
+    return [PathPart(p.path, p.shared) for p in packed]
 
 
-class Fetched:
+class HostCopy:
     """Residuals on their way to the host, each layer as soon as it is computed.
 
     Parameters
@@ -246,10 +304,10 @@ class Fetched:
     def __init__(self, layers: int, n: int, width: int):
         self._size = (layers, n, width)
         self._host: torch.Tensor | None = None
-        self._copied: dict[torch.device, torch.cuda.Stream] = {}
+        self._streams: dict[torch.device, torch.cuda.Stream] = {}
 
-    def put(self, layer: int, values: torch.Tensor) -> None:
-        """Fetch `(n, width)`; a GPU goes on working while they are copied to pinned memory."""
+    def add(self, layer: int, values: torch.Tensor) -> None:
+        """Copy `(n, width)`; a GPU goes on working while they are copied to pinned memory."""
         device = values.device
         cuda = device.type == "cuda"
         if self._host is None:
@@ -257,7 +315,7 @@ class Fetched:
         if not cuda:
             self._host[layer] = values
             return
-        stream = self._copied.setdefault(device, _copying(device))
+        stream = self._streams.setdefault(device, _copy_stream(device))
         stream.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(stream):
             self._host[layer].copy_(values.float(), non_blocking=True)
@@ -265,7 +323,7 @@ class Fetched:
 
     def numpy(self) -> np.ndarray:
         """Wait for the copies and return `(n, layers, width)` float32."""
-        for stream in self._copied.values():
+        for stream in self._streams.values():
             stream.synchronize()
         assert self._host is not None
         result: np.ndarray = self._host.numpy().transpose(1, 0, 2)
@@ -273,13 +331,16 @@ class Fetched:
 
 
 @functools.cache
-def _copying(device: torch.device) -> torch.cuda.Stream:
+def _copy_stream(device: torch.device) -> torch.cuda.Stream:
     """Return a device's stream for copies to the host."""
     return torch.cuda.Stream(device)
 
 
-def moved(
-    device: torch.device, h: torch.Tensor, rotations: tuple[torch.Tensor, ...], attention: Any
-) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], Any]:
+def move_to(
+    device: torch.device,
+    h: torch.Tensor,
+    rotations: tuple[torch.Tensor, ...],
+    attention: AttentionPattern,
+) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], AttentionPattern]:
     """Return what a block takes, on its device."""
     return h.to(device), tuple(r.to(device) for r in rotations), attention.to(device)

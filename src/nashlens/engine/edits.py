@@ -1,10 +1,14 @@
-"""What an intervention does to residuals."""
+"""What an intervention does to residuals.
+
+A kind of edit is one function of many residuals at once, and its entry in `KINDS`; its name is one
+of `nashlens.vocabulary.edits`. `Edit` says what each kind does.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +17,45 @@ from nashlens.errors import DataError
 from nashlens.vocabulary.edits import EditKind
 
 if TYPE_CHECKING:
-    from nashlens.engine.blocks import Change
+    from nashlens.engine.stack import HeadChange
+
+
+def _add(h: torch.Tensor, units: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    # A value of zero leaves every bit of h, which the self-test with an alpha of 0 relies on.
+    return h + value * units[:, :1]
+
+
+def _clamp(h: torch.Tensor, units: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    u = units[:, :1]
+    return h + (value - (h * u).sum(-1, keepdim=True)) * u
+
+
+def _ablate(h: torch.Tensor, units: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    return _clamp(h, units, torch.zeros_like(value))
+
+
+class KindOfEdit(NamedTuple):
+    """How one kind of edit is computed.
+
+    Attributes
+    ----------
+    apply : callable or None
+        From float32 residuals `(n, t, width)`, unit vectors `(n, directions, width)` and values
+        `(n, 1, 1)`, of `n` edits of this kind, to changed residuals. None changes nothing.
+    directions : int
+        How many vectors an edit of this kind has.
+    """
+
+    apply: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor] | None
+    directions: int = 1
+
+
+KINDS: dict[EditKind, KindOfEdit] = {
+    "none": KindOfEdit(None, directions=0),
+    "add": KindOfEdit(_add),
+    "clamp": KindOfEdit(_clamp),
+    "ablate": KindOfEdit(_ablate),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +76,11 @@ class Edit:
         embedding.
     kind : {"none", "add", "clamp", "ablate"}
     vector : numpy.ndarray
-        Shape `(width,)`; its length does not matter, only its direction.
+        `(width,)`, or `(directions, width)` for a kind of several directions. Only directions
+        matter, not lengths; of no meaning for `none`.
     value : float, default 0
-        In the residual's own units; without meaning for `none` and `ablate`.
+        What is added, or clamped to, in the residual's own units; without meaning for `none` and
+        `ablate`.
     """
 
     layer: int
@@ -44,22 +88,29 @@ class Edit:
     vector: np.ndarray
     value: float = 0.0
 
-    def unit(self) -> np.ndarray:
-        """Return the unit vector, `(width,)` float32.
+    def units(self) -> np.ndarray:
+        """Return the unit vectors, `(directions, width)` float32.
 
         Raises
         ------
         DataError
-            If the vector is zero or not finite.
+            If a vector is zero or not finite, or there are not as many as the kind needs.
         """
-        vector = np.asarray(self.vector, dtype=np.float64)
-        length = float(np.linalg.norm(vector))
-        if not np.isfinite(length) or length == 0.0:
+        needed = KINDS[self.kind].directions
+        vectors = np.atleast_2d(np.asarray(self.vector, dtype=np.float64))
+        if len(vectors) != needed:
             raise DataError(
-                f"the direction of an edit at layer {self.layer} has length {length}; "
-                "a direction must be finite and not zero"
+                f"an edit at layer {self.layer} has {len(vectors)} directions;"
+                f" {self.kind} needs {needed}"
             )
-        return (vector / length).astype(np.float32)
+        lengths = [float(np.linalg.norm(vector)) for vector in vectors]
+        for length in lengths:
+            if not np.isfinite(length) or length == 0.0:
+                raise DataError(
+                    f"the direction of an edit at layer {self.layer} has length {length}; "
+                    "a direction must be finite and not zero"
+                )
+        return (vectors / np.array(lengths)[:, None]).astype(np.float32)
 
 
 Intervention = Edit | tuple[Edit, ...]
@@ -80,96 +131,22 @@ def edits_of(intervention: Intervention) -> tuple[Edit, ...]:
     return edits
 
 
-class Batch:
-    """Interventions as tensors; what this one does is nothing.
+class InterventionBatch:
+    """Interventions as tensors, applied to many residuals at once; these change nothing.
 
     Attributes
     ----------
-    first : numpy.ndarray
+    first_layers : numpy.ndarray
         `(interventions,)` the layer up to which nothing changes, for each.
-    layers : collection of int
+    edited_layers : collection of int
         Layers after which residuals change.
-    inside : collection of int
+    changed_blocks : collection of int
         Blocks, counted from 0, within which outputs of heads change.
     """
 
-    first: np.ndarray
-    layers: Collection[int] = ()
-    inside: Collection[int] = ()
-
-    def apply(self, layer: int, residual: torch.Tensor, which: np.ndarray) -> torch.Tensor:
-        """Return residuals `(n, t, width)` after what interventions `(n,)` do at a layer."""
-        return residual
-
-    def change(self, block: int, which: np.ndarray, tokens: np.ndarray, size: int) -> Change | None:
-        """Return what interventions do within a block, if anything.
-
-        Parameters
-        ----------
-        block : int
-            One of `inside`.
-        which : numpy.ndarray
-            `(n,)` indices of interventions; each has a copy of a fork's tokens, one after another.
-        tokens : numpy.ndarray
-            Which of a fork's tokens are edited.
-        size : int
-            How many it has.
-        """
-        return None
-
-
-class EditBatch(Batch):
-    """Interventions as tensors, applied to many residuals at once.
-
-    Parameters
-    ----------
-    interventions : sequence of Intervention
-        At least one.
-    width : int
-        Width of the residual stream.
-
-    Attributes
-    ----------
-    first : numpy.ndarray
-        `(interventions,)` the lowest layer that each touches.
-    layers : set of int
-        Layers that any touches.
-    """
-
-    def __init__(self, interventions: Sequence[Intervention], width: int):
-        sets = [edits_of(intervention) for intervention in interventions]
-        edits = [edit for some in sets for edit in some]
-        units = np.zeros((len(edits), width), dtype=np.float32)
-        for i, edit in enumerate(edits):
-            if edit.kind != "none":
-                units[i] = edit.unit()
-        self.first = np.array([min(edit.layer for edit in some) for some in sets])
-        self.layers = {edit.layer for edit in edits}
-        self._turns = self._by_layer(sets)
-        self._units = torch.from_numpy(units)
-        # h + (shift + pull * h.u) u
-        removes = [edit.kind in ("clamp", "ablate") for edit in edits]
-        shifts = [edit.value if edit.kind in ("add", "clamp") else 0.0 for edit in edits]
-        self._pulls = torch.tensor(removes, dtype=torch.float32).neg()
-        self._shifts = torch.tensor(shifts, dtype=torch.float32)
-
-    def _by_layer(self, sets: Sequence[tuple[Edit, ...]]) -> dict[int, np.ndarray]:
-        """Return for each layer `(turns, interventions)` indices of edits, -1 where there is none.
-
-        More than one turn is for interventions that edit one layer repeatedly.
-        """
-        turns: dict[int, list[np.ndarray]] = {layer: [] for layer in self.layers}
-        number = 0
-        for i, some in enumerate(sets):
-            seen = dict.fromkeys(self.layers, 0)
-            for edit in some:
-                here, turn = turns[edit.layer], seen[edit.layer]
-                if turn == len(here):
-                    here.append(np.full(len(sets), -1))
-                here[turn][i] = number
-                seen[edit.layer] += 1
-                number += 1
-        return {layer: np.stack(some) for layer, some in turns.items()}
+    first_layers: np.ndarray
+    edited_layers: Collection[int] = ()
+    changed_blocks: Collection[int] = ()
 
     def apply(self, layer: int, residual: torch.Tensor, which: np.ndarray) -> torch.Tensor:
         """Return residuals after what interventions do at one layer.
@@ -177,7 +154,7 @@ class EditBatch(Batch):
         Parameters
         ----------
         layer : int
-            One of `layers`.
+            One of `edited_layers`.
         residual : torch.Tensor
             `(n, t, width)`: for each intervention asked for, `t` residuals.
         which : numpy.ndarray
@@ -188,21 +165,90 @@ class EditBatch(Batch):
         torch.Tensor
             `(n, t, width)`, in the residual's dtype; the arithmetic is float32.
         """
-        for turn in self._turns[layer]:
-            edits = turn[which]
-            mine = np.flatnonzero(edits >= 0)
-            if len(mine) == len(which):
-                residual = self._edited(residual, edits)
-            elif len(mine):
-                rows = torch.from_numpy(mine).to(residual.device)
-                residual = residual.index_copy(0, rows, self._edited(residual[rows], edits[mine]))
         return residual
 
-    def _edited(self, residual: torch.Tensor, edits: np.ndarray) -> torch.Tensor:
-        index, device = torch.from_numpy(edits), residual.device
-        units = self._units[index].to(device)[:, None]
-        pulls, shifts = (x[index].to(device)[:, None, None] for x in (self._pulls, self._shifts))
-        h = residual.float()
-        step = shifts + pulls * (h * units).sum(-1, keepdim=True)
-        # A zero step leaves every bit of h, which the alpha = 0 self-test relies on.
-        return (h + step * units).to(residual.dtype)
+    def head_change(
+        self, block: int, which: np.ndarray, tokens: np.ndarray, size: int
+    ) -> HeadChange | None:
+        """Return what interventions do within a block, if anything.
+
+        Parameters
+        ----------
+        block : int
+            One of `changed_blocks`.
+        which : numpy.ndarray
+            `(n,)` indices of interventions; each has a copy of a fork's tokens, one after another.
+        tokens : numpy.ndarray
+            Which of a fork's tokens are edited.
+        size : int
+            How many it has.
+        """
+        return None
+
+
+class EditBatch(InterventionBatch):
+    """Interventions that are edits.
+
+    Parameters
+    ----------
+    interventions : sequence of Intervention
+        At least one.
+    """
+
+    def __init__(self, interventions: Sequence[Intervention]):
+        sets = [edits_of(intervention) for intervention in interventions]
+        edits = [edit for some in sets for edit in some]
+        self.first_layers = np.array([min(edit.layer for edit in some) for some in sets])
+        self.edited_layers = {edit.layer for edit in edits}
+        self._turns = self._by_layer(sets)
+        self._kinds = np.array([edit.kind for edit in edits])
+        self._values = torch.tensor([edit.value for edit in edits], dtype=torch.float32)
+        # Unit vectors by kind, and where each edit's are among those of its kind.
+        self._units: dict[EditKind, torch.Tensor] = {}
+        self._rows = np.zeros(len(edits), dtype=np.int64)
+        for kind, how in KINDS.items():
+            if how.apply is not None and kind in self._kinds:
+                mine = np.flatnonzero(self._kinds == kind)
+                self._rows[mine] = np.arange(len(mine))
+                units = np.stack([edits[i].units() for i in mine.tolist()])
+                self._units[kind] = torch.from_numpy(units)
+
+    def _by_layer(self, sets: Sequence[tuple[Edit, ...]]) -> dict[int, np.ndarray]:
+        """Return for each layer `(turns, interventions)` indices of edits, -1 where there is none.
+
+        More than one turn is for interventions that edit one layer repeatedly.
+        """
+        turns: dict[int, list[np.ndarray]] = {layer: [] for layer in self.edited_layers}
+        number = 0
+        for i, some in enumerate(sets):
+            seen = dict.fromkeys(self.edited_layers, 0)
+            for edit in some:
+                here, turn = turns[edit.layer], seen[edit.layer]
+                if turn == len(here):
+                    here.append(np.full(len(sets), -1))
+                here[turn][i] = number
+                seen[edit.layer] += 1
+                number += 1
+        return {layer: np.stack(some) for layer, some in turns.items()}
+
+    def apply(self, layer: int, residual: torch.Tensor, which: np.ndarray) -> torch.Tensor:
+        """Return residuals after what interventions do at one layer."""
+        for turn in self._turns[layer]:
+            edits = turn[which]
+            for kind in self._units:
+                mine = np.flatnonzero((edits >= 0) & (self._kinds[edits] == kind))
+                if len(mine) == len(which):
+                    residual = self._edited(kind, residual, edits)
+                elif len(mine):
+                    rows = torch.from_numpy(mine).to(residual.device)
+                    changed = self._edited(kind, residual[rows], edits[mine])
+                    residual = residual.index_copy(0, rows, changed)
+        return residual
+
+    def _edited(self, kind: EditKind, residual: torch.Tensor, edits: np.ndarray) -> torch.Tensor:
+        """Return residuals `(n, t, width)` after `n` edits of one kind."""
+        apply, device = KINDS[kind].apply, residual.device
+        assert apply is not None
+        units = self._units[kind][torch.from_numpy(self._rows[edits])].to(device)
+        values = self._values[torch.from_numpy(edits)].to(device)[:, None, None]
+        return apply(residual.float(), units, values).to(residual.dtype)

@@ -1,6 +1,6 @@
-"""Block-sparse attention for long rows on a GPU.
+"""What a GPU runs compiled: block-sparse attention for long rows, and the steps around attention.
 
-Apart from `blocks`, since importing flex attention and the compiler costs seconds that a CPU job
+A module of its own, since importing flex attention and the compiler costs seconds that a CPU job
 need not pay.
 """
 
@@ -14,15 +14,19 @@ import torch
 import torch._dynamo
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
-from nashlens.engine.blocks import Block
-from nashlens.engine.cache import KeyValues
-from nashlens.engine.segments import Attention, Padded, Segment, attend_all
-from nashlens.engine.tensor import mlp_half, output_share
-from nashlens.engine.transfer import sent
+from nashlens.engine.block import (
+    BlockSteps,
+    Projected,
+    TransformerBlock,
+    mlp_share,
+    output_share,
+)
+from nashlens.engine.segments import Padded, Segment, SegmentAttention, attend_all
+from nashlens.engine.stack import GpuPieces
+from nashlens.engine.transfer import copy_to
 
 _BLOCK = 128  # tokens of a block of the mask
 _DENSE_CELLS = 1 << 23  # queries times keys that a dense mask may have
-Result = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 # A model's blocks may need one graph a window, a row length and a device; beyond the limit, torch
@@ -31,7 +35,12 @@ torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit,
 
 
 def _attend(
-    attention: Any, block: Block, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: BlockMask
+    attention: Any,
+    block: TransformerBlock,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    mask: BlockMask,
 ) -> torch.Tensor:
     attended: torch.Tensor = attention(
         q[None],
@@ -54,33 +63,39 @@ def capped(softcap: float) -> Callable[..., torch.Tensor]:
     return cap
 
 
-def _whole_block(
-    block: Block, h: torch.Tensor, rotations: tuple[torch.Tensor, ...], mask: BlockMask
-) -> Result:
+def _sparse_block(
+    block: TransformerBlock, h: torch.Tensor, rotations: tuple[torch.Tensor, ...], mask: BlockMask
+) -> Projected:
     q, k, v = block.project(h, *rotations)
     return block.finish(h, _attend(flex_attention, block, q, k, v, mask)), k, v
 
 
 _compiled_attention = torch.compile(flex_attention, dynamic=False)
 
-# One graph serves all blocks of a window and length: their weights are inputs to it.
-compiled_block = torch.compile(_whole_block, dynamic=False)
 
-# For rows whose attention is not one kernel: norms, rotations and activations fused, for any
-# number of tokens.
-compiled_project = torch.compile(Block.project, dynamic=True)
-compiled_finish = torch.compile(Block.finish, dynamic=True)
+def _sparse_attention_block(
+    block: TransformerBlock, h: torch.Tensor, rotations: tuple[torch.Tensor, ...], mask: BlockMask
+) -> Projected:
+    q, k, v = block.project(h, *rotations)
+    return block.finish(h, _attend(_compiled_attention, block, q, k, v, mask)), k, v
+
+
+def _sparse_attention_share(
+    block: TransformerBlock, h: torch.Tensor, rotations: tuple[torch.Tensor, ...], mask: BlockMask
+) -> Projected:
+    q, k, v = block.project(h, *rotations)
+    return output_share(block, _attend(flex_attention, block, q, k, v, mask)), k, v
 
 
 def _between(
-    block: Block,
-    following: Block,
+    block: TransformerBlock,
+    following: TransformerBlock,
     h: torch.Tensor,
-    qkv: Result,
+    qkv: Projected,
     batches: list[Padded],
     slots: torch.Tensor,
     rotations: tuple[torch.Tensor, ...],
-) -> tuple[torch.Tensor, Result]:
+) -> tuple[torch.Tensor, Projected]:
     attended = attend_all(
         *qkv,
         block.scale,
@@ -92,42 +107,6 @@ def _between(
     )
     h = block.finish(h, attended)
     return h, following.project(h, *rotations)
-
-
-# From one block's keys and values to the next one's: where few tokens are new, such as a round's of
-# play, the host launches more slowly than a GPU computes, so one call does all of it.
-compiled_between = torch.compile(_between, dynamic=True, fullgraph=True)
-
-
-def attention_compiled(
-    block: Block, h: torch.Tensor, rotations: tuple[torch.Tensor, ...], mask: BlockMask
-) -> Result:
-    """Run a block whose products do not trace (quantised weights), with compiled attention."""
-    q, k, v = block.project(h, *rotations)
-    return block.finish(h, _attend(_compiled_attention, block, q, k, v, mask)), k, v
-
-
-def _attention_half(
-    block: Block, h: torch.Tensor, rotations: tuple[torch.Tensor, ...], mask: BlockMask
-) -> Result:
-    q, k, v = block.project(h, *rotations)
-    return output_share(block, _attend(flex_attention, block, q, k, v, mask)), k, v
-
-
-_compiled_attention_half = torch.compile(_attention_half, dynamic=False)
-compiled_mlp_half = torch.compile(mlp_half, dynamic=True)
-
-
-def attention_half(
-    block: Block,
-    h: torch.Tensor,
-    rotations: tuple[torch.Tensor, ...],
-    attention: TreeMask,
-    _before: KeyValues,
-) -> Result:
-    """Do as `tensor.attention_half`, compiled; nothing may have come before."""
-    result: Result = _compiled_attention_half(block, h, rotations, attention.within(block.window))
-    return result
 
 
 class TreeMask:
@@ -147,25 +126,24 @@ class TreeMask:
         self._elsewhere: dict[torch.device, TreeMask] = {}
 
     def to(self, device: torch.device) -> TreeMask:
-        """Return the same on a device; made once, for those who ask in every block."""
+        """Return the same on a device; made once, since every block asks."""
         if device == self.device:
             return self
         if device not in self._elsewhere:
             self._elsewhere[device] = TreeMask(self._ends, self._depth, device)
         return self._elsewhere[device]
 
-    def only(self, tokens: np.ndarray) -> Attention | TreeMask:
-        """Return who sees what where some tokens `(m,)` alone are wanted.
+    def only(self, tokens: np.ndarray) -> SegmentAttention | TreeMask:
+        """Return who sees what where only some tokens `(m,)` are needed after the block.
 
-        A few of them attend under a dense mask, and then nothing but keys and values need be
-        computed of the others.
+        A few of them attend under a dense mask; of the others only keys and values are computed.
         """
         n = len(self._ends)
         if len(tokens) * n > _DENSE_CELLS:
             return self
         i, j = torch.from_numpy(tokens), torch.arange(n)
         mask = (j <= i[:, None]) & (i[:, None] < torch.from_numpy(self._ends))
-        return Attention([Segment(i, j, mask)], self._depth, self.device, start=0)
+        return SegmentAttention([Segment(i, j, mask)], self._depth, self.device, start=0)
 
     def within(self, window: int | None) -> BlockMask:
         """Return the mask under a sliding window, or without one."""
@@ -173,7 +151,7 @@ class TreeMask:
             window = None
         if window not in self._masks:
             n = len(self._ends)
-            some, which, wholes, whole = (sent(t, self.device) for t in self._tables(window))
+            some, which, wholes, whole = (copy_to(t, self.device) for t in self._tables(window))
             # Which queries see a block of keys is asked by a backward pass alone.
             mask = BlockMask.from_kv_blocks(
                 some,
@@ -216,16 +194,34 @@ class TreeMask:
 
     def visible(self, window: int | None) -> Callable[..., torch.Tensor]:
         """Return the function of indices `(b, h, i, j)` that says whether i sees j."""
-        ends = sent(torch.from_numpy(self._ends), self.device)
+        ends = copy_to(torch.from_numpy(self._ends), self.device)
 
         def below(_b: Any, _h: Any, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
             return (j <= i) & (i < ends[j])
 
         if window is None:
             return below
-        depth = sent(torch.from_numpy(self._depth), self.device)
+        depth = copy_to(torch.from_numpy(self._depth), self.device)
 
         def near(_b: Any, _h: Any, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
             return (j <= i) & (i < ends[j]) & (depth[i] - depth[j] < window)
 
         return near
+
+
+# One graph of a whole block serves all blocks of a window and length: their weights are inputs to
+# it. Steps fuse norms, rotations and activations for any number of tokens. `between` goes from one
+# block's keys and values to the next one's: where few tokens are new, such as a round's of play,
+# the host launches more slowly than a GPU computes, so one call does all of it.
+PIECES = GpuPieces(
+    steps=BlockSteps(
+        torch.compile(TransformerBlock.project, dynamic=True),
+        torch.compile(TransformerBlock.finish, dynamic=True),
+        torch.compile(mlp_share, dynamic=True),
+    ),
+    sparse_mask=TreeMask,
+    sparse_block=torch.compile(_sparse_block, dynamic=False),
+    sparse_attention_block=_sparse_attention_block,
+    sparse_attention_share=torch.compile(_sparse_attention_share, dynamic=False),
+    between=torch.compile(_between, dynamic=True, fullgraph=True),
+)

@@ -2,7 +2,7 @@
 
 A `Row` packs token sequences as one trie. Its nodes are tokens, in an order in which parents
 precede children; a node attends to itself and its ancestors, and its position is its depth.
-A causal model's state at a node depends on the path from the root alone, so every sequence that
+A causal model's state at a node depends only on the path from the root, so every sequence that
 passes through the node shares it. Sequences of one match share rules and history, so most of
 their tokens are computed once.
 
@@ -19,6 +19,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -101,7 +102,7 @@ class Row:
         return path
 
     def select(self, nodes: np.ndarray) -> np.ndarray:
-        """Keep some inserted nodes alone.
+        """Keep only some inserted nodes.
 
         Parameters
         ----------
@@ -166,6 +167,21 @@ class Row:
         return ends
 
 
+class PathPart(NamedTuple):
+    """What a sequence brings to a row.
+
+    Attributes
+    ----------
+    path : numpy.ndarray
+        `(length,)` its nodes in the row.
+    shared : int
+        How many of the leading ones were there before, or are brought by another sequence.
+    """
+
+    path: np.ndarray
+    shared: int
+
+
 @dataclass(frozen=True)
 class PackedSequence:
     """Where one of the caller's sequences lies.
@@ -200,7 +216,7 @@ def pack(
     Sequences are taken in an order in which neighbours share the longest prefixes, so that the
     nodes of a row come in depth-first order, the largest subtree of a node first. A match's rules
     and history are then one stretch with its questions behind it, which leaves more of the blocks
-    of an attention mask wholly seen or wholly unseen. The packing depends on the sequences alone.
+    of an attention mask wholly seen or wholly unseen. The packing depends only on the sequences.
     A sequence longer than the budget gets a row of its own.
 
     Parameters

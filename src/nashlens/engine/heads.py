@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from nashlens.engine.edits import Batch
+from nashlens.engine.edits import InterventionBatch
 from nashlens.engine.labels import LabelledPrompt
-from nashlens.engine.sweeps import over_forks, score_under
+from nashlens.engine.sweeps import map_forks, score_under
 from nashlens.errors import DataError
 
 if TYPE_CHECKING:
-    from nashlens.engine.blocks import Change
     from nashlens.engine.core import Engine
     from nashlens.engine.forks import Fork
-    from nashlens.engine.sweeps import Steered
+    from nashlens.engine.stack import HeadChange
+    from nashlens.engine.sweeps import SteeredFork
 
 Head = tuple[int, int]
 """A head: its block, 1 to the number of blocks, and which it is there, from 0."""
@@ -54,15 +54,15 @@ def head_outputs(engine: Engine, sequences: Sequence[Sequence[int]]) -> np.ndarr
     result = np.full(shape, np.nan, dtype=np.float32)
     prompts = [LabelledPrompt(ids, ((0,), (0,))) for ids in sequences]
 
-    def work(fork: Fork, steered: Steered) -> None:
+    def work(fork: Fork, steered: SteeredFork) -> None:
         # A sequence's first scored token is the one after its last.
         tokens = np.array([scored.rows[0] for scored in fork.scored])
         recorded.prompts = np.array([scored.where[0][0] for scored in fork.scored])
         recorded.tokens = torch.from_numpy(tokens)
         steered.run(np.zeros(1, dtype=np.int64))
 
-    recorded = _Recorded(result)
-    over_forks(engine, prompts, recorded, "last", work)
+    recorded = _HeadRecorder(result)
+    map_forks(engine, prompts, recorded, "last", work)
     return result
 
 
@@ -100,21 +100,23 @@ def ablate_heads(
     DataError
         If there is no group, the model lacks a head, or the replacement has another shape.
     """
-    batch = _HeadBatch(engine, [list(group) for group in groups], replacement)
+    batch = _HeadAblations(engine, [list(group) for group in groups], replacement)
     return score_under(engine, prompts, batch, "last", what=what)
 
 
-class _Recorded(Batch):
+class _HeadRecorder(InterventionBatch):
     """No change; what heads hand on at some tokens is written down."""
 
     def __init__(self, into: np.ndarray):
-        self.first = np.zeros(1, dtype=np.int64)
-        self.inside = range(into.shape[1])
+        self.first_layers = np.zeros(1, dtype=np.int64)
+        self.changed_blocks = range(into.shape[1])
         self.prompts = np.empty(0, dtype=np.int64)
         self.tokens = torch.empty(0, dtype=torch.int64)
         self._into = into
 
-    def change(self, block: int, which: np.ndarray, tokens: np.ndarray, size: int) -> Change | None:
+    def head_change(
+        self, block: int, which: np.ndarray, tokens: np.ndarray, size: int
+    ) -> HeadChange | None:
         """Return what writes down and hands on."""
 
         def record(attended: torch.Tensor, first: int) -> torch.Tensor:
@@ -126,7 +128,7 @@ class _Recorded(Batch):
         return record
 
 
-class _HeadBatch(Batch):
+class _HeadAblations(InterventionBatch):
     """Groups of heads and what stands for their outputs."""
 
     def __init__(self, engine: Engine, groups: list[list[Head]], replacement: np.ndarray):
@@ -138,7 +140,9 @@ class _HeadBatch(Batch):
                 f"the heads' replacement has shape {replacement.shape}; this model needs {shape}"
             )
         # What ablates nothing runs from the beginning all the same: a baseline of the same steps.
-        self.first = np.array([min((layer for layer, _ in g), default=1) - 1 for g in groups])
+        self.first_layers = np.array(
+            [min((layer for layer, _ in g), default=1) - 1 for g in groups]
+        )
         ablated = np.zeros((engine.n_layers, len(groups), engine.n_heads), dtype=bool)
         for i, group in enumerate(groups):
             for layer, head in group:
@@ -148,11 +152,13 @@ class _HeadBatch(Batch):
                         f" {engine.n_layers} with heads 0 to {engine.n_heads - 1}"
                     )
                 ablated[layer - 1, i, head] = True
-        self.inside = set(np.flatnonzero(ablated.any(axis=(1, 2))).tolist())
+        self.changed_blocks = set(np.flatnonzero(ablated.any(axis=(1, 2))).tolist())
         self._ablated = ablated
         self._values = torch.from_numpy(np.asarray(replacement, dtype=np.float32))
 
-    def change(self, block: int, which: np.ndarray, tokens: np.ndarray, size: int) -> Change | None:
+    def head_change(
+        self, block: int, which: np.ndarray, tokens: np.ndarray, size: int
+    ) -> HeadChange | None:
         """Return what replaces heads' outputs at some tokens of each copy."""
         ablated = self._ablated[block, which]
         if not ablated.any():

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from nashlens.engine.transfer import sent
+from nashlens.engine.forest import PathPart
+from nashlens.engine.transfer import copy_to
 
 _MASK_CELLS = 1 << 24
 _FEW = 2  # batches whose attention is compiled with the rest of a block
@@ -66,7 +67,7 @@ class Segment:
         return Segment(self.tokens, self.keys[seen], mask[:, seen])
 
 
-class Attention:
+class SegmentAttention:
     """Segments on a device, ready to attend.
 
     On a CPU each segment is one call. On a GPU, where a call costs more than it computes, segments
@@ -98,17 +99,19 @@ class Attention:
         # By sliding window: blocks differ in it, rows and forks are the same for all of them.
         self._ready: dict[int | None, tuple[list[Segment], list[_Batch]]] = {}
         self._slots: dict[int | None, torch.Tensor] = {}
-        self._elsewhere: dict[torch.device, Attention] = {}
+        self._elsewhere: dict[torch.device, SegmentAttention] = {}
 
-    def to(self, device: torch.device) -> Attention:
+    def to(self, device: torch.device) -> SegmentAttention:
         """Return the same on a device; made once, for those who ask in every block."""
         if device == self.device:
             return self
         if device not in self._elsewhere:
-            self._elsewhere[device] = Attention(self._segments, self._depth, device, self._start)
+            self._elsewhere[device] = SegmentAttention(
+                self._segments, self._depth, device, self._start
+            )
         return self._elsewhere[device]
 
-    def only(self, tokens: np.ndarray) -> Attention:
+    def only(self, tokens: np.ndarray) -> SegmentAttention:
         """Return what serves where some tokens alone are wanted: itself, being cheap enough."""
         return self
 
@@ -259,11 +262,11 @@ class _Batch:
             slots.append(torch.arange(n) + i * t)
             mask[i, :n, :m] = s.visible()
         return cls(
-            sent(tokens, device),
-            sent(keys, device),
-            sent(mask, device),
-            sent(torch.cat(real), device),
-            sent(torch.cat(slots), device),
+            copy_to(tokens, device),
+            copy_to(keys, device),
+            copy_to(mask, device),
+            copy_to(torch.cat(real), device),
+            copy_to(torch.cat(slots), device),
         )
 
     def attend(
@@ -308,7 +311,7 @@ def attend_padded(
     Parameters
     ----------
     q, k, v, scale, softcap
-        As for `Attention`.
+        As for `SegmentAttention`.
     tokens, keys : torch.Tensor
         `(b, t)` and `(b, k)`.
     mask : torch.Tensor
@@ -347,7 +350,7 @@ def attend_all(
     heads: int,
     kv_heads: int,
 ) -> torch.Tensor:
-    """Attend as `Attention` does, without a step that writes in place: `(heads, new, head)`.
+    """Attend as `SegmentAttention` does, without a step that writes in place: `(heads, new, head)`.
 
     `slots` says where each new token is among the batches' results, one after the other.
     """
@@ -373,13 +376,12 @@ def _alike(segments: list[Segment]) -> Iterator[list[Segment]]:
         yield batch
 
 
-def path_segments(parts: Sequence[tuple[np.ndarray, int]], start: int) -> list[Segment]:
+def path_segments(parts: Sequence[PathPart], start: int) -> list[Segment]:
     """Return the segments of paths in a row.
 
     Parameters
     ----------
-    parts : sequence of (numpy.ndarray, int)
-        For each sequence its path, and how many of its leading nodes another one brings.
+    parts : sequence of PathPart
     start : int
         Nodes of the row that were computed before.
     """

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from nashlens.engine.cache import Cache, KeyValues, grown
+from nashlens.engine.cache import Cache, KeyValues, append_rows
 from nashlens.engine.core import Engine
-from nashlens.engine.forest import Row
+from nashlens.engine.forest import PathPart, Row
 from nashlens.engine.labels import LabelledPrompt, LabelRun, ScoredTokens, label_runs
-from nashlens.engine.transfer import sent
+from nashlens.engine.transfer import copy_to
 
 
 class Session:
@@ -141,7 +141,7 @@ class _Grown:
         Yields the path of each. Where computing fails, nothing was added.
         """
         start = len(self._row)
-        parts: list[tuple[np.ndarray, int]] = []
+        parts: list[PathPart] = []
         heads = sequences
         if kept is not None:
             heads = [sequence[:n] for sequence, n in zip(sequences, kept, strict=True)]
@@ -178,14 +178,14 @@ class _Grown:
         sequence: Sequence[int],
         k: int,
         last: Sequence[tuple[Sequence[int], np.ndarray]],
-        parts: list[tuple[np.ndarray, int]],
+        parts: list[PathPart],
     ) -> tuple[Sequence[int], np.ndarray]:
         """Add a sequence and what is new of it; return it with its path."""
         if len(sequence) == 0:
             return sequence, np.empty(0, dtype=np.int64)
         known = len(self._row)
         path = self._row.insert(sequence, like=last[k] if k < len(last) else None)
-        parts.append((path, int(np.searchsorted(path, known))))
+        parts.append(PathPart(path, int(np.searchsorted(path, known))))
         return sequence, path
 
     def _select(self, nodes: np.ndarray) -> np.ndarray:
@@ -193,23 +193,17 @@ class _Grown:
         first = int(np.argmax(np.append(nodes, -1) != np.arange(len(nodes) + 1)))
         rest = torch.from_numpy(nodes[first:])
         if len(rest):
-            rest = sent(rest, self.engine.blocks.device(0))
+            rest = copy_to(rest, self.engine.blocks.device(0))
         for layer in self.cache.layers:
             layer.select(first, rest)
         if self._final is not None and len(rest):
             self._final[first : len(nodes)] = self._final[rest.to(self._final.device)]
         return self._row.select(nodes)
 
-    def _advance(self, start: int, parts: list[tuple[np.ndarray, int]]) -> None:
+    def _advance(self, start: int, parts: list[PathPart]) -> None:
         """Compute the nodes from `start` on."""
         new = len(self._row) - start
         if not new:
             return
-        captured = self.engine.run_row(
-            self._row,
-            parts,
-            capture=(np.arange(new), [self.engine.n_layers]),
-            cache=self.cache,
-            start=start,
-        )[self.engine.n_layers]
-        self._final = grown(self._final, start, captured)
+        final = self.engine.final_residuals(self._row, parts, np.arange(new), self.cache, start)
+        self._final = append_rows(self._final, start, final)

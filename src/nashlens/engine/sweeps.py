@@ -16,24 +16,24 @@ Three kinds of positions:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 from nashlens.engine.cache import Cache, KeyValues
-from nashlens.engine.core import FLEX_PAD, FLEX_TOKENS, moved, parts_of
-from nashlens.engine.edits import Batch, EditBatch, Intervention, edits_of
+from nashlens.engine.core import FLEX_PAD, FLEX_TOKENS, Capture, move_to, path_parts
+from nashlens.engine.edits import EditBatch, Intervention, InterventionBatch, edits_of
 from nashlens.engine.forks import Fork, forks_of
 from nashlens.engine.labels import LabelledPrompt, label_runs
-from nashlens.engine.segments import Attention
+from nashlens.engine.segments import SegmentAttention
+from nashlens.engine.stack import AttentionPattern
 from nashlens.errors import DataError
 from nashlens.progress import progress
 
 if TYPE_CHECKING:
     from nashlens.engine.core import Engine
-    from nashlens.engine.flex import TreeMask
     from nashlens.engine.forest import PackedSequence, Row
 
 _FORK_TOKENS = 1024  # fork tokens that a CPU runs at once
@@ -79,7 +79,7 @@ def sweep(
     """
     interventions = list(interventions)
     _check(engine, interventions)
-    batch = EditBatch(interventions, engine.width)
+    batch = EditBatch(interventions)
     return score_under(engine, prompts, batch, positions, what=what)
 
 
@@ -87,7 +87,7 @@ def sweep(
 def score_under(
     engine: Engine,
     prompts: Sequence[LabelledPrompt],
-    interventions: Batch,
+    interventions: InterventionBatch,
     positions: Positions,
     *,
     what: str | None = None,
@@ -98,7 +98,7 @@ def score_under(
     ----------
     engine : Engine
     prompts : sequence of LabelledPrompt
-    interventions : Batch
+    interventions : InterventionBatch
     positions : {"last", "all"} or sequence of int
         As for `sweep`.
     what : str, optional
@@ -118,24 +118,26 @@ def score_under(
             here = positions if isinstance(positions, str) else positions[some]
             found.append(score_under(engine, prompts[some], interventions, here))
         return np.concatenate(found)
-    result = np.full((len(prompts), len(interventions.first), 2), np.nan)
+    result = np.full((len(prompts), len(interventions.first_layers), 2), np.nan)
 
-    def work(fork: Fork, steered: Steered) -> None:
+    def work(fork: Fork, steered: SteeredFork) -> None:
         for which in steered.chunks():
             fork.scored_under(which).add_to(result, steered.run(which), engine.blocks.logits)
 
-    over_forks(engine, prompts, interventions, positions, work)
+    map_forks(engine, prompts, interventions, positions, work)
     return result
 
 
-def over_forks(
+def map_forks(
     engine: Engine,
     prompts: Sequence[LabelledPrompt],
-    edits: Batch,
+    interventions: InterventionBatch,
     positions: Positions,
-    work: Callable[[Fork, Steered], None],
+    work: Callable[[Fork, SteeredFork], None],
 ) -> None:
-    """Run the unsteered rows, and let `work` run each of their forks; once more if memory ends.
+    """Run the unsteered rows, and let `work` run each of their forks.
+
+    Where memory runs out, what is left is repeated in smaller rows (`Engine.map_rows`).
 
     Raises
     ------
@@ -145,21 +147,21 @@ def over_forks(
     runs = label_runs(prompts)
     starts = _starts(prompts, positions)
 
-    def row_work(row: Row, packed: list[PackedSequence]) -> None:
+    def fork_row(row: Row, packed: list[PackedSequence]) -> None:
         mine = [runs[p.index] for p in packed]
         first = [starts[run.prompt] for run in mine]
         forks = list(forks_of(mine, [p.path for p in packed], first, engine.batch_tokens))
         nodes = np.unique(np.concatenate([fork.source.tokens for fork in forks]))
         cache = Cache([KeyValues() for _ in range(engine.n_layers)]) if any(first) else None
-        wanted = (nodes, np.unique(edits.first).tolist())
-        base = engine.run_row(row, parts_of(packed), capture=wanted, cache=cache)
-        above = np.array(row.depth if cache else [], dtype=np.int64)
+        wanted = Capture(nodes, np.unique(interventions.first_layers).tolist())
+        states = dict(engine.run_row(row, path_parts(packed), capture=wanted, cache=cache))
+        positions_before = np.array(row.depth if cache else [], dtype=np.int64)
+        base = UnsteeredRow(nodes, states, cache, positions_before)
         for fork in forks:
-            states = torch.from_numpy(np.searchsorted(nodes, fork.source.tokens))
-            edited = torch.from_numpy(fork.roots()) if positions == "last" else None
-            work(fork, Steered(engine, fork, states, base, cache, above, edits, edited))
+            edited = fork.roots() if positions == "last" else np.arange(len(fork))
+            work(fork, SteeredFork(engine, fork, base, interventions, edited))
 
-    for _ in engine.over_rows([run.sequence for run in runs], row_work):
+    for _ in engine.map_rows([run.sequence for run in runs], fork_row):
         pass
 
 
@@ -191,55 +193,66 @@ def _starts(prompts: Sequence[LabelledPrompt], positions: Positions) -> list[int
     return starts
 
 
-class Steered:
-    """A fork under interventions.
+class UnsteeredRow(NamedTuple):
+    """What a row left behind for its forks.
+
+    Attributes
+    ----------
+    nodes : numpy.ndarray
+        `(m,)` ascending, the nodes of the row that forks copy.
+    states : dict of int to torch.Tensor
+        `(m, width)` their residuals after each layer at which an intervention begins.
+    cache : Cache or None
+        Keys and values of the row; None where no fork attends to them.
+    positions : numpy.ndarray
+        Positions of the tokens in `cache`.
+    """
+
+    nodes: np.ndarray
+    states: dict[int, torch.Tensor]
+    cache: Cache | None
+    positions: np.ndarray
+
+
+class SteeredFork:
+    """A fork under interventions, several at once, each with a copy of the fork's tokens.
 
     Parameters
     ----------
     engine : Engine
     fork : Fork
-    states : torch.Tensor
-        `(f,)` the row of `base` that each of the fork's tokens starts as.
-    base : dict of int to torch.Tensor
-        Unsteered states after each layer at which an intervention begins.
-    cache : Cache or None
-        Keys and values of the unsteered row; None where no fork sees them.
-    above : numpy.ndarray
-        Positions of the tokens in `cache`.
-    edits : Batch
-    edited : torch.Tensor or None
-        Which of the fork's tokens are edited; None for all.
+    base : UnsteeredRow
+    interventions : InterventionBatch
+    edited : numpy.ndarray
+        Which of the fork's tokens are edited.
     """
 
     def __init__(
         self,
         engine: Engine,
         fork: Fork,
-        states: torch.Tensor,
-        base: dict[int, torch.Tensor],
-        cache: Cache | None,
-        above: np.ndarray,
-        edits: Batch,
-        edited: torch.Tensor | None,
+        base: UnsteeredRow,
+        interventions: InterventionBatch,
+        edited: np.ndarray,
     ):
-        self.blocks, self.fork, self.states = engine.blocks, fork, states
-        self.base, self.cache, self.above = base, cache, above
-        self.edits, self.edited = edits, edited
-        budget = engine.batch_tokens
-        if not self.blocks.flex:
+        self.blocks, self.fork, self.base = engine.blocks, fork, base
+        self.interventions, self.edited = interventions, edited
+        self.states = torch.from_numpy(np.searchsorted(base.nodes, fork.source.tokens))
+        pieces, budget = self.blocks.pieces, engine.batch_tokens
+        if pieces is None:
             budget = min(budget, _FORK_TOKENS)
-        self.copies = min(len(edits.first), max(1, budget // len(fork)))
+        self.copies = min(len(interventions.first_layers), max(1, budget // len(fork)))
         self.tokens = self.copies * len(fork)
-        # The mask of one copy, where it is block-sparse.
-        sparse = self.blocks.flex and self.tokens > FLEX_TOKENS and not edits.inside
-        self._ends = fork.ends() if sparse else None
-        if self._ends is not None:
-            # One length for all chunks, since each length is compiled; padding sees itself alone.
+        # The ends of one copy's subtrees, where copies have a block-sparse mask.
+        sparse = pieces and self.tokens > FLEX_TOKENS and not interventions.changed_blocks
+        self.ends = fork.ends() if sparse else None
+        if self.ends is not None:
+            # One length for all chunks, since each length is compiled; padding sees only itself.
             self.tokens += -self.tokens % FLEX_PAD
 
     def chunks(self) -> Iterator[np.ndarray]:
         """Yield indices of interventions that run together, the lowest layers first."""
-        order = np.argsort(self.edits.first, kind="stable")
+        order = np.argsort(self.interventions.first_layers, kind="stable")
         for start in range(0, len(order), self.copies):
             yield order[start : start + self.copies]
 
@@ -251,58 +264,102 @@ class Steered:
         which : numpy.ndarray
             `(copies,)` indices of interventions, in order of their lowest layers.
         """
-        blocks, first, size = self.blocks, self.edits.first[which], len(self.fork)
-        h, n = self.base[int(first[0])][:0], 0
-        depth = np.resize(self.fork.depth, self.tokens)
-        rotations = blocks.rotations(torch.from_numpy(depth), h)
-        attention: Attention | TreeMask = Attention([], depth[:0], h.device)
-        for layer in range(int(first[0]), len(blocks) + 1):
-            copies = int(np.searchsorted(first, layer, side="right"))
-            joined = n < copies * size
-            if joined:
-                new = self.base[layer]
-                new = new[self.states.to(new.device)].repeat(copies - n // size, 1)
-                h, n = torch.cat((h[:n].to(new.device), new)), copies * size
-            if layer in self.edits.layers:
-                self._edit(layer, h[:n], which[:copies])
-            if layer == len(blocks):
-                break
-            device = blocks.device(layer)
-            if joined:
-                attention = self._attention(copies, device)
-                if self._ends is not None:
-                    h = functional.pad(h, (0, 0, 0, self.tokens - n))
-            if joined or h.device != device:
-                h, rotations, attention = moved(device, h, rotations, attention)
-            part = tuple(r[: len(h)] for r in rotations)
-            before = self.cache.layers[layer] if self.cache else KeyValues()
-            change = None
-            if layer in self.edits.inside:
-                change = self.edits.change(layer, which[:copies], self._edited_tokens(), size)
-            h = blocks.forward(layer, h, part, attention, before, keep=False, change=change)
-        return h[:n]
+        copies = _Copies(self, which)
+        last = len(self.blocks)
+        for layer in range(copies.first_layer, last + 1):
+            copies.join(layer)
+            copies.edit(layer)
+            if layer < last:
+                copies.step(layer)
+        return copies.residuals()
 
-    def _edit(self, layer: int, h: torch.Tensor, which: np.ndarray) -> None:
-        """Edit, in place, the residuals `h` of copies."""
-        copies = h.view(len(which), len(self.fork), -1)
-        if self.edited is None:
-            copies.copy_(self.edits.apply(layer, copies, which))
-        else:
-            edited = self.edited.to(h.device)
-            copies[:, edited] = self.edits.apply(layer, copies[:, edited], which)
-
-    def _edited_tokens(self) -> np.ndarray:
-        return np.arange(len(self.fork)) if self.edited is None else self.edited.numpy()
-
-    def _attention(self, copies: int, device: torch.device) -> Attention | TreeMask:
-        """Return who attends to what."""
-        size = len(self.fork)
-        if self._ends is None:
-            segments = self.fork.segments(copies, len(self.above))
-            depth = np.concatenate((self.above, np.resize(self.fork.depth, copies * size)))
-            return Attention(segments, depth, device)
-        from nashlens.engine.flex import TreeMask
-
-        ends = (np.arange(copies)[:, None] * size + self._ends).ravel()
+    def attention(self, copies: int, device: torch.device) -> AttentionPattern:
+        """Return who attends to what where so many copies run, one after the other."""
+        size, depth = len(self.fork), self.fork.depth
+        if self.ends is None:
+            segments = self.fork.segments(copies, len(self.base.positions))
+            positions = np.concatenate((self.base.positions, np.resize(depth, copies * size)))
+            return SegmentAttention(segments, positions, device)
+        assert self.blocks.pieces is not None
+        # Each copy's ends lie in that copy; those of padding tokens are right after them.
+        ends = (np.arange(copies)[:, None] * size + self.ends).ravel()
         ends = np.concatenate((ends, np.arange(copies * size, self.tokens) + 1))
-        return TreeMask(ends, np.resize(self.fork.depth, self.tokens), device)
+        return self.blocks.pieces.sparse_mask(ends, np.resize(depth, self.tokens), device)
+
+
+class _Copies:
+    """Copies of a fork on their way through the blocks, one for each intervention.
+
+    A copy joins at the lowest layer that its intervention touches; below, it is the unsteered row.
+    """
+
+    def __init__(self, steered: SteeredFork, which: np.ndarray):
+        self._steered, self._which = steered, which
+        layers, counts = np.unique(steered.interventions.first_layers[which], return_counts=True)
+        # How many copies begin at each layer.
+        self._beginning = dict(zip(layers.tolist(), counts.tolist(), strict=True))
+        self.first_layer = int(layers[0])
+        states = steered.base.states[self.first_layer]
+        self._h = states[:0]  # residuals of all copies' tokens, perhaps with padding behind them
+        self._copies = 0  # how many copies have joined
+        depth = np.resize(steered.fork.depth, steered.tokens)
+        self._rotations = steered.blocks.rotations(torch.from_numpy(depth), states)
+        self._attention: AttentionPattern | None = None
+
+    def residuals(self) -> torch.Tensor:
+        """Return `(copies * f, width)` residuals of the copies that have joined."""
+        return self._h[: self._copies * len(self._steered.fork)]
+
+    def join(self, layer: int) -> None:
+        """Add the copies that begin at a layer, as the unsteered row has their tokens there."""
+        copies = self._beginning.get(layer, 0)
+        if not copies:
+            return
+        states = self._steered.base.states[layer]
+        new = states[self._steered.states.to(states.device)].repeat(copies, 1)
+        # Behind the copies so far, in place of padding.
+        self._h = torch.cat((self.residuals().to(new.device), new))
+        self._copies += copies
+        self._attention = None
+
+    def edit(self, layer: int) -> None:
+        """Change, in place, the residuals after a layer."""
+        interventions, edited = self._steered.interventions, self._steered.edited
+        if layer not in interventions.edited_layers:
+            return
+        which, h = self._which[: self._copies], self.residuals()
+        copies = h.view(len(which), len(self._steered.fork), -1)
+        if len(edited) == copies.shape[1]:
+            copies.copy_(interventions.apply(layer, copies, which))
+        else:
+            tokens = torch.from_numpy(edited).to(h.device)
+            copies[:, tokens] = interventions.apply(layer, copies[:, tokens], which)
+
+    def step(self, layer: int) -> None:
+        """Run the block after a layer."""
+        steered = self._steered
+        blocks, interventions, fork = steered.blocks, steered.interventions, steered.fork
+        device = blocks.device(layer)
+        attention = self._attention
+        if attention is None:
+            attention = steered.attention(self._copies, device)
+            if steered.ends is not None:
+                padding = steered.tokens - len(self._h)
+                self._h = functional.pad(self._h, (0, 0, 0, padding))
+        self._h, self._rotations, self._attention = move_to(
+            device, self._h, self._rotations, attention
+        )
+        change = None
+        if layer in interventions.changed_blocks:
+            which = self._which[: self._copies]
+            change = interventions.head_change(layer, which, steered.edited, len(fork))
+        self._h = blocks.forward(
+            layer,
+            self._h,
+            # Rotations are those of as many copies as there may be.
+            tuple(r[: len(self._h)] for r in self._rotations),
+            self._attention,
+            steered.base.cache.layers[layer] if steered.base.cache else KeyValues(),
+            keep=False,
+            change=change,
+        )

@@ -2,31 +2,35 @@
 
 Each device computes its own heads and hidden units, and a share of the block's output; the shares
 are summed after attention and after the MLP. One process launches the work of all devices, which
-then run at the same time. Between blocks the residual stands on the first device, as a plain
-tensor, so that whoever captures or edits it need not know of the others::
+then run at the same time. Between blocks the residual is on the first device, as a plain tensor, so
+that whoever captures or edits it need not know of the others::
 
     h -copied to all-> project, attend, o -summed on all-> + h, norm, mlp -summed on first-> + h
-
-`TensorBlocks` offers what `Blocks` does to the engine, and holds one `Blocks` for each device.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch.cuda import nccl
 
-from nashlens.engine.blocks import Block, Blocks, Change, Projected
+from nashlens.engine.block import AS_WRITTEN, BlockSteps, Projected, output_share
+from nashlens.engine.blocks import Blocks
 from nashlens.engine.cache import KeyValues
-from nashlens.engine.segments import Attention
+from nashlens.engine.segments import SegmentAttention
+from nashlens.engine.stack import (
+    AttentionPattern,
+    GpuPieces,
+    HeadChange,
+    check_change,
+    own_rotations,
+)
 
 if TYPE_CHECKING:
-    from nashlens.engine.flex import TreeMask
     from nashlens.models.load import LoadedModel
 
 log = logging.getLogger(__name__)
@@ -116,44 +120,8 @@ def collectives(devices: Sequence[torch.device]) -> Collectives:
     return Nccl(devices)
 
 
-def attention_half(
-    block: Block,
-    h: torch.Tensor,
-    rotations: tuple[torch.Tensor, ...],
-    attention: Attention,
-    before: KeyValues,
-    project: Callable[..., Any] = Block.project,
-    change: Change | None = None,
-    first: int = 0,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return a device's share of the attention output, `(n, width)`, and all keys and values.
-
-    `change` is told that the device's heads begin with `first`.
-    """
-    q, k, v = project(block, h, *rotations)
-    k, v = before.extended(k, v)
-    attended = attention(q, k, v, block.scale, softcap=block.softcap, window=block.window)
-    if change is not None:
-        attended = change(attended, first)
-    return output_share(block, attended), k, v
-
-
-def output_share(block: Block, attended: torch.Tensor) -> torch.Tensor:
-    """Return a device's share of the attention output, `(n, width)`, from `(heads, n, head)`."""
-    result: torch.Tensor = block.o(attended.transpose(0, 1).flatten(1))
-    return result
-
-
-def mlp_half(
-    block: Block, h: torch.Tensor, attended: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the residual after attention, and a device's share of the MLP's output."""
-    h = h + attended
-    return h, block.mlp(block.mlp_norm(h))
-
-
 class TensorBlocks:
-    """The blocks of a model that devices share; see `Blocks` for what its methods give.
+    """The blocks of a model whose heads devices share; `BlockStack` says what it offers.
 
     Parameters
     ----------
@@ -162,36 +130,35 @@ class TensorBlocks:
 
     Attributes
     ----------
-    flex : bool
-        Whether rows may come with a block-sparse mask.
-    short : int or None
-        See `Blocks`.
-    heads, head_dim : int
-        Number of heads in a block, over all devices, and their width.
+    parts : list of Blocks
+        Each device's own.
     collectives : Collectives
         How tensors move between devices.
     """
 
     def __init__(self, loaded: LoadedModel):
         self.parts = [Blocks(replace(loaded, model=shard, shards=())) for shard in loaded.shards]
+        self.shards = [part.blocks for part in self.parts]
         self.devices = [part.device(0) for part in self.parts]
-        self.flex = all(part.flex for part in self.parts)
-        self.short = self.parts[0].short
         self.heads = sum(part.heads for part in self.parts)
-        self.head_dim = self.parts[0].head_dim
+        first = self.parts[0]
+        self.head_dim, self.context, self.short = first.head_dim, first.context, first.short
+        self.dtype, self.input_device = first.dtype, first.input_device
+        self.quantised, self.learned_positions = first.quantised, first.learned_positions
+        self.pieces: GpuPieces | None = None
         self.collectives = collectives(self.devices)
-        # One of them alone holds the unembedding.
+        # Only one of them holds the unembedding.
         self._last = next(part for part in self.parts if not part.unembedding.weight.is_meta)
 
     def __len__(self) -> int:
         return len(self.parts[0])
 
     def device(self, layer: int) -> torch.device:
-        """Return where residuals stand before and after a block (0-based): the first device."""
+        """Return where residuals are before and after a block (0-based): the first device."""
         return self.parts[0].device(layer)
 
     def embed(self, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Return the embedding output, `(n, width)`, of token ids at positions, `(n,)` each."""
+        """Return the embedding output, `(n, width)`."""
         return self.parts[0].embed(tokens, positions)
 
     def rotations(self, positions: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -200,7 +167,7 @@ class TensorBlocks:
         return tuple(r.to(device) for device in self.devices for r in first)
 
     def logits(self, residual: torch.Tensor) -> torch.Tensor:
-        """Return float32 logits, `(n, vocabulary)`, of last-layer residuals `(n, width)`."""
+        """Return float32 logits, `(n, vocabulary)`."""
         return self._last.logits(residual)
 
     def forward(
@@ -208,50 +175,33 @@ class TensorBlocks:
         index: int,
         h: torch.Tensor,
         rotations: tuple[torch.Tensor, ...],
-        attention: Attention | TreeMask,
+        attention: AttentionPattern,
         before: KeyValues,
         *,
         keep: bool,
-        change: Change | None = None,
+        change: HeadChange | None = None,
         only: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Run one block over new tokens; see `Blocks.forward`.
-
-        Parameters
-        ----------
-        index : int
-        h : torch.Tensor
-            `(new, width)` on the first device.
-        rotations : tuple of torch.Tensor
-            Of `rotations`.
-        attention : Attention or TreeMask
-        before : KeyValues
-        keep : bool
-        change : Change, optional
-            For `Attention` alone.
-        only : torch.Tensor, optional
-
-        Returns
-        -------
-        torch.Tensor
-            `(new, width)`, or a row for each of `only`, on the first device.
-
-        Raises
-        ------
-        ValueError
-            As `Blocks.forward`.
-        """
-        if change is not None and not isinstance(attention, Attention):
-            raise ValueError("heads cannot be changed under a block-sparse mask")
-        each = len(rotations) // len(self.parts)
-        blocks = [part.blocks[index] for part in self.parts]
-        attend, finish = self._halves(attention)
-        states, shares = self.collectives.broadcast(h), []
-        for i, kept in enumerate(before.split(len(blocks))):
-            device = self.devices[i]
-            own = tuple(r.to(device) for r in rotations[i * each : (i + 1) * each])
-            changed = {"change": change, "first": i * blocks[i].heads} if change else {}
-            share, k, v = attend(blocks[i], states[i], own, attention.to(device), kept, **changed)
+        """Run one block over new tokens; residuals are on the first device."""
+        check_change(change, attention)
+        steps = self.pieces.steps if self.pieces else AS_WRITTEN
+        states, shares, first = self.collectives.broadcast(h), [], 0
+        for i, kept in enumerate(before.split(len(self.parts))):
+            block, device = self.shards[i][index], self.devices[i]
+            own = own_rotations(rotations, i, len(self.parts), device)
+            here = attention.to(device)
+            if isinstance(here, SegmentAttention):
+                q, k, v = steps.project(block, states[i], *own)
+                k, v = kept.extended(k, v)
+                attended = here(q, k, v, block.scale, softcap=block.softcap, window=block.window)
+                if change is not None:
+                    attended = change(attended, first)
+                share = output_share(block, attended)
+            else:
+                assert self.pieces is not None
+                mask = here.within(block.window)
+                share, k, v = self.pieces.sparse_attention_share(block, states[i], own, mask)
+            first += block.heads
             shares.append(share)
             if keep:
                 kept.keep(k, v)
@@ -261,39 +211,49 @@ class TensorBlocks:
             states, shares = (
                 [x[at] for x, at in zip(found, places, strict=True)] for found in (states, shares)
             )
-        attended = self.collectives.sum_on_all(shares)
-        finished = [finish(*each) for each in zip(blocks, states, attended, strict=True)]
-        return finished[0][0] + self.collectives.sum_on_first([share for _, share in finished])
+        return self._finished(index, states, shares, steps)
 
-    def onward(
+    def forward_ahead(
         self,
         index: int,
         h: torch.Tensor,
         rotations: tuple[torch.Tensor, ...],
-        attention: Attention | TreeMask,
+        attention: AttentionPattern,
         before: KeyValues,
         projected: Projected | None,
         *,
         keep: bool,
         only: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, None]:
-        """Run one block; none is begun ahead (see `Blocks.onward`)."""
+        """Run one block, and never the projections of the next one."""
         return self.forward(index, h, rotations, attention, before, keep=keep, only=only), None
 
-    def _halves(
-        self, attention: Attention | TreeMask
-    ) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        """Return the steps before each sum, compiled on GPUs."""
-        if not self.flex:
-            return attention_half, mlp_half
-        from nashlens.engine import flex
+    def forward_around(
+        self,
+        index: int,
+        h: torch.Tensor,
+        attend: Callable[[int, torch.Tensor], torch.Tensor],
+        steps: BlockSteps,
+    ) -> torch.Tensor:
+        """Run one block around attention that the caller computes."""
+        states = self.collectives.broadcast(h)
+        shares = [
+            output_share(blocks[index], attend(i, states[i]))
+            for i, blocks in enumerate(self.shards)
+        ]
+        return self._finished(index, states, shares, steps)
 
-        if isinstance(attention, Attention):
-            project = flex.compiled_project
-            return functools.partial(attention_half, project=project), flex.compiled_mlp_half
-        return flex.attention_half, flex.compiled_mlp_half
-
-
-def blocks_of(loaded: LoadedModel) -> Blocks | TensorBlocks:
-    """Return a model's blocks, shared by devices or not."""
-    return TensorBlocks(loaded) if loaded.shards else Blocks(loaded)
+    def _finished(
+        self,
+        index: int,
+        states: list[torch.Tensor],
+        shares: list[torch.Tensor],
+        steps: BlockSteps,
+    ) -> torch.Tensor:
+        """Return a block's output from each device's input and share of the attention output."""
+        attended = self.collectives.sum_on_all(shares)
+        ends = [
+            steps.mlp_share(blocks[index], *each)
+            for blocks, *each in zip(self.shards, states, attended, strict=True)
+        ]
+        return ends[0][0] + self.collectives.sum_on_first([share for _, share in ends])

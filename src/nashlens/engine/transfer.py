@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 
 
-def sent(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Return what a device's later work sees as `values`.
+def copy_to(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy host values to a device, as its later work sees them.
 
     Parameters
     ----------

@@ -1,11 +1,13 @@
 """Every family against transformers' own forward: alone, left-padded, and on a GPU's paths."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from nashlens.engine import core, segments
+from nashlens.engine import core, flex, segments
 from nashlens.engine.blocks import Blocks
 from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
@@ -163,17 +165,13 @@ def test_a_gpus_attention_equals_a_cpus(loaded, rng, monkeypatch, path):
         monkeypatch.setattr(core, "FLEX_TOKENS", 16)
         init = Blocks.__init__
         used = []
+        counted = lambda *args: used.append(1) or flex.PIECES.sparse_block(*args)  # noqa: E731
 
         def on_gpu(self, loaded):
             init(self, loaded)
-            self.flex = True
+            self.pieces = replace(flex.PIECES, sparse_block=counted)
 
         monkeypatch.setattr(Blocks, "__init__", on_gpu)
-        from nashlens.engine import flex
-
-        run = flex.compiled_block
-        counted = lambda *args: used.append(1) or run(*args)  # noqa: E731
-        monkeypatch.setattr(flex, "compiled_block", counted)
     # What is compiled on a GPU runs here as it is written.
     with torch.compiler.set_stance("force_eager"):
         found = everything(loaded, prompts, edits)

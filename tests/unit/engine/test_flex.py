@@ -10,7 +10,7 @@ from torch.nn.attention.flex_attention import flex_attention
 from nashlens.engine import flex
 from nashlens.engine.flex import TreeMask, capped
 from nashlens.engine.forest import pack
-from nashlens.engine.segments import Attention, path_segments
+from nashlens.engine.segments import SegmentAttention, path_segments
 
 CPU = torch.device("cpu")
 sequences = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=8), min_size=1, max_size=20)
@@ -63,7 +63,7 @@ def test_flex_attention_equals_segments(rng, softcap, window):
         scale=0.3,
         enable_gqa=True,
     )[0]
-    attention = Attention(path_segments([(p.path, p.shared) for p in packed], 0), depth, CPU)
+    attention = SegmentAttention(path_segments([(p.path, p.shared) for p in packed], 0), depth, CPU)
     expected = attention(q, k, v, 0.3, softcap=softcap, window=window)
     torch.testing.assert_close(found, expected)
 
@@ -79,7 +79,7 @@ def test_a_few_wanted_tokens_attend_as_among_all(rng, window):
     mask = tree.within(window)
     expected = flex_attention(q[None], k[None], v[None], block_mask=mask, enable_gqa=True)[0]
     few = tree.only(wanted)
-    assert isinstance(few, Attention)
+    assert isinstance(few, SegmentAttention)
     found = few(q, k, v, 0.25, window=window)
     torch.testing.assert_close(found[:, wanted], expected[:, wanted])
 

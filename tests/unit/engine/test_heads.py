@@ -6,7 +6,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nashlens.engine import core, segments, sweeps
+from nashlens.engine import core, flex, segments, sweeps
 from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
 from nashlens.engine.heads import ablate_heads, head_outputs
@@ -123,7 +123,7 @@ def test_what_a_gpu_does_equals_what_a_cpu_does(loaded, rng, monkeypatch):
         monkeypatch.setattr(module, "FLEX_TOKENS", 2)
         monkeypatch.setattr(module, "FLEX_PAD", 16)
     monkeypatch.setattr(segments, "_batched", lambda _device: True)
-    engine.blocks.flex = True
+    engine.blocks.pieces = flex.PIECES
     with torch.compiler.set_stance("force_eager"):
         assert close(head_outputs(engine, [p.ids for p in prompts]), outputs)
         assert close(ablate_heads(engine, prompts, GROUPS, replacement), theirs)

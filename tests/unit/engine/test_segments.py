@@ -1,14 +1,16 @@
 """Single segments, and the padded batches that a GPU uses, against one dense product."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from nashlens.engine import flex, segments
-from nashlens.engine.blocks import Block
+from nashlens.engine.block import AS_WRITTEN
 from nashlens.engine.core import Engine
 from nashlens.engine.labels import LabelledPrompt
-from nashlens.engine.segments import Attention, Segment, _alike, _Batch
+from nashlens.engine.segments import Segment, SegmentAttention, _alike, _Batch
 from nashlens.engine.session import Session
 from tests.tiny_models import FAMILIES, tiny
 
@@ -58,7 +60,7 @@ def test_both_ways_of_attending_equal_a_dense_product(
     q = torch.randn(4, 23, 8, generator=random)
     k, v = (torch.randn(kv_heads, 30, 8, generator=random) for _ in range(2))
     expected = dense(made, depth, q, k, v, 0.3, softcap, window)
-    attention = Attention(made, depth, CPU)
+    attention = SegmentAttention(made, depth, CPU)
     found = attention(q, k, v, 0.3, softcap=softcap, window=window)
     torch.testing.assert_close(found, expected)
     padded = torch.full_like(q, float("nan"))
@@ -71,7 +73,7 @@ def test_both_ways_of_attending_equal_a_dense_product(
 def test_a_cap_and_a_window_change_the_result():
     random = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(2, n, 8, generator=random) for n in (23, 30, 30))
-    attention = Attention(some_segments(random), np.arange(30), CPU)
+    attention = SegmentAttention(some_segments(random), np.arange(30), CPU)
     plain = attention(q, k, v, 0.3)
     assert (attention(q, k, v, 0.3, softcap=0.4) - plain).abs().max() > 0.1
     assert (attention(q, k, v, 0.3, window=3) - plain).abs().max() > 0.1
@@ -89,7 +91,7 @@ def test_a_window_drops_the_keys_that_no_token_sees():
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_block_and_the_next_projection_in_one_call_equal_the_block_alone(family, monkeypatch):
-    """What a GPU runs compiled, `Blocks.onward`, is what it runs otherwise."""
+    """What a GPU runs compiled, `Blocks.forward_ahead`, is what it runs otherwise."""
     calls = []
     between = flex._between
     if family == "Gemma2ForCausalLM":
@@ -111,9 +113,7 @@ def test_a_block_and_the_next_projection_in_one_call_equal_the_block_alone(famil
 
     engine = Engine(tiny(family))
     expected = scores(engine)
-    engine.blocks.flex = True
+    engine.blocks.pieces = replace(flex.PIECES, steps=AS_WRITTEN, between=counted)
     monkeypatch.setattr(segments, "_batched", lambda _: True)
-    monkeypatch.setattr(flex, "compiled_project", Block.project)
-    monkeypatch.setattr(flex, "compiled_between", counted)
     np.testing.assert_allclose(scores(engine), expected, rtol=1e-5, atol=1e-5)
     assert len(calls) == 3 * engine.n_layers

@@ -1,5 +1,7 @@
 """Sweeps against one hooked forward per prompt, label and intervention, in float32."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -98,8 +100,7 @@ def test_what_a_gpu_does_equals_what_a_cpu_does(loaded, rng, monkeypatch, positi
             lengths.append(len(ends))
             super().__init__(ends, depth, device)
 
-    monkeypatch.setattr(flex, "TreeMask", Counted)
-    engine.blocks.flex = True
+    engine.blocks.pieces = replace(flex.PIECES, sparse_mask=Counted)
     with torch.compiler.set_stance("force_eager"):
         assert_equal(sweep(engine, prompts, interventions, starts), theirs)
     assert all(length % 16 == 0 for length in lengths)

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.shapes import Shape, build_random
 from nashlens.engine import core, flex
-from nashlens.engine.blocks import Block
+from nashlens.engine.block import AS_WRITTEN
 from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
 from nashlens.engine.labels import LabelledPrompt
@@ -127,14 +127,11 @@ def test_long_rows_with_a_block_sparse_mask(rng, monkeypatch):
 
     def attend(block, h, rotations, mask):
         masks.append(mask)
-        return flex._attention_half(block, h, rotations, mask)
+        return flex._sparse_attention_share(block, h, rotations, mask)
 
-    monkeypatch.setattr(flex, "_compiled_attention_half", attend)
-    monkeypatch.setattr(flex, "compiled_mlp_half", flex.mlp_half)
-    monkeypatch.setattr(flex, "compiled_project", Block.project)
     plain, loaded = pair("Qwen3ForCausalLM", 2)
     sharded = Engine(loaded, 128)
-    sharded.blocks.flex = True
+    sharded.blocks.pieces = replace(flex.PIECES, steps=AS_WRITTEN, sparse_attention_share=attend)
     prompts = matches(rng, 12)
     sequences = [prompt.ids for prompt in prompts]
     assert relative(collect(sharded, sequences), collect(Engine(plain), sequences)) < TOLERANCE

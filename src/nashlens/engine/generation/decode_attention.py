@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from nashlens.engine.blocks import Block
+from nashlens.engine.block import TransformerBlock
 
 
 def write(
@@ -22,7 +22,7 @@ def write(
 
 
 def by_slot(
-    block: Block,
+    block: TransformerBlock,
     q: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
@@ -33,7 +33,7 @@ def by_slot(
 
     Parameters
     ----------
-    block : Block
+    block : TransformerBlock
     q : torch.Tensor
         `(heads, n, head)` queries of the new tokens.
     keys, values : torch.Tensor
@@ -60,7 +60,7 @@ def by_slot(
 
 
 def by_mask(
-    block: Block,
+    block: TransformerBlock,
     q: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
@@ -80,7 +80,7 @@ def by_mask(
 
 
 def _attend(
-    block: Block,
+    block: TransformerBlock,
     q: torch.Tensor,
     k: torch.Tensor,
     v: torch.Tensor,

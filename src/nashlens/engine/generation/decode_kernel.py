@@ -17,8 +17,8 @@ import torch
 import triton
 import triton.language as tl
 
-from nashlens.engine.blocks import Block
-from nashlens.engine.flex import compiled_mlp_half
+from nashlens.engine.block import BlockSteps, TransformerBlock
+from nashlens.engine.flex import PIECES
 
 _PROGRAMS = 512  # enough to keep all of a GPU's multiprocessors busy
 
@@ -148,7 +148,7 @@ def _merge(
 
 
 def by_kernel(
-    block: Block,
+    block: TransformerBlock,
     q: torch.Tensor,
     k: torch.Tensor,
     v: torch.Tensor,
@@ -165,7 +165,7 @@ def by_kernel(
 
     Parameters
     ----------
-    block : Block
+    block : TransformerBlock
     q : torch.Tensor
         `(heads, slots, head)` queries of one new token a slot.
     k, v : torch.Tensor
@@ -245,6 +245,8 @@ def by_kernel(
 
 
 # One graph serves all blocks of a model: their weights are inputs to it.
-project = torch.compile(Block.project, dynamic=False)
-finish = torch.compile(Block.finish, dynamic=False)
-mlp_half = compiled_mlp_half
+STEPS = BlockSteps(
+    torch.compile(TransformerBlock.project, dynamic=False),
+    torch.compile(TransformerBlock.finish, dynamic=False),
+    PIECES.steps.mlp_share,
+)

@@ -8,22 +8,23 @@ CPU only unfinished slots run.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 
-from nashlens.engine.blocks import Block, Blocks
+from nashlens.engine.block import AS_WRITTEN
 from nashlens.engine.core import Engine
 from nashlens.engine.generation import decode_attention
 from nashlens.engine.generation.sampling import draw
-from nashlens.engine.generation.slots import Slots, parts_of
+from nashlens.engine.generation.slots import Slots
 from nashlens.engine.session import Session
-from nashlens.engine.tensor import TensorBlocks, mlp_half, output_share
+from nashlens.engine.stack import BlockStack, own_rotations
 
 log = logging.getLogger(__name__)
 
@@ -94,11 +95,21 @@ class Decoder:
     ):
         self._blocks, self._temperature = engine.blocks, temperature
         self._tuning = tuning or Tuning()
-        self._parts = parts_of(engine.blocks)
-        self.device = self._parts[0].embedding.weight.device
+        self.device = engine.blocks.input_device
         cuda = self.device.type == "cuda"
         self._attention = _attention(self._tuning.attention, cuda)
-        self._compiled = self._tuning.compiled and cuda and self._parts[0].whole
+        compiled = self._tuning.compiled and cuda and not engine.blocks.quantised
+        self._steps = AS_WRITTEN
+        self._kernel: Callable[..., torch.Tensor] | None = None
+        if compiled or self._attention == "kernel":
+            # Triton comes only with CUDA builds, and the compiler takes seconds to import.
+            from nashlens.engine.generation import decode_kernel
+
+            if compiled:
+                self._steps = decode_kernel.STEPS
+            if self._attention == "kernel":
+                kernel: Callable[..., torch.Tensor] = decode_kernel.by_kernel
+                self._kernel = functools.partial(kernel, **dict(self._tuning.kernel))
         self._captures = self._tuning.graph and cuda and self._attention != "slot"
         problem = uncapturable(engine.blocks)
         if self._captures and problem:
@@ -230,50 +241,23 @@ class Decoder:
         turned = position.clamp(max=self._last)
         # In place of a token there may be the mark of logits that were not finite.
         h = blocks.embed(self._token[rows].clamp(min=0), turned)
-        step = _Step(rows, position, blocks.rotations(turned, h), length, len(self._parts))
+        step = _Step(rows, position, blocks.rotations(turned, h), length, len(blocks.shards))
         for index in range(len(blocks)):
-            h = self._block(index, h.to(blocks.device(index)), step)
+
+            def attend(shard: int, h: torch.Tensor, index: int = index) -> torch.Tensor:
+                return self._attended(shard, index, h, step)
+
+            h = blocks.forward_around(index, h.to(blocks.device(index)), attend, self._steps)
         self._record(h, rows)
 
-    def _block(self, index: int, h: torch.Tensor, step: _Step) -> torch.Tensor:
-        blocks: Any = self._blocks
-        finish: Any = Block.finish
-        half: Any = mlp_half
-        if self._compiled:
-            from nashlens.engine.generation import decode_kernel
-
-            finish, half = decode_kernel.finish, decode_kernel.mlp_half
-        mine = [part.blocks[index] for part in self._parts]
-        if len(mine) == 1:
-            alone: torch.Tensor = finish(mine[0], h, self._attended(0, index, h, step))
-            return alone
-        # As `TensorBlocks.forward`.
-        states = blocks.collectives.broadcast(h)
-        shares = [
-            output_share(block, self._attended(i, index, states[i], step))
-            for i, block in enumerate(mine)
-        ]
-        attended = blocks.collectives.sum_on_all(shares)
-        ends = [half(*each) for each in zip(mine, states, attended, strict=True)]
-        total: torch.Tensor = blocks.collectives.sum_on_first([share for _, share in ends])
-        return ends[0][0] + total
-
-    def _attended(self, part: int, index: int, h: torch.Tensor, step: _Step) -> torch.Tensor:
-        """Return `(heads, n, head)` attention results of one part's heads in a block."""
-        block = self._parts[part].blocks[index]
-        keys, values = self._slots.keys[part][index], self._slots.values[part][index]
-        rows, position, rotations = step.on(part, h.device)
-        project: Any = Block.project
-        if self._compiled:
-            from nashlens.engine.generation import decode_kernel
-
-            project = decode_kernel.project
-        q, k, v = project(block, h, *rotations)
-        if self._attention == "kernel":
-            from nashlens.engine.generation import decode_kernel
-
-            options = dict(self._tuning.kernel)
-            return decode_kernel.by_kernel(block, q, k, v, keys, values, position, **options)
+    def _attended(self, shard: int, index: int, h: torch.Tensor, step: _Step) -> torch.Tensor:
+        """Return `(heads, n, head)`, what one shard's heads of a block attend to."""
+        block = self._blocks.shards[shard][index]
+        keys, values = self._slots.keys[shard][index], self._slots.values[shard][index]
+        rows, position, rotations = step.on(shard, h.device)
+        q, k, v = self._steps.project(block, h, *rotations)
+        if self._kernel is not None:
+            return self._kernel(block, q, k, v, keys, values, position)
         decode_attention.write(k, keys, rows, position)
         decode_attention.write(v, values, rows, position)
         if self._attention == "mask":
@@ -297,6 +281,14 @@ class Decoder:
         self._limit[rows] = torch.where(ends & alive, made, limit)
 
 
+class _Tokens(NamedTuple):
+    """A step's new tokens on one device: slots, positions there `(n,)` each, and rotations."""
+
+    rows: torch.Tensor
+    position: torch.Tensor
+    rotations: tuple[torch.Tensor, ...]
+
+
 @dataclass
 class _Step:
     """What the blocks of a step ask for, copied to each device once.
@@ -304,47 +296,44 @@ class _Step:
     Attributes
     ----------
     rows, position : torch.Tensor
-        `(n,)` each: the slot of each new token, and where it stands in it.
+        `(n,)` each: the slot of each new token, and its place there.
     rotations : tuple of torch.Tensor
-        One part's, then the next one's.
+        One shard's, then the next one's.
     length : int
         Tokens that masked attention reads.
-    parts : int
+    shards : int
     """
 
     rows: torch.Tensor
     position: torch.Tensor
     rotations: tuple[torch.Tensor, ...]
     length: int
-    parts: int
-    copies: dict[tuple[int, torch.device], Any] = field(default_factory=dict)
+    shards: int
+    copies: dict[tuple[int, torch.device], _Tokens] = field(default_factory=dict)
 
-    def on(self, part: int, device: torch.device) -> Any:
-        """Return slots, positions and rotations for one part of the model on a device."""
-        if (part, device) not in self.copies:
-            each = len(self.rotations) // self.parts
-            turn = self.rotations[part * each : (part + 1) * each]
-            self.copies[part, device] = (
+    def on(self, shard: int, device: torch.device) -> _Tokens:
+        """Return the new tokens for one shard of the model on a device."""
+        if (shard, device) not in self.copies:
+            self.copies[shard, device] = _Tokens(
                 self.rows.to(device),
                 self.position.to(device),
-                tuple(r.to(device) for r in turn),
+                own_rotations(self.rotations, shard, self.shards, device),
             )
-        return self.copies[part, device]
+        return self.copies[shard, device]
 
 
-def uncapturable(blocks: Blocks | TensorBlocks) -> str | None:
+def uncapturable(blocks: BlockStack) -> str | None:
     """Say why a step cannot be a CUDA graph, or None where nothing is known to be in the way.
 
     A capture that fails may leave torch's random state unusable, so it is better not tried.
     """
-    first = parts_of(blocks)[0]
-    if len(set(blocks.devices)) > 1:
+    if len({block.device for shard in blocks.shards for block in shard}) > 1:
         return "its blocks are on several devices"
     if blocks.short is not None:
         return "longrope asks the host which of its rates to use"
-    if first.positions is not None:
+    if blocks.learned_positions:
         return "learned positions are checked on the host"
-    if any(type(m).__name__ == "Linear8bitLt" for b in first.blocks for m in b.modules()):
+    if any(type(m).__name__ == "Linear8bitLt" for b in blocks.shards[0] for m in b.modules()):
         return "int8 products ask the host where the outliers are"
     return None
 

@@ -23,7 +23,6 @@ import torch
 from nashlens.engine.core import Engine
 from nashlens.engine.generation.decoder import UNWRITTEN, Decoder, Tuning
 from nashlens.engine.generation.sampling import INVALID, uniforms
-from nashlens.engine.generation.slots import parts_of
 from nashlens.engine.session import Session
 from nashlens.errors import DataError
 
@@ -156,7 +155,7 @@ def generate(
     _check(engine, requests, temperature, slots)
     works = [_Work(i, request) for i, request in enumerate(requests)]
     stop = frozenset(int(token) for token in stop)
-    if engine.blocks.flex:
+    if engine.blocks.pieces:
         # A GPU compiles for each number of slots: powers of two are few.
         slots = min(slots, 1 << max(0, len(works) - 1).bit_length())
     else:
@@ -181,7 +180,7 @@ def _check(engine: Engine, requests: Sequence[Request], temperature: float, slot
         raise DataError(f"temperature is {temperature}; a finite number of at least 0 is needed")
     if slots < 1:
         raise DataError(f"slots is {slots}; at least 1 is needed")
-    context = parts_of(engine.blocks)[0].context
+    context = engine.blocks.context
     for index, request in enumerate(requests):
         n, new = len(request.ids), request.max_new_tokens
         problem = None

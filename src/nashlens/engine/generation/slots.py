@@ -13,13 +13,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from nashlens.engine.blocks import Blocks
+from nashlens.engine.block import TransformerBlock
 from nashlens.engine.cache import Cache, KeyValues
-from nashlens.engine.core import Engine
+from nashlens.engine.core import Engine, path_parts
 from nashlens.engine.forest import PackedSequence, Row, pack, shared_prefix
 from nashlens.engine.session import Session
-from nashlens.engine.tensor import TensorBlocks
-from nashlens.engine.transfer import sent
+from nashlens.engine.transfer import copy_to
 
 _WORTH = 16  # a shorter prefix costs more to copy than to compute
 
@@ -40,31 +39,24 @@ class Slots:
     Attributes
     ----------
     keys, values : list of list of torch.Tensor
-        For each part of the model and each block `(count, kv heads, capacity, head)`, where it
-        computes. A model has one part, or one for each device that shares its heads.
+        For each shard of the model and each block `(count, kv heads, capacity, head)`, where it
+        computes (`BlockStack.shards`).
     """
 
     def __init__(self, engine: Engine, count: int, capacity: int, session: Session | None = None):
         self.engine = engine
         self.capacity = capacity
         self._session = session
-        parts = parts_of(engine.blocks)
-        dtype = parts[0].embedding.weight.dtype
+        dtype = engine.blocks.dtype
 
-        def buffers(part: Blocks) -> list[torch.Tensor]:
+        def buffer(block: TransformerBlock) -> torch.Tensor:
             # Zeros: a masked kernel multiplies what it does not see by 0, and NaN stays NaN.
-            return [
-                torch.zeros(
-                    (count, block.kv_heads, capacity, block.head_dim),
-                    dtype=dtype,
-                    device=part.device(index),
-                )
-                for index, block in enumerate(part.blocks)
-            ]
+            size = (count, block.kv_heads, capacity, block.head_dim)
+            return torch.zeros(size, dtype=dtype, device=block.device)
 
-        self.keys = [buffers(part) for part in parts]
-        self.values = [buffers(part) for part in parts]
-        self._held: dict[int, np.ndarray] = {}
+        self.keys = [[buffer(block) for block in shard] for shard in engine.blocks.shards]
+        self.values = [[buffer(block) for block in shard] for shard in engine.blocks.shards]
+        self._prompts: dict[int, np.ndarray] = {}
 
     def prefill(
         self, slots: Sequence[int], prompts: Sequence[np.ndarray], kept: Sequence[int] = ()
@@ -102,7 +94,7 @@ class Slots:
             else:
                 finals.append(self._run(row, packed, [slots[p.index] for p in packed]))
             order += [p.index for p in packed]
-            self._held.update({slots[p.index]: prompts[p.index] for p in packed})
+            self._prompts.update({slots[p.index]: prompts[p.index] for p in packed})
         return _in_order(finals, order)
 
     def _known(self, prompts: Sequence[np.ndarray]) -> dict[int, tuple[int, int]]:
@@ -110,13 +102,13 @@ class Slots:
 
         At least the last token is left out, since its residual is wanted.
         """
-        held = sorted((_key(prompt), slot) for slot, prompt in self._held.items())
+        held = sorted((_key(prompt), slot) for slot, prompt in self._prompts.items())
         found = {}
         for index, prompt in enumerate(prompts):
             # In lexicographic order, a neighbour shares the longest prefix.
             at = bisect.bisect(held, (_key(prompt), -1))
             near = [slot for _, slot in held[max(at - 1, 0) : at + 1]]
-            shared = [(shared_prefix(self._held[s], prompt[:-1]), s) for s in near]
+            shared = [(shared_prefix(self._prompts[s], prompt[:-1]), s) for s in near]
             if shared and max(shared)[0] >= _WORTH:
                 found[index] = max(shared)[::-1]
         return found
@@ -124,19 +116,21 @@ class Slots:
     def _empty(self) -> Cache:
         return Cache([KeyValues() for _ in range(self.engine.n_layers)])
 
-    def _of(
+    def _by_shard(
         self, layer: KeyValues, index: int
     ) -> Iterator[tuple[KeyValues, torch.Tensor, torch.Tensor]]:
-        """Yield each part's kept keys and values of a block, with the slots' own."""
-        parts = len(self.keys)
-        kept = [layer] if parts == 1 else layer.split(parts)
-        for part in range(parts):
-            yield kept[part], self.keys[part][index], self.values[part][index]
+        """Yield each shard's kept keys and values of a block, with the slots' own."""
+        shards = len(self.keys)
+        kept = [layer] if shards == 1 else layer.split(shards)
+        for shard in range(shards):
+            yield kept[shard], self.keys[shard][index], self.values[shard][index]
 
-    def _sent(self, *indices: np.ndarray) -> dict[torch.device, list[torch.Tensor]]:
-        """Return indices on each device that has slots: sent once, and not in every block."""
-        devices = {keys.device for part in self.keys for keys in part}
-        return {device: [sent(torch.from_numpy(i), device) for i in indices] for device in devices}
+    def _on_devices(self, *indices: np.ndarray) -> dict[torch.device, list[torch.Tensor]]:
+        """Return indices on each device that has slots: copied once, and not in every block."""
+        devices = {keys.device for shard in self.keys for keys in shard}
+        return {
+            device: [copy_to(torch.from_numpy(i), device) for i in indices] for device in devices
+        }
 
     def _grow(
         self,
@@ -161,9 +155,9 @@ class Slots:
                 # It ends where another prompt's beginning goes on: its last residual is wanted.
                 path = row.append(path[:-1], prompt[-1:].tolist())
             packed.append(PackedSequence(index, path, int(np.searchsorted(path, before))))
-        cache, here = self._empty(), self._sent(of_slot, position)
+        cache, here = self._empty(), self._on_devices(of_slot, position)
         for index, layer in enumerate(cache.layers):
-            for kept, keys, values in self._of(layer, index):
+            for kept, keys, values in self._by_shard(layer, index):
                 rows, at = here[keys.device]
                 kept.keep(keys[rows, :, at].transpose(0, 1), values[rows, :, at].transpose(0, 1))
             layer.length = start
@@ -178,16 +172,9 @@ class Slots:
         start: int = 0,
     ) -> torch.Tensor:
         """Run a row and copy each sequence's keys and values to its slot."""
-        layers = self.engine.n_layers
         cache = cache or self._empty()
         last = np.array([p.path[-1] for p in packed]) - start
-        final = self.engine.run_row(
-            row,
-            [(p.path, p.shared) for p in packed],
-            capture=(last, [layers]),
-            cache=cache,
-            start=start,
-        )[layers]
+        final = self.engine.final_residuals(row, path_parts(packed), last, cache, start)
         self._copy(cache, slots, [p.path for p in packed], forget=True)
         return final
 
@@ -204,9 +191,9 @@ class Slots:
         node = np.concatenate(paths)
         of_slot = np.repeat(np.array(slots), lengths)
         position = np.concatenate([np.arange(n) for n in lengths])
-        here = self._sent(of_slot, position, node)
+        here = self._on_devices(of_slot, position, node)
         for index, layer in enumerate(cache.layers):
-            for kept, keys, values in self._of(layer, index):
+            for kept, keys, values in self._by_shard(layer, index):
                 assert kept.keys is not None
                 assert kept.values is not None
                 rows, at, nodes = here[keys.device]
@@ -215,11 +202,6 @@ class Slots:
             if forget:
                 # This block's are copied; the room is for what copying the next one's takes.
                 cache.layers[index] = KeyValues()
-
-
-def parts_of(blocks: Blocks | TensorBlocks) -> list[Blocks]:
-    """Return the parts of a model that share its heads, or its only one."""
-    return blocks.parts if isinstance(blocks, TensorBlocks) else [blocks]
 
 
 def _in_order(finals: Sequence[torch.Tensor], order: Sequence[int]) -> torch.Tensor:

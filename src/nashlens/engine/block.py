@@ -1,0 +1,200 @@
+"""One block of a model, under the names that the engine uses.
+
+The modules are the model's own (so quantised and dispatched weights work); what is ours is the
+order of the steps around attention. Where a block's modules are, and which of a few variants it
+uses, `models.registry` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+if TYPE_CHECKING:
+    from nashlens.models.registry import Architecture
+
+Projected = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Rotated queries, rotated keys and values, each `(heads, n, head)`."""
+
+
+def _rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotate the leading dimensions of each head: all, or as many as the rotation has."""
+    turned, rest = x, None
+    if cos.shape[-1] != x.shape[-1]:
+        turned, rest = x.split((cos.shape[-1], x.shape[-1] - cos.shape[-1]), dim=-1)
+    first, second = turned.chunk(2, dim=-1)
+    if x.device.type == "cpu":
+        # In place: what a compiler fuses on a GPU would here be five more tensors of this size.
+        half = first.shape[-1]
+        turned = turned * cos
+        turned[..., :half].addcmul_(second, sin[..., :half], value=-1)
+        turned[..., half:].addcmul_(first, sin[..., half:])
+    else:
+        turned = turned * cos + torch.cat((-second, first), dim=-1) * sin
+    return turned if rest is None else torch.cat((turned, rest), dim=-1)
+
+
+class TransformerBlock(torch.nn.Module):
+    """One block's modules under the names that we use, and the steps around attention.
+
+    Parameters
+    ----------
+    layer : torch.nn.Module
+        The model's own block.
+    index : int
+        Its number, 0-based.
+    names : nashlens.models.registry.Architecture
+    config : transformers.PretrainedConfig
+
+    Attributes
+    ----------
+    heads, kv_heads, head_dim : int
+        Numbers of query heads and of key and value heads, and the width of a head.
+    scale : float
+        What attention scores are multiplied by.
+    softcap : float or None
+        Scores `s` become `softcap * tanh(s / softcap)`.
+    window : int or None
+        A token sees itself and the `window - 1` before it; all before it where None.
+    """
+
+    input_norm: torch.nn.Module
+    q: torch.nn.Module
+    k: torch.nn.Module
+    v: torch.nn.Module
+    fused: torch.nn.Module
+    o: torch.nn.Module
+    q_norm: torch.nn.Module
+    k_norm: torch.nn.Module
+    attention_out_norm: torch.nn.Module
+    mlp_norm: torch.nn.Module
+    mlp: torch.nn.Module
+    mlp_out_norm: torch.nn.Module
+
+    def __init__(self, layer: Any, index: int, names: Architecture, config: Any):
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim = _heads(config, names)
+        for part in (
+            *("input_norm", "q", "k", "v", "fused", "o", "q_norm", "k_norm"),
+            *("attention_out_norm", "mlp_norm", "mlp", "mlp_out_norm"),
+        ):
+            path = getattr(names, part)
+            setattr(self, part, attrgetter(path)(layer) if path else torch.nn.Identity())
+        self.qkv = names.qkv
+        self.parallel = bool(names.parallel and getattr(config, names.parallel))
+        self.scale = float(attrgetter(names.attention)(layer).scaling)
+        self.softcap = softcap_of(config, names.attention_softcap)
+        self.window = _window(config, names, index)
+        # Where each type of block has rotations of its own: which of them are this block's.
+        types = rotary_types(config, names)
+        self.rotation = types.index(config.layer_types[index]) if types else 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the block computes."""
+        return next(self.parameters()).device
+
+    def project(self, h: torch.Tensor, *rotations: torch.Tensor) -> Projected:
+        """Return rotated queries, rotated keys and values, each `(heads, n, head)`.
+
+        Parameters
+        ----------
+        h : torch.Tensor
+            `(n, width)` residuals before the block.
+        *rotations : torch.Tensor
+            Of `BlockStack.rotations`.
+        """
+        x, n = self.input_norm(h), h.shape[0]
+        if self.qkv == "split":
+            q, k, v = self.q(x), self.k(x), self.v(x)
+        elif self.qkv == "fused":
+            sizes = [count * self.head_dim for count in (self.heads, self.kv_heads, self.kv_heads)]
+            q, k, v = self.fused(x).split(sizes, dim=-1)
+        else:
+            q, k, v = self.fused(x).view(n, self.heads, 3, self.head_dim).unbind(2)
+        q = self.q_norm(q.reshape(n, self.heads, self.head_dim)).transpose(0, 1)
+        k = self.k_norm(k.reshape(n, self.kv_heads, self.head_dim)).transpose(0, 1)
+        v = v.reshape(n, self.kv_heads, self.head_dim).transpose(0, 1)
+        if rotations:
+            cos, sin = rotations[2 * self.rotation : 2 * self.rotation + 2]
+            q, k = _rotated(q, cos, sin), _rotated(k, cos, sin)
+        return q, k, v
+
+    def finish(self, h: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+        """Return the block's output from its input and `(heads, n, head)` attention results."""
+        heads = attended.transpose(0, 1).reshape(h.shape[0], self.heads * self.head_dim)
+        a = self.attention_out_norm(self.o(heads))
+        if self.parallel:
+            parallel: torch.Tensor = self.mlp(self.mlp_norm(h)) + a + h
+            return parallel
+        h = h + a
+        result: torch.Tensor = h + self.mlp_out_norm(self.mlp(self.mlp_norm(h)))
+        return result
+
+
+def output_share(block: TransformerBlock, attended: torch.Tensor) -> torch.Tensor:
+    """Return a device's share of the attention output, `(n, width)`, from `(heads, n, head)`."""
+    result: torch.Tensor = block.o(attended.transpose(0, 1).flatten(1))
+    return result
+
+
+def mlp_share(
+    block: TransformerBlock, h: torch.Tensor, attended: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the residual after attention, and a device's share of the MLP's output."""
+    h = h + attended
+    return h, block.mlp(block.mlp_norm(h))
+
+
+class BlockSteps(NamedTuple):
+    """The steps around attention, as they are written or compiled.
+
+    Attributes
+    ----------
+    project : callable
+        `TransformerBlock.project`.
+    finish : callable
+        `TransformerBlock.finish`.
+    mlp_share : callable
+        `mlp_share`.
+    """
+
+    project: Callable[..., Projected]
+    finish: Callable[..., torch.Tensor]
+    mlp_share: Callable[..., tuple[torch.Tensor, torch.Tensor]]
+
+
+AS_WRITTEN = BlockSteps(TransformerBlock.project, TransformerBlock.finish, mlp_share)
+
+
+def _heads(config: Any, names: Architecture) -> tuple[int, int, int]:
+    """Return the numbers of query and key heads, and their width."""
+    heads = int(config.num_attention_heads)
+    kv_heads, head_dim = heads, config.hidden_size // heads
+    if not names.plain_heads:
+        kv_heads = int(getattr(config, "num_key_value_heads", None) or heads)
+        head_dim = int(getattr(config, "head_dim", None) or head_dim)
+    return heads, kv_heads, head_dim
+
+
+def softcap_of(config: Any, key: str | None) -> float | None:
+    """Return a soft-cap by its key in the config, or None where there is none."""
+    value = getattr(config, key) if key else None
+    return None if value is None else float(value)
+
+
+def _window(config: Any, names: Architecture, index: int) -> int | None:
+    if names.windows == "none" or (
+        names.windows == "layer_types" and config.layer_types[index] != "sliding_attention"
+    ):
+        return None
+    value = config.sliding_window
+    return None if value is None else int(value)
+
+
+def rotary_types(config: Any, names: Architecture) -> list[str]:
+    """Return the types of blocks that have rotations of their own, if any do."""
+    return sorted(set(config.layer_types)) if names.rotary_by_type else []

@@ -1,0 +1,258 @@
+"""What the engine asks of a model's blocks, whether one device computes them or several.
+
+`blocks.Blocks` and `tensor.TensorBlocks` offer it. What a GPU runs compiled is handed to them as
+`GpuPieces`, which `flex` makes: importing it takes seconds that a CPU job need not pay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from nashlens.engine.block import BlockSteps, Projected, TransformerBlock
+from nashlens.engine.cache import KeyValues
+from nashlens.engine.segments import SegmentAttention
+
+HeadChange = Callable[[torch.Tensor, int], torch.Tensor]
+"""From outputs of heads, `(heads, n, head)`, and the number of the first of them, to changed ones.
+"""
+
+
+class SparseMask(Protocol):
+    """Block-sparse masks of a row, which hold the whole row: nothing came before it."""
+
+    def to(self, device: torch.device) -> SparseMask:
+        """Return the same on a device."""
+
+    def only(self, tokens: np.ndarray) -> SegmentAttention | SparseMask:
+        """Return who sees what where only some tokens, `(m,)`, are needed after the block."""
+
+    def within(self, window: int | None) -> Any:
+        """Return the mask under a sliding window, or without one."""
+
+
+AttentionPattern = SegmentAttention | SparseMask
+"""Who attends to what."""
+
+
+@dataclass
+class GpuPieces:
+    """What a GPU runs compiled.
+
+    Attributes
+    ----------
+    steps : BlockSteps
+        For any number of tokens.
+    sparse_mask : callable
+        From `(n,)` ends of subtrees, `(n,)` positions and a device to a `SparseMask`.
+    sparse_block : callable
+        From a block, its input, rotations and a mask to its output, keys and values.
+    sparse_attention_block : callable
+        The same where the block's products do not trace, being quantised: attention is compiled.
+    sparse_attention_share : callable
+        The same up to a device's share of the attention output.
+    between : callable
+        From a block's queries, keys and values to its output and those of the block that follows.
+    """
+
+    steps: BlockSteps
+    sparse_mask: Callable[[np.ndarray, np.ndarray, torch.device], SparseMask]
+    sparse_block: Callable[..., Projected]
+    sparse_attention_block: Callable[..., Projected]
+    sparse_attention_share: Callable[..., Projected]
+    between: Callable[..., tuple[torch.Tensor, Projected]]
+
+
+class BlockStack(Protocol):
+    """The blocks of a model, with its embedding and unembedding.
+
+    Attributes
+    ----------
+    pieces : GpuPieces or None
+        What runs compiled; None where a device is no GPU. With them, rows may come with a
+        block-sparse mask.
+    shards : list of list of TransformerBlock
+        For each device that shares the heads its part of every block; one list where none do.
+    heads, head_dim : int
+        Number of heads in a block, over all devices, and their width.
+    context : int
+        How many positions the model knows.
+    short : int or None
+        Sequences of at most so many tokens have other rotations than longer ones (longrope), so the
+        two never share a row.
+    quantised : bool
+        Whether the blocks' products do not trace.
+    learned_positions : bool
+    dtype : torch.dtype
+        Of the embedding.
+    input_device : torch.device
+        Where tokens are embedded.
+    """
+
+    pieces: GpuPieces | None
+    shards: list[list[TransformerBlock]]
+    heads: int
+    head_dim: int
+    context: int
+    short: int | None
+    quantised: bool
+    learned_positions: bool
+    dtype: torch.dtype
+    input_device: torch.device
+
+    def __len__(self) -> int:
+        """Return the number of blocks."""
+
+    def device(self, layer: int) -> torch.device:
+        """Return where residuals are before and after a block (0-based).
+
+        A pipeline spreads its blocks over devices; where devices share the heads, it is the first.
+        """
+
+    def embed(self, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Return the embedding output, `(n, width)`, scaled where the model scales it.
+
+        Parameters
+        ----------
+        tokens, positions : torch.Tensor
+            `(n,)` each.
+
+        Raises
+        ------
+        DataError
+            If a position lies beyond the learned ones of a model that has such.
+        """
+
+    def rotations(self, positions: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the rotations of queries and keys at integer positions `(n,)`.
+
+        Parameters
+        ----------
+        positions : torch.Tensor
+            The last one of a row among them, since the longest sequence sets longrope's rates.
+        like : torch.Tensor
+            Residuals, for the dtype and device.
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            Cosines and sines, `(n, rotated)` each, for each type of block; none where positions
+            are learned. The first device's, then the same on the second, and so on.
+        """
+
+    def logits(self, residual: torch.Tensor) -> torch.Tensor:
+        """Return float32 logits, `(n, vocabulary)`, of last-layer residuals `(n, width)`."""
+
+    def forward(
+        self,
+        index: int,
+        h: torch.Tensor,
+        rotations: tuple[torch.Tensor, ...],
+        attention: AttentionPattern,
+        before: KeyValues,
+        *,
+        keep: bool,
+        change: HeadChange | None = None,
+        only: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Run one block over new tokens.
+
+        Parameters
+        ----------
+        index : int
+            The block, 0-based.
+        h : torch.Tensor
+            `(new, width)` residuals before the block.
+        rotations : tuple of torch.Tensor
+            Of the new tokens, from `rotations`.
+        attention : AttentionPattern
+            A `SparseMask` only where nothing came before the new tokens.
+        before : KeyValues
+            Keys and values of the tokens before the new ones.
+        keep : bool
+            Whether `before` shall hold the new tokens too afterwards.
+        change : HeadChange, optional
+            Changes the heads' outputs before they are projected.
+        only : torch.Tensor, optional
+            `(m,)` the new tokens that are needed after the block.
+
+        Returns
+        -------
+        torch.Tensor
+            `(new, width)` residuals after the block, or `(m, width)`.
+
+        Raises
+        ------
+        ValueError
+            If heads are changed where attention has a block-sparse mask: there one compiled call
+            holds the whole block.
+        """
+
+    def forward_ahead(
+        self,
+        index: int,
+        h: torch.Tensor,
+        rotations: tuple[torch.Tensor, ...],
+        attention: AttentionPattern,
+        before: KeyValues,
+        projected: Projected | None,
+        *,
+        keep: bool,
+        only: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, Projected | None]:
+        """Run one block as `forward` does, and where it pays the projections of the next one too.
+
+        Parameters
+        ----------
+        index, h, rotations, attention, before, keep, only
+            As for `forward`.
+        projected : Projected or None
+            What the call for the block before returned; `h` must be its residuals, unchanged.
+
+        Returns
+        -------
+        h : torch.Tensor
+            As `forward` returns.
+        projected : Projected or None
+            For the next call.
+        """
+
+    def forward_around(
+        self,
+        index: int,
+        h: torch.Tensor,
+        attend: Callable[[int, torch.Tensor], torch.Tensor],
+        steps: BlockSteps,
+    ) -> torch.Tensor:
+        """Run one block around attention that the caller computes.
+
+        Parameters
+        ----------
+        index : int
+            The block, 0-based.
+        h : torch.Tensor
+            `(n, width)` residuals before the block.
+        attend : callable
+            From the number of a shard and its copy of `h` to what the shard's heads attend to,
+            `(heads, n, head)`.
+        steps : BlockSteps
+            How the rest is computed.
+        """
+
+
+def check_change(change: HeadChange | None, attention: AttentionPattern) -> None:
+    """Refuse to change heads under a block-sparse mask (see `BlockStack.forward`)."""
+    if change is not None and not isinstance(attention, SegmentAttention):
+        raise ValueError("heads cannot be changed under a block-sparse mask")
+
+
+def own_rotations(
+    rotations: Sequence[torch.Tensor], shard: int, shards: int, device: torch.device
+) -> tuple[torch.Tensor, ...]:
+    """Return the rotations of one shard, of those of all, on its device."""
+    each = len(rotations) // shards
+    return tuple(r.to(device) for r in rotations[shard * each : (shard + 1) * each])
