@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,28 +22,28 @@ _POOLED = ("opponent", "opponent_model")
 
 
 @dataclass(frozen=True)
-class Cell:
+class PlayCell:
     """Matches of one agent that are summed up together."""
 
     keys: dict[str, object]
-    """`KEYS`; a pooled cell has no opponent."""
+    """Value of each of `KEYS`; a pooled cell has no opponent."""
     lines: NDArray[Any]
-    """Rows of the matches table."""
+    """Positions of its rows in the matches table."""
     matches: NDArray[Any]
-    """The match of each row, 0 and up."""
+    """Number of the match of each row, from 0."""
 
     @property
     def name(self) -> tuple[str, ...]:
-        """What the cell's random stream is called."""
+        """Name of the cell's random stream."""
         names = ("agent", "opponent", "pairing", "game", "move_order", "turn", "match_rounds")
         return tuple("" if pd.isna(self.keys[k]) else str(self.keys[k]) for k in names)  # type: ignore[call-overload]
 
 
-def cells_of(table: pd.DataFrame) -> Iterator[Cell]:
+def cells_of(table: pd.DataFrame) -> Iterator[PlayCell]:
     """Yield the cells of a matches table: by opponent, then pooled over a model's opponents.
 
-    Scripted opponents are pooled, and other model agents are. Seats are pooled too. Where seats
-    move in turn, first and second movers are cells of their own.
+    Scripted opponents are pooled, and so are other models' agents. Both seats are in one cell,
+    but where they move in turn, first and second movers are cells of their own.
     """
     yield from _groups(table, KEYS, np.arange(len(table)))
     pooled = [key for key in KEYS if key not in _POOLED]
@@ -54,25 +54,25 @@ def cells_of(table: pd.DataFrame) -> Iterator[Cell]:
                 yield cell
 
 
-def _groups(table: pd.DataFrame, keys: Sequence[str], lines: NDArray[Any]) -> Iterator[Cell]:
-    part = table.iloc[lines].reset_index(drop=True)
-    groups: dict[Any, Any] = part.groupby(list(keys), dropna=False, sort=True).indices
+def _groups(table: pd.DataFrame, keys: Sequence[str], lines: NDArray[Any]) -> Iterator[PlayCell]:
+    chosen = table.iloc[lines].reset_index(drop=True)
+    groups: dict[Any, Any] = chosen.groupby(list(keys), dropna=False, sort=True).indices
     for key, index in groups.items():
-        chosen = lines[np.asarray(index)]
-        _, matches = np.unique(table["match_id"].to_numpy()[chosen], return_inverse=True)
+        members = lines[np.asarray(index)]
+        _, matches = np.unique(table["match_id"].to_numpy()[members], return_inverse=True)
         named = dict.fromkeys(KEYS, None) | dict(zip(keys, key, strict=True))
-        yield Cell(named, chosen, matches)
+        yield PlayCell(named, members, matches)
 
 
 def derived(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the matches table with the columns that measures divide and it does not hold."""
+    """Return the matches table with further columns that measures need."""
     defined = table["prosocial_action"].notna() & (table["n_rounds"] > 0)
-    zero = table["n_00"] + table["n_01"]
+    n_0 = table["n_00"] + table["n_01"]
     return table.assign(
-        n_0=zero,
-        n_0_mixed=zero.where(table["mixed_share"].notna()),
+        n_0=n_0,
+        n_0_mixed=n_0.where(table["mixed_share"].notna()),
         n_not_preferred=table["n_equilibrium"] - table["n_own_preferred"],
-        # Random play is in each of the four cells alike.
+        # Random play is in each of the four cells equally often.
         equilibria_share=table["n_pure_equilibria"].astype(float) / 4,
         defects=table["first_defection"].notna().astype(float).where(defined),
     )
@@ -86,8 +86,24 @@ class Ratio:
     low: float
     high: float
     n: int
+    """Number of rounds."""
     n_matches: int
     control: float
+
+
+class _Sums(NamedTuple):
+    """What measures add up: for each row, match or resample, one value a measure."""
+
+    numerator: Array
+    denominator: Array
+    subtracted_numerator: Array
+    subtracted_denominator: Array
+    control: Array
+    """The control, weighted by the denominator."""
+    rows: Array
+    """Number of rows that enter."""
+    rounds: Array
+    """Number of their rounds."""
 
 
 class RatioMeasures:
@@ -96,83 +112,98 @@ class RatioMeasures:
     Parameters
     ----------
     table : pandas.DataFrame
-        Of `matches_table`.
+        From `matches_table`.
     measures : sequence of Measure
     """
 
     def __init__(self, table: pd.DataFrame, measures: Sequence[Measure]):
         self.measures = list(measures)
         full = derived(table)
-        self._rounds = full["n_rounds"].to_numpy(float)
-        twin = (
-            (full["pairing"] == "self_play")
-            & (full["move_order"] == "simultaneous")
-            & (full["seat"] == "column")
-        ).to_numpy()
-        parts = [self._columns(full, measure, twin) for measure in self.measures]
-        self._sums = np.stack(parts, axis=1)
+        columns = [_columns(full, measure) for measure in self.measures]
+        self._sums = _Sums(*(np.stack(values, axis=1) for values in zip(*columns, strict=True)))
+        self._subtracts = np.array([measure.subtracted is not None for measure in self.measures])
 
-    def _columns(self, table: pd.DataFrame, measure: Measure, twin: NDArray[np.bool_]) -> Array:
-        """Return (n, 7): top, bottom, second top, second bottom, control, and what enters."""
-
-        def column(name: str) -> Array:
-            return table[name].to_numpy(float, na_value=np.nan)
-
-        def ratio(top: str, bottom: str) -> tuple[Array, Array, NDArray[np.bool_]]:
-            above = column(top)
-            below = np.ones(len(table)) if bottom == MATCHES else column(bottom)
-            return above, below, ~np.isnan(above) & ~np.isnan(below) & (below > 0)
-
-        above, below, used = ratio(measure.top, measure.bottom)
-        enters = used
-        second = np.zeros((2, len(table)))
-        if measure.minus is not None:
-            other, under, also = ratio(*measure.minus)
-            enters = used | also
-            second = np.where(also, np.stack([other, under]), 0.0)
-        if isinstance(measure.control, str):
-            control = column(measure.control)
-        else:
-            control = np.full(len(table), np.nan if measure.control is None else measure.control)
-        first = np.where(used, np.stack([above, below]), 0.0)
-        weighted = np.where(used, control * np.where(used, below, 0.0), 0.0)
-        found = np.stack([*first, *second, weighted, enters, enters * self._rounds], axis=1)
-        return np.where(twin[:, None] & measure.once, 0.0, found)
-
-    def of(
-        self, cell: Cell, *, confidence: float, resamples: int, rng: np.random.Generator
+    def of_cell(
+        self, cell: PlayCell, *, confidence: float, resamples: int, rng: np.random.Generator
     ) -> list[Ratio]:
         """Return every measure of a cell, in the order of `measures`.
 
         One set of resamples of matches serves all of them. Bounds are NaN where fewer than two
         matches enter.
         """
-        sums = self._sums[cell.lines]
-        flat, _ = cluster_sums(sums.reshape(len(sums), -1), cell.matches)
-        counts = resample_counts(len(flat), resamples, rng)
-        by_match = flat.reshape(len(flat), *sums.shape[1:])
-        total = by_match.sum(axis=0)
-        wanted = by_match[..., :4].reshape(len(flat), -1)
-        draws = self._values((counts @ wanted).reshape(resamples, -1, 4))
-        low, high = percentile_interval(draws, confidence)
-        estimate = self._values(total[:, :4])
-        n_matches = (by_match[..., 5] > 0).sum(axis=0)
-        few = (n_matches < 2) | np.isnan(estimate)
-        low, high = np.where(few, np.nan, low), np.where(few, np.nan, high)
+        by_match = _Sums(*(cluster_sums(sums[cell.lines], cell.matches)[0] for sums in self._sums))
+        total = _Sums(*(sums.sum(axis=0) for sums in by_match))
+        counts = resample_counts(len(by_match.rows), resamples, rng)
+        # One matrix product gives the four sums of all measures, (resamples, measures, 4).
+        four = np.stack(by_match[:4], axis=-1)
+        drawn = (counts @ four.reshape(len(four), -1)).reshape(resamples, -1, 4)
+        low, high = percentile_interval(self._ratios(drawn), confidence)
+        estimate = self._ratios(np.stack(total[:4], axis=-1))
+        n_matches = (by_match.rows > 0).sum(axis=0)
+        unbounded = (n_matches < 2) | np.isnan(estimate)
+        low, high = np.where(unbounded, np.nan, low), np.where(unbounded, np.nan, high)
         with np.errstate(divide="ignore", invalid="ignore"):
-            control = total[:, 4] / total[:, 1]
+            control = total.control / total.denominator
         return [
             Ratio(
-                float(estimate[k]), float(low[k]), float(high[k]), round(float(total[k, 6])),
-                int(n_matches[k]), float(control[k]),
+                estimate=float(estimate[k]),
+                low=float(low[k]),
+                high=float(high[k]),
+                n=round(float(total.rounds[k])),
+                n_matches=int(n_matches[k]),
+                control=float(control[k]),
             )
             for k in range(len(self.measures))
-        ]  # fmt: skip
+        ]
 
-    def _values(self, sums: Array) -> Array:
-        second = np.array([measure.minus is not None for measure in self.measures])
+    def _ratios(self, four: Array) -> Array:
+        """Return each measure's ratio, less the second where it has one, (..., measures, 4)."""
+        numerator, denominator, second_numerator, second_denominator = np.moveaxis(four, -1, 0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            first = sums[..., 0] / sums[..., 1]
-            less = np.where(second, sums[..., 2] / sums[..., 3], 0.0)
-        found: Array = first - less
+            first = numerator / denominator
+            second = np.where(self._subtracts, second_numerator / second_denominator, 0.0)
+        found: Array = first - second
         return found
+
+
+def _columns(table: pd.DataFrame, measure: Measure) -> _Sums:
+    """Return what each row adds to a measure, (rows,) each; rows without a value add 0."""
+
+    def column(name: str) -> Array:
+        if name == MATCHES:
+            return np.ones(len(table))
+        return table[name].to_numpy(float, na_value=np.nan)
+
+    def ratio(numerator: str, denominator: str) -> tuple[Array, Array, NDArray[np.bool_]]:
+        above, below = column(numerator), column(denominator)
+        used = ~np.isnan(above) & ~np.isnan(below) & (below > 0)
+        return np.where(used, above, 0.0), np.where(used, below, 0.0), used
+
+    above, below, used = ratio(measure.numerator, measure.denominator)
+    second_above, second_below = np.zeros((2, len(table)))
+    enters = used
+    if measure.subtracted is not None:
+        second_above, second_below, also = ratio(*measure.subtracted)
+        enters = used | also
+    control = np.full(len(table), np.nan)
+    if measure.control is not None:
+        value = measure.control.value
+        control = column(value) if isinstance(value, str) else np.full(len(table), value)
+    found = _Sums(
+        numerator=above,
+        denominator=below,
+        subtracted_numerator=second_above,
+        subtracted_denominator=second_below,
+        control=np.where(used, control * below, 0.0),
+        rows=enters.astype(float),
+        rounds=enters * table["n_rounds"].to_numpy(float),
+    )
+    if not measure.once_in_self_play:
+        return found
+    # The column seat's row of a match that a self-play agent plays at once says nothing new.
+    repeated = (
+        (table["pairing"] == "self_play")
+        & (table["move_order"] == "simultaneous")
+        & (table["seat"] == "column")
+    ).to_numpy()
+    return _Sums(*(np.where(repeated, 0.0, values) for values in found))

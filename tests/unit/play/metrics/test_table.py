@@ -102,22 +102,22 @@ def test_ratios_are_those_of_the_rows(mixed):
     full = derived(matches)
     for cell in cells_of(matches):
         rows = full.iloc[cell.lines]
-        found = ratios.of(cell, confidence=0.9, resamples=20, rng=np.random.default_rng(0))
+        found = ratios.of_cell(cell, confidence=0.9, resamples=20, rng=np.random.default_rng(0))
         once = ~(
             (rows["pairing"] == "self_play") & rows["turn"].isna() & (rows["seat"] == "column")
         )
         for measure, got in zip(ratios.measures, found, strict=True):
-            part = rows[once] if measure.once else rows
+            part = rows[once] if measure.once_in_self_play else rows
             expected = []
             for top, bottom in [
-                (measure.top, measure.bottom),
-                *([measure.minus] * bool(measure.minus)),
+                (measure.numerator, measure.denominator),
+                *([measure.subtracted] * bool(measure.subtracted)),
             ]:
                 below = part[top] * 0 + 1 if bottom == MATCHES else part[bottom]
                 used = part[top].notna() & below.notna() & (below > 0)
                 size = float(below[used].sum())
                 expected.append(float(part.loc[used, top].sum()) / size if size else np.nan)
-            right = expected[0] - (expected[1] if measure.minus else 0)
+            right = expected[0] - (expected[1] if measure.subtracted else 0)
             assert got.estimate == pytest.approx(right, nan_ok=True)
 
 
