@@ -5,7 +5,7 @@
     snakemake --cores 8 figures --configfile experiments/paper.yaml    another experiment
     snakemake --cores 2 calibration                                    models of known mechanism
 
-Each target below is a stage that can be asked for alone; it makes what it needs. Files go to
+Each target below is a stage that can be asked for by name; it makes what it needs. Files go to
 results/EXPERIMENT/, converted models to results/models/.
 """
 

@@ -1,6 +1,6 @@
 """Activations: a plan of shards, parts that compute them, and the manifest that joins them.
 
-Shards lie beside their part's JSON and are not declared, since Snakemake deletes the declared
+Shards lie in the folder of their part's JSON and are not declared, since Snakemake deletes the declared
 outputs of a job that fails: what an interrupted job has finished is not computed again.
 """
 

@@ -12,7 +12,7 @@ from workflow.experiment import Experiment, calibrating, export_path, nested
 from workflow.provenance import Stage
 
 # And here in the jobs' Python.
-export_path(ROOT / "src")
+export_path(ROOT, ROOT / "src")
 # Only executors that run jobs elsewhere are given a number of nodes.
 REMOTE = workflow.resource_settings.nodes is not None
 
@@ -57,7 +57,7 @@ wildcard_constraints:
 
 if workflow.is_main_process and not REMOTE:
     # On this machine, and without a limit, jobs would share the GPU: so one of them at a time.
-    # `--resources gpu=N` on the command line wins. A cluster deals its GPUs out itself.
+    # `--resources gpu=N` on the command line wins. A cluster assigns its GPUs itself.
     workflow.global_resources.setdefault("gpu", max(1, EXPERIMENT.gpus()))
 
 
@@ -85,8 +85,8 @@ def untrained_manifest(wildcards):
     Random weights are neither quantised nor spread over GPUs.
     """
     model = CONFIG["models"][wildcards.model]
-    alone = model["quantization"] == "none" and model["parallel"] == "none"
-    if not (alone and CONFIG["probes"]["random_weights"]):
+    whole = model["quantization"] == "none" and model["parallel"] == "none"
+    if not (whole and CONFIG["probes"]["random_weights"]):
         return []
     return results(f"activations/{wildcards.model}/untrained/manifest.json")
 

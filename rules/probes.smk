@@ -1,4 +1,4 @@
-"""Linear probes, for each target, split and layer, and the untrained model beside them."""
+"""Linear probes, for each target, split and layer, and those of the untrained model."""
 
 
 rule extract_untrained:

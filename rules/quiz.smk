@@ -1,4 +1,4 @@
-"""Do the models know the rules and the history? The quiz that stands beside all play."""
+"""Do the models know the rules and the history? Every measure of play needs the answer."""
 
 
 rule ask_quiz:

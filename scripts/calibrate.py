@@ -1,4 +1,4 @@
-"""Rule calibrate: what the study found in planted models, beside what is there."""
+"""Rule calibrate: what the study found in planted models, compared with what is there."""
 
 from pathlib import Path
 

@@ -19,11 +19,11 @@ NESTED = "NASHLENS_NESTED"
 CALIBRATING = "NASHLENS_CALIBRATING"
 
 
-def export_path(source: Path) -> None:
-    """Let the Python of every job find the package, whether it is installed there or not."""
+def export_path(*folders: Path) -> None:
+    """Let the Python of every job find what lies in some folders, installed there or not."""
     known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    if str(source) not in known:
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(source), *filter(None, known)])
+    new = [str(folder) for folder in folders if str(folder) not in known]
+    os.environ["PYTHONPATH"] = os.pathsep.join([*new, *filter(None, known)])
 
 
 def nested() -> bool:

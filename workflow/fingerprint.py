@@ -1,6 +1,6 @@
 """Fingerprints: what a file was made from, as one hash.
 
-Snakemake tracks a script by its mtime alone and never sees the modules that it imports. So each
+Snakemake tracks a script only by its mtime and never sees the modules that it imports. So each
 rule gets in its `params:` a hash over the *code closure* of its script: the script itself and
 every first-party module that it imports, directly or not. The closure is found by reading the
 source, never by importing it, so it costs no import of torch and is the same in every process.
@@ -20,7 +20,7 @@ from typing import Any
 
 PACKAGE = "nashlens"
 IGNORED = frozenset({"nashlens.logs", "nashlens.progress", "nashlens.config"})
-"""Modules that no result hangs on: how jobs report, and a package's `__init__` of re-exports."""
+"""Modules that no result depends on: how jobs report, and a package's `__init__` of re-exports."""
 
 OPTIONAL = ("nashlens.planted",)
 """Packages that count only where they are named: a planted model is no part of a real one."""

@@ -29,8 +29,8 @@ def run_job(main: Callable[..., None], snakemake: Any) -> None:
     """
     start_logging(snakemake.log[0])
     own = {
-        "inputs": dict(snakemake.input.items()),
-        "outputs": dict(snakemake.output.items()),
+        "inputs": dict(snakemake.input),
+        "outputs": dict(snakemake.output),
         "log": snakemake.log[0],
         "threads": snakemake.threads,
     }

@@ -40,7 +40,7 @@ def tiny():
 
 
 def upstream_of_all(provenance, *targets):
-    """Walk from targets to their beginnings; return each stage's upstream, by name alone."""
+    """Walk from targets to their beginnings; return each stage's upstream, by name."""
     found, queue, done = {}, [(target, {}) for target in targets], []
     while queue:
         stage = queue.pop()
@@ -79,7 +79,7 @@ def test_every_rule_with_a_script_declares_its_stage_under_its_own_name(tiny):
             assert piece.of in dict(rules[name].input.items())
 
 
-def test_a_group_of_play_depends_on_its_own_models_alone(tiny):
+def test_a_group_of_play_depends_only_on_its_own_models(tiny):
     provenance = tiny[1]
     for group, models in (("tiny_llama", 1), ("tiny_cot", 1), ("tiny_llama--tiny_qwen", 2)):
         wildcards = {"group": group, "part": "1", "parts": "2"}
