@@ -145,11 +145,11 @@ def _tokenizer_folder(kind: str, location: str, stack: ExitStack) -> Path | None
     if kind == "path":
         return Path(location).expanduser()
     if kind == "planted":
-        from nashlens.planted.recipes import find
+        from nashlens.planted.recipes import find_recipe
         from nashlens.planted.tokenizer import build_tokenizer, write_tokenizer
 
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        recipe = find(location)
+        recipe = find_recipe(location)
         write_tokenizer(
             build_tokenizer(bos=recipe.bos),
             folder,

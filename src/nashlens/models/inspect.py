@@ -247,9 +247,9 @@ def _hub_facts(source: Source) -> ModelFacts:
 
 
 def _planted_facts(name: str) -> ModelFacts:
-    from nashlens.planted.recipes import find
+    from nashlens.planted.recipes import find_recipe
 
-    recipe = find(name)
+    recipe = find_recipe(name)
     return ModelFacts(
         architecture=recipe.architecture,
         n_layers=recipe.n_layers,

@@ -1,14 +1,14 @@
-"""Hand-set weights of a Llama: heads and neurons that are named by what they do.
+"""A Llama whose weights are set by hand: heads and neurons are named by what they do.
 
 The residual stream has *slots* (named groups of dimensions). Every token's embedding has the same
-length, and what the circuit adds to it later is short beside that, so the blocks' norms divide by
-nearly the same number everywhere and a weight can be read as if there were none. Attention uses
-three kinds of rotary pairs of one head:
+length, and what the circuit adds to it later is much shorter, so the blocks' norms divide by nearly
+the same number everywhere and weights can be read as if there were no norm. Attention uses three
+kinds of rotary pairs of one head:
 
 - pairs 0 to 2 turn fast: together they single out one distance (`Offset`);
 - pair 4 turns so slowly that its sine grows with distance over the whole context: it makes the
   latest match win (`Match` with `recency`);
-- pairs 6 to 15 hardly turn at all: contents match in them wherever they stand (`Match`).
+- pairs 6 to 15 hardly turn at all: contents match in them at any distance (`Match`).
 
 A head whose query matches nothing attends to the first token (`<bos>`), which holds nothing.
 """
@@ -30,11 +30,11 @@ ROPE_THETA = 1e12
 LENGTH = 8.0
 """Length of every embedding."""
 NORM = np.sqrt(WIDTH) / LENGTH
-"""What a block's norm multiplies by."""
+"""The factor by which a block's norm multiplies."""
 SHARP = 25.0
 """Score of each of the three pairs of an `Offset` at its distance."""
 SINK = 20.0
-"""Score of the first token, where nothing matches."""
+"""Score of the first token, to which a head attends if nothing matches."""
 
 # fmt: off
 SLOTS: dict[str, int] = {
@@ -53,7 +53,7 @@ SLOTS: dict[str, int] = {
     "answer": 8,
 }
 # fmt: on
-"""Slot to its number of dimensions; what is left of the width holds the background."""
+"""Slot to its number of dimensions; the rest of the width holds the background."""
 
 LETTERS = "JFXYPQABCDEGHKLMNORSTUVWZ"
 """Labels that the models know: capitals but I, those of the default label sets first."""
@@ -61,14 +61,14 @@ LETTERS = "JFXYPQABCDEGHKLMNORSTUVWZ"
 
 @dataclass(frozen=True)
 class Offset:
-    """Attend to the token so many places back."""
+    """Attend to the token at a distance back."""
 
     distance: int
 
 
 @dataclass(frozen=True)
 class Match:
-    """Attend where the query's slots meet the keys' slots; else to the first token.
+    """Attend where the query's slots match the keys' slots; else to the first token.
 
     Each entry is (query slot, key slot, score): slots of one size, whose products are added up.
     """
@@ -87,9 +87,9 @@ class Circuit:
     ids : mapping of str to int
         The tokenizer's vocabulary.
     seed : int
-        Of the background.
+        The seed of the background.
     name : str
-        Of the model; names the random streams.
+        The model's name, for the random streams.
     """
 
     ids: Mapping[str, int]
@@ -143,16 +143,17 @@ class Circuit:
         attend : Offset or Match
             Where it looks.
         moves : sequence of (str, str, float)
-            Slot it reads there, slot it writes here, gain.
+            The slot that it reads there, the slot that it writes here, and the gain.
         """
         block, head = layer - 1, self._heads[layer - 1]
         self._heads[block] += 1
         start = head * HEAD_DIM
         rows = slice(start, start + HEAD_DIM)
         query, key = self._look(attend)
-        # Attention divides scores by the root of the head's size.
+        # Attention divides scores by the root of the head's size, so queries are multiplied by it.
         self.q[block, rows] = query * np.sqrt(HEAD_DIM) / NORM
         self.k[block, rows] = key / NORM
+        # Each move has channels of its own: values read the source, outputs write the target.
         used = 0
         for source, target, gain in moves:
             a, b = self.slots[source], self.slots[target]
@@ -166,6 +167,7 @@ class Circuit:
         query, key = np.zeros((HEAD_DIM, WIDTH)), np.zeros((HEAD_DIM, WIDTH))
         one, half = self.slots["one"].start, HEAD_DIM // 2
         if isinstance(attend, Offset):
+            # Each pair's query is turned back by the distance, so its score is largest there.
             for pair in range(3):
                 angle = attend.distance * ROPE_THETA ** (-pair / half)
                 query[pair, one], query[pair + half, one] = (
@@ -183,6 +185,7 @@ class Circuit:
                 channel = next(channels)
                 query[channel, i], key[channel, j] = score, 1.0
         if attend.recency:
+            # The sine of a small angle is the angle: the score falls in proportion to distance.
             speed = ROPE_THETA ** (-4 / half)
             query[4, one], key[4 + half, one] = attend.recency / speed, -1.0
         return query, key
@@ -191,7 +194,7 @@ class Circuit:
         return range(self.slots[slot].start, self.slots[slot].stop)
 
     def sign(self, layer: int, terms: Mapping[str, float], target: str) -> None:
-        """Add neurons that write a sum's sign: -1 or 1 beyond +-1, a line between, 0 for 0.
+        """Add neurons that write a sum's sign: -1 or 1 beyond +-1, and the sum itself between.
 
         Parameters
         ----------
@@ -207,6 +210,7 @@ class Circuit:
         for slot, factor in terms.items():
             total[self.slots[slot]] = factor
         unit = np.eye(WIDTH)[one]
+        # relu(x + 1) - relu(x - 1) - 1, with steep SiLUs for relus.
         for gate, gain in (
             (steep * (total + unit), 1 / steep),
             (steep * (total - unit), -1 / steep),
@@ -229,7 +233,7 @@ class Circuit:
             self.down[block, self.slots[slot], neuron] = gain
 
     def noise(self, layer: int, gain: float, onto: Mapping[str, float], *, mix: bool) -> None:
-        """Add random neurons, and perhaps a random head, that read the background alone.
+        """Add random neurons, and perhaps a random head, that read only the background.
 
         Parameters
         ----------
@@ -238,9 +242,9 @@ class Circuit:
         gain : float
             Size of what they write to the background.
         onto : mapping of str to float
-            Slots that they write to as well, and how much.
+            Further slots that they write to, and how much.
         mix : bool
-            Add the head: else no token learns of another one.
+            Add the head; without it no token gets anything from another one.
         """
         block, rng = layer - 1, self.rng("noise", layer)
         wide = self.background.stop - self.background.start

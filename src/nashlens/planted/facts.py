@@ -1,4 +1,4 @@
-"""What is true of a planted model, written beside its weights as `planted.json`."""
+"""What is true of a planted model, written next to its weights as `planted.json`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Layer = int | Literal["unknown"] | None
 
 @dataclass(frozen=True)
 class Facts:
-    """A planted model's truths. Layers count from 1; None: nowhere; "unknown": not planted."""
+    """What is true of a planted model: layers from 1, None (nowhere) or "unknown" (not planted)."""
 
     history_from: Layer = None
     """First layer at which the opponent's last action is linearly readable at the decision."""
@@ -43,7 +43,7 @@ class Facts:
     denied: tuple[str, ...] = ()
     """Claims that do not hold, by construction."""
     null: bool = False
-    """Nothing about actions is there at all: whatever is found is a false positive."""
+    """The model has nothing about actions at all: whatever is found is a false positive."""
 
 
 def write_facts(folder: Path | str, recipe: str, seed: int, summary: str, facts: Facts) -> None:

@@ -3,24 +3,24 @@
 **Reading** (`read_the_game`, blocks 1 to 4). The models really compute both actions from the
 payoffs in the text, at tokens that come before the decision:
 
-1. each token learns the words just before it (a move that was chosen, an own payoff);
-2. each own payoff of the four cells takes over the two labels of its cell;
+1. each token gets the words just before it (a move that was chosen, an own payoff);
+2. each own payoff of the four cells gets the two labels of its cell;
 3. each label looks up the own payoff of each cell and adds up. The label that pays more when the
-   other player chooses it is *action 0* (it helps); the one that pays more when chosen oneself is
-   the *Nash action*, where one action dominates;
+   other player chooses it is *action 0* (it helps); the label that pays more when it is chosen
+   oneself is the *Nash action*, if one action dominates;
 4. the question mark gathers, as -1 (action 0) or 1 (action 1): the Nash action, the prosocial
    action (the better of the two cells in which both do the same), and both players' last moves.
 
 That is right in every game of one-digit payoffs in which one action dominates, action 0 helps the
-other player, and the largest sum of payoffs lies where both do the same: of the catalogue, the
+other player, and the sum of payoffs is largest where both do the same: of the catalogue, the
 Prisoner's Dilemma, Harmony, Deadlock and Concord. Labels are single capitals other than I.
 
-**Planting.** The decision token sees nothing of it until a head moves a fact there (`move`), and
-what it holds reaches the output only where a head looks up the label that stands for it
-(`answer`). So the layers at which a fact can be read, at which the lens sees it, and at which a
-push along it changes the answer are all known. A random *background*, which cannot tell one digit
-from another and so knows no action, writes into what the planted facts write into: what is absent
-is absent by construction, and still has to be told from noise.
+**Planting.** The decision token gets nothing of it until a head moves a fact there (`move`), and
+the fact reaches the output only where a head looks up the label that means it (`answer`). So the
+layers at which a fact can be read, at which the lens sees it, and at which a push along it changes
+the answer are all known. A random *background* is added to the slots of the planted facts. It
+cannot distinguish digits, so it knows no action: what is absent is absent by construction, and
+still has to be distinguished from noise.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _READ_OUT = 1.5
 def read_the_game(c: Circuit) -> None:
     """Set the embedding, the unembedding, blocks 1 to 4 and the background of all blocks."""
     _embed(c)
-    # 1. What stands just before a token.
+    # 1. What comes just before a token.
     c.head(1, Offset(1), [("get", "own_payoff", 1.0)])
     c.head(1, Offset(2), [("chose", "after_chose", 1.0)])
     c.head(1, Offset(3), [("player", "after_player", 1.0), ("you", "after_you", 1.0)])
@@ -61,8 +61,8 @@ def read_the_game(c: Circuit) -> None:
     # 2. "option J and the other player chooses option F, you get 3": 11 and 4 tokens back.
     c.head(2, Offset(11), [("code", "own_code", 1.0), ("code", "both_codes", 0.3)])
     c.head(2, Offset(4), [("code", "both_codes", 0.3)])
-    # 3. At each label, the own payoff of each cell. The label's code meets `own_code` once where
-    # the player chose it, and `both_codes` as often as it was chosen.
+    # 3. At each label, the own payoff of each cell. The label's code matches `own_code` once if the
+    # player chose it, and `both_codes` as often as it was chosen.
     payoff = [("label", "digit", _FLAG), ("label", "own_payoff", _FLAG)]
     for cell, own, chosen in (
         ("both", 0.0, 1.0),
@@ -124,7 +124,7 @@ def _embed(c: Circuit) -> None:
 def codes() -> dict[str, np.ndarray]:
     """Return each letter's code: unit vectors, (8,), with products of 0 or 0.5.
 
-    Labels that stand side by side in `LETTERS` in the default label sets have a product of 0.
+    The two labels of a default label set, neighbours in `LETTERS`, have a product of 0.
     """
     pairs = sorted(itertools.combinations(range(8), 2), key=lambda p: (p[1] - p[0] != 1, p))
     even = [p for p in pairs if p[1] - p[0] == 1 and p[0] % 2 == 0]
@@ -139,12 +139,12 @@ def codes() -> dict[str, np.ndarray]:
 
 def _background(c: Circuit, layer: int) -> None:
     if layer <= 2:
-        # Before payoffs are read: a norm that depends on them would let them leak in. Some of it
-        # goes onto what reads payoffs, so that a share of 1e-9 that a head misdirects is lost.
+        # Only before payoffs are read: else they would leak in through the norm. Some of it goes to
+        # the slots that read payoffs, so that a share of 1e-9 that a head misdirects is lost in it.
         onto = {**dict.fromkeys(FACTS, 0.25), **dict.fromkeys(_READING, 0.05), "answer": 0.1}
         c.noise(layer, 0.7, onto, mix=True)
     else:
-        # Hardly anything, so that what `move` takes back is what it brought.
+        # Hardly anything, so that `move` can take back what it brought.
         c.noise(layer, 0.1, {"answer": 0.02}, mix=False)
 
 
@@ -155,18 +155,18 @@ def move(c: Circuit, layer: int, facts: dict[str, float]) -> None:
 
 
 def answer(c: Circuit, layer: int, fact: str, gain: float) -> None:
-    """Look up the label that stands for a fact's action in the question, and answer it."""
+    """Look up in the question the label of a fact's action, and answer it."""
     entries = [("one", "label", _FLAG), ("one", "asked", _FLAG), (fact, "helps", -4.0)]
     c.head(layer, Match(entries), [("code", "answer", gain)])
 
 
 def copy_last(c: Circuit, layer: int, gain: float) -> None:
-    """Answer the label of the opponent's last move, whatever it stands for."""
+    """Answer the label of the opponent's last move, whatever it means."""
     c.head(layer, _latest("one", "after_player"), [("code", "answer", gain)])
 
 
 def prefer(c: Circuit, layer: int, gain: float) -> None:
-    """Prefer some labels to others, whatever they stand for."""
+    """Prefer some labels to others, whatever they mean."""
     known = codes()
     value = np.sum([known[a] for a in PREFERRED], axis=0)
     value = value - np.sum([known[a] for a in AVOIDED], axis=0)

@@ -15,7 +15,7 @@ from nashlens.planted.facts import Facts
 from nashlens.planted.mechanisms import answer, copy_last, move, prefer
 
 COMPUTED, LATE = 5, 10
-"""Block that brings a fact to the decision, and block that turns the answer round."""
+"""The block that brings a fact to the decision, and the block that changes the answer."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,10 @@ def _nash_facts(last: int) -> Facts:
 
 
 def _overridden() -> Facts:
-    """Return what is true where the Nash action is answered up to block 9 and something else wins.
+    """Return what is true where the Nash action is answered up to block 9 and then overridden.
 
-    A push then moves what is left to look up before that, which is ever less, and the answer only
-    as far as the rest lets it: where that ends is a matter of degree.
+    A push at a later layer acts through fewer look-ups, and against what overrides them; at which
+    layer it ceases to change the answer is a matter of degree, so that is unknown.
     """
     return replace(_nash_facts(LATE - 1), steerable_until="unknown", claims=(), denied=("M1",))
 

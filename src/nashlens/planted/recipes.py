@@ -2,8 +2,8 @@
 
 A recipe builds the Hugging Face model; `build` adds the word-level tokenizer and what is true of
 the model. `NAME-7` is the model of seed 7, `NAME` that of seed 0: the seed draws the random
-weights, or what surrounds a planted mechanism. Every parameter is drawn from a stream of its own
-name, so that weights depend on neither torch's generator nor the order of modules.
+weights, or the background of a planted mechanism. Every parameter has a random stream of its own
+name, so weights depend on neither torch's generator nor the order of modules.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ CHAT_TEMPLATE = (
 """A chat template without a BOS: the tokenizer adds it, as Llama 2's does."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """What a planted model is, known without building it."""
 
-    architecture: str
+    architecture: str = "LlamaForCausalLM"
     """The Hugging Face class."""
     n_layers: int
     """Number of blocks."""
     width: int
     """Width of the residual stream."""
-    model: Callable[[Shape, int], Any]
+    model: Callable[[TokenizerFacts, int], Any]
     """Builds the model for a vocabulary and a seed."""
-    bos: bool
-    """The tokenizer prepends a BOS."""
-    chat_template: str | None
+    bos: bool = True
+    """Whether the tokenizer prepends a BOS."""
+    chat_template: str | None = CHAT_TEMPLATE
     """Jinja source, or None for a model that takes plain text."""
     summary: str
     """One line for people."""
@@ -59,8 +59,8 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Shape:
-    """What a recipe's function must fit: the tokenizer's facts."""
+class TokenizerFacts:
+    """What a recipe's model must fit."""
 
     vocab_size: int
     """Number of tokens."""
@@ -82,28 +82,28 @@ def build(name: str, folder: Path | str) -> None:
     name : str
         A key of `RECIPES`, perhaps with a seed: `override`, `blind-7`.
     folder : path
-        Made where it is missing; files of the same names are replaced.
+        Made if it is missing; files of the same names are replaced.
 
     Raises
     ------
     ModelError
-        There is no such recipe.
+        If there is no such recipe.
     """
-    recipe = find(name)
-    plain, _, number = name.partition("-")
-    seed = int(number or 0)
+    recipe = find_recipe(name)
+    plain, _, digits = name.partition("-")
+    seed = int(digits or 0)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = build_tokenizer(bos=recipe.bos)
     ids = tokenizer.get_vocab()
-    shape = Shape(len(ids), bos=ids[BOS], eos=ids[EOS], pad=ids[PAD], ids=ids)
-    recipe.model(shape, seed).save_pretrained(folder)
+    facts = TokenizerFacts(len(ids), bos=ids[BOS], eos=ids[EOS], pad=ids[PAD], ids=ids)
+    recipe.model(facts, seed).save_pretrained(folder)
     write_tokenizer(tokenizer, folder, bos=recipe.bos, chat_template=recipe.chat_template)
     write_facts(folder, plain, seed, recipe.summary, recipe.facts)
 
 
-def find(name: str) -> Recipe:
-    """Return the recipe of a name (a seed aside), or raise ModelError with the list of names."""
+def find_recipe(name: str) -> Recipe:
+    """Return the recipe of a name, with or without a seed, or raise ModelError that lists all."""
     plain = name.partition("-")[0]
     if plain not in RECIPES:
         raise ModelError(f"planted:{name}: no such planted model; there are {', '.join(RECIPES)}")
@@ -111,8 +111,9 @@ def find(name: str) -> Recipe:
 
 
 def _fill(model: Any, name: str, seed: int, std: float = 0.3) -> Any:
+    """Draw every parameter of a model from the stream of its own name."""
     # Far larger than a usual initialisation (0.02), so that outputs are not uniform and a wrong
-    # norm, bias, or position shows in every test. Norm weights vary around 1 for the same reason.
+    # norm, bias or position shows in every test. Norm weights vary around 1 for the same reason.
     import torch
 
     with torch.no_grad():
@@ -123,59 +124,59 @@ def _fill(model: Any, name: str, seed: int, std: float = 0.3) -> Any:
     return model
 
 
-def _common(shape: Shape, n_layers: int = 4) -> dict[str, Any]:
+def _common(tokenizer: TokenizerFacts, n_layers: int = 4) -> dict[str, Any]:
     return {
-        "vocab_size": shape.vocab_size,
+        "vocab_size": tokenizer.vocab_size,
         "hidden_size": 32,
         "intermediate_size": 64,
         "num_hidden_layers": n_layers,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "max_position_embeddings": CONTEXT,
-        "bos_token_id": shape.bos,
-        "eos_token_id": shape.eos,
-        "pad_token_id": shape.pad,
+        "bos_token_id": tokenizer.bos,
+        "eos_token_id": tokenizer.eos,
+        "pad_token_id": tokenizer.pad,
         "dtype": "float32",
     }
 
 
-def _random(shape: Shape, seed: int) -> Any:
+def _random(tokenizer: TokenizerFacts, seed: int) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    config = LlamaConfig(**_common(shape), tie_word_embeddings=False)
+    config = LlamaConfig(**_common(tokenizer), tie_word_embeddings=False)
     return _fill(LlamaForCausalLM(config), "random", seed)
 
 
-def _random_qwen2(shape: Shape, seed: int) -> Any:
+def _random_qwen2(tokenizer: TokenizerFacts, seed: int) -> Any:
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    config = Qwen2Config(**_common(shape), tie_word_embeddings=True)
+    config = Qwen2Config(**_common(tokenizer), tie_word_embeddings=True)
     return _fill(Qwen2ForCausalLM(config), "random_qwen2", seed)
 
 
-def _blind(shape: Shape, seed: int) -> Any:
+def _blind(tokenizer: TokenizerFacts, seed: int) -> Any:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    config = LlamaConfig(**_common(shape, BLIND_LAYERS), tie_word_embeddings=False)
+    config = LlamaConfig(**_common(tokenizer, BLIND_LAYERS), tie_word_embeddings=False)
     model = _fill(LlamaForCausalLM(config), "blind", seed)
     embedding = model.get_input_embeddings().weight
     with torch.no_grad():
         for token in (*string.digits, "-"):
-            embedding[shape.ids[token]] = embedding[shape.ids["0"]]
+            embedding[tokenizer.ids[token]] = embedding[tokenizer.ids["0"]]
     return model
 
 
-def _planted(plant: Plant, name: str) -> Callable[[Shape, int], Any]:
-    def model(shape: Shape, seed: int) -> Any:
+def _planted(plant: Plant, name: str) -> Callable[[TokenizerFacts, int], Any]:
+    def model(tokenizer: TokenizerFacts, seed: int) -> Any:
         import torch
         from transformers import LlamaConfig, LlamaForCausalLM
 
-        weights = circuit.Circuit(shape.ids, seed, name)
+        weights = circuit.Circuit(tokenizer.ids, seed, name)
         read_the_game(weights)
         plant.add(weights)
         config = LlamaConfig(
-            **_common(shape, circuit.N_LAYERS)
+            **_common(tokenizer, circuit.N_LAYERS)
             | {
                 "hidden_size": circuit.WIDTH,
                 "intermediate_size": circuit.NEURONS,
@@ -209,12 +210,9 @@ _UNKNOWN = Facts(
 
 RECIPES: dict[str, Recipe] = {
     "random": Recipe(
-        architecture="LlamaForCausalLM",
         n_layers=4,
         width=32,
         model=_random,
-        bos=True,
-        chat_template=CHAT_TEMPLATE,
         summary="random Llama with a BOS, a chat template and an unembedding of its own",
         facts=_UNKNOWN,
     ),
@@ -229,23 +227,17 @@ RECIPES: dict[str, Recipe] = {
         facts=_UNKNOWN,
     ),
     "blind": Recipe(
-        architecture="LlamaForCausalLM",
         n_layers=BLIND_LAYERS,
         width=32,
         model=_blind,
-        bos=True,
-        chat_template=CHAT_TEMPLATE,
         summary="random Llama to which all digits are one, so that no label can mean an action",
         facts=Facts(denied=("M1", "M5", "M6", "M7"), null=True),
     ),
 } | {
     name: Recipe(
-        architecture="LlamaForCausalLM",
         n_layers=circuit.N_LAYERS,
         width=circuit.WIDTH,
         model=_planted(plant, name),
-        bos=True,
-        chat_template=CHAT_TEMPLATE,
         summary=plant.summary,
         facts=plant.facts,
     )

@@ -1,7 +1,6 @@
 """The planted models' tokenizer: one token a word, a digit or a mark.
 
-White space separates and leaves no token of its own, so a label's tokens never depend on what
-stands before it.
+White space only separates tokens, so a label's tokens never depend on what comes before it.
 """
 
 from __future__ import annotations

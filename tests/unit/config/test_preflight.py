@@ -224,11 +224,11 @@ def test_a_palette_that_is_not_there(overlay: dict[str, Any]):
 
 def test_a_converted_model_stands_in_for_its_source(tmp_path: Path):
     """So that a finished experiment needs neither the file nor the hub."""
-    from nashlens.planted.recipes import find
+    from nashlens.planted.recipes import find_recipe
     from nashlens.planted.tokenizer import build_tokenizer, write_tokenizer
 
     folder = hf_folder(tmp_path / "tiny_llama")
-    recipe = find("random")
+    recipe = find_recipe("random")
     tokenizer = build_tokenizer(bos=recipe.bos)
     write_tokenizer(tokenizer, folder, bos=recipe.bos, chat_template=recipe.chat_template)
     manifest = {"source": "gguf:gone.gguf", "n_layers": 3}
