@@ -6,7 +6,7 @@ read; torch is not imported (a quantised model needs it, through bitsandbytes).
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import re
 import shutil
@@ -17,13 +17,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nashlens.config.cross import used_models
 from nashlens.config.layers import resolve_layers
 from nashlens.config.problems import line
 from nashlens.config.sections import Config, ModelConfig
-from nashlens.errors import ConfigError, NashlensError
+from nashlens.errors import ConfigError, ModelError, NashlensError
+from nashlens.models.manifest import read_manifest
 
 SEABORN_PALETTES = ("deep", "muted", "pastel", "bright", "dark", "colorblind", "husl", "hls")
 
@@ -79,10 +79,13 @@ def preflight(
 def _facts(
     name: str, model: ModelConfig, folder: Path | None, dry_run: bool, stack: ExitStack
 ) -> _Facts:
-    manifest = _manifest(folder)
-    if folder is not None and manifest.get("source") == model.source:
-        n_layers = manifest.get("n_layers")
-        return _Facts(n_layers if isinstance(n_layers, int) else None, folder)
+    if folder is not None:
+        # A damaged manifest is no problem here: the rule that converts writes it again.
+        with contextlib.suppress(ModelError):
+            manifest = read_manifest(folder)
+            if manifest.get("source") == model.source:
+                n_layers = manifest.get("n_layers")
+                return _Facts(n_layers if isinstance(n_layers, int) else None, folder)
     from nashlens.models.inspect import inspect_source
     from nashlens.models.source import parse_source
 
@@ -102,17 +105,6 @@ def _facts(
     return _Facts(facts.n_layers, place, problems)
 
 
-def _manifest(folder: Path | None) -> dict[str, Any]:
-    # A damaged one is not told of here: the rule that converts makes it anew.
-    if folder is None:
-        return {}
-    try:
-        found = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def _source_line(name: str, model: ModelConfig, problem: str) -> str:
     text = " ".join(problem.split())
     for prefix in (f"source {model.source!r}: ", f"{model.source}: "):
@@ -121,7 +113,7 @@ def _source_line(name: str, model: ModelConfig, problem: str) -> str:
 
 
 def _unreachable(repository: str, revision: str) -> list[str]:
-    """Ask the hub for a model's page: any answer but 'no such' will do, as it may be gated."""
+    """Ask the hub for a model's page; any answer but 404 will do, as the model may be gated."""
     root = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     url = f"{root}/api/models/{repository}/revision/{revision}"
     unseen = "it is not in the cache and the hub cannot be reached"
@@ -131,12 +123,11 @@ def _unreachable(repository: str, revision: str) -> list[str]:
     except urllib.error.HTTPError as error:
         if error.code == 404:
             return [f"the hub has no {repository} at {revision}; check the name and revision"]
-    except urllib.error.URLError as error:
-        # The hub's own client may trust other certificates than Python does.
-        if "CERTIFICATE" not in str(error.reason):
-            return [f"{unseen} ({error.reason}); {cure}"]
     except (OSError, ValueError) as error:
-        return [f"{unseen} ({error}); {cure}"]
+        reason = getattr(error, "reason", error)
+        # The hub's own client may trust other certificates than Python does.
+        if "CERTIFICATE" not in str(reason):
+            return [f"{unseen} ({reason}); {cure}"]
     return []
 
 
@@ -150,12 +141,8 @@ def _tokenizer_folder(kind: str, location: str, stack: ExitStack) -> Path | None
 
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         recipe = find_recipe(location)
-        write_tokenizer(
-            build_tokenizer(bos=recipe.bos),
-            folder,
-            bos=recipe.bos,
-            chat_template=recipe.chat_template,
-        )
+        plain = build_tokenizer(bos=recipe.bos)
+        write_tokenizer(plain, folder, bos=recipe.bos, chat_template=recipe.chat_template)
         return folder
     return None
 
@@ -219,11 +206,8 @@ def _tensor_problems(
 def _layer_problems(config: Config, name: str, n_layers: int | None) -> Iterator[str]:
     if n_layers is None:
         return
-    specs = (
-        ("probes.layers", config.probes.layers, 0),
-        ("steering.layers", config.steering.layers, 1),
-    )
-    for key, spec, first in specs:
+    probes, steering = config.probes.layers, config.steering.layers
+    for key, spec, first in (("probes.layers", probes, 0), ("steering.layers", steering, 1)):
         try:
             resolve_layers(spec, n_layers, first=first, key=key)
         except ConfigError as error:
@@ -238,7 +222,7 @@ def _label_problems(config: Config, name: str, folder: Path | None) -> list[str]
 
     try:
         tokenizer = ChatTokenizer(folder)
-        # Else a planted one would be called by the name of its temporary folder.
+        # A planted one would be called by the name of its temporary folder.
         tokenizer.name = name
         # Wherever labels are scored: after the answer's start, and after reasoning.
         starts = [config.prompts.assistant_prefix]
@@ -256,21 +240,14 @@ def _palette_problems(config: Config) -> list[str]:
         for figure, style in config.figures.styles.items()
         if style.palette is not None
     }
-    return [
-        line(
-            path,
-            palette,
-            f"allowed: {', '.join(SEABORN_PALETTES)}, or the name of a matplotlib colour map",
-        )
-        for path, palette in places.items()
-        if not _is_palette(palette)
-    ]
+    allowed = f"allowed: {', '.join(SEABORN_PALETTES)}, or the name of a matplotlib colour map"
+    return [line(path, name, allowed) for path, name in places.items() if not _is_palette(name)]
 
 
 def _is_palette(name: str) -> bool:
     if name in SEABORN_PALETTES:
         return True
-    # Two seconds, for those who chose one that seaborn takes but does not name itself.
+    # Two seconds, only for palettes that seaborn takes and does not name itself.
     import seaborn
 
     try:

@@ -37,7 +37,7 @@ def schema() -> dict[str, Any]:
         for part in path[:-1]:
             holder = definitions[_definition(holder["properties"][part])]
         entries = holder["properties"][path[-1]]
-        # Enumerated names come as propertyNames beside additionalProperties.
+        # Enumerated names come as propertyNames next to additionalProperties.
         entries["additionalProperties"] = {
             "anyOf": [entries["additionalProperties"], {"type": "null"}]
         }
@@ -70,7 +70,7 @@ def text() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the schema, or tell whether a file holds the current one.
+    """Write the schema, or say whether a file holds the current one.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Conversion: any model source to one Hugging Face folder of safetensors, with a manifest.
 
-Done once a model. The folder appears whole or not at all: it is written beside its place and moved
+Done once a model. The folder appears whole or not at all: it is written next to its place and moved
 there at the end. Nothing pickled is opened and no code that comes with a model is run.
 """
 
@@ -42,7 +42,7 @@ SMALL_FILES = (
     "chat_template.jinja",
     "model.safetensors.index.json",
 )
-"""Files that a model folder's copy takes beside its weights, where they are there."""
+"""Files that a model folder's copy takes with its weights, where they exist."""
 _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
@@ -123,7 +123,7 @@ def _set_modes(folder: Path) -> None:
 
 
 def _replace(partial: Path, folder: Path) -> None:
-    # A folder that holds files cannot be renamed over, so the old one steps aside first.
+    # A folder that holds files cannot be renamed over, so the old one is renamed first.
     old = folder.parent / f".{folder.name}.old"
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():

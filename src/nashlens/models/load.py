@@ -122,9 +122,20 @@ def quantization_problem(quantization: str, device: str) -> str | None:
     return None
 
 
+def read_supported_config(folder: Path) -> dict[str, Any]:
+    """Read a converted model's config.json; ModelError where its architecture is not supported."""
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder}: no config.json; convert the model's source into it first")
+    stored = read_config(folder)
+    name = (stored.get("architectures") or ["(none)"])[0]
+    if name not in ARCHITECTURES:
+        raise ModelError(f"{folder}: architecture {name} is not supported: use {supported()}")
+    return stored
+
+
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
-    # Loading is mostly importing, which makes half a million objects that all stay: looking
+    # Loading is mostly importing, which makes half a million objects that all stay. Looking
     # through them for garbage, again and again, takes a tenth of a job's start.
     enabled = gc.isenabled()
     gc.disable()
@@ -166,8 +177,8 @@ def load_model(
     threads : int, optional
         CPU threads of torch.
     native : bool, default True
-        Whether modules of our own may be used where they do (`nashlens.models.native`): importing
-        transformers' takes longer than all else. They have no forward of their own.
+        Whether modules of our own are used where they suffice (`nashlens.models.native`), which
+        saves the import of transformers. They have no forward of their own.
 
     Returns
     -------
@@ -179,8 +190,7 @@ def load_model(
         The folder is not a converted model, its weights are incomplete, or the device cannot do it.
     """
     folder = Path(folder)
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder}: no config.json; convert the model's source into it first")
+    stored = read_supported_config(folder)
     problem = quantization_problem(quantization, device)
     if problem:
         raise ModelError(f"{folder}: {problem}")
@@ -197,10 +207,6 @@ def load_model(
     torch_dtype = target_dtype(dtype, target)
     from nashlens.models.native import native_config, read_native
 
-    stored = read_config(folder)
-    name = (stored.get("architectures") or ["(none)"])[0]
-    if name not in ARCHITECTURES:
-        raise ModelError(f"{folder}: architecture {name} is not supported: use {supported()}")
     values = native_config(stored) if native and quantization == parallel == "none" else None
     if values is not None:
         model: Any = read_native(folder, values, target, torch_dtype)
@@ -229,7 +235,7 @@ def _from_transformers(
     from transformers.utils import logging as hf_logging
 
     if not sys.stderr.isatty():
-        # A bar a job's log cannot show.
+        # A job's log cannot show a bar.
         hf_logging.disable_progress_bar()
     softcap = ARCHITECTURES[config.architectures[0]].attention_softcap
     auto: Any = AutoModelForCausalLM  # its annotations do not know output_loading_info

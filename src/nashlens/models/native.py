@@ -1,10 +1,10 @@
-"""The Llama family's modules, without transformers: importing that takes longer than all else.
+"""The Llama family's modules, without transformers, whose import takes most of a job's start.
 
 The engine (`nashlens.engine.blocks`) brings the order of the steps and the attention; what it asks
 of a model is its weights, norms, MLPs and rotations, under the names that `registry` lists. For the
-architectures of `NATIVE` these are a few lines each, and a job that uses them starts in less than
-half of the time. Whatever a config.json asks for beyond them is left to transformers
-(`native_config`).
+architectures of `NATIVE` these are a few lines each. A job with a model of 135 million weights then
+needs 1.5 s of CPU time until it can start, and 4.4 s with transformers. Whatever a config.json asks
+for beyond them is left to transformers (`native_config`).
 
 Formulas: RMS norm (arXiv:1910.07467), SwiGLU (arXiv:2002.05202), rotary positions
 (arXiv:2104.09864); Llama 3.1's scaling of rotations by wavelength is that of Meta's reference code.

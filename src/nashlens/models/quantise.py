@@ -1,9 +1,9 @@
-"""One product's weights, quantised by bitsandbytes on the device that they are on.
+"""Linear modules quantised by bitsandbytes on the device that their weights are on.
 
 bitsandbytes quantises when weights move from the host to a GPU; these are on the GPU already.
 
 On a CPU, nf4 products are computed here. The kernels of bitsandbytes 0.50.2 for processors with
-AVX-512 scale weights wrongly where a row is no whole number of blocks, and compute in bfloat16
+AVX-512 scale weights wrongly where a row is not a whole number of blocks, and compute in bfloat16
 whatever dtype is asked for: the same model would say one thing on one machine and another on the
 next.
 """
@@ -73,7 +73,7 @@ def quantised_linear(
 
 
 def dequantised_weights(module: Any) -> torch.Tensor:
-    """Return the weights that an nf4 module on a CPU stands for, `(outputs, inputs)` float32.
+    """Return the weights that an nf4 module on a CPU represents, `(outputs, inputs)` float32.
 
     Each is a value of the 4-bit code times its block's scale (arXiv:2305.14314), the scales being
     values of an 8-bit code times scales of their own plus an offset.

@@ -65,7 +65,7 @@ class Architecture:
     attention_softcap: str | None = None
     """The config key of the scores' soft-cap."""
     windows: Literal["none", "every_layer", "layer_types"] = "none"
-    """Which blocks see the last `sliding_window` tokens alone: those of type sliding_attention."""
+    """Which blocks see only the last `sliding_window` tokens: those of type sliding_attention."""
     plain_heads: bool = False
     """As many key as query heads, each `hidden_size / num_attention_heads` wide, whatever the
     config says of `num_key_value_heads` and `head_dim`."""
@@ -234,8 +234,8 @@ GGUF_ARCHITECTURES: dict[str, str] = {
 }
 """llama.cpp's `general.architecture` to the Hugging Face class.
 
-Only what transformers reads whole: of Gemma's GGUF files it drops the soft-caps and the attention
-scale, of Phi-3's the window and the rotary factors, of GPT-2's the context length.
+Only those that transformers reads completely: of Gemma's GGUF files it drops the soft-caps and the
+attention scale, of Phi-3's the window and the rotary factors, of GPT-2's the context length.
 """
 
 _OTHER_SPELLINGS = {

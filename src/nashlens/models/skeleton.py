@@ -1,6 +1,6 @@
-"""Models without weights, and where weights go: for those that are made or read part by part.
+"""Models without weights, and how weights get into them one by one.
 
-A large model must never stand in host memory, nor twice on a device. So its modules are made on
+A large model must never be in host memory, nor twice on a device. So its modules are made on
 torch's meta device, which allocates nothing, and each parameter is put in its place once it is
 on its own device.
 """
@@ -36,7 +36,7 @@ def skeleton(config: Any) -> Any:
 
 
 def set_weight(model: Any, name: str, weight: torch.Tensor) -> None:
-    """Put a weight where a model's parameter stands, without a gradient.
+    """Replace a model's parameter by a weight, without a gradient.
 
     Parameters
     ----------

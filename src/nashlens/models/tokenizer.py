@@ -109,7 +109,7 @@ class ChatTokenizer:
         return [self._with_bos(encoding.ids) for encoding in encodings]
 
     def last_piece(self, text: str) -> str:
-        """Return the end of a text that is encoded by itself, whatever stands before it.
+        """Return the end of a text that is encoded by itself, whatever precedes it.
 
         Special tokens are cut out of a text before the rest is split into tokens, so from the last
         one on the ids do not depend on what precedes it.

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nashlens.errors import ModelError
-from nashlens.models.load import LoadedModel, target_device, target_dtype
-from nashlens.models.registry import ARCHITECTURES, supported
+from nashlens.models.load import LoadedModel, read_supported_config, target_device, target_dtype
 from nashlens.seeds import stream
 
 
@@ -45,8 +43,7 @@ def load_untrained(
         The folder is not a converted model, or the device cannot do it.
     """
     folder = Path(folder)
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder}: no config.json; convert the model's source into it first")
+    read_supported_config(folder)
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -55,9 +52,6 @@ def load_untrained(
     target = target_device(folder, device, "none")
     torch_dtype = target_dtype(dtype, target)
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    name = (config.architectures or ["(none)"])[0]
-    if name not in ARCHITECTURES:
-        raise ModelError(f"{folder}: architecture {name} is not supported: use {supported()}")
     draw = int(stream(seed, "untrained", folder.resolve().name).integers(2**62))
     cuda = [target] if target.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda), torch.device(target):
