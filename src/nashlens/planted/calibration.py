@@ -1,4 +1,4 @@
-"""Planted against found: what the study says about models whose truth is known.
+"""What is planted compared with what is found: the study of models whose truth is known.
 
 Each planted fact is looked for in the study's own tables by one rule, the same for every model:
 
@@ -6,9 +6,9 @@ Each planted fact is looked for in the study's own tables by one rule, the same 
   least 0.6 with its interval above 0.5, and no permutation did as well at any layer;
 - **favoured**, **override** (lens): `nash_from` and `flip_layer` of the lens summary, whose bounds
   hold for all layers at once;
-- **steerable** (steering): from the smallest to the largest alpha, P(action 1) rises by at least
-  0.05 with a lower bound above 0 for all layers at once, and by more than any random direction's
-  change at that layer, in size;
+- **steerable** (steering): from the smallest to the largest value that is added, P(action 1) rises
+  by at least 0.05, with a lower bound above 0 for all layers at once, and by more than any random
+  direction changes it at that layer;
 - **follows**: the lens summary's decision between action and token;
 - **answering_heads**: claim M4 (no heads compute the Nash action) is contradicted in the findings;
 - **claims** M1, M5, M6, M7: supported in the findings table.
@@ -34,17 +34,18 @@ ACCURACY = 0.6
 CHANGE = 0.05
 """Change of P(action) that counts as moving behaviour."""
 RECALL, LAYER_ERROR, FALSE_POSITIVES = 1.0, 1.0, 0.05
-"""The goals: at least, at most, at most."""
-LAYER_FACTS = (
-    "history_from",
-    "history_until",
-    "nash_from",
-    "nash_until",
-    "favoured_from",
-    "override_at",
-    "steerable_from",
-    "steerable_until",
-)
+"""Goals: at least the recall, at most the layer error, at most the rate of false positives."""
+LAYER_FACTS = {
+    "history_from": "probes",
+    "history_until": "probes",
+    "nash_from": "probes",
+    "nash_until": "probes",
+    "favoured_from": "lens",
+    "override_at": "lens",
+    "steerable_from": "steering",
+    "steerable_until": "steering",
+}
+"""Facts that are layers -> what they are looked for in."""
 CLAIMS = ("M1", "M5", "M6", "M7")
 COLUMNS = ("model", "null", "fact", "planted", "found", "layer_error", "outcome", "basis")
 
@@ -53,9 +54,14 @@ _NOWHERE: Span = (np.nan, np.nan)
 
 
 def check(
-    facts: Facts, tables: Mapping[str, pd.DataFrame], *, model: str, confidence: float,
-    resamples: int, rng: np.random.Generator,
-) -> pd.DataFrame:  # fmt: skip
+    facts: Facts,
+    tables: Mapping[str, pd.DataFrame],
+    *,
+    model: str,
+    confidence: float,
+    resamples: int,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
     """Compare one model's facts with what the study found.
 
     Parameters
@@ -75,12 +81,12 @@ def check(
     -------
     DataFrame
         One row per fact, columns `COLUMNS`: layers, or 1 and 0 for what holds or does not;
-        missing where a fact is nowhere. `outcome` is hit, miss, false_positive, true_negative or
+        missing if a fact is nowhere. `outcome` is hit, miss, false_positive, true_negative or
         unknown (nothing is planted that would decide it).
     """
     mine = {name: table[table["model"] == model] for name, table in tables.items()}
     lens = {row["quantity"]: row for row in mine["lens_summary"].to_dict("records")}
-    found: dict[str, Any] = {}
+    found: dict[str, float] = {}
     found["history_from"], found["history_until"] = _readable(mine["probes"], "opponent_last")
     found["nash_from"], found["nash_until"] = _readable(mine["probes"], "nash_action")
     found["favoured_from"] = float(lens["nash_from"]["estimate"])
@@ -88,52 +94,24 @@ def check(
     found["steerable_from"], found["steerable_until"] = steerable_layers(
         mine["steering"], confidence=confidence, resamples=resamples, rng=rng
     )
-    rows = [
-        _layer_row(name, getattr(facts, name), float(found[name]))
-        for name in LAYER_FACTS
-        # What is nowhere has one layer to be found at, not two.
-        if not (name.endswith("until") and getattr(facts, name) is None)
-    ]
+    rows = []
+    for name, basis in LAYER_FACTS.items():
+        planted = getattr(facts, name)
+        # A fact that is nowhere has one row: its last layer says nothing more than its first.
+        if not (name.endswith("until") and planted is None):
+            rows.append(_layer_row(name, planted, found[name]) | {"basis": basis})
     if facts.follows != "unknown":
         decided = str(lens["follows_action"]["reason"]).removeprefix("follows the ")
-        rows.append(
-            {
-                "fact": f"follows_{facts.follows}",
-                "planted": 1.0,
-                "found": float(decided == facts.follows),
-                "outcome": "hit" if decided == facts.follows else "miss",
-            }
-        )
+        row = _truth_row(f"follows_{facts.follows}", True, decided == facts.follows)
+        rows.append(row | {"basis": "lens"})
     verdicts = mine["findings"].set_index("claim")["verdict"]
-    carried, contradicted = facts.answering_heads, verdicts["M4"] == "contradicted"
-    known = carried != "unknown"
-    rows.append(
-        {
-            "fact": "answering_heads",
-            "planted": float(bool(carried)) if known else np.nan,
-            "found": float(contradicted),
-            "outcome": _outcome(bool(carried), contradicted) if known else "unknown",
-        }
-    )
+    carried = None if facts.answering_heads == "unknown" else facts.answering_heads
+    judged = [_truth_row("answering_heads", carried, verdicts["M4"] == "contradicted")]
     for claim in CLAIMS:
-        holds, supported = claim in facts.claims, verdicts[claim] == "supported"
-        known = holds or claim in facts.denied
-        rows.append(
-            {
-                "fact": claim,
-                "planted": float(holds) if known else np.nan,
-                "found": float(supported),
-                "outcome": _outcome(holds, supported) if known else "unknown",
-            }
-        )
+        holds = True if claim in facts.claims else False if claim in facts.denied else None
+        judged.append(_truth_row(claim, holds, verdicts[claim] == "supported"))
+    rows += [row | {"basis": "findings"} for row in judged]
     frame = pd.DataFrame(rows).assign(model=model, null=facts.null)
-    frame["basis"] = [
-        "probes" if name.startswith(("history", "nash"))
-        else "lens" if name.startswith(("favoured", "override", "follows"))
-        else "steering" if name.startswith("steerable")
-        else "findings"
-        for name in frame["fact"]
-    ]  # fmt: skip
     return frame.reindex(columns=list(COLUMNS))
 
 
@@ -152,7 +130,7 @@ def check_all(
     facts : mapping of str to Facts
         Model -> what is planted in it.
     tables, confidence, resamples
-        As of `check`.
+        As for `check`.
     seed : int
 
     Returns
@@ -180,6 +158,16 @@ def _outcome(planted: bool, found: bool) -> str:
     return "false_positive" if found else "true_negative"
 
 
+def _truth_row(fact: str, planted: bool | None, found: bool) -> dict[str, Any]:
+    """Compare what holds or does not (None: unknown) with whether it was found."""
+    return {
+        "fact": fact,
+        "planted": np.nan if planted is None else float(planted),
+        "found": float(found),
+        "outcome": "unknown" if planted is None else _outcome(planted, found),
+    }
+
+
 def _layer_row(fact: str, planted: Any, found: float) -> dict[str, Any]:
     if planted == "unknown":
         return {"fact": fact, "planted": np.nan, "found": found, "outcome": "unknown"}
@@ -201,8 +189,9 @@ def _readable(probes: pd.DataFrame, target: str) -> Span:
     """Return the first and last layer that holds a target."""
     rows = probes[(probes["target"] == target) & (probes["split"] == "match")]
     rows = rows[(rows["status"] == "ok") & (rows["layer"] > 0)]
-    alone = rows["p_value_max"] <= 1.5 / (1 + rows["permutations"])
-    good = (rows["balanced_accuracy"] >= ACCURACY) & (rows["ci_low"] > 0.5) & alone
+    # The smallest p-value there is: no permutation reached the score. 1.5 allows for rounding.
+    first = rows["p_value_max"] <= 1.5 / (1 + rows["permutations"])
+    good = (rows["balanced_accuracy"] >= ACCURACY) & (rows["ci_low"] > 0.5) & first
     return _span(rows.loc[good, "layer"].to_numpy(dtype=float))
 
 
@@ -231,6 +220,7 @@ def steerable_layers(
         nash.to_numpy(), nash.index.get_level_values(0), resamples=resamples, rng=rng
     )
     low, _ = simultaneous_interval(mean, draws, confidence)
+    # The largest mean change, in size, of any random direction at each layer.
     others = change.drop(index="nash", level="direction")
     random = others.groupby(["layer", "direction"]).mean().abs().groupby("layer").max()
     beyond = mean > random.reindex(nash.columns).to_numpy()
@@ -244,7 +234,7 @@ def summarise(checks: pd.DataFrame, confidence: float) -> pd.DataFrame:
     Parameters
     ----------
     checks : DataFrame
-        Of `check`, all models.
+        From `check`, for all models.
     confidence : float
         Coverage of Wilson's intervals.
 
