@@ -126,6 +126,12 @@ CODE_EDITS = {
     "one figure": ("src/nashlens/figures/probes.py", CODE, {"draw_probes"}),
     "all figures' style": ("src/nashlens/figures/style.py", CODE, DRAWN),
     "what a claim is": ("src/nashlens/findings/claim.py", CODE, {*JUDGED, "judge_play"}),
+    "a claim": ("src/nashlens/findings/claims/m6_late_override.py", CODE, JUDGED),
+    "what claims about play share": (
+        "src/nashlens/findings/shared/arms.py",
+        CODE,
+        {"judge_play", *JOINED},
+    ),
     "a claim about play": (
         "src/nashlens/findings/claims/x3_first_mover.py",
         CODE,

@@ -1,8 +1,8 @@
 """From tables to verdicts: claims, one judge, one false-discovery family, sensitivity."""
 
 from nashlens.findings.claim import Claim
-from nashlens.findings.claims import PLAY_CLAIMS
-from nashlens.findings.judge import CLAIMS, combine, judge, judge_play
+from nashlens.findings.claims import CLAIMS, PLAY_CLAIMS
+from nashlens.findings.judge import combine, judge, judge_play
 from nashlens.findings.sensitivity import attach, sensitivity
 
 __all__ = [

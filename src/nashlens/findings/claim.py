@@ -18,6 +18,8 @@ from nashlens.seeds import stream
 
 Tables = Mapping[str, pd.DataFrame]
 
+ALL_MODELS = "all models"
+"""The subject of a row about the whole experiment."""
 NOT_IN_DETAIL = {"detail": False}
 """`field(metadata=NOT_IN_DETAIL)`: a rule reads the field, and the table does not show it."""
 
@@ -136,6 +138,8 @@ class Claim(Generic[E]):
     reason: Callable[[E, Outcome], str]
     """The numbers, then what decided."""
     about: Literal["model", "play"] = "model"
+    reads: Callable[[Tables], Any] = dict
+    """What makes, of the tables, what `estimate` reads; called once for all claims with it."""
 
 
 def with_bounds(evidence: Evidence) -> str:

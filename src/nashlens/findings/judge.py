@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
 
-from nashlens.findings.claim import Claim, Evidence
-from nashlens.findings.claims import CLAIMS as NEW
-from nashlens.findings.claims import PLAY_CLAIMS
-from nashlens.findings.decisions import Verdict
-from nashlens.findings.estimators import ESTIMATORS
-from nashlens.findings.legacy import CLAIMS as OLD
-from nashlens.findings.legacy import Claim as OldClaim
-from nashlens.findings.measurement import Measurement, Missing, Settings, clean
-from nashlens.findings.shared.field import ALL_MODELS, PlayField
-from nashlens.findings.verdicts import decide
+from nashlens.findings.claim import (
+    ALL_MODELS,
+    Claim,
+    Evidence,
+    JudgeSettings,
+    Missing,
+    Outcome,
+    Tables,
+)
+from nashlens.findings.claims import CLAIMS, PLAY_CLAIMS
 from nashlens.kept import kept
-
-AnyClaim = Claim[Any] | OldClaim
-_ALL: list[AnyClaim] = [*OLD, *NEW]
-CLAIMS = tuple({claim.id: claim for claim in _ALL}.values())
 
 COLUMNS = (
     "claim",
@@ -52,66 +49,6 @@ _FLOATS = ["estimate", "ci_low", "ci_high", "control", "p_value"]
 _COUNTS = ["n", "n_matches"]
 
 
-def _measure(
-    claim: AnyClaim, tables: Mapping[str, pd.DataFrame], settings: Settings
-) -> Measurement | Evidence | Missing:
-    if isinstance(claim, OldClaim) and claim.missing:
-        return Missing(claim.missing)
-    for name in claim.tables:
-        if name not in tables or tables[name].empty:
-            return Missing(f"the {name} table has no row for this model")
-    if isinstance(claim, Claim):
-        found: Evidence | Missing = claim.estimate(tables, settings)
-        return found
-    return ESTIMATORS[claim.id](tables, settings)
-
-
-def decided(claim: Claim[Any], found: Evidence | Missing) -> Verdict:
-    """Apply a claim's rule; without a full interval (and a p-value) nothing is decided."""
-    if isinstance(found, Missing):
-        return Verdict(found.verdict, found.reason)
-    needed = [found.estimate, found.low, found.high, *[found.p_value] * found.needs_p]
-    if not np.isfinite(needed).all():
-        return Verdict(
-            "inconclusive",
-            f"estimate {found.estimate:.2f} from {found.n_matches} matches: too few for an"
-            " interval",
-        )
-    outcome = claim.rule(found)
-    return Verdict(outcome.verdict, claim.reason(found, outcome))
-
-
-def claim_row(
-    claim: AnyClaim, subject: str, found: Measurement | Evidence | Missing, verdict: Verdict
-) -> dict[str, object]:
-    """Return a claim's row of the findings table about a model, or whatever it is about."""
-    row: dict[str, object] = {
-        "claim": claim.id,
-        "model": subject,
-        "statement": claim.statement,
-        "measure": claim.measure,
-        "control_measure": claim.control if isinstance(claim, Claim) else claim.control_measure,
-        "paper": claim.paper,
-        "tables": ", ".join(claim.tables),
-        "verdict": verdict.verdict,
-        "reason": verdict.reason,
-    }
-    if isinstance(found, Missing):
-        return {**row, "detail": "{}"}
-    detail = found.detail() if isinstance(found, Evidence) else found.detail
-    return {
-        **row,
-        "estimate": found.estimate,
-        "ci_low": found.low,
-        "ci_high": found.high,
-        "n": found.n,
-        "n_matches": found.n_matches,
-        "control": found.control,
-        "p_value": found.p_value,
-        "detail": json.dumps(clean(detail), sort_keys=True, allow_nan=False),
-    }
-
-
 def judge(
     tables: Mapping[str, pd.DataFrame],
     *,
@@ -121,7 +58,7 @@ def judge(
     late_fraction: float,
     min_label_mass: float,
     seed: int,
-    claims: Sequence[AnyClaim] | None = None,
+    claims: Sequence[Claim[Any]] = CLAIMS,
 ) -> pd.DataFrame:
     """Judge every claim about one model, before the correction over the family.
 
@@ -142,7 +79,7 @@ def judge(
         Median label mass below which a layer of the lens is unreliable.
     seed : int
         The experiment's seed.
-    claims : sequence of Claim, optional
+    claims : sequence of Claim
         All of `CLAIMS` by default.
 
     Returns
@@ -152,19 +89,8 @@ def judge(
         what `sensitivity.attach` adds. Degenerate data give `inconclusive` or `not_applicable`
         with a reason, never an error.
     """
-    settings = Settings(model, confidence, bootstrap, seed, late_fraction, min_label_mass)
-    present = dict(tables)
-    if "prompts" in present and "dropped" in present["prompts"].columns:
-        present["prompts"] = kept(present["prompts"])
-    rows = []
-    for claim in CLAIMS if claims is None else claims:
-        found = _measure(claim, present, settings)
-        if isinstance(claim, Claim):
-            verdict = decided(claim, found)  # type: ignore[arg-type]
-        else:
-            verdict = decide(claim.id, found, settings)  # type: ignore[arg-type]
-        rows.append(claim_row(claim, model, found, verdict))
-    return table_of(rows)
+    settings = JudgeSettings(model, confidence, bootstrap, seed, late_fraction, min_label_mass)
+    return _judged(tables, claims, settings)
 
 
 def judge_play(
@@ -197,23 +123,99 @@ def judge_play(
         As `judge`, one row per claim and subject. The column `model` names the subject: a model, a
         pair `a--b`, `NAME family`, or all models.
     """
-    settings = Settings(ALL_MODELS, confidence, bootstrap, seed)
-    field = PlayField(tables)
-    rows = []
-    for claim in claims:
-        empty = next((name for name in claim.tables if tables[name].empty), None)
-        if empty is not None:
-            found = iter([(ALL_MODELS, Missing(f"the {empty} table has no row"))])
-        else:
-            found = claim.estimate(field, settings)
-        rows += [claim_row(claim, subject, one, decided(claim, one)) for subject, one in found]
-    return table_of(rows)
+    return _judged(tables, claims, JudgeSettings(ALL_MODELS, confidence, bootstrap, seed))
 
 
-def table_of(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
-    """Return rows of `claim_row` as a table, before the correction over the family."""
+def _judged(tables: Tables, claims: Sequence[Claim[Any]], settings: JudgeSettings) -> pd.DataFrame:
+    present = dict(tables)
+    if "prompts" in present and "dropped" in present["prompts"].columns:
+        present["prompts"] = kept(present["prompts"])
+    inputs: dict[Any, Any] = {}
+    rows = [
+        _row(claim, subject, found)
+        for claim in claims
+        for subject, found in _evidence(claim, present, settings, inputs)
+    ]
     later = ("q_value", "sensitivity", "fragile")
-    return _typed(pd.DataFrame.from_records(list(rows)), [c for c in COLUMNS if c not in later])
+    return _typed(pd.DataFrame.from_records(rows), [c for c in COLUMNS if c not in later])
+
+
+def _evidence(
+    claim: Claim[Any], tables: Tables, settings: JudgeSettings, inputs: dict[Any, Any]
+) -> Iterator[tuple[str, Evidence | Missing]]:
+    """Yield each subject of a claim with its evidence; `inputs` keeps what claims share."""
+    subject = settings.subject
+    for name in claim.tables:
+        if name not in tables or tables[name].empty:
+            whose = " for this model" if claim.about == "model" else ""
+            yield subject, Missing(f"the {name} table has no row{whose}")
+            return
+    if claim.reads not in inputs:
+        inputs[claim.reads] = claim.reads(tables)
+    found = claim.estimate(inputs[claim.reads], settings)
+    if claim.about == "play":
+        yield from found
+    else:
+        yield subject, found
+
+
+def _decide(claim: Claim[Any], found: Evidence | Missing) -> tuple[str, str]:
+    """Return a verdict with its reason; without a full interval (and a p-value) it is open."""
+    if isinstance(found, Missing):
+        return found.verdict, found.reason
+    needed = [found.estimate, found.low, found.high, *[found.p_value] * found.needs_p]
+    if not np.isfinite(needed).all():
+        reason = (
+            f"estimate {found.estimate:.2f} from {found.n_matches} matches: too few for an interval"
+        )
+        return "inconclusive", reason
+    outcome: Outcome = claim.rule(found)
+    return outcome.verdict, claim.reason(found, outcome)
+
+
+def _row(claim: Claim[Any], subject: str, found: Evidence | Missing) -> dict[str, object]:
+    verdict, reason = _decide(claim, found)
+    row: dict[str, object] = {
+        "claim": claim.id,
+        "model": subject,
+        "statement": claim.statement,
+        "measure": claim.measure,
+        "control_measure": claim.control,
+        "paper": claim.paper,
+        "tables": ", ".join(claim.tables),
+        "verdict": verdict,
+        "reason": reason,
+    }
+    if isinstance(found, Missing):
+        return {**row, "detail": "{}"}
+    return {
+        **row,
+        "estimate": found.estimate,
+        "ci_low": found.low,
+        "ci_high": found.high,
+        "n": found.n,
+        "n_matches": found.n_matches,
+        "control": found.control,
+        "p_value": found.p_value,
+        "detail": json.dumps(_plain(found.detail()), sort_keys=True, allow_nan=False),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return plain Python for JSON: NaN becomes None, floats keep 6 significant digits."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(v) for v in value]
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(f"{value:.6g}") if np.isfinite(value) else None
+    return value
 
 
 def _typed(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

@@ -36,12 +36,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from nashlens.findings.judge import AnyClaim as Claim
+from nashlens.findings.claim import Claim, Tables
 from nashlens.kept import kept
 from nashlens.parts import FACTORS, RESAMPLES, WITHIN, members
 from nashlens.seeds import stream
 
-Tables = Mapping[str, pd.DataFrame]
 Judge = Callable[..., pd.DataFrame]
 """`judge(tables, claims=[claim], seed=seed, bootstrap=resamples)` -> rows of the findings table."""
 Restrict = Callable[[Claim, Tables, str, int], "dict[str, dict[str, pd.DataFrame]]"]

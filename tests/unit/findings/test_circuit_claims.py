@@ -3,6 +3,7 @@
 import json
 
 from nashlens.findings import CLAIMS, judge
+from nashlens.findings.claims import m4_no_nash_heads
 from tests.unit.findings.tables import SETTINGS, heads
 
 CLAIMED = [claim for claim in CLAIMS if claim.id == "M4"]
@@ -83,3 +84,12 @@ def test_what_is_missing_is_said():
     assert few["verdict"] == "inconclusive"
     assert "fewer than two matches" in few["reason"]
     assert verdict(table.iloc[:0])["verdict"] == "not_applicable"
+
+
+def test_one_threshold_decides_and_is_tested(monkeypatch):
+    table = heads(candidate=0.6, token=0.0)
+    assert verdict(table)["verdict"] == "contradicted"
+    assert verdict(table)["p_value"] > 0.9
+    monkeypatch.setattr(m4_no_nash_heads, "LEAST_DROP", 0.9)
+    assert verdict(table)["verdict"] == "supported"
+    assert verdict(table)["p_value"] < 0.01

@@ -204,7 +204,12 @@ def test_parts_do_not_hang_on_the_order_of_rows():
 
 def test_another_claim_and_judge_need_nothing_but_a_match_id():
     """As a claim about play would have it: its own table, estimator and rule."""
-    claim = Claim("X", "Action 1 is played.", "share", "", "", ("plays", "games"))
+    claim = Claim(
+        id="X", statement="Action 1 is played.", measure="share", control="", paper="",
+        tables=("plays", "games"), supported="", contradicted="",
+        estimate=lambda tables, settings: None, rule=lambda evidence: None,
+        reason=lambda evidence, outcome: "",
+    )  # fmt: skip
     rng = np.random.default_rng(1)
     rows = [(f"{t}{k}", t, rng.random() < {"a": 0.9, "b": 0.1}[t]) for t in "ab" for k in range(60)]
     plays = pd.DataFrame(rows, columns=["match_id", "template", "action"])

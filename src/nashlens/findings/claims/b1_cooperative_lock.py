@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nashlens.findings.claim import (
+    ALL_MODELS,
     NOT_IN_DETAIL,
     JudgeSettings,
     Missing,
@@ -25,7 +26,7 @@ from nashlens.findings.shared.cooperation import (
     full_cooperation_note,
     with_locks,
 )
-from nashlens.findings.shared.field import ALL_MODELS, PlayField, SizedModel
+from nashlens.findings.shared.field import PlayField, SizedModel
 from nashlens.findings.shared.means import ArmMeans, MeanEstimate
 from nashlens.findings.shared.play import EvidenceBySubject, PlayClaim, PlayEvidence, play_reason
 

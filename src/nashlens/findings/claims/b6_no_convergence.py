@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nashlens.findings.claim import JudgeSettings, Missing, Outcome, with_bounds
+from nashlens.findings.claim import ALL_MODELS, JudgeSettings, Missing, Outcome, with_bounds
 from nashlens.findings.shared.arms import comparable_arms
 from nashlens.findings.shared.distance import (
     LEAST_DISTANCE,
@@ -21,7 +21,7 @@ from nashlens.findings.shared.distance import (
     UNCUT_RANGES,
     with_references,
 )
-from nashlens.findings.shared.field import ALL_MODELS, PlayField, SizedModel
+from nashlens.findings.shared.field import PlayField, SizedModel
 from nashlens.findings.shared.means import ArmMeans, MeanEstimate
 from nashlens.findings.shared.play import (
     EvidenceBySubject,

@@ -12,9 +12,9 @@ from itertools import combinations
 
 import pandas as pd
 
-from nashlens.findings.claim import JudgeSettings, Missing, Outcome, with_bounds
+from nashlens.findings.claim import ALL_MODELS, JudgeSettings, Missing, Outcome, with_bounds
 from nashlens.findings.shared.arms import comparable_arms, rows_of_games
-from nashlens.findings.shared.field import ALL_MODELS, PlayField, SizedModel
+from nashlens.findings.shared.field import PlayField, SizedModel
 from nashlens.findings.shared.means import ArmMeans
 from nashlens.findings.shared.play import (
     EvidenceBySubject,

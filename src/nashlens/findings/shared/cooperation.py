@@ -12,9 +12,9 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from nashlens.findings.claim import JudgeSettings, Missing
+from nashlens.findings.claim import ALL_MODELS, JudgeSettings, Missing
 from nashlens.findings.shared.arms import ComparableArms, comparable_arms, game_keys, rows_of_games
-from nashlens.findings.shared.field import ALL_MODELS, PlayField, SizedModel
+from nashlens.findings.shared.field import PlayField, SizedModel
 from nashlens.findings.shared.play import PlayEvidence
 
 UNIVERSAL = 0.95

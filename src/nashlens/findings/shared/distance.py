@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from nashlens.findings.claim import JudgeSettings, Missing, Outcome, with_bounds
+from nashlens.findings.claim import ALL_MODELS, JudgeSettings, Missing, Outcome, with_bounds
 from nashlens.findings.shared.arms import comparable_arms
-from nashlens.findings.shared.field import ALL_MODELS, ModelInMode, PlayField
+from nashlens.findings.shared.field import ModelInMode, PlayField
 from nashlens.findings.shared.means import ArmMeans, MeanEstimate
 from nashlens.findings.shared.play import (
     Bounded,

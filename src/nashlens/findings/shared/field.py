@@ -17,8 +17,6 @@ from nashlens.games.equilibria import dominant_action, prosocial_action, solve
 from nashlens.games.table import games_from_table
 from nashlens.models.table import readable_count
 
-ALL_MODELS = "all models"
-"""The subject of a row about the whole experiment."""
 SMALL = 10e9
 """Number of parameters below which a model is small: the paper's small one has 8 billion."""
 STEP = 2.0

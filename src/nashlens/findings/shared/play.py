@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
-from nashlens.findings.claim import Claim, Evidence, Missing, Outcome
+from nashlens.findings.claim import Claim, Evidence, Missing, Outcome, Tables
+from nashlens.findings.shared.field import PlayField
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class PlayClaim(Claim[E]):
     tables: tuple[str, ...] = ("matches", "games", "models")
     interval: Literal["percentile", "student"] = "student"
     about: Literal["model", "play"] = "play"
+    reads: Callable[[Tables], Any] = PlayField
 
 
 EvidenceBySubject = Iterator[tuple[str, PlayEvidence | Missing]]

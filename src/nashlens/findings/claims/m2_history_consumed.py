@@ -1,0 +1,123 @@
+"""M2: later layers consume the opponent's history.
+
+The estimate is the loss of balanced accuracy from layer 1 to the last layer. Layer 1 is fixed
+beforehand, as the paper has it; the layer of the peak would be chosen by the data. Both accuracies
+come from the same prompts, so adding their variances overstates the error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from nashlens.contrasts import one_sided_p
+from nashlens.findings.claim import (
+    Claim,
+    Evidence,
+    JudgeSettings,
+    Missing,
+    Outcome,
+    Tables,
+    joined,
+    verdict_of,
+    with_bounds,
+)
+from nashlens.findings.shared.probe_rows import accuracy_error, target_rows
+
+TARGET = "opponent_last"
+LEAST_LOSS = 0.05
+"""Loss of balanced accuracy that counts as consumption."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryConsumed(Evidence):
+    """The loss, with the accuracies that it is made of."""
+
+    first: float
+    """Balanced accuracy at layer 1."""
+    first_low: float
+    """Its lower bound."""
+    first_control: float
+    """Upper quantile at layer 1 with labels permuted."""
+    last: float
+    """Balanced accuracy at the last layer."""
+    last_layer: int
+    peak: float
+    """Largest balanced accuracy of any layer."""
+    peak_layer: int
+    spearman_depth: float
+    """Rank correlation of accuracy with depth; NaN with fewer than three layers."""
+
+
+def estimate(tables: Tables, settings: JudgeSettings) -> HistoryConsumed | Missing:
+    """Take the last layer's accuracy from that of layer 1."""
+    rows = target_rows(tables["probes"], TARGET)
+    if isinstance(rows, Missing):
+        return rows
+    deep = rows[rows["layer"] >= 1].reset_index(drop=True)
+    if deep.empty or deep.loc[0, "layer"] != 1 or len(deep) < 2:
+        return Missing("layer 1 and a later layer are needed: add them to probes.layers")
+    first, last = deep.iloc[0], deep.iloc[-1]
+    loss = float(first["balanced_accuracy"] - last["balanced_accuracy"])
+    error = float(np.hypot(accuracy_error(first, settings.z), accuracy_error(last, settings.z)))
+    accuracy = deep["balanced_accuracy"].to_numpy(dtype=float)
+    peak = deep.iloc[int(accuracy.argmax())]
+    level = np.ptp(accuracy) == 0 or len(accuracy) < 3
+    return HistoryConsumed(
+        estimate=loss,
+        low=loss - settings.z * error,
+        high=loss + settings.z * error,
+        n=int(first["n"]),
+        n_matches=int(first["n_matches"]),
+        control=float(first["permutation_mean"] - last["permutation_mean"]),
+        p_value=one_sided_p(loss, error, int(first["n_matches"]), settings.resamples),
+        first=float(first["balanced_accuracy"]),
+        first_low=float(first["ci_low"]),
+        first_control=float(first["permutation_high"]),
+        last=float(last["balanced_accuracy"]),
+        last_layer=int(last["layer"]),
+        peak=float(peak["balanced_accuracy"]),
+        peak_layer=int(peak["layer"]),
+        spearman_depth=(
+            float("nan") if level else float(spearmanr(deep["layer"], accuracy).statistic)
+        ),
+    )
+
+
+def rule(e: HistoryConsumed) -> Outcome:
+    """Ask for a loss that counts, of something that was decodable and falls with depth."""
+    decodable = e.first_low > max(e.first_control, 0.5)
+    if not decodable and not e.high < 0:
+        return Outcome("inconclusive", "nothing was decodable at layer 1 to be consumed")
+    supported = e.low > 0 and e.estimate >= LEAST_LOSS
+    if supported and e.spearman_depth >= 0:
+        return Outcome("inconclusive", "the accuracy does not fall with depth")
+    return Outcome(verdict_of(supported, e.high < LEAST_LOSS))
+
+
+def reason(e: HistoryConsumed, outcome: Outcome) -> str:
+    """Say the accuracies and the loss."""
+    numbers = (
+        f"balanced accuracy {e.first:.2f} at layer 1 and {e.last:.2f} at layer {e.last_layer}: a"
+        f" loss of {with_bounds(e)}; peak {e.peak:.2f} at layer {e.peak_layer}"
+    )
+    return joined(numbers, outcome.because)
+
+
+CLAIM = Claim(
+    id="M2",
+    statement="Later layers consume the opponent's history.",
+    measure="balanced accuracy of the opponent_last probe, layer 1 minus the last layer",
+    control="the same difference with labels permuted (mean)",
+    paper="consumed progressively by later layers",
+    tables=("probes",),
+    supported="the loss from layer 1 to the last layer lies above 0 with its interval and is at"
+    f" least {LEAST_LOSS:g}, and accuracy falls with depth",
+    contradicted="the interval of the loss lies below 0, or below"
+    f" {LEAST_LOSS:g} where the history was decodable at layer 1",
+    estimate=estimate,
+    rule=rule,
+    reason=reason,
+)

@@ -1,0 +1,42 @@
+"""Rows of the probes table, as the claims about what probes decode read them (M1, M2, M3).
+
+These claims read the probes table only, so their standard errors come from its intervals.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from nashlens.findings.claim import Missing
+
+
+def target_rows(probes: pd.DataFrame, target: str) -> pd.DataFrame | Missing:
+    """Return a target's sound rows of the split by match, by layer, or why there are none."""
+    rows = probes[(probes["target"] == target) & (probes["split"] == "match")]
+    if rows.empty:
+        return Missing(f"{target} was not probed: add it to probes.targets")
+    sound = rows[(rows["status"] == "ok") & rows["balanced_accuracy"].notna()]
+    if sound.empty:
+        return Missing(
+            f"the {target} target is degenerate: {rows['reason'].iloc[0]}", "inconclusive"
+        )
+    return sound.sort_values("layer").reset_index(drop=True)
+
+
+def held_out_accuracies(probes: pd.DataFrame, row: pd.Series) -> dict[str, float]:
+    """Return the accuracy of a row's probe where games, label sets or templates are held out."""
+    same = probes[(probes["target"] == row["target"]) & (probes["layer"] == row["layer"])]
+    others = same[(same["split"] != "match") & (same["status"] == "ok")]
+    return {
+        f"held_out_{split}": float(value)
+        for split, value in zip(others["split"], others["balanced_accuracy"], strict=True)
+    }
+
+
+def accuracy_error(row: pd.Series, z: float) -> float:
+    """Return a probe row's standard error from its interval, which is `z` errors to each side.
+
+    Perfect accuracy has an interval of width 0; its error is then taken as half a match.
+    """
+    width = float(row["ci_high"] - row["ci_low"])
+    return max(width / (2.0 * z), 0.5 / float(row["n_matches"]))
