@@ -40,6 +40,10 @@ def _rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Ten
 class TransformerBlock(torch.nn.Module):
     """One block's modules under the names that we use, and the steps around attention.
 
+    Attention scores `s`, multiplied by `scale`, become `softcap * tanh(s / softcap)` where there is
+    a soft-cap. With a `window`, a token sees itself and the `window - 1` tokens before it;
+    otherwise itself and all before it.
+
     Parameters
     ----------
     layer : torch.nn.Module
@@ -48,17 +52,6 @@ class TransformerBlock(torch.nn.Module):
         Its number, 0-based.
     names : nashlens.models.registry.Architecture
     config : transformers.PretrainedConfig
-
-    Attributes
-    ----------
-    heads, kv_heads, head_dim : int
-        Numbers of query heads and of key and value heads, and the width of a head.
-    scale : float
-        What attention scores are multiplied by.
-    softcap : float or None
-        Scores `s` become `softcap * tanh(s / softcap)`.
-    window : int or None
-        A token sees itself and the `window - 1` before it; all before it where None.
     """
 
     input_norm: torch.nn.Module
@@ -100,12 +93,7 @@ class TransformerBlock(torch.nn.Module):
     def project(self, h: torch.Tensor, *rotations: torch.Tensor) -> Projected:
         """Return rotated queries, rotated keys and values, each `(heads, n, head)`.
 
-        Parameters
-        ----------
-        h : torch.Tensor
-            `(n, width)` residuals before the block.
-        *rotations : torch.Tensor
-            Of `BlockStack.rotations`.
+        `h` holds `(n, width)` residuals before the block; `rotations` are `BlockStack.rotations`.
         """
         x, n = self.input_norm(h), h.shape[0]
         if self.qkv == "split":
@@ -150,17 +138,7 @@ def mlp_share(
 
 
 class BlockSteps(NamedTuple):
-    """The steps around attention, as they are written or compiled.
-
-    Attributes
-    ----------
-    project : callable
-        `TransformerBlock.project`.
-    finish : callable
-        `TransformerBlock.finish`.
-    mlp_share : callable
-        `mlp_share`.
-    """
+    """The steps around attention, as they are written or compiled."""
 
     project: Callable[..., Projected]
     finish: Callable[..., torch.Tensor]

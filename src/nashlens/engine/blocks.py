@@ -33,12 +33,7 @@ if TYPE_CHECKING:
 
 
 class Blocks:
-    """The blocks of a loaded model; `BlockStack` says what its attributes and methods are.
-
-    Parameters
-    ----------
-    loaded : nashlens.models.load.LoadedModel
-    """
+    """The blocks of a loaded model, in one piece; `BlockStack` says what it offers."""
 
     def __init__(self, loaded: LoadedModel):
         names = loaded.architecture

@@ -54,12 +54,7 @@ class KeyValues:
     def select(self, first: int, rest: torch.Tensor) -> None:
         """Forget all but the first tokens and some of the others.
 
-        Parameters
-        ----------
-        first : int
-            How many stay where they are.
-        rest : torch.Tensor
-            `(m,)` those of the others that stay, ascending: they move up behind the first.
+        `rest`, `(m,)` ascending, are those of the others that stay: they move up behind the first.
         """
         for shard in self.shards:
             shard.select(first, rest)
@@ -87,16 +82,9 @@ class Cache:
 def append_rows(
     kept: torch.Tensor | None, length: int, new: torch.Tensor, dim: int = 0
 ) -> torch.Tensor:
-    """Return a buffer with new rows after the first `length`, with room for more at times.
+    """Return a buffer with new rows along `dim` after the first `length`, and at times room for more.
 
-    Parameters
-    ----------
-    kept : torch.Tensor or None
-        At least `length` along `dim`; None where there are none yet. Written to where it has room.
-    length : int
-    new : torch.Tensor
-        As `kept` in all other dimensions.
-    dim : int, default 0
+    `kept` is written to where it has room; it is None where there are no rows yet.
     """
     if kept is None:
         return new

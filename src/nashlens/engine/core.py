@@ -34,14 +34,9 @@ FLEX_PAD = 512  # rows are padded to multiples of it
 
 
 class Capture(NamedTuple):
-    """Which residuals of a row are needed.
+    """Which residuals of a row are needed: nodes, counted from the first new one, and layers.
 
-    Attributes
-    ----------
-    nodes : numpy.ndarray
-        `(m,)` nodes, counted from the first new one.
-    layers : collection of int
-        The layers after which they are needed; 0 is the embedding.
+    Layer 0 is the embedding.
     """
 
     nodes: np.ndarray
@@ -51,13 +46,8 @@ class Capture(NamedTuple):
 class PreparedRow(NamedTuple):
     """What the blocks take of a row.
 
-    Attributes
-    ----------
-    tokens, positions : numpy.ndarray
-        `(n,)` each, of the new tokens, perhaps with padding behind them.
-    new : int
-        Number of new tokens without padding.
-    attention : AttentionPattern
+    `tokens` and `positions` are those of the new tokens, with padding behind the first `new` where
+    the attention is block-sparse.
     """
 
     tokens: np.ndarray
@@ -219,10 +209,10 @@ class Engine:
         Yields
         ------
         layer : int
-            Each of the captured layers, from below.
+            Each captured layer, from below.
         residuals : torch.Tensor
-            `(nodes, width)`, as soon as they are launched. The next block runs when the next one
-            is asked for.
+            `(nodes, width)`, as soon as they are launched; the blocks above wait until the next is
+            asked for.
         """
         return self._walk(self._prepare(row, parts, start), capture, cache)
 
@@ -294,12 +284,7 @@ def path_parts(packed: Sequence[PackedSequence]) -> list[PathPart]:
 
 
 class HostCopy:
-    """Residuals on their way to the host, each layer as soon as it is computed.
-
-    Parameters
-    ----------
-    layers, n, width : int
-    """
+    """Residuals, `(layers, n, width)`, on their way to the host, each layer when it is computed."""
 
     def __init__(self, layers: int, n: int, width: int):
         self._size = (layers, n, width)

@@ -37,13 +37,8 @@ def _ablate(h: torch.Tensor, units: torch.Tensor, value: torch.Tensor) -> torch.
 class KindOfEdit(NamedTuple):
     """How one kind of edit is computed.
 
-    Attributes
-    ----------
-    apply : callable or None
-        From float32 residuals `(n, t, width)`, unit vectors `(n, directions, width)` and values
-        `(n, 1, 1)`, of `n` edits of this kind, to changed residuals. None changes nothing.
-    directions : int
-        How many vectors an edit of this kind has.
+    `apply` goes from float32 residuals `(n, t, width)`, unit vectors `(n, directions, width)` and
+    values `(n, 1, 1)`, of `n` edits of the kind, to changed residuals; None changes nothing.
     """
 
     apply: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor] | None
@@ -118,13 +113,7 @@ Intervention = Edit | tuple[Edit, ...]
 
 
 def edits_of(intervention: Intervention) -> tuple[Edit, ...]:
-    """Return an intervention's edits.
-
-    Raises
-    ------
-    DataError
-        If there is none.
-    """
+    """Return an intervention's edits; DataError if there is none."""
     edits = (intervention,) if isinstance(intervention, Edit) else tuple(intervention)
     if not edits:
         raise DataError("an intervention holds no edit; for no change, give an edit of kind 'none'")
@@ -149,28 +138,17 @@ class InterventionBatch:
     changed_blocks: Collection[int] = ()
 
     def apply(self, layer: int, residual: torch.Tensor, which: np.ndarray) -> torch.Tensor:
-        """Return residuals after what interventions do at one layer.
+        """Return residuals `(n, t, width)` after what interventions `(n,)` do at one layer.
 
-        Parameters
-        ----------
-        layer : int
-            One of `edited_layers`.
-        residual : torch.Tensor
-            `(n, t, width)`: for each intervention asked for, `t` residuals.
-        which : numpy.ndarray
-            `(n,)` indices of the interventions.
-
-        Returns
-        -------
-        torch.Tensor
-            `(n, t, width)`, in the residual's dtype; the arithmetic is float32.
+        `layer` is one of `edited_layers`. The arithmetic is float32, the result in the residual's
+        dtype.
         """
         return residual
 
     def head_change(
         self, block: int, which: np.ndarray, tokens: np.ndarray, size: int
     ) -> HeadChange | None:
-        """Return what interventions do within a block, if anything.
+        """Return what interventions do to the heads' outputs within a block, if anything.
 
         Parameters
         ----------
@@ -181,19 +159,13 @@ class InterventionBatch:
         tokens : numpy.ndarray
             Which of a fork's tokens are edited.
         size : int
-            How many it has.
+            How many tokens it has.
         """
         return None
 
 
 class EditBatch(InterventionBatch):
-    """Interventions that are edits.
-
-    Parameters
-    ----------
-    interventions : sequence of Intervention
-        At least one.
-    """
+    """Interventions, at least one, that are edits."""
 
     def __init__(self, interventions: Sequence[Intervention]):
         sets = [edits_of(intervention) for intervention in interventions]

@@ -112,12 +112,8 @@ def _between(
 class TreeMask:
     """Block-sparse masks of a row whose nodes are in depth-first order, one for each window.
 
-    Parameters
-    ----------
-    ends, depth : numpy.ndarray
-        `(n,)` each: the index after each node's subtree, and its position. Key j is seen by query
-        i when `j <= i < ends[j]` and `depth[i] - depth[j]` is less than the window.
-    device : torch.device
+    With the index after each node's subtree, `ends`, and its position, `depth`, `(n,)` each: key j
+    is seen by query i when `j <= i < ends[j]` and `depth[i] - depth[j]` is less than the window.
     """
 
     def __init__(self, ends: np.ndarray, depth: np.ndarray, device: torch.device):

@@ -28,13 +28,7 @@ from nashlens.errors import DataError
 
 @dataclass
 class Row:
-    """One packed trie of token sequences; it may grow by further insertions.
-
-    Attributes
-    ----------
-    tokens, parent, depth : list of int
-        One entry a node.
-    """
+    """One packed trie of token sequences, with one entry a node; it may grow by insertions."""
 
     tokens: list[int] = field(default_factory=list)
     parent: list[int] = field(default_factory=list)
@@ -48,16 +42,7 @@ class Row:
     def append(self, above: np.ndarray, tokens: Sequence[int]) -> np.ndarray:
         """Add new nodes below a path, whether or not equal ones exist; return the longer path.
 
-        Parameters
-        ----------
-        above : numpy.ndarray
-            Path of the nodes above, from the root; empty for a new root.
-        tokens : sequence of int
-
-        Returns
-        -------
-        numpy.ndarray
-            `above`, then one new node for each token.
+        The path `above` begins at the root; it is empty for a new root.
         """
         start, count, depth = len(self.tokens), len(tokens), len(above)
         if count:
@@ -70,25 +55,10 @@ class Row:
     def insert(
         self, sequence: Sequence[int], like: tuple[Sequence[int], np.ndarray] | None = None
     ) -> np.ndarray:
-        """Add a sequence, sharing what the row holds of it, and return its path.
+        """Add a sequence of at least one token, sharing what the row holds of it; return its path.
 
-        Parameters
-        ----------
-        sequence : sequence of int
-            Token ids, at least one.
-        like : (sequence of int, numpy.ndarray), optional
-            A sequence inserted before and its path; what both begin with is found at once, and not
-            token by token.
-
-        Returns
-        -------
-        numpy.ndarray
-            Shape `(len(sequence),)`: the node of each token.
-
-        Raises
-        ------
-        DataError
-            If the sequence is empty.
+        `like` is a sequence inserted before and its path: what both begin with is found at once,
+        and not token by token.
         """
         if len(sequence) == 0:
             raise DataError("a token sequence is empty; every prompt needs at least one token")
@@ -102,17 +72,9 @@ class Row:
         return path
 
     def select(self, nodes: np.ndarray) -> np.ndarray:
-        """Keep only some inserted nodes.
+        """Keep only some inserted nodes, `(m,)` ascending; the parent of each is among them.
 
-        Parameters
-        ----------
-        nodes : numpy.ndarray
-            `(m,)`, ascending; the parent of each is among them.
-
-        Returns
-        -------
-        numpy.ndarray
-            `(len(self),)`: the new index of each node that there was, -1 where it is gone.
+        Returns `(len(self),)`, the new index of each node that there was, -1 where it is gone.
         """
         moved = np.full(len(self), -1, dtype=np.int64)
         moved[nodes] = np.arange(len(nodes))
@@ -168,15 +130,7 @@ class Row:
 
 
 class PathPart(NamedTuple):
-    """What a sequence brings to a row.
-
-    Attributes
-    ----------
-    path : numpy.ndarray
-        `(length,)` its nodes in the row.
-    shared : int
-        How many of the leading ones were there before, or are brought by another sequence.
-    """
+    """A sequence's nodes in a row, and how many of the first ones were there before it."""
 
     path: np.ndarray
     shared: int
@@ -184,17 +138,7 @@ class PathPart(NamedTuple):
 
 @dataclass(frozen=True)
 class PackedSequence:
-    """Where one of the caller's sequences lies.
-
-    Attributes
-    ----------
-    index : int
-        Which of the caller's sequences.
-    path : numpy.ndarray
-        `(length,)` its nodes in the row.
-    shared : int
-        How many of them were in the row before it.
-    """
+    """Where one of the caller's sequences lies: its number, and its `PathPart`."""
 
     index: int
     path: np.ndarray
@@ -294,16 +238,8 @@ class _Branching:
 def _largest_first(lengths: Sequence[int], shared: Sequence[int]) -> tuple[list[int], list[int]]:
     """Order sorted sequences so that larger subtrees precede smaller ones.
 
-    Parameters
-    ----------
-    lengths, shared : sequence of int
-        In lexicographic order: tokens of each sequence, and how many of them it shares with the
-        one before.
-
-    Returns
-    -------
-    order, shared : list of int
-        The new order, and what each sequence shares with the one before it there.
+    Both in lexicographic order: tokens of each sequence, and how many of them it shares with the
+    one before. Returns the new order, and what each sequence shares with the one before it there.
     """
     last: tuple[int, int | _Branching] = (lengths[0], 0)
     open_: list[_Branching] = []

@@ -30,14 +30,8 @@ from nashlens.engine.segments import Segment
 class _Piece:
     """What one run brings to a fork.
 
-    Attributes
-    ----------
-    before : numpy.ndarray
-        Nodes of the row that its tokens attend to.
-    own : numpy.ndarray
-        The fork's tokens on its path.
-    new : int
-        How many of them, the last ones, no earlier run brought.
+    `before` are nodes of the row that its tokens attend to, `own` the fork's tokens on its path, of
+    which the last `new` are brought by no earlier run.
     """
 
     before: np.ndarray
@@ -57,18 +51,11 @@ class _Piece:
 
 @dataclass
 class Fork:
-    """Tokens of a row that run again, once for each edit.
+    """Tokens of a row that run again, once for each intervention.
 
-    Attributes
-    ----------
-    source : Row
-        The tokens as a forest of its own; a token is the node that it copies, a root the token
-        from which a run runs again.
-    depth : list of int
-        Position of each token in its sequence.
-    pieces : list of _Piece
-    scored : list of ScoredTokens
-        What is scored; rows count this fork's tokens.
+    `source` holds them as a forest of their own, in which a token is the node that it copies and a
+    root the token from which a run runs again; `depth` their positions; `scored` what is scored
+    after them.
     """
 
     source: Row = field(default_factory=Row)
@@ -80,16 +67,10 @@ class Fork:
         return len(self.source)
 
     def add(self, run: LabelRun, path: np.ndarray, start: int, above: np.ndarray) -> np.ndarray:
-        """Add the tokens of a run from a position on; return its path in the fork.
+        """Add the tokens of a run from position `start` on; return its path in the fork.
 
-        Parameters
-        ----------
-        run : LabelRun
-        path : numpy.ndarray
-            Its nodes in the row.
-        start : int
-        above : numpy.ndarray
-            The part of its path that the fork has.
+        `path` is that of the run in the row, and `above` the part of the result that the fork has
+        already.
         """
         have = start + len(above)
         own = self.source.append(above, path[have:].tolist())
@@ -113,15 +94,7 @@ class Fork:
         return ScoredTokens(rows.ravel(), np.tile(scored.tokens, len(edits)), where)
 
     def segments(self, copies: int, row: int) -> list[Segment]:
-        """Return who attends to what.
-
-        Parameters
-        ----------
-        copies : int
-            How many copies of the fork's tokens run, one after the other.
-        row : int
-            Kept tokens of the row that they fork from.
-        """
+        """Return who attends to what, where copies run one after another behind `row` kept tokens."""
         result = []
         for piece in self.pieces:
             if not piece.new:
@@ -148,10 +121,8 @@ def forks_of(
 
     Parameters
     ----------
-    runs : sequence of LabelRun
+    runs, paths : sequences of LabelRun and numpy.ndarray
         In the row's own, depth-first order, so that neighbours share the most.
-    paths : sequence of numpy.ndarray
-        Where each lies in the row.
     starts : sequence of int
         Position from which each runs again.
     max_tokens : int

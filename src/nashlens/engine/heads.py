@@ -38,12 +38,6 @@ Head = tuple[int, int]
 def head_outputs(engine: Engine, sequences: Sequence[Sequence[int]]) -> np.ndarray:
     """Return what each head hands to the output projection at the last token of each sequence.
 
-    Parameters
-    ----------
-    engine : Engine
-    sequences : sequence of sequences of int
-        Token ids.
-
     Returns
     -------
     numpy.ndarray
@@ -81,11 +75,10 @@ def ablate_heads(
     ----------
     engine : Engine
     prompts : sequence of LabelledPrompt
-    groups : sequence of sequences of (int, int)
-        Heads that are ablated together, each its block (from 1) and its number there (from 0);
-        an empty group ablates nothing.
+    groups : sequence of sequences of Head
+        Heads that are ablated together; an empty group ablates nothing.
     replacement : numpy.ndarray
-        `(n_layers, n_heads, head_dim)` what stands for each head's output: `head_outputs` averaged
+        `(n_layers, n_heads, head_dim)` what replaces each head's output: `head_outputs` averaged
         over prompts, or zeros.
     what : str, optional
         As for `sweeps.score_under`.
@@ -105,7 +98,7 @@ def ablate_heads(
 
 
 class _HeadRecorder(InterventionBatch):
-    """No change; what heads hand on at some tokens is written down."""
+    """No change; heads' outputs at some tokens are recorded."""
 
     def __init__(self, into: np.ndarray):
         self.first_layers = np.zeros(1, dtype=np.int64)
@@ -117,7 +110,7 @@ class _HeadRecorder(InterventionBatch):
     def head_change(
         self, block: int, which: np.ndarray, tokens: np.ndarray, size: int
     ) -> HeadChange | None:
-        """Return what writes down and hands on."""
+        """Return what records outputs and hands them on."""
 
         def record(attended: torch.Tensor, first: int) -> torch.Tensor:
             here = attended[:, self.tokens.to(attended.device)].transpose(0, 1)
@@ -129,7 +122,7 @@ class _HeadRecorder(InterventionBatch):
 
 
 class _HeadAblations(InterventionBatch):
-    """Groups of heads and what stands for their outputs."""
+    """Groups of heads and what replaces their outputs."""
 
     def __init__(self, engine: Engine, groups: list[list[Head]], replacement: np.ndarray):
         shape = (engine.n_layers, engine.n_heads, engine.head_dim)

@@ -31,28 +31,14 @@ _LOGIT_ROWS = 128  # rows of the vocabulary's logits held at once
 
 
 class LabelledPrompt(NamedTuple):
-    """A prompt and what may follow it.
-
-    Attributes
-    ----------
-    ids : sequence of int
-        The prompt's token ids; the last is at the decision position.
-    labels : pair of sequences of int
-        Token ids of the labels of actions 0 and 1.
-    """
+    """Token ids of a prompt up to the decision position, and of the labels of actions 0 and 1."""
 
     ids: Sequence[int]
     labels: tuple[Sequence[int], Sequence[int]]
 
 
 def labelled_prompts(table: pd.DataFrame) -> list[LabelledPrompt]:
-    """Return the prompts of a prompts table, one for each row.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        With `token_ids`, `label_tokens_0` and `label_tokens_1`, each an array of token ids a row.
-    """
+    """Return the prompts of a prompts table's rows; each column holds arrays of token ids."""
     columns = (table[name] for name in ("token_ids", "label_tokens_0", "label_tokens_1"))
     return [
         LabelledPrompt(ids.tolist(), (first.tolist(), second.tolist()))
@@ -66,10 +52,9 @@ class ScoredTokens:
 
     Attributes
     ----------
-    rows : numpy.ndarray
-        `(k,)` rows of a residual matrix (or nodes of a row) after which the tokens come.
-    tokens : numpy.ndarray
-        `(k,)` ids of the predicted tokens.
+    rows, tokens : numpy.ndarray
+        `(k,)` each: rows of a residual matrix (or nodes of a row), and the token predicted after
+        each.
     where : tuple of numpy.ndarray
         `(k,)` each: indices of the label score, as for `scores[where]`.
     """
@@ -93,16 +78,10 @@ class ScoredTokens:
         final: torch.Tensor,
         logits: Callable[[torch.Tensor], torch.Tensor],
     ) -> None:
-        """Write each label's score: the sum of its tokens' log-probabilities.
+        """Write each label's score, the sum of its tokens' log-probabilities, in place.
 
-        Parameters
-        ----------
-        scores : numpy.ndarray
-            float64, indexed by `where`; all tokens of a label must be here.
-        final : torch.Tensor
-            `(n, width)` residuals after the last block.
-        logits : callable
-            From residuals to float32 logits, as `BlockStack.logits`.
+        `scores` are float64, and all tokens of a label must be here; `final` and `logits` are as
+        for `token_logprobs`.
         """
         scores[self.where] = 0.0
         np.add.at(scores, self.where, token_logprobs(final, self.rows, self.tokens, logits))
@@ -114,21 +93,16 @@ def token_logprobs(
     tokens: np.ndarray,
     logits: Callable[[torch.Tensor], torch.Tensor],
 ) -> np.ndarray:
-    """Return log P(token) at some rows of last-layer residuals.
+    """Return log P(token) at some rows of last-layer residuals, `(k,)` float64.
 
     Parameters
     ----------
     final : torch.Tensor
-        `(n, width)`.
+        `(n, width)` residuals after the last block.
     rows, tokens : numpy.ndarray
         `(k,)` each.
     logits : callable
-        From residuals to float32 logits.
-
-    Returns
-    -------
-    numpy.ndarray
-        `(k,)` float64.
+        From residuals to float32 logits, as `BlockStack.logits`.
     """
     import torch
 
@@ -171,15 +145,8 @@ def label_probabilities(logprobs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 class LabelRun:
     """One sequence to run: a prompt followed by all but the last token of a label.
 
-    Attributes
-    ----------
-    prompt : int
-        Index of the prompt.
-    length : int
-        Its number of tokens.
-    sequence : tuple of int
-    labels : dict of int to tuple of int
-        For each action scored by this run, the label's tokens.
+    `prompt` is the prompt's index, `length` its number of tokens, and `labels` has the whole
+    label's tokens of each action that this run scores.
     """
 
     prompt: int
@@ -200,13 +167,7 @@ class LabelRun:
 
 
 def label_runs(prompts: Sequence[LabelledPrompt]) -> list[LabelRun]:
-    """Return the sequences that score both labels of every prompt.
-
-    Raises
-    ------
-    DataError
-        If a prompt or a label has no tokens.
-    """
+    """Return the sequences that score both labels of every prompt; DataError if one is empty."""
     runs = []
     for index, (ids, labels) in enumerate(prompts):
         if len(ids) == 0 or any(len(label) == 0 for label in labels):

@@ -29,10 +29,9 @@ class Segment:
 
     Attributes
     ----------
-    tokens : torch.Tensor
-        `(t,)` which of the new tokens.
-    keys : torch.Tensor
-        `(k,)` what they attend to, counted over the earlier tokens and then the new ones.
+    tokens, keys : torch.Tensor
+        `(t,)` which of the new tokens, and `(k,)` what they attend to, counted over the earlier
+        tokens and then the new ones.
     mask : torch.Tensor or None
         `(t, k)` bool; None where token i sees keys 0 to i and no others (`t = k`).
     """
@@ -50,13 +49,7 @@ class Segment:
     def within(self, window: int, depth: torch.Tensor, start: int) -> Segment:
         """Return the same without the keys that are `window` or more positions back.
 
-        Parameters
-        ----------
-        window : int
-        depth : torch.Tensor
-            `(earlier + new,)` position of each key.
-        start : int
-            How many are earlier.
+        `depth` has the position of each key, and `start` says how many keys are earlier.
         """
         mask = self.visible()
         near = depth[start + self.tokens][:, None] - depth[self.keys] < window
@@ -102,7 +95,7 @@ class SegmentAttention:
         self._elsewhere: dict[torch.device, SegmentAttention] = {}
 
     def to(self, device: torch.device) -> SegmentAttention:
-        """Return the same on a device; made once, for those who ask in every block."""
+        """Return the same on a device; made once, since every block asks."""
         if device == self.device:
             return self
         if device not in self._elsewhere:
@@ -112,7 +105,7 @@ class SegmentAttention:
         return self._elsewhere[device]
 
     def only(self, tokens: np.ndarray) -> SegmentAttention:
-        """Return what serves where some tokens alone are wanted: itself, being cheap enough."""
+        """Return who sees what where only some tokens are needed: all, as it is cheap."""
         return self
 
     def _within(self, window: int | None) -> tuple[list[Segment], list[_Batch]]:
@@ -134,11 +127,7 @@ class SegmentAttention:
     def padded(self, window: int | None, group: int) -> tuple[list[Padded], torch.Tensor] | None:
         """Return what `attend_all` takes, where everything is in few batches.
 
-        Parameters
-        ----------
-        window : int or None
-        group : int
-            Query heads for each key head.
+        `group` is the number of query heads for each key head.
         """
         segments, batches = self._within(window)
         if segments or not 0 < len(batches) <= _FEW:
@@ -159,24 +148,9 @@ class SegmentAttention:
         softcap: float | None = None,
         window: int | None = None,
     ) -> torch.Tensor:
-        """Attend.
+        """Attend, with scores as `TransformerBlock` has them: `(heads, new, head)`.
 
-        Parameters
-        ----------
-        q : torch.Tensor
-            `(heads, new, head)`.
-        k, v : torch.Tensor
-            `(kv heads, earlier + new, head)`.
-        scale : float
-        softcap : float, optional
-            Scaled scores `s` become `softcap * tanh(s / softcap)`.
-        window : int, optional
-            Keys so many positions back, or more, are not seen.
-
-        Returns
-        -------
-        torch.Tensor
-            `(heads, new, head)`.
+        Queries are `(heads, new, head)`, keys and values `(kv heads, earlier + new, head)`.
         """
         result = torch.empty_like(q)
         segments, batches = self._within(window)
@@ -284,10 +258,7 @@ class _Batch:
         result[:, self.real] = attended[:, self.slots]
 
     def padded(self, group: int) -> Padded:
-        """Return what `attend_padded` takes: tokens, keys, and the mask, kept for the next layer.
-
-        The mask is that of `group` queries of each token.
-        """
+        """Return tokens, keys, and the mask of `group` queries of each token, kept for later."""
         if group not in self._masks:
             self._masks[group] = self.mask[:, None].repeat(1, 1, group, 1)
         return self.tokens, self.keys, self._masks[group]
@@ -306,23 +277,10 @@ def attend_padded(
     heads: int,
     kv_heads: int,
 ) -> torch.Tensor:
-    """Attend in segments padded to one length.
+    """Attend in segments padded to one length: `(heads, b * t, head)`, a slot for each of `tokens`.
 
-    Parameters
-    ----------
-    q, k, v, scale, softcap
-        As for `SegmentAttention`.
-    tokens, keys : torch.Tensor
-        `(b, t)` and `(b, k)`.
-    mask : torch.Tensor
-        `(b, 1, heads / kv heads * t, k)` bool.
-    heads, kv_heads : int
-        Those of `q` and `k`: a compiler takes them from here as constants.
-
-    Returns
-    -------
-    torch.Tensor
-        `(heads, b * t, head)`, a slot for each of `tokens`.
+    `tokens` are `(b, t)`, `keys` `(b, k)` and `mask` `(b, 1, heads / kv heads * t, k)`. A compiler
+    takes the numbers of heads from their parameters as constants.
     """
     (b, t), group = tokens.shape, heads // kv_heads
 
@@ -377,14 +335,7 @@ def _alike(segments: list[Segment]) -> Iterator[list[Segment]]:
 
 
 def path_segments(parts: Sequence[PathPart], start: int) -> list[Segment]:
-    """Return the segments of paths in a row.
-
-    Parameters
-    ----------
-    parts : sequence of PathPart
-    start : int
-        Nodes of the row that were computed before.
-    """
+    """Return the segments of paths in a row of which `start` nodes were computed before."""
     result = []
     for path, shared in parts:
         if shared == len(path):

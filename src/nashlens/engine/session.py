@@ -24,10 +24,6 @@ class Session:
     """Label scores for prompts that share prefixes with those of earlier calls.
 
     Memory grows with all tokens seen: use one session for each batch of matches.
-
-    Parameters
-    ----------
-    engine : Engine
     """
 
     def __init__(self, engine: Engine):
@@ -69,12 +65,7 @@ class Session:
     ) -> Iterator[tuple[list[int], list[np.ndarray], torch.Tensor, Cache]]:
         """Compute what is new of prompts, for whoever goes on from them.
 
-        Parameters
-        ----------
-        prompts : sequence of sequences of int
-            Token ids.
-        kept : sequence of int
-            As for `label_logprobs`.
+        `kept` is as for `label_logprobs`; what is not kept stays for the next call only.
 
         Yields
         ------
@@ -85,7 +76,7 @@ class Session:
         final : torch.Tensor
             `(len(indices), width)` residuals after the last block at their last tokens.
         cache : Cache
-            Keys and values of the nodes; those that are not kept stay for the next call alone.
+            Keys and values of the nodes.
         """
         for long, row in self._grown.items():
             mine = [i for i, prompt in enumerate(prompts) if self._is_long(prompt) == long]
@@ -136,9 +127,9 @@ class _Grown:
     def placed(
         self, sequences: Sequence[Sequence[int]], kept: Sequence[int] | None
     ) -> Iterator[list[np.ndarray]]:
-        """Add sequences and compute what is new of them; what is not kept stays for one more call.
+        """Add sequences, compute what is new of them, and yield their paths.
 
-        Yields the path of each. Where computing fails, nothing was added.
+        What is not kept stays for one more call. Where computing fails, nothing was added.
         """
         start = len(self._row)
         parts: list[PathPart] = []

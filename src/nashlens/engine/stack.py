@@ -23,7 +23,7 @@ HeadChange = Callable[[torch.Tensor, int], torch.Tensor]
 
 
 class SparseMask(Protocol):
-    """Block-sparse masks of a row, which hold the whole row: nothing came before it."""
+    """Block-sparse masks of a row of which nothing was computed before."""
 
     def to(self, device: torch.device) -> SparseMask:
         """Return the same on a device."""
@@ -43,20 +43,11 @@ AttentionPattern = SegmentAttention | SparseMask
 class GpuPieces:
     """What a GPU runs compiled.
 
-    Attributes
-    ----------
-    steps : BlockSteps
-        For any number of tokens.
-    sparse_mask : callable
-        From `(n,)` ends of subtrees, `(n,)` positions and a device to a `SparseMask`.
-    sparse_block : callable
-        From a block, its input, rotations and a mask to its output, keys and values.
-    sparse_attention_block : callable
-        The same where the block's products do not trace, being quantised: attention is compiled.
-    sparse_attention_share : callable
-        The same up to a device's share of the attention output.
-    between : callable
-        From a block's queries, keys and values to its output and those of the block that follows.
+    The `sparse_` pieces take a block, its input, rotations and a mask, and return keys and values
+    too: `sparse_block` after the whole block, `sparse_attention_block` the same for quantised
+    weights, whose products do not trace, and `sparse_attention_share` after a device's share of the
+    attention output. `between` goes from a block's queries, keys and values to its output and those
+    of the block that follows.
     """
 
     steps: BlockSteps
@@ -73,8 +64,7 @@ class BlockStack(Protocol):
     Attributes
     ----------
     pieces : GpuPieces or None
-        What runs compiled; None where a device is no GPU. With them, rows may come with a
-        block-sparse mask.
+        What runs compiled, where all devices are GPUs. Rows may then have a block-sparse mask.
     shards : list of list of TransformerBlock
         For each device that shares the heads its part of every block; one list where none do.
     heads, head_dim : int
@@ -87,10 +77,8 @@ class BlockStack(Protocol):
     quantised : bool
         Whether the blocks' products do not trace.
     learned_positions : bool
-    dtype : torch.dtype
+    dtype, input_device : torch.dtype, torch.device
         Of the embedding.
-    input_device : torch.device
-        Where tokens are embedded.
     """
 
     pieces: GpuPieces | None
@@ -114,12 +102,7 @@ class BlockStack(Protocol):
         """
 
     def embed(self, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Return the embedding output, `(n, width)`, scaled where the model scales it.
-
-        Parameters
-        ----------
-        tokens, positions : torch.Tensor
-            `(n,)` each.
+        """Return the embedding output, `(n, width)`, of token ids and positions, `(n,)` each.
 
         Raises
         ------
@@ -130,18 +113,10 @@ class BlockStack(Protocol):
     def rotations(self, positions: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return the rotations of queries and keys at integer positions `(n,)`.
 
-        Parameters
-        ----------
-        positions : torch.Tensor
-            The last one of a row among them, since the longest sequence sets longrope's rates.
-        like : torch.Tensor
-            Residuals, for the dtype and device.
-
-        Returns
-        -------
-        tuple of torch.Tensor
-            Cosines and sines, `(n, rotated)` each, for each type of block; none where positions
-            are learned. The first device's, then the same on the second, and so on.
+        They are cosines and sines, `(n, rotated)` each, for each type of block, in the dtype and on
+        the device of the residuals `like`; then the same on each further device. There are none
+        where positions are learned. A row's last position must be among `positions`: the longest
+        sequence sets longrope's rates.
         """
 
     def logits(self, residual: torch.Tensor) -> torch.Tensor:
@@ -168,7 +143,7 @@ class BlockStack(Protocol):
         h : torch.Tensor
             `(new, width)` residuals before the block.
         rotations : tuple of torch.Tensor
-            Of the new tokens, from `rotations`.
+            Of the new tokens.
         attention : AttentionPattern
             A `SparseMask` only where nothing came before the new tokens.
         before : KeyValues
@@ -188,8 +163,8 @@ class BlockStack(Protocol):
         Raises
         ------
         ValueError
-            If heads are changed where attention has a block-sparse mask: there one compiled call
-            holds the whole block.
+            If heads are changed under a block-sparse mask, where one compiled call holds the whole
+            block.
         """
 
     def forward_ahead(
@@ -206,19 +181,8 @@ class BlockStack(Protocol):
     ) -> tuple[torch.Tensor, Projected | None]:
         """Run one block as `forward` does, and where it pays the projections of the next one too.
 
-        Parameters
-        ----------
-        index, h, rotations, attention, before, keep, only
-            As for `forward`.
-        projected : Projected or None
-            What the call for the block before returned; `h` must be its residuals, unchanged.
-
-        Returns
-        -------
-        h : torch.Tensor
-            As `forward` returns.
-        projected : Projected or None
-            For the next call.
+        `projected` is what the call for the block before returned after its residuals `h`, which
+        must be unchanged. Residuals come first, then what the next call takes.
         """
 
     def forward_around(
@@ -230,17 +194,8 @@ class BlockStack(Protocol):
     ) -> torch.Tensor:
         """Run one block around attention that the caller computes.
 
-        Parameters
-        ----------
-        index : int
-            The block, 0-based.
-        h : torch.Tensor
-            `(n, width)` residuals before the block.
-        attend : callable
-            From the number of a shard and its copy of `h` to what the shard's heads attend to,
-            `(heads, n, head)`.
-        steps : BlockSteps
-            How the rest is computed.
+        `attend` goes from a shard's number and its copy of `h`, `(n, width)`, to the `(heads, n,
+        head)` results of the shard's heads; `steps` computes the rest.
         """
 
 

@@ -94,16 +94,8 @@ def score_under(
 ) -> np.ndarray:
     """Score both labels under each of a batch of interventions of any kind.
 
-    Parameters
-    ----------
-    engine : Engine
-    prompts : sequence of LabelledPrompt
-    interventions : InterventionBatch
-    positions : {"last", "all"} or sequence of int
-        As for `sweep`.
-    what : str, optional
-        Name for a progress display. With one, a few prompts run at once, so that progress shows and
-        memory holds only their forks; otherwise all run at once.
+    With a name `what` for a progress display, a few prompts run at once, so that progress shows and
+    memory holds only their forks; otherwise all run at once.
 
     Returns
     -------
@@ -196,16 +188,8 @@ def _starts(prompts: Sequence[LabelledPrompt], positions: Positions) -> list[int
 class UnsteeredRow(NamedTuple):
     """What a row left behind for its forks.
 
-    Attributes
-    ----------
-    nodes : numpy.ndarray
-        `(m,)` ascending, the nodes of the row that forks copy.
-    states : dict of int to torch.Tensor
-        `(m, width)` their residuals after each layer at which an intervention begins.
-    cache : Cache or None
-        Keys and values of the row; None where no fork attends to them.
-    positions : numpy.ndarray
-        Positions of the tokens in `cache`.
+    `states` has the residuals `(m, width)` of `nodes`, ascending, after each layer at which an
+    intervention begins; `cache` and `positions` are of all its tokens where forks attend to them.
     """
 
     nodes: np.ndarray
@@ -215,17 +199,7 @@ class UnsteeredRow(NamedTuple):
 
 
 class SteeredFork:
-    """A fork under interventions, several at once, each with a copy of the fork's tokens.
-
-    Parameters
-    ----------
-    engine : Engine
-    fork : Fork
-    base : UnsteeredRow
-    interventions : InterventionBatch
-    edited : numpy.ndarray
-        Which of the fork's tokens are edited.
-    """
+    """A fork under interventions, several at once; `edited` says which of its tokens are edited."""
 
     def __init__(
         self,
@@ -259,10 +233,7 @@ class SteeredFork:
     def run(self, which: np.ndarray) -> torch.Tensor:
         """Return `(copies * f, width)` residuals after the last block.
 
-        Parameters
-        ----------
-        which : numpy.ndarray
-            `(copies,)` indices of interventions, in order of their lowest layers.
+        `which` are indices of interventions, in order of their lowest layers.
         """
         copies = _Copies(self, which)
         last = len(self.blocks)

@@ -50,26 +50,21 @@ class Collectives(Protocol):
 
 
 class Copies:
-    """Collectives by copies and additions, for any devices.
-
-    Parameters
-    ----------
-    devices : sequence of torch.device
-    """
+    """Collectives by copies and additions, for any devices."""
 
     def __init__(self, devices: Sequence[torch.device]):
         self.devices = list(devices)
 
     def broadcast(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Return the first device's tensor on every device."""
+        """Return the tensor on every device."""
         return [x.to(device) for device in self.devices]
 
     def sum_on_all(self, parts: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Return the sum of every device's tensor on every device."""
+        """Return the sum on every device."""
         return self.broadcast(self.sum_on_first(parts))
 
     def sum_on_first(self, parts: list[torch.Tensor]) -> torch.Tensor:
-        """Return the sum of every device's tensor on the first."""
+        """Return the sum on the first device."""
         total = parts[0]
         for part in parts[1:]:
             total = total + part.to(total.device)
@@ -77,41 +72,31 @@ class Copies:
 
 
 class Nccl:
-    """Collectives by NCCL, for distinct GPUs of one process, on their current streams.
-
-    Parameters
-    ----------
-    devices : sequence of torch.device
-    """
+    """Collectives by NCCL, for distinct GPUs of one process, on their current streams."""
 
     def __init__(self, devices: Sequence[torch.device]):
         self.devices = list(devices)
 
     def broadcast(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Return the first device's tensor on every device."""
+        """Return the tensor on every device."""
         rest = [torch.empty_like(x, device=device) for device in self.devices[1:]]
         copies = [x.contiguous(), *rest]
         nccl.broadcast(copies)
         return copies
 
     def sum_on_all(self, parts: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Return the sum of every device's tensor on every device, in place."""
+        """Return the sum on every device, in place."""
         nccl.all_reduce(parts)
         return parts
 
     def sum_on_first(self, parts: list[torch.Tensor]) -> torch.Tensor:
-        """Return the sum of every device's tensor on the first, in place."""
+        """Return the sum on the first device, in place."""
         nccl.reduce(parts, output=parts[0])
         return parts[0]
 
 
 def collectives(devices: Sequence[torch.device]) -> Collectives:
-    """Choose how tensors move: NCCL between distinct GPUs, copies elsewhere.
-
-    Parameters
-    ----------
-    devices : sequence of torch.device
-    """
+    """Choose how tensors move: NCCL between distinct GPUs, copies elsewhere."""
     if any(device.type != "cuda" for device in devices) or len(set(devices)) < len(devices):
         return Copies(devices)
     if not nccl.is_available([torch.zeros(1, device=device) for device in devices]):
@@ -121,20 +106,7 @@ def collectives(devices: Sequence[torch.device]) -> Collectives:
 
 
 class TensorBlocks:
-    """The blocks of a model whose heads devices share; `BlockStack` says what it offers.
-
-    Parameters
-    ----------
-    loaded : nashlens.models.load.LoadedModel
-        With `shards`.
-
-    Attributes
-    ----------
-    parts : list of Blocks
-        Each device's own.
-    collectives : Collectives
-        How tensors move between devices.
-    """
+    """The blocks of a model with `shards`: `parts` are each device's own, which share the heads."""
 
     def __init__(self, loaded: LoadedModel):
         self.parts = [Blocks(replace(loaded, model=shard, shards=())) for shard in loaded.shards]

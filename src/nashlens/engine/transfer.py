@@ -10,14 +10,7 @@ import torch
 
 
 def copy_to(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Copy host values to a device, as its later work sees them.
-
-    Parameters
-    ----------
-    values : torch.Tensor
-        On the host.
-    device : torch.device
-    """
+    """Copy host values to a device, as its later work sees them."""
     if device.type != "cuda":
         return values.to(device)
     # Pinned memory is the caller's no longer, and is used again once the copy is done.

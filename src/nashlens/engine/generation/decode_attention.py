@@ -29,22 +29,10 @@ def by_slot(
     rows: torch.Tensor,
     position: torch.Tensor,
 ) -> torch.Tensor:
-    """Attend slot by slot.
+    """Attend slot by slot: `(heads, n, head)` for the queries `(heads, n, head)` of new tokens.
 
-    Parameters
-    ----------
-    block : TransformerBlock
-    q : torch.Tensor
-        `(heads, n, head)` queries of the new tokens.
-    keys, values : torch.Tensor
-        `(slots, kv heads, capacity, head)`, the new tokens' own included.
-    rows, position : torch.Tensor
-        `(n,)` each: the slot of each new token, and where it stands in it.
-
-    Returns
-    -------
-    torch.Tensor
-        `(heads, n, head)`.
+    `keys` and `values`, `(slots, kv heads, capacity, head)`, include the new tokens' own. `rows`
+    and `position`, `(n,)` each, are the slot of each new token and its place there.
     """
     heads, n, head_dim = q.shape
     # The queries of a key head stand in rows beside one another: no key is copied for each.

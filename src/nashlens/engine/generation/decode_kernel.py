@@ -161,28 +161,15 @@ def by_kernel(
     warps: int = 4,
     stages: int = 3,
 ) -> torch.Tensor:
-    """Write the new tokens' keys and values to all slots, and attend.
+    """Write the new tokens' keys and values to all slots, in place, and attend.
 
-    Parameters
-    ----------
-    block : TransformerBlock
-    q : torch.Tensor
-        `(heads, slots, head)` queries of one new token a slot.
-    k, v : torch.Tensor
-        `(kv heads, slots, head)` its keys and values.
-    keys, values : torch.Tensor
-        `(slots, kv heads, capacity, head)`, contiguous; changed in place.
-    position : torch.Tensor
-        `(slots,)` where each new token stands in its slot.
-    parts, tile, warps, stages : int
-        How the work is cut: parts of a slot, by default as many as keep the device busy; tokens a
-        step, by default as many as leave room for several programs; warps and pipeline stages of a
-        program.
+    Queries `(heads, slots, head)` and keys and values `(kv heads, slots, head)` are of one new
+    token a slot, at `position` `(slots,)`; the slots' own are `(slots, kv heads, capacity, head)`,
+    contiguous. The result is `(heads, slots, head)`.
 
-    Returns
-    -------
-    torch.Tensor
-        `(heads, slots, head)`.
+    The work is cut into `parts` of a slot, by default as many as keep the device busy, and `tile`
+    tokens a step, by default as many as leave room for several programs; `warps` and `stages` are a
+    program's warps and pipeline stages.
     """
     heads, slots, head_dim = q.shape
     kv_heads = len(k)

@@ -144,17 +144,9 @@ class Decoder:
     ) -> None:
         """Put prompts into slots and make each one's first token.
 
-        Parameters
-        ----------
-        slots : sequence of int
-        prompts : sequence of numpy.ndarray
-            Token ids, those of new tokens made earlier included.
-        made, limits : sequence of int
-            New tokens made earlier, and how many there may be in all.
-        uniforms : sequence of numpy.ndarray
-            `sampling.uniforms` of each request, for all new tokens.
-        kept : sequence of int, optional
-            As for `Slots.prefill`.
+        Prompts include new tokens made earlier, of which there are `made`; `limits` says how many
+        new tokens there may be in all. `uniforms` are `sampling.uniforms` of each request, for all
+        new tokens, and `kept` is as for `Slots.prefill`.
         """
         final = self._slots.prefill(slots, prompts, kept)
         drawn = np.zeros((len(slots), self._uniform.shape[1]), dtype=np.float32)
@@ -172,14 +164,7 @@ class Decoder:
 
     @torch.inference_mode()
     def advance(self, steps: int, longest: int) -> None:
-        """Launch steps.
-
-        Parameters
-        ----------
-        steps : int
-        longest : int
-            Tokens that any slot holds at most after them.
-        """
+        """Launch steps; `longest` is how many tokens any slot holds at most after them."""
         length = self._slots.capacity
         if self._attention == "mask":
             length = min(length, -(-longest // _BUCKET) * _BUCKET)
@@ -193,19 +178,10 @@ class Decoder:
                     self._capture(length)
 
     def look(self, *, more: bool, longest: int) -> np.ndarray:
-        """Return the tokens made so far.
+        """Return the tokens made so far, `(slots, most)` int64, valid until the next look.
 
-        Parameters
-        ----------
-        more : bool
-            Whether to launch a further step before waiting for them; they are those before it.
-        longest : int
-            As in `advance`.
-
-        Returns
-        -------
-        numpy.ndarray
-            `(slots, most)` int64, `UNWRITTEN` where there is none yet; valid until the next look.
+        They are `UNWRITTEN` where there is none yet. With `more`, a further step is launched before
+        waiting for them; they are those before it. `longest` is as for `advance`.
         """
         self._host.copy_(self._new, non_blocking=True)
         if self.device.type == "cuda":
@@ -293,15 +269,8 @@ class _Tokens(NamedTuple):
 class _Step:
     """What the blocks of a step ask for, copied to each device once.
 
-    Attributes
-    ----------
-    rows, position : torch.Tensor
-        `(n,)` each: the slot of each new token, and its place there.
-    rotations : tuple of torch.Tensor
-        One shard's, then the next one's.
-    length : int
-        Tokens that masked attention reads.
-    shards : int
+    `rotations` are one shard's, then the next one's; `length` is how many tokens masked attention
+    reads.
     """
 
     rows: torch.Tensor

@@ -19,27 +19,18 @@ _BITS = 23
 
 
 def uniforms(seed: int, n: int) -> np.ndarray:
-    """Return the uniform numbers of a request's first `n` tokens.
+    """Return the uniform numbers of a request's first `n` tokens: `(n,)` float32 in [0, 1).
 
-    Parameters
-    ----------
-    seed : int
-        At least 0.
-    n : int
-
-    Returns
-    -------
-    numpy.ndarray
-        `(n,)` float32 in [0, 1), multiples of 2**-23; the first ones do not depend on `n`. With 23
-        bits, a number times any total below 2 rounds to less than the total in float32, so that no
-        draw falls off the vocabulary's end.
+    They are multiples of 2**-23, and the first ones do not depend on `n`. With 23 bits, a number
+    times any total below 2 rounds to less than the total in float32, so that no draw falls off the
+    vocabulary's end.
     """
     drawn = np.floor(np.ldexp(stream(seed, "generation").random(n), _BITS))
     return np.ldexp(drawn, -_BITS).astype(np.float32)
 
 
 def draw(logits: torch.Tensor, uniform: torch.Tensor | None, temperature: float) -> torch.Tensor:
-    """Return the next token of each row.
+    """Return the next token of each row, `(n,)` int64; `INVALID` where the logits are not finite.
 
     Parameters
     ----------
@@ -50,11 +41,6 @@ def draw(logits: torch.Tensor, uniform: torch.Tensor | None, temperature: float)
     temperature : float
         0 takes the likeliest token (the first of equals). Otherwise the token is the first one
         whose cumulative softmax(logits / temperature) exceeds `uniform` times the total.
-
-    Returns
-    -------
-    torch.Tensor
-        `(n,)` int64; `INVALID` where the logits are not finite.
     """
     if temperature == 0.0:
         total, token = logits.max(dim=-1)

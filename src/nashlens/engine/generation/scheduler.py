@@ -40,8 +40,8 @@ class Request:
     ids : sequence of int
         The prompt's token ids.
     seed : int
-        Of this request alone, at least 0. Token t is drawn with a number that depends on the seed
-        and t.
+        This request's own, at least 0: token t is drawn with a number that depends on the seed and
+        t.
     max_new_tokens : int
         At least 1.
     kept : int
@@ -55,15 +55,7 @@ class Request:
 
 
 class Generated(NamedTuple):
-    """What followed a prompt.
-
-    Attributes
-    ----------
-    ids : list of int
-        The new tokens, without the stop token.
-    stopped : bool
-        Whether a stop token ended it; otherwise the bound on its length did.
-    """
+    """What followed a prompt: new tokens without the stop token, and whether one ended them."""
 
     ids: list[int]
     stopped: bool

@@ -26,21 +26,9 @@ _WORTH = 16  # a shorter prefix costs more to copy than to compute
 class Slots:
     """Static keys and values, one sequence a slot.
 
-    Parameters
-    ----------
-    engine : Engine
-    count : int
-        How many slots.
-    capacity : int
-        Tokens that a slot can hold.
-    session : Session, optional
-        Computes the prompts in place of the slots: what it knows of them is not computed anew.
-
-    Attributes
-    ----------
-    keys, values : list of list of torch.Tensor
-        For each shard of the model and each block `(count, kv heads, capacity, head)`, where it
-        computes (`BlockStack.shards`).
+    For each shard of the model and each block, keys and values are `(count, kv heads, capacity,
+    head)`, where it computes. With a session, prompts are computed there: what it knows of them is
+    not computed anew.
     """
 
     def __init__(self, engine: Engine, count: int, capacity: int, session: Session | None = None):
@@ -61,12 +49,11 @@ class Slots:
     def prefill(
         self, slots: Sequence[int], prompts: Sequence[np.ndarray], kept: Sequence[int] = ()
     ) -> torch.Tensor:
-        """Put a prompt into each of some slots.
+        """Put a prompt into each of some slots, overwriting what they held.
 
         Parameters
         ----------
         slots : sequence of int
-            Each once; what they held is overwritten.
         prompts : sequence of numpy.ndarray
             Token ids.
         kept : sequence of int, optional
