@@ -23,9 +23,8 @@ from nashlens.engine.block import (
     rotary_types,
     softcap_of,
 )
-from nashlens.engine.cache import KeyValues
 from nashlens.engine.segments import SegmentAttention
-from nashlens.engine.stack import AttentionPattern, GpuPieces, HeadChange, check_change
+from nashlens.engine.stack import BlockInput, GpuPieces, check_change
 from nashlens.errors import DataError
 
 if TYPE_CHECKING:
@@ -104,68 +103,51 @@ class Blocks:
         result: torch.Tensor = self.unembedding(normed.to(device)).float()
         return result if self.softcap is None else self.softcap * torch.tanh(result / self.softcap)
 
-    def forward(
-        self,
-        index: int,
-        h: torch.Tensor,
-        rotations: tuple[torch.Tensor, ...],
-        attention: AttentionPattern,
-        before: KeyValues,
-        *,
-        keep: bool,
-        change: HeadChange | None = None,
-        only: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def forward(self, index: int, given: BlockInput) -> torch.Tensor:
         """Run one block over new tokens."""
-        check_change(change, attention)
-        block, pieces = self.blocks[index], self.pieces
+        check_change(given)
+        block, pieces, only = self.blocks[index], self.pieces, given.only
+        h, attention = given.h, given.attention
         if isinstance(attention, SegmentAttention):
             steps = AS_WRITTEN if pieces is None or self.quantised else pieces.steps
-            q, k, v = steps.project(block, h, *rotations)
-            k, v = before.extended(k, v)
+            q, k, v = steps.project(block, h, *given.rotations)
+            k, v = given.before.extended(k, v)
             attended = attention(q, k, v, block.scale, softcap=block.softcap, window=block.window)
-            if change is not None:
-                attended = change(attended, 0)
+            if given.change is not None:
+                attended = given.change(attended, 0)
             if only is not None:
                 h, attended = h[only], attended[:, only]
             h = steps.finish(block, h, attended)
         else:
             assert pieces is not None
             run = pieces.sparse_attention_block if self.quantised else pieces.sparse_block
-            h, k, v = run(block, h, rotations, attention.within(block.window))
+            h, k, v = run(block, h, given.rotations, attention.within(block.window))
             h = h if only is None else h[only]
-        if keep:
-            before.keep(k, v)
+        if given.keep:
+            given.before.keep(k, v)
         return h
 
     def forward_ahead(
-        self,
-        index: int,
-        h: torch.Tensor,
-        rotations: tuple[torch.Tensor, ...],
-        attention: AttentionPattern,
-        before: KeyValues,
-        projected: Projected | None,
-        *,
-        keep: bool,
-        only: torch.Tensor | None = None,
+        self, index: int, given: BlockInput, projected: Projected | None
     ) -> tuple[torch.Tensor, Projected | None]:
         """Run one block, and where it pays the projections of the next one too."""
-        block, pieces, padded = self.blocks[index], self.pieces, None
-        if pieces and not self.quantised and isinstance(attention, SegmentAttention):
-            padded = attention.padded(block.window, block.heads // block.kv_heads)
+        block, pieces, only, padded = self.blocks[index], self.pieces, given.only, None
+        if pieces and not self.quantised and isinstance(given.attention, SegmentAttention):
+            padded = given.attention.padded(block.window, block.heads // block.kv_heads)
         # After blocks under a block-sparse mask, the row's last one has no projections yet.
         if pieces is None or padded is None or (only is not None and projected is None):
-            return self.forward(index, h, rotations, attention, before, keep=keep, only=only), None
-        q, k, v = projected or pieces.steps.project(block, h, *rotations)
-        k, v = before.extended(k, v)
+            return self.forward(index, given), None
+        q, k, v = projected or pieces.steps.project(block, given.h, *given.rotations)
+        k, v = given.before.extended(k, v)
         # Where no block follows here, this one is projected for nothing: a graph without it costs
         # more.
         last = index + 1 == len(self) or self.devices[index + 1] != self.devices[index]
         following = block if last else self.blocks[index + 1]
-        h, projected = pieces.between(block, following, h, (q, k, v), *padded, rotations)
-        if keep:
-            before.keep(k, v)
+        h, projected = pieces.between(
+            block, following, given.h, (q, k, v), *padded, given.rotations
+        )
+        if given.keep:
+            given.before.keep(k, v)
         return h if only is None else h[only], None if last else projected
 
     def forward_around(

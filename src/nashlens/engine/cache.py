@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import torch
 
 
@@ -72,17 +70,19 @@ class KeyValues:
         self.length = k.shape[1]
 
 
-@dataclass
-class Cache:
-    """Keys and values of every layer, for the nodes of one row."""
+Cache = list[KeyValues]
+"""Keys and values of every block, for the nodes of one row."""
 
-    layers: list[KeyValues] = field(default_factory=list)
+
+def empty_cache(blocks: int) -> Cache:
+    """Return the cache of a row without nodes."""
+    return [KeyValues() for _ in range(blocks)]
 
 
 def append_rows(
     kept: torch.Tensor | None, length: int, new: torch.Tensor, dim: int = 0
 ) -> torch.Tensor:
-    """Return a buffer with new rows along `dim` after the first `length`, and at times room for more.
+    """Return a buffer with new rows along `dim` after the first `length`, at times with room.
 
     `kept` is written to where it has room; it is None where there are no rows yet.
     """

@@ -16,10 +16,10 @@ import torch
 
 from nashlens.engine.blocks import Blocks
 from nashlens.engine.cache import Cache, KeyValues
-from nashlens.engine.forest import PackedSequence, PathPart, Row, pack
+from nashlens.engine.forest import PackedSequence, Row, pack
 from nashlens.engine.labels import LabelledPrompt, ScoredTokens, label_runs
 from nashlens.engine.segments import SegmentAttention, path_segments
-from nashlens.engine.stack import AttentionPattern, BlockStack
+from nashlens.engine.stack import AttentionPattern, BlockInput, BlockStack
 from nashlens.engine.tensor import TensorBlocks
 from nashlens.engine.transfer import copy_to
 
@@ -105,7 +105,7 @@ class Engine:
             last = np.array([p.path[-1] for p in packed])
             copy = HostCopy(self.n_layers + 1, len(last), self.width)
             wanted = Capture(last, range(self.n_layers + 1))
-            for layer, values in self.run_row(row, path_parts(packed), capture=wanted):
+            for layer, values in self.run_row(row, packed, capture=wanted):
                 copy.add(layer, values)
             return np.array([p.index for p in packed]), copy
 
@@ -137,7 +137,7 @@ class Engine:
         def score(row: Row, packed: list[PackedSequence]) -> None:
             scored = ScoredTokens.joined([runs[p.index].scored_tokens(p.path) for p in packed])
             nodes, rows = np.unique(scored.rows, return_inverse=True)
-            final = self.final_residuals(row, path_parts(packed), nodes)
+            final = self.final_residuals(row, packed, nodes)
             replace(scored, rows=rows).add_to(result, final, self.blocks.logits)
 
         for _ in self.map_rows([run.sequence for run in runs], score):
@@ -174,21 +174,21 @@ class Engine:
     def final_residuals(
         self,
         row: Row,
-        parts: Sequence[PathPart],
+        packed: Sequence[PackedSequence],
         nodes: np.ndarray,
         cache: Cache | None = None,
         start: int = 0,
     ) -> torch.Tensor:
         """Return `(m, width)` residuals after the last block; parameters as for `run_row`."""
         wanted = Capture(nodes, [self.n_layers])
-        return dict(self.run_row(row, parts, capture=wanted, cache=cache, start=start))[
+        return dict(self.run_row(row, packed, capture=wanted, cache=cache, start=start))[
             self.n_layers
         ]
 
     def run_row(
         self,
         row: Row,
-        parts: Sequence[PathPart],
+        packed: Sequence[PackedSequence],
         *,
         capture: Capture,
         cache: Cache | None = None,
@@ -199,7 +199,7 @@ class Engine:
         Parameters
         ----------
         row : Row
-        parts : sequence of PathPart
+        packed : sequence of PackedSequence
             Together they bring every node from `start` on.
         capture : Capture
         cache : Cache, optional
@@ -214,16 +214,16 @@ class Engine:
             `(nodes, width)`, as soon as they are launched; the blocks above wait until the next is
             asked for.
         """
-        return self._walk(self._prepare(row, parts, start), capture, cache)
+        return self._walk(self._prepare(row, packed, start), capture, cache)
 
-    def _prepare(self, row: Row, parts: Sequence[PathPart], start: int) -> PreparedRow:
+    def _prepare(self, row: Row, packed: Sequence[PackedSequence], start: int) -> PreparedRow:
         """Return a row's new tokens and who attends to what."""
         # Lists become arrays once: it takes as long as packing them did.
         tokens, positions = np.array(row.tokens[start:]), np.array(row.depth)
         new, device, pieces = len(tokens), self.blocks.device(0), self.blocks.pieces
         ends = row.ends() if pieces and start == 0 and new > FLEX_TOKENS else None
         if pieces is None or ends is None:
-            attention = SegmentAttention(path_segments(parts, start), positions, device)
+            attention = SegmentAttention(path_segments(packed, start), positions, device)
             return PreparedRow(tokens, positions[start:], new, attention)
         # Few lengths, since each is compiled; a padding token sees only itself.
         spare = -new % FLEX_PAD
@@ -248,19 +248,18 @@ class Engine:
             if h.device != device:
                 h, rotations, attention = move_to(device, h, rotations, attention)
                 nodes = nodes.to(device)
-            before = cache.layers[index] if cache else KeyValues()
+            before = cache[index] if cache else KeyValues()
             # After the last block only the captured nodes are looked at.
             few = index + 1 == self.n_layers and len(nodes) < prepared.new
-            h, projected = self.blocks.forward_ahead(
-                index,
+            given = BlockInput(
                 h,
                 rotations,
                 attention.only(capture.nodes) if few else attention,
                 before,
-                projected,
                 keep=cache is not None,
                 only=nodes if few else None,
             )
+            h, projected = self.blocks.forward_ahead(index, given, projected)
             if cache is not None and prepared.new < len(positions):
                 before.trim(prepared.new)
             if index + 1 in capture.layers:
@@ -276,11 +275,6 @@ def _block_stack(loaded: LoadedModel) -> BlockStack:
 
         stack.pieces = PIECES
     return stack
-
-
-def path_parts(packed: Sequence[PackedSequence]) -> list[PathPart]:
-    """Return each sequence's path, and how many of its leading nodes another one brings."""
-    return [PathPart(p.path, p.shared) for p in packed]
 
 
 class HostCopy:

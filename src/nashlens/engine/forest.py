@@ -19,7 +19,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 
@@ -129,16 +128,19 @@ class Row:
         return ends
 
 
-class PathPart(NamedTuple):
-    """A sequence's nodes in a row, and how many of the first ones were there before it."""
-
-    path: np.ndarray
-    shared: int
-
-
 @dataclass(frozen=True)
 class PackedSequence:
-    """Where one of the caller's sequences lies: its number, and its `PathPart`."""
+    """Where one of the caller's sequences lies.
+
+    Attributes
+    ----------
+    index : int
+        Which of the caller's sequences.
+    path : numpy.ndarray
+        `(length,)` its nodes in the row.
+    shared : int
+        How many of the first ones were in the row before it.
+    """
 
     index: int
     path: np.ndarray

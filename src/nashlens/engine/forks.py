@@ -94,7 +94,7 @@ class Fork:
         return ScoredTokens(rows.ravel(), np.tile(scored.tokens, len(edits)), where)
 
     def segments(self, copies: int, row: int) -> list[Segment]:
-        """Return who attends to what, where copies run one after another behind `row` kept tokens."""
+        """Return who attends to what where copies run in a row, behind `row` kept tokens."""
         result = []
         for piece in self.pieces:
             if not piece.new:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from nashlens.engine.forest import PathPart
+from nashlens.engine.forest import PackedSequence
 from nashlens.engine.transfer import copy_to
 
 _MASK_CELLS = 1 << 24
@@ -334,10 +334,10 @@ def _alike(segments: list[Segment]) -> Iterator[list[Segment]]:
         yield batch
 
 
-def path_segments(parts: Sequence[PathPart], start: int) -> list[Segment]:
+def path_segments(packed: Sequence[PackedSequence], start: int) -> list[Segment]:
     """Return the segments of paths in a row of which `start` nodes were computed before."""
     result = []
-    for path, shared in parts:
+    for path, shared in ((p.path, p.shared) for p in packed):
         if shared == len(path):
             continue
         keys = torch.from_numpy(path)

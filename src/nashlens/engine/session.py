@@ -13,9 +13,9 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from nashlens.engine.cache import Cache, KeyValues, append_rows
+from nashlens.engine.cache import Cache, append_rows, empty_cache
 from nashlens.engine.core import Engine
-from nashlens.engine.forest import PathPart, Row
+from nashlens.engine.forest import PackedSequence, Row
 from nashlens.engine.labels import LabelledPrompt, LabelRun, ScoredTokens, label_runs
 from nashlens.engine.transfer import copy_to
 
@@ -28,8 +28,8 @@ class Session:
 
     def __init__(self, engine: Engine):
         self.engine = engine
-        # Longer sequences share nothing with shorter ones where a model turns them otherwise.
-        self._grown = {long: _Grown(engine) for long in (False, True)}
+        # Longer sequences may have other rotations than shorter ones, and share nothing with them.
+        self._rows = {long: _GrowingRow(engine) for long in (False, True)}
 
     @torch.inference_mode()
     def label_logprobs(
@@ -42,7 +42,7 @@ class Session:
         prompts : sequence of LabelledPrompt
         kept : sequence of int, optional
             How many leading tokens of each prompt all later calls may share. The others, such as a
-            chain of thought that no later round's prompt holds, stay for the next call alone: an
+            chain of thought that no later round's prompt holds, stay for the next call only: an
             answer is scored after the very prompt that the thought was written for. By default
             all are kept.
 
@@ -53,7 +53,7 @@ class Session:
         """
         result = np.full((len(prompts), 2), np.nan)
         runs = label_runs(prompts)
-        for long, row in self._grown.items():
+        for long, row in self._rows.items():
             mine = [r for r in runs if self._is_long(r.sequence) == long]
             if mine:
                 row.score(mine, result, None if kept is None else [kept[r.prompt] for r in mine])
@@ -78,11 +78,11 @@ class Session:
         cache : Cache
             Keys and values of the nodes.
         """
-        for long, row in self._grown.items():
+        for long, row in self._rows.items():
             mine = [i for i, prompt in enumerate(prompts) if self._is_long(prompt) == long]
             if mine:
                 some, stems = [prompts[i] for i in mine], [kept[i] for i in mine]
-                with row.placed(some, stems) as paths:
+                with row.sequences(some, stems) as paths:
                     last = [int(path[-1]) for path in paths]
                     yield mine, paths, row.final[last], row.cache
 
@@ -91,12 +91,12 @@ class Session:
         return short is not None and len(sequence) > short
 
 
-class _Grown:
+class _GrowingRow:
     """A row that grows, with its keys and values and last-layer residuals."""
 
     def __init__(self, engine: Engine):
         self.engine = engine
-        self.cache = Cache([KeyValues() for _ in range(engine.n_layers)])
+        self.cache = empty_cache(engine.n_layers)
         self._row = Row()
         # Rows beyond the row's nodes are room for more.
         self._final: torch.Tensor | None = None
@@ -118,30 +118,30 @@ class _Grown:
 
         `kept` says how many leading tokens of each run to keep for good; None keeps all.
         """
-        with self.placed([run.sequence for run in runs], kept) as paths:
+        with self.sequences([run.sequence for run in runs], kept) as paths:
             scored = [run.scored_tokens(path) for run, path in zip(runs, paths, strict=True)]
             logits = self.engine.blocks.logits
             ScoredTokens.joined(scored).add_to(result, self.final, logits)
 
     @contextmanager
-    def placed(
-        self, sequences: Sequence[Sequence[int]], kept: Sequence[int] | None
+    def sequences(
+        self, added: Sequence[Sequence[int]], kept: Sequence[int] | None
     ) -> Iterator[list[np.ndarray]]:
         """Add sequences, compute what is new of them, and yield their paths.
 
         What is not kept stays for one more call. Where computing fails, nothing was added.
         """
         start = len(self._row)
-        parts: list[PathPart] = []
-        heads = sequences
+        packed: list[PackedSequence] = []
+        heads = added
         if kept is not None:
-            heads = [sequence[:n] for sequence, n in zip(sequences, kept, strict=True)]
+            heads = [sequence[:n] for sequence, n in zip(added, kept, strict=True)]
         try:
-            stems = [self._insert(head, k, self._last, parts) for k, head in enumerate(heads)]
+            stems = [self._insert(head, k, self._last, packed) for k, head in enumerate(heads)]
             whole = stems
             if kept is not None:
-                whole = [self._insert(s, k, stems, parts) for k, s in enumerate(sequences)]
-            self._advance(start, parts)
+                whole = [self._insert(s, k, stems, packed) for k, s in enumerate(added)]
+            self._advance(start, packed)
         except BaseException:
             self._select(np.arange(start))
             raise
@@ -169,32 +169,32 @@ class _Grown:
         sequence: Sequence[int],
         k: int,
         last: Sequence[tuple[Sequence[int], np.ndarray]],
-        parts: list[PathPart],
+        packed: list[PackedSequence],
     ) -> tuple[Sequence[int], np.ndarray]:
         """Add a sequence and what is new of it; return it with its path."""
         if len(sequence) == 0:
             return sequence, np.empty(0, dtype=np.int64)
         known = len(self._row)
         path = self._row.insert(sequence, like=last[k] if k < len(last) else None)
-        parts.append(PathPart(path, int(np.searchsorted(path, known))))
+        packed.append(PackedSequence(k, path, int(np.searchsorted(path, known))))
         return sequence, path
 
     def _select(self, nodes: np.ndarray) -> np.ndarray:
-        """Keep some nodes alone; return each one's new index."""
+        """Keep only some nodes; return each one's new index."""
         first = int(np.argmax(np.append(nodes, -1) != np.arange(len(nodes) + 1)))
         rest = torch.from_numpy(nodes[first:])
         if len(rest):
             rest = copy_to(rest, self.engine.blocks.device(0))
-        for layer in self.cache.layers:
+        for layer in self.cache:
             layer.select(first, rest)
         if self._final is not None and len(rest):
             self._final[first : len(nodes)] = self._final[rest.to(self._final.device)]
         return self._row.select(nodes)
 
-    def _advance(self, start: int, parts: list[PathPart]) -> None:
+    def _advance(self, start: int, packed: list[PackedSequence]) -> None:
         """Compute the nodes from `start` on."""
         new = len(self._row) - start
         if not new:
             return
-        final = self.engine.final_residuals(self._row, parts, np.arange(new), self.cache, start)
+        final = self.engine.final_residuals(self._row, packed, np.arange(new), self.cache, start)
         self._final = append_rows(self._final, start, final)

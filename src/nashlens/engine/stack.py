@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -56,6 +56,36 @@ class GpuPieces:
     sparse_attention_block: Callable[..., Projected]
     sparse_attention_share: Callable[..., Projected]
     between: Callable[..., tuple[torch.Tensor, Projected]]
+
+
+class BlockInput(NamedTuple):
+    """What one block is given.
+
+    Attributes
+    ----------
+    h : torch.Tensor
+        `(new, width)` residuals before the block.
+    rotations : tuple of torch.Tensor
+        Of the new tokens, from `BlockStack.rotations`.
+    attention : AttentionPattern
+        A `SparseMask` only where nothing came before the new tokens.
+    before : KeyValues
+        Keys and values of the tokens before the new ones.
+    keep : bool
+        Whether `before` shall hold the new tokens too afterwards.
+    change : HeadChange or None
+        Changes the heads' outputs before they are projected.
+    only : torch.Tensor or None
+        `(m,)` the new tokens that are needed after the block; None for all.
+    """
+
+    h: torch.Tensor
+    rotations: tuple[torch.Tensor, ...]
+    attention: AttentionPattern
+    before: KeyValues
+    keep: bool = False
+    change: HeadChange | None = None
+    only: torch.Tensor | None = None
 
 
 class BlockStack(Protocol):
@@ -122,43 +152,13 @@ class BlockStack(Protocol):
     def logits(self, residual: torch.Tensor) -> torch.Tensor:
         """Return float32 logits, `(n, vocabulary)`, of last-layer residuals `(n, width)`."""
 
-    def forward(
-        self,
-        index: int,
-        h: torch.Tensor,
-        rotations: tuple[torch.Tensor, ...],
-        attention: AttentionPattern,
-        before: KeyValues,
-        *,
-        keep: bool,
-        change: HeadChange | None = None,
-        only: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Run one block over new tokens.
-
-        Parameters
-        ----------
-        index : int
-            The block, 0-based.
-        h : torch.Tensor
-            `(new, width)` residuals before the block.
-        rotations : tuple of torch.Tensor
-            Of the new tokens.
-        attention : AttentionPattern
-            A `SparseMask` only where nothing came before the new tokens.
-        before : KeyValues
-            Keys and values of the tokens before the new ones.
-        keep : bool
-            Whether `before` shall hold the new tokens too afterwards.
-        change : HeadChange, optional
-            Changes the heads' outputs before they are projected.
-        only : torch.Tensor, optional
-            `(m,)` the new tokens that are needed after the block.
+    def forward(self, index: int, given: BlockInput) -> torch.Tensor:
+        """Run one block, 0-based, over new tokens.
 
         Returns
         -------
         torch.Tensor
-            `(new, width)` residuals after the block, or `(m, width)`.
+            `(new, width)` residuals after the block, or `(m, width)` where `only` is given.
 
         Raises
         ------
@@ -168,21 +168,12 @@ class BlockStack(Protocol):
         """
 
     def forward_ahead(
-        self,
-        index: int,
-        h: torch.Tensor,
-        rotations: tuple[torch.Tensor, ...],
-        attention: AttentionPattern,
-        before: KeyValues,
-        projected: Projected | None,
-        *,
-        keep: bool,
-        only: torch.Tensor | None = None,
+        self, index: int, given: BlockInput, projected: Projected | None
     ) -> tuple[torch.Tensor, Projected | None]:
         """Run one block as `forward` does, and where it pays the projections of the next one too.
 
-        `projected` is what the call for the block before returned after its residuals `h`, which
-        must be unchanged. Residuals come first, then what the next call takes.
+        `projected` is what the call for the block before returned after its residuals, which must
+        be unchanged. Residuals come first, then what the next call takes.
         """
 
     def forward_around(
@@ -199,9 +190,9 @@ class BlockStack(Protocol):
         """
 
 
-def check_change(change: HeadChange | None, attention: AttentionPattern) -> None:
+def check_change(given: BlockInput) -> None:
     """Refuse to change heads under a block-sparse mask (see `BlockStack.forward`)."""
-    if change is not None and not isinstance(attention, SegmentAttention):
+    if given.change is not None and not isinstance(given.attention, SegmentAttention):
         raise ValueError("heads cannot be changed under a block-sparse mask")
 
 

@@ -22,13 +22,13 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from nashlens.engine.cache import Cache, KeyValues
-from nashlens.engine.core import FLEX_PAD, FLEX_TOKENS, Capture, move_to, path_parts
+from nashlens.engine.cache import Cache, KeyValues, empty_cache
+from nashlens.engine.core import FLEX_PAD, FLEX_TOKENS, Capture, move_to
 from nashlens.engine.edits import EditBatch, Intervention, InterventionBatch, edits_of
 from nashlens.engine.forks import Fork, forks_of
 from nashlens.engine.labels import LabelledPrompt, label_runs
 from nashlens.engine.segments import SegmentAttention
-from nashlens.engine.stack import AttentionPattern
+from nashlens.engine.stack import AttentionPattern, BlockInput
 from nashlens.errors import DataError
 from nashlens.progress import progress
 
@@ -144,9 +144,9 @@ def map_forks(
         first = [starts[run.prompt] for run in mine]
         forks = list(forks_of(mine, [p.path for p in packed], first, engine.batch_tokens))
         nodes = np.unique(np.concatenate([fork.source.tokens for fork in forks]))
-        cache = Cache([KeyValues() for _ in range(engine.n_layers)]) if any(first) else None
+        cache = empty_cache(engine.n_layers) if any(first) else None
         wanted = Capture(nodes, np.unique(interventions.first_layers).tolist())
-        states = dict(engine.run_row(row, path_parts(packed), capture=wanted, cache=cache))
+        states = dict(engine.run_row(row, packed, capture=wanted, cache=cache))
         positions_before = np.array(row.depth if cache else [], dtype=np.int64)
         base = UnsteeredRow(nodes, states, cache, positions_before)
         for fork in forks:
@@ -324,13 +324,8 @@ class _Copies:
         if layer in interventions.changed_blocks:
             which = self._which[: self._copies]
             change = interventions.head_change(layer, which, steered.edited, len(fork))
-        self._h = blocks.forward(
-            layer,
-            self._h,
-            # Rotations are those of as many copies as there may be.
-            tuple(r[: len(self._h)] for r in self._rotations),
-            self._attention,
-            steered.base.cache.layers[layer] if steered.base.cache else KeyValues(),
-            keep=False,
-            change=change,
-        )
+        # Rotations are those of as many copies as there may be.
+        rotations = tuple(r[: len(self._h)] for r in self._rotations)
+        before = steered.base.cache[layer] if steered.base.cache else KeyValues()
+        given = BlockInput(self._h, rotations, self._attention, before, change=change)
+        self._h = blocks.forward(layer, given)

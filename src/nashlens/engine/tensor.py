@@ -20,12 +20,10 @@ from torch.cuda import nccl
 
 from nashlens.engine.block import AS_WRITTEN, BlockSteps, Projected, output_share
 from nashlens.engine.blocks import Blocks
-from nashlens.engine.cache import KeyValues
 from nashlens.engine.segments import SegmentAttention
 from nashlens.engine.stack import (
-    AttentionPattern,
+    BlockInput,
     GpuPieces,
-    HeadChange,
     check_change,
     own_rotations,
 )
@@ -142,63 +140,45 @@ class TensorBlocks:
         """Return float32 logits, `(n, vocabulary)`."""
         return self._last.logits(residual)
 
-    def forward(
-        self,
-        index: int,
-        h: torch.Tensor,
-        rotations: tuple[torch.Tensor, ...],
-        attention: AttentionPattern,
-        before: KeyValues,
-        *,
-        keep: bool,
-        change: HeadChange | None = None,
-        only: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def forward(self, index: int, given: BlockInput) -> torch.Tensor:
         """Run one block over new tokens; residuals are on the first device."""
-        check_change(change, attention)
+        check_change(given)
         steps = self.pieces.steps if self.pieces else AS_WRITTEN
-        states, shares, first = self.collectives.broadcast(h), [], 0
-        for i, kept in enumerate(before.split(len(self.parts))):
+        states, shares, first_head = self.collectives.broadcast(given.h), [], 0
+        for i, before in enumerate(given.before.split(len(self.parts))):
             block, device = self.shards[i][index], self.devices[i]
-            own = own_rotations(rotations, i, len(self.parts), device)
-            here = attention.to(device)
-            if isinstance(here, SegmentAttention):
-                q, k, v = steps.project(block, states[i], *own)
-                k, v = kept.extended(k, v)
-                attended = here(q, k, v, block.scale, softcap=block.softcap, window=block.window)
-                if change is not None:
-                    attended = change(attended, first)
+            rotations = own_rotations(given.rotations, i, len(self.parts), device)
+            attention = given.attention.to(device)
+            if isinstance(attention, SegmentAttention):
+                q, k, v = steps.project(block, states[i], *rotations)
+                k, v = before.extended(k, v)
+                attended = attention(
+                    q, k, v, block.scale, softcap=block.softcap, window=block.window
+                )
+                if given.change is not None:
+                    attended = given.change(attended, first_head)
                 share = output_share(block, attended)
             else:
                 assert self.pieces is not None
-                mask = here.within(block.window)
-                share, k, v = self.pieces.sparse_attention_share(block, states[i], own, mask)
-            first += block.heads
+                mask = attention.within(block.window)
+                share, k, v = self.pieces.sparse_attention_share(block, states[i], rotations, mask)
+            first_head += block.heads
             shares.append(share)
-            if keep:
-                kept.keep(k, v)
-                before.length = kept.length
-        if only is not None:
-            places = [only.to(device) for device in self.devices]
+            if given.keep:
+                before.keep(k, v)
+                given.before.length = before.length
+        if given.only is not None:
+            places = [given.only.to(device) for device in self.devices]
             states, shares = (
                 [x[at] for x, at in zip(found, places, strict=True)] for found in (states, shares)
             )
         return self._finished(index, states, shares, steps)
 
     def forward_ahead(
-        self,
-        index: int,
-        h: torch.Tensor,
-        rotations: tuple[torch.Tensor, ...],
-        attention: AttentionPattern,
-        before: KeyValues,
-        projected: Projected | None,
-        *,
-        keep: bool,
-        only: torch.Tensor | None = None,
+        self, index: int, given: BlockInput, projected: Projected | None
     ) -> tuple[torch.Tensor, None]:
         """Run one block, and never the projections of the next one."""
-        return self.forward(index, h, rotations, attention, before, keep=keep, only=only), None
+        return self.forward(index, given), None
 
     def forward_around(
         self,

@@ -63,7 +63,7 @@ def test_flex_attention_equals_segments(rng, softcap, window):
         scale=0.3,
         enable_gqa=True,
     )[0]
-    attention = SegmentAttention(path_segments([(p.path, p.shared) for p in packed], 0), depth, CPU)
+    attention = SegmentAttention(path_segments(packed, 0), depth, CPU)
     expected = attention(q, k, v, 0.3, softcap=softcap, window=window)
     torch.testing.assert_close(found, expected)
 

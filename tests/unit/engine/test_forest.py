@@ -59,7 +59,7 @@ def ancestors(row):
 def test_segments_cover_every_node_once_and_show_it_its_ancestors(seqs, budget):
     for row, packed in pack(seqs, budget):
         seen = np.zeros((len(row), len(row)), dtype=int)
-        for segment in path_segments([(p.path, p.shared) for p in packed], 0):
+        for segment in path_segments(packed, 0):
             t, k = len(segment.tokens), len(segment.keys)
             mask = np.tri(t, k, dtype=bool) if segment.mask is None else segment.mask.numpy()
             seen[np.ix_(segment.tokens.numpy(), segment.keys.numpy())] += mask

@@ -11,6 +11,7 @@ from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
 from nashlens.engine.heads import ablate_heads, head_outputs
 from nashlens.engine.labels import LabelledPrompt
+from nashlens.engine.stack import BlockInput
 from nashlens.engine.sweeps import sweep
 from nashlens.errors import DataError
 from tests import reference
@@ -138,9 +139,9 @@ def test_only_what_can_change_is_computed(loaded, rng, monkeypatch):
     engine, computed = Engine(loaded), []
     forward = type(engine.blocks).forward
 
-    def counted(self, index, h, *args, **kwargs):
-        computed.append(len(h))
-        return forward(self, index, h, *args, **kwargs)
+    def counted(self, index, given):
+        computed.append(len(given.h))
+        return forward(self, index, given)
 
     monkeypatch.setattr(type(engine.blocks), "forward", counted)
     replacement = np.zeros((4, 4, engine.head_dim))
@@ -151,7 +152,7 @@ def test_only_what_can_change_is_computed(loaded, rng, monkeypatch):
 def test_a_block_sparse_mask_refuses_a_change(loaded):
     blocks = Engine(loaded).blocks
     with pytest.raises(ValueError, match="block-sparse"):
-        blocks.forward(0, torch.zeros(1, 32), (), None, None, keep=False, change=lambda a, _: a)
+        blocks.forward(0, BlockInput(torch.zeros(1, 32), (), None, None, change=lambda a, _: a))
 
 
 def test_heads_that_are_not_there_are_refused(loaded):

@@ -62,7 +62,7 @@ def prefixes(sequences):
 def nodes(session):
     """The sequences that a session's nodes end, as a set."""
     found = set()
-    for grown in session._grown.values():
+    for grown in session._rows.values():
         row, paths = grown._row, []
         for token, parent in zip(row.tokens, row.parent, strict=True):
             paths.append((*(paths[parent] if parent >= 0 else ()), token))

@@ -148,9 +148,9 @@ def test_prompts_of_one_position_share_their_edited_tokens(loaded, rng, monkeypa
     engine, computed = Engine(loaded), []
     forward = type(engine.blocks).forward
 
-    def counted(self, index, h, *args, **kwargs):
-        computed.append(len(h))
-        return forward(self, index, h, *args, **kwargs)
+    def counted(self, index, given):
+        computed.append(len(given.h))
+        return forward(self, index, given)
 
     monkeypatch.setattr(type(engine.blocks), "forward", counted)
     for positions, steered in (("last", 10), ("all", 30), ([15] * 10, 15)):
@@ -167,12 +167,12 @@ def test_out_of_memory_halves_the_budget_and_loses_nothing(loaded, rng, monkeypa
     theirs = sweep(plenty, prompts, interventions, positions)
     forward, calls = type(engine.blocks).forward, []
 
-    def hungry(self, index, h, *args, **kwargs):
-        calls.append(len(h))
+    def hungry(self, index, given):
+        calls.append(len(given.h))
         # Memory ends in the middle of the forks, the row itself having had enough.
-        if len(h) > 80 and len(calls) > 4:
+        if len(given.h) > 80 and len(calls) > 4:
             raise torch.OutOfMemoryError("pretend")
-        return forward(self, index, h, *args, **kwargs)
+        return forward(self, index, given)
 
     monkeypatch.setattr(type(engine.blocks), "forward", hungry)
     assert_equal(sweep(engine, prompts, interventions, positions), theirs)

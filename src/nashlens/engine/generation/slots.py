@@ -2,7 +2,7 @@
 
 Each slot holds one sequence. New prompts are prefilled together as a prefix forest, so what they
 share is computed once; and what they share with a prompt that any slot still holds is copied from
-there, so a late prompt computes its own tokens alone.
+there, so a late prompt computes only its own tokens.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from nashlens.engine.block import TransformerBlock
-from nashlens.engine.cache import Cache, KeyValues
-from nashlens.engine.core import Engine, path_parts
+from nashlens.engine.cache import Cache, KeyValues, empty_cache
+from nashlens.engine.core import Engine
 from nashlens.engine.forest import PackedSequence, Row, pack, shared_prefix
 from nashlens.engine.session import Session
 from nashlens.engine.transfer import copy_to
@@ -89,19 +89,16 @@ class Slots:
 
         At least the last token is left out, since its residual is wanted.
         """
-        held = sorted((_key(prompt), slot) for slot, prompt in self._prompts.items())
+        sorted_prompts = sorted((_key(prompt), slot) for slot, prompt in self._prompts.items())
         found = {}
         for index, prompt in enumerate(prompts):
             # In lexicographic order, a neighbour shares the longest prefix.
-            at = bisect.bisect(held, (_key(prompt), -1))
-            near = [slot for _, slot in held[max(at - 1, 0) : at + 1]]
+            at = bisect.bisect(sorted_prompts, (_key(prompt), -1))
+            near = [slot for _, slot in sorted_prompts[max(at - 1, 0) : at + 1]]
             shared = [(shared_prefix(self._prompts[s], prompt[:-1]), s) for s in near]
             if shared and max(shared)[0] >= _WORTH:
                 found[index] = max(shared)[::-1]
         return found
-
-    def _empty(self) -> Cache:
-        return Cache([KeyValues() for _ in range(self.engine.n_layers)])
 
     def _by_shard(
         self, layer: KeyValues, index: int
@@ -142,8 +139,8 @@ class Slots:
                 # It ends where another prompt's beginning goes on: its last residual is wanted.
                 path = row.append(path[:-1], prompt[-1:].tolist())
             packed.append(PackedSequence(index, path, int(np.searchsorted(path, before))))
-        cache, here = self._empty(), self._on_devices(of_slot, position)
-        for index, layer in enumerate(cache.layers):
+        cache, here = empty_cache(self.engine.n_layers), self._on_devices(of_slot, position)
+        for index, layer in enumerate(cache):
             for kept, keys, values in self._by_shard(layer, index):
                 rows, at = here[keys.device]
                 kept.keep(keys[rows, :, at].transpose(0, 1), values[rows, :, at].transpose(0, 1))
@@ -159,9 +156,9 @@ class Slots:
         start: int = 0,
     ) -> torch.Tensor:
         """Run a row and copy each sequence's keys and values to its slot."""
-        cache = cache or self._empty()
+        cache = cache or empty_cache(self.engine.n_layers)
         last = np.array([p.path[-1] for p in packed]) - start
-        final = self.engine.final_residuals(row, path_parts(packed), last, cache, start)
+        final = self.engine.final_residuals(row, packed, last, cache, start)
         self._copy(cache, slots, [p.path for p in packed], forget=True)
         return final
 
@@ -179,7 +176,7 @@ class Slots:
         of_slot = np.repeat(np.array(slots), lengths)
         position = np.concatenate([np.arange(n) for n in lengths])
         here = self._on_devices(of_slot, position, node)
-        for index, layer in enumerate(cache.layers):
+        for index, layer in enumerate(cache):
             for kept, keys, values in self._by_shard(layer, index):
                 assert kept.keys is not None
                 assert kept.values is not None
@@ -188,7 +185,7 @@ class Slots:
                 values[rows, :, at] = kept.values[:, nodes].transpose(0, 1)
             if forget:
                 # This block's are copied; the room is for what copying the next one's takes.
-                cache.layers[index] = KeyValues()
+                cache[index] = KeyValues()
 
 
 def _in_order(finals: Sequence[torch.Tensor], order: Sequence[int]) -> torch.Tensor:
