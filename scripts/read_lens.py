@@ -1,12 +1,10 @@
 """Rule read_lens: what each layer's residual would answer, from stored activations."""
 
-from functools import partial
 from pathlib import Path
 
 from nashlens.activations.store import ActivationStore
 from nashlens.lens.logit import lens_table
 from nashlens.models.weights import load_readout
-from nashlens.progress import progress
 from nashlens.tables import read_table, write_table
 from workflow.job import run_job
 
@@ -20,7 +18,6 @@ def main(inputs, outputs, config, fingerprint, model):
         readout=load_readout(Path(inputs["model"]).parent),
         model=model,
         last=store.n_layers,
-        progress=partial(progress, name="lens", unit="layer"),
     )
     write_table(table, outputs["table"], config=config, fingerprint=fingerprint)
 

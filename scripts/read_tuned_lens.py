@@ -1,13 +1,11 @@
 """Rule read_tuned_lens: what each layer's residual would answer, translated to the last layer."""
 
-from functools import partial
 from pathlib import Path
 
 from nashlens.activations.store import ActivationStore
 from nashlens.lens.logit import lens_table
 from nashlens.lens.tuned import read_tuned_lens
 from nashlens.models.weights import load_readout
-from nashlens.progress import progress
 from nashlens.tables import read_table, write_table
 from workflow.job import run_job
 
@@ -22,7 +20,6 @@ def main(inputs, outputs, config, fingerprint, model):
         model=model,
         last=store.n_layers,
         translate=read_tuned_lens(inputs["lens"]).translate,
-        progress=partial(progress, name="tuned lens", unit="layer"),
     )
     write_table(table, outputs["table"], config=config, fingerprint=fingerprint)
 

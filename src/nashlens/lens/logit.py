@@ -16,7 +16,7 @@ not scored by `nashlens.engine.labels`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ from nashlens.errors import DataError
 from nashlens.kept import kept
 from nashlens.lens.vocabulary import Final, scan, token_logits
 from nashlens.models.weights import Readout
+from nashlens.progress import progress
 from nashlens.prompts.labels import prompt_id
 
 LoadPrompts = Callable[[int, Sequence[str]], NDArray[np.floating]]
@@ -131,7 +132,6 @@ def lens_table(
     last: int,
     translate: Translate | None = None,
     batch: int = 512,
-    progress: Callable[[Sequence[int]], Iterable[int]] = iter,
 ) -> pd.DataFrame:
     """Read every layer through the final norm and the unembedding.
 
@@ -155,8 +155,6 @@ def lens_table(
         (layer, residuals) to what is read instead of them: a tuned lens.
     batch : int
         Number of prompts that are multiplied at once.
-    progress : callable, optional
-        Wraps the iteration over layers, as `tqdm.tqdm` does.
 
     Returns
     -------
@@ -172,7 +170,8 @@ def lens_table(
     asked = _lens_prompts(used, len(readout.unembedding))
     final = Final(readout, _load_checked(load, last, asked.ids, readout))
     frames = []
-    for layer in progress(list(layers)):
+    name = "lens" if translate is None else "tuned lens"
+    for layer in progress(layers, name, unit="layer"):
         residual = _load_checked(load, layer, asked.ids, readout)
         later = _load_checked(load, layer, asked.later_ids, readout)
         if translate is not None:

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nashlens.contrasts import cell_mean_draws
+
 Array = NDArray[np.float64]
 
 FAVOURED = 0.51
@@ -62,6 +64,18 @@ class Readings:
     def probability(self, towards: Array) -> Array:
         """Return P of the action that `towards` points to, (n, layers)."""
         return np.where(towards > 0, self.p_1, 1.0 - self.p_1)
+
+    def cell_means(
+        self, values: Array, resamples: int, rng: np.random.Generator
+    ) -> tuple[Array, Array]:
+        """Return the means of columns, (k,), and of each resample that has every cell, (m, k).
+
+        Label maps and option orders have equal weight; whole matches are resampled.
+        """
+        mean, draws = cell_mean_draws(
+            values, self.cells, self.matches, resamples=resamples, rng=rng
+        )
+        return mean, draws[~np.isnan(draws).any(axis=1)]
 
     def problem(self, what: str) -> str | None:
         """Return why these readings cannot be judged; None if they can."""

@@ -6,12 +6,12 @@ intervals resample whole matches. `DESCRIPTIONS` says what each quantity is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from nashlens.contrasts import cell_mean_draws, percentile_interval, simultaneous_interval
+from nashlens.contrasts import percentile_interval, simultaneous_interval
 from nashlens.kept import kept
 from nashlens.lens.readings import FAVOURED, Array, Readings, conflicting, defined
 from nashlens.seeds import stream
@@ -31,8 +31,7 @@ DESCRIPTIONS = {
 """Quantity -> what it is."""
 
 
-@dataclass(frozen=True)
-class _Found:
+class _Quantity(NamedTuple):
     estimate: float
     low: float
     high: float
@@ -53,7 +52,7 @@ def summarise(
     Parameters
     ----------
     lens : DataFrame
-        Of `lens_table`.
+        The table of `lens_table`.
     prompts : DataFrame
         The prompts table.
     model : str
@@ -61,7 +60,7 @@ def summarise(
     confidence : float
         Coverage of the intervals.
     resamples : int
-        Of matches.
+        Number of resamples of matches.
     seed : int
         The experiment's seed.
 
@@ -69,63 +68,56 @@ def summarise(
     -------
     DataFrame
         One row per quantity: `model`, `quantity`, `estimate`, `ci_low`, `ci_high`, `n` (prompts),
-        `n_matches`, `reason` (why there is no estimate, or what a layer's estimate stands on) and
+        `n_matches`, `reason` (why there is no estimate, or what the answer follows) and
         `description`.
     """
     used = kept(prompts)
     rng = stream(seed, "lens summary", model)
+    about_nash = [name for name in DESCRIPTIONS if name.startswith("nash")]
+    others = [name for name in DESCRIPTIONS if name not in about_nash]
     rows = []
-    for names, part, what, of in (
-        (["nash_favoured", "nash_from"], defined(used, "nash_action"), "a Nash action", _nash),
-        (
-            [name for name in DESCRIPTIONS if not name.startswith("nash")],
-            conflicting(used),
-            "a prosocial action other than its Nash action",
-            _conflict,
-        ),
+    for names, some, what, estimate in (
+        (about_nash, defined(used, "nash_action"), "a Nash action", _nash),
+        (others, conflicting(used), "a prosocial action other than its Nash action", _conflict),
     ):
-        readings = Readings(lens, part)
+        readings = Readings(lens, some)
         problem = readings.problem(what)
-        missing = _Found(np.nan, np.nan, np.nan, problem or "")
-        found = {} if problem else of(readings, confidence, resamples, rng)
+        if problem is None:
+            found = estimate(readings, confidence, resamples, rng)
+        else:
+            found = dict.fromkeys(names, _missing(problem))
         rows += [
             {
                 "model": model,
                 "quantity": name,
-                **_columns(found.get(name, missing)),
+                "estimate": float(found[name].estimate),
+                "ci_low": float(found[name].low),
+                "ci_high": float(found[name].high),
                 "n": len(readings),
                 "n_matches": len(set(readings.matches)),
+                "reason": found[name].reason,
                 "description": DESCRIPTIONS[name],
             }
             for name in names
         ]
-    columns = ["model", "quantity", "estimate", "ci_low", "ci_high", "n", "n_matches", "reason"]
-    return pd.DataFrame(rows)[[*columns, "description"]]
+    return pd.DataFrame(rows)
 
 
-def _columns(found: _Found) -> dict[str, object]:
-    return {
-        "estimate": float(found.estimate),
-        "ci_low": float(found.low),
-        "ci_high": float(found.high),
-        "reason": found.reason,
-    }
+def _missing(reason: str) -> _Quantity:
+    return _Quantity(np.nan, np.nan, np.nan, reason)
 
 
-def _interval(estimate: float, draws: Array, confidence: float, reason: str = "") -> _Found:
+def _interval(estimate: float, draws: Array, confidence: float) -> _Quantity:
     low, high = percentile_interval(draws[:, None], confidence)
-    return _Found(estimate, float(low[0]), float(high[0]), reason)
+    return _Quantity(estimate, float(low[0]), float(high[0]))
 
 
 def _nash(
     readings: Readings, confidence: float, resamples: int, rng: np.random.Generator
-) -> dict[str, _Found]:
+) -> dict[str, _Quantity]:
     towards, size = readings.towards("nash_action"), len(readings.layers)
     values = np.hstack([readings.probability(towards), towards * readings.odds])
-    mean, draws = cell_mean_draws(
-        values, readings.cells, readings.matches, resamples=resamples, rng=rng
-    )
-    draws = draws[~np.isnan(draws).any(axis=1)]
+    mean, draws = readings.cell_means(values, resamples, rng)
     p, p_draws = mean[:size], draws[:, :size]
     favoured = _interval(
         float((p > FAVOURED).mean()), (p_draws > FAVOURED).mean(axis=1), confidence
@@ -133,10 +125,10 @@ def _nash(
     low, _ = simultaneous_interval(mean[size:], draws[:, size:], confidence)
     sure = (low > 0) & (p > FAVOURED)
     if not sure.any():
-        first = _Found(np.nan, np.nan, np.nan, "no layer favours the Nash action beyond doubt")
+        first = _missing("no layer favours the Nash action beyond doubt")
     else:
         layers = readings.layers.astype(float)
-        # The same rule in each resample, with the same margin for chance.
+        # The first layer by the same rule in each resample, with the same margin for chance.
         margin = mean[size:] - low
         drawn = (draws[:, size:] > margin) & (p_draws > FAVOURED)
         starts = np.where(drawn.any(axis=1), layers[drawn.argmax(axis=1)], np.nan)
@@ -146,7 +138,7 @@ def _nash(
 
 def _conflict(
     readings: Readings, confidence: float, resamples: int, rng: np.random.Generator
-) -> dict[str, _Found]:
+) -> dict[str, _Quantity]:
     towards, layers = readings.towards("prosocial_action"), readings.layers.astype(float)
     values = np.hstack(
         [
@@ -155,27 +147,25 @@ def _conflict(
             readings.probability(towards),
         ]
     )
-    mean, draws = cell_mean_draws(
-        values, readings.cells, readings.matches, resamples=resamples, rng=rng
-    )
-    draws = draws[~np.isnan(draws).any(axis=1)]
+    mean, draws = readings.cell_means(values, resamples, rng)
     action, token, p = np.split(mean, 3)
     action_draws, token_draws, p_draws = np.split(draws, 3, axis=1)
     peak = int(p.argmax())
-    share = abs(action[-1]) / max(abs(action[-1]) + abs(token[-1]), 1e-12)
-    sizes = np.abs(action_draws[:, -1]) + np.abs(token_draws[:, -1])
-    shares = np.abs(action_draws[:, -1]) / np.maximum(sizes, 1e-12)
-    follows = _interval(float(share), shares, confidence)
+    share = float(_share(action[-1], token[-1]))
+    follows = _interval(share, _share(action_draws[:, -1], token_draws[:, -1]), confidence)
     return {
         "flip_layer": _flip(layers, action, action_draws, confidence),
         "peak_layer": _interval(float(layers[peak]), layers[p_draws.argmax(axis=1)], confidence),
         "peak_height": _interval(float(p[peak]), p_draws[:, peak], confidence),
         "action_part": _interval(float(action[-1]), action_draws[:, -1], confidence),
         "token_part": _interval(float(token[-1]), token_draws[:, -1], confidence),
-        "follows_action": _Found(
-            follows.estimate, follows.low, follows.high, _decision(follows.low, follows.high)
-        ),
+        "follows_action": follows._replace(reason=_decision(follows.low, follows.high)),
     }
+
+
+def _share(action: Any, token: Any) -> Any:
+    """Return the size of the action part over the sizes of both parts."""
+    return np.abs(action) / np.maximum(np.abs(action) + np.abs(token), 1e-12)
 
 
 def _decision(low: float, high: float) -> str:
@@ -184,13 +174,13 @@ def _decision(low: float, high: float) -> str:
     return "follows the token" if high < 0.5 else "undecided"
 
 
-def _flip(layers: Array, action: Array, draws: Array, confidence: float) -> _Found:
+def _flip(layers: Array, action: Array, draws: Array, confidence: float) -> _Quantity:
     low, high = simultaneous_interval(action, draws, confidence)
     if not low[-1] > 0:
-        return _Found(np.nan, np.nan, np.nan, "the last layer does not favour the prosocial action")
+        return _missing("the last layer does not favour the prosocial action")
     start = _run_start(action[None] > 0)[0]
     if not (high[:start] < 0).any():
-        return _Found(np.nan, np.nan, np.nan, "no layer before favours the Nash action")
+        return _missing("no layer before favours the Nash action")
     positive = draws > 0
     starts = np.where(positive[:, -1], layers[_run_start(positive)], np.nan)
     return _interval(float(layers[start]), starts, confidence)
@@ -198,6 +188,7 @@ def _flip(layers: Array, action: Array, draws: Array, confidence: float) -> _Fou
 
 def _run_start(positive: np.ndarray) -> np.ndarray:
     """Return where the run of true values at the end of each row starts, (rows,)."""
+    # The length of the run is where the reversed row turns false.
     turned = positive[:, ::-1]
     run = np.where(turned.all(axis=1), turned.shape[1], (~turned).argmax(axis=1))
     start: np.ndarray = np.minimum(positive.shape[1] - run, positive.shape[1] - 1)

@@ -15,7 +15,6 @@ is reached 662 times as fast as by a loop over scikit-learn's fits (docs/benchma
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -24,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nashlens.probes.basis import Basis, guide, rotate
+from nashlens.probes.basis import Basis
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -306,44 +305,3 @@ def ridge_solve(basis: Basis, values: Tensor, C: Tensor) -> Tensor:
         factor = torch.linalg.cholesky(square + identity / c)
         theta[1:, same] = torch.cholesky_solve(right[:, same], factor)
     return theta
-
-
-def held_out(
-    train: Array,
-    test: Array,
-    labels: Array,
-    C: float | Array,
-    *,
-    device: str = "cpu",
-    report: Callable[[Solution], None] | None = None,
-) -> Array:
-    """Return decision values of the test rows, (m, problems), for all label vectors.
-
-    Parameters
-    ----------
-    train : ndarray of float64, shape (n, d)
-    test : ndarray of float64, shape (m, d)
-    labels : ndarray of float64, shape (n, problems)
-        0 or 1, for the training rows.
-    C : float or ndarray, shape (problems,)
-    device : str
-        The torch device that fits.
-    report : callable, optional
-        Called with the `Solution`, which says what has converged.
-
-    Returns
-    -------
-    ndarray of float64, shape (m, problems)
-        Above 0 is class 1.
-    """
-    rows = torch.as_tensor(np.vstack([train, test]), dtype=torch.float64, device=device)
-    n = len(train)
-    index = torch.arange(n, device=rows.device)
-    basis = rotate(rows, index, guide(rows[:n]))
-    y = torch.as_tensor(labels, dtype=torch.float64, device=rows.device)
-    c = torch.as_tensor(np.broadcast_to(C, y.shape[1]).copy(), device=rows.device).to(y.dtype)
-    solution = solve(basis, y, c)
-    if report is not None:
-        report(solution)
-    values: Array = (basis.rows[n:] @ solution.coefficients).cpu().numpy()
-    return values

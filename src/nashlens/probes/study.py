@@ -12,8 +12,7 @@ within each game (the Nash action of a fixed game) can be read off the game's id
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -32,7 +31,7 @@ from nashlens.probes.table import (
     question_columns,
 )
 from nashlens.probes.transfer import fit_transfer
-from nashlens.progress import progress as with_progress
+from nashlens.progress import progress
 
 
 def _bounded(name: str) -> tuple[str, str, str]:
@@ -71,7 +70,6 @@ def fit_probes(
     *,
     untrained: tuple[LoadLayer, pd.DataFrame] | None = None,
     part_targets: Sequence[str] = (),
-    progress: Callable[[Sequence[int]], Iterable[int]] = iter,
 ) -> ProbeTables:
     """Fit every target's probe in every split at every layer.
 
@@ -91,8 +89,6 @@ def fit_probes(
         Activations of the same architecture with random weights, and their prompts.
     part_targets : sequence of str
         Those of the targets that are scored on parts of the prompts as well.
-    progress : callable, optional
-        Wraps the iteration over layers, as `tqdm.tqdm` does.
 
     Returns
     -------
@@ -131,7 +127,7 @@ def fit_probes(
         )
     parts = PartScores(used, part_targets, settings, untrained_prompts)
     gathered = LayerRows()
-    for layer in progress(list(layers)):
+    for layer in progress(layers, "probes", unit="layer"):
         values = load_features(load_layer, layer, len(used))
         fitted = fit_questions(values, questions, settings, controls=True)
         columns = list(fixed_columns)
@@ -196,7 +192,7 @@ def study_probes(
         some = draw_matches(prompts, untrained_prompts, settings.seed)
         random_weights = untrained.reader(some), some
     load = store.reader(usable(prompts))
-    probes = fit_probes(
+    probes, parts = fit_probes(
         load,
         layers,
         prompts,
@@ -204,14 +200,6 @@ def study_probes(
         settings,
         untrained=random_weights,
         part_targets=part_targets,
-        progress=partial(with_progress, name="probes", unit="layer"),
     )
-    transfer = fit_transfer(
-        load,
-        layers,
-        prompts,
-        targets,
-        settings,
-        progress=partial(with_progress, name="transfer", unit="layer"),
-    )
-    return {"probes": probes.probes, "probes_parts": probes.parts, "transfer": transfer}
+    transfer = fit_transfer(load, layers, prompts, targets, settings)
+    return {"probes": probes, "probes_parts": parts, "transfer": transfer}

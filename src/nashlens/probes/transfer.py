@@ -7,7 +7,7 @@ diagonal, matches of the same game are held out by folds. C is chosen inside the
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,7 @@ from nashlens.probes.fits import Features, LabelColumns, choose_penalties, cross
 from nashlens.probes.questions import match_folds
 from nashlens.probes.scores import balanced_accuracies, permutation_columns, score_draws
 from nashlens.probes.table import ProbeColumns, Row, load_features
+from nashlens.progress import progress
 from nashlens.seeds import stream
 
 Array = NDArray[np.float64]
@@ -103,8 +104,6 @@ def fit_transfer(
     prompts: pd.DataFrame,
     targets: Sequence[str],
     settings: ProbeSettings,
-    *,
-    progress: Callable[[Sequence[int]], Iterable[int]] = iter,
 ) -> pd.DataFrame:
     """Fit every target in every game and test it in all games, at every layer.
 
@@ -131,7 +130,7 @@ def fit_transfer(
     for one in prepared:
         by_rows.setdefault(one.target.rows.tobytes(), []).append(one)
     rows: list[Row] = []
-    for layer in progress(list(layers)):
+    for layer in progress(layers, "transfer", unit="layer"):
         values = load_features(load_layer, layer, len(used))
         scored: dict[Cell, Row] = {}
         for group in by_rows.values():

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from nashlens.probes.fits import Features, LabelColumns, choose_penalties, cross_fit
-from nashlens.probes.solver import held_out
+from tests.unit.probes.solved import held_out
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from nashlens.probes.basis import guide, rotate
-from nashlens.probes.solver import held_out, ridge_solve, solve
+from nashlens.probes.solver import ridge_solve, solve
+from tests.unit.probes.solved import held_out
 
 
 def _oracle(train, test, labels, C):
