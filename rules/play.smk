@@ -47,7 +47,6 @@ rule play_part:
                 reads=PRECISION,
                 modules=[
                     "nashlens.play.chunks",
-                    "nashlens.play.writer",
                     "nashlens.engine.session",
                     "nashlens.models.load",
                     "nashlens.models.tokenizer",

@@ -22,12 +22,12 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def start_logging(path: str | Path) -> None:
-    """Send this process's messages, warnings and uncaught exceptions to a log and to stderr.
+    """Write this process's messages, warnings and uncaught exceptions to a log and to stderr.
 
     Parameters
     ----------
     path : str or Path
-        The job's log; it is made anew.
+        The job's log; an old one is replaced.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def start_logging(path: str | Path) -> None:
             sys.__excepthook__(kind, error, trace)
             return
         last = f"{PREFIX}{summary(error)} (log: {path})"
-        # The traceback is for the log alone; whoever reads the terminal gets the line.
+        # The traceback goes only to the log; the terminal shows the one line.
         lines = traceback.format_exception(kind, error, trace)
         with open(path, "a", encoding="utf-8") as out:
             out.write("".join(lines) + last + "\n")
@@ -55,7 +55,7 @@ def start_logging(path: str | Path) -> None:
 
 
 def summary(error: BaseException) -> str:
-    """Return an error in one line: the project's own by its message, any other with its type."""
+    """Return an error in one line: its message, after its type unless it is one of ours."""
     text = " ".join(str(error).split())
     if isinstance(error, NashlensError):
         return text
@@ -63,7 +63,7 @@ def summary(error: BaseException) -> str:
 
 
 def last_error(path: str | Path) -> str | None:
-    """Return the line that a failed job left at the end of its log, or its last line of any kind.
+    """Return the line of the error that ended a failed job's log, or else the log's last line.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def last_error(path: str | Path) -> str | None:
     Returns
     -------
     str or None
-        None where there is no log, or nothing in it.
+        None where there is no log or it is empty.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()

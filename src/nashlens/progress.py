@@ -11,7 +11,7 @@ from typing import TypeVar
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-_EVERY = 30.0
+_EVERY = 30.0  # seconds between two lines
 
 
 def progress(items: Collection[T], name: str, *, unit: str = "it") -> Iterator[T]:
@@ -30,11 +30,11 @@ def progress(items: Collection[T], name: str, *, unit: str = "it") -> Iterator[T
 
         yield from tqdm(items, desc=name, unit=unit, file=sys.stderr)
         return
-    start = said = time.monotonic()
+    start = reported = time.monotonic()
     for done, item in enumerate(items):
         now = time.monotonic()
-        if now - said >= _EVERY and done:
-            said, rate = now, done / (now - start)
+        if now - reported >= _EVERY and done:
+            reported, rate = now, done / (now - start)
             left = (len(items) - done) / rate
             log.info(
                 "%s: %d of %d %s, %.2f/s, %.0f s left", name, done, len(items), unit, rate, left

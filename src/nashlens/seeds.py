@@ -1,7 +1,7 @@
 """Random streams spawned by stable names, never by order or process.
 
 One experiment has one seed. Each use asks for the stream of its own name, so a match's
-randomness depends on what it is called and on nothing that ran before it or beside it.
+randomness depends on its name, and not on what ran before it or at the same time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def stream(seed: int, *names: str | int) -> np.random.Generator:
     Returns
     -------
     numpy.random.Generator
-        The same one for the same seed and names, in every process.
+        The same for the same seed and names, in every process.
     """
     return np.random.Generator(np.random.PCG64(_sequence(seed, names)))
 

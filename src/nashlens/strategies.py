@@ -1,7 +1,7 @@
 """Scripted strategies for repeated 2x2 games, as functions of the two histories.
 
 Action 0 is called cooperating and action 1 defecting, whatever they mean in the game. Every
-strategy gives its probability of action 0; all but RANDOM and TFT_ERRORS are deterministic.
+strategy returns its probability of action 0; all but RANDOM and TFT_ERRORS are deterministic.
 
 A new strategy is one function of the two histories and of the strategy's own number `p`, with its
 entry in `STRATEGIES` (and in `PARAMETERS`, where it uses `p`).
@@ -41,8 +41,8 @@ def grim_trigger(own: Sequence[int], other: Sequence[int], p: float) -> float:
 def win_stay_lose_shift(own: Sequence[int], other: Sequence[int], p: float) -> float:
     """WSLS: cooperate first; then keep the action if the other cooperated, else change it.
 
-    A win is read from the other's action alone, not from payoffs, so the strategy is the same
-    one in every game (Nowak and Sigmund 1993).
+    Whether it won follows from the other's action, not from payoffs, so the strategy is the same in
+    every game (Nowak and Sigmund 1993).
     """
     if not own:
         return 1.0
@@ -56,7 +56,7 @@ def random_choice(own: Sequence[int], other: Sequence[int], p: float) -> float:
 
 
 def tit_for_tat_with_errors(own: Sequence[int], other: Sequence[int], p: float) -> float:
-    """TFT_ERRORS: as TFT, but with probability p it does the opposite of what it means to do."""
+    """TFT_ERRORS: as TFT, but with probability p it does the opposite of what TFT would do."""
     return 1.0 - p if tit_for_tat(own, other, p) == 1.0 else float(p)
 
 
@@ -70,7 +70,7 @@ STRATEGIES: dict[str, Strategy] = {
     "TFT_ERRORS": tit_for_tat_with_errors,
 }
 PARAMETERS: dict[str, float] = {"RANDOM": 0.5, "TFT_ERRORS": 0.1}
-"""Strategies that use their number `p`, and its default."""
+"""Strategies that use their number `p`, with its default."""
 
 
 def cooperation(
@@ -86,10 +86,10 @@ def cooperation(
     strategy : str
         A key of `STRATEGIES`.
     own_history, other_history : sequence of int
-        The strategy's own actions and its opponent's, one a round played.
+        The actions of the strategy and of its opponent, one for each round played.
     p : float, optional
-        The number of a strategy in `PARAMETERS`: RANDOM's probability of action 0, TFT_ERRORS'
-        probability of an error.
+        The number of a strategy in `PARAMETERS`: RANDOM's probability of action 0, or that of an
+        error of TFT_ERRORS.
 
     Raises
     ------

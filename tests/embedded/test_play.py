@@ -1,9 +1,12 @@
 """Chain of thought on the embedded model: what is scored is the model's own answer."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from nashlens.engine.core import Engine
+from nashlens.engine.generation import generate
 from nashlens.engine.labels import label_probabilities
 from nashlens.engine.session import Session
 from nashlens.games.catalog import CATALOG
@@ -12,7 +15,6 @@ from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.play.player import Cot, Player, PlaySettings
 from nashlens.play.run import decisions_table, play_rounds, texts_table
 from nashlens.play.schedule import Agent, schedule
-from nashlens.play.writer import engine_writer
 from nashlens.prompts.design import surfaces
 from nashlens.prompts.templates import ANCHOR, SYSTEM
 from tests import reference
@@ -38,7 +40,8 @@ def test_reasoning_then_scored_labels_equal_a_full_forward(embedded_model):
         [CATALOG["stag_hunt"]], [agents], forms, repetitions=1, scripted_repetitions=1, seed=1
     )
     session = Kept(engine)
-    player = Player(tokenizer, session, engine_writer(engine, tokenizer.stop_ids, session))
+    write = partial(generate, engine, stop=tokenizer.stop_ids, session=session)
+    player = Player(tokenizer, session, write)
     rounds = play_rounds(
         matches,
         lambda: {"m": player},

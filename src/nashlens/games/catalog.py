@@ -1,7 +1,7 @@
 """Canonical games. Action 0 is the cooperative one wherever the game has one.
 
-In the symmetric games R is both's payoff at (0, 0), P at (1, 1), and at (0, 1) the one who plays
-0 gets S and the other T; the orders of R, S, T and P are what tells these games apart.
+In the symmetric games both get R at (0, 0) and P at (1, 1), and at (0, 1) the one who plays 0 gets
+S and the other T. The games differ in the order of R, S, T and P.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _GAMES = (
     ),
     # R > T > P > S: two pure equilibria, the better one riskier.
     _symmetric("stag_hunt", "Stag Hunt", ("stag", "hare"), R=4, S=0, T=3, P=2),
-    # T > R > S > P: each wants to be the one who does not yield.
+    # T > R > S > P: each would rather not be the one who yields.
     _symmetric("chicken", "Chicken", ("swerve", "straight"), R=3, S=1, T=4, P=0),
     Game(
         "battle_of_the_sexes",

@@ -1,10 +1,10 @@
 """Exact equilibria of 2x2 games, and the actions that follow from the payoffs.
 
 Let p and q be the row's and the column's probability of action 0. What row gains by action 0
-over action 1 is linear in q, and column's gain is linear in p. So the unit square falls into at
-most 5 x 5 cells (the corners, the indifference points, and the open intervals between them) on
-which both gains keep their signs; the equilibrium set is a union of such cells, degenerate games
-included. Nothing is rounded: all numbers are fractions.
+over action 1 is linear in q, and column's gain is linear in p. So the unit square divides into at
+most 5 x 5 cells (the corners, the indifference points, and the open intervals between them) in
+which both gains keep their signs. The equilibrium set is a union of such cells, in degenerate games
+too. Nothing is rounded: all numbers are fractions.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def equilibrium_set(game: Game) -> list[tuple[_Interval, _Interval]]:
     Returns
     -------
     list of (interval, interval)
-        Each interval is (low, high); a point has both alike. The set is closed, so the ends of
-        an interval belong to it; rectangles that lie within another are left out.
+        Each interval is (low, high), with equal ends for a point. The set is closed, so the ends of
+        an interval belong to it; rectangles within another one are left out.
     """
     cells = _equilibrium_cells(game)
     return [
@@ -92,8 +92,8 @@ def prosocial_action(game: Game, seat: str) -> int | None:
     Returns
     -------
     int or None
-        None where cells that tie for the largest sum ask for different actions, so in every
-        zero-sum game.
+        None where cells that tie for the largest sum need different actions, so in every zero-sum
+        game.
     """
     sums = {(own, other): sum(game.view(seat, own, other)) for own in (0, 1) for other in (0, 1)}
     best = max(sums.values())
@@ -124,7 +124,7 @@ def _gain(game: Game, seat: str, other_action: int) -> Fraction:
 
 
 def _equilibrium_cells(game: Game) -> list[tuple[_Interval, _Interval]]:
-    """Return the cells (p, q) whose points are all equilibria; together they are all of them."""
+    """Return the cells (p, q) of equilibria; together they hold all equilibria."""
     row_gains = _signed_cells(game, ROW)  # over q: the sign of row's gain
     col_gains = _signed_cells(game, COLUMN)  # over p: the sign of column's gain
     return [
@@ -141,8 +141,8 @@ def _signed_cells(game: Game, seat: str) -> list[tuple[_Interval, Fraction]]:
     Returns
     -------
     list of (interval, Fraction)
-        Points and the open intervals between them, each with the gain inside it; only its sign
-        is meant, as that alone is constant there.
+        Points and the open intervals between them, each with the gain in its middle; in an
+        interval only the sign of the gain is constant.
     """
     at_one, at_zero = _gain(game, seat, 0), _gain(game, seat, 1)
     points = [_ZERO, _ONE]
@@ -153,7 +153,7 @@ def _signed_cells(game: Game, seat: str) -> list[tuple[_Interval, Fraction]]:
 
 
 def _is_best(probability: _Interval, gain: Fraction) -> bool:
-    """Return whether playing action 0 with these probabilities is a best response."""
+    """Return whether action 0 with these probabilities is a best response."""
     if gain == 0:
         return True
     return probability == ((_ONE, _ONE) if gain > 0 else (_ZERO, _ZERO))

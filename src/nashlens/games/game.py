@@ -13,8 +13,8 @@ ROW = "row"
 COLUMN = "column"
 SEATS = (ROW, COLUMN)
 
-Cell = tuple[Fraction, Fraction]
-Payoffs = tuple[tuple[Cell, Cell], tuple[Cell, Cell]]
+PayoffPair = tuple[Fraction, Fraction]
+Payoffs = tuple[tuple[PayoffPair, PayoffPair], tuple[PayoffPair, PayoffPair]]
 
 
 def to_fraction(value: Any) -> Fraction:
@@ -23,8 +23,8 @@ def to_fraction(value: Any) -> Fraction:
     Parameters
     ----------
     value : int, float, Fraction or numpy number
-        A finite number. A float stands for its shortest decimal form, which is what a reader
-        of the config sees, and not for the binary fraction beside it.
+        A finite number. A float is read as its shortest decimal form, which is what a reader of the
+        config sees, not as the binary fraction next to it.
 
     Raises
     ------
@@ -58,14 +58,14 @@ class Game:
     name: str
     """Key in the config."""
     payoffs: Payoffs
-    """`payoffs[i][j]` = (row's, column's) payoff when row plays i and column plays j; any nested
-    sequence of numbers is taken and kept as exact fractions."""
+    """`payoffs[i][j]` = (row's, column's) payoff when row plays i and column plays j. Any nested
+    sequence of numbers will do; it is kept as exact fractions."""
     actions: tuple[str, str] = ("action 0", "action 1")
-    """What the two actions mean, for people; agents see labels only."""
+    """Names of the two actions, for people; agents see only labels."""
     title: str = ""
-    """Name for people and for the named template; made from `name` where it is empty."""
+    """Name for people and for the template `named`; made from `name` where it is empty."""
     variant: int = 0
-    """0 is the game itself, 1.. its drawn variants."""
+    """0 for the game itself, from 1 for its drawn variants."""
     base: str = ""
     """The canonical game's name, or `name` where it is empty."""
 
@@ -85,7 +85,7 @@ class Game:
         row, col = self.payoffs[row_action][col_action]
         return float(row), float(col)
 
-    def view(self, seat: str, own_action: int, other_action: int) -> Cell:
+    def view(self, seat: str, own_action: int, other_action: int) -> PayoffPair:
         """Return the exact (own, other's) payoff as one seat sees a cell.
 
         Raises
@@ -131,5 +131,5 @@ def _exact_payoffs(name: str, payoffs: Any) -> Payoffs:
     return ((_pair(a), _pair(b)), (_pair(c), _pair(d)))
 
 
-def _pair(cell: list[Fraction]) -> Cell:
+def _pair(cell: list[Fraction]) -> PayoffPair:
     return cell[0], cell[1]

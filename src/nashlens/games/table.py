@@ -23,7 +23,7 @@ from nashlens.games.variants import ordinal_class, variants
 from nashlens.seeds import stream
 
 _CELLS = ((0, 0), (0, 1), (1, 0), (1, 1))
-_SEATS = {"row": ROW, "col": COLUMN}  # as in column names
+_SEATS = {"row": ROW, "col": COLUMN}  # by their names in columns
 _INTEGERS = [
     *(f"{what}_{seat}" for what in ("nash", "prosocial", "dominant") for seat in _SEATS),
     *(f"best_{seat}_{action}" for seat in _SEATS for action in (0, 1)),
@@ -37,7 +37,7 @@ def build_games(spec: Mapping[str, Mapping[str, Any]], seed: int) -> list[Game]:
     ----------
     spec : mapping of str to mapping
         By game key: `canonical` (a name of the catalogue) or `payoffs` (2x2 cells of
-        [row's, column's] payoff), and optionally `actions`, `title` and `variants` (a count).
+        [row's, column's] payoff), and optionally `actions`, `title` and `variants` (a number).
     seed : int
         The experiment's seed. Each game's variants have a stream of their own, so no game
         depends on the others.
@@ -123,7 +123,7 @@ def games_from_table(frame: pd.DataFrame, without: Collection[str] = ()) -> list
     ----------
     frame : pandas.DataFrame
     without : collection of str, optional
-        Games that are left out, with their variants.
+        Names of games to leave out, with their variants.
 
     Raises
     ------

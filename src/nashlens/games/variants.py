@@ -1,8 +1,9 @@
 """Payoff variants: other numbers, the same order of outcomes for each player.
 
-In a 2x2 game the order of each player's outcomes fixes the pure equilibria, the dominant actions
-and the best responses. Variants keep it, ties included, and draw the two players' numbers
-independently, so they are asymmetric and cannot be recalled from text about the canonical game.
+In a 2x2 game the order of each player's outcomes determines the pure equilibria, the dominant
+actions and the best responses. Variants keep that order, ties included, and draw the two players'
+numbers independently. So they are asymmetric, and a model cannot recall them from texts about the
+canonical game.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from nashlens.games.game import Game, Payoffs
 
 _LARGEST = 9  # one digit: short in prompts, and one token in every tokenizer
-_TRIES = 200
+_TRIES = 200  # repeated payoffs before larger ones are allowed
 
 
 def ordinal_class(game: Game) -> str:
@@ -39,9 +40,9 @@ def variants(game: Game, count: int, rng: np.random.Generator) -> list[Game]:
     game : Game
         The game itself; no variant repeats its payoffs.
     count : int
-        How many; the first variants do not depend on it.
+        Number of variants; the first ones do not depend on it.
     rng : numpy.random.Generator
-        Drawn from in order.
+        Used in order.
 
     Returns
     -------
@@ -54,7 +55,7 @@ def variants(game: Game, count: int, rng: np.random.Generator) -> list[Game]:
     drawn: list[Game] = []
     largest, misses = _LARGEST, 0
     while len(drawn) < count:
-        row, col = (_draw(player, largest, rng) for player in ranks)
+        row, col = (_draw_payoffs(player, largest, rng) for player in ranks)
         payoffs = _payoffs(row, col)
         if payoffs in seen:
             misses += 1
@@ -76,7 +77,7 @@ def _ranks(values: Sequence[Fraction]) -> list[int]:
     return [levels.index(value) for value in values]
 
 
-def _draw(ranks: Sequence[int], largest: int, rng: np.random.Generator) -> list[Fraction]:
+def _draw_payoffs(ranks: Sequence[int], largest: int, rng: np.random.Generator) -> list[Fraction]:
     levels = np.sort(rng.choice(largest + 1, size=max(ranks) + 1, replace=False))
     return [Fraction(int(levels[rank])) for rank in ranks]
 

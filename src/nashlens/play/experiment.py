@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from nashlens.engine.core import Engine
+from nashlens.engine.generation import generate
 from nashlens.engine.session import Session
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
@@ -22,7 +24,6 @@ from nashlens.play.schedule import (
     pairs_of,
     schedule,
 )
-from nashlens.play.writer import engine_writer
 
 
 def play_group(
@@ -139,4 +140,5 @@ class _Loader:
 
     def _player(self, tokenizer: ChatTokenizer, engine: Engine) -> Player:
         session = Session(engine)
-        return Player(tokenizer, session, engine_writer(engine, tokenizer.stop_ids, session))
+        write = partial(generate, engine, stop=tokenizer.stop_ids, session=session)
+        return Player(tokenizer, session, write)

@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nashlens.engine.forest import shared_prefix
+from nashlens.engine.generation import Request
 from nashlens.engine.labels import LabelledPrompt, label_probabilities
 from nashlens.errors import DataError
 from nashlens.games.game import SEATS
 from nashlens.play.answers import VALID, Answer, before_answer, final_answer
-from nashlens.play.player import Cot, Player, PlaySettings, TextRequest
+from nashlens.play.player import Cot, Player, PlaySettings
 from nashlens.play.schedule import Agent, Match
 from nashlens.prompts import templates
 from nashlens.prompts.labels import encode_prompt, encode_prompts, prompt_id
@@ -258,10 +260,10 @@ def _write(
         _check_length(decision, player, len(ids) + tokens)
         name = ("text", decision.match.match_id, decision.view.round, SEATS[decision.seat])
         seed = int(stream(settings.seed, *name, kind, attempt).integers(2**62))
-        requests.append(TextRequest(ids, seed, tokens, _common_length(ids, shared)))
+        requests.append(Request(ids, seed, tokens, _common_length(ids, shared)))
     texts = []
     for decision, request, written in zip(
-        decisions, requests, player.write(requests, settings.temperature), strict=True
+        decisions, requests, player.write(requests, temperature=settings.temperature), strict=True
     ):
         texts.append(player.tokenizer.text(written.ids))
         decision.texts.append(
@@ -317,11 +319,7 @@ def _score(
 
 
 def _common_length(first: Sequence[int], second: Sequence[int]) -> int:
-    """Return the number of leading tokens that two sequences share."""
-    for n, (a, b) in enumerate(zip(first, second, strict=False)):
-        if a != b:
-            return n
-    return min(len(first), len(second))
+    return shared_prefix(np.asarray(first), np.asarray(second))
 
 
 def _check_length(decision: Decision, player: Player, needed: int) -> None:

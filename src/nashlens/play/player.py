@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from nashlens.engine.generation import Generated, Request
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.prompts.labels import PromptTokenizer
 
@@ -17,13 +18,6 @@ class PlayTokenizer(PromptTokenizer, Protocol):
 
     def text(self, ids: Sequence[int]) -> str:
         """Return what a model wrote, without special tokens."""
-
-
-class LabelScorer(Protocol):
-    """What the quiz needs of an engine: `nashlens.engine.core.Engine` is one."""
-
-    def label_logprobs(self, prompts: Sequence[LabelledPrompt]) -> np.ndarray:
-        """Return log P of each prompt's two labels, shape `(n, 2)`."""
 
 
 class MatchScorer(Protocol):
@@ -38,33 +32,10 @@ class MatchScorer(Protocol):
         """
 
 
-class TextRequest(NamedTuple):
-    """A request for a text that a model writes after a prompt."""
-
-    ids: Sequence[int]
-    """The prompt's token ids."""
-    seed: int
-    """Seed of this text; no other text has it."""
-    max_new_tokens: int
-    kept: int = 0
-    """Number of the prompt's leading tokens that later prompts of the match share."""
-
-
-class WrittenText(NamedTuple):
-    """A text that a model wrote."""
-
-    ids: Sequence[int]
-    """The new tokens, without the one that ended the text."""
-    stopped: bool
-    """Whether the model ended the text; otherwise it reached its length bound."""
-
-
 class Writer(Protocol):
-    """What play needs of generation."""
+    """What play needs of generation: `nashlens.engine.generation.generate` of an engine."""
 
-    def __call__(
-        self, requests: Sequence[TextRequest], temperature: float
-    ) -> Sequence[WrittenText]:
+    def __call__(self, requests: Sequence[Request], *, temperature: float) -> Sequence[Generated]:
         """Continue each prompt; temperature 0 is greedy."""
 
 

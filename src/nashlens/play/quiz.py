@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,6 @@ from nashlens.errors import LabelError
 from nashlens.games.game import SEATS, Game
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
-from nashlens.play.player import LabelScorer
 from nashlens.play.schedule import forms_of_play, games_of_play, surface_sequence
 from nashlens.prompts import templates
 from nashlens.prompts.labels import (
@@ -36,6 +35,13 @@ from nashlens.prompts.render import Surface, View, question_messages, render, sh
 from nashlens.seeds import stream
 
 CELLS = ((0, 0), (0, 1), (1, 0), (1, 1))
+
+
+class LabelScorer(Protocol):
+    """What the quiz needs of an engine: `nashlens.engine.core.Engine` is one."""
+
+    def label_logprobs(self, prompts: Sequence[LabelledPrompt]) -> np.ndarray:
+        """Return log P of each prompt's two labels, shape `(n, 2)`."""
 
 
 class QuizQuestion(NamedTuple):

@@ -1,9 +1,9 @@
 """The words of the prompts, and nothing else.
 
-A prompt reads: opening (with the game's title in the named template alone), the four payoff
-cells, the aim, one line for each round played, and what is asked now. Everything that stays fixed
-in a match comes first and each round adds its lines at the end, so a later round's prompt starts
-with the tokens of the earlier ones and a forward pass can share them.
+A prompt has an opening (with the game's title only in the template `named`), the four payoff cells,
+the aim, one line for each round played, and the question. What does not change in a match comes
+first and each round adds its lines at the end, so a later round's prompt starts with the tokens of
+the earlier ones and a forward pass can share them.
 
 Every text is short on purpose: about 150 tokens of rules and at most 25 a round.
 """
@@ -18,16 +18,16 @@ from nashlens.games.catalog import CATALOG
 
 @dataclass(frozen=True)
 class Template:
-    """One way to put a game. All talk of options, so that one answer prefix serves every one."""
+    """One wording of a game. All wordings speak of options, so that one answer prefix fits all."""
 
     opening: str
-    """First sentence; `{rounds}`, and `{title}` where the game is named."""
+    """First sentence, with `{rounds}`, and with `{title}` if it names the game."""
     together: str
-    """Both choose at once."""
+    """Both seats choose at the same time."""
     first: str
-    """The seat that is asked chooses first."""
+    """The asked seat chooses first."""
     second: str
-    """The seat that is asked sees the other's choice."""
+    """The asked seat sees the other's choice before its own."""
     cell: str
     """One payoff cell, from the asked seat's own view."""
     played: str
@@ -91,8 +91,8 @@ TEMPLATES: dict[str, Template] = {
         heading="Your option | Other player's option | Your points | Other player's points",
     ),
 }
-"""neutral gives the payoffs in sentences; named adds the game's title; cover tells a story of two
-traders; table gives the payoffs as a table."""
+"""`neutral` gives the payoffs in sentences; `named` adds the game's title; `cover` tells a story of
+two traders; `table` gives the payoffs as a table."""
 
 QUESTION = "Round {round}: do you choose option {first} or option {second}?"
 SEEN = "Round {round}: {player} has chosen option {seen}."
@@ -126,7 +126,7 @@ QUIZ = {
     "gain_own": ("How many {unit} did you get in round {round}?", "I got"),
     "gain_other": ("How many {unit} did {player} get in round {round}?", "{Player} got"),
 }
-"""Kinds of quiz question, about the rules and the history: the question and the answer's start."""
+"""Kinds of quiz questions on rules and history: the question and the start of its answer."""
 
 UNKNOWN_HORIZON = "several rounds"
 ONE_ROUND = "1 round"
@@ -149,9 +149,9 @@ def vocabulary() -> list[str]:
     Returns
     -------
     list of str
-        The pieces of `[A-Za-z]+|\d|[^\sA-Za-z\d]` in the texts of this module and the
-        canonical titles, the signs of numbers, all digits, and the letters A to Z as labels.
-        Titles and labels from a config are not in it.
+        Matches of `[A-Za-z]+|\d|[^\sA-Za-z\d]` in the texts of this module and the canonical
+        titles, the signs of numbers, all digits, and the letters A to Z as labels. Titles and
+        labels from a config are not among them.
     """
     texts = [text for template in TEMPLATES.values() for text in astuple(template)]
     texts += [QUESTION, SEEN, SAID, NOTHING, NOTES, THINK, WRITE_NOTES, WRITE_MESSAGE]

@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from nashlens.engine.generation import Generated
 from nashlens.games.catalog import CATALOG
-from nashlens.play.player import Cot, Player, PlaySettings, Scratchpad, WrittenText
+from nashlens.play.player import Cot, Player, PlaySettings, Scratchpad
 from nashlens.play.run import decisions_table, play_rounds
 from nashlens.play.schedule import Agent, schedule
 from nashlens.prompts.design import surfaces
@@ -116,11 +117,11 @@ class WritesLines:
     def __init__(self, write: Callable):
         self.write, self.asked = write, []
 
-    def __call__(self, wanted, temperature):
+    def __call__(self, wanted, *, temperature):
         self.asked += [(Letters().text(w.ids), w.seed, w.max_new_tokens) for w in wanted]
         texts = [self.write(Letters().text(w.ids), w.seed) for w in wanted]
         return [
-            WrittenText([ord(c) for c in text[: w.max_new_tokens]], len(text) <= w.max_new_tokens)
+            Generated([ord(c) for c in text[: w.max_new_tokens]], len(text) <= w.max_new_tokens)
             for text, w in zip(texts, wanted, strict=True)
         ]
 

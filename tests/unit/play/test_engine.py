@@ -1,10 +1,13 @@
 """Play through the real engine, with tiny models, where the other tests have fakes."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from nashlens.engine.core import Engine
+from nashlens.engine.generation import generate
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.session import Session
 from nashlens.models.load import load_model
@@ -13,7 +16,6 @@ from nashlens.play.player import Player, Scratchpad
 from nashlens.play.quiz import ask_quiz, histories_of
 from nashlens.play.run import decisions_table, play_rounds, texts_table
 from nashlens.play.schedule import Agent
-from nashlens.play.writer import engine_writer
 from tests import reference
 
 from .fakes import ALL_FORMS, COT, MODEL, PAD, PD, cot, matches_of, settings
@@ -44,7 +46,9 @@ def player(tiny_model, loaded):
     def make(*, shares=True):
         engine, tokenizer = Engine(loaded), ChatTokenizer(tiny_model)
         session = Kept(engine)
-        writes = engine_writer(engine, tokenizer.stop_ids, session if shares else None)
+        writes = partial(
+            generate, engine, stop=tokenizer.stop_ids, session=session if shares else None
+        )
         return Player(tokenizer, session, writes)
 
     return make

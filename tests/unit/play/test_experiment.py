@@ -4,7 +4,7 @@ from dataclasses import MISSING, fields
 
 import pytest
 
-from nashlens.config.playing import Matches, Modes, Prompts, Quiz
+from nashlens.config.playing import MatchesConfig, ModesConfig, PromptsConfig, QuizConfig
 from nashlens.games import build_games, games_table
 from nashlens.play.experiment import matches_of_group, settings_of_play
 from nashlens.play.player import Cot, PlaySettings, Scratchpad
@@ -22,10 +22,10 @@ def config(**matches):
     return {
         "experiment": {"seed": 1},
         "agents": AGENTS,
-        "prompts": Prompts().model_dump(),
-        "matches": Matches(**{"skip_games": []} | matches).model_dump(),
-        "modes": Modes().model_dump(),
-        "quiz": Quiz().model_dump(),
+        "prompts": PromptsConfig().model_dump(),
+        "matches": MatchesConfig(**{"skip_games": []} | matches).model_dump(),
+        "modes": ModesConfig().model_dump(),
+        "quiz": QuizConfig().model_dump(),
     }
 
 
@@ -35,7 +35,7 @@ def test_the_library_has_no_numbers_of_its_own(kind):
 
 
 def test_the_settings_are_the_configs():
-    settings, modes = settings_of_play(config(history_window=2)), Modes()
+    settings, modes = settings_of_play(config(history_window=2)), ModesConfig()
     assert settings.cot == Cot(**modes.cot.model_dump())
     assert settings.scratchpad == Scratchpad(**modes.scratchpad.model_dump())
     assert (settings.cot.tokens, settings.scratchpad.tokens) == (16, 48)
@@ -46,7 +46,7 @@ def test_a_mode_that_no_agent_of_the_group_plays_has_no_settings():
     """The slice of a group holds only its agents' modes."""
     scored = {key: value for key, value in config().items() if key != "modes"}
     assert settings_of_play(scored).cot is settings_of_play(scored).scratchpad is None
-    only = config() | {"modes": {"cot": Modes().cot.model_dump()}}
+    only = config() | {"modes": {"cot": ModesConfig().cot.model_dump()}}
     assert settings_of_play(only).scratchpad is None
 
 

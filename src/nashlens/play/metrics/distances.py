@@ -9,9 +9,9 @@ enters by its product distribution.
   the minimum lies at a kink or an end; both are tried.
 - l2: min over e of sqrt(((p - p_e)^2 + (q - q_e)^2) / 2), with p and q the two seats' shares of
   action 0; a rectangle's nearest point is found by clipping.
-- regret: the largest gain that either seat has from the better pure action against the other's
-  mix, over what its own mix gets, as a share of its payoff range. No equilibrium enters: it is 0
-  exactly at the equilibria (Nash 1951).
+- regret: what either seat would gain at most by its better pure action against the other's mix,
+  compared with its own mix, as a share of its payoff range. No equilibrium enters: it is 0 exactly
+  at the equilibria (Nash 1951).
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ class EquilibriumSet(NamedTuple):
     """The equilibria of one game, as its row player sees it."""
 
     rectangles: Array
-    """(k, 2, 2): for each part and seat, the least and the largest P(action 0)."""
+    """(k, 2, 2): for each rectangle and seat, the least and the largest P(action 0)."""
 
     @property
     def square(self) -> bool:
-        """Everything is an equilibrium: both seats are always indifferent."""
+        """Whether every profile is an equilibrium: both seats are always indifferent."""
         return bool((self.rectangles[:, :, 1] > self.rectangles[:, :, 0]).all(axis=1).any())
 
     @property
     def unique(self) -> bool:
-        """There is one equilibrium alone."""
+        """Whether there is exactly one equilibrium."""
         return len(self.rectangles) == 1 and bool(np.ptp(self.rectangles[0], axis=1).max() == 0)
 
     @property
     def segments(self) -> Array:
-        """The ends of each part as joint distributions, (k, 2, 4); a point has both alike."""
+        """The two ends of each rectangle as joint distributions, (k, 2, 4); equal for a point."""
         low, high = self.rectangles[:, :, 0], self.rectangles[:, :, 1]
         ends = np.stack([low, high], axis=1)
         return product(ends[..., 0], ends[..., 1])
@@ -93,25 +93,27 @@ def total_variation(joint: Array, equilibria: EquilibriumSet) -> Array:
 
 
 def segment_variation(joint: Array, segments: Array) -> Array:
-    """Return the least total variation of joint distributions, (n, 4), to segments, (k, 2, 4)."""
+    """Return each joint distribution's least total variation to segments, (n, 4), (k, 2, 4)."""
     return _each_variation(joint, segments).min(axis=1)
 
 
 def _each_variation(joint: Array, segments: Array) -> Array:
     """Return the total variation of each joint distribution to each segment, (n, k)."""
     start, step = segments[:, 0], segments[:, 1] - segments[:, 0]
+    # Where on the segment, from 0 to 1, one of the four gaps changes its sign: (n, k, 4).
     with np.errstate(divide="ignore", invalid="ignore"):
         kinks = (joint[:, None, :] - start) / step
     kinks = np.where(np.isfinite(kinks), np.clip(kinks, 0, 1), 0.0)
     ends = np.broadcast_to([0.0, 1.0], (*kinks.shape[:2], 2))
-    share = np.concatenate([kinks, ends], axis=2)[..., None]
-    gaps = np.abs((joint[:, None, :] - start)[:, :, None] - share * step[:, None])
+    place = np.concatenate([kinks, ends], axis=2)[..., None]
+    # The gaps at each of the six places: (n, k, 6, 4).
+    gaps = np.abs((joint[:, None, :] - start)[:, :, None] - place * step[:, None])
     least: Array = gaps.sum(axis=3).min(axis=2) / 2
     return least
 
 
 def _to_products(joint: Array) -> Array:
-    """Return the least total variation to any product distribution."""
+    """Return the least total variation of each joint distribution to any product distribution."""
     found = np.empty(len(joint))
     for k, one in enumerate(joint):
         known = ~np.isnan(one).any()
@@ -120,11 +122,12 @@ def _to_products(joint: Array) -> Array:
 
 
 def _to_product(joint: Array) -> float:
+    # Grids of the other seat's mix, ever finer around the three best points of the last one.
     centres, reach, best = np.array([0.5]), 0.5, np.inf
     for _ in range(_ZOOMS):
         offsets = np.linspace(-reach, reach, _POINTS)
         q = np.unique(np.clip((centres[:, None] + offsets).ravel(), 0, 1))
-        # For each mix of the other, a segment in one's own.
+        # For each mix of the other seat, the segment of one's own mixes from 0 to 1.
         ends = np.stack([product(np.zeros_like(q), q), product(np.ones_like(q), q)], axis=1)
         gaps = _each_variation(joint[None], ends)[0]
         best = min(best, float(gaps.min()))
@@ -144,13 +147,13 @@ def euclidean(joint: Array, equilibria: EquilibriumSet) -> Array:
 def regret(joint: Array, game: Game) -> Array:
     """Return the largest gain of either seat by deviating from its mix, in payoff ranges, (n,).
 
-    A seat whose payoff never changes has none to regret.
+    It is 0 for a seat whose payoff never changes.
     """
     p, q = marginals(joint)
     worst = np.zeros(len(joint))
     for own, other, view in ((p, q, game), (q, p, game.transpose())):
         pay = np.array([[view.payoff(i, j)[0] for j in (0, 1)] for i in (0, 1)])
-        value = pay @ np.stack([other, 1 - other])
+        value = pay @ np.stack([other, 1 - other])  # of own action 0 and 1, (2, n)
         gain = value.max(axis=0) - (own * value[0] + (1 - own) * value[1])
         spread = np.ptp(pay)
         worst = np.maximum(worst, gain / spread if spread else 0.0 * gain)
@@ -160,16 +163,16 @@ def regret(joint: Array, game: Game) -> Array:
 def subgame_perfect(game: Game, turn: str) -> Array | None:
     """Return the subgame-perfect outcomes of a stage game that is played in turn, (1, 2, 4).
 
-    Backward induction: the second mover answers each move by its best response, and the first
-    mover takes the move that then pays best. If it is indifferent between its two moves, any
-    mix of them is subgame perfect, and the two outcomes are the ends of a segment.
+    By backward induction, the second mover answers each move by its best response, and the first
+    mover takes the move that then pays best. If the first mover is indifferent between its moves,
+    any mix of them is subgame perfect, and the two outcomes are the ends of a segment.
 
     Parameters
     ----------
     game : Game
         As the seat sees it.
     turn : str
-        `first` if the seat itself moves first, else `second`.
+        `first` if the seat itself moves first, otherwise `second`.
 
     Returns
     -------
@@ -194,10 +197,10 @@ def finite_sample(game: Game, rounds: int) -> tuple[float, float, float]:
     """Return the mean tv, l2 and regret of exact equilibrium play over so many rounds.
 
     Frequencies of few rounds scatter around a mixed equilibrium, which biases every distance
-    upward; a pure equilibrium has no such bias. This is what the bias alone would show: the
-    expectation over matches of independent rounds, at the equilibrium (or the end or middle of a
-    continuum) with the largest one. It is exact up to `EXACT_ROUNDS` rounds, beyond that the mean
-    of `CONTROL_DRAWS` simulated matches.
+    upward; a pure equilibrium has no such bias. The bias is the expectation over matches of
+    independent rounds, at the equilibrium (or the end or middle of a continuum) where it is
+    largest. It is exact up to `EXACT_ROUNDS` rounds; beyond, it is the mean of `CONTROL_DRAWS`
+    simulated matches.
     """
     ends = equilibria_of(game).rectangles
     profiles = np.concatenate([ends[:, :, 0], ends[:, :, 1], ends.mean(axis=2)])
@@ -213,8 +216,8 @@ def finite_sample(game: Game, rounds: int) -> tuple[float, float, float]:
 def random_play(game: Game, rounds: int) -> tuple[float, float, float]:
     """Return the mean tv, l2 and regret of uniformly random play over so many rounds.
 
-    The expectation over matches of independent rounds in which both seats take either action with
-    probability 1/2; exact or simulated as `finite_sample`.
+    It is the expectation over matches of independent rounds in which both seats take either action
+    with probability 1/2, exact or simulated as in `finite_sample`.
     """
     tv, l2, gain = _expected(game, np.full(4, 0.25), rounds)
     return float(tv), float(l2), float(gain)
@@ -234,12 +237,13 @@ def _expected(game: Game, chances: Array, rounds: int) -> Array:
 
 
 def _outcomes(chances: Array, rounds: int) -> tuple[Array, Array]:
-    """Return the counts of the four cells over some rounds, (k, 4), and their weights."""
+    """Return possible counts of the four cells over some rounds, (k, 4), and their weights."""
     if rounds > EXACT_ROUNDS:
         rng = stream(0, "equilibrium play", rounds)
         drawn = rng.multinomial(rounds, chances, size=CONTROL_DRAWS)
         counts, weights = np.unique(drawn, axis=0, return_counts=True)
         return counts.astype(np.float64), weights.astype(np.float64)
+    # All counts that add up to the rounds, with their multinomial probabilities.
     a, b, c = np.indices((rounds + 1,) * 3).reshape(3, -1)
     counts = np.stack([a, b, c, rounds - a - b - c], axis=1)
     counts = counts[(counts[:, 3] >= 0) & ((counts == 0) | (chances > 0)).all(axis=1)]

@@ -1,16 +1,16 @@
 """What labels, option order and templates do to the choice, as separate terms.
 
-Least squares of a match's mean recorded P(action 0), weighted by decisions, on contrast-coded
-main effects estimated together, within cells of game, opponent, move order, turn and length (each
-cell has its own mean):
+A match's mean recorded P(action 0), weighted by its decisions, is regressed by least squares on
+contrast-coded main effects, all at once, within cells of game, opponent, move order, turn and
+length (each cell has its own mean):
 
-- label_map: identity (the set's first label stands for action 0) less swapped;
+- label_map: identity (the set's first label means action 0) less swapped;
 - option_order: forward (action 0 listed first) less reversed;
 - each label set, and each template, less the mean of all (sum-to-zero coding).
 
-In a game that is not the same from both seats, the seat is a term of its own, which is fitted and
-not reported, since surface forms may go with seats. A term that the design confounds with others
-has no estimate.
+In a game that differs between the seats, the seat is a term too. It is not reported, only fitted,
+since surface forms may correlate with seats. A term that the design confounds with others has no
+estimate.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _CELL = ["game", "opponent", "pairing", "move_order", "turn", "match_rounds"]
 
 
 @dataclass(frozen=True)
-class Effect:
+class SurfaceEffect:
     """One term and its interval."""
 
     factor: str
@@ -66,7 +66,7 @@ def surface_effects(
     confidence: float,
     resamples: int,
     rng: np.random.Generator,
-) -> list[Effect]:
+) -> list[SurfaceEffect]:
     """Estimate the surface effects of one agent.
 
     Parameters
@@ -75,8 +75,11 @@ def surface_effects(
         Rows of the matches table in which the agent has recorded probabilities.
     asymmetric : collection of str
         Games that differ between the seats.
-    confidence, resamples, rng
-        Of the bootstrap over matches.
+    confidence : float
+        Coverage of the intervals.
+    resamples : int
+        Number of bootstrap resamples of matches.
+    rng : numpy.random.Generator
     """
     design, terms = _design(matches, asymmetric)
     known = [term for term in terms if term.contrast is not None]
@@ -91,21 +94,22 @@ def surface_effects(
         mean = matches["sum_p_action_0"].to_numpy(float) / weight
         columns = np.column_stack([np.ones(len(mean)), design, mean])
         place = [k for k, term in enumerate(terms) if term.contrast is not None]
-        everything = np.ones((1, counts.shape[1]))
-        for target, drawn in ((estimate, everything), (draws, counts)):
+        # The estimate counts every match once, a resample as often as it was drawn.
+        once = np.ones((1, counts.shape[1]))
+        for target, drawn in ((estimate, once), (draws, counts)):
             target[:, place] = _fit(columns, weight, cells, drawn[:, match], contrasts)
         if counts.shape[1] < 2:
             draws[:] = np.nan
     low, high = percentile_interval(draws, confidence)
     return [
-        Effect(
-            term.factor,
-            term.term,
-            DEFINITION.format(term.words),
-            float(estimate[0, k]),
-            float(low[k]) if np.isfinite(estimate[0, k]) else np.nan,
-            float(high[k]) if np.isfinite(estimate[0, k]) else np.nan,
-            _reason(term, float(estimate[0, k])),
+        SurfaceEffect(
+            factor=term.factor,
+            term=term.term,
+            definition=DEFINITION.format(term.words),
+            estimate=float(estimate[0, k]),
+            low=float(low[k]) if np.isfinite(estimate[0, k]) else np.nan,
+            high=float(high[k]) if np.isfinite(estimate[0, k]) else np.nan,
+            reason=_reason(term, float(estimate[0, k])),
         )
         for k, term in enumerate(terms)
     ]
@@ -120,6 +124,7 @@ def _reason(term: _Term, estimate: float) -> str:
 def _design(matches: pd.DataFrame, asymmetric: Collection[str]) -> tuple[Array, list[_Term]]:
     """Return the contrast-coded columns, (n, k), and the reported terms."""
     columns: list[Array] = []
+    # Factor, term, words, and the weight of each column in the term's contrast.
     planned: list[tuple[str, str, str, dict[int, float] | None]] = []
     for factor, (one, two) in PAIRS.items():
         values = matches[factor].to_numpy(str)
@@ -132,6 +137,7 @@ def _design(matches: pd.DataFrame, asymmetric: Collection[str]) -> tuple[Array, 
         values = matches[factor].to_numpy(str)
         levels = sorted(set(values))
         first = len(columns)
+        # Sum-to-zero coding: the last level has no column and is -1 in those of all others.
         columns += [
             (values == level).astype(float) - (values == levels[-1]) for level in levels[:-1]
         ]
@@ -142,8 +148,8 @@ def _design(matches: pd.DataFrame, asymmetric: Collection[str]) -> tuple[Array, 
             words = f"{level} less the mean of all"
             planned.append((factor, level, words, weights if len(levels) > 1 else None))
     for game in sorted(set(matches["game"]) & set(asymmetric)):
-        here = (matches["game"] == game).to_numpy()
-        columns.append(np.where(here, (matches["seat"] == "row").to_numpy() - 0.5, 0.0))
+        in_game = (matches["game"] == game).to_numpy()
+        columns.append(np.where(in_game, (matches["seat"] == "row").to_numpy() - 0.5, 0.0))
     design = np.stack(columns, axis=1) if columns else np.zeros((len(matches), 0))
     terms = []
     for factor, term, words, chosen in planned:
@@ -160,23 +166,28 @@ def _fit(
 ) -> Array:
     """Return the contrasts of each weighted fit, (b, terms); NaN where they are not estimable.
 
-    Cell means are swept out of the sums of products, which is least squares with a mean for each
-    cell (Frisch, Waugh and Lovell).
+    `columns` are a one, the design and the outcome, (n, k + 2); `drawn` is how often each fit
+    counts each row, (b, n). Cell means are swept out of the sums of products, which is least
+    squares with a mean for each cell (Frisch, Waugh and Lovell).
     """
     size = columns.shape[1]
-    squares = (columns[:, :, None] * columns[:, None, :]).reshape(len(columns), -1)
-    squares *= weight[:, None]
+    # Weighted products of every two columns, a row's in one line: (n, size * size).
+    products = (columns[:, :, None] * columns[:, None, :]).reshape(len(columns), -1)
+    products *= weight[:, None]
     total = np.zeros((len(drawn), size - 1, size - 1))
     for cell in range(int(cells.max()) + 1):
-        here = cells == cell
-        sums = (drawn[:, here] @ squares[here]).reshape(-1, size, size)
+        in_cell = cells == cell
+        sums = (drawn[:, in_cell] @ products[in_cell]).reshape(-1, size, size)
+        # The column of ones gives the cell's mass and sums: take its means out of the others.
         mass = np.maximum(sums[:, :1, :1], 1e-300)
         total += sums[:, 1:, 1:] - sums[:, 1:, :1] * sums[:, :1, 1:] / mass
-    gram, product = total[:, :-1, :-1], total[:, :-1, -1]
+    # Solve gram @ coefficients = with_outcome in the eigenvectors that the design determines.
+    gram, with_outcome = total[:, :-1, :-1], total[:, :-1, -1]
     values, vectors = np.linalg.eigh(gram)
-    present = values > 1e-9 * np.maximum(values[:, -1:], 1e-12)
-    inverse = np.where(present, 1.0 / np.where(present, values, 1.0), 0.0)
-    along = np.einsum("bij,bi->bj", vectors, product)
+    determined = values > 1e-9 * np.maximum(values[:, -1:], 1e-12)
+    inverse = np.where(determined, 1.0 / np.where(determined, values, 1.0), 0.0)
+    along = np.einsum("bij,bi->bj", vectors, with_outcome)
     found: Array = np.einsum("bij,bj->bi", vectors, inverse * along) @ contrasts.T
-    lost = np.einsum("bij,ti->btj", vectors, contrasts) * ~present[:, None, :]
+    # A contrast with a share in the other eigenvectors has no estimate.
+    lost = np.einsum("bij,ti->btj", vectors, contrasts) * ~determined[:, None, :]
     return np.where(np.abs(lost).max(axis=2) < 1e-6, found, np.nan)

@@ -1,8 +1,7 @@
-"""Every measure that a match has by itself: one row a match and seat (`matches.parquet`).
+"""Every measure of a single match: one row a match and seat (`matches.parquet`).
 
-C is action 0 and D action 1 where the other's moves are conditioned on, as in
-`nashlens.strategies`; cooperation and defection are the prosocial action and the other one.
-Sums and counts stand beside shares, so that cells add up over matches.
+Cooperation and defection are the prosocial action and the other one. The table holds sums and
+counts as well as shares, so that cells can add them up over matches.
 """
 
 from __future__ import annotations
@@ -58,6 +57,7 @@ def matches_table(rounds: Rounds) -> pd.DataFrame:
 
 def joint_rounds(own: Array, other: Array) -> Array:
     """Return each round's joint action as an indicator, (n, t, 4); zeros where none was played."""
+    # Cells 00, 01, 10, 11 are numbered 0 to 3; NaN is none of them.
     cells = 2 * own + other
     return (cells[..., None] == np.arange(4)).astype(np.float64)
 
@@ -65,7 +65,7 @@ def joint_rounds(own: Array, other: Array) -> Array:
 def by_game(
     rounds: Rounds, value: Callable[[Game, NDArray[Any]], Array], shape: tuple[int, ...]
 ) -> Array:
-    """Fill an array, (n, *shape), game by game: `value(game, lines)` gives those lines' part."""
+    """Return an array, (n, *shape), that `value(game, lines)` fills for the lines of each game."""
     found = np.full((len(rounds.games), *shape), np.nan)
     lines: dict[Game, list[int]] = {}
     for k, game in enumerate(rounds.games):
@@ -77,17 +77,17 @@ def by_game(
 
 
 def _cooperation(rounds: Rounds) -> dict[str, Array]:
-    """Cooperation, the first defection of each seat, and cooperation before and after it.
+    """Return cooperation, each seat's first defection, and cooperation before and after it.
 
     The partner's first defection in round k can be answered from round k + 1 on, and by a seat
-    that moves second in round k already.
+    that moves second already in round k.
     """
 
-    def of(game: Game, lines: NDArray[Any]) -> Array:
+    def both_seats(game: Game, lines: NDArray[Any]) -> Array:
         both = [prosocial_action(game, "row"), prosocial_action(game, "column")]
         return np.tile(np.array(both, dtype=float), (len(lines), 1))
 
-    prosocial = by_game(rounds, of, (2,))
+    prosocial = by_game(rounds, both_seats, (2,))
     length = rounds.length
     t = np.arange(1, rounds.own.shape[1] + 1)
     played = ~np.isnan(rounds.own)
@@ -103,33 +103,35 @@ def _cooperation(rounds: Rounds) -> dict[str, Array]:
     found["cooperation"] = _share(count, length)
     found["first_defection"], found["partner_first_defection"] = first
     second = (rounds.keys["turn"] == "second").to_numpy()
-    answered = (first[1] + 1 - second)[:, None]
+    answered = (first[1] + 1 - second)[:, None]  # the first round that can be an answer
     comparable = ~np.isnan(first[1]) & ~np.isnan(count)
     for name, when in (("before", t < answered), ("after", t >= answered)):
         size = np.where(comparable, (played & when).sum(axis=1), np.nan)
-        kept = np.where(comparable, (cooperates[0] & when).sum(axis=1), np.nan)
-        found |= {f"n_{name}": size, f"n_cooperation_{name}": kept}
-        found[f"cooperation_{name}"] = _share(kept, size)
+        n_cooperation = np.where(comparable, (cooperates[0] & when).sum(axis=1), np.nan)
+        found |= {f"n_{name}": size, f"n_cooperation_{name}": n_cooperation}
+        found[f"cooperation_{name}"] = _share(n_cooperation, size)
     return found
 
 
 def _payoffs(rounds: Rounds, joint: Array) -> dict[str, Array]:
-    """Payoffs in points; scaled to each seat's own least and largest; efficiency.
+    """Return payoffs in points, payoffs scaled to a seat's least and largest, and efficiency.
 
     Efficiency of a cell = (sum of both payoffs - least sum) / (largest - least sum); undefined
-    where all sums are alike.
+    where all sums are equal.
     """
 
-    def of(game: Game, lines: NDArray[Any]) -> Array:
+    def sums_of(game: Game, lines: NDArray[Any]) -> Array:
         own, other = np.array([game.payoff(i, j) for i in (0, 1) for j in (0, 1)]).T
         total = own + other
         efficiency = np.full(4, np.nan) if is_zero_sum(game) else _scaled(total)
+        # Each cell's five values, (4, 5), times how often each line was in each cell, (n, 4).
         values = np.stack([own, other, _scaled(own), _scaled(other), efficiency], axis=1)
         sums = joint[lines].sum(axis=1) @ values
-        return np.column_stack([sums, sums[:, 4] * 0 + efficiency.mean()])
+        control = np.full(len(lines), efficiency.mean())
+        return np.column_stack([sums, control])
 
     names = ("payoff", "opponent_payoff", "scaled_payoff", "opponent_scaled_payoff", "efficiency")
-    sums = by_game(rounds, of, (6,))
+    sums = by_game(rounds, sums_of, (6,))
     found = dict(zip((*names, "efficiency_control"), sums.T, strict=True))
     found["sum_efficiency"] = found["efficiency"]
     found["efficiency"] = _share(found["sum_efficiency"], rounds.length)
@@ -142,37 +144,38 @@ def _scaled(values: Array) -> Array:
 
 
 def _equilibrium_shares(rounds: Rounds, joint: Array) -> dict[str, Array]:
-    """Count rounds in a pure equilibrium, and in the one that either seat earns most in.
+    """Count rounds in a pure equilibrium, and in the one in which either seat earns most.
 
     Missing where there is one pure equilibrium or none; the preferred ones also where a seat
-    earns the same in all of them.
+    earns the same in several of them.
     """
 
-    def of(game: Game, lines: NDArray[Any]) -> Array:
+    def counts_of(game: Game, lines: NDArray[Any]) -> Array:
         solved = solve(game)
         cells = [2 * i + j for i, j in solved.pure]
         mixed = np.nan if solved.mixed is None else float(solved.mixed[0])
         only = mixed if not cells and not solved.continuum else np.nan
         counts = joint[lines].sum(axis=1)
-        columns = [np.full(len(lines), float(len(cells)))]
-        many = len(cells) > 1
-        columns.append(counts[:, cells].sum(axis=1) if many else np.full(len(lines), np.nan))
+        none = np.full(len(lines), np.nan)
+        several = len(cells) > 1
+        n_pure = np.full(len(lines), float(len(cells)))
+        columns = [n_pure, counts[:, cells].sum(axis=1) if several else none]
         for seat in (0, 1):
             value = [game.payoffs[i][j][seat] for i, j in solved.pure]
             best = [c for c, v in zip(cells, value, strict=True) if v == max(value)]
-            unique = many and len(best) == 1
-            columns.append(counts[:, best[0]] if unique else np.full(len(lines), np.nan))
+            columns.append(counts[:, best[0]] if several and len(best) == 1 else none)
         return np.stack([*columns, np.full(len(lines), only)], axis=1)
 
-    found = by_game(rounds, of, (5,))
+    found = by_game(rounds, counts_of, (5,))
     names = ("n_pure_equilibria", "n_equilibrium", "n_own_preferred", "n_other_preferred")
     return dict(zip((*names, "mixed_share"), found.T, strict=True))
 
 
-def blocks(length: NDArray[Any], t: int) -> dict[str, NDArray[np.bool_]]:
-    """Return which rounds belong to all, to the first and to the last third, each (n, t).
+def thirds(length: NDArray[Any], t: int) -> dict[str, NDArray[np.bool_]]:
+    """Return which rounds are in a match, in its first and in its last third, each (n, t).
 
-    A third is at least one round; with fewer than two rounds there are no thirds.
+    A third is at least one round; with fewer than two rounds there are no thirds. The keys are
+    the ends of column names.
     """
     place = np.arange(t)
     third = np.where(length >= 2, np.maximum(1, length // 3), 0)[:, None]
@@ -185,26 +188,27 @@ def blocks(length: NDArray[Any], t: int) -> dict[str, NDArray[np.bool_]]:
 
 
 def _nash(rounds: Rounds, joint: Array) -> dict[str, Array]:
-    """Distances to the set of equilibria, of actions and of recorded probabilities."""
+    """Return distances to the set of equilibria, of actions and of recorded probabilities."""
     keys, length = rounds.keys, rounds.length
     together = (keys["move_order"] == "simultaneous").to_numpy()
+    # Only where both choose at once do the probabilities give a joint distribution.
     p = np.where(together[:, None], rounds.own_p, np.nan)
     policy = distances.product(p, rounds.other_p)
     found: dict[str, Array] = {}
-    for block, chosen in blocks(length, joint.shape[1]).items():
+    for third, chosen in thirds(length, joint.shape[1]).items():
         size = chosen.sum(axis=1)
         mean = _share((joint * chosen[..., None]).sum(axis=1), size)
-        expected = _share(np.where(chosen[..., None], policy, 0.0).sum(axis=1), size)
-        values = _distances(rounds, mean)
+        mean_policy = _share(np.where(chosen[..., None], policy, 0.0).sum(axis=1), size)
+        values, of_policy = _distances(rounds, mean), _distances(rounds, mean_policy)
         control = _expected(rounds, size, distances.finite_sample)
         chance = _expected(rounds, size, distances.random_play)
         for k, name in enumerate(("tv", "l2", "regret")):
-            found[f"nash_{name}{block}"] = values[:, k]
-            found[f"nash_{name}{block}_control"] = control[:, k]
-            found[f"nash_{name}{block}_random"] = chance[:, k]
+            found[f"nash_{name}{third}"] = values[:, k]
+            found[f"nash_{name}{third}_control"] = control[:, k]
+            found[f"nash_{name}{third}_random"] = chance[:, k]
         for k, name in enumerate(("tv", "l2", "regret")):
-            found[f"nash_{name}_policy{block}"] = _distances(rounds, expected)[:, k]
-        if not block:
+            found[f"nash_{name}_policy{third}"] = of_policy[:, k]
+        if not third:
             found["spe_tv"] = _subgame_perfect(rounds, mean, found["nash_tv"])
     played = ~np.isnan(rounds.own)
     for name, each in (("nash_tv_slope", joint), ("nash_tv_policy_slope", policy)):
@@ -213,7 +217,9 @@ def _nash(rounds: Rounds, joint: Array) -> dict[str, Array]:
 
 
 def _distances(rounds: Rounds, joint: Array) -> Array:
-    def of(game: Game, lines: NDArray[Any]) -> Array:
+    """Return tv, l2 and regret of each line's joint distribution, (n, 3)."""
+
+    def three_of(game: Game, lines: NDArray[Any]) -> Array:
         equilibria, each = distances.equilibria_of(game), joint[lines]
         known = ~np.isnan(each).any(axis=1)
         values = np.full((len(lines), 3), np.nan)
@@ -222,7 +228,7 @@ def _distances(rounds: Rounds, joint: Array) -> Array:
         values[known, 2] = distances.regret(each[known], game)
         return values
 
-    return by_game(rounds, of, (3,))
+    return by_game(rounds, three_of, (3,))
 
 
 def _expected(
@@ -232,26 +238,24 @@ def _expected(
 ) -> Array:
     """Return what reference play over as many rounds would show, (n, 3)."""
 
-    def of(game: Game, lines: NDArray[Any]) -> Array:
+    def three_of(game: Game, lines: NDArray[Any]) -> Array:
         none = (np.nan,) * 3
-        return np.array([distance(game, int(k)) if k else none for k in size[lines]]).reshape(
-            len(lines), 3
-        )
+        return np.array([distance(game, int(k)) if k else none for k in size[lines]])
 
-    return by_game(rounds, of, (3,))
+    return by_game(rounds, three_of, (3,))
 
 
 def _subgame_perfect(rounds: Rounds, joint: Array, nash: Array) -> Array:
     """Return the distance to the subgame-perfect outcomes; NaN where they are not determined.
 
-    In turn: those of the stage game. At once and with a known horizon: a unique equilibrium of
-    the stage game is played in every round, by backward induction (Selten 1965), so that the
-    distance is that to the equilibrium.
+    Where the seats move in turn, they are those of the stage game. Where they move at once and the
+    horizon is known, a unique equilibrium of the stage game is played in every round, by backward
+    induction (Selten 1965), so that the distance is the one to the equilibrium.
     """
     turns = rounds.keys["turn"]
     repeated = ((rounds.keys["horizon"] == "known") & turns.isna()).to_numpy()
 
-    def of(game: Game, lines: NDArray[Any]) -> Array:
+    def distance_of(game: Game, lines: NDArray[Any]) -> Array:
         unique = distances.equilibria_of(game).unique
         values = np.where(repeated[lines] & unique, nash[lines], np.nan)
         for turn in ("first", "second"):
@@ -261,28 +265,29 @@ def _subgame_perfect(rounds: Rounds, joint: Array, nash: Array) -> Array:
                 values[chosen] = distances.segment_variation(joint[lines[chosen]], outcome)
         return values
 
-    return by_game(rounds, of, ())
+    return by_game(rounds, distance_of, ())
 
 
 def _round_distances(rounds: Rounds, joint: Array, played: NDArray[np.bool_]) -> Array:
     """Return the total variation of each single round, (n, t)."""
     t = joint.shape[1]
 
-    def of(game: Game, lines: NDArray[Any]) -> Array:
+    def each_round(game: Game, lines: NDArray[Any]) -> Array:
         each = joint[lines].reshape(-1, 4)
         known = played[lines].ravel() & ~np.isnan(each).any(axis=1)
         values = np.full(len(each), np.nan)
+        # Most rounds are alike, so each distinct one is computed once.
         unique, place = np.unique(each[known], axis=0, return_inverse=True)
-        values[known] = distances.total_variation(unique, distances.equilibria_of(game))[
-            place.ravel()
-        ]
+        distance = distances.total_variation(unique, distances.equilibria_of(game))
+        values[known] = distance[place.ravel()]
         return values.reshape(len(lines), t)
 
-    return by_game(rounds, of, (t,))
+    return by_game(rounds, each_round, (t,))
 
 
 def _slope(values: Array) -> Array:
     """Return the least-squares slope of each line on the round, NaN values left out, (n,)."""
+    # Sum of (t - mean t) * value over sum of (t - mean t)^2.
     known = ~np.isnan(values)
     size = known.sum(axis=1)
     t = np.where(known, np.arange(values.shape[1]), 0.0)
@@ -292,12 +297,12 @@ def _slope(values: Array) -> Array:
 
 
 def lock_length(length: NDArray[Any]) -> NDArray[Any]:
-    """Return how many last rounds must be alike for a lock: half of them, and at least two."""
+    """Return how many last rounds must be equal for a lock: half of them, and at least two."""
     return np.maximum(2, -(-length // 2))
 
 
 def lock(rounds: Rounds) -> dict[str, Array]:
-    """Whether a match ends in one constant joint action, since when, and whether from round 1.
+    """Return whether a match ends in one constant joint action, since when, and in which.
 
     A match is locked if its last constant run holds at least half of its rounds and at least two;
     `lock_onset` is the run's first round, `lock_own` and `lock_other` are the two actions in it.
@@ -343,7 +348,7 @@ def reciprocity(rounds: Rounds) -> dict[str, Array]:
 
 
 def _share(count: Array, size: Array) -> Array:
-    """Divide, a trailing axis of `count` aside; NaN where there is nothing to divide by."""
+    """Return count / size, over any trailing axis of `count`; NaN where `size` is not above 0."""
     below = np.asarray(size, dtype=float)
     below = below.reshape(below.shape + (1,) * (np.ndim(count) - below.ndim))
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,15 +1,15 @@
 """Which classical strategies a seat's play mixes, by maximum likelihood.
 
 The strategy frequency estimation method of Dal Bo and Frechette (American Economic Review 101,
-2011, 411-429): each match is played by one strategy of a set, whose moves are carried out with a
-common error e. With k_ms of the n_m moves of match m as strategy s prescribes after the match's
-own history, the likelihood is
+2011, 411-429): each match is played by one strategy of a set, and its moves are carried out with
+an error e that all strategies share. If k_ms of the n_m moves of match m are what strategy s
+prescribes after the match's own history, the likelihood is
 
     L = prod_m sum_s w_s (1 - e)^k_ms e^(n_m - k_ms),    RANDOM: 2^(-n_m)
 
-and w and e in [1e-6, 1/2] maximise it, by expectation maximisation from equal weights and
-each of `START_ERRORS`, of which the best is taken: the likelihood can have several maxima.
-Strategies that prescribe the same in every match of a cell cannot be told apart: they enter as
+and w and e in [1e-6, 1/2] maximise it. Expectation maximisation starts from equal weights and
+each of `START_ERRORS`, and the best result is taken, since the likelihood can have several maxima.
+Strategies that prescribe the same in every match of a cell cannot be distinguished and enter as
 one class.
 """
 
@@ -27,14 +27,14 @@ LEAST_ERROR, STEPS, TOLERANCE = 1e-6, 300, 1e-4
 
 
 class Mixture(NamedTuple):
-    """Weights of strategies and the error, of the data and of each resample."""
+    """Weights of strategies, and the error, of the data and of each resample."""
 
     classes: list[tuple[str, ...]]
-    """Strategies that the data tell apart; together all of `NAMES`."""
+    """Strategies that the data cannot distinguish, a class each; together all of `NAMES`."""
     weights: Array
-    """(b, classes)."""
+    """(1 + resamples, classes): of the data, then of each resample."""
     error: Array
-    """(b,); NaN where all weight is RANDOM's."""
+    """(1 + resamples,); NaN where all weight is RANDOM's."""
 
 
 def predictions(own: Array, other: Array) -> Array:
@@ -45,12 +45,15 @@ def predictions(own: Array, other: Array) -> Array:
     own, other : ndarray, shape (n, t)
         Actions 0 and 1, NaN after the last round; each strategy answers to the rounds before.
     """
+    # Before round 1 both seats count as having played 0.
     start = np.zeros((len(own), 1))
     last_own = np.concatenate([start, own[:, :-1]], axis=1)
     last = np.concatenate([start, other[:, :-1]], axis=1)
     betrayed = np.maximum.accumulate(np.nan_to_num(last), axis=1)
-    found = [np.zeros_like(own), np.ones_like(own), last, betrayed, np.abs(last_own - last)]
-    moves = np.stack(found)
+    # WSLS keeps its action after the other's 0 and changes it after a 1.
+    moves = np.stack(
+        [np.zeros_like(own), np.ones_like(own), last, betrayed, np.abs(last_own - last)]
+    )
     moves[:, np.isnan(own)] = np.nan
     return moves
 
@@ -65,25 +68,23 @@ def fit(own: Array, other: Array, groups: NDArray[Any], resampled: Array) -> Mix
     groups : ndarray of int, shape (n,)
         The match of each line.
     resampled : ndarray, shape (b, matches)
-        How often each resample holds each match.
+        Number of times that each resample holds each match.
     """
     moves = predictions(own, other)
     classes, places = _classes(moves)
     hits = np.stack([(moves[k] == own).sum(axis=1) for k in places], axis=1).astype(float)
     length = (~np.isnan(own)).sum(axis=1).astype(float)
     draws = np.concatenate([np.ones((1, resampled.shape[1])), resampled])
-    # Lines alike count together, and resamples alike are fitted once.
-    alike, line = np.unique(np.column_stack([hits, length]), axis=0, return_inverse=True)
-    counts = draws[:, groups] @ np.eye(len(alike))[line.ravel()]
-    unique, back = np.unique(counts, axis=0, return_inverse=True)
-    hits, length = alike[:, :-1], alike[:, -1]
-    weights, error = estimate(hits, length, unique)
-    weights, error = weights[back.ravel()], error[back.ravel()]
-    return Mixture(classes, weights, error)
+    # Equal lines count together, and equal resamples are fitted once.
+    distinct, line = np.unique(np.column_stack([hits, length]), axis=0, return_inverse=True)
+    counts = draws[:, groups] @ np.eye(len(distinct))[line.ravel()]
+    fits, fit_of = np.unique(counts, axis=0, return_inverse=True)
+    weights, error = estimate(distinct[:, :-1], distinct[:, -1], fits)
+    return Mixture(classes, weights[fit_of.ravel()], error[fit_of.ravel()])
 
 
 def _classes(moves: Array) -> tuple[list[tuple[str, ...]], list[int]]:
-    """Group strategies with the same moves; RANDOM is the last class, by itself."""
+    """Return classes of strategies with the same moves, then RANDOM, and each one's first index."""
     members: dict[bytes, list[int]] = {}
     for k in range(len(moves)):
         members.setdefault(np.nan_to_num(moves[k], nan=-1.0).tobytes(), []).append(k)
@@ -97,16 +98,16 @@ def estimate(hits: Array, length: Array, counts: Array) -> tuple[Array, Array]:
     Parameters
     ----------
     hits : ndarray, shape (n, s)
-        Moves as each strategy prescribes.
+        Number of each line's moves that each strategy prescribes.
     length : ndarray, shape (n,)
-        Moves.
+        Number of each line's moves.
     counts : ndarray, shape (b, n)
-        Weight of each line, one fit a row.
+        Weight of each line in each of b fits.
 
     Returns
     -------
     weights : ndarray, shape (b, s + 1)
-        Of the strategies, then of RANDOM.
+        Weights of the strategies, then of RANDOM.
     error : ndarray, shape (b,)
     """
     best = _climb(hits, length, counts, START_ERRORS[0])
@@ -125,11 +126,13 @@ def _climb(hits: Array, length: Array, counts: Array, start: float) -> tuple[Arr
     """Climb from equal weights and an error to a maximum of the likelihood."""
     b, s = len(counts), hits.shape[1]
     weights, error = np.full((b, s + 1), 1.0 / (s + 1)), np.full(b, start)
-    active = np.arange(b)
+    active = np.arange(b)  # fits that have not converged
     for _ in range(STEPS):
-        now, e = counts[active], error[active]
+        e = error[active]
+        # Expectation: how much of each line each strategy gets.
         belief = _responsibilities(hits, length, weights[active], e)
-        belief *= now[:, None, :]
+        belief *= counts[active][:, None, :]
+        # Maximisation: shares of lines, and of moves that their strategy does not prescribe.
         mass = belief.sum(axis=2)
         fresh = mass / mass.sum(axis=1, keepdims=True)
         moves = np.einsum("bsn,n->b", belief[:, :-1], length)
@@ -145,12 +148,15 @@ def _climb(hits: Array, length: Array, counts: Array, start: float) -> tuple[Arr
 
 
 def _terms(hits: Array, length: Array, weights: Array, error: Array) -> tuple[Array, Array]:
-    """Return each line's weighted likelihoods, (b, s + 1, n), over exp of the second, (b, 1, n)."""
+    """Return each line's weighted likelihoods, (b, s + 1, n), and the log of their unit, (b, 1, n).
+
+    The unit is the likelihood of the line's likeliest strategy, so that long matches do not
+    underflow.
+    """
     e = error[:, None, None]
     logs = length * np.log1p(-e) + (length - hits.T) * (np.log(e) - np.log1p(-e))
     chance = np.broadcast_to(-length * np.log(2.0), (len(error), 1, len(length)))
     logs = np.concatenate([logs, chance], axis=1)
-    # Over the likeliest strategy of each line, so that long matches do not underflow.
     largest = logs.max(axis=1, keepdims=True)
     shares = np.exp(np.subtract(logs, largest, out=logs), out=logs)
     shares *= weights[:, :, None]

@@ -26,12 +26,12 @@ _OTHERS = ("model", "mode", "strategy")
 class Rounds:
     """Decisions of n matches and seats over at most t rounds, (n, t); NaN where none was made.
 
-    Only *whole* rounds count, those in which both seats acted: a match that an invalid answer
-    ended has the rounds before it.
+    Only *whole* rounds count, in which both seats acted: of a match that an invalid answer ended,
+    the rounds before it.
     """
 
     keys: pd.DataFrame
-    """One row a match and seat: `KEYS`, the opponent's, `turn` and the counts of failures."""
+    """One row a match and seat: `KEYS`, the opponent's, `turn` and counts of invalid answers."""
     own: Array
     """Own action, 0 or 1."""
     other: Array
@@ -39,13 +39,13 @@ class Rounds:
     own_p: Array
     """Own recorded P(action 0), before temperature."""
     other_p: Array
-    """The other's."""
+    """The other's recorded P(action 0)."""
     games: list[Game]
     """The game of each line as its own seat sees it: own action first, own payoff first."""
 
     @property
     def length(self) -> NDArray[Any]:
-        """Whole rounds of each line, (n,)."""
+        """Number of whole rounds of each line, (n,)."""
         return (~np.isnan(self.own)).sum(axis=1)
 
 
@@ -55,15 +55,15 @@ def rounds_of(play: pd.DataFrame, games: Sequence[Game]) -> Rounds:
     Parameters
     ----------
     play : pandas.DataFrame
-        Of `play.parquet`; the order of its rows does not matter.
+        The play table; the order of its rows does not matter.
     games : sequence of Game
         With their variants.
 
     Raises
     ------
     DataError
-        If a column or a game is missing, if a decision stands twice, or if recorded payoffs or
-        the other's moves are not those of the actions.
+        If a column or a game is missing, if there is a decision twice, or if recorded payoffs or
+        the other's moves do not follow from the actions.
     """
     needed = [*KEYS, "round", "action", "opponent_action", "payoff", "p_action_0", "label_mass"]
     if missing := [name for name in needed if name not in play.columns]:
@@ -82,7 +82,7 @@ def rounds_of(play: pd.DataFrame, games: Sequence[Game]) -> Rounds:
     keys = play.loc[~play.duplicated(seats), list(KEYS)].reset_index(drop=True)
     grid = _grid(play, line, len(keys))
     partner = _partners(keys)
-    keys = _described(keys, partner, play, line)
+    keys = _describe(keys, partner, play, line)
     own, recorded = grid["action"], grid["opponent_action"]
     other = own[partner]
     whole = ~np.isnan(own) & ~np.isnan(other)
@@ -98,6 +98,7 @@ def rounds_of(play: pd.DataFrame, games: Sequence[Game]) -> Rounds:
 
 
 def _grid(play: pd.DataFrame, line: NDArray[Any], lines: int) -> dict[str, Array]:
+    """Return columns of the play table as arrays of lines and rounds."""
     place = play["round"].to_numpy() - 1
     found = {}
     for name in ("action", "opponent_action", "payoff", "p_action_0"):
@@ -114,11 +115,11 @@ def _partners(keys: pd.DataFrame) -> NDArray[Any]:
             f"play table: match {keys.loc[size != 2, 'match_id'].iloc[0]} has one seat only; rerun"
             " join_play"
         )
-    # Sorted by match and seat, so that a match's two lines stand together.
+    # Lines are sorted by match and seat, so the opponent of an even line is the next one.
     return np.arange(len(keys)) ^ 1
 
 
-def _described(
+def _describe(
     keys: pd.DataFrame, partner: NDArray[Any], play: pd.DataFrame, line: NDArray[Any]
 ) -> pd.DataFrame:
     others = keys.iloc[partner].reset_index(drop=True)
@@ -158,7 +159,8 @@ def _check(
     payoff: Array,
     views: Sequence[Game],
 ) -> None:
-    """Hold the recorded moves and payoffs to what the actions say."""
+    """Compare the recorded moves and payoffs with those that follow from the actions."""
+    # Own payoff of each line's game by own and the other's action, (n, 2, 2).
     table = np.array([[[view.payoff(i, j)[0] for j in (0, 1)] for i in (0, 1)] for view in views])
     whole = ~np.isnan(own)
     n, t = np.nonzero(whole)
