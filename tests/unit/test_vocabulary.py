@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,10 @@ def test_the_config_takes_every_name_by_default():
     assert all(GameConfig(canonical=name) for name in play.CANONICAL_GAMES)
     assert all(AgentConfig(strategy=name) for name in play.STRATEGIES)
     assert all(AgentConfig(model="m", mode=mode) for mode in play.MODES)
+
+
+def test_targets_of_claims_are_those_that_claims_name():
+    findings = pytest.importorskip("nashlens.findings")
+    modules = [import_module(claim.estimate.__module__) for claim in findings.CLAIMS]
+    named = {module.TARGET for module in modules if hasattr(module, "TARGET")}
+    assert named == set(targets.CLAIM_TARGETS)

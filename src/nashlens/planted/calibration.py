@@ -2,13 +2,13 @@
 
 Each planted fact is looked for in the study's own tables by one rule, the same for every model:
 
-- **history**, **nash** (probes): a layer holds a target where the probe's balanced accuracy is at
-  least 0.6 with its interval above 0.5, and no permutation did as well at any layer;
+- **history**, **nash** (probes): a layer holds a target where the probe's balanced accuracy is what
+  M1 calls decodable, its interval is above 0.5, and no permutation did as well at any layer;
 - **favoured**, **override** (lens): `nash_from` and `flip_layer` of the lens summary, whose bounds
   hold for all layers at once;
 - **steerable** (steering): from the smallest to the largest value that is added, P(action 1) rises
-  by at least 0.05, with a lower bound above 0 for all layers at once, and by more than any random
-  direction changes it at that layer;
+  by what claims about steering call a change, with a lower bound above 0 for all layers at once,
+  and by more than any random direction changes it at that layer;
 - **follows**: the lens summary's decision between action and token;
 - **answering_heads**: claim M4 (no heads compute the Nash action) is contradicted in the findings;
 - **claims** M1, M5, M6, M7: supported in the findings table.
@@ -26,13 +26,12 @@ import numpy as np
 import pandas as pd
 
 from nashlens.contrasts import bootstrap_draws, simultaneous_interval, wilson_interval
+from nashlens.findings.claims import m1_history_early, m3_nash_weak
+from nashlens.findings.claims.m1_history_early import DECODABLE
+from nashlens.findings.shared.sweep import LEAST_CHANGE
 from nashlens.planted.facts import Facts
 from nashlens.seeds import stream
 
-ACCURACY = 0.6
-"""Balanced accuracy from which on a probe counts as having found its target."""
-CHANGE = 0.05
-"""Change of P(action) that counts as moving behaviour."""
 RECALL, LAYER_ERROR, FALSE_POSITIVES = 1.0, 1.0, 0.05
 """Goals: at least the recall, at most the layer error, at most the rate of false positives."""
 LAYER_FACTS = {
@@ -87,8 +86,10 @@ def check(
     mine = {name: table[table["model"] == model] for name, table in tables.items()}
     lens = {row["quantity"]: row for row in mine["lens_summary"].to_dict("records")}
     found: dict[str, float] = {}
-    found["history_from"], found["history_until"] = _readable(mine["probes"], "opponent_last")
-    found["nash_from"], found["nash_until"] = _readable(mine["probes"], "nash_action")
+    found["history_from"], found["history_until"] = _readable(
+        mine["probes"], m1_history_early.TARGET
+    )
+    found["nash_from"], found["nash_until"] = _readable(mine["probes"], m3_nash_weak.TARGET)
     found["favoured_from"] = float(lens["nash_from"]["estimate"])
     found["override_at"] = float(lens["flip_layer"]["estimate"])
     found["steerable_from"], found["steerable_until"] = steerable_layers(
@@ -191,7 +192,7 @@ def _readable(probes: pd.DataFrame, target: str) -> Span:
     rows = rows[(rows["status"] == "ok") & (rows["layer"] > 0)]
     # The smallest p-value there is: no permutation reached the score. 1.5 allows for rounding.
     first = rows["p_value_max"] <= 1.5 / (1 + rows["permutations"])
-    good = (rows["balanced_accuracy"] >= ACCURACY) & (rows["ci_low"] > 0.5) & first
+    good = (rows["balanced_accuracy"] >= DECODABLE) & (rows["ci_low"] > 0.5) & first
     return _span(rows.loc[good, "layer"].to_numpy(dtype=float))
 
 
@@ -225,7 +226,7 @@ def steerable_layers(
     random = others.groupby(["layer", "direction"]).mean().abs().groupby("layer").max()
     beyond = mean > random.reindex(nash.columns).to_numpy()
     layers = nash.columns.to_numpy(dtype=float)
-    return _span(layers[(low > 0) & (mean >= CHANGE) & beyond])
+    return _span(layers[(low > 0) & (mean >= LEAST_CHANGE) & beyond])
 
 
 def summarise(checks: pd.DataFrame, confidence: float) -> pd.DataFrame:

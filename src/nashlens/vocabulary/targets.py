@@ -41,4 +41,5 @@ SPLITS = ("match", "game", "label_set", "template")
 """What is held out together: folds of whole matches, or every value of a column in turn."""
 
 CLAIM_TARGETS = ("opponent_last", "nash_action")
-"""Targets that claims are about: their probes are also scored on parts of the prompts."""
+"""Targets of the claims in `nashlens.findings`: their probes are also scored on parts of the
+prompts, so that the claims can be judged there."""
