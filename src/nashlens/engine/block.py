@@ -22,19 +22,19 @@ Projected = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 def _rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Rotate the leading dimensions of each head: all, or as many as the rotation has."""
-    turned, rest = x, None
+    rotated, rest = x, None
     if cos.shape[-1] != x.shape[-1]:
-        turned, rest = x.split((cos.shape[-1], x.shape[-1] - cos.shape[-1]), dim=-1)
-    first, second = turned.chunk(2, dim=-1)
+        rotated, rest = x.split((cos.shape[-1], x.shape[-1] - cos.shape[-1]), dim=-1)
+    first, second = rotated.chunk(2, dim=-1)
     if x.device.type == "cpu":
         # In place: what a compiler fuses on a GPU would here be five more tensors of this size.
         half = first.shape[-1]
-        turned = turned * cos
-        turned[..., :half].addcmul_(second, sin[..., :half], value=-1)
-        turned[..., half:].addcmul_(first, sin[..., half:])
+        rotated = rotated * cos
+        rotated[..., :half].addcmul_(second, sin[..., :half], value=-1)
+        rotated[..., half:].addcmul_(first, sin[..., half:])
     else:
-        turned = turned * cos + torch.cat((-second, first), dim=-1) * sin
-    return turned if rest is None else torch.cat((turned, rest), dim=-1)
+        rotated = rotated * cos + torch.cat((-second, first), dim=-1) * sin
+    return rotated if rest is None else torch.cat((rotated, rest), dim=-1)
 
 
 class TransformerBlock(torch.nn.Module):

@@ -6,7 +6,7 @@ import torch
 
 
 class KeyValues:
-    """Keys and values of one layer for the tokens computed so far.
+    """Keys and values of one block for the tokens computed so far.
 
     They lie in buffers with room for more tokens, so that adding some does not copy all. Where
     devices share the heads, `shards` holds each one's own.
@@ -29,7 +29,7 @@ class KeyValues:
         return None if self._values is None else self._values[:, : self.length]
 
     def split(self, count: int) -> list[KeyValues]:
-        """Return the shards of so many devices, empty ones at first."""
+        """Return the shards of `count` devices, at first empty ones."""
         if not self.shards:
             self.shards = [KeyValues() for _ in range(count)]
         return self.shards

@@ -286,7 +286,7 @@ class HostCopy:
         self._streams: dict[torch.device, torch.cuda.Stream] = {}
 
     def add(self, layer: int, values: torch.Tensor) -> None:
-        """Copy `(n, width)`; a GPU goes on working while they are copied to pinned memory."""
+        """Copy `(n, width)`; a GPU continues while they are copied to pinned memory."""
         device = values.device
         cuda = device.type == "cuda"
         if self._host is None:

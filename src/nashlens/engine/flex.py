@@ -148,7 +148,7 @@ class TreeMask:
         if window not in self._masks:
             n = len(self._ends)
             some, which, wholes, whole = (copy_to(t, self.device) for t in self._tables(window))
-            # Which queries see a block of keys is asked by a backward pass alone.
+            # Only a backward pass asks which queries see a block of keys.
             mask = BlockMask.from_kv_blocks(
                 some,
                 which,

@@ -154,6 +154,11 @@ def shared_prefix(first: np.ndarray, second: np.ndarray) -> int:
     return int(differs.argmax()) if differs.any() else length
 
 
+def sort_key(ids: np.ndarray) -> bytes:
+    """Return big-endian bytes, which sort as the ids do, and much faster than tuples."""
+    return ids.astype(">u4").tobytes()
+
+
 def pack(
     sequences: Sequence[Sequence[int]], max_tokens: int, short: int | None = None
 ) -> Iterator[tuple[Row, list[PackedSequence]]]:
@@ -172,7 +177,7 @@ def pack(
     max_tokens : int
         Budget of nodes a row.
     short : int, optional
-        Sequences of at most so many tokens and longer ones get rows of their own.
+        Sequences of at most this many tokens and longer ones get rows of their own.
 
     Yields
     ------
@@ -200,9 +205,7 @@ def pack(
 def _pack_alike(
     arrays: list[np.ndarray], indices: list[int], max_tokens: int
 ) -> Iterator[tuple[Row, list[PackedSequence]]]:
-    # Big-endian bytes sort as the ids do, much faster than tuples.
-    keys = {i: arrays[i].astype(">u4").tobytes() for i in indices}
-    order = sorted(indices, key=lambda i: (keys[i], i))
+    order = sorted(indices, key=lambda i: (sort_key(arrays[i]), i))
     common = [0] + [shared_prefix(arrays[a], arrays[b]) for a, b in itertools.pairwise(order)]
     ranked, shared = _largest_first([len(arrays[i]) for i in order], common)
     order = [order[i] for i in ranked]
@@ -232,7 +235,7 @@ class _Branching:
     parts: list[tuple[int, int | _Branching]] = field(default_factory=list)
 
     def add(self, nodes: int, part: int | _Branching) -> None:
-        """Take in a sequence, or a branching further down, of so many nodes from the root."""
+        """Add a sequence, or a branching further down, with its number of nodes from the root."""
         self.nodes += nodes - self.depth
         self.parts.append((nodes, part))
 

@@ -3,7 +3,7 @@
 An edit from position `p` on cannot change any token before `p`, nor the tokens' own keys and
 values in blocks up to the edited layer. So for each edit only the tokens from `p` on run again, in
 the blocks above the layer; they attend to the kept keys and values of the tokens before `p`, and
-to one another. An edited token's state depends on the path to it and on `p` alone, so sequences
+to one another. An edited token's state depends only on the path to it and on `p`, so sequences
 with the same `p` share their copies wherever they share their tokens.
 
 Picture of `a b c` and `a b d` edited from position 1 on, under two edits::

@@ -1,4 +1,4 @@
-"""How the two labels after a prompt are scored, and turned into P(action).
+"""How the two labels after a prompt are scored, and how P(action) follows.
 
 A label of tokens `t1 t2 t3` after a prompt `p` is scored by the chain rule: log P(t1 | p) +
 log P(t2 | p t1) + log P(t3 | p t1 t2). So the sequence to run is `p t1 t2`; the last token of a
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-_LOGIT_ROWS = 128  # rows of the vocabulary's logits held at once
+_LOGIT_ROWS = 128  # rows of the vocabulary's logits in memory at once
 
 
 class LabelledPrompt(NamedTuple):

@@ -1,7 +1,7 @@
 """Who attends to what: new tokens that share their earlier tokens, one segment each.
 
 Packed tokens of different prompts must not see one another. Instead of one mask over all of them,
-each prompt's new tokens attend to their own path alone, so attention costs what it would cost
+each prompt's new tokens attend only to their own path, so attention costs what it would cost
 without packing, while all other products run over all new tokens at once.
 """
 
@@ -288,7 +288,7 @@ def attend_padded(
         picked = x.index_select(1, keys.view(-1))
         return picked.view(kv_heads, b, keys.shape[1], -1).transpose(0, 1)
 
-    # The queries of a key head stand in rows beside one another: no key is copied for each.
+    # The queries of a key head are neighbouring rows: no key is copied for each.
     rows = q[:, tokens].view(kv_heads, group, b, t, -1).permute(2, 0, 1, 3, 4)
     rows = rows.reshape(b, kv_heads, group * t, -1)
     attended = _attend(rows, of_segments(k), of_segments(v), mask, scale, softcap)

@@ -63,7 +63,7 @@ class Session:
     def prefilled(
         self, prompts: Sequence[Sequence[int]], kept: Sequence[int]
     ) -> Iterator[tuple[list[int], list[np.ndarray], torch.Tensor, Cache]]:
-        """Compute what is new of prompts, for whoever goes on from them.
+        """Compute what is new of prompts, for a caller that continues them.
 
         `kept` is as for `label_logprobs`; what is not kept stays for the next call only.
 

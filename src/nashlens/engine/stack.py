@@ -72,7 +72,7 @@ class BlockInput(NamedTuple):
     before : KeyValues
         Keys and values of the tokens before the new ones.
     keep : bool
-        Whether `before` shall hold the new tokens too afterwards.
+        Whether the new tokens are added to `before`.
     change : HeadChange or None
         Changes the heads' outputs before they are projected.
     only : torch.Tensor or None
@@ -102,8 +102,8 @@ class BlockStack(Protocol):
     context : int
         How many positions the model knows.
     short : int or None
-        Sequences of at most so many tokens have other rotations than longer ones (longrope), so the
-        two never share a row.
+        Sequences of at most this many tokens have other rotations than longer ones (longrope), so
+        the two never share a row.
     quantised : bool
         Whether the blocks' products do not trace.
     learned_positions : bool

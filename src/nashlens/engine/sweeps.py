@@ -1,12 +1,12 @@
 """Sweeps: label scores under many interventions, computing only what each can change.
 
 The unsteered row is computed once. Then each intervention runs the tokens from its position on
-again, in the blocks above the lowest layer that it touches: copies of them (`forks`) stand side by
-side in one batch, whatever their layers, and join it at the layer from which they differ.
+again, in the blocks above the lowest layer that it touches: copies of them (`forks`) run in one
+batch, whatever their layers, and join it at the layer from which they differ.
 
 Three kinds of positions:
 
-- `last`: the decision position alone is edited. Labels' further tokens run again, unedited.
+- `last`: only the decision position is edited. Labels' further tokens run again, unedited.
 - from a position on, a number for each prompt: it and all later tokens are edited, those of labels
   included.
 - `all`: from position 0 on. Nothing but the layers below is shared with the unsteered row, yet
@@ -59,7 +59,7 @@ def sweep(
     engine : Engine
     prompts : sequence of LabelledPrompt
     interventions : sequence of Edit or of tuples of Edit
-        Each is applied alone; the edits of a tuple are applied together.
+        Each is applied by itself; the edits of a tuple are applied together.
     positions : {"last", "all"} or sequence of int, default "last"
         Which positions are edited: the prompt's last token, all of prompt and label, or those from
         a position on, counted from 0, one for each prompt.
@@ -245,7 +245,7 @@ class SteeredFork:
         return copies.residuals()
 
     def attention(self, copies: int, device: torch.device) -> AttentionPattern:
-        """Return who attends to what where so many copies run, one after the other."""
+        """Return who attends to what where this many copies run, one after the other."""
         size, depth = len(self.fork), self.fork.depth
         if self.ends is None:
             segments = self.fork.segments(copies, len(self.base.positions))

@@ -3,7 +3,7 @@
 Each device computes its own heads and hidden units, and a share of the block's output; the shares
 are summed after attention and after the MLP. One process launches the work of all devices, which
 then run at the same time. Between blocks the residual is on the first device, as a plain tensor, so
-that whoever captures or edits it need not know of the others::
+that what captures or edits it need not know of the others::
 
     h -copied to all-> project, attend, o -summed on all-> + h, norm, mlp -summed on first-> + h
 """

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nashlens.engine.generation.sampling import INVALID, draw, uniforms
+from nashlens.engine.generation.sampling import INVALID, draw_tokens, uniforms
 
 
 @given(st.integers(0, 1 << 100), st.integers(0, 40), st.integers(1, 40))
@@ -32,7 +32,7 @@ def test_seeds_differ():
 def test_a_draw_inverts_the_cumulative_distribution(logits, number, temperature):
     row = torch.tensor([logits], dtype=torch.float32)
     uniform = torch.tensor([number / (1 << 23)], dtype=torch.float32)
-    token = int(draw(row, uniform, temperature))
+    token = int(draw_tokens(row, uniform, temperature))
     assert 0 <= token < len(logits)
     p = torch.softmax(row[0].double() / temperature, dim=-1).numpy()
     c = np.concatenate(([0.0], p.cumsum()))
@@ -41,10 +41,10 @@ def test_a_draw_inverts_the_cumulative_distribution(logits, number, temperature)
 
 def test_greedy_takes_the_first_of_equals():
     rows = torch.tensor([[0.0, 2.0, 2.0], [5.0, 1.0, 1.0]])
-    assert draw(rows, None, 0.0).tolist() == [1, 0]
+    assert draw_tokens(rows, None, 0.0).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_rows_that_are_not_finite_are_marked(temperature):
     rows = torch.tensor([[0.0, float("nan")], [0.0, 1.0]])
-    assert draw(rows, torch.tensor([0.9, 0.9]), temperature).tolist() == [INVALID, 1]
+    assert draw_tokens(rows, torch.tensor([0.9, 0.9]), temperature).tolist() == [INVALID, 1]

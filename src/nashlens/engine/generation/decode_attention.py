@@ -35,7 +35,7 @@ def by_slot(
     and `position`, `(n,)` each, are the slot of each new token and its place there.
     """
     heads, n, head_dim = q.shape
-    # The queries of a key head stand in rows beside one another: no key is copied for each.
+    # The queries of a key head are neighbouring rows: no key is copied for each.
     folded = q.view(block.kv_heads, heads // block.kv_heads, n, head_dim)
     result = torch.empty_like(q)
     width = block.window

@@ -1,7 +1,7 @@
 """A Triton kernel for one new token a slot, and the compiled steps around it.
 
-Apart from the rest, since Triton comes with torch's CUDA builds alone and the compiler takes
-seconds to import.
+A module of its own, since Triton comes only with torch's CUDA builds and the compiler takes seconds
+to import.
 
 A program serves one slot, one key head and one part of the slot's tokens (flash decoding, Dao et
 al. 2023): the queries of the key head are the rows of one matrix product with a tile of keys, so
@@ -77,11 +77,11 @@ def _attend(
     q = tl.load(q_from + q_where, mask=real, other=0.0)
     k = tl.load(k_from + kv * k_head + slot * k_slot + dim * k_dim, mask=in_head_dim, other=0.0)
     v = tl.load(v_from + kv * v_head + slot * v_slot + dim * v_dim, mask=in_head_dim, other=0.0)
-    held = slot.to(tl.int64) * in_slot + kv * in_head
+    of_slot = slot.to(tl.int64) * in_slot + kv * in_head
     if part == 0:
         # No part reads it in this step, so nothing waits for it.
-        tl.store(keys_at + held + position * HEAD + dim, k, mask=in_head_dim)
-        tl.store(values_at + held + position * HEAD + dim, v, mask=in_head_dim)
+        tl.store(keys_at + of_slot + position * HEAD + dim, k, mask=in_head_dim)
+        tl.store(values_at + of_slot + position * HEAD + dim, v, mask=in_head_dim)
     own = tl.sum(q.to(tl.float32) * k.to(tl.float32)[None, :], axis=1) * scale
     own = _scores(own, cap, CAPPED)
     peak = tl.where(part == 0, own, float("-inf"))
@@ -98,14 +98,14 @@ def _attend(
     for at in range(start, stop, TILE):
         token = at + tl.arange(0, TILE)
         seen = token < stop
-        k_where = held + token[None, :] * HEAD + dim[:, None]
+        k_where = of_slot + token[None, :] * HEAD + dim[:, None]
         old_k = tl.load(keys_at + k_where, mask=seen[None, :] & in_head_dim[:, None], other=0.0)
         s = tl.dot(q, old_k, input_precision=PRECISION) * scale
         s = tl.where(seen[None, :], _scores(s, cap, CAPPED), float("-inf"))
         higher = tl.maximum(peak, tl.max(s, axis=1))
         weight = tl.exp(s - higher[:, None])
         fade = tl.exp(peak - higher)
-        v_where = held + token[:, None] * HEAD + dim[None, :]
+        v_where = of_slot + token[:, None] * HEAD + dim[None, :]
         old_v = tl.load(values_at + v_where, mask=seen[:, None] & in_head_dim[None, :], other=0.0)
         result = result * fade[:, None] + tl.dot(
             weight.to(old_v.dtype), old_v, input_precision=PRECISION

@@ -21,7 +21,7 @@ import torch
 from nashlens.engine.block import AS_WRITTEN
 from nashlens.engine.core import Engine
 from nashlens.engine.generation import decode_attention
-from nashlens.engine.generation.sampling import draw
+from nashlens.engine.generation.sampling import draw_tokens
 from nashlens.engine.generation.slots import Slots
 from nashlens.engine.session import Session
 from nashlens.engine.stack import BlockStack, own_rotations
@@ -43,7 +43,7 @@ class Tuning:
     attention : {"auto", "slot", "mask", "kernel"}
         auto is slot on a CPU, and on CUDA kernel where Triton is installed, else mask.
     compiled : bool
-        Whether the rest of a block is compiled on CUDA (unquantised weights alone).
+        Whether the rest of a block is compiled on CUDA (only with unquantised weights).
     graph : bool
         Whether a step on CUDA is captured.
     kernel : tuple of (str, int)
@@ -116,7 +116,7 @@ class Decoder:
             self._captures = False
             log.warning("a decode step runs kernel by kernel: %s", problem)
         self.ahead = cuda
-        self._last = capacity - 2  # where the last token that is ever run may stand
+        self._last = capacity - 2  # the last position that is ever run
         self._slots = Slots(engine, slots, -(-capacity // _BUCKET) * _BUCKET, session)
 
         def state(fill: int, *shape: int) -> torch.Tensor:
@@ -213,11 +213,11 @@ class Decoder:
         if self._attention == "slot":
             rows = torch.nonzero(self._made < self._limit)[:, 0]
         blocks, position = self._blocks, self._position[rows]
-        # A finished slot must not turn the others at the rates of its own, later place (longrope).
-        turned = position.clamp(max=self._last)
-        # In place of a token there may be the mark of logits that were not finite.
-        h = blocks.embed(self._token[rows].clamp(min=0), turned)
-        step = _Step(rows, position, blocks.rotations(turned, h), length, len(blocks.shards))
+        # A finished slot's later place must not set the rates of the others' rotations (longrope).
+        place = position.clamp(max=self._last)
+        # A token may be the mark of logits that were not finite.
+        h = blocks.embed(self._token[rows].clamp(min=0), place)
+        step = _Step(rows, position, blocks.rotations(place, h), length, len(blocks.shards))
         for index in range(len(blocks)):
 
             def attend(shard: int, h: torch.Tensor, index: int = index) -> torch.Tensor:
@@ -244,10 +244,10 @@ class Decoder:
         """Make the next token of some slots from their last residuals, `(n, width)`."""
         made, limit, position = self._made[rows], self._limit[rows], self._position[rows]
         alive = made < limit
-        # A finished slot of a static step goes on at its last place and changes nothing.
+        # A finished slot of a static step repeats its last place and changes nothing.
         at = made.clamp(max=self._new.shape[1] - 1)
         logits = self._blocks.logits(final).to(self.device)
-        token = draw(logits, self._uniform[rows, at], self._temperature)
+        token = draw_tokens(logits, self._uniform[rows, at], self._temperature)
         self._new[rows, at] = torch.where(alive, token, self._new[rows, at])
         self._token[rows] = torch.where(alive, token, self._token[rows])
         made = made + alive
@@ -307,9 +307,10 @@ def uncapturable(blocks: BlockStack) -> str | None:
     return None
 
 
-def _attention(wanted: str, cuda: bool) -> str:
-    if wanted != "auto":
-        return wanted
+def _attention(chosen: str, cuda: bool) -> str:
+    """Return the kind of attention that a tuning asks for."""
+    if chosen != "auto":
+        return chosen
     if not cuda:
         return "slot"
     if importlib.util.find_spec("triton") is None:

@@ -1,8 +1,8 @@
 """Which token comes next: the likeliest, or a draw that a request's own seed decides.
 
 A draw inverts the cumulative distribution of the whole vocabulary, in the vocabulary's order, at a
-uniform number that depends on the request's seed and the token's index alone. So a sample does not
-depend on what else runs beside it, or in which order.
+uniform number that depends only on the request's seed and the token's index. So a sample does not
+depend on what else runs at the same time, or in which order.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def uniforms(seed: int, n: int) -> np.ndarray:
     return np.ldexp(drawn, -_BITS).astype(np.float32)
 
 
-def draw(logits: torch.Tensor, uniform: torch.Tensor | None, temperature: float) -> torch.Tensor:
+def draw_tokens(
+    logits: torch.Tensor, uniform: torch.Tensor | None, temperature: float
+) -> torch.Tensor:
     """Return the next token of each row, `(n,)` int64; `INVALID` where the logits are not finite.
 
     Parameters

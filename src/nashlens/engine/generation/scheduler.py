@@ -1,10 +1,10 @@
 """Generation: many prompts continued at once, in a fixed number of slots.
 
 Waiting requests are taken in lexicographic order of their prompts, so that those which share a
-prefix stand together; the prefix is computed once (`slots`). A slot whose request is finished takes
-the next one. The host looks at the tokens every few steps, while the device goes on.
+prefix are neighbours; the prefix is computed once (`slots`). A slot whose request is finished takes
+the next one. The host looks at the tokens every few steps, while the device continues.
 
-A request's sample depends on its prompt, its seed and the temperature alone (`sampling`), up to
+A request's sample depends only on its prompt, its seed and the temperature (`sampling`), up to
 rounding of the probabilities. So where memory runs out, requests are taken up again where they
 stood, in half as many slots, and end as they would have.
 """
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from nashlens.engine.core import Engine
+from nashlens.engine.forest import sort_key
 from nashlens.engine.generation.decoder import UNWRITTEN, Decoder, Tuning
 from nashlens.engine.generation.sampling import INVALID, uniforms
 from nashlens.engine.session import Session
@@ -154,8 +155,8 @@ def generate(
         slots = min(slots, len(works))
     while unfinished := [work for work in works if not work.done]:
         try:
-            alike = _alike(unfinished, engine.blocks.short)
-            _serve(engine, alike, temperature, stop, slots, tuning, session)
+            together = _runnable_together(unfinished, engine.blocks.short)
+            _serve(engine, together, temperature, stop, slots, tuning, session)
             continue
         except torch.OutOfMemoryError:
             if slots == 1:
@@ -191,10 +192,10 @@ def _check(engine: Engine, requests: Sequence[Request], temperature: float, slot
             raise DataError(f"request {index}: {problem}")
 
 
-def _alike(works: Sequence[_Work], short: int | None) -> list[_Work]:
-    """Choose works that may run side by side, and set how far.
+def _runnable_together(works: Sequence[_Work], short: int | None) -> list[_Work]:
+    """Choose works that may run at the same time, and set their limits.
 
-    Where longer sequences turn at other rates, a work that grows past `short` tokens is prefilled
+    Where longer sequences have other rotations, a work that grows past `short` tokens is prefilled
     anew, as the model's own forward of the longer sequence has it. The shorter ones come first.
     """
     for work in works:
@@ -216,8 +217,7 @@ def _serve(
     session: Session | None,
 ) -> None:
     """Run works to their limits; what is made by then stays in them where memory runs out."""
-    # Big-endian bytes sort as the ids do.
-    works = sorted(works, key=lambda work: work.prompt.astype(">u4").tobytes())
+    works = sorted(works, key=lambda work: sort_key(work.prompt))
     decoder = Decoder(
         engine,
         slots=slots,

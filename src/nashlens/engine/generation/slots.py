@@ -1,7 +1,7 @@
 """Keys and values of a fixed number of slots, and how prompts come into them.
 
 Each slot holds one sequence. New prompts are prefilled together as a prefix forest, so what they
-share is computed once; and what they share with a prompt that any slot still holds is copied from
+share is computed once; and what they share with a prompt that is still in a slot is copied from
 there, so a late prompt computes only its own tokens.
 """
 
@@ -16,11 +16,11 @@ import torch
 from nashlens.engine.block import TransformerBlock
 from nashlens.engine.cache import Cache, KeyValues, empty_cache
 from nashlens.engine.core import Engine
-from nashlens.engine.forest import PackedSequence, Row, pack, shared_prefix
+from nashlens.engine.forest import PackedSequence, Row, pack, shared_prefix, sort_key
 from nashlens.engine.session import Session
 from nashlens.engine.transfer import copy_to
 
-_WORTH = 16  # a shorter prefix costs more to copy than to compute
+_LEAST_PREFIX = 16  # a shorter prefix costs more to copy than to compute
 
 
 class Slots:
@@ -49,7 +49,7 @@ class Slots:
     def prefill(
         self, slots: Sequence[int], prompts: Sequence[np.ndarray], kept: Sequence[int] = ()
     ) -> torch.Tensor:
-        """Put a prompt into each of some slots, overwriting what they held.
+        """Put a prompt into each of some slots, overwriting what was in them.
 
         Parameters
         ----------
@@ -57,7 +57,7 @@ class Slots:
         prompts : sequence of numpy.ndarray
             Token ids.
         kept : sequence of int, optional
-            How many leading tokens of each the session shall keep, where there is one.
+            How many leading tokens of each the session keeps, where there is one.
 
         Returns
         -------
@@ -75,28 +75,30 @@ class Slots:
             return _in_order(finals, order)
         for row, packed in pack([prompt.tolist() for prompt in prompts], self.engine.batch_tokens):
             chosen = [prompts[p.index] for p in packed]
-            known = self._known(chosen)
+            known = self._find_prefixes(chosen)
             if known:
-                finals.append(self._grow(known, [slots[p.index] for p in packed], chosen))
+                finals.append(
+                    self._run_from_prefixes(known, [slots[p.index] for p in packed], chosen)
+                )
             else:
                 finals.append(self._run(row, packed, [slots[p.index] for p in packed]))
             order += [p.index for p in packed]
             self._prompts.update({slots[p.index]: prompts[p.index] for p in packed})
         return _in_order(finals, order)
 
-    def _known(self, prompts: Sequence[np.ndarray]) -> dict[int, tuple[int, int]]:
-        """Return for prompts that some slot holds the beginning of: which slot, how many tokens.
+    def _find_prefixes(self, prompts: Sequence[np.ndarray]) -> dict[int, tuple[int, int]]:
+        """Return, for each prompt whose beginning is in some slot, which slot and how many tokens.
 
-        At least the last token is left out, since its residual is wanted.
+        At least the last token is left out, since its residual is needed.
         """
-        sorted_prompts = sorted((_key(prompt), slot) for slot, prompt in self._prompts.items())
+        sorted_prompts = sorted((sort_key(prompt), slot) for slot, prompt in self._prompts.items())
         found = {}
         for index, prompt in enumerate(prompts):
             # In lexicographic order, a neighbour shares the longest prefix.
-            at = bisect.bisect(sorted_prompts, (_key(prompt), -1))
+            at = bisect.bisect(sorted_prompts, (sort_key(prompt), -1))
             near = [slot for _, slot in sorted_prompts[max(at - 1, 0) : at + 1]]
             shared = [(shared_prefix(self._prompts[s], prompt[:-1]), s) for s in near]
-            if shared and max(shared)[0] >= _WORTH:
+            if shared and max(shared)[0] >= _LEAST_PREFIX:
                 found[index] = max(shared)[::-1]
         return found
 
@@ -116,7 +118,7 @@ class Slots:
             device: [copy_to(torch.from_numpy(i), device) for i in indices] for device in devices
         }
 
-    def _grow(
+    def _run_from_prefixes(
         self,
         known: dict[int, tuple[int, int]],
         slots: Sequence[int],
@@ -136,7 +138,7 @@ class Slots:
             before = len(row)
             path = row.insert(prompt.tolist())
             if path[-1] < start:
-                # It ends where another prompt's beginning goes on: its last residual is wanted.
+                # Another prompt's beginning continues where it ends; its last residual is needed.
                 path = row.append(path[:-1], prompt[-1:].tolist())
             packed.append(PackedSequence(index, path, int(np.searchsorted(path, before))))
         cache, here = empty_cache(self.engine.n_layers), self._on_devices(of_slot, position)
@@ -191,8 +193,3 @@ class Slots:
 def _in_order(finals: Sequence[torch.Tensor], order: Sequence[int]) -> torch.Tensor:
     """Return the rows of all `finals` in the order that `order` numbers them in."""
     return torch.cat(list(finals))[torch.from_numpy(np.argsort(order)).to(finals[0].device)]
-
-
-def _key(prompt: np.ndarray) -> bytes:
-    # Big-endian bytes sort as the ids do.
-    return prompt.astype(">u4").tobytes()
