@@ -1,6 +1,6 @@
 """The Llama family's modules, without transformers, whose import takes most of a job's start.
 
-The engine (`nashlens.engine.blocks`) brings the order of the steps and the attention; what it asks
+The engine (`nashlens.engine.block`) brings the order of the steps and the attention; what it asks
 of a model is its weights, norms, MLPs and rotations, under the names that `registry` lists. For the
 architectures of `NATIVE` these are a few lines each. A job with a model of 135 million weights then
 needs 1.5 s of CPU time until it can start, and 4.4 s with transformers. Whatever a config.json asks
