@@ -26,8 +26,9 @@ import numpy as np
 import pandas as pd
 
 from nashlens.contrasts import bootstrap_draws, simultaneous_interval, wilson_interval
-from nashlens.findings.claims import m1_history_early, m3_nash_weak
 from nashlens.findings.claims.m1_history_early import DECODABLE
+from nashlens.findings.claims.m1_history_early import TARGET as HISTORY
+from nashlens.findings.claims.m3_nash_weak import TARGET as NASH
 from nashlens.findings.shared.sweep import LEAST_CHANGE
 from nashlens.planted.facts import Facts
 from nashlens.seeds import stream
@@ -86,10 +87,8 @@ def check(
     mine = {name: table[table["model"] == model] for name, table in tables.items()}
     lens = {row["quantity"]: row for row in mine["lens_summary"].to_dict("records")}
     found: dict[str, float] = {}
-    found["history_from"], found["history_until"] = _readable(
-        mine["probes"], m1_history_early.TARGET
-    )
-    found["nash_from"], found["nash_until"] = _readable(mine["probes"], m3_nash_weak.TARGET)
+    found["history_from"], found["history_until"] = _readable(mine["probes"], HISTORY)
+    found["nash_from"], found["nash_until"] = _readable(mine["probes"], NASH)
     found["favoured_from"] = float(lens["nash_from"]["estimate"])
     found["override_at"] = float(lens["flip_layer"]["estimate"])
     found["steerable_from"], found["steerable_until"] = steerable_layers(

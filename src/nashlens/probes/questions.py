@@ -199,15 +199,35 @@ def fit_questions(
     return FittedQuestions(questions, fits)
 
 
+def scores_of(question: ProbeQuestion, fit: CrossFit, columns: slice) -> Array:
+    """Return the scores of some of a question's fitted columns."""
+    return column_scores(
+        question.columns[:, columns],
+        fit.decisions[:, columns],
+        fit.baseline[:, columns],
+        question.target.regression,
+    )
+
+
+def _draws_of(question: ProbeQuestion, fit: CrossFit, columns: slice) -> Array:
+    """Return the scores of some of a question's fitted columns in each resample of matches."""
+    return score_draws(
+        question.columns[:, columns],
+        fit.decisions[:, columns],
+        fit.baseline[:, columns],
+        question.target.regression,
+        question.matches,
+        question.counts,
+    )
+
+
 def score_with_interval(
     question: ProbeQuestion, fit: CrossFit, confidence: float
 ) -> tuple[float, float, float]:
     """Return the truth's score and its bounds."""
-    truth = question.columns[:, :1], fit.decisions[:, :1], fit.baseline[:, :1]
-    regression = question.target.regression
-    draws = score_draws(*truth, regression, question.matches, question.counts)
-    low, high = percentile_interval(draws, confidence)
-    return float(column_scores(*truth, regression)[0]), float(low[0]), float(high[0])
+    truth = slice(0, 1)
+    low, high = percentile_interval(_draws_of(question, fit, truth), confidence)
+    return float(scores_of(question, fit, truth)[0]), float(low[0]), float(high[0])
 
 
 def estimate_columns(
@@ -236,16 +256,6 @@ def estimate_columns(
     return row, null
 
 
-def scores_of(question: ProbeQuestion, fit: CrossFit, columns: slice) -> Array:
-    """Return the scores of some of a question's fitted columns."""
-    return column_scores(
-        question.columns[:, columns],
-        fit.decisions[:, columns],
-        fit.baseline[:, columns],
-        question.target.regression,
-    )
-
-
 def null_scores(question: ProbeQuestion, fit: CrossFit) -> Array:
     """Return the score of each permutation; empty where labels cannot be exchanged."""
     first = 1 + question.n_tasks
@@ -264,14 +274,7 @@ def _selectivity(
 ) -> dict[str, float]:
     fitted = slice(0, 1 + question.n_tasks)
     task = float(scores_of(question, fit, fitted)[1:].mean())
-    draws = score_draws(
-        question.columns[:, fitted],
-        fit.decisions[:, fitted],
-        fit.baseline[:, fitted],
-        question.target.regression,
-        question.matches,
-        question.counts,
-    )
+    draws = _draws_of(question, fit, fitted)
     # In each resample: the truth's score minus the mean of the control tasks' scores.
     gain = draws[:, :1] - draws[:, 1:].mean(axis=1, keepdims=True)
     low, high = percentile_interval(gain, confidence)
