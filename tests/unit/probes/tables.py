@@ -36,6 +36,7 @@ def prompts_table(matches=40, seed=0):
                     "chosen_action": int(rng.integers(2)),
                 }
             )
+            rows[-1] |= {name: int(rng.integers(2)) for name in TARGETS if name not in rows[-1]}
     actions = [name for name in TARGETS if name != "opponent_cooperation"]
     return pd.DataFrame(rows).astype(dict.fromkeys(actions, "Int64"))
 
