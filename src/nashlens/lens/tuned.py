@@ -101,16 +101,16 @@ def text_chunks(tokenizer: _Encoder, most: int) -> list[list[int]]:
         ids = tokenizer.encode(passage)[len(bos) :]
         size = CHUNK - len(bos)
         chunks += [[*bos, *ids[start : start + size]] for start in range(0, len(ids), size)]
-    kept, total = [], 0
+    chosen, total = [], 0
     for chunk in chunks:
         if len(chunk) > 2 * SKIPPED and total < most:
-            kept.append(chunk[: most - total] if most - total > 2 * SKIPPED else chunk)
-            total += len(kept[-1])
-    if len(kept) < 2:
+            chosen.append(chunk[: most - total] if most - total > 2 * SKIPPED else chunk)
+            total += len(chosen[-1])
+    if len(chosen) < 2:
         raise DataError(
-            f"lens.tuned_tokens: {most} tokens make {len(kept)} chunks of text; ask more"
+            f"lens.tuned_tokens: {most} tokens make {len(chosen)} chunks of text; ask more"
         )
-    return kept
+    return chosen
 
 
 def text_residuals(
