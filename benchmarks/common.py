@@ -19,8 +19,9 @@ from nashlens.models.load import LoadedModel
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.planted import build
 from nashlens.prompts.labels import encode_labels
-from nashlens.prompts.render import Surface, decision_messages, render
+from nashlens.prompts.render import Surface, View, decision_messages, render
 from nashlens.prompts.table import draw_history
+from nashlens.prompts.templates import SYSTEM
 from nashlens.seeds import stream
 
 GAMES = ("prisoners_dilemma", "stag_hunt", "chicken", "battle_of_the_sexes", "matching_pennies")
@@ -61,15 +62,8 @@ def match_prompts(games: int, rounds: int, seeds: int = 1) -> list[list[int]]:
     for name, seed in itertools.product(GAMES[:games], range(seeds)):
         own, other = draw_history("RANDOM", rounds, 0.5, stream(seed, "benchmark", name))
         for k in range(rounds):
-            messages = decision_messages(
-                CATALOG[name],
-                "row",
-                surface,
-                own[:k],
-                other[:k],
-                system="You are playing a game with another player.",
-                rounds_total=None,
-            )
+            view = View(CATALOG[name], "row", surface, own[:k], other[:k])
+            messages = decision_messages(view, system=SYSTEM)
             text = render(messages, tokenizer.chat, "I choose option")
             prompts.append(encode_labels(tokenizer, text, surface.action_labels)[0])
     return prompts

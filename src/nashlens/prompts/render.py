@@ -240,45 +240,11 @@ def action_question(view: View, anchor: str | None = None) -> str:
     return text if anchor is None else text + view.with_options(templates.THINK, anchor=anchor)
 
 
-def decision_messages(
-    game: Game,
-    seat: str,
-    surface: Surface,
-    own_history: Sequence[int],
-    other_history: Sequence[int],
-    *,
-    system: str | None,
-    rounds_total: int | None,
-) -> list[Message]:
-    """Return the chat messages that ask one seat for its next action, both moving at once.
+def decision_messages(view: View, *, system: str | None) -> list[Message]:
+    """Return the chat messages that ask one seat for its next action; see `question_messages`.
 
-    Parameters
-    ----------
-    game : Game
-        The stage game.
-    seat : {'row', 'column'}
-        The seat that is asked; the whole prompt is from its view.
-    surface : Surface
-        The surface form of the prompt.
-    own_history, other_history : sequence of int
-        The actions of this seat and of the other one, one a round played.
-    system : str or None
-        System message; None for none.
-    rounds_total : int or None
-        Number of rounds that the prompt names; None leaves it open.
-
-    Returns
-    -------
-    list of dict
-        See `question_messages`. All but the last line is the start of the same message one round
-        later.
-
-    Raises
-    ------
-    DataError
-        If the histories differ in length, hold anything but 0 and 1, or leave no round to play.
+    All but the last line is the start of the same message one round later.
     """
-    view = View(game, seat, surface, own_history, other_history, rounds_total)
     return question_messages(view, action_question(view), system=system)
 
 

@@ -13,14 +13,8 @@ from nashlens.errors import DataError
 from nashlens.games.game import Game
 from nashlens.prompts.design import PlannedMatch, assign_matches, surfaces
 from nashlens.prompts.labels import EncodedPrompt, PromptTokenizer, encode_labels, prompt_id
-from nashlens.prompts.render import (
-    Message,
-    Surface,
-    content_free_messages,
-    decision_messages,
-    render,
-)
-from nashlens.prompts.targets import TARGETS, AskedDecision
+from nashlens.prompts.render import View, content_free_messages, decision_messages, render
+from nashlens.prompts.targets import TARGETS
 from nashlens.seeds import stream
 from nashlens.strategies import cooperation, sample_action
 from nashlens.vocabulary.targets import PROMPT_TARGETS
@@ -93,11 +87,11 @@ def build_prompts(
     for game in games:
         families.setdefault(game.name, []).append(game)
 
-    def encode(messages: list[Message], form: Surface) -> tuple[str, EncodedPrompt]:
+    priors = {}
+    for form in forms:
+        messages = content_free_messages(form, system=system)
         text = render(messages, tokenizer.chat, assistant_prefix)
-        return text, encode_labels(tokenizer, text, form.action_labels)
-
-    priors = {form: encode(content_free_messages(form, system=system), form)[1] for form in forms}
+        priors[form] = encode_labels(tokenizer, text, form.action_labels)
     rows = []
     for name, family in families.items():
         planned = assign_matches(
@@ -113,18 +107,17 @@ def build_prompts(
             rng = stream(seed, "history", match.match_id)
             own, other = draw_history(match.opponent, max(rounds) - 1, own_cooperation, rng)
             for now in rounds:
-                asked = AskedDecision(game, match.seat, own[: now - 1], other[: now - 1])
-                messages = decision_messages(
-                    game, match.seat, form, asked.own, asked.other, system=system, rounds_total=None
-                )
-                text, encoded = encode(messages, form)
-                rows.append(_row(match, asked, text, encoded, priors[form], tokenizer.max_length))
+                view = View(game, match.seat, form, own[: now - 1], other[: now - 1])
+                messages = decision_messages(view, system=system)
+                text = render(messages, tokenizer.chat, assistant_prefix)
+                encoded = encode_labels(tokenizer, text, form.action_labels)
+                rows.append(_row(match, view, text, encoded, priors[form], tokenizer.max_length))
     return pd.DataFrame(rows).astype(PROMPT_TARGETS)
 
 
 def _row(
     match: PlannedMatch,
-    asked: AskedDecision,
+    view: View,
     text: str,
     encoded: EncodedPrompt,
     prior: EncodedPrompt,
@@ -136,10 +129,10 @@ def _row(
     return {
         "prompt_id": prompt_id(ids),
         "match_id": match.match_id,
-        "game": asked.game.name,
-        "variant": asked.game.variant,
-        "seat": asked.seat,
-        "round": len(asked.own) + 1,
+        "game": view.game.name,
+        "variant": view.game.variant,
+        "seat": view.seat,
+        "round": view.round,
         "template": form.template,
         "label_set": form.label_set,
         "label_map": form.label_map,
@@ -155,7 +148,7 @@ def _row(
         "label_tokens_1": _array(encoded.labels[1]),
         "prior_id": prompt_id(prior.ids),
         "prior_token_ids": _array(prior.ids),
-        **{name: target(asked) for name, target in TARGETS.items()},
+        **{name: target(view) for name, target in TARGETS.items()},
         "dropped": f"{needed} tokens with the label, the model takes {max_length}"
         if too_long
         else "",

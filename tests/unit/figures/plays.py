@@ -9,9 +9,7 @@ import pandas as pd
 
 from nashlens.games.catalog import CATALOG
 from nashlens.models.table import models_table
-from nashlens.play.metrics.matches import matches_table
-from nashlens.play.metrics.rounds import rounds_of
-from nashlens.play.metrics.table import metrics_table
+from nashlens.play.metrics.table import measure_play
 
 GAMES = ("prisoners_dilemma", "stag_hunt", "battle_of_the_sexes", "matching_pennies")
 SIZES = (
@@ -133,8 +131,7 @@ def _table(game, row, column, pairing, order, k, moves, agents):
 def measures_of(play, games=GAMES, *, resamples=20):
     """Return `matches` and `metrics` of a play table."""
     played = [CATALOG[name] for name in games]
-    rounds = rounds_of(play.astype({"action": "Int64", "opponent_action": "Int64"}), played)
-    matches = matches_table(rounds)
+    play = play.astype({"action": "Int64", "opponent_action": "Int64"})
     quiz = pd.DataFrame(
         [(model, "neutral", *QUIZ) for model in sorted(play["model"].dropna().unique())],
         columns=["model", "template", "kind", "n", "accuracy", "ci_low", "ci_high"],
@@ -143,8 +140,8 @@ def measures_of(play, games=GAMES, *, resamples=20):
     models = models_table(
         {m: {"n_parameters": sizes[m][1]} for m in sizes}, {m: sizes[m][0] for m in sizes}
     )
-    metrics = metrics_table(
-        rounds, matches, played, quiz, models=models, confidence=0.95, resamples=resamples, seed=6
+    matches, metrics = measure_play(
+        play, played, quiz, models=models, confidence=0.95, resamples=resamples, seed=6
     )
     return {"matches": matches, "metrics": metrics}
 

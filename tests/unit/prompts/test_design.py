@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from nashlens.errors import DataError
-from nashlens.prompts import assign_matches, surfaces
+from nashlens.prompts.design import assign_matches, surfaces
 
 LABEL_SETS = {"jf": ["J", "F"], "xy": ["X", "Y"], "pq": ["P", "Q"]}
 MAPS, ORDERS = ["identity", "swapped"], ["forward", "reversed"]

@@ -4,7 +4,7 @@ import struct
 import pytest
 
 from nashlens.errors import LabelError
-from nashlens.prompts import check_label_sets, encode_labels, encode_prompt, prompt_id
+from nashlens.prompts.labels import check_label_sets, encode_labels, encode_prompt, prompt_id
 from tests.unit.prompts.fakes import CharTokenizer, DoubleBosTokenizer, WordTokenizer
 
 TEXT = "Which one? I choose option"

@@ -8,15 +8,15 @@ import pytest
 
 from nashlens.errors import DataError
 from nashlens.games import CATALOG, SEATS, Game
-from nashlens.prompts import (
+from nashlens.prompts.render import (
     Surface,
     View,
     action_question,
     decision_messages,
     question_messages,
     render,
+    short_number,
 )
-from nashlens.prompts.render import short_number
 from nashlens.prompts.templates import TEMPLATES
 from nashlens.vocabulary.prompts import LABEL_MAPS, MOVE_ORDERS, OPTION_ORDERS
 
@@ -46,7 +46,7 @@ OWN, OTHER = [0, 0, 1, 1, 0], [0, 1, 0, 1, 1]
 
 
 def user_text(seat="row", surface=SURFACES[0], own=(), other=(), game=GAME, total=None):
-    messages = decision_messages(game, seat, surface, own, other, system=None, rounds_total=total)
+    messages = decision_messages(View(game, seat, surface, own, other, total), system=None)
     assert [message["role"] for message in messages] == ["user"]
     return messages[0]["content"]
 
@@ -153,9 +153,7 @@ def test_horizon(total, expected):
 
 
 def test_system_message_comes_first_and_null_gives_none():
-    messages = decision_messages(
-        GAME, "row", SURFACES[0], [], [], system="Be brief.", rounds_total=None
-    )
+    messages = decision_messages(View(GAME, "row", SURFACES[0], [], []), system="Be brief.")
     assert messages[0] == {"role": "system", "content": "Be brief."}
     assert messages[1]["role"] == "user"
 

@@ -6,8 +6,9 @@ import pytest
 
 from nashlens.errors import DataError, LabelError
 from nashlens.games import best_response, build_games, nash_action, prosocial_action
-from nashlens.prompts import Surface, build_prompts, decision_messages, prompt_id, render
-from nashlens.prompts.table import draw_history
+from nashlens.prompts.labels import prompt_id
+from nashlens.prompts.render import Surface, View, decision_messages, render
+from nashlens.prompts.table import build_prompts, draw_history
 from nashlens.seeds import stream
 from nashlens.strategies import STRATEGIES
 from nashlens.tables import read_table, write_table
@@ -89,14 +90,9 @@ def test_every_row_is_rebuilt_by_the_builder_that_play_uses(table):
         )
         for row in match.to_dict("records"):
             past = own[: row["round"] - 1], other[: row["round"] - 1]
-            messages = decision_messages(
-                game_of(row),
-                row["seat"],
-                surface,
-                *past,
-                system="You are playing a game with another player.",
-                rounds_total=None,
-            )
+            view = View(game_of(row), row["seat"], surface, *past)
+            system = "You are playing a game with another player."
+            messages = decision_messages(view, system=system)
             assert row["text"] == render(messages, tokenizer.chat, "I choose option")
 
 

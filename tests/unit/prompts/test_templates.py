@@ -4,16 +4,15 @@ import re
 import pytest
 
 from nashlens.games import CATALOG, build_games
-from nashlens.prompts import (
-    TEMPLATES,
+from nashlens.prompts import templates as words
+from nashlens.prompts.render import (
     Surface,
     View,
     action_question,
     decision_messages,
     question_messages,
-    vocabulary,
 )
-from nashlens.prompts import templates as words
+from nashlens.prompts.templates import TEMPLATES, vocabulary
 from nashlens.vocabulary.prompts import MOVE_ORDERS
 
 
@@ -23,9 +22,8 @@ def test_the_vocabulary_covers_every_prompt_of_the_catalogue():
     for game, template, total in itertools.product(games, TEMPLATES, (None, 1, 12)):
         surface = Surface(template, "jf", ("J", "F"))
         past = [0, 1][: 0 if total == 1 else 2]
-        messages = decision_messages(
-            game, "row", surface, past, past, system=words.SYSTEM, rounds_total=total
-        )
+        view = View(game, "row", surface, past, past, total)
+        messages = decision_messages(view, system=words.SYSTEM)
         text = " ".join(message["content"] for message in messages) + words.ASSISTANT_PREFIX
         assert set(re.findall(r"[A-Za-z]+|\d|[^\sA-Za-z\d]", text)) <= known
 
@@ -73,7 +71,7 @@ def test_prompts_are_short(template):
     lengths = [
         count(
             decision_messages(
-                CATALOG["chicken"], "row", surface, [0] * n, [1] * n, system=None, rounds_total=None
+                View(CATALOG["chicken"], "row", surface, [0] * n, [1] * n), system=None
             )[0]["content"]
         )
         for n in range(3)

@@ -70,54 +70,8 @@ def measure_play(
     ----------
     play : pandas.DataFrame
         The play table.
-    games, quiz, models, confidence, resamples, seed
-        See `metrics_table`.
-
-    Returns
-    -------
-    matches, metrics : pandas.DataFrame
-        See `matches_table` and `metrics_table`.
-
-    Raises
-    ------
-    DataError
-        See `rounds_of`.
-    """
-    rounds = rounds_of(play, games)
-    matches = matches_table(rounds)
-    metrics = metrics_table(
-        rounds,
-        matches,
-        games,
-        quiz,
-        models=models,
-        confidence=confidence,
-        resamples=resamples,
-        seed=seed,
-    )
-    return matches, metrics
-
-
-def metrics_table(
-    rounds: Rounds,
-    matches: pd.DataFrame,
-    games: Sequence[Game],
-    quiz: pd.DataFrame,
-    *,
-    models: pd.DataFrame | None = None,
-    confidence: float,
-    resamples: int,
-    seed: int,
-) -> pd.DataFrame:
-    """Return every measure of every cell.
-
-    Parameters
-    ----------
-    rounds : Rounds
-        From `rounds_of`.
-    matches : pandas.DataFrame
-        From `matches_table`, of the same rounds.
     games : sequence of Game
+        All games of the play table, with their variants.
     quiz : pandas.DataFrame
         The table of `quiz_accuracy`.
     models : pandas.DataFrame, optional
@@ -131,9 +85,18 @@ def metrics_table(
 
     Returns
     -------
-    pandas.DataFrame
+    matches : pandas.DataFrame
+        See `matches_table`.
+    metrics : pandas.DataFrame
         One row a measure, term and cell. Where there is no estimate, `reason` says why.
+
+    Raises
+    ------
+    DataError
+        See `rounds_of`.
     """
+    rounds = rounds_of(play, games)
+    matches = matches_table(rounds)
     how = Resampling(confidence, resamples, seed)
     ratios = RatioMeasures(matches, measures())
     rows: list[dict[str, Any]] = []
@@ -156,7 +119,7 @@ def metrics_table(
     table = table[list(COLUMNS)]
     types: dict[str, Any] = dict.fromkeys(_TEXTS, "str") | dict.fromkeys(_NUMBERS, "float64")
     types |= dict.fromkeys(("n", "n_matches", "n_invalid"), "int64")
-    return table.astype(types | {"match_rounds": "Int64", "quiz_n": "Int64"})
+    return matches, table.astype(types | {"match_rounds": "Int64", "quiz_n": "Int64"})
 
 
 def _quality(matches: pd.DataFrame) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pandas as pd
 from nashlens.games.catalog import CATALOG
 from nashlens.play.metrics.matches import matches_table
 from nashlens.play.metrics.rounds import rounds_of
-from nashlens.play.metrics.table import metrics_table
+from nashlens.play.metrics.table import measure_play
 from nashlens.play.schedule import Agent
 
 from ..fakes import ALL_FORMS, MODEL, matches_of, play_matches, players, plays, settings
@@ -42,10 +42,7 @@ def measured_matches(play, games):
 
 def measured(play, games=None, resamples=40, quiz=QUIZ):
     games = games or [CATALOG["prisoners_dilemma"]]
-    rounds = rounds_of(play, games)
-    matches = matches_table(rounds)
-    table = metrics_table(rounds, matches, games, quiz, confidence=0.9, resamples=resamples, seed=5)
-    return matches, table
+    return measure_play(play, games, quiz, confidence=0.9, resamples=resamples, seed=5)
 
 
 def value(table, measure, term=None, column="estimate", **cell):

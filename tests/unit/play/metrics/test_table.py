@@ -9,8 +9,7 @@ from nashlens.models.table import models_table
 from nashlens.play.metrics.cells import RatioMeasures, cells_of, derived
 from nashlens.play.metrics.effects import surface_effects
 from nashlens.play.metrics.measures import MATCHES, measures
-from nashlens.play.metrics.rounds import rounds_of
-from nashlens.play.metrics.table import metrics_table
+from nashlens.play.metrics.table import measure_play
 
 from ..fakes import ALL_FORMS, likes, matches_of, play_matches, players, settings
 from .fakes import MODEL, QUIZ, by_hand, measured, measured_matches, played, scripted, value
@@ -82,7 +81,7 @@ def test_quiz_accuracy_stands_beside_models_alone(mixed):
 
 
 def test_sizes_and_families_stand_beside_models(mixed):
-    play, matches, table = mixed
+    play, _, table = mixed
     assert table[["family", "n_parameters"]].isna().all().all()
     manifests = {"m": {"architecture": "Llama", "n_parameters": 135_000_000}}
     known = models_table(manifests, {"m": None})
@@ -90,7 +89,7 @@ def test_sizes_and_families_stand_beside_models(mixed):
     assert models_table(manifests, {"m": "smol"})["family"].tolist() == ["smol"]
     games = [PD, BOS, PENNIES]
     options = {"confidence": 0.9, "resamples": 2, "seed": 5, "models": known}
-    sized = metrics_table(rounds_of(play, games), matches, games, QUIZ, **options)
+    _, sized = measure_play(play, games, QUIZ, **options)
     assert set(sized.loc[sized["model"].notna(), "family"]) == {"Llama"}
     assert set(sized.loc[sized["model"].notna(), "n_parameters"]) == {1.35e8}
     assert sized.loc[sized["model"].isna(), "n_parameters"].isna().all()
