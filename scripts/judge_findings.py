@@ -2,27 +2,28 @@
 
 from functools import partial
 
-from nashlens.findings import CLAIMS, attach, judge, sensitivity
+from nashlens.findings import CLAIMS, judge, judge_with_parts
 from nashlens.tables import read_table, write_table
 from workflow.job import run_job
 
 
 def main(inputs, outputs, config, fingerprint, model):
-    frames = {name: read_table(path) for name, path in inputs.items()}
-    settings, seed = config["findings"], config["experiment"]["seed"]
-    again = partial(
-        judge,
-        model=model,
+    settings = config["findings"]
+    tables = judge_with_parts(
+        partial(
+            judge,
+            model=model,
+            late_fraction=settings["late_fraction"],
+            min_label_mass=config["lens"]["min_label_mass"],
+        ),
+        {name: read_table(path) for name, path in inputs.items()},
+        claims=CLAIMS,
         confidence=settings["confidence"],
-        late_fraction=settings["late_fraction"],
-        min_label_mass=config["lens"]["min_label_mass"],
+        seed=config["experiment"]["seed"],
+        bootstrap=settings["bootstrap"],
     )
-    table = again(frames, bootstrap=settings["bootstrap"], seed=seed)
-    parts = sensitivity(
-        table, frames, again, claims=CLAIMS, seed=seed, bootstrap=settings["bootstrap"]
-    )
-    for found, path in ((attach(table, parts), "findings"), (parts, "sensitivity")):
-        write_table(found, outputs[path], config=config, fingerprint=fingerprint)
+    for name, table in tables.items():
+        write_table(table, outputs[name], config=config, fingerprint=fingerprint)
 
 
 if "snakemake" in globals():

@@ -1,9 +1,8 @@
 """Rule judge_play: the claims about play, of all matches and of parts of them."""
 
-from functools import partial
 from pathlib import Path
 
-from nashlens.findings import PLAY_CLAIMS, attach, judge_play, sensitivity
+from nashlens.findings import PLAY_CLAIMS, judge_play, judge_with_parts
 from nashlens.models.table import read_models
 from nashlens.tables import read_table, write_table
 from workflow.job import run_job
@@ -11,18 +10,20 @@ from workflow.job import run_job
 
 def main(inputs, outputs, config, fingerprint):
     folders = [Path(manifest).parent for manifest in inputs["models"]]
-    models = read_models(folders, config["models"])
-    tables = {
-        "matches": read_table(inputs["matches"]),
-        "games": read_table(inputs["games"]),
-        "models": models,
-    }
-    drawn = {"bootstrap": config["findings"]["bootstrap"], "seed": config["experiment"]["seed"]}
-    again = partial(judge_play, confidence=config["findings"]["confidence"])
-    table = again(tables, **drawn)
-    parts = sensitivity(table, tables, again, claims=PLAY_CLAIMS, **drawn)
-    for found, path in ((attach(table, parts), "findings"), (parts, "sensitivity")):
-        write_table(found, outputs[path], config=config, fingerprint=fingerprint)
+    tables = judge_with_parts(
+        judge_play,
+        {
+            "matches": read_table(inputs["matches"]),
+            "games": read_table(inputs["games"]),
+            "models": read_models(folders, config["models"]),
+        },
+        claims=PLAY_CLAIMS,
+        confidence=config["findings"]["confidence"],
+        seed=config["experiment"]["seed"],
+        bootstrap=config["findings"]["bootstrap"],
+    )
+    for name, table in tables.items():
+        write_table(table, outputs[name], config=config, fingerprint=fingerprint)
 
 
 if "snakemake" in globals():

@@ -3,7 +3,7 @@
 from nashlens.findings.claim import Claim
 from nashlens.findings.claims import CLAIMS, PLAY_CLAIMS
 from nashlens.findings.judge import combine, judge, judge_play
-from nashlens.findings.sensitivity import attach, sensitivity
+from nashlens.findings.sensitivity import attach, judge_with_parts, sensitivity
 
 __all__ = [
     "CLAIMS",
@@ -13,5 +13,6 @@ __all__ = [
     "combine",
     "judge",
     "judge_play",
+    "judge_with_parts",
     "sensitivity",
 ]

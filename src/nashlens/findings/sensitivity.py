@@ -1,21 +1,20 @@
-"""How far each verdict hangs on the template, the label set and the seed.
+"""How far each verdict depends on the template, the label set and the seed.
 
-Each claim is judged again, by the same estimator and the same rule, on the part of the data with
-one template alone, with one label set alone, on each of two random halves of the matches, and on
-all data with other bootstrap numbers. What a part says is then held against what all data say:
+Each claim is judged again, by the same estimator and the same rule, on parts of the data: the
+matches of one template, those of one label set, each of two random halves, and all data with other
+bootstrap numbers. What a part says is then compared with what all data say:
 
 - **agrees**: the same verdict;
-- **weaker**: the whole decides, the part is inconclusive, and their intervals meet. A part has less
+- **weaker**: all data decide, the part is inconclusive, and their intervals meet. A part has less
   data, so that is to be expected and speaks against nothing;
-- **decides**: the whole is inconclusive, the part is not, and their intervals meet;
-- **differs**: one of the two is inconclusive, but their intervals have no value in common. (That a
-  part's interval leaves the whole's *estimate* out would be too little: a share of layers or a
-  largest layer is nearer to chance in a noisier part, whatever the truth.) The part's is widened to
-  Student's t before where it is a percentile bootstrap, as those of few matches are too narrow
-  (`Claim.interval`);
+- **decides**: all data are inconclusive, the part is not, and their intervals meet;
+- **differs**: one of the two is inconclusive, and their intervals have no value in common. (That a
+  part's interval leaves out the *estimate* of all data would be too little: a share of layers or a
+  largest layer is nearer to chance in a noisier part, whatever the truth.) Percentile bootstraps of
+  few matches are too narrow, so a part's is first widened to Student's t (`Claim.interval`);
 - **reverses**: one supports the claim, the other contradicts it;
 - **not_judged**: the part holds too little for an estimate and its interval, or the factor has one
-  level alone.
+  level only.
 
 A factor makes a claim *fragile* where a level reverses or differs, or where two of its levels reach
 opposite verdicts, or different ones on intervals that have no value in common.
@@ -23,28 +22,29 @@ opposite verdicts, or different ones on intervals that have no value in common.
 Verdicts here are those of the rules, before the correction over the family of claims: a family is
 what was asked of all data.
 
-Everything is generic in the claims: whoever has claims, the tables they read, and a judge for them
-can ask for their sensitivity.
+Nothing here is about particular claims: anything with claims, the tables that they read and a judge
+can have its sensitivity.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
 
+from nashlens.contrasts import student_quantile
 from nashlens.findings.claim import Claim, Tables
 from nashlens.kept import kept
 from nashlens.parts import FACTORS, RESAMPLES, WITHIN, members
 from nashlens.seeds import stream
 
 Judge = Callable[..., pd.DataFrame]
-"""`judge(tables, claims=[claim], seed=seed, bootstrap=resamples)` -> rows of the findings table."""
-Restrict = Callable[[Claim, Tables, str, int], "dict[str, dict[str, pd.DataFrame]]"]
-"""(claim, tables, factor, seed) -> tables of each level."""
+"""`judge(tables, claims=[claim], seed=seed, bootstrap=resamples)` gives rows of the findings."""
+Claims = Sequence[Claim[Any]]
 
 PARTS = "_parts"
 """Ending of a table that holds what another one has of each factor and level: aggregates cannot be
@@ -54,10 +54,11 @@ FIXED = ("games", "models")
 DECIDED = ("supported", "contradicted")
 AGREEMENTS = ("agrees", "weaker", "decides", "differs", "reverses", "not_judged")
 LEAST_MATCHES = 6
-"""Matches from which on a part can differ: of fewer, that all point one way is a two-sided p of
+"""Matches from which a part can differ: of fewer, that all point one way is a two-sided p of
 2 * 2^-5 = 0.06 or more, however narrow their bootstrap."""
-_MEASURED = ["estimate", "ci_low", "ci_high", "n", "n_matches", "control", "p_value"]
-_JUDGED = [*_MEASURED, "verdict", "reason"]
+_COUNTS = ["n", "n_matches"]
+_FLOATS = ["estimate", "ci_low", "ci_high", "control", "p_value"]
+_JUDGED = [*_FLOATS[:3], *_COUNTS, *_FLOATS[3:], "verdict", "reason"]
 COLUMNS = (
     *("claim", "model", "factor", "level"),
     *_JUDGED,
@@ -65,8 +66,39 @@ COLUMNS = (
 )
 
 
+def judge_with_parts(
+    judge: Judge, tables: Tables, *, claims: Claims, confidence: float, seed: int, bootstrap: int
+) -> dict[str, pd.DataFrame]:
+    """Judge claims on all data and on parts of them.
+
+    Parameters
+    ----------
+    judge : callable
+        `judge.judge` or `judge.judge_play`, with all that is not given here.
+    tables : mapping of str to DataFrame
+        What the judge reads, and `NAME_parts` for aggregates.
+    claims : sequence of Claim
+    confidence : float
+        Coverage of the intervals.
+    seed : int
+        The experiment's seed.
+    bootstrap : int
+        Resamples of matches.
+
+    Returns
+    -------
+    dict of str to DataFrame
+        `findings`, with the columns of `attach`, and `sensitivity`.
+    """
+    again = partial(judge, confidence=confidence)
+    drawn = {"seed": seed, "bootstrap": bootstrap}
+    found = again(tables, claims=claims, **drawn)
+    parts = sensitivity(found, tables, again, claims=claims, confidence=confidence, **drawn)
+    return {"findings": attach(found, parts, confidence), "sensitivity": parts}
+
+
 def restrict(
-    claim: Claim, tables: Tables, factor: str, seed: int
+    claim: Claim[Any], tables: Tables, factor: str, seed: int
 ) -> dict[str, dict[str, pd.DataFrame]]:
     """Return a claim's tables for each level of a factor.
 
@@ -85,7 +117,7 @@ def restrict(
     Returns
     -------
     dict of str to dict of str to DataFrame
-        Level -> tables. Nothing where no table knows the factor, or one can not be restricted.
+        Level -> tables. Nothing where no table has the factor, or one cannot be restricted.
     """
     fixed = {name: tables[name] for name in FIXED if name in tables}
     own = {name: tables[name] for name in claim.tables if name in tables and name not in FIXED}
@@ -97,7 +129,7 @@ def restrict(
     for name, parts in aggregates.items():
         here = parts[parts["factor"] == factor]
         for level in sorted(here["level"].unique()):
-            # Aggregates name the levels where they stand alone.
+            # Where there are aggregates only, they name the levels.
             if level in chosen or not rows:
                 chosen.setdefault(level, {})[name] = here[here["level"] == level]
     return {level: fixed | some for level, some in chosen.items() if len(some) == len(own)}
@@ -106,7 +138,7 @@ def restrict(
 def _restrict_rows(tables: Tables, factor: str, seed: int) -> dict[str, dict[str, pd.DataFrame]]:
     if not tables:
         return {}
-    # The table that says most about the design is asked which match belongs where.
+    # The table that says most about the design tells which match belongs where.
     known = max(tables.values(), key=lambda t: sum(c in t.columns for c in (factor, *WITHIN)))
     if "dropped" in known.columns:
         known = kept(known)
@@ -116,7 +148,7 @@ def _restrict_rows(tables: Tables, factor: str, seed: int) -> dict[str, dict[str
             found[level] = dict(tables)
             continue
         matches = set(known.loc[mask, "match_id"])
-        # The heads table has a `half` of its own, where heads are chosen and tested.
+        # In the heads table `half` is where heads are chosen or tested, and no factor.
         found[level] = {
             name: table[table[factor] == level]
             if factor != "half" and factor in table.columns
@@ -131,10 +163,10 @@ def sensitivity(
     tables: Tables,
     judge: Judge,
     *,
-    claims: Sequence[Claim],
+    claims: Claims,
+    confidence: float,
     seed: int,
     bootstrap: int,
-    restrict: Restrict = restrict,
 ) -> pd.DataFrame:
     """Judge claims again on parts of the data.
 
@@ -147,12 +179,12 @@ def sensitivity(
     judge : callable
         `judge(tables, claims=..., seed=..., bootstrap=...)` gives rows of the findings table.
     claims : sequence of Claim
+    confidence : float
+        Coverage of the judge's intervals.
     seed : int
         The experiment's seed.
     bootstrap : int
         Resamples for all data; parts take at most `RESAMPLES` of them.
-    restrict : callable, optional
-        Gives the tables of each level of a factor.
 
     Returns
     -------
@@ -179,7 +211,7 @@ def sensitivity(
                     bootstrap=min(bootstrap, RESAMPLES),
                 ).set_index("model")
                 records += [
-                    _compared(claim, row, again.loc[row["model"]], factor, level)
+                    _compared(claim, row, again.loc[row["model"]], factor, level, confidence)
                     if row["model"] in again.index
                     else _unjudged(claim, row, factor, level, "nothing about it in this part")
                     for _, row in whole.iterrows()
@@ -202,7 +234,7 @@ def _nothing(levels: Mapping[str, object], factor: str) -> tuple[str, str]:
 
 
 def _unjudged(
-    claim: Claim, row: pd.Series, factor: str, level: str, reason: str
+    claim: Claim[Any], row: pd.Series, factor: str, level: str, reason: str
 ) -> dict[str, object]:
     return {
         "claim": row["claim"],
@@ -219,24 +251,33 @@ def _unjudged(
 
 
 def _compared(
-    claim: Claim, row: pd.Series, part: pd.Series, factor: str, level: str
+    claim: Claim[Any],
+    row: pd.Series,
+    part: pd.Series,
+    factor: str,
+    level: str,
+    confidence: float,
 ) -> dict[str, object]:
     return {
         **_unjudged(claim, row, factor, level, ""),
         **{name: part[name] for name in _JUDGED},
-        "agreement": agreement(row, part, claim.interval),
+        "agreement": agreement(row, part, confidence, claim.interval),
     }
 
 
-def agreement(whole: pd.Series, part: pd.Series, interval: str = "percentile") -> str:
-    """Say what a part's finding is to that of all data, as in this module's description.
+def agreement(
+    whole: pd.Series, part: pd.Series, confidence: float, interval: str = "percentile"
+) -> str:
+    """Compare a part's finding with that of all data, in the words of this module's description.
 
     Parameters
     ----------
     whole, part : Series
         With `verdict`, `estimate`, `ci_low`, `ci_high`, `n_matches`.
+    confidence : float
+        Coverage of the intervals.
     interval : str
-        What the part's interval is, as `Claim.interval` has it.
+        Kind of the part's interval, as in `Claim.interval`.
     """
     if part[["estimate", "ci_low", "ci_high"]].isna().any():
         return "not_judged"
@@ -245,41 +286,41 @@ def agreement(whole: pd.Series, part: pd.Series, interval: str = "percentile") -
         return "agrees"
     if ours in DECIDED and its in DECIDED:
         return "reverses"
-    if _apart(whole, part, interval):
+    low, high = _widened(part, confidence, interval)
+    if low > whole["ci_high"] or high < whole["ci_low"]:
         return "differs"
     return "weaker" if ours in DECIDED else "decides"
 
 
-def _apart(whole: pd.Series, part: pd.Series, interval: str) -> bool:
-    """Tell whether a part's interval misses that of all data."""
-    low, high = _interval(part, interval)
-    return bool(low > whole["ci_high"] or high < whole["ci_low"])
-
-
-def _interval(part: pd.Series, interval: str) -> tuple[float, float]:
-    """Return a part's interval, widened for its few matches where it does not allow for them.
+def _widened(part: pd.Series, confidence: float, interval: str) -> tuple[float, float]:
+    """Return a part's interval, widened where its kind does not allow for few matches.
 
     A percentile bootstrap of n clusters has the variance's divisor n, not n - 1, and a normal's
-    tail instead of that of Student's t with n - 1 degrees of freedom: each arm is lengthened by the
-    ratio of both. Fewer than `LEAST_MATCHES` leave nothing out.
+    tail, not that of Student's t with n - 1 degrees of freedom: each arm is lengthened by the ratio
+    of both. Fewer than `LEAST_MATCHES` matches exclude nothing.
     """
     n, wider = part["n_matches"], 1.0
     if pd.notna(n) and n < LEAST_MATCHES:
         return -np.inf, np.inf
     if pd.notna(n) and interval == "percentile":
-        wider = float(student.isf(0.025, n - 1) / student.isf(0.025, np.inf)) * np.sqrt(n / (n - 1))
+        tail = (1.0 - confidence) / 2.0
+        ratio = student_quantile(tail, n - 1) / student_quantile(tail, np.inf)
+        wider = ratio * np.sqrt(n / (n - 1))
     return (
         part["estimate"] - wider * (part["estimate"] - part["ci_low"]),
         part["estimate"] + wider * (part["ci_high"] - part["estimate"]),
     )
 
 
-def fragile(rows: pd.DataFrame) -> bool:
-    """Tell whether a claim hangs on a factor, from the rows of its levels."""
+def fragile(rows: pd.DataFrame, confidence: float) -> bool:
+    """Tell whether a claim depends on a factor, from the rows of its levels."""
     judged = rows[rows["agreement"] != "not_judged"]
     if judged["agreement"].isin(["differs", "reverses"]).any():
         return True
-    levels = [(row["verdict"], *_interval(row, row["interval"])) for _, row in judged.iterrows()]
+    levels = [
+        (row["verdict"], *_widened(row, confidence, row["interval"]))
+        for _, row in judged.iterrows()
+    ]
     for (one, low, high), (two, least, most) in combinations(levels, 2):
         apart = low > most or least > high
         if one != two and (apart or {one, two} == set(DECIDED)):
@@ -290,7 +331,7 @@ def fragile(rows: pd.DataFrame) -> bool:
 def statement(rows: pd.DataFrame) -> str:
     """Return one factor's levels in words: `template 1/2 (named: reverses)`.
 
-    That is how many agree of those that could be judged, and what the others do.
+    It counts the levels that agree of those that could be judged, and says what the others do.
     """
     factor = rows["factor"].iloc[0]
     judged = rows[rows["agreement"] != "not_judged"]
@@ -306,7 +347,7 @@ def statement(rows: pd.DataFrame) -> str:
     return f"{text} ({', '.join(others)})" if others else text
 
 
-def attach(findings: pd.DataFrame, parts: pd.DataFrame) -> pd.DataFrame:
+def attach(findings: pd.DataFrame, parts: pd.DataFrame, confidence: float) -> pd.DataFrame:
     """Add to findings what their parts say, in two columns.
 
     Parameters
@@ -314,26 +355,28 @@ def attach(findings: pd.DataFrame, parts: pd.DataFrame) -> pd.DataFrame:
     findings : DataFrame
     parts : DataFrame
         From `sensitivity`.
+    confidence : float
+        Coverage of the intervals.
 
     Returns
     -------
     DataFrame
         With `sensitivity`, a `statement` for each factor, and `fragile`, the factors that the
-        claim hangs on; both empty where there is nothing to say.
+        claim depends on; both empty where there is nothing to say.
     """
-    said, hangs = [], []
+    statements, depends = [], []
     for _, row in findings.iterrows():
         own = parts[(parts["claim"] == row["claim"]) & (parts["model"] == row["model"])]
         factors = [rows for _, rows in own.groupby("factor", sort=False)]
         judged = (own["agreement"] != "not_judged").any()
-        said.append("; ".join(statement(rows) for rows in factors) if judged else "")
-        hangs.append(", ".join(rows["factor"].iloc[0] for rows in factors if fragile(rows)))
-    return findings.assign(sensitivity=said, fragile=hangs)
+        statements.append("; ".join(statement(rows) for rows in factors) if judged else "")
+        names = [rows["factor"].iloc[0] for rows in factors if fragile(rows, confidence)]
+        depends.append(", ".join(names))
+    return findings.assign(sensitivity=statements, fragile=depends)
 
 
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:
-    counts = ["n", "n_matches"]
-    floats = [name for name in (*_MEASURED, "whole_estimate") if name not in counts]
+    floats = [*_FLOATS, "whole_estimate"]
     frame[floats] = frame[floats].astype(np.float64)
-    frame[counts] = frame[counts].astype("Float64").astype("Int64")
+    frame[_COUNTS] = frame[_COUNTS].astype("Float64").astype("Int64")
     return frame

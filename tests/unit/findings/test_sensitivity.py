@@ -16,6 +16,7 @@ from nashlens.findings import (
     combine,
     judge,
     judge_play,
+    judge_with_parts,
     sensitivity,
 )
 from nashlens.findings.judge import COLUMNS as FINDINGS
@@ -47,9 +48,8 @@ CLAIM = {claim.id: claim for claim in (*CLAIMS, *PLAY_CLAIMS)}
 
 def _parts(tables, *claims, judged=AGAIN):
     chosen = [CLAIM[name] for name in claims]
-    found = judged(tables, claims=chosen, seed=3, bootstrap=200)
-    parts = sensitivity(found, tables, judged, claims=chosen, seed=3, bootstrap=200)
-    return attach(found, parts).set_index("claim"), parts
+    both = judge_with_parts(judged, tables, claims=chosen, confidence=0.95, seed=3, bootstrap=200)
+    return both["findings"].set_index("claim"), both["sensitivity"]
 
 
 def _two_templates(histories=2):
@@ -188,9 +188,9 @@ def test_a_design_that_is_too_small_says_so():
 def test_no_tables_at_all():
     claims = list(CLAIMS)
     found = AGAIN({}, claims=claims, seed=3, bootstrap=50)
-    parts = sensitivity(found, {}, AGAIN, claims=claims, seed=3, bootstrap=50)
+    parts = sensitivity(found, {}, AGAIN, claims=claims, confidence=0.95, seed=3, bootstrap=50)
     assert (parts["agreement"] == "not_judged").all()
-    joined = combine([attach(found, parts)], 0.05)
+    joined = combine([attach(found, parts, 0.95)], 0.05)
     assert tuple(joined.columns) == FINDINGS
     assert (joined[["sensitivity", "fragile"]] == "").all(axis=None)
 
@@ -230,9 +230,11 @@ def test_another_claim_and_judge_need_nothing_but_a_match_id():
 
     tables = {"plays": plays, "games": pd.DataFrame({"game": ["pd", "harmony"]})}
     found = judged(tables, claims=[claim], seed=1, bootstrap=10)
-    parts = sensitivity(found, tables, judged, claims=[claim], seed=1, bootstrap=10)
-    assert attach(found, parts)["fragile"].iloc[0] == "template"
-    assert "label_set not judged" in attach(found, parts)["sensitivity"].iloc[0]
+    parts = sensitivity(
+        found, tables, judged, claims=[claim], confidence=0.95, seed=1, bootstrap=10
+    )
+    assert attach(found, parts, 0.95)["fragile"].iloc[0] == "template"
+    assert "label_set not judged" in attach(found, parts, 0.95)["sensitivity"].iloc[0]
     assert list(_levels(parts, "X", "bootstrap").index) == list(DRAWS)
 
 
@@ -250,7 +252,7 @@ def test_agreement_follows_from_verdicts_and_intervals(whole, part, at, value, a
             }
         )  # fmt: skip
 
-    said = agreement(row(whole, at), row(part, value))
+    said = agreement(row(whole, at), row(part, value), 0.95)
     assert said in AGREEMENTS
     assert (said == "agrees") == (whole == part)
     assert (said == "reverses") == (whole != part and {whole, part} == set(DECIDED))
@@ -260,7 +262,7 @@ def test_agreement_follows_from_verdicts_and_intervals(whole, part, at, value, a
         assert abs(at - value) > 2 * arm
         assert n >= 6
     # Where all data are a part of themselves nothing can differ.
-    assert agreement(row(whole, at), row(part, at)) != "differs"
+    assert agreement(row(whole, at), row(part, at), 0.95) != "differs"
 
 
 def _halves(first, second, estimates=(0.5, 0.5), n=40, interval="percentile"):
@@ -281,25 +283,25 @@ def _halves(first, second, estimates=(0.5, 0.5), n=40, interval="percentile"):
 
 def test_levels_that_oppose_one_another_are_fragile_whatever_the_whole_says():
     rows = _halves("supported", "contradicted")
-    assert fragile(rows)
-    assert not fragile(rows.iloc[:1])
+    assert fragile(rows, 0.95)
+    assert not fragile(rows.iloc[:1], 0.95)
     assert statement(rows) == "half 0/2 (half 1 and half 2: decides)"
-    assert not fragile(rows.assign(agreement="not_judged"))
+    assert not fragile(rows.assign(agreement="not_judged"), 0.95)
 
 
 def test_levels_of_different_verdicts_are_fragile_where_their_intervals_do_not_meet():
-    assert not fragile(_halves("supported", "inconclusive"))
-    assert fragile(_halves("supported", "inconclusive", (0.9, 0.5)))
-    assert not fragile(_halves("supported", "supported", (0.9, 0.5)))
+    assert not fragile(_halves("supported", "inconclusive"), 0.95)
+    assert fragile(_halves("supported", "inconclusive", (0.9, 0.5)), 0.95)
+    assert not fragile(_halves("supported", "supported", (0.9, 0.5)), 0.95)
     # Intervals of a few matches are too narrow to tell.
-    assert not fragile(_halves("supported", "inconclusive", (0.9, 0.5), n=5))
-    assert not fragile(_halves("supported", "inconclusive", (0.9, 0.66), n=8))
+    assert not fragile(_halves("supported", "inconclusive", (0.9, 0.5), n=5), 0.95)
+    assert not fragile(_halves("supported", "inconclusive", (0.9, 0.66), n=8), 0.95)
 
 
 def test_what_allows_for_few_matches_is_not_widened_again():
     kind = {"n": 8, "interval": "student"}
-    assert fragile(_halves("supported", "inconclusive", (0.9, 0.66), **kind))
-    assert not fragile(_halves("supported", "inconclusive", (0.9, 0.71), **kind))
+    assert fragile(_halves("supported", "inconclusive", (0.9, 0.66), **kind), 0.95)
+    assert not fragile(_halves("supported", "inconclusive", (0.9, 0.71), **kind), 0.95)
     whole, part = (
         pd.Series(
             {
@@ -309,8 +311,26 @@ def test_what_allows_for_few_matches_is_not_widened_again():
         )
         for verdict, at in (("supported", 0.9), ("inconclusive", 0.68))
     )  # fmt: skip
-    assert agreement(whole, part) == "weaker"
-    assert agreement(whole, part, "student") == "differs"
+    assert agreement(whole, part, 0.95) == "weaker"
+    assert agreement(whole, part, 0.95, "student") == "differs"
+
+
+def test_a_part_is_widened_by_the_confidence_of_its_interval():
+    """Of eight matches it is lengthened by 1.29 at 95%, by 1.13 at 50%."""
+    whole, part = (
+        pd.Series(
+            {
+                "verdict": verdict, "estimate": at, "ci_low": at - 0.1, "ci_high": at + 0.1,
+                "n_matches": 8,
+            }
+        )
+        for verdict, at in (("supported", 0.9), ("inconclusive", 0.68))
+    )  # fmt: skip
+    assert agreement(whole, part, 0.95) == "weaker"
+    assert agreement(whole, part, 0.5) == "differs"
+    halves = _halves("supported", "inconclusive", (0.9, 0.66), n=8)
+    assert not fragile(halves, 0.95)
+    assert fragile(halves, 0.5)
 
 
 @pytest.mark.parametrize("claim", CLAIM)
