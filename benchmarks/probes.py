@@ -24,7 +24,7 @@ from torch import Tensor
 from benchmarks.common import arguments, clock, device_name, matrix_peak, report
 from benchmarks.profiling import add_option, profiled
 from nashlens.probes.basis import rotate, standardise
-from nashlens.probes.solver import Solution, solve
+from nashlens.probes.solver import Solution, solve_logistic
 
 SIZE = {"n": 1000, "width": 4096, "layers": 33, "folds": 5, "permutations": 100, "targets": 3}
 QUICK = {"n": 100, "width": 256, "layers": 2, "folds": 2, "permutations": 4, "targets": 2}
@@ -57,7 +57,7 @@ def layer_fits(
     for k in range(folds):
         train, test = torch.nonzero(fold != k).flatten(), torch.nonzero(fold == k).flatten()
         basis = rotate(x, train, None)
-        solution = solve(basis, labels[train], strength)
+        solution = solve_logistic(basis, labels[train], strength)
         yield basis.rows[test] @ solution.coefficients, solution
 
 

@@ -27,7 +27,7 @@ class Scan(NamedTuple):
     """(n,): KL of the final distribution from this one, in nats; NaN without a final one."""
 
 
-def capped(logits: NDArray[np.float32], softcap: float | None) -> NDArray[np.float32]:
+def soft_capped(logits: NDArray[np.float32], softcap: float | None) -> NDArray[np.float32]:
     """Return `softcap * tanh(logits / softcap)`, or the logits where there is no soft-cap."""
     if softcap is None:
         return logits
@@ -42,7 +42,7 @@ def token_logits(
         np.einsum("ij,ij->i", hidden, readout.unembedding[tokens[:, k]])
         for k in range(tokens.shape[1])
     ]
-    return capped(np.stack(columns, axis=1), readout.softcap)
+    return soft_capped(np.stack(columns, axis=1), readout.softcap)
 
 
 class Final:
@@ -73,7 +73,7 @@ class Final:
         self, readout: Readout, block: NDArray[np.float32], rows: slice = slice(None)
     ) -> NDArray[np.float64]:
         """Return log p of a block's tokens, (n, tokens)."""
-        logits = capped(self.hidden[rows] @ block.T, readout.softcap)
+        logits = soft_capped(self.hidden[rows] @ block.T, readout.softcap)
         return logits.astype(np.float64) - self.log_partition[rows, None]
 
 
@@ -106,7 +106,7 @@ def scan(
     cross = np.zeros(n)
     for start in range(0, len(readout.unembedding), VOCABULARY_BLOCK):
         block = readout.unembedding[start : start + VOCABULARY_BLOCK]
-        logits = capped(hidden @ block.T, readout.softcap)
+        logits = soft_capped(hidden @ block.T, readout.softcap)
         for k in range(asked.shape[1]):
             ranks[:, k] += _larger(logits, own[:, k], asked[:, k] - start)
         if final is not None and readout.softcap is not None:

@@ -5,10 +5,10 @@ length, and what the circuit adds to it later is much shorter, so the blocks' no
 the same number everywhere and weights can be read as if there were no norm. Attention uses three
 kinds of rotary pairs of one head:
 
-- pairs 0 to 2 turn fast: together they single out one distance (`Offset`);
+- pairs 0 to 2 turn fast: together they single out one distance (`FixedOffset`);
 - pair 4 turns so slowly that its sine grows with distance over the whole context: it makes the
-  latest match win (`Match` with `recency`);
-- pairs 6 to 15 hardly turn at all: contents match in them at any distance (`Match`).
+  latest match win (`ContentMatch` with `recency`);
+- pairs 6 to 15 hardly turn at all: contents match in them at any distance (`ContentMatch`).
 
 A head whose query matches nothing attends to the first token (`<bos>`), which holds nothing.
 """
@@ -32,7 +32,7 @@ LENGTH = 8.0
 NORM = np.sqrt(WIDTH) / LENGTH
 """The factor by which a block's norm multiplies."""
 SHARP = 25.0
-"""Score of each of the three pairs of an `Offset` at its distance."""
+"""Score of each of the three pairs of a `FixedOffset` at its distance."""
 SINK = 20.0
 """Score of the first token, to which a head attends if nothing matches."""
 
@@ -60,14 +60,14 @@ LETTERS = "JFXYPQABCDEGHKLMNORSTUVWZ"
 
 
 @dataclass(frozen=True)
-class Offset:
+class FixedOffset:
     """Attend to the token at a distance back."""
 
     distance: int
 
 
 @dataclass(frozen=True)
-class Match:
+class ContentMatch:
     """Attend where the query's slots match the keys' slots; else to the first token.
 
     Each entry is (query slot, key slot, score): slots of one size, whose products are added up.
@@ -131,7 +131,7 @@ class Circuit:
     def head(
         self,
         layer: int,
-        attend: Offset | Match,
+        attend: FixedOffset | ContentMatch,
         moves: Sequence[tuple[str, str, float]],
     ) -> None:
         """Add an attention head to a block.
@@ -140,7 +140,7 @@ class Circuit:
         ----------
         layer : int
             1-based block.
-        attend : Offset or Match
+        attend : FixedOffset or ContentMatch
             Where it looks.
         moves : sequence of (str, str, float)
             The slot that it reads there, the slot that it writes here, and the gain.
@@ -163,10 +163,10 @@ class Circuit:
             self.o[block, b, channel] = gain * np.eye(SLOTS[target], size)
             used += size
 
-    def _look(self, attend: Offset | Match) -> tuple[Array, Array]:
+    def _look(self, attend: FixedOffset | ContentMatch) -> tuple[Array, Array]:
         query, key = np.zeros((HEAD_DIM, WIDTH)), np.zeros((HEAD_DIM, WIDTH))
         one, half = self.slots["one"].start, HEAD_DIM // 2
-        if isinstance(attend, Offset):
+        if isinstance(attend, FixedOffset):
             # Each pair's query is turned back by the distance, so its score is largest there.
             for pair in range(3):
                 angle = attend.distance * ROPE_THETA ** (-pair / half)

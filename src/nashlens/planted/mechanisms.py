@@ -30,7 +30,7 @@ import string
 
 import numpy as np
 
-from nashlens.planted.circuit import LETTERS, N_LAYERS, Circuit, Match, Offset
+from nashlens.planted.circuit import LETTERS, N_LAYERS, Circuit, ContentMatch, FixedOffset
 
 READ = 4
 """Blocks that read the game: a fact can be at the decision from the next one on."""
@@ -54,13 +54,13 @@ def read_the_game(c: Circuit) -> None:
     """Set the embedding, the unembedding, blocks 1 to 4 and the background of all blocks."""
     _embed(c)
     # 1. What comes just before a token.
-    c.head(1, Offset(1), [("get", "own_payoff", 1.0)])
-    c.head(1, Offset(2), [("chose", "after_chose", 1.0)])
-    c.head(1, Offset(3), [("player", "after_player", 1.0), ("you", "after_you", 1.0)])
-    c.head(1, Match([("one", "do", _FLAG)]), [("do", "asked", 1.0)])
+    c.head(1, FixedOffset(1), [("get", "own_payoff", 1.0)])
+    c.head(1, FixedOffset(2), [("chose", "after_chose", 1.0)])
+    c.head(1, FixedOffset(3), [("player", "after_player", 1.0), ("you", "after_you", 1.0)])
+    c.head(1, ContentMatch([("one", "do", _FLAG)]), [("do", "asked", 1.0)])
     # 2. "option J and the other player chooses option F, you get 3": 11 and 4 tokens back.
-    c.head(2, Offset(11), [("code", "own_code", 1.0), ("code", "both_codes", 0.3)])
-    c.head(2, Offset(4), [("code", "both_codes", 0.3)])
+    c.head(2, FixedOffset(11), [("code", "own_code", 1.0), ("code", "both_codes", 0.3)])
+    c.head(2, FixedOffset(4), [("code", "both_codes", 0.3)])
     # 3. At each label, the own payoff of each cell. The label's code matches `own_code` once if the
     # player chose it, and `both_codes` as often as it was chosen.
     payoff = [("label", "digit", _FLAG), ("label", "own_payoff", _FLAG)]
@@ -74,14 +74,14 @@ def read_the_game(c: Circuit) -> None:
             ("code", "own_code", _CODE * own),
             ("code", "both_codes", _CODE / 0.3 * chosen),
         ]
-        c.head(3, Match([*payoff, *met]), [("payoff", cell, 1.0)])
+        c.head(3, ContentMatch([*payoff, *met]), [("payoff", cell, 1.0)])
     # Sums of two payoffs differ by two points or more, and a point is worth 1 / 4.5.
     c.sign(3, {"both": 5.0, "other_only": 5.0, "own_only": -5.0, "neither": -5.0}, "helps")
     c.sign(3, {"both": 5.0, "own_only": 5.0, "other_only": -5.0, "neither": -5.0}, "pays")
     # 4. All of it at the question mark.
     asked = [("question_mark", "label", _FLAG), ("question_mark", "asked", _FLAG)]
-    helping = Match([*asked, ("question_mark", "helps", 30.0)])
-    harming = Match([*asked, ("question_mark", "helps", -30.0)])
+    helping = ContentMatch([*asked, ("question_mark", "helps", 30.0)])
+    harming = ContentMatch([*asked, ("question_mark", "helps", -30.0)])
     c.head(4, helping, [("pays", "seen_nash", -1.0), ("both", "better", 1.0)])
     c.head(4, harming, [("both", "better", -1.0)])
     c.sign(4, {"better": -14.0}, "seen_prosocial")
@@ -91,9 +91,9 @@ def read_the_game(c: Circuit) -> None:
         _background(c, layer)
 
 
-def _latest(query: str, who: str) -> Match:
+def _latest(query: str, who: str) -> ContentMatch:
     """Attend to the label of a player's last move."""
-    return Match([(query, "after_chose", _LATEST), (query, who, _LATEST)], recency=1.0)
+    return ContentMatch([(query, "after_chose", _LATEST), (query, who, _LATEST)], recency=1.0)
 
 
 def _embed(c: Circuit) -> None:
@@ -151,13 +151,13 @@ def _background(c: Circuit, layer: int) -> None:
 def move(c: Circuit, layer: int, facts: dict[str, float]) -> None:
     """Move facts from the question mark to the decision; a negative gain takes them back."""
     moves = [(f"seen_{fact}", fact, gain) for fact, gain in facts.items()]
-    c.head(layer, Match([("one", "question_mark", _FLAG)]), moves)
+    c.head(layer, ContentMatch([("one", "question_mark", _FLAG)]), moves)
 
 
 def answer(c: Circuit, layer: int, fact: str, gain: float) -> None:
     """Look up in the question the label of a fact's action, and answer it."""
     entries = [("one", "label", _FLAG), ("one", "asked", _FLAG), (fact, "helps", -4.0)]
-    c.head(layer, Match(entries), [("code", "answer", gain)])
+    c.head(layer, ContentMatch(entries), [("code", "answer", gain)])
 
 
 def copy_last(c: Circuit, layer: int, gain: float) -> None:

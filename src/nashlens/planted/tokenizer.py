@@ -27,7 +27,7 @@ def _splitter() -> pre_tokenizers.PreTokenizer:
     )
 
 
-def words() -> list[str]:
+def planted_words() -> list[str]:
     """Return the planted vocabulary without special tokens, sorted.
 
     The prompts' own words, and every letter, digit and ASCII mark, so that labels and payoffs of
@@ -53,7 +53,7 @@ def build_tokenizer(*, bos: bool) -> Tokenizer:
     tokenizers.Tokenizer
     """
     special = [UNK, BOS, EOS, PAD, *ROLES]
-    ids = {word: i for i, word in enumerate([*special, *words()])}
+    ids = {word: i for i, word in enumerate([*special, *planted_words()])}
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token=UNK))
     tokenizer.pre_tokenizer = _splitter()
     tokenizer.add_special_tokens([AddedToken(token, special=True) for token in special])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nashlens.probes.basis import Basis, guide, rotate
-from nashlens.probes.solver import TOLERANCE, ridge_solve, solve
+from nashlens.probes.solver import TOLERANCE, solve_logistic, solve_ridge
 
 Array = NDArray[np.float64]
 
@@ -121,11 +121,11 @@ def fit_columns(
         labels = features.tensor(np.hstack([targets[i][0].labels[train] for i in members]))
         C = features.tensor(np.concatenate([targets[i][1] for i in members]))
         if regression:
-            theta, converged = ridge_solve(basis, labels, C), np.ones(sum(widths), dtype=bool)
+            theta, converged = solve_ridge(basis, labels, C), np.ones(sum(widths), dtype=bool)
         else:
             leading = np.concatenate([np.arange(width) < exact for width in widths])
             tolerance = features.tensor(np.where(leading, TOLERANCE, ROUGH))
-            solution = solve(basis, labels, C, tolerance=tolerance)
+            solution = solve_logistic(basis, labels, C, tolerance=tolerance)
             theta, converged = solution.coefficients, solution.converged
         ends = np.cumsum(widths)[:-1]
         decisions = np.split((basis.rows @ theta).cpu().numpy(), ends, axis=1)

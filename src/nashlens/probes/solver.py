@@ -30,7 +30,7 @@ Array: TypeAlias = NDArray[np.float64]
 _PAIRS = 8
 """Number of curvature pairs that L-BFGS remembers."""
 TOLERANCE = 1e-6
-"""Default bound on the distance to the optimum, see `solve`."""
+"""Default bound on the distance to the optimum, see `solve_logistic`."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def balanced_weights(labels: Tensor) -> Tensor:
     return torch.where(labels == 1, n / (2.0 * ones), n / (2.0 * (n - ones)))
 
 
-def solve(
+def solve_logistic(
     basis: Basis,
     labels: Tensor,
     C: Tensor,
@@ -278,7 +278,7 @@ def _newton(
     return theta, size
 
 
-def ridge_solve(basis: Basis, values: Tensor, C: Tensor) -> Tensor:
+def solve_ridge(basis: Basis, values: Tensor, C: Tensor) -> Tensor:
     """Fit one ridge regression per column, the penalty 1 / C, the intercept not penalised.
 
     Parameters

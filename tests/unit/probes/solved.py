@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from nashlens.probes.basis import guide, rotate
-from nashlens.probes.solver import solve
+from nashlens.probes.solver import solve_logistic
 
 
 def held_out(train, test, labels, C, *, device="cpu", report=None):
@@ -28,7 +28,7 @@ def held_out(train, test, labels, C, *, device="cpu", report=None):
     basis = rotate(rows, index, guide(rows[:n]))
     y = torch.as_tensor(labels, dtype=torch.float64, device=rows.device)
     c = torch.as_tensor(np.broadcast_to(C, y.shape[1]).copy(), device=rows.device).to(y.dtype)
-    solution = solve(basis, y, c)
+    solution = solve_logistic(basis, y, c)
     if report is not None:
         report(solution)
     return (basis.rows[n:] @ solution.coefficients).cpu().numpy()

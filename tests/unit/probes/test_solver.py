@@ -6,7 +6,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from nashlens.probes.basis import guide, rotate
-from nashlens.probes.solver import ridge_solve, solve
+from nashlens.probes.solver import solve_logistic, solve_ridge
 from tests.unit.probes.solved import held_out
 
 
@@ -61,7 +61,7 @@ def test_newton_takes_over_where_the_first_method_does_not_arrive(wide):
     labels = (rng.random((40, 3)) < 0.5).astype(float)
     features, train, y = torch.tensor(rows), torch.arange(40), torch.tensor(labels)
     basis = rotate(features, train, guide(features))
-    solution = solve(basis, y, torch.full((3,), 10.0, dtype=torch.float64), iterations=2)
+    solution = solve_logistic(basis, y, torch.full((3,), 10.0, dtype=torch.float64), iterations=2)
     assert solution.by_newton == 3
     assert solution.converged.all()
     found = (basis.rows @ solution.coefficients)[40:].numpy()
@@ -74,7 +74,7 @@ def test_what_has_not_converged_says_so():
     basis = rotate(features, torch.arange(50), guide(features))
     C = torch.ones(2, dtype=torch.float64)
     # Rounding alone is larger than this.
-    impossible = solve(basis, y, C, tolerance=1e-40, iterations=5)
+    impossible = solve_logistic(basis, y, C, tolerance=1e-40, iterations=5)
     assert not impossible.converged.any()
     assert (impossible.gap > 1e-40).all()
 
@@ -87,7 +87,7 @@ def test_a_shared_guide_changes_the_path_and_not_the_optimum():
     turn = guide(features)
     for part in (torch.arange(60), torch.arange(30, 100), torch.arange(0, 100, 3)):
         basis = rotate(features, part, turn)
-        found = (basis.rows @ solve(basis, y[part], C).coefficients).numpy()
+        found = (basis.rows @ solve_logistic(basis, y[part], C).coefficients).numpy()
         oracle = _oracle(rows[part], rows, labels[part], 0.3)
         np.testing.assert_allclose(found, oracle, atol=1e-4)
 
@@ -116,9 +116,9 @@ def test_problems_do_not_depend_on_their_neighbours():
     x, labels = _tensors(rng.normal(size=(30, 50)), rng.random((30, 6)) < 0.5)
     basis = rotate(x, torch.arange(30), None)
     C = torch.ones(6, dtype=torch.float64)
-    together = basis.rows @ solve(basis, labels, C).coefficients
+    together = basis.rows @ solve_logistic(basis, labels, C).coefficients
     for k in range(6):
-        alone = basis.rows @ solve(basis, labels[:, [k]], C[[k]]).coefficients
+        alone = basis.rows @ solve_logistic(basis, labels[:, [k]], C[[k]]).coefficients
         np.testing.assert_allclose(together[:, [k]], alone, atol=1e-5)
 
 
@@ -139,7 +139,7 @@ def test_ridge_regression_equals_scikit_learn(n, d):
     strengths = np.array([0.01, 1.0, 0.01])
     features, y, c = _tensors(rows, values, strengths)
     basis = rotate(features, torch.arange(n), guide(features))
-    found = (basis.rows[n:] @ ridge_solve(basis, y, c)).numpy()
+    found = (basis.rows[n:] @ solve_ridge(basis, y, c)).numpy()
     for k, strength in enumerate(strengths):
         pipe = make_pipeline(StandardScaler(), Ridge(alpha=1 / strength))
         oracle = pipe.fit(rows[:n], values[:, k]).predict(rows[n:])
