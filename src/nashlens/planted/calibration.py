@@ -280,6 +280,30 @@ def summarise(checks: pd.DataFrame, confidence: float) -> pd.DataFrame:
     return frame.reindex(columns=["quantity", "estimate", "ci_low", "ci_high", "n", "goal", "met"])
 
 
+def null_rates(checks: pd.DataFrame, confidence: float) -> pd.DataFrame:
+    """Return how many null models show each fact, with Wilson's intervals.
+
+    Parameters
+    ----------
+    checks, confidence
+        As in `summarise`.
+
+    Returns
+    -------
+    DataFrame
+        Columns as `summarise`, and `fact`; `quantity` is `null_rate`.
+    """
+    nulls = checks[checks["null"].astype(bool)]
+    rows = []
+    for fact, part in nulls.groupby("fact", sort=False):
+        wrong = (part["outcome"] == "false_positive").sum()
+        rate = _share("null_rate", wrong, len(part), confidence)
+        rows.append(rate | {"fact": fact, "goal": FALSE_POSITIVES})
+    columns = ["quantity", "fact", "estimate", "ci_low", "ci_high", "n", "goal", "met"]
+    frame = pd.DataFrame(rows).reindex(columns=columns)
+    return frame.assign(met=(frame["estimate"] <= frame["goal"]).astype("boolean"))
+
+
 def _share(quantity: str, hits: Any, n: int, confidence: float) -> dict[str, Any]:
     low, high = wilson_interval(int(hits), n, confidence)
     share = float(hits) / n if n else np.nan

@@ -1,0 +1,158 @@
+"""Tables of estimates with their intervals, one row a number: what figures draw.
+
+Decisions of one match are not independent, so whole matches are resampled (`nashlens.contrasts`).
+Each use has a random stream of its own name under the experiment's seed, so that a further game or
+model never moves another one's interval. The column `interval` says what the bounds are:
+`percentile` (of the bootstrap, for one number), `simultaneous` (of the bootstrap, for several
+numbers at once), `student`, or empty where a number has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from nashlens.contrasts import cluster_bootstrap
+from nashlens.seeds import stream
+
+Array = NDArray[np.float64]
+COLUMNS = ("estimate", "ci_low", "ci_high", "interval", "n", "n_matches")
+"""What every table of estimates has, after the columns that say which number a row is."""
+_TYPES = {
+    "estimate": "float64",
+    "ci_low": "float64",
+    "ci_high": "float64",
+    "interval": "str",
+    "n": "int64",
+    "n_matches": "int64",
+}
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How the intervals of a table are made."""
+
+    confidence: float
+    """Coverage, between 0 and 1."""
+    resamples: int
+    """Number of resamples of matches."""
+    seed: int
+    """The experiment's seed."""
+
+    def rng(self, *names: str | int) -> np.random.Generator:
+        """Return the random stream of a use."""
+        return stream(self.seed, *names)
+
+
+def mean_estimates(
+    values: ArrayLike, matches: ArrayLike, how: Bootstrap, *names: str | int
+) -> pd.DataFrame:
+    """Return the mean of each column of a matrix, with its percentile interval.
+
+    Parameters
+    ----------
+    values : array_like, shape (n, k)
+        One row an observation; rows with a missing value are left out.
+    matches : array_like, shape (n,)
+        The match of each row.
+    how : Bootstrap
+    *names : str or int
+        What the means are; names the random stream.
+
+    Returns
+    -------
+    DataFrame
+        `COLUMNS`, (k rows). Bounds are missing with fewer than two matches, all is without rows.
+    """
+    found = cluster_bootstrap(
+        np.asarray(values, dtype=float),
+        np.asarray(matches, dtype=object),
+        resamples=how.resamples,
+        confidence=how.confidence,
+        rng=how.rng(*names),
+    )
+    return frame(found.estimate, found.low, found.high, "percentile", found.n, found.n_clusters)
+
+
+def contrast_estimates(
+    values: ArrayLike,
+    strata: ArrayLike,
+    weights: Mapping[str, float],
+    matches: ArrayLike,
+    how: Bootstrap,
+    *names: str | int,
+) -> pd.DataFrame:
+    """Return a weighted sum of strata's means, such as a difference, with its interval.
+
+    The bootstrap resamples each row's influence on the sum, ``w_g (n / n_g) (v - mean_g)``, so
+    that strata of unequal size, and strata that share a match, are both treated rightly.
+
+    Parameters
+    ----------
+    values : array_like, shape (n, k)
+        One row an observation.
+    strata : array_like of str, shape (n,)
+        The stratum of each row; rows of strata without a weight are left out.
+    weights : mapping of str to float
+        For instance ``{"swapped": 1, "identity": -1}``.
+    matches, how, *names
+        As in `mean_estimates`.
+
+    Returns
+    -------
+    DataFrame
+        `COLUMNS`, (k rows); without estimates where a stratum has no rows.
+    """
+    matrix, labels = np.asarray(values, dtype=float), np.asarray(strata, dtype=object)
+    used = np.isin(labels, list(weights))
+    matrix, labels, clusters = matrix[used], labels[used], np.asarray(matches, dtype=object)[used]
+    if any(not (labels == name).any() for name in weights):
+        nothing = np.full(matrix.shape[1], np.nan)
+        return frame(nothing, nothing, nothing, "", len(matrix), len(set(clusters)))
+    influence, total = np.empty_like(matrix), np.zeros(matrix.shape[1])
+    for name, weight in weights.items():
+        inside = labels == name
+        mean = matrix[inside].mean(axis=0)
+        total += weight * mean
+        influence[inside] = weight * (len(matrix) / inside.sum()) * (matrix[inside] - mean)
+    return mean_estimates(influence + total, clusters, how, *names)
+
+
+def plain_means(values: ArrayLike, matches: ArrayLike) -> pd.DataFrame:
+    """Return the mean of each column of a matrix, without an interval; as `mean_estimates`."""
+    matrix = np.asarray(values, dtype=float)
+    none = np.full(matrix.shape[1], np.nan)
+    mean = matrix.mean(axis=0) if len(matrix) else none
+    return frame(mean, none, none, "", len(matrix), len(set(np.asarray(matches, dtype=object))))
+
+
+def frame(
+    estimate: Any, low: Any, high: Any, interval: str, n: int, n_matches: int
+) -> pd.DataFrame:
+    """Return estimates and bounds, floats or (k,), as `COLUMNS`."""
+    estimate, low, high = (np.atleast_1d(np.asarray(x, dtype=float)) for x in (estimate, low, high))
+    values = [estimate, low, high, interval, n, n_matches]
+    return pd.DataFrame(dict(zip(COLUMNS, values, strict=True)))
+
+
+def collect(
+    parts: Iterable[pd.DataFrame], keys: Mapping[str, str], further: Mapping[str, str] | None = None
+) -> pd.DataFrame:
+    """Join parts of a table of estimates.
+
+    Parameters
+    ----------
+    parts : iterable of DataFrame
+    keys : mapping of str to str
+        Columns that say which number a row is -> their types.
+    further : mapping of str to str, optional
+        Columns after `COLUMNS`, likewise.
+    """
+    types = {**keys, **_TYPES, **(further or {})}
+    table = pd.concat([pd.DataFrame(columns=list(types)), *parts], ignore_index=True)
+    return table[list(types)].astype(types)
