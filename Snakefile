@@ -79,7 +79,9 @@ rule probes:
 rule lens:
     input:
         expand(
-            results("{table}/{model}.parquet"), table=["lens_summary", "lens_tuned"], model=MODELS
+            results("{table}/{model}.parquet"),
+            table=["lens_summary", "lens_tuned_layers"],
+            model=MODELS,
         ),
 
 

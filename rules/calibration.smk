@@ -12,6 +12,7 @@ rule calibrate:
         table=results("calibration.parquet"),
         csv=results("calibration.csv"),
         summary=results("calibration_summary.csv"),
+        rates=results("calibration_rates.parquet"),
     log:
         results("logs/calibrate.log"),
     benchmark:

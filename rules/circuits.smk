@@ -22,3 +22,24 @@ rule ablate_heads:
         "Ablated heads of {wildcards.model}"
     script:
         "../scripts/ablate_heads.py"
+
+
+rule summarise_heads:
+    input:
+        heads=results("heads/{model}.parquet"),
+    output:
+        table=results("heads_summary/{model}.parquet"),
+    log:
+        results("logs/summarise_heads/{model}.log"),
+    benchmark:
+        results("benchmarks/summarise_heads/{model}.tsv")
+    resources:
+        **light_job(),
+    params:
+        **provenance("summarise_heads", reads=[*BOOTSTRAP, SEED]),
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Effects of the heads of {wildcards.model}"
+    script:
+        "../scripts/summarise_heads.py"

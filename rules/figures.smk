@@ -1,13 +1,39 @@
-"""One rule a figure, so that each depends on its own tables, styles and code; and the report."""
+"""One rule a figure, so that each depends on its own tables, styles and code; and the report.
 
-from nashlens.figures.registry import FIGURES, OPTIONS
+Figures draw tables of estimates, which the rules above make; one that several stages share is here.
+"""
+
+from nashlens.figures.registry import FIGURES
 
 # A figure's own option -> its key of the config.
 OPTION_KEYS = {
     "confidence": "findings.confidence",
-    "resamples": "findings.bootstrap",
     "min_label_mass": "lens.min_label_mass",
 }
+
+
+rule summarise_surface:
+    input:
+        prompts=results("prompts/{model}.parquet"),
+        lens=results("lens/{model}.parquet"),
+        play=results("play.parquet"),
+    output:
+        table=results("surface_summary/{model}.parquet"),
+    log:
+        results("logs/summarise_surface/{model}.log"),
+    benchmark:
+        results("benchmarks/summarise_surface/{model}.tsv")
+    resources:
+        **light_job(),
+    params:
+        **provenance("summarise_surface", reads=[*BOOTSTRAP, SEED]),
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Surface forms and the choices of {wildcards.model}"
+    script:
+        "../scripts/summarise_surface.py"
+
 
 for figure in FIGURES:
 
@@ -15,7 +41,7 @@ for figure in FIGURES:
         name:
             f"draw_{figure}"
         input:
-            **{table: table_files(table) for table in FIGURES[figure][1]},
+            **{table: table_files(table) for table in FIGURES[figure].tables},
         output:
             files=[
                 report(
@@ -40,9 +66,9 @@ for figure in FIGURES:
                     "figures.dpi",
                     "figures.palette",
                     f"figures.styles.{figure}",
-                    *(OPTION_KEYS[option] for option in OPTIONS[figure]),
+                    *(OPTION_KEYS[option] for option in FIGURES[figure].options),
                 ],
-                modules=[FIGURES[figure][0]],
+                modules=[FIGURES[figure].module],
             ),
             figure=figure,
         conda:

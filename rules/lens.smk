@@ -31,7 +31,8 @@ rule summarise_lens:
         prompts=results("prompts/{model}.parquet"),
         lens=results("lens/{model}.parquet"),
     output:
-        table=results("lens_summary/{model}.parquet"),
+        summary=results("lens_summary/{model}.parquet"),
+        layers=results("lens_layers/{model}.parquet"),
     log:
         results("logs/summarise_lens/{model}.log"),
     benchmark:
@@ -43,7 +44,7 @@ rule summarise_lens:
     conda:
         "../envs/cpu.yaml"
     message:
-        "Lens of {wildcards.model} in a few numbers"
+        "Lens of {wildcards.model} in a few numbers and by layer"
     script:
         "../scripts/summarise_lens.py"
 
@@ -94,3 +95,26 @@ rule read_tuned_lens:
         "Decisions of {wildcards.model} through its tuned lens"
     script:
         "../scripts/read_tuned_lens.py"
+
+
+rule summarise_tuned_lens:
+    input:
+        prompts=results("prompts/{model}.parquet"),
+        lens=results("lens_tuned/{model}.parquet"),
+        text=results("tuned_lens/{model}.parquet"),
+    output:
+        table=results("lens_tuned_layers/{model}.parquet"),
+    log:
+        results("logs/summarise_tuned_lens/{model}.log"),
+    benchmark:
+        results("benchmarks/summarise_tuned_lens/{model}.tsv")
+    resources:
+        **light_job(),
+    params:
+        **provenance("summarise_tuned_lens", reads=[*BOOTSTRAP, SEED]),
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Tuned lens of {wildcards.model} by layer"
+    script:
+        "../scripts/summarise_tuned_lens.py"

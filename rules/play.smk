@@ -106,6 +106,8 @@ rule measure_play:
     output:
         matches=results("matches.parquet"),
         metrics=results("metrics.parquet"),
+        rounds=results("rounds.parquet"),
+        mode_differences=results("mode_differences.parquet"),
     log:
         results("logs/measure_play.log"),
     benchmark:

@@ -64,3 +64,24 @@ rule sweep_steering:
     priority: 1
     script:
         "../scripts/sweep_steering.py"
+
+
+rule summarise_steering:
+    input:
+        steering=results("steering/{model}.parquet"),
+    output:
+        table=results("steering_summary/{model}.parquet"),
+    log:
+        results("logs/summarise_steering/{model}.log"),
+    benchmark:
+        results("benchmarks/summarise_steering/{model}.tsv")
+    resources:
+        **light_job(),
+    params:
+        **provenance("summarise_steering", reads=[*BOOTSTRAP, SEED]),
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Dose and response of {wildcards.model}"
+    script:
+        "../scripts/summarise_steering.py"

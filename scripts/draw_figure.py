@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from nashlens.figures.registry import OPTIONS, draw
+from nashlens.figures.registry import FIGURES, draw
 from nashlens.figures.style import save
 from nashlens.tables import read_metadata, read_table
 from workflow.job import run_job
@@ -17,7 +17,7 @@ def main(inputs, outputs, config, figure):
             frames[table] = read_table(files)
             provenance[table] = read_metadata(files)["fingerprint"]
             continue
-        # One file a model, named after it; the prompts do not say it inside.
+        # One file a model, named after it.
         parts = {Path(path).stem: path for path in files}
         read = [read_table(path).assign(model=model) for model, path in parts.items()]
         frames[table] = pd.concat(read, ignore_index=True)
@@ -25,10 +25,10 @@ def main(inputs, outputs, config, figure):
             provenance[f"{table}/{model}"] = read_metadata(path)["fingerprint"]
     figures = config["figures"]
     settings = {**config.get("findings", {}), **config.get("lens", {})}
-    settings["resamples"] = settings.get("bootstrap")
-    style = {"palette": figures["palette"]}
-    style |= {k: v for k, v in figures["styles"].get(figure, {}).items() if v is not None}
-    drawn = draw(figure, frames, **style, **{key: settings[key] for key in OPTIONS[figure]})
+    look = {key: settings[key] for key in FIGURES[figure].options}
+    look |= {"palette": figures["palette"]}
+    look |= {k: v for k, v in figures["styles"].get(figure, {}).items() if v is not None}
+    drawn = draw(figure, frames, **look)
     stem = Path(outputs["files"][0]).with_suffix("")
     save(drawn, stem, figures["formats"], figures["dpi"], provenance)
 

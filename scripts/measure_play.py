@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+from nashlens.estimates import Bootstrap
 from nashlens.games.table import games_from_table
 from nashlens.models.table import read_models
+from nashlens.play.metrics.by_round import round_estimates
+from nashlens.play.metrics.pooled import mode_differences
 from nashlens.play.metrics.table import measure_play
 from nashlens.tables import read_table, write_table
 from workflow.job import run_job
@@ -11,17 +14,24 @@ from workflow.job import run_job
 
 def main(inputs, outputs, config, fingerprint):
     folders = [Path(manifest).parent for manifest in inputs["models"]]
+    play, how = read_table(inputs["play"]), Bootstrap.from_config(config)
     matches, metrics = measure_play(
-        read_table(inputs["play"]),
+        play,
         games_from_table(read_table(inputs["games"])),
         read_table(inputs["quiz"]),
         models=read_models(folders, config["models"]),
-        confidence=config["findings"]["confidence"],
-        resamples=config["findings"]["bootstrap"],
-        seed=config["experiment"]["seed"],
+        confidence=how.confidence,
+        resamples=how.resamples,
+        seed=how.seed,
     )
-    write_table(matches, outputs["matches"], config=config, fingerprint=fingerprint)
-    write_table(metrics, outputs["metrics"], config=config, fingerprint=fingerprint)
+    tables = {
+        "matches": matches,
+        "metrics": metrics,
+        "rounds": round_estimates(play, how),
+        "mode_differences": mode_differences(metrics),
+    }
+    for name, table in tables.items():
+        write_table(table, outputs[name], config=config, fingerprint=fingerprint)
 
 
 if "snakemake" in globals():

@@ -1,20 +1,26 @@
-"""Rule summarise_lens: which action a model's layers favour, from where, action or token."""
+"""Rule summarise_lens: which action a model's layers favour, in a few numbers and by layer."""
 
+from nashlens.estimates import Bootstrap
+from nashlens.lens.layers import layer_estimates
 from nashlens.lens.summary import summarise
 from nashlens.tables import read_table, write_table
 from workflow.job import run_job
 
 
 def main(inputs, outputs, config, fingerprint, model):
-    table = summarise(
-        read_table(inputs["lens"]),
-        read_table(inputs["prompts"]),
+    lens, prompts = read_table(inputs["lens"]), read_table(inputs["prompts"])
+    how = Bootstrap.from_config(config)
+    summary = summarise(
+        lens,
+        prompts,
         model=model,
-        confidence=config["findings"]["confidence"],
-        resamples=config["findings"]["bootstrap"],
-        seed=config["experiment"]["seed"],
+        confidence=how.confidence,
+        resamples=how.resamples,
+        seed=how.seed,
     )
-    write_table(table, outputs["table"], config=config, fingerprint=fingerprint)
+    layers = layer_estimates(lens, prompts, model=model, name="logit", how=how)
+    write_table(summary, outputs["summary"], config=config, fingerprint=fingerprint)
+    write_table(layers, outputs["layers"], config=config, fingerprint=fingerprint)
 
 
 if "snakemake" in globals():

@@ -44,6 +44,12 @@ class Bootstrap:
     seed: int
     """The experiment's seed."""
 
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Bootstrap:
+        """Take the settings of an experiment: of its findings, and its seed."""
+        findings = config["findings"]
+        return cls(findings["confidence"], findings["bootstrap"], config["experiment"]["seed"])
+
     def rng(self, *names: str | int) -> np.random.Generator:
         """Return the random stream of a use."""
         return stream(self.seed, *names)

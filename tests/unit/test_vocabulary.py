@@ -46,7 +46,6 @@ def test_targets_are_those_that_are_computed():
 
 def test_figures_are_those_that_can_be_drawn():
     assert tuple(registry.FIGURES) == figures.FIGURES
-    assert tuple(registry.OPTIONS) == figures.FIGURES
 
 
 def test_modes_and_pairings_are_those_that_figures_name():

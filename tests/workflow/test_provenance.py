@@ -101,9 +101,9 @@ def test_parts_change_no_fingerprint(tiny):
 
 def test_every_table_of_a_figure_is_made_by_a_rule(tiny):
     rules, provenance = tiny
-    for figure, (_, tables) in FIGURES.items():
+    for figure, entry in FIGURES.items():
         inputs = rules[f"draw_{figure}"].input
-        assert list(inputs.keys()) == list(tables)
+        assert list(inputs.keys()) == list(entry.tables)
         assert all(provenance.find_maker(path) for path in inputs)
 
 

@@ -16,15 +16,18 @@ MEASURED = {
 }  # fmt: skip
 PROBED = {"fit_probes", "draw_probes", "draw_transfer", *JUDGED}
 # The model's choice, which probes decode, is read off the lens.
-LENSED = {"read_lens", "summarise_lens", "draw_lens", "draw_tuned", "draw_biases", *PROBED}
-TUNED = {"fit_tuned_lens", "read_tuned_lens", "draw_tuned"}
-SWEPT = {"sweep_steering", "draw_steering", "draw_clamping", *JUDGED}
-ABLATED = {"ablate_heads", "draw_heads", *JUDGED}
+BIASED = {"summarise_surface", "draw_biases"}
+LENSED = {"read_lens", "summarise_lens", "draw_lens", "draw_tuned", *BIASED, *PROBED}
+TUNED = {"fit_tuned_lens", "read_tuned_lens", "summarise_tuned_lens", "draw_tuned"}
+STEERED = {"summarise_steering", "draw_steering", "draw_clamping"}
+SWEPT = {"sweep_steering", *STEERED, *JUDGED}
+HEADED = {"summarise_heads", "draw_heads"}
+ABLATED = {"ablate_heads", *HEADED, *JUDGED}
 DIRECTED = {"fit_directions", *SWEPT}
 STORED = {"plan_activations", "extract_activations", "join_activations"}
 UNTRAINED = {"extract_untrained", *PROBED}
-EXTRACTED = STORED | UNTRAINED | LENSED | DIRECTED | {"read_tuned_lens"}
-PLAYED = {"play_part", "join_play", "draw_biases", *MEASURED}
+EXTRACTED = STORED | UNTRAINED | LENSED | DIRECTED | TUNED - {"fit_tuned_lens"}
+PLAYED = {"play_part", "join_play", *BIASED, *MEASURED}
 QUIZZED = {"ask_quiz", "join_quiz", *MEASURED}
 PROMPTED = {"build_prompts"} | EXTRACTED | ABLATED
 # A user's own payoffs: a stag hunt, with one drawn variant.
@@ -41,8 +44,7 @@ DRAWN = {
     "draw_biases", "draw_steering", "draw_clamping", "draw_heads", "draw_findings",
 }  # fmt: skip
 RESAMPLED = {
-    "draw_rounds", "draw_lens", "draw_tuned", "draw_biases", "draw_steering", "draw_clamping",
-    "draw_heads",
+    "summarise_lens", "draw_lens", "summarise_tuned_lens", "draw_tuned", *BIASED, *STEERED, *HEADED,
 }  # fmt: skip
 
 CONFIG_EDITS = {
@@ -70,7 +72,7 @@ CONFIG_EDITS = {
     "findings.late_fraction": ({"findings": {"late_fraction": 0.5}}, JUDGED),
     "findings.bootstrap": (
         {"findings": {"bootstrap": 101}},
-        {*PROBED, "summarise_lens", "join_quiz", *MEASURED, *RESAMPLED},
+        {*PROBED, "join_quiz", *MEASURED, *RESAMPLED},
     ),
     "figures.palette": ({"figures": {"palette": "deep"}}, DRAWN),
     "figures.dpi": ({"figures": {"dpi": 61}}, DRAWN),
@@ -121,7 +123,7 @@ CODE = "\n\n_EDITED = 1\n"
 CODE_EDITS = {
     "a comment": ("src/nashlens/lens/logit.py", "\n# A remark.\n", set()),
     "a docstring": ("src/nashlens/lens/logit.py", '\n\n"""More words."""\n', set()),
-    "the lens": ("src/nashlens/lens/logit.py", CODE, LENSED | {"read_tuned_lens"}),
+    "the lens": ("src/nashlens/lens/logit.py", CODE, LENSED | TUNED - {"fit_tuned_lens"}),
     "the tuned lens": ("src/nashlens/lens/tuned.py", CODE, TUNED),
     "one figure": ("src/nashlens/figures/probes.py", CODE, {"draw_probes"}),
     "all figures' style": ("src/nashlens/figures/style.py", CODE, DRAWN),

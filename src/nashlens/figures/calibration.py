@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from nashlens.contrasts import wilson_interval
 from nashlens.figures import style
-from nashlens.planted.calibration import FALSE_POSITIVES, summarise
+from nashlens.figures.registry import Look
 
 TITLE = "Calibration: what the study finds in models whose mechanism is known"
 _COLUMNS = ["model", "null", "fact", "planted", "found", "layer_error", "outcome", "basis"]
+_RATES = ("quantity", "fact", "estimate", "ci_low", "ci_high", "n", "goal")
 _SPANS = {
     "history (probe)": ("history_from", "history_until"),
     "Nash action (probe)": ("nash_from", "nash_until"),
@@ -38,45 +38,27 @@ _OTHERS = {
 }
 
 
-def draw(
-    calibration: pd.DataFrame,
-    *,
-    palette: str = "colorblind",
-    width: float | None = None,
-    confidence: float = 0.95,
-) -> Figure:
-    """Draw planted and found layers of each planted model, and the null models' errors.
-
-    Parameters
-    ----------
-    calibration : pandas.DataFrame
-        `calibration.parquet`.
-    palette : str
-        Colours of planted, found, and wrongly found.
-    width : float, optional
-        Inches.
-    confidence : float
-        Coverage of Wilson's intervals.
-    """
-    style.require(calibration, "calibration", _COLUMNS)
+@style.figure(TITLE, calibration=_COLUMNS, calibration_rates=_RATES)
+def draw(calibration: pd.DataFrame, calibration_rates: pd.DataFrame, look: Look) -> Figure:
+    """Draw planted and found layers of each planted model, and the null models' errors."""
     if calibration.empty:
-        return style.nothing(TITLE, "no model is a planted one", width)
-    width = width or 9.0
+        raise style.NothingToShowError("no model is a planted one")
     planted = calibration[~calibration["null"].astype(bool)]
-    nulls = calibration[calibration["null"].astype(bool)]
     rows = _rows(planted)
-    with style.theme():
-        values = style.colors(palette, ["found", "x", "y", "wrong"]) | {"planted": (0.78,) * 3}
-        figure, body = style.canvas(width, 1.6 + 0.155 * max(len(rows), 12), TITLE)
-        axes = body.subplots(1, 2, width_ratios=[2.1, 1])
-        _layers(axes[0], rows, values)
-        _errors(axes[1], nulls, values, confidence)
-        style.legend(body, _handles(values, confidence), 4, _in_numbers(calibration, confidence))
+    values = style.colors(look.palette, ["found", "x", "y", "wrong"]) | {"planted": (0.78,) * 3}
+    figure, body = style.canvas(look.width or 9.0, 1.6 + 0.155 * max(len(rows), 12), TITLE)
+    axes = body.subplots(1, 2, width_ratios=[2.1, 1])
+    _layers(axes[0], rows, values)
+    _errors(axes[1], calibration_rates, values)
+    goal = float(calibration_rates.set_index("quantity")["goal"]["false_positive_rate"])
+    axes[1].axvline(goal, color="0.3", linestyle=":", linewidth=1)
+    handles = _legend_entries(values, goal, look.confidence)
+    style.legend(body, handles, 4, _in_numbers(calibration_rates))
     return figure
 
 
-def _in_numbers(calibration: pd.DataFrame, confidence: float) -> str:
-    found = {r["quantity"]: r for r in summarise(calibration, confidence).to_dict("records")}
+def _in_numbers(rates: pd.DataFrame) -> str:
+    found = {row["quantity"]: row for row in rates.to_dict("records")}
     recall, rate = found["recall"], found["false_positive_rate"]
     error, any_null = found["largest_layer_error"], found["null_models_with_any"]
     parts = [f"Recall {recall['estimate']:.2f} of {int(recall['n'])} planted facts"]
@@ -165,33 +147,33 @@ def _bar(ax: Axes, y: int, span: tuple[float, float], **options: Any) -> None:
         ax.plot(known, [y] * len(known), solid_capstyle="butt", **options)
 
 
-def _errors(ax: Axes, nulls: pd.DataFrame, color: Any, confidence: float) -> None:
-    if nulls.empty:
+def _errors(ax: Axes, rates: pd.DataFrame, color: Any) -> None:
+    rows = rates[rates["quantity"] == "null_rate"].to_dict("records")
+    known = {row["fact"]: row for row in rows}
+    if not known:
         style.no_data(ax, "no null model in this experiment")
         return
     facts = {first: name for name, (first, _) in _SPANS.items()} | _OTHERS
-    shown = [fact for fact in facts if fact in set(nulls["fact"])]
+    shown = [fact for fact in facts if fact in known]
     for y, fact in enumerate(shown):
-        outcome = nulls.loc[nulls["fact"] == fact, "outcome"]
-        wrong, n = int((outcome == "false_positive").sum()), len(outcome)
-        low, high = wilson_interval(wrong, n, confidence)
-        ax.hlines(y, low, high, color=color["wrong"], linewidth=1.8)
-        ax.plot(wrong / n, y, "o", color=color["wrong"], markersize=4.5)
-        ax.text(max(high, 0.05) + 0.02, y, f"{wrong} of {n}", va="center", fontsize=style.SMALL)
-    ax.axvline(FALSE_POSITIVES, color="0.3", linestyle=":", linewidth=1)
+        rate = known[fact]
+        ax.hlines(y, rate["ci_low"], rate["ci_high"], color=color["wrong"], linewidth=1.8)
+        ax.plot(rate["estimate"], y, "o", color=color["wrong"], markersize=4.5)
+        text = f"{round(rate['estimate'] * rate['n'])} of {int(rate['n'])}"
+        ax.text(max(rate["ci_high"], 0.05) + 0.02, y, text, va="center", fontsize=style.SMALL)
     ax.set_yticks(range(len(shown)), [facts[fact] for fact in shown], fontsize=style.SMALL)
     ax.set_ylim(len(shown) - 0.4, -0.6)
     ax.set_xlim(-0.02, 1)
     ax.set_xlabel("share of null models", fontsize=style.SMALL)
-    ax.set_title(f"found in null models (n = {nulls['model'].nunique()})")
+    (models,) = rates.loc[rates["quantity"] == "null_models_with_any", "n"]
+    ax.set_title(f"found in null models (n = {int(models)})")
 
 
-def _handles(color: Any, confidence: float) -> list[Any]:
-    goal = f"goal: at most {FALSE_POSITIVES:.0%}"
+def _legend_entries(color: Any, goal: float, confidence: float) -> list[Any]:
     return [
         Patch(color=color["planted"], label="planted"),
         Line2D([], [], color=color["found"], marker="o", markersize=4, label="found"),
         Line2D([], [], color=color["wrong"], marker="o", markersize=4,
-               label=f"found though absent ({confidence:.0%} interval)"),
-        Line2D([], [], color="0.3", linestyle=":", label=goal),
+               label=f"found though absent ({confidence:.0%} Wilson interval)"),
+        Line2D([], [], color="0.3", linestyle=":", label=f"goal: at most {goal:.0%}"),
     ]  # fmt: skip

@@ -16,14 +16,15 @@ from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 
 from nashlens.figures import style
+from nashlens.play.metrics.pooled import of_measure
 from nashlens.vocabulary.play import MODES
 
-COLUMNS = [
+COLUMNS = (
     "measure", "term", "definition", "agent", "model", "mode", "opponent", "pairing", "game",
     "move_order", "turn", "match_rounds", "estimate", "ci_low", "ci_high", "n", "n_matches",
     "control", "control_measure", "reason", "n_invalid", "quiz_accuracy", "quiz_low", "quiz_high",
     "family", "n_parameters",
-]  # fmt: skip
+)  # fmt: skip
 OPPONENTS = {
     "self_play": "itself",
     "cross_play": "other model agents",
@@ -37,14 +38,7 @@ EMPTY = "the metrics table holds no match of a model"
 
 
 def of_models(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of model agents, checked to have the columns that figures show.
-
-    Raises
-    ------
-    DataError
-        Naming the missing columns.
-    """
-    style.require(metrics, "metrics", COLUMNS)
+    """Return the rows of model agents."""
     return metrics[metrics["model"].notna()]
 
 
@@ -61,38 +55,6 @@ def agents(metrics: pd.DataFrame) -> list[str]:
 def games(metrics: pd.DataFrame) -> list[str]:
     """List the games of some rows, in the table's order."""
     return [str(game) for game in metrics["game"].dropna().unique()]
-
-
-def of_measure(metrics: pd.DataFrame, measure: str, term: str | None = None) -> pd.DataFrame:
-    """Return the rows of a measure and term."""
-    rows = metrics[metrics["measure"] == measure]
-    return rows[rows["term"].isna() if term is None else rows["term"] == term]
-
-
-def at_once(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of play in which both seats move at once."""
-    return metrics[metrics["move_order"] == "simultaneous"]
-
-
-def longest(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Return, of an agent's cells that differ in the matches' length alone, the longest.
-
-    Agents may bound their own matches, so a cell over several opponents has one row a length.
-    """
-    keys = ["measure", "term", "agent", "opponent", "pairing", "game", "move_order", "turn"]
-    most = metrics.groupby(keys, dropna=False)["match_rounds"].transform("max")
-    return metrics[metrics["match_rounds"] == most]
-
-
-def by_pairing(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Return one cell for each agent, pairing, game, move order and turn.
-
-    It is the one over all opponents of the pairing, or over the only opponent where there is one.
-    """
-    keys = ["measure", "term", "agent", "pairing", "game", "move_order", "turn", "match_rounds"]
-    pooled = metrics.groupby(keys, dropna=False)["opponent"].transform(lambda x: x.isna().any())
-    one = metrics[metrics["opponent"].isna() | ~pooled.astype(bool)]
-    return longest(one.assign(opponent=None))
 
 
 def lengths(metrics: pd.DataFrame) -> list[str]:
@@ -179,9 +141,35 @@ def points(
     ax.plot(x, y, tick, color="black", markersize=5, markeredgewidth=1.0, zorder=1.5)
 
 
-def control_handle(label: str = "control") -> Line2D:
+def control_entry(label: str = "control", marker: str = "|") -> Line2D:
     """Return the legend's entry of the ticks at controls."""
-    return Line2D([], [], color="black", marker="|", linestyle="none", label=label)
+    return Line2D([], [], color="black", marker=marker, linestyle="none", label=label)
+
+
+def opponent_entries(
+    pairings: Sequence[str], color: dict[str, Any], order: Sequence[str]
+) -> list[Line2D]:
+    """Return the legend's entries of whom agents meet; `order` gives each pairing its marker."""
+    return [
+        Line2D(
+            [], [], color=color[name], marker=style.MARKERS[order.index(name)],
+            label=f"against {OPPONENTS[name]}",
+        )
+        for name in pairings
+    ]  # fmt: skip
+
+
+def separate(ax: Axes, blocks: int, color: str, rows: int = 1) -> None:
+    """Draw a thin rule between blocks of so many rows, which are listed from top to bottom."""
+    for block in range(1, blocks):
+        ax.axhline(block * rows - 0.5, color=color, linewidth=0.6)
+    ax.grid(False, axis="y")
+
+
+def share_axis(ax: Axes, margin: float = 0.03) -> None:
+    """Give a panel of shares its horizontal axis."""
+    ax.set_xlim(-margin, 1 + margin)
+    ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
 
 
 def definitions(metrics: pd.DataFrame) -> list[str]:

@@ -12,9 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from nashlens.figures import strips, style
+from nashlens.figures.registry import Look
 
 TITLE = "Findings: what the data say about each claim"
 WIDTH = 10.0
+"""Default width in inches."""
 VERDICTS = {
     "supported": ("o", "supported"),
     "contradicted": ("X", "contradicted"),
@@ -30,72 +32,62 @@ _COLUMNS = [
 # fmt: on
 ESTIMATE = 1.3
 """Height in lines of an estimate, above its strips."""
-# Shares of the width: claim and measure, forest, numbers, verdict.
-_RATIOS = (3.3, 2.4, 2.3, 3.0)
+_COLUMN_WIDTHS = {
+    "claim, model and measure": 3.3,
+    "estimate, interval and control": 2.4,
+    "in numbers": 2.3,
+    "verdict": 3.0,
+}
+"""Heading of a column -> its share of the width."""
+_TEXT_WIDTH = 0.94
+"""Share of the figure's width that the columns have."""
+_LINE, _FRAME = 0.125, 1.25
+"""Inches of one line of text, and of all that is above and below the rows."""
+_BOLD, _NORMAL = 15.5, 18.0
+"""Letters in an inch."""
+_TOP, _CLAIM_GAP, _ROW_GAP = 0.4, 0.3, 0.5
+"""Lines left free at the top, after a claim's texts and after its rows, and after each row."""
 
 
-def draw(
-    findings: pd.DataFrame,
-    sensitivity: pd.DataFrame,
-    *,
-    palette: str = "colorblind",
-    width: float | None = None,
-) -> Figure:
+@style.figure(TITLE, findings=_COLUMNS, sensitivity=strips.COLUMNS)
+def draw(findings: pd.DataFrame, sensitivity: pd.DataFrame, look: Look) -> Figure:
     """Draw one row for each claim and model.
 
     Estimates between -1 and 1 stand on a common axis. Others (layers, say) have no place on it
     and are given as numbers. Under an estimate, strips of small marks show the same claim judged
-    on parts of the data: on each template, each label set, each half of the matches.
-
-    Parameters
-    ----------
-    findings : pandas.DataFrame
-        `findings.parquet`.
-    sensitivity : pandas.DataFrame
-        `sensitivity.parquet`; claims without rows in it have no strips.
-    palette : str
-        Colours of the verdicts.
-    width : float, optional
-        Inches.
+    on parts of the data: on each template, each label set, each half of the matches. Claims that
+    were not judged on parts have no strips.
     """
-    style.require(findings, "findings", _COLUMNS)
-    style.require(sensitivity, "sensitivity", strips.COLUMNS)
     if findings.empty:
-        return style.nothing(TITLE, "the findings table holds no row", width)
-    width = width or WIDTH
-    inches = [width * 0.94 * share / sum(_RATIOS) for share in _RATIOS]
+        raise style.NothingToShowError("the findings table holds no row")
+    width, ratios = look.width or WIDTH, list(_COLUMN_WIDTHS.values())
+    inches = [width * _TEXT_WIDTH * share / sum(ratios) for share in ratios]
     blocks, total = _layout(findings, sensitivity, inches)
-    with style.theme():
-        color = style.colors(palette, ["not_applicable", "contradicted", "supported", "x"])
-        color = {
-            "supported": color["supported"],
-            "contradicted": color["contradicted"],
-            "inconclusive": color["not_applicable"],
-            "not_applicable": (0.6, 0.6, 0.6),
-        }
-        figure, body = style.canvas(width, 1.25 + 0.125 * total, TITLE)
-        axes = body.subplots(1, 4, sharey=True, width_ratios=_RATIOS)
-        for ax in axes:
-            ax.set_ylim(total, 0)
-            ax.grid(False)
-            ax.spines[:].set_visible(False)
-            ax.tick_params(left=False, labelleft=False)
-        for ax, title in zip(
-            axes,
-            ("claim, model and measure", "estimate, interval and control", "in numbers", "verdict"),
-            strict=True,
-        ):
-            ax.set_title(title)
-        for ax in (axes[0], axes[2], axes[3]):
-            ax.set_xlim(0, 1)
-            ax.set_xticks([])
-        _scale(axes[1], findings, sensitivity)
-        for start, _, block in blocks:
-            if block["kind"] == "claim":
-                _claim(axes, start, block)
-            else:
-                _model(axes, start, block, color)
-        style.legend(body, _handles(color), columns=6)
+    color = style.colors(look.palette, ["not_applicable", "contradicted", "supported", "x"])
+    color = {
+        "supported": color["supported"],
+        "contradicted": color["contradicted"],
+        "inconclusive": color["not_applicable"],
+        "not_applicable": (0.6, 0.6, 0.6),
+    }
+    figure, body = style.canvas(width, _FRAME + _LINE * total, TITLE)
+    axes = body.subplots(1, 4, sharey=True, width_ratios=ratios)
+    for ax, heading in zip(axes, _COLUMN_WIDTHS, strict=True):
+        ax.set_title(heading)
+        ax.set_ylim(total, 0)
+        ax.grid(False)
+        ax.spines[:].set_visible(False)
+        ax.tick_params(left=False, labelleft=False)
+    for ax in (axes[0], axes[2], axes[3]):
+        ax.set_xlim(0, 1)
+        ax.set_xticks([])
+    _scale(axes[1], findings, sensitivity)
+    for start, _, block in blocks:
+        if block["kind"] == "claim":
+            _write_claim(axes, start, block)
+        else:
+            _write_model(axes, start, block, color)
+    style.legend(body, _legend_entries(color), columns=6)
     return figure
 
 
@@ -107,7 +99,7 @@ def _layout(
     A claim's block has what its models share; each model's row follows.
     """
     blocks: list[tuple[float, float, dict[str, Any]]] = []
-    position = 0.4
+    position = _TOP
     shared = ["claim", "statement", "measure", "control_measure", "paper"]
     order = {claim: index for index, claim in enumerate(dict.fromkeys(findings["claim"]))}
     ordered = findings.sort_values("claim", key=lambda c: c.map(order), kind="stable")
@@ -115,7 +107,7 @@ def _layout(
         first = part.iloc[0]
         block = {
             "kind": "claim",
-            "head": style.fit(f"{first['claim']}  {first['statement']}", inches[0], 15.5),
+            "head": style.fit(f"{first['claim']}  {first['statement']}", inches[0], _BOLD),
             "what": "",
             "control": "",
             "paper": style.fit(
@@ -128,7 +120,7 @@ def _layout(
             control = f"Control: {_text(first['control_measure']) or 'none'}"
             block["what"] = style.fit(measure, inches[0] - 0.15)
             block["control"] = style.fit(control, inches[2] - 0.1)
-        height = 0.3 + max(
+        height = _CLAIM_GAP + max(
             _lines(block["head"]) + _lines(block["what"]),
             _lines(block["control"]),
             _lines(block["paper"]),
@@ -137,7 +129,7 @@ def _layout(
         position += height
         for _, finding in part.iterrows():
             row = _entry(finding, sensitivity, inches, alone=len(part) == 1)
-            height = 0.5 + max(
+            height = _ROW_GAP + max(
                 _lines(row["name"]),
                 ESTIMATE + strips.LANE * len(strips.LANES) if row["striped"] else 0,
                 _lines(row["numbers"]) + _lines(row["word"]),
@@ -145,7 +137,7 @@ def _layout(
             )
             blocks.append((position, height, row))
             position += height
-        position += 0.3
+        position += _CLAIM_GAP
     return blocks, position
 
 
@@ -170,7 +162,7 @@ def _entry(
         "name": style.fit(str(finding["model"]), inches[0] - (1.3 if striped else 0.3)),
         "numbers": style.fit(_numbers(finding), inches[2] - 0.1),
         # Bold letters are wider.
-        "word": style.fit(word, inches[2] - 0.1, 15.5 if _text(finding["fragile"]) else 18.0),
+        "word": style.fit(word, inches[2] - 0.1, _BOLD if _text(finding["fragile"]) else _NORMAL),
         "why": style.fit(reason, inches[3] - 0.3),
     }
 
@@ -179,7 +171,7 @@ def _lines(text: str) -> int:
     return text.count("\n") + 1 if text else 0
 
 
-def _claim(axes: Any, start: float, block: dict[str, Any]) -> None:
+def _write_claim(axes: Any, start: float, block: dict[str, Any]) -> None:
     options: dict[str, Any] = {"fontsize": style.SMALL, "va": "top", "linespacing": 1.15}
     for ax in axes:
         ax.axhline(start - 0.25, color="0.4", linewidth=0.8)
@@ -189,7 +181,7 @@ def _claim(axes: Any, start: float, block: dict[str, Any]) -> None:
     axes[3].text(0.07, start, block["paper"], color="0.25", **options)
 
 
-def _model(axes: Any, start: float, row: dict[str, Any], color: dict[str, tuple]) -> None:
+def _write_model(axes: Any, start: float, row: dict[str, Any], color: dict[str, tuple]) -> None:
     def mark(verdict: str) -> strips.Mark:
         return VERDICTS.get(verdict, ("P", verdict))[0], color.get(verdict, (0.3, 0.3, 0.3))
 
@@ -209,7 +201,7 @@ def _model(axes: Any, start: float, row: dict[str, Any], color: dict[str, tuple]
     axes[3].text(0.07, start + 1.05, row["why"], color="0.25", **options)
     _estimate(axes[1], start + 0.5 * ESTIMATE, row, marker, shade)
     if row["striped"]:
-        strips.draw(
+        strips.draw_strips(
             (axes[0], axes[1]), start + ESTIMATE, row["parts"], mark, common=_plottable(row)
         )
 
@@ -224,17 +216,8 @@ def _estimate(ax: Axes, at: float, row: dict[str, Any], marker: str, shade: Any)
     why = "no estimate" if pd.isna(row["estimate"]) else "another unit: see the numbers"
     if row["striped"]:
         why = f"{why.partition(':')[0]}; below: verdicts alone"
-    ax.text(
-        0.5,
-        at,
-        why,
-        transform=ax.get_yaxis_transform(),
-        ha="center",
-        fontsize=style.SMALL,
-        va="center",
-        color=style.GREY,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
-    )
+    white = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+    style.centred(ax, why, 0.5, at, ax.get_yaxis_transform(), bbox=white)
 
 
 def _plottable(row: Any) -> bool:
@@ -284,7 +267,7 @@ def _text(value: Any) -> str:
     return "" if value is None or pd.isna(value) else str(value)
 
 
-def _handles(color: dict[str, tuple]) -> list[Line2D]:
+def _legend_entries(color: dict[str, tuple]) -> list[Line2D]:
     handles = [
         Line2D([], [], linestyle="none", marker=marker, color=color[name], markersize=6, label=text)
         for name, (marker, text) in VERDICTS.items()

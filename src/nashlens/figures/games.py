@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from nashlens.figures import style
+from nashlens.figures.registry import Look
 
 TITLE = "Games: payoffs, equilibria and the cell that is best for both together"
 # fmt: off
@@ -22,57 +23,31 @@ _COLUMNS = [
 # fmt: on
 
 
-def draw(games: pd.DataFrame, *, palette: str = "colorblind", width: float | None = None) -> Figure:
-    """Draw one payoff matrix a game (variant 0).
-
-    Parameters
-    ----------
-    games : pandas.DataFrame
-        `games.parquet`.
-    palette : str
-        Its first two colours are the row's and the column's payoffs, the third marks equilibria.
-    width : float, optional
-        Inches.
-    """
-    style.require(games, "games", _COLUMNS)
+@style.figure(TITLE, games=_COLUMNS)
+def draw(games: pd.DataFrame, look: Look) -> Figure:
+    """Draw one payoff matrix a game (variant 0)."""
     first = games[games["variant"] == 0]
     if first.empty:
-        return style.nothing(TITLE, "the games table holds no variant 0", width)
-    width = width or style.WIDTH
+        raise style.NothingToShowError("the games table holds no variant 0")
+    width = look.width or style.WIDTH
     across = min(len(first), max(1, int(width / 1.75)))
     down = math.ceil(len(first) / across)
-    with style.theme():
-        color = style.colors(palette, ["row", "column", "nash"])
-        figure, body = style.canvas(width, 0.95 + 2.3 * down, TITLE)
-        axes = body.subplots(down, across, squeeze=False).ravel()
-        for ax, (_, game) in zip(axes, first.iterrows(), strict=False):
-            drawn = int(((games["game"] == game["game"]) & (games["variant"] != 0)).sum())
-            _matrix(ax, game, drawn, color)
-        for ax in axes[len(first) :]:
-            ax.set_axis_off()
-        style.legend(
-            body,
-            [
-                Patch(facecolor=color["row"], label="row player: actions, payoff (lower left)"),
-                Patch(
-                    facecolor=color["column"], label="column player: actions, payoff (upper right)"
-                ),
-                Patch(
-                    facecolor="none",
-                    edgecolor=color["nash"],
-                    linewidth=2.2,
-                    label="NE: pure equilibrium",
-                ),
-                Patch(facecolor="0.88", label="Σ: largest payoff sum (prosocial)"),
-                Line2D(
-                    [],
-                    [],
-                    linestyle="none",
-                    label="mixed: P(first action) in the mixed equilibrium",
-                ),
-            ],
-            columns=3,
-        )
+    color = style.colors(look.palette, ["row", "column", "nash"])
+    figure, body = style.canvas(width, 0.95 + 2.3 * down, TITLE)
+    axes = body.subplots(down, across, squeeze=False).ravel()
+    for ax, (_, game) in zip(axes, first.iterrows(), strict=False):
+        drawn = int(((games["game"] == game["game"]) & (games["variant"] != 0)).sum())
+        _matrix(ax, game, drawn, color)
+    style.hide(axes[len(first) :])
+    row, column, nash = color.values()
+    handles = [
+        Patch(facecolor=row, label="row player: actions, payoff (lower left)"),
+        Patch(facecolor=column, label="column player: actions, payoff (upper right)"),
+        Patch(facecolor="none", edgecolor=nash, linewidth=2.2, label="NE: pure equilibrium"),
+        Patch(facecolor="0.88", label="Σ: largest payoff sum (prosocial)"),
+        style.note("mixed: P(first action) in the mixed equilibrium"),
+    ]
+    style.legend(body, handles, columns=3)
     return figure
 
 
@@ -92,26 +67,12 @@ def _matrix(ax: Axes, game: pd.Series, variants: int, color: dict[str, tuple]) -
         )
         for player, x, y, side in (("row", 0.12, 0.82, "left"), ("column", 0.88, 0.18, "right")):
             ax.text(
-                j + x,
-                i + y,
-                f"{game[f'{player[:3]}_{i}{j}']:g}",
-                ha=side,
-                va="center",
-                color=color[player],
-                fontsize=9,
-                fontweight="bold",
-            )
+                j + x, i + y, f"{game[f'{player[:3]}_{i}{j}']:g}", ha=side, va="center",
+                color=color[player], fontsize=9, fontweight="bold",
+            )  # fmt: skip
         if (i, j) in pure:
-            ax.add_patch(
-                Rectangle(
-                    (j + 0.04, i + 0.04),
-                    0.92,
-                    0.92,
-                    fill=False,
-                    edgecolor=color["nash"],
-                    linewidth=2.2,
-                )
-            )
+            frame: dict[str, Any] = {"fill": False, "edgecolor": color["nash"], "linewidth": 2.2}
+            ax.add_patch(Rectangle((j + 0.04, i + 0.04), 0.92, 0.92, **frame))
         marks = [mark for mark, on in (("NE", (i, j) in pure), ("Σ", prosocial)) if on]
         ax.text(j + 0.5, i + 0.5, " ".join(marks), ha="center", va="center", fontsize=7)
     ax.set_xticks([0.5, 1.5], [_short(name) for name in actions])

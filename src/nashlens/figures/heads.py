@@ -14,16 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from nashlens.circuits.readings import Ablations
-from nashlens.contrasts import cell_mean_draws
 from nashlens.figures import style
-from nashlens.seeds import stream
+from nashlens.figures.registry import Look
 
 TITLE = "What ablating attention heads costs the Nash action"
-_COLUMNS = [
-    "model", "ablation", "kind", "layer", "head", "heads", "half", "prompt_id", "match_id", "game",
-    "label_map", "nash_action", "drop",
-]  # fmt: skip
+_COLUMNS = ("model", "kind", "quantity", "ablation", "layer", "head", "heads", "estimate", "ci_low",
+            "ci_high", "n", "n_matches")  # fmt: skip
 _MAP = "PuOr_r"
 """Diverging, told apart by colour-blind readers; its middle is no effect."""
 BOUND = 0.2
@@ -31,115 +27,52 @@ BOUND = 0.2
 _GROUPS = ("candidate", "random")
 
 
-def draw(
-    heads: pd.DataFrame,
-    *,
-    palette: str = "colorblind",
-    width: float | None = None,
-    confidence: float = 0.95,
-    resamples: int = 1000,
-) -> Figure:
-    """Draw the action part of every head's effect, and the chosen group beside random ones.
+@style.figure(TITLE, heads_summary=_COLUMNS)
+def draw(heads_summary: pd.DataFrame, look: Look) -> Figure:
+    """Draw the action part of every head's effect, and the chosen group among random ones.
 
-    Left, layers by heads: the drop of the Nash action's logit over the other when that head alone
+    Left, layers by heads: the drop of the Nash action's logit over the other when only that head
     is ablated, averaged over games and label maps with equal weight. Right, on the half of the
     matches where the group was not chosen: the group's drop, each random group's, and the token
     parts.
-
-    Parameters
-    ----------
-    heads : pandas.DataFrame
-        `heads/{model}.parquet`, of one or several models.
-    palette : str
-        Of the groups; the heat map needs a diverging scale.
-    width : float, optional
-        Inches.
-    confidence : float
-        Coverage of the intervals.
-    resamples : int
-        Of matches.
     """
-    style.require(heads, "heads", _COLUMNS)
-    if heads.empty:
-        return style.nothing(TITLE, "the heads table holds no row", width)
-    models = list(dict.fromkeys(heads["model"]))
-    colors = style.colors(palette, _GROUPS)
-    parts = {
-        model: _Part(heads[heads["model"] == model], confidence, resamples) for model in models
-    }
-    width = width or style.WIDTH
-    with style.theme():
-        title = f"{TITLE}: {models[0]}" if len(models) == 1 else TITLE
-        tall = 3.4 if len(models) == 1 else 2.6
-        figure, body = style.canvas(width, 1.1 + tall * len(models), title)
-        grid = body.subplots(len(models), 2, squeeze=False, width_ratios=[2.1, 1.0])
-        for (left, right), (model, part) in zip(grid, parts.items(), strict=True):
-            name = "" if len(models) == 1 else f"{model}: "
-            # A scale for each model: one model's largest effect would hide another's.
-            scale = Normalize(-part.largest, part.largest)
-            _heat(left, part, scale)
-            bar = body.colorbar(ScalarMappable(scale, _MAP), ax=left, aspect=25, pad=0.02)
-            bar.set_label("drop of the Nash action's lead\n(logits)", fontsize=style.SMALL)
-            left.set_title(f"{name}each head alone, {part.size()}", fontsize=style.SMALL)
-            _groups(right, part, colors)
-            right.set_title(part.group_size(), fontsize=style.SMALL)
-        style.legend(body, _handles(colors, confidence), columns=2)
+    if heads_summary.empty:
+        raise style.NothingToShowError("the heads table holds no row")
+    models = list(dict.fromkeys(heads_summary["model"]))
+    colors = style.colors(look.palette, _GROUPS)
+    title = f"{TITLE}: {models[0]}" if len(models) == 1 else TITLE
+    tall = 3.4 if len(models) == 1 else 2.6
+    width = look.width or style.WIDTH
+    figure, body = style.canvas(width, 1.1 + tall * len(models), title)
+    grid = body.subplots(len(models), 2, squeeze=False, width_ratios=[2.1, 1.0])
+    for (left, right), model in zip(grid, models, strict=True):
+        rows = heads_summary[heads_summary["model"] == model]
+        single, candidate = (rows[rows["kind"] == kind] for kind in ("head", "candidate"))
+        chosen = str(candidate["heads"].iloc[0]).split() if len(candidate) else []
+        # A scale for each model: one model's largest effect would hide another's.
+        largest = max(float(single["estimate"].abs().max()) if len(single) else 0.0, 1e-3)
+        scale = Normalize(-largest, largest)
+        _heat(left, single, chosen, scale)
+        bar = body.colorbar(ScalarMappable(scale, _MAP), ax=left, aspect=25, pad=0.02)
+        bar.set_label("drop of the Nash action's lead\n(logits)", fontsize=style.SMALL)
+        name = "" if len(models) == 1 else f"{model}: "
+        left.set_title(f"{name}each head alone, {_size(single)}", fontsize=style.SMALL)
+        _groups(right, rows[rows["kind"] != "head"], colors)
+        head = f"groups of {len(chosen)}, other half:\n{_size(candidate)}"
+        right.set_title(head, fontsize=style.SMALL)
+    style.legend(body, _legend_entries(colors, look.confidence), columns=2)
     return figure
 
 
-class _Part:
-    """One model's numbers."""
-
-    def __init__(self, heads: pd.DataFrame, confidence: float, resamples: int):
-        model = str(heads["model"].iloc[0])
-
-        def draws(ablations: Ablations, values: Any, name: str) -> tuple[Any, Any]:
-            rng = stream(0, "heads figure", model, name)
-            mean, drawn = cell_mean_draws(
-                values, ablations.cells, ablations.matches, resamples=resamples, rng=rng
-            )
-            # Without those that lack a game or label map.
-            known = ~np.isnan(drawn).any(axis=1)
-            return mean, drawn[known & (ablations.least_matches() > 1)]
-
-        self.single = Ablations(heads, "head")
-        places = self.single.places
-        self.layer = places["layer"].to_numpy(dtype=int)
-        self.head = places["head"].to_numpy(dtype=int)
-        self.mean, self.sure = np.zeros(len(places)), np.zeros(len(places), dtype=bool)
-        if len(self.single):
-            self.mean, drawn = draws(self.single, self.single.values, "single")
-            if len(drawn):
-                low, high = self.single.interval(self.mean, drawn, confidence, len(self.mean))
-                self.sure = (low > 0) | (high < 0)
-        self.candidate = Ablations(heads, "candidate", "test")
-        self.random = Ablations(heads, "random", "test")
-        self.chosen = " ".join(self.candidate.places["heads"])
-        self.groups: dict[str, tuple[Any, Any, Any]] = {}
-        if len(self.candidate):
-            for kind, ablations in (("candidate", self.candidate), ("random", self.random)):
-                values = np.hstack([ablations.values, ablations.token()])
-                mean, drawn = draws(ablations, values, kind)
-                unknown = np.full((2, values.shape[1]), np.nan)
-                bounds = ablations.interval(mean, drawn, confidence) if len(drawn) else unknown
-                self.groups[kind] = mean, bounds[0], bounds[1]
-        self.largest = max(float(np.abs(self.mean).max(initial=0.0)), 1e-3)
-
-    def size(self) -> str:
-        """Return what was measured on."""
-        return style.sizes(len(self.single), "prompts", len(set(self.single.matches)))
-
-    def group_size(self) -> str:
-        """Return the same of the groups."""
-        size = style.sizes(len(self.candidate), "prompts", len(set(self.candidate.matches)))
-        return f"groups of {len(self.chosen.split())}, other half:\n{size}"
+def _size(rows: pd.DataFrame) -> str:
+    return style.sizes(rows["n"].max() if len(rows) else 0, "prompts",
+                       rows["n_matches"].max() if len(rows) else 0)  # fmt: skip
 
 
-def _heat(ax: Axes, part: _Part, scale: Normalize) -> None:
-    shape = (part.head.max() + 1, part.layer.max())
-    values, sure = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
-    values[part.head, part.layer - 1] = part.mean
-    sure[part.head, part.layer - 1] = part.sure
+def _heat(ax: Axes, rows: pd.DataFrame, chosen: list[str], scale: Normalize) -> None:
+    head, layer = rows["head"].to_numpy(int), rows["layer"].to_numpy(int)
+    values = np.full((head.max() + 1, layer.max()), np.nan)
+    values[head, layer - 1] = rows["estimate"]
     ax.set_facecolor("0.88")
     ax.imshow(
         np.ma.masked_invalid(values),
@@ -147,41 +80,41 @@ def _heat(ax: Axes, part: _Part, scale: Normalize) -> None:
         norm=scale,
         aspect="auto",
         origin="lower",
-        extent=(0.5, shape[1] + 0.5, -0.5, shape[0] - 0.5),
+        extent=(0.5, values.shape[1] + 0.5, -0.5, values.shape[0] - 0.5),
         interpolation="nearest",
     )
-    rows, columns = np.nonzero(sure)
-    ax.plot(columns + 1, rows, ".", color="black", markersize=2.5)
-    for name in part.chosen.split():
-        layer, head = (int(number) for number in name.split("."))
-        corner = (layer - 0.5, head - 0.5)
+    sure = rows[(rows["ci_low"] > 0) | (rows["ci_high"] < 0)].sort_values(["head", "layer"])
+    ax.plot(sure["layer"], sure["head"], ".", color="black", markersize=2.5)
+    for name in chosen:
+        column, row = (int(number) for number in name.split("."))
+        corner = (column - 0.5, row - 0.5)
         ax.add_patch(Rectangle(corner, 1.0, 1.0, fill=False, edgecolor="black", linewidth=1.1))
     ax.set_xlabel("layer")
     ax.set_ylabel("head")
     style.ticks(ax.xaxis, 10, integer=True)
-    style.ticks(ax.yaxis, min(10, max(2, shape[0] - 1)), integer=True)
+    style.ticks(ax.yaxis, min(10, max(2, values.shape[0] - 1)), integer=True)
     ax.grid(False)
 
 
-def _groups(ax: Axes, part: _Part, colors: dict[str, Any]) -> None:
-    """Draw action parts above "action", token parts above "token"."""
-    if not part.groups:
+def _groups(ax: Axes, rows: pd.DataFrame, colors: dict[str, Any]) -> None:
+    """Draw action parts above "action part", token parts above "token part"."""
+    if rows.empty:
         style.no_data(ax, "no group was ablated")
         return
     ax.axhspan(-BOUND, BOUND, color="0.92", zorder=0)
     ax.axhline(0.0, color=style.GREY, linewidth=0.8)
-    random = part.groups["random"][0]
-    for place, values in enumerate(np.split(random, 2)):
+    for place, quantity in enumerate(("action_part", "token_part")):
+        part = rows[rows["quantity"] == quantity]
+        values = part.loc[part["kind"] == "random", "estimate"]
         # Spread evenly, so that equal points can be told apart.
         offset = np.linspace(-0.12, 0.12, len(values)) if len(values) > 1 else np.zeros(len(values))
         ax.plot(place + 0.18 + offset, values, "o", color=colors["random"], markersize=2.5)
-    mean, low, high = part.groups["candidate"]
-    for place in range(2):
-        known = math.isfinite(low[place])
-        error = [[mean[place] - low[place]], [high[place] - mean[place]]] if known else None
+        (group,) = part[part["kind"] == "candidate"].to_dict("records")
+        mean, low, high = (group[name] for name in ("estimate", "ci_low", "ci_high"))
+        error = [[mean - low], [high - mean]] if math.isfinite(low) else None
         ax.errorbar(
-            place - 0.15, mean[place], yerr=error, fmt="D", color=colors["candidate"],
-            markersize=4, capsize=2.5, linewidth=1.3,
+            place - 0.15, mean, yerr=error, fmt="D", color=colors["candidate"], markersize=4,
+            capsize=2.5, linewidth=1.3,
         )  # fmt: skip
     ax.set_xticks([0, 1], ["action part", "token part"])
     ax.set_xlim(-0.5, 1.5)
@@ -189,17 +122,17 @@ def _groups(ax: Axes, part: _Part, colors: dict[str, Any]) -> None:
     ax.set_ylabel("drop (logits)")
 
 
-def _handles(colors: dict[str, Any], confidence: float) -> list[Any]:
-    level = f"{confidence:.0%}"
+def _legend_entries(colors: dict[str, Any], confidence: float) -> list[Any]:
+    level = f"{confidence:.0%} Student interval"
     return [
         Line2D(
             [], [], marker=".", color="black", linestyle="none", markersize=5,
-            label=f"{level} interval over matches, for all heads at once, leaves out 0",
+            label=f"{level} over matches, for all heads at once, leaves out 0",
         ),
         Patch(fill=False, edgecolor="black", label="chosen on one half of the matches"),
         Line2D(
             [], [], marker="D", color=colors["candidate"], markersize=4,
-            label=f"those heads together, other half, with {level} interval",
+            label=f"those heads together, other half, with {level}",
         ),
         Line2D(
             [], [], marker="o", color=colors["random"], linestyle="none", markersize=3,

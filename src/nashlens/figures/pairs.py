@@ -12,10 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from nashlens.figures import cells, style
+from nashlens.figures.registry import Look
+from nashlens.play.metrics.pooled import at_once, longest, of_measure
 
 TITLE = "Cooperation and Nash distance of every pair of agents"
 _MEASURES = {"cooperation": ("Cooperation", "Blues"), "nash_tv": ("Nash distance", "Oranges")}
@@ -43,75 +44,59 @@ class _Axes:
     """Of the opponents: agents by the number of their row."""
 
 
-def draw(
-    metrics: pd.DataFrame,
-    *,
-    palette: str = "colorblind",
-    width: float | None = None,
-    confidence: float = 0.95,
-) -> Figure:
+@style.figure(TITLE, metrics=cells.COLUMNS)
+def draw(metrics: pd.DataFrame, look: Look) -> Figure:
     """Draw two heat maps a game: rows are agents, columns are whom they meet.
 
     Both seats together, moves at once. Cooperation is the row agent's; Nash distance is of both
-    agents' joint play, so that it is the same in a pair's two cells.
-
-    Parameters
-    ----------
-    metrics : pandas.DataFrame
-        `metrics.parquet`.
-    palette : str
-        Not used: shares need an ordered scale.
-    width : float, optional
-        Inches.
-    confidence : float
-        Coverage of the table's intervals.
+    agents' joint play, so that it is the same in a pair's two cells. The palette is not used:
+    shares need an ordered scale.
     """
-    style.colors(palette, [])
+    style.colors(look.palette, [])
     data = cells.of_models(metrics)
-    shown = cells.longest(cells.at_once(data))
+    shown = longest(at_once(data))
     shown = shown[shown["measure"].isin([*_MEASURES, "action_0"])]
     if shown.empty:
-        return style.nothing(TITLE, f"{cells.EMPTY} that moves at once", width)
+        raise style.NothingToShowError(f"{cells.EMPTY} that moves at once")
     axes = _axes(shown)
     games = cells.games(shown)
     columns = max(len(axes.opponents), 3)
-    width = width or max(style.WIDTH, _LABELS + 2 * columns * CELL + 0.3)
+    width = look.width or max(style.WIDTH, _LABELS + 2 * columns * CELL + 0.3)
     inches = (width - _LABELS - 0.3) / 2 / columns
     tall = max(len(axes.agents) * ROW, 0.8) + 0.62
-    with style.theme():
-        figure, body = style.canvas(width, 2.2 + tall * len(games), TITLE)
-        grid = body.subplots(
-            len(games) + 1, 2, squeeze=False, height_ratios=[*[tall - 0.62] * len(games), 0.09]
-        )
-        for across, (measure, (name, colormap)) in enumerate(_MEASURES.items()):
-            for ax, game in zip(grid[:, across], games, strict=False):
-                rows, head, scale = _rows(shown, measure, game)
-                _panel(ax, rows, axes, scale or colormap, inches)
-                head = f"{head or name}, {style.words(game)}{_control(rows)}"
-                ax.set_title(style.fit(head, inches * columns), fontsize=style.SMALL)
-                ax.set_yticks(range(len(axes.agents)), [""] * len(axes.agents))
-            against = style.fit(_AGAINST, inches * columns)
-            grid[-2, across].set_xlabel(against, fontsize=style.SMALL)
-            rows = cells.of_measure(shown, measure)
-            _bar(body, grid[-1, across], rows, name, colormap, inches * columns)
-        for ax in grid[:-1, 0]:
-            ax.set_ylabel("agent", fontsize=style.SMALL)
-            texts = [
-                style.fit(f"{place} {agent}\n{cells.quality(data, agent)}", _LABELS - 0.25)
-                for place, agent in enumerate(axes.agents, 1)
-            ]
-            ax.set_yticks(range(len(texts)), texts)
-        style.legend(body, _handles(confidence, inches, _ALL in axes.opponents), columns=2)
+    figure, body = style.canvas(width, 2.2 + tall * len(games), TITLE)
+    grid = body.subplots(
+        len(games) + 1, 2, squeeze=False, height_ratios=[*[tall - 0.62] * len(games), 0.09]
+    )
+    for across, (measure, (name, colormap)) in enumerate(_MEASURES.items()):
+        for ax, game in zip(grid[:, across], games, strict=False):
+            rows, head, scale = _rows(shown, measure, game)
+            _heat_map(ax, rows, axes, scale or colormap, inches)
+            head = f"{head or name}, {style.words(game)}{_control(rows)}"
+            ax.set_title(style.fit(head, inches * columns), fontsize=style.SMALL)
+            ax.set_yticks(range(len(axes.agents)), [""] * len(axes.agents))
+        against = style.fit(_AGAINST, inches * columns)
+        grid[-2, across].set_xlabel(against, fontsize=style.SMALL)
+        rows = of_measure(shown, measure)
+        _bar(body, grid[-1, across], rows, name, colormap, inches * columns)
+    for ax in grid[:-1, 0]:
+        ax.set_ylabel("agent", fontsize=style.SMALL)
+        texts = [
+            style.fit(f"{place} {agent}\n{cells.quality(data, agent)}", _LABELS - 0.25)
+            for place, agent in enumerate(axes.agents, 1)
+        ]
+        ax.set_yticks(range(len(texts)), texts)
+    style.legend(body, _legend_entries(look.confidence, inches, _ALL in axes.opponents), columns=2)
     return figure
 
 
 def _rows(shown: pd.DataFrame, measure: str, game: str) -> tuple[pd.DataFrame, str, str]:
     """Return a panel's rows; with another name and scale where the measure is undefined."""
-    rows = cells.of_measure(shown[shown["game"] == game], measure)
+    rows = of_measure(shown[shown["game"] == game], measure)
     if measure != "cooperation" or rows["reason"].eq(_NO_PROSOCIAL).sum() < len(rows):
         return rows, "", ""
     head = "Share of action 0 (no prosocial action)"
-    return cells.of_measure(shown[shown["game"] == game], "action_0"), head, "Greys"
+    return of_measure(shown[shown["game"] == game], "action_0"), head, "Greys"
 
 
 def _axes(shown: pd.DataFrame) -> _Axes:
@@ -125,7 +110,7 @@ def _axes(shown: pd.DataFrame) -> _Axes:
     return _Axes(agents, [*models, *scripts], [*names, *(style.words(s) for s in scripts)])
 
 
-def _panel(ax: Axes, rows: pd.DataFrame, axes: _Axes, colormap: str, inches: float) -> None:
+def _heat_map(ax: Axes, rows: pd.DataFrame, axes: _Axes, colormap: str, inches: float) -> None:
     shape = len(axes.agents), len(axes.opponents)
     ax.set(xlim=(-0.5, shape[1] - 0.5), ylim=(shape[0] - 0.5, -0.5))
     ax.set_xticks(range(shape[1]), [name.replace(" ", "\n") for name in axes.names])
@@ -206,22 +191,22 @@ def _bar(
     bar.set_label(style.fit(text, inches), fontsize=style.SMALL)
 
 
-def _handles(confidence: float, inches: float, pooled: bool) -> list[Any]:
+def _legend_entries(confidence: float, inches: float, pooled: bool) -> list[Any]:
     inside = f"in a cell: estimate, {confidence:.0%} interval over matches, n = matches"
     if inches < _FULL:
         inside = "in a cell: estimate (too narrow for interval and n, in matches)"
     if inches < _ANY:
         inside = "cells are too narrow for numbers: see metrics.parquet"
     handles = [
-        Line2D([], [], linestyle="none", label=inside),
+        style.note(inside),
         Patch(fill=False, edgecolor="black", linewidth=1.2, label="an agent with itself"),
         Patch(
             facecolor="0.93", edgecolor="0.7", hatch="////",
             label="not played at once, or no whole round",
         ),
-        Line2D([], [], linestyle="none", label="?: one match, no interval"),
+        style.note("?: one match, no interval"),
     ]  # fmt: skip
     if pooled:
         note = f"{_ALL}: their matches together; each by itself: metrics.parquet"
-        handles.append(Line2D([], [], linestyle="none", label=note))
+        handles.append(style.note(note))
     return handles

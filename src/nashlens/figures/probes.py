@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from nashlens.figures import style
+from nashlens.figures.registry import Look
 
 TITLE = "What linear probes decode at the decision position, by layer"
 # fmt: off
@@ -24,57 +25,45 @@ _COLUMNS = [
 ]
 _KEYS = ["probe", "random_weights", "bag_of_words", "embedding"]
 # fmt: on
+_DOTS = (0, (4, 1, 1, 1, 1, 1))
 
 
-def draw(
-    probes: pd.DataFrame, *, palette: str = "colorblind", width: float | None = None
-) -> Figure:
+@style.figure(TITLE, probes=_COLUMNS)
+def draw(probes: pd.DataFrame, look: Look) -> Figure:
     """Draw the score by layer with all baselines, a panel for each target (and model).
 
     Balanced accuracy for actions, R2 for shares; matches are held out together.
-
-    Parameters
-    ----------
-    probes : pandas.DataFrame
-        `probes/{model}.parquet`, of one or several models.
-    palette : str
-        Its first colours are the probe's and the baselines'.
-    width : float, optional
-        Inches.
     """
-    style.require(probes, "probes", _COLUMNS)
     probes = probes[probes["split"] == "match"]
     if probes.empty:
-        return style.nothing(TITLE, "the probes table holds no row", width)
+        raise style.NothingToShowError("the probes table holds no row")
     models = list(dict.fromkeys(probes["model"]))
     targets = list(dict.fromkeys(probes["target"]))
     single = len(models) == 1
     across = min(3, len(targets)) if single else len(targets)
     down = math.ceil(len(targets) / across) if single else len(models)
-    with style.theme():
-        color = style.colors(palette, _KEYS)
-        title = f"{TITLE}: {models[0]}" if single else TITLE
-        # A column a target, where there are several models, so that rows can be compared.
-        width = width or max(style.WIDTH, 1.7 * across)
-        figure, body = style.canvas(width, 1.4 + 1.9 * down, title)
-        grid = body.subplots(down, across, squeeze=False)
-        for ax in grid.ravel()[len(models) * len(targets) :]:
-            ax.set_axis_off()
-        for row, model in enumerate(models):
-            for column, target in enumerate(targets):
-                ax = grid[divmod(column, across) if single else (row, column)]
-                part = probes[(probes["model"] == model) & (probes["target"] == target)]
-                measure = _panel(ax, part.sort_values("layer"), color)
-                heading = f"{style.words(target)}\n{ax.get_title(loc='left')}"
-                ax.set_title(style.fit(heading, width / across - 0.4), fontsize=style.SMALL)
-                head = "" if single or column else f"{model}\n"
-                if not column % across or measure != "balanced accuracy":
-                    ax.set_ylabel(f"{head}{measure}", fontsize=style.SMALL)
-        style.legend(body, _handles(probes, color), columns=3)
+    color = style.colors(look.palette, _KEYS)
+    title = f"{TITLE}: {models[0]}" if single else TITLE
+    # A column a target, where there are several models, so that rows can be compared.
+    width = look.width or max(style.WIDTH, 1.7 * across)
+    figure, body = style.canvas(width, 1.4 + 1.9 * down, title)
+    grid = body.subplots(down, across, squeeze=False)
+    style.hide(grid.ravel()[len(models) * len(targets) :])
+    for row, model in enumerate(models):
+        for column, target in enumerate(targets):
+            ax = grid[divmod(column, across) if single else (row, column)]
+            part = probes[(probes["model"] == model) & (probes["target"] == target)]
+            measure = _target(ax, part.sort_values("layer"), color)
+            heading = f"{style.words(target)}\n{ax.get_title(loc='left')}"
+            ax.set_title(style.fit(heading, width / across - 0.4), fontsize=style.SMALL)
+            head = "" if single or column else f"{model}\n"
+            if not column % across or measure != "balanced accuracy":
+                ax.set_ylabel(f"{head}{measure}", fontsize=style.SMALL)
+    style.legend(body, _legend_entries(probes, color), columns=3)
     return figure
 
 
-def _handles(probes: pd.DataFrame, color: dict[str, tuple]) -> list[Line2D | Patch]:
+def _legend_entries(probes: pd.DataFrame, color: dict[str, tuple]) -> list[Line2D | Patch]:
     confidence = probes["confidence"].dropna()
     level = f"{float(confidence.iloc[0]):.0%} " if len(confidence) else ""
     counts = probes["n_random_weights"].dropna()
@@ -84,27 +73,20 @@ def _handles(probes: pd.DataFrame, color: dict[str, tuple]) -> list[Line2D | Pat
         Patch(color="0.4", alpha=0.2, label=f"{level}interval over matches (baselines: bars)"),
         Line2D([], [], color=color["random_weights"], linestyle="-.", label=untrained),
         Line2D([], [], color=color["bag_of_words"], linestyle="--", label="bag of words"),
-        Line2D(
-            [],
-            [],
-            color=color["embedding"],
-            linestyle=(0, (4, 1, 1, 1, 1, 1)),
-            label="embedding layer",
-        ),
+        Line2D([], [], color=color["embedding"], linestyle=_DOTS, label="embedding layer"),
         Patch(color="0.6", alpha=0.6, label="permuted labels: mean to upper quantile"),
         Line2D([], [], color="0.3", linewidth=0.8, label="upper quantile of their largest layer"),
         Line2D([], [], color="0.2", linestyle=":", label="chance and majority: 0.5 (R\u00b2: 0)"),
     ]
 
 
-def _panel(ax: Axes, rows: pd.DataFrame, color: dict[str, tuple]) -> str:
+def _target(ax: Axes, rows: pd.DataFrame, color: dict[str, tuple]) -> str:
     """Draw one target and return what its axis shows; the title is left with n and peak."""
     regression = len(rows) > 0 and rows["measure"].iloc[0] == "r2"
-    names = (
-        ("r2", "r2_low", "r2_high") if regression else ("balanced_accuracy", "ci_low", "ci_high")
-    )
     measure = "R\u00b2" if regression else "balanced accuracy"
-    value, low, high = names
+    value, low, high = "balanced_accuracy", "ci_low", "ci_high"
+    if regression:
+        value, low, high = "r2", "r2_low", "r2_high"
     good = rows[rows["status"].eq("ok") & rows[value].notna()]
     if good.empty:
         reason = "not probed" if rows.empty else str(rows["reason"].iloc[0])
@@ -122,7 +104,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, color: dict[str, tuple]) -> str:
     )
     ax.plot(layers, good["permutation_max_high"].astype(float), color="0.3", linewidth=0.8)
     ax.axhline(0.0 if regression else 0.5, color="0.2", linestyle=":", linewidth=1)
-    dashes = {"bag_of_words": "--", "embedding": (0, (4, 1, 1, 1, 1, 1))}
+    dashes = {"bag_of_words": "--", "embedding": _DOTS}
     step = 0.04 * max(float(np.ptp(layers)), 1.0)
     for place, (name, dash) in enumerate(dashes.items(), start=1):
         baseline = good[[name, f"{name}_low", f"{name}_high"]].dropna()

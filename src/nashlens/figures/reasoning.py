@@ -12,54 +12,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from nashlens.figures import cells, style
+from nashlens.figures.registry import Look
 from nashlens.models.table import readable_count
+from nashlens.play.metrics.pooled import DIFFERENCE_PAIRINGS, at_once, compared_modes
 
 TITLE = "Reasoning and notes against direct answers"
 MODES = {"direct": "direct", "cot": "chain of thought", "scratchpad": "scratchpad"}
 """Mode -> as readers call it; the first one is what the others are compared with."""
 _MEASURES = {"nash_tv": "Nash distance", "cooperation": "cooperation"}
-_KINDS = ("self_play", "scripted")
-"""Pairings in which agents of every mode meet the like: themselves, and the same scripts."""
+_DIFFERENCES = ("model", "mode", "game", "pairing", "measure", "estimate", "ci_low", "ci_high",
+                "reason")  # fmt: skip
 _GAP = 0.35
 """Decades that two models stand apart at least, so that their bars do not cover one another."""
-_KEYS = ["model", "game", "pairing", "measure"]
-
-
-def differences(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return each mode's estimate less the direct one of the same model, game and pairing.
-
-    The two modes' matches are different ones, so the interval of the difference follows from the
-    two intervals (Zou and Donner, Statistics in Medicine 27, 2008, 1693-1702):
-
-        low = d - sqrt((x - x_low)^2 + (y_high - y)^2),  d = x - y,
-
-    and `high` likewise. Surface forms are the same in both, which this leaves unused: the interval
-    is rather too wide than too narrow.
-
-    Parameters
-    ----------
-    rows : pandas.DataFrame
-        Rows of the metrics table, one for each model, mode, game, pairing and measure.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The rows of the other modes, `estimate`, `ci_low` and `ci_high` replaced, the control 0.
-    """
-    direct = rows[rows["mode"] == "direct"]
-    other = rows[rows["mode"] != "direct"]
-    both = other.merge(direct, on=_KEYS, suffixes=("", "_direct"))
-    gap = both["estimate"] - both["estimate_direct"]
-    x, y = both["estimate"], both["estimate_direct"]
-    low = np.hypot(x - both["ci_low"], both["ci_high_direct"] - y)
-    high = np.hypot(both["ci_high"] - x, y - both["ci_low_direct"])
-    return both.assign(
-        estimate=gap,
-        ci_low=gap - low,
-        ci_high=gap + high,
-        control=0.0,
-        n_matches=both["n_matches"] + both["n_matches_direct"],
-    )
 
 
 @dataclass(frozen=True)
@@ -74,34 +38,17 @@ class _Scale:
     """Models that a line joins: model -> family."""
 
 
-def draw(
-    metrics: pd.DataFrame,
-    *,
-    palette: str = "colorblind",
-    width: float | None = None,
-    confidence: float = 0.95,
-) -> Figure:
+@style.figure(TITLE, metrics=cells.COLUMNS, mode_differences=_DIFFERENCES)
+def draw(metrics: pd.DataFrame, mode_differences: pd.DataFrame, look: Look) -> Figure:
     """Draw Nash distance and cooperation by mode, and each mode's difference from direct answers.
 
-    Parameters
-    ----------
-    metrics : pandas.DataFrame
-        `metrics.parquet`; models stand at their `n_parameters` where all are known, and lines
-        join those of one `family`.
-    palette : str
-        Colours of the modes.
-    width : float, optional
-        Inches.
-    confidence : float
-        Coverage of the table's intervals.
+    Models stand at their `n_parameters` where all are known, and lines join those of one `family`.
     """
     data = cells.of_models(metrics)
-    wanted = cells.at_once(data[data["measure"].isin(list(_MEASURES))])
-    wanted = wanted[wanted["pairing"].isin(_KINDS) & wanted["mode"].isin(list(MODES))]
-    shown = _one_each(cells.by_pairing(wanted))
+    shown = compared_modes(data)
     if shown.empty:
-        return style.nothing(TITLE, f"{cells.EMPTY} against itself or a script", width)
-    kinds = [kind for kind in _KINDS if (shown["pairing"] == kind).any()]
+        raise style.NothingToShowError(f"{cells.EMPTY} against itself or a script")
+    kinds = [kind for kind in DIFFERENCE_PAIRINGS if (shown["pairing"] == kind).any()]
     modes = [mode for mode in MODES if (shown["mode"] == mode).any()]
     games = cells.games(shown)
     alone = shown["model"].nunique() == 1
@@ -110,45 +57,36 @@ def draw(
     blocks: list[str | None] = [None] if alone else list(kinds)
     rows = _rows(len(modes) > 1)
     down = len(rows) * len(blocks)
-    width = width or max(
+    width = look.width or max(
         style.WIDTH, 0.9 + (1.6 if "log" not in scale.title else 1.9) * len(facets)
     )
-    with style.theme():
-        color = style.colors(palette, list(MODES))
-        title = f"{TITLE}: {shown['model'].iloc[0]}" if alone else TITLE
-        figure, body = style.canvas(width, 3.0 + 1.15 * down, title)
-        grid = body.subplots(down, len(facets), squeeze=False, sharex=True, sharey="row")
-        levels, gaps = shown, differences(shown)
-        for block, kind in enumerate(blocks):
-            for row, (measure, less) in enumerate(rows):
-                source = gaps if less else levels
-                for column, (pairing, game) in enumerate(facets):
-                    part = source[
-                        (source["measure"] == measure) & (source["pairing"] == (pairing or kind))
-                    ]
-                    part = part if game is None else part[part["game"] == game]
-                    ax = grid[len(rows) * block + row, column]
-                    _panel(ax, part, scale, modes, color, less)
-                    if row == 0:
-                        head = _heading(part, pairing or kind, game, first=column == 0)
-                        head = style.fit(head, width / len(facets) - 0.35)
-                        ax.set_title(head, fontsize=style.SMALL)
-                if less:
-                    _centre(grid[len(rows) * block + row, 0], source, measure, kind)
-                name = f"{_MEASURES[measure]},\ndifference" if less else _MEASURES[measure]
-                grid[len(rows) * block + row, 0].set_ylabel(name, fontsize=style.SMALL)
-        for ax in grid[-1]:
-            ax.set_xlabel(scale.title, fontsize=style.SMALL)
-        style.legend(body, _handles(shown, modes, color), columns=4)
-        cells.notes(body, _notes(data, shown, wanted, modes, confidence), width)
+    color = style.colors(look.palette, list(MODES))
+    title = f"{TITLE}: {shown['model'].iloc[0]}" if alone else TITLE
+    figure, body = style.canvas(width, 3.0 + 1.15 * down, title)
+    grid = body.subplots(down, len(facets), squeeze=False, sharex=True, sharey="row")
+    for block, kind in enumerate(blocks):
+        for row, (measure, less) in enumerate(rows):
+            source = mode_differences if less else shown
+            for column, (pairing, game) in enumerate(facets):
+                part = source[
+                    (source["measure"] == measure) & (source["pairing"] == (pairing or kind))
+                ]
+                part = part if game is None else part[part["game"] == game]
+                ax = grid[len(rows) * block + row, column]
+                _by_mode(ax, part, scale, modes, color, less)
+                if row == 0:
+                    head = _heading(part, pairing or kind, game, first=column == 0)
+                    head = style.fit(head, width / len(facets) - 0.35)
+                    ax.set_title(head, fontsize=style.SMALL)
+            if less:
+                _centre(grid[len(rows) * block + row, 0], source, measure, kind)
+            name = f"{_MEASURES[measure]},\ndifference" if less else _MEASURES[measure]
+            grid[len(rows) * block + row, 0].set_ylabel(name, fontsize=style.SMALL)
+    for ax in grid[-1]:
+        ax.set_xlabel(scale.title, fontsize=style.SMALL)
+    style.legend(body, _legend_entries(shown, modes, color), columns=4)
+    cells.notes(body, _notes(data, shown, modes, look.confidence), width)
     return figure
-
-
-def _one_each(rows: pd.DataFrame) -> pd.DataFrame:
-    """Keep one agent for each model and mode: a second one with other bounds is another study."""
-    return rows.sort_values(["match_rounds", "agent"], ascending=[False, True]).drop_duplicates(
-        ["model", "mode", "game", "pairing", "measure"]
-    )
 
 
 def _rows(several: bool) -> list[tuple[str, bool]]:
@@ -184,7 +122,7 @@ def _known(data: pd.DataFrame, column: str, models: list[str]) -> dict[str, Any]
     return {model: known[model] for model in models if model in known}
 
 
-def _panel(
+def _by_mode(
     ax: Axes,
     rows: pd.DataFrame,
     scale: _Scale,
@@ -204,20 +142,14 @@ def _panel(
     if known.empty:
         reasons = [reason for reason in rows["reason"] if reason]
         why = reasons[0] if reasons else "one mode alone" if less else "not played"
-        ax.set_facecolor("0.97")
-        text = style.fit(f"no data: {why}", 1.2 if turn else 2.5)
-        ax.text(
-            0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=style.GREY,
-            fontsize=style.SMALL,
-        )  # fmt: skip
+        style.shade_empty(ax, style.fit(f"no data: {why}", 1.2 if turn else 2.5))
         return
     if less:
         ax.axhline(0, color="0.3", linewidth=0.8)
     for place in set(scale.places) - set(known[scale.column]):
-        ax.text(
-            scale.places[place], 0.5, "undefined" if place in set(rows[scale.column]) else "none",
-            transform=ax.get_xaxis_transform(), ha="center", va="center", color=style.GREY,
-            fontsize=style.SMALL, rotation=90 if turn else 0,
+        style.centred(
+            ax, "undefined" if place in set(rows[scale.column]) else "none",
+            scale.places[place], 0.5, ax.get_xaxis_transform(), rotation=90 if turn else 0,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
         )  # fmt: skip
     for index, mode in enumerate(modes):
@@ -226,6 +158,7 @@ def _panel(
         at = at + (index - (len(modes) - 1) / 2) * 0.24 * gap
         marker = style.MARKERS[list(MODES).index(mode)]
         if less:
+            # What a difference is compared with is the line at 0.
             part = part.assign(control=np.nan)
         cells.points(ax, part, at, color=color[mode], marker=marker, upright=True)
         _join(ax, part, at, scale, color[mode])
@@ -256,24 +189,21 @@ def _heading(rows: pd.DataFrame, kind: str | None, game: str | None, *, first: b
     return (f"{against}:\n" if first else "\n") + f"{style.words(game)}\n{cells.size(rows)}"
 
 
-def _handles(shown: pd.DataFrame, modes: list[str], color: dict[str, tuple]) -> list[Line2D]:
+def _legend_entries(shown: pd.DataFrame, modes: list[str], color: dict[str, tuple]) -> list[Line2D]:
     handles = []
     for mode in modes:
         rounds = style.counted(shown.loc[shown["mode"] == mode, "match_rounds"])
         marker = style.MARKERS[list(MODES).index(mode)]
         label = f"{MODES[mode]} ({rounds} round{'' if rounds == '1' else 's'})"
         handles.append(Line2D([], [], color=color[mode], marker=marker, label=label))
-    tick = Line2D([], [], color="black", marker="_", linestyle="none", label="control")
-    return [*handles, tick]
+    return [*handles, cells.control_entry(marker="_")]
 
 
 def _notes(
-    data: pd.DataFrame,
-    shown: pd.DataFrame,
-    wanted: pd.DataFrame,
-    modes: list[str],
-    confidence: float,
+    data: pd.DataFrame, shown: pd.DataFrame, modes: list[str], confidence: float
 ) -> list[str]:
+    wanted = at_once(data[data["measure"].isin(list(_MEASURES))])
+    wanted = wanted[wanted["pairing"].isin(DIFFERENCE_PAIRINGS)]
     notes = [cells.INTERVALS.format(confidence), *cells.lengths(wanted)]
     if len(modes) > 1:
         notes.append(

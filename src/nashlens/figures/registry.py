@@ -1,4 +1,4 @@
-"""The figures by name: where each is drawn, which tables it shows, what else it takes.
+"""The figures by name: where each is drawn, which tables it shows, which settings it reads.
 
 Modules are imported only when their figure is drawn, so that a figure depends on its own code
 and not on every other figure's.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nashlens.errors import DataError
 
@@ -16,60 +17,64 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-FIGURES: dict[str, tuple[str, list[str]]] = {
-    "games": ("nashlens.figures.games", ["games"]),
-    "cooperation": ("nashlens.figures.cooperation", ["metrics"]),
-    "pairs": ("nashlens.figures.pairs", ["metrics"]),
-    "rounds": ("nashlens.figures.rounds", ["play", "metrics"]),
-    "reasoning": ("nashlens.figures.reasoning", ["metrics"]),
-    "selection": ("nashlens.figures.selection", ["metrics"]),
-    "strategies": ("nashlens.figures.strategies", ["metrics"]),
-    "probes": ("nashlens.figures.probes", ["probes"]),
-    "transfer": ("nashlens.figures.transfer", ["transfer", "probes"]),
-    "lens": ("nashlens.figures.lens", ["lens", "prompts", "lens_summary"]),
-    "tuned": ("nashlens.figures.tuned", ["lens", "lens_tuned", "tuned_lens", "prompts"]),
-    "biases": ("nashlens.figures.biases", ["prompts", "lens", "play"]),
-    "steering": ("nashlens.figures.steering", ["steering"]),
-    "clamping": ("nashlens.figures.clamping", ["steering"]),
-    "heads": ("nashlens.figures.heads", ["heads"]),
-    "findings": ("nashlens.figures.findings", ["findings", "sensitivity"]),
-    "calibration": ("nashlens.figures.calibration", ["calibration"]),
+
+@dataclass(frozen=True)
+class Look:
+    """How a figure is drawn, besides its tables."""
+
+    figure: str
+    """Its name."""
+    palette: str = "colorblind"
+    """A seaborn or matplotlib palette."""
+    width: float | None = None
+    """Width in inches; each figure has its own default."""
+    confidence: float = 0.95
+    """Coverage of the tables' intervals, for the legend."""
+    min_label_mass: float = 0.01
+    """Layers whose median label mass is smaller are marked as unreliable."""
+
+
+class FigureEntry(NamedTuple):
+    """A figure of the registry."""
+
+    module: str
+    """The module whose `draw` makes it."""
+    tables: tuple[str, ...]
+    """In the order of its arguments."""
+    options: tuple[str, ...] = ()
+    """Fields of `Look` that it reads, besides palette and width."""
+
+
+def _entry(module: str, tables: str, *options: str) -> FigureEntry:
+    return FigureEntry(f"nashlens.figures.{module}", tuple(tables.split()), options)
+
+
+FIGURES = {
+    "games": _entry("games", "games"),
+    "cooperation": _entry("cooperation", "metrics", "confidence"),
+    "pairs": _entry("pairs", "metrics", "confidence"),
+    "rounds": _entry("rounds", "rounds metrics", "confidence"),
+    "reasoning": _entry("reasoning", "metrics mode_differences", "confidence"),
+    "selection": _entry("selection", "metrics", "confidence"),
+    "strategies": _entry("strategies", "metrics", "confidence"),
+    "probes": _entry("probes", "probes"),
+    "transfer": _entry("transfer", "transfer probes"),
+    "lens": _entry("lens", "lens_layers lens_summary", "confidence", "min_label_mass"),
+    "tuned": _entry("tuned", "lens_layers lens_tuned_layers", "confidence"),
+    "biases": _entry("biases", "surface_summary", "confidence"),
+    "steering": _entry("doses", "steering_summary", "confidence"),
+    "clamping": _entry("doses", "steering_summary", "confidence"),
+    "heads": _entry("heads", "heads_summary", "confidence"),
+    "findings": _entry("findings", "findings sensitivity"),
+    "calibration": _entry("calibration", "calibration calibration_rates", "confidence"),
 }
-"""Figure name -> (module, tables in the order of its `draw`'s positional arguments)."""
+"""Every figure, in the order of the report."""
 
 STUDY = tuple(name for name in FIGURES if name != "calibration")
 """The figures of a study; the other one is about planted models."""
 
-OPTIONS: dict[str, tuple[str, ...]] = {
-    "games": (),
-    "cooperation": ("confidence",),
-    "pairs": ("confidence",),
-    "rounds": ("confidence", "resamples"),
-    "reasoning": ("confidence",),
-    "selection": ("confidence",),
-    "strategies": ("confidence",),
-    "probes": (),
-    "transfer": (),
-    "lens": ("confidence", "resamples", "min_label_mass"),
-    "tuned": ("confidence", "resamples"),
-    "biases": ("confidence", "resamples"),
-    "steering": ("confidence", "resamples"),
-    "clamping": ("confidence", "resamples"),
-    "heads": ("confidence", "resamples"),
-    "findings": (),
-    "calibration": ("confidence",),
-}
-"""Figure name -> keyword arguments that its `draw` takes beside `palette` and `width`."""
 
-
-def draw(
-    name: str,
-    tables: Mapping[str, pd.DataFrame],
-    *,
-    palette: str = "colorblind",
-    width: float | None = None,
-    **options: Any,
-) -> Figure:
+def draw(name: str, tables: Mapping[str, pd.DataFrame], **look: Any) -> Figure:
     """Draw a figure by name.
 
     Parameters
@@ -77,14 +82,9 @@ def draw(
     name : str
         A key of `FIGURES`.
     tables : mapping of str to pandas.DataFrame
-        At least the figure's tables; several models' tables are concatenated, with a `model`
-        column (`prompts` too).
-    palette : str
-        A seaborn or matplotlib palette.
-    width : float, optional
-        Width in inches; each figure has its own default.
-    **options
-        The figure's own, see `OPTIONS`.
+        At least the figure's tables; several models' tables are concatenated.
+    **look
+        Fields of `Look`.
 
     Returns
     -------
@@ -98,12 +98,12 @@ def draw(
     """
     if name not in FIGURES:
         raise DataError(f"figure {name!r}: not known; figures are {', '.join(FIGURES)}")
-    module, needed = FIGURES[name]
-    missing = [table for table in needed if table not in tables]
+    entry = FIGURES[name]
+    missing = [table for table in entry.tables if table not in tables]
     if missing:
         raise DataError(f"figure {name!r}: needs the tables {', '.join(missing)}; pass them")
-    function = importlib.import_module(module).draw
+    function = importlib.import_module(entry.module).draw
     figure: Figure = function(
-        *(tables[table] for table in needed), palette=palette, width=width, **options
+        *(tables[table] for table in entry.tables), look=Look(figure=name, **look)
     )
     return figure

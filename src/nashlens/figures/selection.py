@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from nashlens.figures import cells, style
+from nashlens.figures.registry import Look
+from nashlens.play.metrics.pooled import by_pairing, first_mover_shares
 from nashlens.vocabulary.play import PAIRINGS
 
 TITLE = "Which equilibrium is played, by who moves first"
@@ -23,95 +25,47 @@ _TERMS = {
 _MEASURE, _ADVANTAGE = "equilibrium_selection", "first_mover_advantage"
 
 
-def shares(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Return the shares of rounds in each equilibrium and in none, from the first mover's view.
-
-    Play off every pure equilibrium is what the share of play in any of them leaves of 1: its
-    interval is that one's, mirrored.
-
-    Parameters
-    ----------
-    metrics : pandas.DataFrame
-        Rows of one measure table, of any games.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Rows of the metrics table in games that have such a choice, `term` a key of `_TERMS`; of
-        seats that move in turn the first movers' alone.
-    """
-    rows = metrics[(metrics["measure"] == _MEASURE) & metrics["turn"].ne("second")]
-    inside = rows[rows["term"] == "any"]
-    off = inside.assign(
-        term="off",
-        estimate=1 - inside["estimate"],
-        ci_low=1 - inside["ci_high"],
-        ci_high=1 - inside["ci_low"],
-        control=1 - inside["control"],
-    )
-    found = pd.concat([rows[rows["term"].isin(list(_TERMS))], off])
-    own = found[(found["term"] == "own preferred") & found["estimate"].notna()]
-    return found[found["game"].isin(own["game"])]
-
-
-def draw(
-    metrics: pd.DataFrame,
-    *,
-    palette: str = "colorblind",
-    width: float | None = None,
-    confidence: float = 0.95,
-) -> Figure:
-    """Draw the shares of the equilibria by move order, and the first mover's advantage.
-
-    Parameters
-    ----------
-    metrics : pandas.DataFrame
-        `metrics.parquet`.
-    palette : str
-        Colours of the equilibria.
-    width : float, optional
-        Inches.
-    confidence : float
-        Coverage of the table's intervals.
-    """
+@style.figure(TITLE, metrics=cells.COLUMNS)
+def draw(metrics: pd.DataFrame, look: Look) -> Figure:
+    """Draw the shares of the equilibria by move order, and the first mover's advantage."""
     data = cells.of_models(metrics)
     chosen = data[data["measure"] == _MEASURE]
     if chosen.empty:
-        return style.nothing(TITLE, cells.EMPTY, width)
-    pooled = shares(cells.by_pairing(chosen))
+        raise style.NothingToShowError(cells.EMPTY)
+    pooled = first_mover_shares(by_pairing(chosen))
     if pooled.empty:
-        reason = "no game that was played has two pure equilibria that a seat prefers one of"
-        return style.nothing(TITLE, reason, width)
+        raise style.NothingToShowError(
+            "no game that was played has two pure equilibria that a seat prefers one of"
+        )
     gains = data[(data["measure"] == _ADVANTAGE) & data["game"].isin(pooled["game"])]
     games, agents = cells.games(pooled), cells.agents(pooled)
     kinds = [kind for kind in PAIRINGS if (pooled["pairing"] == kind).any()]
     if len(kinds) > 1:
         # Scripts move at once alone, so there is no order to compare.
         kinds = [kind for kind in kinds if kind != "scripted"]
-    width = width or max(style.WIDTH, 2.7 + 2.0 * (len(kinds) + 1))
+    width = look.width or max(style.WIDTH, 2.7 + 2.0 * (len(kinds) + 1))
     inches = (width - 2.9) / (len(kinds) + 1) - 0.15
     orders = {game: _orders(pooled, game) for game in games}
     rows = {game: len(agents) * len(orders[game]) for game in games}
     tall = [max(0.7, 0.17 * rows[game]) for game in games]
-    with style.theme():
-        color = style.colors(palette, list(_TERMS))
-        figure, body = style.canvas(width, 2.5 + sum(tall) + 0.85 * len(games), TITLE)
-        grid = body.subplots(
-            len(games), len(kinds) + 1, squeeze=False, sharey="row", height_ratios=tall
-        )
-        for game, axes in zip(games, grid, strict=True):
-            part = pooled[pooled["game"] == game]
-            for ax, kind in zip(axes, kinds, strict=False):
-                mine = part[part["pairing"] == kind]
-                _shares(ax, mine, agents, orders[game], color)
-                head = f"{style.words(game)},\nagainst {cells.OPPONENTS[kind]}\n{cells.size(mine)}"
-                ax.set_title(style.fit(head, inches), fontsize=style.SMALL)
-            worth = gains[gains["game"] == game]
-            _advantage(axes[-1], worth, agents, orders[game])
-            _names(axes[0], data, agents, orders[game])
-        style.legend(body, _handles(color), columns=3)
-        notes = [cells.INTERVALS.format(confidence), *cells.lengths(chosen), *_notes(pooled, gains)]
-        cells.notes(body, notes, width)
+    color = style.colors(look.palette, list(_TERMS))
+    figure, body = style.canvas(width, 2.5 + sum(tall) + 0.85 * len(games), TITLE)
+    grid = body.subplots(
+        len(games), len(kinds) + 1, squeeze=False, sharey="row", height_ratios=tall
+    )
+    for game, axes in zip(games, grid, strict=True):
+        part = pooled[pooled["game"] == game]
+        for ax, kind in zip(axes, kinds, strict=False):
+            mine = part[part["pairing"] == kind]
+            _shares(ax, mine, agents, orders[game], color)
+            head = f"{style.words(game)},\nagainst {cells.OPPONENTS[kind]}\n{cells.size(mine)}"
+            ax.set_title(style.fit(head, inches), fontsize=style.SMALL)
+        worth = gains[gains["game"] == game]
+        _advantage(axes[-1], worth, agents, orders[game])
+        _names(axes[0], data, agents, orders[game])
+    style.legend(body, _legend_entries(color), columns=3)
+    notes = [cells.INTERVALS.format(look.confidence), *cells.lengths(chosen)]
+    cells.notes(body, [*notes, *_notes(pooled, gains)], width)
     return figure
 
 
@@ -140,10 +94,8 @@ def _places(rows: pd.DataFrame, agents: list[str], orders: list[str]) -> np.ndar
     return agent * len(orders) + order
 
 
-def _lines(ax: Axes, agents: list[str], orders: list[str]) -> None:
-    for place in range(1, len(agents)):
-        ax.axhline(place * len(orders) - 0.5, color="0.75", linewidth=0.6)
-    ax.grid(False, axis="y")
+def _rules(ax: Axes, agents: list[str], orders: list[str]) -> None:
+    cells.separate(ax, len(agents), "0.75", len(orders))
     ax.tick_params(axis="y", length=0)
 
 
@@ -154,20 +106,17 @@ def _shares(
     orders: list[str],
     color: dict[str, tuple],
 ) -> None:
-    _lines(ax, agents, orders)
+    _rules(ax, agents, orders)
     for index, term in enumerate(_TERMS):
         part = rows[(rows["term"] == term) & rows["estimate"].notna()]
         places = _places(part, agents, orders) + (index - 1) * 0.24
         cells.points(ax, part, places, color=color[term], marker=style.MARKERS[index])
-    ax.set(xlim=(-0.04, 1.04), xlabel="share of rounds")
-    ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    ax.set_xlabel("share of rounds")
+    cells.share_axis(ax, 0.04)
     known = rows[rows["estimate"].notna()]
     seen = set(_places(known, agents, orders).astype(int)) if len(known) else set()
     for place in sorted(set(range(len(agents) * len(orders))) - seen):
-        ax.text(
-            0.5, place, "not played", ha="center", va="center", color=style.GREY,
-            fontsize=style.SMALL,
-        )  # fmt: skip
+        style.centred(ax, "not played", 0.5, place, ax.transData)
 
 
 def _advantage(ax: Axes, rows: pd.DataFrame, agents: list[str], orders: list[str]) -> None:
@@ -176,16 +125,12 @@ def _advantage(ax: Axes, rows: pd.DataFrame, agents: list[str], orders: list[str
     if known.empty:
         reasons = [reason for reason in rows["reason"] if reason]
         why = reasons[0] if reasons else "the seats never move in turn"
-        ax.set_facecolor("0.97")
         ax.grid(False)
         ax.tick_params(axis="y", length=0)
         ax.set_xticks([])
-        ax.text(
-            0.5, 0.5, style.fit(f"no data: {why}", 1.4), transform=ax.transAxes, ha="center",
-            va="center", color=style.GREY, fontsize=style.SMALL,
-        )  # fmt: skip
+        style.shade_empty(ax, style.fit(f"no data: {why}", 1.4))
         return
-    _lines(ax, agents, orders)
+    _rules(ax, agents, orders)
     ax.set_xlabel("difference in\nshare of payoffs")
     ax.axvline(0, color="0.3", linewidth=0.8)
     for kind, offset, size in (("cross_play", 0.18, 2.5), ("self_play", -0.12, 3.8)):
@@ -205,7 +150,7 @@ def _advantage(ax: Axes, rows: pd.DataFrame, agents: list[str], orders: list[str
     style.ticks(ax.xaxis, 4)
 
 
-def _handles(color: dict[str, tuple]) -> list[Any]:
+def _legend_entries(color: dict[str, tuple]) -> list[Any]:
     handles = [
         Line2D([], [], color=color[term], marker=style.MARKERS[index], label=label)
         for index, (term, label) in enumerate(_TERMS.items())
@@ -215,7 +160,7 @@ def _handles(color: dict[str, tuple]) -> list[Any]:
         [], [], color="0.25", marker="s", markersize=3, markerfacecolor="white", linewidth=0.5,
         label="against each other agent",
     )  # fmt: skip
-    return [*handles, cells.control_handle("control: random play"), one, each]
+    return [*handles, cells.control_entry("control: random play"), one, each]
 
 
 def _notes(pooled: pd.DataFrame, gains: pd.DataFrame) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,94 +9,59 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from nashlens.figures import cells, style
+from nashlens.figures.registry import Look
+from nashlens.play.metrics.pooled import at_once, mixtures, with_strategy
 
 TITLE = "Which strategies play looks like"
 # Strategies that are the same as long as nobody plays action 1 stand side by side.
 STRATEGIES = ("ALLC", "TFT", "GRIM", "WSLS", "ALLD", "RANDOM")
 _KINDS = ("scripted", "self_play", "cross_play")
 _FEW = 4
-"""With more agents than this, the cell over all scripts alone: the one that tells them apart."""
+"""With more agents than this, only the cell over all scripts: it tells strategies apart best."""
 _RIGHT = 1.75
 """Inches of the text beside each row."""
 
 
-def draw(
-    metrics: pd.DataFrame,
-    *,
-    palette: str = "colorblind",
-    width: float | None = None,
-    confidence: float = 0.95,
-) -> Figure:
-    """Draw the weights of strategies, one column each; rows are agents, blocks are games.
-
-    Parameters
-    ----------
-    metrics : pandas.DataFrame
-        `metrics.parquet`.
-    palette : str
-        Colours of the kinds of opponent.
-    width : float, optional
-        Inches.
-    confidence : float
-        Coverage of the table's intervals.
-    """
+@style.figure(TITLE, metrics=cells.COLUMNS)
+def draw(metrics: pd.DataFrame, look: Look) -> Figure:
+    """Draw the weights of strategies, one column each; rows are agents, blocks are games."""
     data = cells.of_models(metrics)
-    wanted = cells.at_once(data[data["measure"].isin(["strategy_weight", "strategy_error"])])
-    shown = _cells(wanted)
+    shown = mixtures(data)
     if shown.empty:
-        return style.nothing(TITLE, f"{cells.EMPTY} that moves at once", width)
+        raise style.NothingToShowError(f"{cells.EMPTY} that moves at once")
+    wanted = at_once(data[data["measure"].isin(shown["measure"])])
     agents, games = cells.agents(shown), cells.games(shown)
     kinds = [kind for kind in _KINDS if (shown["pairing"] == kind).any()]
     if len(agents) > _FEW and "scripted" in kinds:
         kinds = ["scripted"]
     elif "scripted" in kinds or "self_play" in kinds:
         kinds = [kind for kind in kinds if kind != "cross_play"]
-    width = width or 10.0
+    width = look.width or 10.0
     names = min(2.6, 0.6 + 0.065 * max(map(len, agents)) + 0.8)
     across = (width - names - _RIGHT) / len(STRATEGIES)
     # Room beside each row for its numbers, and for a line each of what moved alike.
     tall = max(0.5, max(0.27, 0.12 * (1.2 + _merged(shown, kinds))) * len(agents) * len(kinds))
-    with style.theme():
-        color = style.colors(palette, _KINDS)
-        figure, body = style.canvas(width, 2.2 + (tall + 0.55) * len(games), TITLE)
-        grid = body.subplots(
-            len(games), len(STRATEGIES) + 1, squeeze=False, sharey=True,
-            width_ratios=[*[across] * len(STRATEGIES), _RIGHT],
-        )  # fmt: skip
-        for game, axes in zip(games, grid, strict=True):
-            part = shown[shown["game"] == game]
-            for ax, name in zip(axes, STRATEGIES, strict=False):
-                rows = _with(part, name)
-                _panel(ax, rows, agents, kinds, color)
-                ax.set_title(f"{style.words(game)}\n{name}" if name == STRATEGIES[0] else name)
-            _texts(axes[-1], part, agents, kinds)
-            texts = [f"{agent}\n{cells.quality(data, agent, game)}" for agent in agents]
-            axes[0].set_ylabel("agent", fontsize=style.SMALL)
-            axes[0].set_yticks(range(len(agents)), [style.fit(text, names) for text in texts])
-        for ax in grid[-1, :-1]:
-            ax.set_xlabel("weight")
-        style.legend(body, _handles(kinds, color, _merged(shown, kinds)), columns=4)
-        cells.notes(body, _notes(shown, wanted, kinds, confidence), width)
+    color = style.colors(look.palette, _KINDS)
+    figure, body = style.canvas(width, 2.2 + (tall + 0.55) * len(games), TITLE)
+    grid = body.subplots(
+        len(games), len(STRATEGIES) + 1, squeeze=False, sharey=True,
+        width_ratios=[*[across] * len(STRATEGIES), _RIGHT],
+    )  # fmt: skip
+    for game, axes in zip(games, grid, strict=True):
+        part = shown[shown["game"] == game]
+        for ax, name in zip(axes, STRATEGIES, strict=False):
+            rows = with_strategy(part, name)
+            _weights(ax, rows, agents, kinds, color)
+            ax.set_title(f"{style.words(game)}\n{name}" if name == STRATEGIES[0] else name)
+        _texts(axes[-1], part, agents, kinds)
+        texts = [f"{agent}\n{cells.quality(data, agent, game)}" for agent in agents]
+        axes[0].set_ylabel("agent", fontsize=style.SMALL)
+        axes[0].set_yticks(range(len(agents)), [style.fit(text, names) for text in texts])
+    for ax in grid[-1, :-1]:
+        ax.set_xlabel("weight")
+    style.legend(body, _legend_entries(kinds, color, _merged(shown, kinds)), columns=4)
+    cells.notes(body, _notes(shown, wanted, kinds, look.confidence), width)
     return figure
-
-
-def _cells(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Return one mixture for each agent, game and pairing."""
-    keys = ["agent", "pairing", "game", "move_order", "turn", "match_rounds"]
-    # Cells differ in which strategies they tell apart, so a term may stand in one of them alone.
-    pooled = metrics.groupby(keys, dropna=False)["opponent"].transform(lambda x: x.isna().any())
-    alone = metrics.groupby(keys, dropna=False)["opponent"].transform("nunique").le(1)
-    chosen = metrics[metrics["opponent"].isna() | (~pooled.astype(bool) & alone)]
-    most = chosen.groupby(keys[:-1], dropna=False)["match_rounds"].transform("max")
-    return chosen[chosen["match_rounds"] == most]
-
-
-def _with(rows: pd.DataFrame, strategy: str) -> pd.DataFrame:
-    """Return the weights that hold a strategy: its own, or that of a class which it is part of."""
-    weights = rows[(rows["measure"] == "strategy_weight") & rows["estimate"].notna()]
-    terms = weights["term"].astype(str)
-    inside = np.array([strategy in term.split("+") for term in terms], dtype=bool)
-    return weights[inside].assign(together=terms[inside].str.contains("+", regex=False))
 
 
 def _places(rows: pd.DataFrame, agents: list[str], kinds: list[str]) -> np.ndarray:
@@ -107,7 +70,7 @@ def _places(rows: pd.DataFrame, agents: list[str], kinds: list[str]) -> np.ndarr
     return np.asarray(rows["agent"].map(agents.index).to_numpy(float) + offset * step)
 
 
-def _panel(
+def _weights(
     ax: Axes,
     rows: pd.DataFrame,
     agents: list[str],
@@ -120,16 +83,10 @@ def _panel(
             ax, part, _places(part, agents, kinds), color=color[kind], hollow=part["together"],
             marker=style.MARKERS[_KINDS.index(kind)],
         )  # fmt: skip
-    _lines(ax, agents)
-    ax.set(xlim=(-0.06, 1.06), ylim=(len(agents) - 0.5, -0.5))
-    ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-
-
-def _lines(ax: Axes, agents: list[str]) -> None:
-    for place in range(1, len(agents)):
-        ax.axhline(place - 0.5, color="0.85", linewidth=0.6)
-    ax.grid(False, axis="y")
+    cells.separate(ax, len(agents), "0.85")
     ax.tick_params(axis="y", length=0)
+    ax.set_ylim(len(agents) - 0.5, -0.5)
+    cells.share_axis(ax, 0.06)
 
 
 def _texts(ax: Axes, rows: pd.DataFrame, agents: list[str], kinds: list[str]) -> None:
@@ -167,21 +124,15 @@ def _merged(shown: pd.DataFrame, kinds: list[str]) -> int:
     return int(counts.max())
 
 
-def _handles(kinds: list[str], color: dict[str, tuple], merged: int) -> list[Any]:
-    handles = [
-        Line2D(
-            [], [], color=color[kind], marker=style.MARKERS[_KINDS.index(kind)],
-            label=f"against {cells.OPPONENTS[kind]}",
-        )
-        for kind in kinds
-    ]  # fmt: skip
+def _legend_entries(kinds: list[str], color: dict[str, tuple], merged: int) -> list[Line2D]:
+    handles = cells.opponent_entries(kinds, color, _KINDS)
     if merged:
         note = "hollow: one weight of strategies that moved alike (named at the right)"
         hollow = Line2D(
             [], [], color="0.25", marker="o", markerfacecolor="white", linestyle="none", label=note
         )
         handles.append(hollow)
-    return [*handles, cells.control_handle("control: equal weights")]
+    return [*handles, cells.control_entry("control: equal weights")]
 
 
 def _notes(

@@ -79,7 +79,7 @@ def _why(rows: pd.DataFrame, factor: str) -> str:
     return f"{NAMES.get(factor, style.words(factor))}: {', '.join(said) or 'levels oppose'}"
 
 
-def draw(
+def draw_strips(
     axes: tuple[Axes, Axes],
     start: float,
     rows: pd.DataFrame,

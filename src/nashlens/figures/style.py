@@ -1,4 +1,4 @@
-"""What every figure shares: theme, canvas, colours, small helpers, and the writing of files.
+"""What every figure shares: its frame, theme, canvas, colours, small helpers, and its files.
 
 Figures are made on `matplotlib.figure.Figure` directly, never through pyplot, so that drawing
 one leaves no state behind. Sizes are printed sizes: no text is smaller than 7 pt.
@@ -6,10 +6,11 @@ one leaves no state behind. Sizes are printed sizes: no text is smaller than 7 p
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,12 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.gridspec import GridSpec
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from nashlens import __version__
 from nashlens.errors import ConfigError, DataError
+from nashlens.figures.registry import Look
 
 WIDTH = 7.2
 """Default width in inches: a page's text width."""
@@ -62,6 +65,48 @@ _RC: dict[str, Any] = {
     "svg.hashsalt": "nashlens",
     "pdf.fonttype": 42,
 }
+
+
+class NothingToShowError(Exception):
+    """Raised while a figure is drawn: its tables hold nothing to show; the message says why."""
+
+
+def figure(title: str | Mapping[str, str], **columns: Iterable[str]) -> Callable[..., Any]:
+    """Make a figure's `draw` of a function that draws its panels.
+
+    The function gets the tables and the `Look`, in this order. It runs under the theme, after its
+    tables' columns were checked; where it raises `NothingToShowError`, the figure says why.
+
+    Parameters
+    ----------
+    title : str or mapping of str to str
+        The headline of an empty figure; a mapping where the figure's name decides.
+    **columns : iterable of str
+        Each table, in order, and the columns that it must have.
+
+    Raises
+    ------
+    DataError
+        From `draw`, naming a table and the columns that it lacks.
+    """
+
+    def decorate(draw_panels: Callable[..., Figure]) -> Callable[..., Figure]:
+        @functools.wraps(draw_panels)
+        def draw(*tables: pd.DataFrame, look: Look) -> Figure:
+            for (table, names), frame in zip(columns.items(), tables, strict=True):
+                require(frame, table, names)
+            with theme():
+                try:
+                    return draw_panels(*tables, look)
+                except NothingToShowError as reason:
+                    headline = title if isinstance(title, str) else title[look.figure]
+                    empty, body = canvas(look.width or WIDTH, 1.8, headline)
+                    no_data(body.subplots(), str(reason), characters=90)
+                    return empty
+
+        return draw
+
+    return decorate
 
 
 def theme() -> AbstractContextManager[None]:
@@ -111,30 +156,51 @@ def legend(body: SubFigure, handles: Sequence[Any], columns: int, title: str | N
     )
 
 
-def nothing(title: str, reason: str, width: float | None) -> Figure:
-    """Return a figure that says why there is nothing to show."""
-    with theme():
-        figure, body = canvas(width or WIDTH, 1.8, title)
-        no_data(body.subplots(), reason, characters=90)
-    return figure
-
-
 def no_data(axes: Axes, reason: str, characters: int = 26) -> None:
-    """Write into a panel why it is empty."""
-    axes.set_facecolor("0.97")
+    """Write into a panel why it is empty, in place of its axes."""
     axes.grid(False)
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.text(
-        0.5,
-        0.5,
-        textwrap.fill(f"no data: {reason}", characters),
-        transform=axes.transAxes,
-        ha="center",
-        va="center",
-        color=GREY,
-        fontsize=SMALL,
-    )
+    shade_empty(axes, textwrap.fill(f"no data: {reason}", characters))
+
+
+def shade_empty(axes: Axes, text: str) -> None:
+    """Shade a panel that is empty, and write why."""
+    axes.set_facecolor("0.97")
+    centred(axes, text)
+
+
+def centred(
+    axes: Axes, text: str, x: float = 0.5, y: float = 0.5, transform: Any = None, **options: Any
+) -> None:
+    """Write a small grey text around a point, in shares of the panel if not told otherwise."""
+    look: dict[str, Any] = {"color": GREY, "fontsize": SMALL, "ha": "center", "va": "center"}
+    axes.text(x, y, text, transform=transform or axes.transAxes, **(look | options))
+
+
+def note(label: str) -> Line2D:
+    """Return an entry of the legend that is only a text."""
+    return Line2D([], [], linestyle="none", label=label)
+
+
+def model_columns(
+    body: SubFigure, models: Sequence[str], rows: int, **options: Any
+) -> dict[str, np.ndarray]:
+    """Return each model's panels, one below another; after four models comes a next block."""
+    across = min(4, len(models))
+    blocks = -(-len(models) // across)
+    grid = body.subplots(rows * blocks, across, squeeze=False, **options)
+    hide(grid[-rows:, len(models) - across * (blocks - 1) :].ravel())
+    return {
+        model: grid[rows * (i // across) : rows * (i // across + 1), i % across]
+        for i, model in enumerate(models)
+    }
+
+
+def hide(panels: Iterable[Axes]) -> None:
+    """Leave panels blank."""
+    for ax in panels:
+        ax.set_axis_off()
 
 
 def colors(palette: str, keys: Sequence[str]) -> dict[str, tuple[float, float, float]]:
@@ -184,6 +250,12 @@ def fit(text: str, inches: float, characters_per_inch: float = 18.0) -> str:
 def ticks(axis: Axis, most: int, *, integer: bool = False) -> None:
     """Limit an axis to so many tick intervals, at whole numbers where asked."""
     axis.set_major_locator(MaxNLocator(nbins=most, integer=integer))
+
+
+def probability_axis(ax: Axes) -> None:
+    """Give a panel of probabilities its axis, with a line at one half."""
+    ax.axhline(0.5, color="0.4", linestyle=":", linewidth=0.8)
+    ax.set(ylim=(-0.03, 1.03), yticks=[0, 0.5, 1])
 
 
 def sizes(n: Any, noun: str, matches: Any) -> str:

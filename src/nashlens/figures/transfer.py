@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,86 +14,72 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from nashlens.figures import style
+from nashlens.figures.registry import Look
 
 TITLE = "Probes fitted on one game, tried on another"
 _COLUMNS = [
     "model", "target", "layer", "train", "test", "status", "reason", "n", "n_matches",
     "balanced_accuracy", "ci_low", "ci_high", "confidence",
 ]  # fmt: skip
+_PROBES = ("model", "target", "split", "layer", "balanced_accuracy")
 _SCALE = Normalize(0.0, 1.0)
 _MAP = "PuOr"
 """Diverging, told apart by colour-blind readers; its middle is chance."""
 
+_UNKNOWN: dict[str, Any] = {"facecolor": "0.88", "hatch": "////", "edgecolor": "0.6"}
 
-def draw(
-    transfer: pd.DataFrame,
-    probes: pd.DataFrame,
-    *,
-    palette: str = "colorblind",
-    width: float | None = None,
-) -> Figure:
+
+@style.figure(TITLE, transfer=_COLUMNS, probes=_PROBES)
+def draw(transfer: pd.DataFrame, probes: pd.DataFrame, look: Look) -> Figure:
     """Draw balanced accuracy by training and tested game, a panel for each target (and model).
 
     Each panel shows the layer at which the target's probe over all games is best, so no cell of
-    the matrix was looked at to choose it. Numbers are bold where the interval leaves out 0.5.
-
-    Parameters
-    ----------
-    transfer, probes : pandas.DataFrame
-        `transfer/{model}.parquet` and `probes/{model}.parquet`, of one or several models.
-    palette : str
-        Not used: the matrix needs a diverging scale.
-    width : float, optional
-        Inches.
+    the matrix was looked at to choose it. Numbers are bold where the interval leaves out 0.5. The
+    palette is not used: the matrix needs a diverging scale.
     """
-    del palette
-    style.require(transfer, "transfer", _COLUMNS)
-    style.require(probes, "probes", ["model", "target", "split", "layer", "balanced_accuracy"])
     if transfer.empty:
-        return style.nothing(TITLE, "the transfer table holds no row", width)
+        raise style.NothingToShowError("the transfer table holds no row")
     models = list(dict.fromkeys(transfer["model"]))
     targets = list(dict.fromkeys(transfer["target"]))
     known = transfer[transfer["status"] == "ok"]
     shown = [name for name in targets if (known["target"] == name).any()]
     if not shown:
-        return style.nothing(TITLE, "; ".join(sorted(set(transfer["reason"]))[:3]), width)
+        raise style.NothingToShowError("; ".join(sorted(set(transfer["reason"]))[:3]))
     panels = [(model, target) for model in models for target in shown]
     across = 2 if len(models) == 1 else len(shown)
     down = math.ceil(len(panels) / across)
     single = len(models) == 1
-    width = width or (style.WIDTH if single else max(style.WIDTH, 1.7 * across + 1.5))
+    width = look.width or (style.WIDTH if single else max(style.WIDTH, 1.7 * across + 1.5))
     size = (width - 0.4) / across
-    with style.theme():
-        title = f"{TITLE}: {models[0]}" if single else TITLE
-        figure, body = style.canvas(width, 1.2 + (size * 0.92) * down, title)
-        grid = body.subplots(down, across, squeeze=False)
-        for ax in grid.ravel()[len(panels) :]:
-            ax.set_axis_off()
-        for place, (model, target) in enumerate(panels):
-            row, column = divmod(place, across)
-            part = transfer[(transfer["model"] == model) & (transfer["target"] == target)]
-            ax = grid[row, column]
-            known = probes[probes["layer"].isin(part["layer"])]
-            layer = _matrix(ax, part, _best_layer(known, model, target), numbers=single)
-            head = style.words(target) if single else f"{model}\n{style.words(target)}"
-            ax.set_title(f"{head}, layer {layer}", fontsize=style.SMALL)
-            if column:
-                ax.set_yticklabels([])
-            else:
-                ax.set_ylabel("fitted on", fontsize=style.SMALL)
-            if place + across < len(panels):
-                ax.set_xticklabels([])
-            else:
-                ax.set_xlabel("tried on", fontsize=style.SMALL)
-        bar = body.colorbar(
-            ScalarMappable(_SCALE, _MAP), ax=grid, shrink=min(1.0, 2.5 / (size * down)), aspect=25
-        )
-        bar.set_label("balanced accuracy (chance 0.5)", fontsize=style.SMALL)
-        style.legend(body, _handles(transfer, targets, shown, single), columns=2)
+    title = f"{TITLE}: {models[0]}" if single else TITLE
+    figure, body = style.canvas(width, 1.2 + (size * 0.92) * down, title)
+    grid = body.subplots(down, across, squeeze=False)
+    style.hide(grid.ravel()[len(panels) :])
+    for place, (model, target) in enumerate(panels):
+        row, column = divmod(place, across)
+        part = transfer[(transfer["model"] == model) & (transfer["target"] == target)]
+        ax = grid[row, column]
+        known = probes[probes["layer"].isin(part["layer"])]
+        layer = _matrix(ax, part, _best_layer(known, model, target), numbers=single)
+        head = style.words(target) if single else f"{model}\n{style.words(target)}"
+        ax.set_title(f"{head}, layer {layer}", fontsize=style.SMALL)
+        if column:
+            ax.set_yticklabels([])
+        else:
+            ax.set_ylabel("fitted on", fontsize=style.SMALL)
+        if place + across < len(panels):
+            ax.set_xticklabels([])
+        else:
+            ax.set_xlabel("tried on", fontsize=style.SMALL)
+    bar = body.colorbar(
+        ScalarMappable(_SCALE, _MAP), ax=grid, shrink=min(1.0, 2.5 / (size * down)), aspect=25
+    )
+    bar.set_label("balanced accuracy (chance 0.5)", fontsize=style.SMALL)
+    style.legend(body, _legend_entries(transfer, targets, shown, single), columns=2)
     return figure
 
 
-def _handles(
+def _legend_entries(
     transfer: pd.DataFrame, targets: list[str], shown: list[str], numbers: bool
 ) -> list[Patch]:
     level = f"{float(transfer['confidence'].iloc[0]):.0%}"
@@ -103,12 +90,7 @@ def _handles(
     handles = [
         Patch(facecolor="none", label=size),
         Patch(facecolor="none", label=f"{mark}: the {level} interval over matches leaves out 0.5"),
-        Patch(
-            facecolor="0.88",
-            hatch="////",
-            edgecolor="0.6",
-            label="the target is constant in a game",
-        ),
+        Patch(label="the target is constant in a game", **_UNKNOWN),
     ]
     missing = [style.words(name) for name in targets if name not in shown]
     if missing:
@@ -135,8 +117,7 @@ def _matrix(ax: Axes, rows: pd.DataFrame, layer: int | None, *, numbers: bool) -
     rows = rows[rows["layer"] == chosen]
     games = sorted(set(rows["train"]))
     place = {game: k for k, game in enumerate(games)}
-    ax.set_facecolor("0.88")
-    ax.patch.set(hatch="////", edgecolor="0.6")
+    ax.patch.set(**_UNKNOWN)
     values = np.full((len(games), len(games)), np.nan)
     for _, cell in rows[rows["status"] == "ok"].iterrows():
         values[place[cell["train"]], place[cell["test"]]] = cell["balanced_accuracy"]
@@ -147,16 +128,8 @@ def _matrix(ax: Axes, rows: pd.DataFrame, layer: int | None, *, numbers: bool) -
         sure = cell["ci_low"] > 0.5 or cell["ci_high"] < 0.5
         ink = "white" if abs(value - 0.5) > 0.36 else "black"
         if numbers:
-            ax.text(
-                x,
-                y,
-                f"{value:.2f}".replace("0.", "."),
-                ha="center",
-                va="center",
-                color=ink,
-                fontsize=style.SMALL,
-                fontweight="bold" if sure else "normal",
-            )
+            text, weight = f"{value:.2f}".replace("0.", "."), "bold" if sure else "normal"
+            style.centred(ax, text, x, y, ax.transData, color=ink, fontweight=weight)
         elif sure:
             ax.plot(x, y, ".", color=ink, markersize=2.5)
     labels = [style.words(game) for game in games]

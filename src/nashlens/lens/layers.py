@@ -27,7 +27,6 @@ DESCRIPTIONS = {
 }
 """Quantity -> what it is."""
 _KEYS = {"model": "str", "lens": "str", "quantity": "str", "game": "str", "layer": "int64"}
-_QUARTILES = (0.5, 0.25, 0.75)
 
 
 def layer_estimates(
@@ -132,9 +131,19 @@ def _average(
 
 def _quartiles(rows: pd.DataFrame, layers: np.ndarray) -> pd.DataFrame:
     """Return the median of the label mass, with the quartiles in place of an interval."""
-    found = rows.groupby("layer")["label_mass"].quantile(list(_QUARTILES)).unstack().loc[layers]
+    quartiles = np.array([0.5, 0.25, 0.75])
+    found = rows.groupby("layer")["label_mass"].quantile(quartiles).unstack().loc[layers]
+    median, low, high = (found[quartile] for quartile in quartiles)
     n, n_matches = rows["prompt_id"].nunique(), rows["match_id"].nunique()
-    return frame(*(found[q] for q in _QUARTILES), "quartiles", n, n_matches)
+    return frame(median, low, high, "quartiles", n, n_matches)
+
+
+def tuned_estimates(
+    lens: pd.DataFrame, prompts: pd.DataFrame, text: pd.DataFrame, *, model: str, how: Bootstrap
+) -> pd.DataFrame:
+    """Return `layer_estimates` of the tuned lens, and `text_estimates` of both lenses."""
+    layers = layer_estimates(lens, prompts, model=model, name="tuned", how=how)
+    return pd.concat([layers, text_estimates(text, model=model, how=how)], ignore_index=True)
 
 
 def text_estimates(text: pd.DataFrame, *, model: str, how: Bootstrap) -> pd.DataFrame:

@@ -280,8 +280,8 @@ def summarise(checks: pd.DataFrame, confidence: float) -> pd.DataFrame:
     return frame.reindex(columns=["quantity", "estimate", "ci_low", "ci_high", "n", "goal", "met"])
 
 
-def null_rates(checks: pd.DataFrame, confidence: float) -> pd.DataFrame:
-    """Return how many null models show each fact, with Wilson's intervals.
+def rates(checks: pd.DataFrame, confidence: float) -> pd.DataFrame:
+    """Return the calibration in numbers, and how many null models show each fact.
 
     Parameters
     ----------
@@ -291,7 +291,8 @@ def null_rates(checks: pd.DataFrame, confidence: float) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns as `summarise`, and `fact`; `quantity` is `null_rate`.
+        Of `summarise`; then a row per fact, named in the column `fact`, whose `quantity` is
+        `null_rate`.
     """
     nulls = checks[checks["null"].astype(bool)]
     rows = []
@@ -299,9 +300,12 @@ def null_rates(checks: pd.DataFrame, confidence: float) -> pd.DataFrame:
         wrong = (part["outcome"] == "false_positive").sum()
         rate = _share("null_rate", wrong, len(part), confidence)
         rows.append(rate | {"fact": fact, "goal": FALSE_POSITIVES})
-    columns = ["quantity", "fact", "estimate", "ci_low", "ci_high", "n", "goal", "met"]
-    frame = pd.DataFrame(rows).reindex(columns=columns)
-    return frame.assign(met=(frame["estimate"] <= frame["goal"]).astype("boolean"))
+    whole = summarise(checks, confidence)
+    columns = ["quantity", "fact", *whole.columns[1:]]
+    frame = pd.DataFrame(rows, columns=columns)
+    frame["met"] = (frame["estimate"] <= frame["goal"]).astype("boolean")
+    found = pd.concat([whole, frame], ignore_index=True)[columns]
+    return found.astype({"fact": "str", "estimate": "float64", "ci_low": "float64"})
 
 
 def _share(quantity: str, hits: Any, n: int, confidence: float) -> dict[str, Any]:

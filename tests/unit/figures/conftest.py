@@ -12,6 +12,7 @@ import pytest
 from nashlens.lens.summary import summarise
 
 from .plays import plays_of
+from .summaries import with_summaries
 from .verdicts import make_findings, make_sensitivity
 
 # name: row's payoffs 00 01 10 11 (column's by symmetry unless given), equilibria, mixed
@@ -377,7 +378,7 @@ def make_heads(models, n_layers=12, n_heads=8, randoms=20) -> pd.DataFrame:
 def make_tables(models) -> dict[str, pd.DataFrame]:
     prompts = make_prompts(models)
     lens = make_lens(prompts)
-    return {
+    tables = {
         **plays_of(models),
         "games": make_games(),
         "prompts": prompts,
@@ -394,6 +395,7 @@ def make_tables(models) -> dict[str, pd.DataFrame]:
         "findings": make_findings(models),
         "sensitivity": make_sensitivity(make_findings(models), LABELS),
     }
+    return with_summaries(tables)
 
 
 @pytest.fixture(scope="session")

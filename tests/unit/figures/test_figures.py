@@ -11,13 +11,11 @@ from matplotlib.text import Text
 
 from nashlens.errors import ConfigError, DataError
 from nashlens.figures import registry
+from nashlens.steering.summary import steering_estimates
 
-QUICK = {"resamples": 100}
+from .summaries import HOW, with_summaries
 
-
-def draw(name, tables, **options):
-    quick = {k: v for k, v in QUICK.items() if k in registry.OPTIONS[name]}
-    return registry.draw(name, tables, **{**quick, **options})
+draw = registry.draw
 
 
 def texts(figure):
@@ -82,10 +80,10 @@ def test_empty_tables_give_a_reason(name, one_model):
 @pytest.mark.parametrize("name", registry.FIGURES)
 def test_missing_column_is_named(name, one_model):
     tables = dict(one_model)
-    table = registry.FIGURES[name][1][0]
+    table = registry.FIGURES[name].tables[0]
     column = {"games": "zero_sum", "findings": "verdict", "probes": "status", "metrics": "term"}
-    column |= {"transfer": "status", "lens": "layer", "calibration": "outcome"}
-    gone = column.get(table, "match_id" if table in ("play", "steering") else "label_map")
+    column |= {"transfer": "status", "lens_layers": "layer", "calibration": "outcome"}
+    gone = column.get(table, "estimate")
     tables[table] = tables[table].drop(columns=gone)
     with pytest.raises(DataError, match=f"table '{table}': has no column '{gone}'"):
         draw(name, tables)
@@ -101,15 +99,17 @@ def test_palette_and_width(name, palette, one_model):
 def test_unknown_names_say_what_is_known(one_model):
     with pytest.raises(DataError, match="figures are games, cooperation"):
         registry.draw("faces", one_model)
-    with pytest.raises(DataError, match="needs the tables prompts"):
-        registry.draw("lens", {"lens": one_model["lens"]})
+    with pytest.raises(DataError, match="needs the tables probes"):
+        registry.draw("transfer", {"transfer": one_model["transfer"]})
     with pytest.raises(ConfigError, match="'no_such' is not a seaborn"):
         draw("games", one_model, palette="no_such")
 
 
 def test_one_match_has_no_interval_but_is_drawn(one_model):
     play = one_model["play"]
-    tables = {**one_model, "play": play[play["match_id"] == play["match_id"].iloc[0]]}
+    one = {**one_model, "play": play[play["match_id"] == play["match_id"].iloc[0]]}
+    tables = with_summaries(one)
+    assert tables["rounds"]["ci_low"].isna().all()
     for name in ("rounds", "biases"):
         draw(name, tables).canvas.draw()
 
@@ -159,16 +159,17 @@ def test_the_heads_that_answer_are_marked_and_those_of_a_token_are_not(one_model
 
 def test_heads_without_groups_are_drawn(one_model):
     heads = one_model["heads"]
-    alone = heads[heads["kind"] == "head"]
-    assert "no group was ablated" in " ".join(texts(draw("heads", {"heads": alone})).split())
-    one = heads[heads["match_id"] == "m4"]
-    draw("heads", {"heads": one}).canvas.draw()
+    alone = with_summaries({**one_model, "heads": heads[heads["kind"] == "head"]})
+    assert "no group was ablated" in " ".join(texts(draw("heads", alone)).split())
+    one = with_summaries({**one_model, "heads": heads[heads["match_id"] == "m4"]})
+    draw("heads", one).canvas.draw()
 
 
 def test_lens_without_nash_actions(one_model):
     prompts = one_model["prompts"].copy()
     prompts["nash_action"] = pd.NA
-    assert "no game has" in texts(draw("lens", {**one_model, "prompts": prompts}))
+    tables = with_summaries({**one_model, "prompts": prompts})
+    assert "no game has" in texts(draw("lens", tables))
 
 
 @pytest.mark.parametrize("layers", [range(4), range(81)])
@@ -176,8 +177,9 @@ def test_any_number_of_layers(layers, one_model):
     from .conftest import make_steering
 
     few = make_steering(["m"], layers=list(layers)[:: max(1, len(layers) // 20)], randoms=2)
+    tables = {"steering_summary": steering_estimates(few, model="m", how=HOW)}
     for name in ("steering", "clamping"):
-        draw(name, {"steering": few}).canvas.draw()
+        draw(name, tables).canvas.draw()
     probes = one_model["probes"]
     grown = [probes[probes["layer"] == layer % 31].assign(layer=layer) for layer in layers]
     draw("probes", {"probes": pd.concat(grown)}).canvas.draw()
@@ -188,7 +190,7 @@ def test_models_of_different_depth(four_models):
     shallow = four_models["lens"]["model"].iloc[0]
     lens = lens[(lens["model"] != shallow) | (lens["layer"] < 12)]
     probes = probes[(probes["model"] != shallow) | (probes["layer"] < 12)]
-    tables = {**four_models, "lens": lens, "probes": probes}
+    tables = with_summaries({**four_models, "lens": lens, "probes": probes})
     for name in ("lens", "probes", "biases"):
         draw(name, tables).canvas.draw()
 
@@ -270,5 +272,6 @@ def test_prompts_that_share_an_id_count_once(one_model):
     twice = dict(one_model)
     for table in ("prompts", "lens", "steering"):
         twice[table] = pd.concat([one_model[table]] * 2, ignore_index=True)
+    twice = with_summaries(twice)
     for name in ("lens", "biases", "steering", "clamping"):
         assert texts(draw(name, twice)) == texts(draw(name, one_model))

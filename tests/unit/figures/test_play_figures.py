@@ -8,7 +8,14 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.patches import Rectangle
 
-from nashlens.figures import cells, reasoning, registry, selection
+from nashlens.figures import cells, registry
+from nashlens.play.metrics.pooled import (
+    at_once,
+    by_pairing,
+    first_mover_shares,
+    mode_differences,
+    of_measure,
+)
 
 from .plays import SCRIPTS, make_plays, measures_of
 from .test_figures import texts
@@ -18,7 +25,8 @@ PD, BOS = "prisoners_dilemma", "battle_of_the_sexes"
 
 
 def draw(name, metrics):
-    return registry.draw(name, {"metrics": metrics})
+    differences = mode_differences(metrics)
+    return registry.draw(name, {"metrics": metrics, "mode_differences": differences})
 
 
 def flat(figure):
@@ -128,7 +136,7 @@ def test_one_mode_alone_has_nothing_to_compare(metrics):
 
 def test_cooperation_draws_the_table(metrics):
     figure = draw("cooperation", metrics)
-    shown = cells.by_pairing(cells.at_once(metrics[metrics["agent"] == "smol-135m_cot"]))
+    shown = by_pairing(at_once(metrics[metrics["agent"] == "smol-135m_cot"]))
     axes = [ax for sub in figure.subfigs for ax in sub.axes]
     # The second agent's lower panel.
     (distance,) = [
@@ -136,16 +144,16 @@ def test_cooperation_draws_the_table(metrics):
         for ax in axes
         if ax.get_xlabel().startswith("Nash") and ax.get_subplotspec().colspan.start
     ]
-    assert drawn(distance) == expected(cells.of_measure(shown, "nash_tv"))
+    assert drawn(distance) == expected(of_measure(shown, "nash_tv"))
     ax = panel(figure, ["smol-135m_cot"])
-    share = cells.of_measure(shown, "action_0")
-    dilemma = cells.of_measure(shown[shown["game"] == PD], "cooperation")
+    share = of_measure(shown, "action_0")
+    dilemma = of_measure(shown[shown["game"] == PD], "cooperation")
     assert drawn(ax) == expected(pd.concat([dilemma, share[share["game"] != PD]]))
 
 
 def test_a_pairing_is_the_cell_over_its_opponents_or_the_only_one(metrics):
-    shown = cells.by_pairing(cells.at_once(metrics))
-    mine = cells.of_measure(shown[(shown["agent"] == "smol-135m")], "nash_tv")
+    shown = by_pairing(at_once(metrics))
+    mine = of_measure(shown[(shown["agent"] == "smol-135m")], "nash_tv")
     assert not mine.duplicated(["game", "pairing"]).any()
     scripts = mine[(mine["game"] == PD) & (mine["pairing"] == "scripted")].iloc[0]
     assert scripts["n_matches"] == 4 * len(SCRIPTS)
@@ -156,7 +164,7 @@ def test_a_pairing_is_the_cell_over_its_opponents_or_the_only_one(metrics):
 def test_the_longest_matches_stand_for_an_agent_and_the_note_says_so(metrics):
     shorter = metrics.assign(match_rounds=metrics["match_rounds"] - 1, estimate=0.123)
     both = pd.concat([shorter, metrics], ignore_index=True)
-    shown = cells.by_pairing(cells.at_once(both))
+    shown = by_pairing(at_once(both))
     assert (shown["estimate"] != 0.123).all()
     assert "the longest are shown" in flat(draw("cooperation", both))
     assert "the longest are shown" not in flat(draw("cooperation", metrics))
@@ -180,29 +188,13 @@ def test_invalid_decisions_and_the_quiz_stand_beside_agents(metrics):
 def test_reasoning_draws_levels_and_their_differences(metrics):
     figure = draw("reasoning", metrics)
     axes = figure.subfigs[0].axes
-    shown = cells.by_pairing(cells.at_once(cells.of_models(metrics)))
+    shown = by_pairing(at_once(cells.of_models(metrics)))
     rows = shown[(shown["pairing"] == "scripted") & (shown["measure"] == "nash_tv")]
     column = [ax for ax in axes if ax.get_subplotspec().colspan.start == 1]
     assert drawn(column[0], upright=True) == expected(rows)
     by_mode = rows.pivot(index="game", columns="mode", values="estimate")
     gaps = sorted((by_mode["cot"] - by_mode["direct"]).round(9))
     assert drawn(column[1], upright=True)[0] == gaps
-
-
-def test_the_interval_of_a_difference_adds_the_arms_in_quadrature():
-    base = {"model": "m", "game": PD, "pairing": "self_play", "measure": "nash_tv", "n_matches": 4}
-    rows = pd.DataFrame(
-        [
-            {**base, "mode": "direct", "estimate": 0.5, "ci_low": 0.1, "ci_high": 0.8},
-            {**base, "mode": "cot", "estimate": 0.7, "ci_low": 0.3, "ci_high": 0.9},
-        ]
-    )
-    (row,) = reasoning.differences(rows).to_dict("records")
-    assert row["estimate"] == pytest.approx(0.2)
-    assert row["ci_low"] == pytest.approx(0.2 - np.hypot(0.4, 0.3))
-    assert row["ci_high"] == pytest.approx(0.2 + np.hypot(0.2, 0.4))
-    assert row["n_matches"] == 8
-    assert reasoning.differences(rows[rows["mode"] == "cot"]).empty
 
 
 def test_models_stand_by_size_where_it_is_known(four_models):
@@ -224,7 +216,7 @@ def test_models_stand_by_size_where_it_is_known(four_models):
 def test_selection_draws_the_first_movers_shares(metrics):
     figure = draw("selection", metrics)
     ax = panel(figure, ["battle of the sexes", "against itself"])
-    rows = selection.shares(cells.by_pairing(cells.of_models(metrics)))
+    rows = first_mover_shares(by_pairing(cells.of_models(metrics)))
     rows = rows[rows["pairing"] == "self_play"]
     assert drawn(ax) == expected(rows)
     assert set(rows["turn"].dropna()) == {"first"}
@@ -243,13 +235,13 @@ def test_selection_draws_every_advantage(metrics):
 def test_games_with_nothing_to_select_are_left_out(metrics):
     dilemma = metrics[metrics["game"] == PD]
     assert "no game that was played has two pure equilibria" in flat(draw("selection", dilemma))
-    at_once = cells.at_once(metrics)
-    assert "the seats never move in turn" in flat(draw("selection", at_once))
+    together = at_once(metrics)
+    assert "the seats never move in turn" in flat(draw("selection", together))
 
 
 def test_strategies_draw_the_weights(metrics):
     figure = draw("strategies", metrics)
-    rows = cells.at_once(metrics[(metrics["measure"] == "strategy_weight")])
+    rows = at_once(metrics[(metrics["measure"] == "strategy_weight")])
     rows = rows[(rows["game"] == PD) & rows["model"].notna()]
     rows = rows[rows["opponent"].isna() | (rows["pairing"] == "self_play")]
     wanted = rows[[("TFT" in str(term).split("+")) for term in rows["term"]]]
@@ -262,7 +254,7 @@ def test_strategies_draw_the_weights(metrics):
 
 def test_strategies_that_move_alike_are_named_together(metrics):
     one = metrics[(metrics["agent"] == "smol-135m") & (metrics["game"] == PD)]
-    one = cells.at_once(one[one["pairing"] == "self_play"])
+    one = at_once(one[one["pairing"] == "self_play"])
     weight = one[(one["measure"] == "strategy_weight") & (one["term"] == "ALLC")]
     merged = weight.assign(term="ALLC+TFT", estimate=0.8, ci_low=0.7, ci_high=0.9, control=1 / 3)
     gone = one[~one["term"].isin(["ALLC", "TFT"])]

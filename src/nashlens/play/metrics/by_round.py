@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from nashlens.estimates import Bootstrap, collect, mean_estimates
@@ -58,7 +60,8 @@ def round_estimates(play: pd.DataFrame, how: Bootstrap) -> pd.DataFrame:
     for key, part in known.groupby(_GROUP, sort=False):
         names = ("rounds", *map(str, key))
         found = mean_estimates(part[["p_action_0"]], part["match_id"], how, *names)
-        tables.append(found.assign(**dict(zip(_GROUP, key, strict=True))))
+        keys: dict[str, Any] = dict(zip(_GROUP, key, strict=True))
+        tables.append(found.assign(**keys))
     models = data.drop_duplicates("agent").set_index("agent")["model"]
     parts = (table.assign(model=table["agent"].map(models)) for table in tables)
     return collect(parts, _KEYS)
