@@ -12,7 +12,7 @@ from itertools import permutations
 from math import prod
 from typing import Any, NamedTuple
 
-from nashlens.config.problems import KeyPath, dotted, line, show, suggestion
+from nashlens.config.problems import KeyPath, dotted_path, problem_line, show_value, suggestion
 from nashlens.config.sections import Config
 from nashlens.errors import NashlensError
 from nashlens.vocabulary.play import STRATEGIES_WITH_P
@@ -59,7 +59,9 @@ def cross_problems(config: Config) -> list[str]:
             except RefusedError:
                 continue
             if cure:
-                problems.append(line(path, found, cure) if shown else f"{dotted(path)}: {cure}")
+                problems.append(
+                    problem_line(path, found, cure) if shown else f"{dotted_path(path)}: {cure}"
+                )
     return problems
 
 
@@ -207,7 +209,7 @@ def _agent_p(at: Place) -> str | None:
 def _agents(at: Place) -> str | None:
     if any(agent.model is not None for agent in at.found.values()):
         return None
-    return f"found {show(list(at.found))}; at least one agent must have a model"
+    return f"found {show_value(list(at.found))}; at least one agent must have a model"
 
 
 @_rule("matches", shown=False)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from nashlens.config.cross import used_models
 from nashlens.config.layers import resolve_layers
-from nashlens.config.problems import line
+from nashlens.config.problems import problem_line
 from nashlens.config.sections import Config, ModelConfig
 from nashlens.errors import ConfigError, ModelError, NashlensError
 from nashlens.models.manifest import read_manifest
@@ -109,7 +109,7 @@ def _source_line(name: str, model: ModelConfig, problem: str) -> str:
     text = " ".join(problem.split())
     for prefix in (f"source {model.source!r}: ", f"{model.source}: "):
         text = text.removeprefix(prefix)
-    return line(("models", name, "source"), model.source, text)
+    return problem_line(("models", name, "source"), model.source, text)
 
 
 def _unreachable(repository: str, revision: str) -> list[str]:
@@ -163,26 +163,32 @@ def _device_problems(name: str, model: ModelConfig, dry_run: bool, remote: bool)
     path = ("models", name)
     if remote:
         if model.device.startswith("cuda") and not model.gpus:
-            yield line((*path, "gpus"), 0, f"device {model.device} needs one: set it to 1 or more")
+            yield problem_line(
+                (*path, "gpus"), 0, f"device {model.device} needs one: set it to 1 or more"
+            )
         return
     if dry_run:
         return
     gpus = _gpus()
     if not gpus and model.device.startswith("cuda"):
-        yield line((*path, "device"), model.device, "there is no GPU here; allowed: auto, cpu")
+        yield problem_line(
+            (*path, "device"), model.device, "there is no GPU here; allowed: auto, cpu"
+        )
         return
     if not gpus and model.parallel == "pipeline":
-        yield line((*path, "parallel"), model.parallel, "there is no GPU here; allowed: none")
+        yield problem_line(
+            (*path, "parallel"), model.parallel, "there is no GPU here; allowed: none"
+        )
     _, _, index = model.device.partition(":")
     if index and int(index) >= gpus:
-        yield line((*path, "device"), model.device, f"allowed: cuda:0 to cuda:{gpus - 1}")
+        yield problem_line((*path, "device"), model.device, f"allowed: cuda:0 to cuda:{gpus - 1}")
     if model.quantization != "none":
         from nashlens.models.load import quantization_problem
 
         device = model.device if gpus else "cpu"
         problem = quantization_problem(model.quantization, device)
         if problem:
-            yield line((*path, "quantization"), model.quantization, problem)
+            yield problem_line((*path, "quantization"), model.quantization, problem)
 
 
 def _tensor_problems(
@@ -196,11 +202,13 @@ def _tensor_problems(
     path, gpus = ("models", name, "parallel"), model.gpus if remote else _gpus()
     if gpus < 2:
         cure = f"set models.{name}.gpus to 2 or more" if remote else "allowed: none, pipeline"
-        yield line(path, model.parallel, f"it needs 2 GPUs or more, and there are {gpus}; {cure}")
+        yield problem_line(
+            path, model.parallel, f"it needs 2 GPUs or more, and there are {gpus}; {cure}"
+        )
     elif folder is not None and (folder / "config.json").is_file():
         problem = tensor_problem(read_config(folder), gpus)
         if problem:
-            yield line(path, model.parallel, problem)
+            yield problem_line(path, model.parallel, problem)
 
 
 def _layer_problems(config: Config, name: str, n_layers: int | None) -> Iterator[str]:
@@ -241,7 +249,9 @@ def _palette_problems(config: Config) -> list[str]:
         if style.palette is not None
     }
     allowed = f"allowed: {', '.join(SEABORN_PALETTES)}, or the name of a matplotlib colour map"
-    return [line(path, name, allowed) for path, name in places.items() if not _is_palette(name)]
+    return [
+        problem_line(path, name, allowed) for path, name in places.items() if not _is_palette(name)
+    ]
 
 
 def _is_palette(name: str) -> bool:

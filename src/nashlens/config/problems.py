@@ -35,19 +35,19 @@ _BOUNDS = {
 }
 
 
-def dotted(path: Iterable[object]) -> str:
+def dotted_path(path: Iterable[object]) -> str:
     """Write a key's path on one line, `games.mine.payoffs[0][1]`, with unusual keys in quotes."""
     text = ""
     for part in path:
         if isinstance(part, int) and not isinstance(part, bool):
             text += f"[{part}]"
             continue
-        key = part if isinstance(part, str) and _PLAIN_KEY.fullmatch(part) else show(part)
+        key = part if isinstance(part, str) and _PLAIN_KEY.fullmatch(part) else show_value(part)
         text += f".{key}" if text else str(key)
     return text or "the configuration"
 
 
-def show(value: object, limit: int = 60) -> str:
+def show_value(value: object, limit: int = 60) -> str:
     """Show a value on one line of at most `limit` characters, much as YAML would write it."""
     text = _yaml(value, 3)
     return text if len(text) <= limit else text[: limit - 3] + "..."
@@ -73,9 +73,9 @@ def _yaml(value: object, depth: int) -> str:
     return ascii(value)
 
 
-def line(path: Iterable[object], found: object, allowed: str) -> str:
+def problem_line(path: Iterable[object], found: object, allowed: str) -> str:
     """Compose one problem's line: the key, the value found, and what is allowed or what to do."""
-    return f"{dotted(path)}: found {show(found)}; {allowed}"
+    return f"{dotted_path(path)}: found {show_value(found)}; {allowed}"
 
 
 def suggestion(key: object, known: Iterable[str]) -> str:
@@ -88,7 +88,7 @@ def suggestion(key: object, known: Iterable[str]) -> str:
     return f"allowed: {', '.join(names)}" if names else "there is none"
 
 
-def explain(
+def explain_errors(
     path: KeyPath, value: object, errors: Sequence[ErrorDetails], description: str
 ) -> list[str]:
     """Rewrite pydantic's errors about one key.
@@ -109,15 +109,17 @@ def explain(
     list of str
         One line for each wrong value.
     """
-    lines: dict[KeyPath, str] = {}
+    lines: dict[tuple[object, ...], str] = {}
     for error in errors:
-        place, kind, found = path + _place(value, error["loc"]), error["type"], error["input"]
-        if error["loc"][-1:] == ("literal['all']",) and isinstance(found, list):
+        loc, found = error["loc"], error["input"]
+        place = path + _place(value, loc)
+        key = loc if loc[-1:] == ("[key]",) else place
+        if loc[-1:] == ("literal['all']",) and isinstance(found, list):
             continue  # of `all or a list`, a list has errors of its own
-        if place in lines and kind == "list_type":
-            lines[place] += ", or a list"
+        if key in lines and error["type"] == "list_type":
+            lines[key] += ", or a list"
         else:
-            lines[place] = line(place, found, _allowed(error, description))
+            lines[key] = problem_line(place, found, _allowed(error, description))
     return list(lines.values())
 
 

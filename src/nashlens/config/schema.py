@@ -20,7 +20,7 @@ from nashlens.config.sections import Config
 from nashlens.config.validate import NAMED_MAPS
 
 
-def schema() -> dict[str, Any]:
+def config_schema() -> dict[str, Any]:
     """Generate the schema.
 
     Returns
@@ -64,9 +64,9 @@ def _relax(section: dict[str, Any]) -> None:
             entry.pop("default", None)
 
 
-def text() -> str:
+def schema_text() -> str:
     """Return the schema as the text of its file."""
-    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(config_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -88,10 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     action.add_argument("--check", type=Path, metavar="PATH")
     options = parser.parse_args(arguments)
     if options.write:
-        options.write.write_text(text(), encoding="utf-8")
+        options.write.write_text(schema_text(), encoding="utf-8")
         return 0
     path = options.check
-    if path.is_file() and path.read_text(encoding="utf-8") == text():
+    if path.is_file() and path.read_text(encoding="utf-8") == schema_text():
         return 0
     print(
         f"{path}: not the current schema; run python -m nashlens.config.schema --write {path}",

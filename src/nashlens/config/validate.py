@@ -14,7 +14,7 @@ from typing import Annotated, Any, cast, get_args, get_origin
 from pydantic import TypeAdapter, ValidationError
 
 from nashlens.config.cross import RefusedError, cross_problems
-from nashlens.config.problems import KeyPath, dotted, explain, line, suggestion
+from nashlens.config.problems import KeyPath, dotted_path, explain_errors, problem_line, suggestion
 from nashlens.config.sections import Config
 from nashlens.config.values import Section
 from nashlens.errors import ConfigError
@@ -70,7 +70,9 @@ def validate(raw: Mapping[str, Any]) -> Config:
         With every problem found, one line each: key path, value found, what is allowed.
     """
     if not isinstance(raw, Mapping):
-        raise ConfigError([line((), raw, "allowed: sections (experiment, models, games, ...)")])
+        raise ConfigError(
+            [problem_line((), raw, "allowed: sections (experiment, models, games, ...)")]
+        )
     problems: list[str] = []
     tree = _clean(raw, (), problems)
     try:
@@ -91,7 +93,7 @@ def _clean(value: Any, path: KeyPath, problems: list[str]) -> Any:
     kept = {}
     for key, entry in value.items():
         if not isinstance(key, str):
-            problems.append(f"{dotted((*path, str(key)))}: {_KEY}")
+            problems.append(f"{dotted_path((*path, str(key)))}: {_KEY}")
         elif entry is not None or path not in NAMED_MAPS:
             kept[key] = _clean(entry, (*path, key), problems)
     return kept
@@ -101,7 +103,7 @@ def _check_section(section: type[Section], raw: Any, path: KeyPath, problems: li
     """Return the section, or what of it passed."""
     if not isinstance(raw, Mapping):
         cure = " (leave the key out for its default)" if raw is None else ""
-        problems.append(line(path, raw, f"allowed: keys with values{cure}"))
+        problems.append(problem_line(path, raw, f"allowed: keys with values{cure}"))
         return Accepted({})
     before, values = len(problems), {}
     for name, field in section.model_fields.items():
@@ -111,13 +113,13 @@ def _check_section(section: type[Section], raw: Any, path: KeyPath, problems: li
             values[name] = _check(hint, raw[name], place, description, problems)
         elif field.is_required():
             what = description[:1].lower() + description[1:]
-            problems.append(f"{dotted(place)}: missing; {what}")
+            problems.append(f"{dotted_path(place)}: missing; {what}")
         else:
             values[name] = field.default
     for key in raw:
         if key not in section.model_fields:
             cure = suggestion(key, section.model_fields)
-            problems.append(f"{dotted((*path, key))}: unknown key; {cure}")
+            problems.append(f"{dotted_path((*path, key))}: unknown key; {cure}")
     if len(problems) == before:
         return section.model_validate(values)
     return Accepted({name: value for name, value in values.items() if value is not REFUSED})
@@ -158,7 +160,7 @@ def _check_value(hint: Any, raw: Any, path: KeyPath, description: str, problems:
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
-        problems += explain(path, value, error.errors(include_url=False), description)
+        problems += explain_errors(path, value, error.errors(include_url=False), description)
         return REFUSED
 
 
@@ -177,4 +179,4 @@ def _read_texts(value: Any, kind: str, depth: int = 4) -> Any:
 
 
 REFUSED = Accepted({})
-"""Stands for a value of which nothing passed."""
+"""In place of a value of which nothing passed."""

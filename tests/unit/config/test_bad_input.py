@@ -78,6 +78,28 @@ def test_no_problem_that_only_follows_from_another(raw: dict[str, Any]):
     ]
 
 
+def test_problems_do_not_hide_one_another(raw: dict[str, Any]):
+    """Two names, two labels of different sets, an entry that is none: each has its line."""
+    overlay = {
+        "models": {"a b": {"source": "planted:random"}, "c d": {"source": "planted:random"}},
+        "prompts": {"label_sets": {"jf": ["J"], "xy": ["X", "x"]}},
+        "agents": {"tft": {"p": 0.3, "rounds": 0}},
+        "games": {"chicken": 3, "mine": {}},
+    }
+    with pytest.raises(ConfigError) as caught:
+        validate(merge(raw, overlay))
+    assert sorted(line.split(";")[0] for line in caught.value.problems) == [
+        "agents.tft.p: found 0.3",
+        "agents.tft.rounds: found 0",
+        "games.chicken: found 3",
+        "games.mine: has neither canonical nor payoffs",
+        "models: found 'a b'",
+        "models: found 'c d'",
+        "prompts.label_sets.jf: found ['J']",
+        "prompts.label_sets.xy: found ['X', 'x']",
+    ]
+
+
 def test_values_are_shortened(raw: dict[str, Any]):
     with pytest.raises(ConfigError) as caught:
         validate(merge(raw, {"experiment": {"name": "x" * 10000}}))

@@ -27,7 +27,7 @@ def _sections(hint: Any) -> Iterator[type[BaseModel]]:
 
 
 def test_the_file_is_current():
-    assert FILE.read_text(encoding="utf-8") == schema.text()
+    assert FILE.read_text(encoding="utf-8") == schema.schema_text()
     assert schema.main(["--check", str(FILE)]) == 0
 
 
@@ -52,23 +52,23 @@ def test_every_key_is_described(section: type[BaseModel]):
 
 
 def test_every_key_of_the_schema_is_described():
-    tree = schema.schema()
+    tree = schema.config_schema()
     for section in (tree, *tree["$defs"].values()):
         for name, entry in section["properties"].items():
             assert "description" in entry or "$ref" in entry, name
 
 
 def test_bounds_reach_the_schema():
-    definitions = schema.schema()["$defs"]
+    definitions = schema.config_schema()["$defs"]
     assert definitions["ProbesConfig"]["properties"]["folds"]["minimum"] == 2
     assert definitions["ProbesConfig"]["properties"]["C"]["items"]["exclusiveMinimum"] == 0
 
 
 @pytest.mark.parametrize("name", ["config.yaml", *OVERLAYS])
 def test_configs_fit_the_schema(name: str):
-    jsonschema.Draft202012Validator(schema.schema()).validate(load(name))
+    jsonschema.Draft202012Validator(schema.config_schema()).validate(load(name))
 
 
 def test_the_schema_refuses_unknown_keys():
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.Draft202012Validator(schema.schema()).validate({"probes": {"fold": 3}})
+        jsonschema.Draft202012Validator(schema.config_schema()).validate({"probes": {"fold": 3}})
