@@ -30,7 +30,7 @@ _BY_INPUT = ("o_proj", "down_proj")
 Slice = tuple[int, int, int]
 """Axis, first index, index after the last."""
 Read = Callable[[str, torch.Size, Slice | None, torch.device], torch.Tensor]
-"""Gives a parameter by name, whole shape, slice (None: all of it) and device."""
+"""Reads a parameter by name, its full shape, the slice that is wanted (None: all) and device."""
 
 
 def build_shards(config: Any, devices: Sequence[torch.device], read: Read) -> tuple[Any, ...]:
@@ -39,7 +39,7 @@ def build_shards(config: Any, devices: Sequence[torch.device], read: Read) -> tu
     Parameters
     ----------
     config : transformers.PreTrainedConfig
-        Of the whole model.
+        Configuration of the unsplit model.
     devices : sequence of torch.device
         Two or more; they may be the same one.
     read : callable
@@ -61,30 +61,30 @@ def build_shards(config: Any, devices: Sequence[torch.device], read: Read) -> tu
     whole = {name: p.shape for name, p in skeleton(config).named_parameters()}
     narrow = _narrow(config, len(devices))
     shards = []
-    for part, device in enumerate(devices):
+    for rank, device in enumerate(devices):
         shard = skeleton(narrow)
         for name, parameter in list(shard.named_parameters()):
-            if not _holds(name, names, part, len(devices), tied=config.tie_word_embeddings):
+            if not _holds(name, names, rank, len(devices), tied=config.tie_word_embeddings):
                 continue
-            weight = read(name, whole[name], _slice(name, parameter, part), device)
-            if part and _leaf(name) in _BY_INPUT and name.endswith(".bias"):
-                # A sum's terms may bring the bias once.
+            weight = read(name, whole[name], _slice(name, parameter, rank), device)
+            if rank and _leaf(name) in _BY_INPUT and name.endswith(".bias"):
+                # Only one term of the sum may add the bias.
                 weight = torch.zeros_like(weight)
             set_weight(shard, name, weight)
-        if config.tie_word_embeddings and part == 0:
+        if config.tie_word_embeddings and rank == 0:
             tie_unembedding(shard, names)
         set_rotary(shard, names, narrow, device)
         shards.append(shard)
     return tuple(shards)
 
 
-def _narrow(config: Any, parts: int) -> Any:
+def _narrow(config: Any, ranks: int) -> Any:
     narrow = copy.deepcopy(config)
     heads = config.num_attention_heads
     narrow.head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-    narrow.num_attention_heads = heads // parts
-    narrow.num_key_value_heads = config.num_key_value_heads // parts
-    narrow.intermediate_size = config.intermediate_size // parts
+    narrow.num_attention_heads = heads // ranks
+    narrow.num_key_value_heads = config.num_key_value_heads // ranks
+    narrow.intermediate_size = config.intermediate_size // ranks
     return narrow
 
 
@@ -93,7 +93,7 @@ def _leaf(name: str) -> str:
     return name.split(".")[-2]
 
 
-def _slice(name: str, narrow: torch.Tensor, part: int) -> Slice | None:
+def _slice(name: str, narrow: torch.Tensor, rank: int) -> Slice | None:
     if _leaf(name) in _BY_OUTPUT:
         axis = 0
     elif _leaf(name) in _BY_INPUT and name.endswith(".weight"):
@@ -101,15 +101,15 @@ def _slice(name: str, narrow: torch.Tensor, part: int) -> Slice | None:
     else:
         return None
     size = narrow.shape[axis]
-    return axis, part * size, (part + 1) * size
+    return axis, rank * size, (rank + 1) * size
 
 
-def _holds(name: str, names: Architecture, part: int, parts: int, *, tied: bool) -> bool:
+def _holds(name: str, names: Architecture, rank: int, ranks: int, *, tied: bool) -> bool:
     module = name.rpartition(".")[0]
     if module == names.embed:
-        return part == 0
+        return rank == 0
     if module in (names.norm, names.unembed):
-        return part == (0 if tied else parts - 1)
+        return rank == (0 if tied else ranks - 1)
     return True
 
 
@@ -153,7 +153,7 @@ def read_shards(
         }
 
         def read(
-            name: str, shape: torch.Size, part: Slice | None, device: torch.device
+            name: str, shape: torch.Size, piece: Slice | None, device: torch.device
         ) -> torch.Tensor:
             file = files.get((name, device))
             if file is None:
@@ -164,9 +164,9 @@ def read_shards(
                     f"{folder}: {name} has shape {tuple(stored.get_shape())}, and config.json asks "
                     f"for {tuple(shape)}: convert it again"
                 )
-            if part is None:
+            if piece is None:
                 return stored[:].to(dtype)
-            axis, first, end = part
+            axis, first, end = piece
             return (stored[first:end] if axis == 0 else stored[:, first:end]).to(dtype)
 
         return build_shards(config, devices, read)

@@ -10,15 +10,15 @@ TENSOR_PARALLEL = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM",
 with nothing between these and the residual stream but norms of the residual itself."""
 
 
-def tensor_problem(config: Mapping[str, Any], parts: int) -> str | None:
+def tensor_problem(config: Mapping[str, Any], devices: int) -> str | None:
     """Say why a model cannot be split over so many devices.
 
     Parameters
     ----------
     config : mapping
         The parsed config.json.
-    parts : int
-        How many devices.
+    devices : int
+        Number of devices.
 
     Returns
     -------
@@ -28,8 +28,8 @@ def tensor_problem(config: Mapping[str, Any], parts: int) -> str | None:
     name = (config.get("architectures") or ["(none)"])[0]
     if name not in TENSOR_PARALLEL:
         return f"{name} cannot be split by tensor parallelism: use {', '.join(TENSOR_PARALLEL)}"
-    if parts < 2:
-        return f"tensor parallelism needs at least 2 GPUs, and there are {parts}"
+    if devices < 2:
+        return f"tensor parallelism needs at least 2 GPUs, and there are {devices}"
     heads = config["num_attention_heads"]
     counts = {
         "num_key_value_heads": config.get("num_key_value_heads") or heads,
@@ -37,9 +37,9 @@ def tensor_problem(config: Mapping[str, Any], parts: int) -> str | None:
         "intermediate_size": config["intermediate_size"],
     }
     for key, count in counts.items():
-        if count % parts:
+        if count % devices:
             return (
-                f"{key} {count} cannot be split over {parts} GPUs evenly: give a number of GPUs "
+                f"{key} {count} cannot be split over {devices} GPUs evenly: give a number of GPUs "
                 "that divides it (CUDA_VISIBLE_DEVICES), or set parallel: pipeline"
             )
     return None
