@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from nashlens.findings import combine
-from nashlens.planted.calibration import check_all, rates, summarise
+from nashlens.planted.calibration import calibration_rates, check_all, summarise_calibration
 from nashlens.planted.facts import read_facts
 from nashlens.tables import read_table, read_tables, write_csv, write_table
 from workflow.job import run_job
@@ -24,8 +24,8 @@ def main(inputs, outputs, config, fingerprint):
     )
     write_table(table, outputs["table"], config=config, fingerprint=fingerprint)
     write_csv(table, outputs["csv"])
-    write_csv(summarise(table, settings["confidence"]), outputs["summary"])
-    found = rates(table, settings["confidence"])
+    write_csv(summarise_calibration(table, settings["confidence"]), outputs["summary"])
+    found = calibration_rates(table, settings["confidence"])
     write_table(found, outputs["rates"], config=config, fingerprint=fingerprint)
 
 

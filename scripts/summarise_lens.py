@@ -2,7 +2,7 @@
 
 from nashlens.estimates import Bootstrap
 from nashlens.lens.layers import layer_estimates
-from nashlens.lens.summary import summarise
+from nashlens.lens.summary import summarise_lens
 from nashlens.tables import read_table, write_table
 from workflow.job import run_job
 
@@ -10,7 +10,7 @@ from workflow.job import run_job
 def main(inputs, outputs, config, fingerprint, model):
     lens, prompts = read_table(inputs["lens"]), read_table(inputs["prompts"])
     how = Bootstrap.from_config(config)
-    summary = summarise(
+    summary = summarise_lens(
         lens,
         prompts,
         model=model,

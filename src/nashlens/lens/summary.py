@@ -38,7 +38,7 @@ class _Quantity(NamedTuple):
     reason: str = ""
 
 
-def summarise(
+def summarise_lens(
     lens: pd.DataFrame,
     prompts: pd.DataFrame,
     *,

@@ -228,7 +228,7 @@ def steerable_layers(
     return _span(layers[(low > 0) & (mean >= LEAST_CHANGE) & beyond])
 
 
-def summarise(checks: pd.DataFrame, confidence: float) -> pd.DataFrame:
+def summarise_calibration(checks: pd.DataFrame, confidence: float) -> pd.DataFrame:
     """Return the calibration in a few numbers, with the goals.
 
     Parameters
@@ -280,19 +280,19 @@ def summarise(checks: pd.DataFrame, confidence: float) -> pd.DataFrame:
     return frame.reindex(columns=["quantity", "estimate", "ci_low", "ci_high", "n", "goal", "met"])
 
 
-def rates(checks: pd.DataFrame, confidence: float) -> pd.DataFrame:
+def calibration_rates(checks: pd.DataFrame, confidence: float) -> pd.DataFrame:
     """Return the calibration in numbers, and how many null models show each fact.
 
     Parameters
     ----------
     checks, confidence
-        As in `summarise`.
+        As in `summarise_calibration`.
 
     Returns
     -------
     DataFrame
-        Of `summarise`; then a row per fact, named in the column `fact`, whose `quantity` is
-        `null_rate`.
+        The rows of `summarise_calibration`, then one for each fact, named in the column `fact`,
+        whose `quantity` is `null_rate`.
     """
     nulls = checks[checks["null"].astype(bool)]
     rows = []
@@ -300,7 +300,7 @@ def rates(checks: pd.DataFrame, confidence: float) -> pd.DataFrame:
         wrong = (part["outcome"] == "false_positive").sum()
         rate = _share("null_rate", wrong, len(part), confidence)
         rows.append(rate | {"fact": fact, "goal": FALSE_POSITIVES})
-    whole = summarise(checks, confidence)
+    whole = summarise_calibration(checks, confidence)
     columns = ["quantity", "fact", *whole.columns[1:]]
     frame = pd.DataFrame(rows, columns=columns)
     frame["met"] = (frame["estimate"] <= frame["goal"]).astype("boolean")

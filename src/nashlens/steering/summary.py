@@ -1,4 +1,4 @@
-"""A steering sweep as estimates: response to each dose, and its change over all of them.
+"""A steering sweep as estimates: response to each value, and its change over all of them.
 
 The change at each layer has the intervals of claims M7 (adding) and M8 (clamping): they hold for
 all layers at once, and come from the same resamples, so that figure and findings agree.
@@ -16,8 +16,8 @@ from nashlens.contrasts import bootstrap_draws, simultaneous_interval
 from nashlens.estimates import Array, Bootstrap, collect, frame, mean_estimates, plain_means
 
 DESCRIPTIONS = {
-    "p_action_1": "P(action 1) at a dose",
-    "change": "P(action 1) at the largest dose minus that at the smallest",
+    "p_action_1": "P(action 1) at a value",
+    "change": "P(action 1) at the largest value minus that at the smallest",
 }
 """Quantity -> what it is."""
 _CLAIMS = {"add": "M7", "clamp": "M8"}
@@ -40,7 +40,7 @@ def steering_estimates(steering: pd.DataFrame, *, model: str, how: Bootstrap) ->
     DataFrame
         `model`, `kind`, `quantity` (see `DESCRIPTIONS`), `direction` (`nash`; `random`: the mean
         over random directions, with quantiles over them as bounds), `game` (missing: all games),
-        `layer`, `value` (the dose; missing for the change), `estimates.COLUMNS`, `n_directions`.
+        `layer`, `value` (missing for the change), `estimates.COLUMNS`, `n_directions`.
     """
     tables = []
     for kind in _CLAIMS:
@@ -54,8 +54,8 @@ def steering_estimates(steering: pd.DataFrame, *, model: str, how: Bootstrap) ->
     return collect(tables, _KEYS, {"n_directions": "int64"})
 
 
-def _prompts_by_dose(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
-    """Return P(action 1) of prompts that had every dose, prompts x doses, and their matches."""
+def _prompts_by_value(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
+    """Return P(action 1) of prompts that had every value, prompts x values, and their matches."""
     first = rows.drop_duplicates(["prompt_id", "value"])
     table = first.pivot(index="prompt_id", columns="value", values="p_action_1").dropna()
     matches = rows.drop_duplicates("prompt_id").set_index("prompt_id")["match_id"]
@@ -66,14 +66,14 @@ def _responses(
     nash: pd.DataFrame, others: pd.DataFrame, kind: str, model: str, how: Bootstrap
 ) -> Any:
     """Yield the response at one layer: of all games, of each, and of random directions."""
-    table, matches = _prompts_by_dose(nash)
+    table, matches = _prompts_by_value(nash)
     layer = int(nash["layer"].iloc[0])
     common = {"quantity": "p_action_1", "direction": "nash", "game": None, "n_directions": 1}
     found = mean_estimates(table, matches, how, "steering summary", model, kind, layer)
     yield found.assign(**common, value=table.columns)
     for game, part in nash.groupby("game", sort=False):
-        doses = part.drop_duplicates(["prompt_id", "value"])
-        wide = doses.pivot(index="prompt_id", columns="value", values="p_action_1")
+        first = part.drop_duplicates(["prompt_id", "value"])
+        wide = first.pivot(index="prompt_id", columns="value", values="p_action_1")
         mean = plain_means(wide, part.drop_duplicates("prompt_id")["match_id"])
         yield mean.assign(**common | {"game": game}, value=wide.columns)
     if len(others):
@@ -135,7 +135,7 @@ def _claim_columns(p: Array, values: Array, kind: str) -> Array:
     """Return what the claim looks at together, (prompts, k), the changes of all layers last.
 
     Bounds hold for all of these columns at once. M7 looks at both halves of the change, up and
-    down from no steering; M8 at the rank correlation of dose and response.
+    down from no steering; M8 at the rank correlation of value and response.
     """
     change = p[:, :, -1] - p[:, :, 0]
     if kind == "clamp":

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nashlens.lens.summary import summarise
+from nashlens.lens.summary import summarise_lens
 
 from .plays import plays_of
 from .summaries import with_summaries
@@ -146,7 +146,7 @@ def make_tuned_lens(models) -> pd.DataFrame:
 def make_lens_summary(prompts, lens) -> pd.DataFrame:
     known = prompts.assign(dropped="")
     parts = [
-        summarise(
+        summarise_lens(
             lens[lens["model"] == model],
             known[known["model"] == model],
             model=model,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nashlens.lens.summary import DESCRIPTIONS, summarise
+from nashlens.lens.summary import DESCRIPTIONS, summarise_lens
 from tests.unit.findings.tables import LAYERS, lens, prompts, steps
 
 FRAME = prompts()
@@ -9,7 +9,7 @@ SETTINGS = {"model": "m", "confidence": 0.95, "resamples": 300, "seed": 3}
 
 
 def summary(table, frame=FRAME):
-    return summarise(table, frame, **SETTINGS).set_index("quantity")
+    return summarise_lens(table, frame, **SETTINGS).set_index("quantity")
 
 
 def test_an_override_by_action_in_numbers():

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nashlens.lens.summary import summarise as lens_summary
-from nashlens.planted.calibration import check, steerable_layers, summarise
+from nashlens.lens.summary import summarise_lens
+from nashlens.planted.calibration import check, steerable_layers, summarise_calibration
 from nashlens.planted.facts import Facts
 from tests.unit.findings.tables import lens, probe_rows, prompts, steering, steps
 
@@ -43,7 +43,7 @@ def tables(**changes):
     }
     return {
         "probes": probes((5, 8), (99, 99)),
-        "lens_summary": lens_summary(
+        "lens_summary": summarise_lens(
             table, FRAME, model="m", confidence=0.95, resamples=200, seed=1
         ),
         "steering": steering(slope=2.0, random_slope=0.4),
@@ -123,7 +123,7 @@ def test_the_summary_counts_and_judges():
     nulls = [
         checked(
             Facts(null=True, denied=("M1",)),
-            lens_summary=lens_summary(
+            lens_summary=summarise_lens(
                 lens(FRAME, seed=k), FRAME, model="m", confidence=0.95, resamples=200, seed=1
             ),
             probes=probes((5, 8) if k == 0 else (99, 99), (99, 99)),
@@ -134,7 +134,7 @@ def test_the_summary_counts_and_judges():
         .assign(model=f"null{k}")
         for k in range(4)
     ]
-    found = summarise(pd.concat([planted, *nulls]), 0.95).set_index("quantity")
+    found = summarise_calibration(pd.concat([planted, *nulls]), 0.95).set_index("quantity")
     assert found.loc["recall", ["estimate", "n", "met"]].tolist() == [1.0, 9, True]
     assert found.loc["recall", "ci_low"] < 1
     assert found.loc["largest_layer_error", ["estimate", "met"]].tolist() == [0.0, True]
