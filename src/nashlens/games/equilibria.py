@@ -95,7 +95,9 @@ def prosocial_action(game: Game, seat: str) -> int | None:
         None where cells that tie for the largest sum need different actions, so in every zero-sum
         game.
     """
-    sums = {(own, other): sum(game.view(seat, own, other)) for own in (0, 1) for other in (0, 1)}
+    sums = {
+        (own, other): sum(game.seat_payoffs(seat, own, other)) for own in (0, 1) for other in (0, 1)
+    }
     best = max(sums.values())
     actions = {own for (own, _), value in sums.items() if value == best}
     return actions.pop() if len(actions) == 1 else None
@@ -120,7 +122,7 @@ def is_zero_sum(game: Game) -> bool:
 
 def _gain(game: Game, seat: str, other_action: int) -> Fraction:
     """Return what a seat gains by action 0 over action 1 against a pure action."""
-    return game.view(seat, 0, other_action)[0] - game.view(seat, 1, other_action)[0]
+    return game.seat_payoffs(seat, 0, other_action)[0] - game.seat_payoffs(seat, 1, other_action)[0]
 
 
 def _equilibrium_cells(game: Game) -> list[tuple[_Interval, _Interval]]:

@@ -51,8 +51,8 @@ class Game:
     >>> game = Game("mine", [[[3, 3], [0, 5]], [[5, 0], [1, 1]]])
     >>> game.payoff(0, 1)
     (0.0, 5.0)
-    >>> game.own("column", 1, 0)
-    (5.0, 0.0)
+    >>> game.seat_payoffs("column", 1, 0)
+    (Fraction(5, 1), Fraction(0, 1))
     """
 
     name: str
@@ -85,7 +85,7 @@ class Game:
         row, col = self.payoffs[row_action][col_action]
         return float(row), float(col)
 
-    def view(self, seat: str, own_action: int, other_action: int) -> PayoffPair:
+    def seat_payoffs(self, seat: str, own_action: int, other_action: int) -> PayoffPair:
         """Return the exact (own, other's) payoff as one seat sees a cell.
 
         Raises
@@ -98,14 +98,9 @@ class Game:
         row, col = self.payoffs[other_action][own_action]
         return col, row
 
-    def own(self, seat: str, own_action: int, other_action: int) -> tuple[float, float]:
-        """Return the (own, other's) payoff as one seat sees a cell, as floats."""
-        own, other = self.view(seat, own_action, other_action)
-        return float(own), float(other)
-
     def transpose(self) -> Game:
         """Return the game with its two seats exchanged."""
-        cells = tuple(tuple(self.view(COLUMN, i, j) for j in (0, 1)) for i in (0, 1))
+        cells = tuple(tuple(self.seat_payoffs(COLUMN, i, j) for j in (0, 1)) for i in (0, 1))
         return Game(self.name, cells, self.actions, self.title, self.variant, self.base)  # type: ignore[arg-type]
 
 

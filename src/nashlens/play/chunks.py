@@ -83,6 +83,6 @@ def play_job(
         if journal.rounds:
             log.info("%s: %d rounds were played before", journal.path.name, len(journal.rounds))
         done = tuple(journal.rounds)
-        rounds += play_rounds(chunk, players, settings, done=done, keep=journal.keep)
+        rounds += play_rounds(chunk, players, settings, done=done, save=journal.append)
     log.info("%d batches in part %d of %d", len(chunks), job, jobs)
     return decisions_table(rounds), texts_table(rounds)

@@ -21,7 +21,7 @@ class Journal:
     Parameters
     ----------
     path : str or Path
-        The file; made with its folder when the first round is kept.
+        The file; made with its folder for the first round.
     key : str
         What the rounds depend on. Lines of another key are skipped.
     """
@@ -38,7 +38,7 @@ class Journal:
             if found.get("key") == key and found.get("round") == len(self.rounds) + 1:
                 self.rounds.append(PlayedRound(found["rows"], found["texts"]))
 
-    def keep(self, played: PlayedRound) -> None:
+    def append(self, played: PlayedRound) -> None:
         """Add a round; it is on disk when this returns."""
         self.rounds.append(played)
         entry = {"key": self.key, "round": len(self.rounds), **played._asdict()}

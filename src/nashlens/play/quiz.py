@@ -109,7 +109,7 @@ def questions(view: View, rng: np.random.Generator) -> Iterator[QuizQuestion]:
     labels = view.surface.label
 
     for which, who in enumerate(("own", "other")):
-        payoff = {c: short_number(view.game.view(view.seat, *c)[which]) for c in CELLS}
+        payoff = {c: short_number(view.game.seat_payoffs(view.seat, *c)[which]) for c in CELLS}
         rules = [_Fact(cell, None, payoff[cell]) for cell in CELLS]
         yield from _ask_twice(f"rule_{who}", view, rules, rng)
         moves = [_Fact(c, k, labels(c[which])) for k, c in enumerate(cells, start=1)]

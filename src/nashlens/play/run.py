@@ -142,7 +142,7 @@ def play_rounds(
     settings: PlaySettings,
     *,
     done: Sequence[PlayedRound] = (),
-    keep: Callable[[PlayedRound], None] | None = None,
+    save: Callable[[PlayedRound], None] | None = None,
 ) -> list[PlayedRound]:
     """Play matches to their ends, in lockstep.
 
@@ -158,7 +158,7 @@ def play_rounds(
     settings : PlaySettings
     done : sequence of PlayedRound, optional
         Rounds that were played before; they are not played again.
-    keep : callable, optional
+    save : callable, optional
         Called with each new round.
 
     Returns
@@ -178,8 +178,8 @@ def play_rounds(
         by_model = players()
         while unfinished := [state for state in states if state.unfinished]:
             rounds.append(play_round(unfinished, by_model, settings))
-            if keep is not None:
-                keep(rounds[-1])
+            if save is not None:
+                save(rounds[-1])
     return rounds
 
 
@@ -224,13 +224,14 @@ def play_round(
     texts = _talk(states, players, settings) if settings.talk_tokens else []
     beliefs: list[list[dict[str, Any] | None]] = [[None, None] for _ in states]
     actions: list[list[int | None]] = [[None, None] for _ in states]
-    for turn in (0, 1):
+    for second in (False, True):
         asked = [
             (k, seat)
             for k, state in enumerate(states)
             for seat in (0, 1)
             # Where the first mover gave no valid answer, the second has nothing to see.
-            if state.match.turn(seat) == turn and (turn == 0 or actions[k][1 - seat] is not None)
+            if state.match.moves_second(seat) == second
+            and (not second or actions[k][1 - seat] is not None)
         ]
         decisions = [
             Decision(states[k].match, seat, states[k].view(seat, settings, actions[k][1 - seat]))

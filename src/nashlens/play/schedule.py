@@ -89,9 +89,9 @@ class Match:
         turns = "" if self.move_order == "simultaneous" else f"{self.move_order}/"
         return f"{self.game.name}/{self.row.name}--{self.column.name}/{turns}{self.repetition}"
 
-    def turn(self, seat: int) -> int:
-        """Return 1 if a seat moves second in a round, 0 if it moves first or both move at once."""
-        return int(self.move_order == ("column_first", "row_first")[seat])
+    def moves_second(self, seat: int) -> bool:
+        """Return whether a seat (0 the row's, 1 the column's) moves after the other in a round."""
+        return self.move_order == ("column_first", "row_first")[seat]
 
     def length(self, rounds: int) -> int:
         """Return how many rounds are played: the least of `rounds` and what the agents allow."""

@@ -190,7 +190,10 @@ class View:
     def _payoffs(self) -> list[list[list[str]]]:
         """Own and the other's payoff in each cell, as written; kept, as each line needs them."""
         return [
-            [[short_number(x) for x in self.game.view(self.seat, own, other)] for other in (0, 1)]
+            [
+                [short_number(x) for x in self.game.seat_payoffs(self.seat, own, other)]
+                for other in (0, 1)
+            ]
             for own in (0, 1)
         ]
 

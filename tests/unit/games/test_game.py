@@ -41,13 +41,13 @@ def test_both_seats_see_the_same_cell_from_their_own_side():
     game = CATALOG["prisoners_dilemma"]
     # Row cooperates, column defects.
     assert game.payoff(0, 1) == (0.0, 5.0)
-    assert game.own("row", 0, 1) == (0.0, 5.0)
-    assert game.own("column", 1, 0) == (5.0, 0.0)
+    assert game.seat_payoffs("row", 0, 1) == (0.0, 5.0)
+    assert game.seat_payoffs("column", 1, 0) == (5.0, 0.0)
 
 
 def test_asymmetric_cells_are_not_mixed_up():
     game = Game("g", [[[1, 2], [3, 4]], [[5, 6], [7, 8]]])
-    assert [game.own("column", i, j) for i in (0, 1) for j in (0, 1)] == [
+    assert [game.seat_payoffs("column", i, j) for i in (0, 1) for j in (0, 1)] == [
         (2.0, 1.0),
         (6.0, 5.0),
         (4.0, 3.0),

@@ -83,7 +83,7 @@ def test_a_crash_mid_match_resumes_without_replaying_a_finished_round(
     path = tmp_path / "chunk.jsonl"
     journal = Journal(path, "k")
     with pytest.raises(KeyboardInterrupt):
-        play_rounds(batch(), crash, options, keep=journal.keep)
+        play_rounds(batch(), crash, options, save=journal.append)
     # The line that it was about to write when it died.
     path.parent.mkdir(exist_ok=True)
     with open(path, "ab") as file:
@@ -92,7 +92,7 @@ def test_a_crash_mid_match_resumes_without_replaying_a_finished_round(
     assert len(kept.rounds) == rounds_before
     player = players(same(0.5), write)
     done = tuple(kept.rounds)
-    rest = play_rounds(batch(), lambda: player, options, done=done, keep=kept.keep)
+    rest = play_rounds(batch(), lambda: player, options, done=done, save=kept.append)
     assert {text["round"] for played in rest[rounds_before:] for text in played.texts} == set(
         range(rounds_before + 1, len(whole) + 1)
     )
@@ -105,7 +105,7 @@ def test_finished_matches_are_not_played_on_after_a_crash(tmp_path):
     short = Agent("b", model="m", rounds=1)
     matches = matches_of((MODEL, MODEL), (short, short))
     journal = Journal(tmp_path / "j", "k")
-    rounds = play_rounds(matches, lambda: players(), settings(rounds=3), keep=journal.keep)
+    rounds = play_rounds(matches, lambda: players(), settings(rounds=3), save=journal.append)
     player = players()
     again = play_rounds(matches, lambda: player, settings(rounds=3), done=rounds[:1])
     assert [len(texts) for texts, _ in player["m"].scorer.calls] == [2, 2]
@@ -131,7 +131,7 @@ def test_transcripts_replay_to_the_same_table():
 def test_a_journal_passes_over_what_is_not_its_next_round(tmp_path):
     path = tmp_path / "j"
     journal = Journal(path, "k")
-    played = play_rounds(matches_of((TFT, TFT)), dict, settings(rounds=3), keep=journal.keep)
+    played = play_rounds(matches_of((TFT, TFT)), dict, settings(rounds=3), save=journal.append)
     lines = [line for line in path.read_bytes().split(b"\n") if line]
     other = json.dumps(json.loads(lines[2]) | {"key": "other"}).encode()
     path.write_bytes(b"\n".join([lines[0], lines[0], b"[1]", b"{", lines[1], other, lines[2]]))

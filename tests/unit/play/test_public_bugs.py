@@ -108,7 +108,7 @@ def test_decisions_are_inverted_in_one_game(game):
         assert (mine["action"] == action).all()
         assert (mine["p_action_0"] == 1 - action).all()
         for _, row in mine.iterrows():
-            assert row["payoff"] == game.own("row", action, row["opponent_action"])[0]
+            assert row["payoff"] == game.seat_payoffs("row", action, row["opponent_action"])[0]
 
 
 @pytest.mark.parametrize("order", MOVE_ORDERS)
@@ -142,7 +142,7 @@ def test_a_prompt_leaves_out_one_of_the_four_payoff_cells(mode, order):
         views = [
             [
                 f"{own} {other}"
-                for own, other in (game.view(seat, i, j) for i in (0, 1) for j in (0, 1))
+                for own, other in (game.seat_payoffs(seat, i, j) for i in (0, 1) for j in (0, 1))
             ]
             for seat in SEATS
         ]

@@ -59,7 +59,7 @@ def test_no_payoff_cell_is_left_out_and_each_is_the_seats_own(seat, surface):
     seen = {}
     for own, other, own_payoff, other_payoff in cells:
         seen[actions[own], actions[other]] = float(own_payoff), float(other_payoff)
-    assert seen == {(i, j): GAME.own(seat, i, j) for i in (0, 1) for j in (0, 1)}
+    assert seen == {(i, j): GAME.seat_payoffs(seat, i, j) for i in (0, 1) for j in (0, 1)}
 
 
 @every_view
@@ -69,7 +69,7 @@ def test_history_lines_do_not_swap_you_and_the_other(seat, surface):
     for own, other, line in zip(OWN, OTHER, lines, strict=True):
         assert line[1] == surface.label(own)
         assert line[3] == surface.label(other)
-        assert (float(line[2]), float(line[4])) == GAME.own(seat, own, other)
+        assert (float(line[2]), float(line[4])) == GAME.seat_payoffs(seat, own, other)
 
 
 @pytest.mark.parametrize("name", CATALOG)
@@ -79,7 +79,7 @@ def test_decisions_are_inverted_in_no_game(name):
         text = user_text(seat, surface, [0, 1], [0, 1], game=game)
         label = {surface.label(action): action for action in (0, 1)}
         for own, other, mine, yours in CELL.findall(text):
-            assert (float(mine), float(yours)) == game.own(seat, label[own], label[other])
+            assert (float(mine), float(yours)) == game.seat_payoffs(seat, label[own], label[other])
         for line, action in zip(PLAYED.findall(text), (0, 1), strict=True):
             assert (label[line[1]], label[line[3]]) == (action, action)
 

@@ -39,12 +39,12 @@ class EquilibriumSet(NamedTuple):
     """(k, 2, 2): for each rectangle and seat, the least and the largest P(action 0)."""
 
     @property
-    def square(self) -> bool:
+    def is_square(self) -> bool:
         """Whether every profile is an equilibrium: both seats are always indifferent."""
         return bool((self.rectangles[:, :, 1] > self.rectangles[:, :, 0]).all(axis=1).any())
 
     @property
-    def unique(self) -> bool:
+    def is_unique(self) -> bool:
         """Whether there is exactly one equilibrium."""
         return len(self.rectangles) == 1 and bool(np.ptp(self.rectangles[0], axis=1).max() == 0)
 
@@ -87,7 +87,7 @@ def total_variation(joint: Array, equilibria: EquilibriumSet) -> Array:
         In [0, 1]. Exact for points and segments; where every profile is an equilibrium, found on
         ever finer grids to about 1e-6.
     """
-    if equilibria.square:
+    if equilibria.is_square:
         return _to_products(joint)
     return segment_variation(joint, equilibria.segments)
 
@@ -183,7 +183,7 @@ def subgame_perfect(game: Game, turn: str) -> Array | None:
     answers = [best_response(leader, COLUMN, move) for move in (0, 1)]
     if None in answers:
         return None
-    values = [leader.view("row", move, int(answers[move] or 0))[0] for move in (0, 1)]
+    values = [leader.seat_payoffs("row", move, int(answers[move] or 0))[0] for move in (0, 1)]
     moves = [move for move in (0, 1) if values[move] == max(values)]
     cells = [(move, int(answers[move] or 0)) for move in moves]
     if turn == "second":

@@ -49,7 +49,7 @@ def matches_table(rounds: Rounds) -> pd.DataFrame:
     columns |= _payoffs(rounds, joint)
     columns |= _equilibrium_shares(rounds, joint)
     columns |= _nash(rounds, joint)
-    columns |= lock(rounds)
+    columns |= locks_of(rounds)
     columns |= reciprocity(rounds)
     table = pd.concat([rounds.keys, pd.DataFrame(columns)], axis=1)
     return table.astype(dict.fromkeys(INTEGERS, "Int64"))
@@ -256,7 +256,7 @@ def _subgame_perfect(rounds: Rounds, joint: Array, nash: Array) -> Array:
     repeated = ((rounds.keys["horizon"] == "known") & turns.isna()).to_numpy()
 
     def distance_of(game: Game, lines: NDArray[Any]) -> Array:
-        unique = distances.equilibria_of(game).unique
+        unique = distances.equilibria_of(game).is_unique
         values = np.where(repeated[lines] & unique, nash[lines], np.nan)
         for turn in ("first", "second"):
             chosen = (turns.iloc[lines] == turn).to_numpy()
@@ -301,7 +301,7 @@ def lock_length(length: NDArray[Any]) -> NDArray[Any]:
     return np.maximum(2, -(-length // 2))
 
 
-def lock(rounds: Rounds) -> dict[str, Array]:
+def locks_of(rounds: Rounds) -> dict[str, Array]:
     """Return whether a match ends in one constant joint action, since when, and in which.
 
     A match is locked if its last constant run holds at least half of its rounds and at least two;

@@ -58,7 +58,7 @@ def predictions(own: Array, other: Array) -> Array:
     return moves
 
 
-def fit(own: Array, other: Array, groups: NDArray[Any], resampled: Array) -> Mixture:
+def fit_mixture(own: Array, other: Array, groups: NDArray[Any], resampled: Array) -> Mixture:
     """Fit the mixture to all matches and to resamples of them.
 
     Parameters
@@ -79,7 +79,7 @@ def fit(own: Array, other: Array, groups: NDArray[Any], resampled: Array) -> Mix
     distinct, line = np.unique(np.column_stack([hits, length]), axis=0, return_inverse=True)
     counts = draws[:, groups] @ np.eye(len(distinct))[line.ravel()]
     fits, fit_of = np.unique(counts, axis=0, return_inverse=True)
-    weights, error = estimate(distinct[:, :-1], distinct[:, -1], fits)
+    weights, error = maximise_likelihood(distinct[:, :-1], distinct[:, -1], fits)
     return Mixture(classes, weights[fit_of.ravel()], error[fit_of.ravel()])
 
 
@@ -92,7 +92,7 @@ def _classes(moves: Array) -> tuple[list[tuple[str, ...]], list[int]]:
     return [*classes, ("RANDOM",)], [group[0] for group in members.values()]
 
 
-def estimate(hits: Array, length: Array, counts: Array) -> tuple[Array, Array]:
+def maximise_likelihood(hits: Array, length: Array, counts: Array) -> tuple[Array, Array]:
     """Maximise the likelihood.
 
     Parameters

@@ -224,7 +224,7 @@ def _mixture_rows(rounds: Rounds, cell: PlayCell, how: Resampling) -> list[dict[
     counts = resample_counts(
         int(cell.matches.max()) + 1, how.resamples, how.rng("mixture", *cell.name)
     )
-    found = mixture.fit(own, other, cell.matches, counts)
+    found = mixture.fit_mixture(own, other, cell.matches, counts)
     rows = []
     for members, weights in zip(found.classes, found.weights.T, strict=True):
         term, control = "+".join(members), len(members) / len(mixture.NAMES)

@@ -61,7 +61,7 @@ def oracle(own, other, game, name):
     found |= {"payoff": 0.0, "first_defection": np.nan, "partner_first_defection": np.nan}
     for r in range(t):
         found[f"n_{own[r]}{other[r]}"] += 1
-        found["payoff"] += game.own(name, own[r], other[r])[0]
+        found["payoff"] += game.seat_payoffs(name, own[r], other[r])[0]
         if r:
             found[f"n_after_other_{other[r - 1]}"] += 1
             found[f"n_0_after_other_{other[r - 1]}"] += own[r] == 0

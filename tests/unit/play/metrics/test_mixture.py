@@ -43,7 +43,7 @@ def simulated(names, weights, error, n, t, rng):
 def test_planted_weights_and_errors_are_found():
     rng = np.random.default_rng(1)
     own, other = simulated(["TFT", "ALLD", "RANDOM"], [0.5, 0.3, 0.2], 0.05, 300, 20, rng)
-    found = mixture.fit(own, other, np.arange(300), np.zeros((0, 300)))
+    found = mixture.fit_mixture(own, other, np.arange(300), np.zeros((0, 300)))
     weights = dict(zip(found.classes, found.weights[0], strict=True))
     assert weights[("TFT",)] == pytest.approx(0.5, abs=0.08)
     assert weights[("ALLD",)] == pytest.approx(0.3, abs=0.08)
@@ -65,7 +65,7 @@ def test_the_fit_maximises_the_likelihood():
             total -= np.log(np.dot(w / w.sum(), [*each, 0.5**10]))
         return total
 
-    weights, error = mixture.estimate(hits, length, np.ones((1, 40)))
+    weights, error = mixture.maximise_likelihood(hits, length, np.ones((1, 40)))
     logits = np.log(weights[0] + 1e-12)
     at = np.append(logits, np.log(error[0] / (0.5 - error[0])))
     best = min(
@@ -79,17 +79,17 @@ def test_resamples_are_fits_of_their_own():
     rng = np.random.default_rng(3)
     own, other = simulated(["TFT", "RANDOM"], [0.5, 0.5], 0.1, 8, 12, rng)
     counts = rng.multinomial(8, np.full(8, 1 / 8), size=5).astype(float)
-    found = mixture.fit(own, other, np.arange(8), counts)
+    found = mixture.fit_mixture(own, other, np.arange(8), counts)
     for k in range(5):
         index = np.repeat(np.arange(8), counts[k].astype(int))
-        alone = mixture.fit(own[index], other[index], np.arange(8), np.zeros((0, 8)))
+        alone = mixture.fit_mixture(own[index], other[index], np.arange(8), np.zeros((0, 8)))
         if alone.classes == found.classes:
             np.testing.assert_allclose(alone.weights[0], found.weights[k + 1], atol=0.03)
 
 
 def test_what_cannot_be_told_apart_is_one_class():
     zeros = np.zeros((3, 5))
-    found = mixture.fit(zeros, zeros, np.arange(3), np.zeros((0, 3)))
+    found = mixture.fit_mixture(zeros, zeros, np.arange(3), np.zeros((0, 3)))
     assert found.classes == [("ALLC", "TFT", "GRIM", "WSLS"), ("ALLD",), ("RANDOM",)]
     assert found.weights[0, 0] == pytest.approx(1, abs=1e-3)
 
