@@ -15,7 +15,7 @@ from nashlens.figures.registry import Look
 
 TITLE = "Surface biases: what moves P(action 0) though the game stays the same"
 SOURCES = {"prompts": "decision prompts (lens, last layer)", "play": "play"}
-_COLUMNS = ("model", "source", "factor", "contrast", "label_set", "estimate", "ci_low", "ci_high",
+_COLUMNS = ("model", "source", "factor", "contrast", "label_set", *style.ESTIMATE,
             "n", "n_matches")  # fmt: skip
 _KEYS = ["factor", "contrast", "label_set"]
 _FACTORS = ["label_map", "option_order", "template", "label_set"]

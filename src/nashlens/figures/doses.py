@@ -20,8 +20,8 @@ from matplotlib.patches import Patch
 from nashlens.figures import style
 from nashlens.figures.registry import Look
 
-_COLUMNS = ("model", "kind", "quantity", "direction", "game", "layer", "value", "estimate",
-            "ci_low", "ci_high", "n", "n_matches", "n_directions")  # fmt: skip
+_COLUMNS = ("model", "kind", "quantity", "direction", "game", "layer", "value",
+            *style.ESTIMATE, "n", "n_matches", "n_directions")  # fmt: skip
 _DASHES: tuple[Any, ...] = ("--", ":", "-.", (0, (1, 3)), (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
 
 
@@ -133,8 +133,7 @@ def _response(ax: Axes, rows: pd.DataFrame, games: list[str], color: Any) -> Non
             mean["value"], mean["estimate"], color=color, linewidth=0.9, alpha=0.7, linestyle=dashes
         )
     whole = nash[nash["game"].isna()]
-    bounds = (whole[name] for name in ("estimate", "ci_low", "ci_high"))
-    style.line(ax, whole["value"], *bounds, color=color, marker="o")
+    style.line(ax, whole, "value", color=color, marker="o")
     ax.axvline(0, color="0.6", linewidth=0.7)
     ax.axhline(0.5, color="0.6", linewidth=0.7, linestyle=":")
     ax.set(ylim=(-0.04, 1.04), yticks=[0, 0.5, 1])

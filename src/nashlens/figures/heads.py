@@ -18,8 +18,8 @@ from nashlens.figures import style
 from nashlens.figures.registry import Look
 
 TITLE = "What ablating attention heads costs the Nash action"
-_COLUMNS = ("model", "kind", "quantity", "ablation", "layer", "head", "heads", "estimate", "ci_low",
-            "ci_high", "n", "n_matches")  # fmt: skip
+_COLUMNS = ("model", "kind", "quantity", "ablation", "layer", "head", "heads",
+            *style.ESTIMATE, "n", "n_matches")  # fmt: skip
 _MAP = "PuOr_r"
 """Diverging, told apart by colour-blind readers; its middle is no effect."""
 BOUND = 0.2
@@ -65,8 +65,8 @@ def draw(heads_summary: pd.DataFrame, look: Look) -> Figure:
 
 
 def _size(rows: pd.DataFrame) -> str:
-    return style.sizes(rows["n"].max() if len(rows) else 0, "prompts",
-                       rows["n_matches"].max() if len(rows) else 0)  # fmt: skip
+    n, matches = (rows["n"].max(), rows["n_matches"].max()) if len(rows) else (0, 0)
+    return style.sizes(n, "prompts", matches)
 
 
 def _heat(ax: Axes, rows: pd.DataFrame, chosen: list[str], scale: Normalize) -> None:
@@ -110,7 +110,7 @@ def _groups(ax: Axes, rows: pd.DataFrame, colors: dict[str, Any]) -> None:
         offset = np.linspace(-0.12, 0.12, len(values)) if len(values) > 1 else np.zeros(len(values))
         ax.plot(place + 0.18 + offset, values, "o", color=colors["random"], markersize=2.5)
         (group,) = part[part["kind"] == "candidate"].to_dict("records")
-        mean, low, high = (group[name] for name in ("estimate", "ci_low", "ci_high"))
+        mean, low, high = (group[name] for name in style.ESTIMATE)
         error = [[mean - low], [high - mean]] if math.isfinite(low) else None
         ax.errorbar(
             place - 0.15, mean, yerr=error, fmt="D", color=colors["candidate"], markersize=4,

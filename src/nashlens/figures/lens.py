@@ -15,9 +15,8 @@ from nashlens.figures import style
 from nashlens.figures.registry import Look
 
 TITLE = "Logit lens: which action does each layer favour, and is it the action or its token?"
-COLUMNS = ("model", "lens", "quantity", "game", "layer", "estimate", "ci_low", "ci_high", "n",
-           "n_matches")  # fmt: skip
-_SUMMARY = ("model", "quantity", "estimate", "ci_low", "ci_high", "reason")
+COLUMNS = ("model", "lens", "quantity", "game", "layer", *style.ESTIMATE, "n", "n_matches")
+_SUMMARY = ("model", "quantity", *style.ESTIMATE, "reason")
 _SERIES: dict[str, tuple[str, Any, str]] = {
     "nash": ("P(Nash action)", "-", "o"),
     "prosocial": ("P(prosocial action), where it is not the Nash action", "-", "s"),
@@ -92,17 +91,9 @@ def _series(ax: Axes, rows: pd.DataFrame, quantity: str, color: dict[str, tuple]
         return
     _, dashes, marker = _SERIES[quantity]
     style.line(
-        ax,
-        found["layer"],
-        found["estimate"],
-        found["ci_low"],
-        found["ci_high"],
-        color=color[quantity],
-        linestyle=dashes,
-        marker=marker or None,
-        markevery=max(1, len(found) // 8),
-        linewidth=1.4 if marker else 1,
-    )
+        ax, found, color=color[quantity], linestyle=dashes, marker=marker or None,
+        markevery=max(1, len(found) // 8), linewidth=1.4 if marker else 1,
+    )  # fmt: skip
 
 
 def _in_numbers(summary: pd.DataFrame) -> str:
@@ -131,8 +122,8 @@ def _mass(axes: Any, mass: pd.DataFrame, least: float) -> None:
     """Draw the strip of label mass, and shade the unreliable layers in every panel."""
     layers = mass["layer"].to_numpy(int)
     # A logarithmic axis needs positive numbers; float32 underflow is as good as 1e-12.
-    values = (mass[name].clip(lower=1e-12) for name in ("estimate", "ci_low", "ci_high"))
-    style.line(axes[2], layers, *values, color="0.25")
+    positive = mass[list(style.ESTIMATE)].clip(lower=1e-12)
+    style.line(axes[2], positive.assign(layer=layers), color="0.25")
     axes[2].axhline(least, color="0.25", linestyle=":", linewidth=1)
     axes[2].set_yscale("log")
     axes[2].set_ylim(top=2)

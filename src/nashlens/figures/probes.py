@@ -94,15 +94,11 @@ def _target(ax: Axes, rows: pd.DataFrame, color: dict[str, tuple]) -> str:
         style.no_data(ax, reason, characters=18)
         return measure
     layers = good["layer"].to_numpy(int)
-    ax.fill_between(
-        layers,
-        good["permutation_mean"].astype(float),
-        good["permutation_high"].astype(float),
-        color="0.6",
-        alpha=0.6,
-        linewidth=0,
+    mean, upper, largest = (
+        good[f"permutation_{name}"].astype(float) for name in ("mean", "high", "max_high")
     )
-    ax.plot(layers, good["permutation_max_high"].astype(float), color="0.3", linewidth=0.8)
+    ax.fill_between(layers, mean, upper, color="0.6", alpha=0.6, linewidth=0)
+    ax.plot(layers, largest, color="0.3", linewidth=0.8)
     ax.axhline(0.0 if regression else 0.5, color="0.2", linestyle=":", linewidth=1)
     dashes = {"bag_of_words": "--", "embedding": _DOTS}
     step = 0.04 * max(float(np.ptp(layers)), 1.0)
@@ -115,25 +111,11 @@ def _target(ax: Axes, rows: pd.DataFrame, color: dict[str, tuple]) -> str:
             ax.plot([layers.max() + place * step] * 2, bounds, color=color[name], linewidth=2.5)
     other = good[good["random_weights"].notna()]
     if len(other):
-        style.line(
-            ax,
-            other["layer"].to_numpy(int),
-            other["random_weights"].astype(float),
-            other["random_weights_low"],
-            other["random_weights_high"],
-            color=color["random_weights"],
-            linestyle="-.",
-        )
-    style.line(
-        ax,
-        layers,
-        good[value].astype(float),
-        good[low],
-        good[high],
-        color=color["probe"],
-        marker="o",
-        markersize=3 if len(layers) < 20 else 2,
-    )
+        columns = [f"random_weights{end}" for end in ("", "_low", "_high")]
+        style.line(ax, other, columns=columns, color=color["random_weights"], linestyle="-.")
+    size = 3 if len(layers) < 20 else 2
+    look = {"color": color["probe"], "marker": "o", "markersize": size}
+    style.line(ax, good, columns=(value, low, high), **look)
     peak = good.iloc[int(np.argmax(good[value].to_numpy(float)))]
     ax.set_title(
         style.sizes(good["n"].max(), "", good["n_matches"].max()) + "\n"

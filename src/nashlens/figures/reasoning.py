@@ -20,8 +20,7 @@ TITLE = "Reasoning and notes against direct answers"
 MODES = {"direct": "direct", "cot": "chain of thought", "scratchpad": "scratchpad"}
 """Mode -> as readers call it; the first one is what the others are compared with."""
 _MEASURES = {"nash_tv": "Nash distance", "cooperation": "cooperation"}
-_DIFFERENCES = ("model", "mode", "game", "pairing", "measure", "estimate", "ci_low", "ci_high",
-                "reason")  # fmt: skip
+_DIFFERENCES = ("model", "mode", "game", "pairing", "measure", *style.ESTIMATE, "reason")
 _GAP = 0.35
 """Decades that two models stand apart at least, so that their bars do not cover one another."""
 
@@ -167,7 +166,7 @@ def _by_mode(
 def _centre(ax: Axes, rows: pd.DataFrame, measure: str, kind: str | None) -> None:
     """Give a row of differences one scale around 0."""
     part = rows[(rows["measure"] == measure) & ((kind is None) | (rows["pairing"] == kind))]
-    values = part[["estimate", "ci_low", "ci_high"]].abs().to_numpy(float)
+    values = part[list(style.ESTIMATE)].abs().to_numpy(float)
     reach = 1.15 * max(0.05, float(np.nanmax(values, initial=0.0)))
     ax.set_ylim(-reach, reach)
     style.ticks(ax.yaxis, 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from nashlens.figures.registry import Look
 from nashlens.play.metrics.by_round import OPPONENT_KINDS
 
 TITLE = "P(action 0) from round to round, by opponent"
-_COLUMNS = ("agent", "game", "opponent_kind", "round", "estimate", "ci_low", "ci_high", "n_matches")
+_COLUMNS = ("agent", "game", "opponent_kind", "round", *style.ESTIMATE, "n_matches")
 _FEW = 10
 """With more rounds than this, bands are drawn in place of bars."""
 
@@ -92,18 +93,14 @@ def _lines(ax: Axes, means: pd.DataFrame, kinds: list[str], color: dict[str, tup
     few = means["round"].nunique() <= _FEW
     for index, kind in enumerate(kinds):
         part = means[means["opponent_kind"] == kind].sort_values("round")
-        x, mean, low, high = (
-            part[name].to_numpy(float) for name in ("round", "estimate", "ci_low", "ci_high")
-        )
+        look: dict[str, Any] = {"color": color[kind], "marker": _marker(kind)}
         if few:
             # Bars side by side stay readable where bands of six lines would cover one another.
-            x = x + (index - (len(kinds) - 1) / 2) * 0.09
-            ax.plot(x, mean, color=color[kind], marker=_marker(kind), linewidth=1, ms=3)
-            ax.vlines(x, low, high, color=color[kind], linewidth=0.8)
+            x = part["round"].to_numpy(float) + (index - (len(kinds) - 1) / 2) * 0.09
+            ax.plot(x, part["estimate"], linewidth=1, ms=3, **look)
+            ax.vlines(x, part["ci_low"], part["ci_high"], color=color[kind], linewidth=0.8)
         else:
-            every = math.ceil(len(part) / 5)
-            look = {"color": color[kind], "marker": _marker(kind), "markevery": every}
-            style.line(ax, x, mean, low, high, **look)
+            style.line(ax, part, "round", markevery=math.ceil(len(part) / 5), **look)
     ax.set(ylim=(-0.04, 1.04), yticks=[0, 0.5, 1])
     rounds = sorted(means["round"].unique())
     ax.set_xticks(rounds if few else np.linspace(rounds[0], rounds[-1], 4).round().astype(int))

@@ -36,6 +36,8 @@ WIDTH = 7.2
 SMALL = 7.0
 """Smallest font size in points."""
 GREY = "0.45"
+ESTIMATE = ("estimate", "ci_low", "ci_high")
+"""Columns of a number and its interval."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h", "*")
 
 _RC: dict[str, Any] = {
@@ -275,19 +277,29 @@ def counted(values: Iterable[int]) -> str:
 
 def line(
     axes: Axes,
-    x: Any,
-    estimate: Any,
-    low: Any = None,
-    high: Any = None,
+    rows: pd.DataFrame,
+    x: str = "layer",
+    columns: Sequence[str] = ESTIMATE,
     *,
     color: Any,
-    **kwargs: Any,
+    **look: Any,
 ) -> None:
-    """Draw a line with its interval as a band."""
-    axes.plot(x, estimate, color=color, **kwargs)
-    if low is not None and high is not None:
-        bounds = np.asarray(low, dtype=float), np.asarray(high, dtype=float)
-        axes.fill_between(x, *bounds, color=color, alpha=0.2, linewidth=0)
+    """Draw a line with its interval as a band.
+
+    Parameters
+    ----------
+    axes : Axes
+    rows : pandas.DataFrame
+    x : str
+        Column of the horizontal axis.
+    columns : sequence of str
+        Columns of the estimate and its bounds.
+    color, **look
+        Of the line.
+    """
+    places, mean, low, high = (rows[name].to_numpy(float) for name in (x, *columns))
+    axes.plot(places, mean, color=color, **look)
+    axes.fill_between(places, low, high, color=color, alpha=0.2, linewidth=0)
 
 
 def save(

@@ -61,10 +61,8 @@ def _model(axes: dict[str, Any], rows: pd.DataFrame, color: dict[str, Any]) -> N
         ax = axes.get("kl" if quantity == "text_kl" else quantity)
         if ax is not None and found["estimate"].notna().any():
             # Held-out text has thinner lines; the last layer is not translated.
-            look = {"linewidth": 0.7} if quantity == "text_kl" else {}
-            bounds = (found[name] for name in ("estimate", "ci_low", "ci_high"))
-            dashes = _LENSES[lens][1]
-            style.line(ax, found["layer"], *bounds, color=color[lens], linestyle=dashes, **look)
+            thickness = {"linewidth": 0.7} if quantity == "text_kl" else {}
+            style.line(ax, found, color=color[lens], linestyle=_LENSES[lens][1], **thickness)
     for panel in ("nash", "prosocial", "prior"):
         style.probability_axis(axes[panel])
     # Linear below a hundredth of a nat, since the last layer's divergence is 0.

@@ -10,7 +10,8 @@ from matplotlib.image import AxesImage
 from matplotlib.text import Text
 
 from nashlens.errors import ConfigError, DataError
-from nashlens.figures import registry
+from nashlens.figures import heads, registry
+from nashlens.findings.claims import m4_no_nash_heads
 from nashlens.steering.summary import steering_estimates
 
 from .summaries import HOW, with_summaries
@@ -158,11 +159,15 @@ def test_the_heads_that_answer_are_marked_and_those_of_a_token_are_not(one_model
 
 
 def test_heads_without_groups_are_drawn(one_model):
-    heads = one_model["heads"]
-    alone = with_summaries({**one_model, "heads": heads[heads["kind"] == "head"]})
+    table = one_model["heads"]
+    alone = with_summaries({**one_model, "heads": table[table["kind"] == "head"]})
     assert "no group was ablated" in " ".join(texts(draw("heads", alone)).split())
-    one = with_summaries({**one_model, "heads": heads[heads["match_id"] == "m4"]})
+    one = with_summaries({**one_model, "heads": table[table["match_id"] == "m4"]})
     draw("heads", one).canvas.draw()
+
+
+def test_the_bound_of_the_heads_figure_is_the_verdicts():
+    assert heads.BOUND == m4_no_nash_heads.LEAST_DROP
 
 
 def test_lens_without_nash_actions(one_model):
