@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -114,7 +115,7 @@ def _target(ax: Axes, rows: pd.DataFrame, color: dict[str, tuple]) -> str:
         columns = [f"random_weights{end}" for end in ("", "_low", "_high")]
         style.line(ax, other, columns=columns, color=color["random_weights"], linestyle="-.")
     size = 3 if len(layers) < 20 else 2
-    look = {"color": color["probe"], "marker": "o", "markersize": size}
+    look: dict[str, Any] = {"color": color["probe"], "marker": "o", "markersize": size}
     style.line(ax, good, columns=(value, low, high), **look)
     peak = good.iloc[int(np.argmax(good[value].to_numpy(float)))]
     ax.set_title(

@@ -61,7 +61,7 @@ def _model(axes: dict[str, Any], rows: pd.DataFrame, color: dict[str, Any]) -> N
         ax = axes.get("kl" if quantity == "text_kl" else quantity)
         if ax is not None and found["estimate"].notna().any():
             # Held-out text has thinner lines; the last layer is not translated.
-            thickness = {"linewidth": 0.7} if quantity == "text_kl" else {}
+            thickness: dict[str, Any] = {"linewidth": 0.7} if quantity == "text_kl" else {}
             style.line(ax, found, color=color[lens], linestyle=_LENSES[lens][1], **thickness)
     for panel in ("nash", "prosocial", "prior"):
         style.probability_axis(axes[panel])
