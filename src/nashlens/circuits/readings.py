@@ -12,11 +12,8 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from nashlens.contrasts import student_interval
-
-Array = NDArray[np.float64]
+from nashlens.contrasts import Array, student_interval
 
 KINDS = ("none", "head", "candidate", "random")
 """Kinds of ablation: nothing, one head, the candidate group, a random group."""

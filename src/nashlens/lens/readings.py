@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from nashlens.contrasts import cell_mean_draws
-
-Array = NDArray[np.float64]
+from nashlens.contrasts import Array, cell_mean_draws
 
 FAVOURED = 0.51
 """A layer favours an action whose probability is larger than this."""

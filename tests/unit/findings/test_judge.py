@@ -1,4 +1,5 @@
 import json
+from pkgutil import iter_modules
 
 import numpy as np
 import pandas as pd
@@ -8,8 +9,10 @@ from scipy.stats import false_discovery_control
 
 from nashlens.findings import CLAIMS, PLAY_CLAIMS, combine, judge, judge_play
 from nashlens.findings import claims as folder
+from nashlens.findings.claims import m1_history_early, m2_history_consumed, m3_nash_weak
 from nashlens.findings.judge import COLUMNS, false_discovery
 from nashlens.games.table import games_table
+from nashlens.vocabulary.targets import CLAIM_TARGETS
 from tests.unit.findings.play_tables import ALLC, PD, itself, models, play
 from tests.unit.findings.tables import (
     SETTINGS,
@@ -38,13 +41,19 @@ def _tables():
     }
 
 
-def test_claims_stand_in_the_order_of_their_letter_and_number():
-    inside = [claim.id for claim in CLAIMS]
-    play = [claim.id for claim in PLAY_CLAIMS]
-    assert inside == [f"M{k}" for k in range(1, 1 + len(CLAIMS))]
-    assert play == sorted(play)
-    for claims, letters in ((folder.CLAIMS, "M"), (folder.PLAY_CLAIMS, "BX")):
-        assert all(claim.id[0] in letters for claim in claims)
+def test_claims_come_by_letter_and_number_from_modules_of_their_names():
+    modules = sorted(module.name for module in iter_modules(folder.__path__))
+    ids = [claim.id for claim in (*CLAIMS, *PLAY_CLAIMS)]
+    assert sorted(name.partition("_")[0].upper() for name in modules) == sorted(ids)
+    assert [claim.id for claim in CLAIMS] == [f"M{k}" for k in range(1, 1 + len(CLAIMS))]
+    assert ids[len(CLAIMS) :] == sorted(ids[len(CLAIMS) :])
+    assert {claim.about for claim in CLAIMS} == {"model"}
+    assert {claim.about for claim in PLAY_CLAIMS} == {"play"}
+
+
+def test_probes_are_scored_on_parts_for_all_targets_of_claims():
+    claims = (m1_history_early, m2_history_consumed, m3_nash_weak)
+    assert {module.TARGET for module in claims} == set(CLAIM_TARGETS)
 
 
 def test_claims_about_play_are_in_the_same_family():

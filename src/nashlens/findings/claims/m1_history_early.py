@@ -9,9 +9,7 @@ left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -19,9 +17,7 @@ from scipy.special import ndtr, ndtri
 
 from nashlens.contrasts import one_sided_p
 from nashlens.findings.claim import (
-    NOT_IN_DETAIL,
     Claim,
-    Evidence,
     JudgeSettings,
     Missing,
     Outcome,
@@ -30,7 +26,12 @@ from nashlens.findings.claim import (
     verdict_of,
     with_bounds,
 )
-from nashlens.findings.shared.probe_rows import accuracy_error, held_out_accuracies, target_rows
+from nashlens.findings.shared.probe_rows import (
+    ProbeEvidence,
+    accuracy_error,
+    held_out_accuracies,
+    target_rows,
+)
 
 TARGET = "opponent_last"
 DECODABLE = 0.6
@@ -44,7 +45,7 @@ BASELINES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class HistoryEarly(Evidence):
+class HistoryEarly(ProbeEvidence):
     """Accuracy at layer 1, with what it must beat."""
 
     embedding: float
@@ -53,8 +54,6 @@ class HistoryEarly(Evidence):
     """Accuracy of how often each word occurs in the prompt."""
     random_weights: float
     """Accuracy of layer 1 of the same architecture with random weights."""
-    held_out: Mapping[str, float] = field(metadata=NOT_IN_DETAIL)
-    """Accuracy where a game, label set or template is held out, by `held_out_{split}`."""
     selectivity: float
     """Accuracy above that of a control task."""
     permutation_mean: float
@@ -63,10 +62,6 @@ class HistoryEarly(Evidence):
     """Rank of the accuracy among those with permuted labels."""
     majority: float
     """Accuracy of the larger class, not balanced."""
-
-    def detail(self) -> dict[str, Any]:
-        """Return the fields by name, each held-out accuracy under a name of its own."""
-        return {**super().detail(), **self.held_out}
 
 
 def estimate(tables: Tables, settings: JudgeSettings) -> HistoryEarly | Missing:

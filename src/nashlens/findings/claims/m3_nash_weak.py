@@ -11,9 +11,7 @@ inconclusive, and no contradiction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -21,9 +19,7 @@ from scipy.special import ndtri
 
 from nashlens.contrasts import one_sided_p
 from nashlens.findings.claim import (
-    NOT_IN_DETAIL,
     Claim,
-    Evidence,
     JudgeSettings,
     Missing,
     Outcome,
@@ -32,7 +28,12 @@ from nashlens.findings.claim import (
     verdict_of,
     with_bounds,
 )
-from nashlens.findings.shared.probe_rows import accuracy_error, held_out_accuracies, target_rows
+from nashlens.findings.shared.probe_rows import (
+    ProbeEvidence,
+    accuracy_error,
+    held_out_accuracies,
+    target_rows,
+)
 
 TARGET = "nash_action"
 WEAK_LIMIT = 0.65
@@ -40,7 +41,7 @@ WEAK_LIMIT = 0.65
 
 
 @dataclass(frozen=True, kw_only=True)
-class NashWeak(Evidence):
+class NashWeak(ProbeEvidence):
     """The largest accuracy, and whether the game alone would give it."""
 
     layer: int
@@ -51,14 +52,8 @@ class NashWeak(Evidence):
     """`WEAK_LIMIT`."""
     permutation_p: float
     """Rank of the accuracy among the permutations' largest over layers."""
-    held_out: Mapping[str, float] = field(metadata=NOT_IN_DETAIL)
-    """Accuracy where a game, label set or template is held out, by `held_out_{split}`."""
     game_fixes_target: bool
     """Whether every game has one Nash action only."""
-
-    def detail(self) -> dict[str, Any]:
-        """Return the fields by name, each held-out accuracy under a name of its own."""
-        return {**super().detail(), **self.held_out}
 
 
 def estimate(tables: Tables, settings: JudgeSettings) -> NashWeak | Missing:

@@ -165,7 +165,7 @@ CLAIM = Claim(
     tables=("heads",),
     interval="student",
     supported="what ablating the chosen heads costs the Nash action, beyond random groups, lies"
-    f" with its interval within {LEAST_DROP:g} logits and below {LEAST_SHARE:g} of the Nash"
+    f" with its interval within {LEAST_DROP:g} logits and below {LEAST_SHARE:.0%} of the Nash"
     " action's lead, which is above 0 with its interval",
     contradicted=f"that drop lies above {LEAST_DROP:g} logits with its interval, and beyond every"
     " random group",

@@ -118,8 +118,8 @@ CLAIM = Claim(
     paper="23 of 32 layers (Llama-3-8B)",
     tables=("lens", "prompts"),
     supported=f"the interval of the share of layers with P(Nash action) over {FAVOURED:g} lies"
-    f" above {MOST:g}, and the labels have mass in that share of the layers",
-    contradicted=f"the interval lies below {MOST:g}",
+    f" above {MOST:.0%}, and the labels have mass in as many layers",
+    contradicted=f"the interval lies below {MOST:.0%}",
     estimate=estimate,
     rule=rule,
     reason=reason,

@@ -206,8 +206,8 @@ CLAIM = Claim(
     supported="at a late layer the *action part* lies above 0 (for all late layers at once) with"
     f" P(prosocial) over {LEAST_PROBABILITY:g} and labels that have mass, and before the late"
     " layers it lies below 0",
-    contradicted=f"no late action part can reach {LEAST_LOGIT:g} logits, or {TOKEN_SHARE:g} of the"
-    " token part; or the prosocial action is favoured before the late layers too",
+    contradicted=f"no late action part can reach {LEAST_LOGIT:g} logits, or {TOKEN_SHARE:.0%} of"
+    " the token part; or the prosocial action is favoured before the late layers too",
     estimate=estimate,
     rule=rule,
     reason=reason,

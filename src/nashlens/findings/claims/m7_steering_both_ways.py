@@ -8,16 +8,14 @@ same layers, and the steepest layer is chosen for each of them, too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from nashlens.contrasts import bootstrap_draws, one_sided_p, simultaneous_interval
 from nashlens.findings.claim import (
-    NOT_IN_DETAIL,
     Claim,
-    Evidence,
     JudgeSettings,
     Missing,
     Outcome,
@@ -28,7 +26,7 @@ from nashlens.findings.claim import (
 )
 from nashlens.findings.shared.sweep import (
     LEAST_CHANGE,
-    RandomControl,
+    SweepEvidence,
     compare_with_random,
     complete_sweep,
 )
@@ -38,15 +36,11 @@ MANY = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class SteeringBothWays(Evidence):
+class SteeringBothWays(SweepEvidence):
     """The change at the steepest layer, each way, and that of random directions."""
 
     needs_p: ClassVar[bool] = False  # without random directions there is no p-value
 
-    layer: int
-    """The layer with the largest slope."""
-    layers: int
-    """Number of layers."""
     baseline: float
     """P(action 1) without an edit."""
     up: float
@@ -63,12 +57,6 @@ class SteeringBothWays(Evidence):
     """Largest alpha."""
     largest_high: float
     """Largest upper bound of the whole change at any layer."""
-    random: RandomControl = field(metadata=NOT_IN_DETAIL)
-    """The comparison with random directions."""
-
-    def detail(self) -> dict[str, Any]:
-        """Return the fields by name, those of `random` among them."""
-        return {**super().detail(), **self.random.detail()}
 
 
 def estimate(tables: Tables, settings: JudgeSettings) -> SteeringBothWays | Missing:
@@ -156,8 +144,8 @@ CLAIM = Claim(
     tables=("steering",),
     supported="both halves of the dose-response lie above 0 with their intervals, the change is at"
     f" least {LEAST_CHANGE:g}, and no random direction has as large a slope",
-    contradicted=f"no layer's change can reach {LEAST_CHANGE:g}, or a share of {MANY:g} of the"
-    " random directions has as large a slope",
+    contradicted=f"no layer's change can reach {LEAST_CHANGE:g}, or more than {MANY:.0%} of the"
+    " random directions have as large a slope",
     estimate=estimate,
     rule=rule,
     reason=reason,

@@ -7,17 +7,14 @@ clamped, those that were added show how monotone any push is; the control is the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import rankdata
 
 from nashlens.contrasts import Array, bootstrap_draws, one_sided_p, simultaneous_interval
 from nashlens.findings.claim import (
-    NOT_IN_DETAIL,
     Claim,
-    Evidence,
     JudgeSettings,
     Missing,
     Outcome,
@@ -28,8 +25,8 @@ from nashlens.findings.claim import (
 )
 from nashlens.findings.shared.sweep import (
     LEAST_CHANGE,
-    RandomControl,
     Sweep,
+    SweepEvidence,
     compare_with_random,
     complete_sweep,
     slopes,
@@ -40,13 +37,9 @@ LEAST_CORRELATION = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClampingMonotone(Evidence):
+class ClampingMonotone(SweepEvidence):
     """The rank correlation at the steepest layer, and the change that it comes with."""
 
-    layer: int
-    """The layer with the largest slope."""
-    layers: int
-    """Number of layers."""
     monotone_share: float
     """Share of prompts whose P(action 1) never falls."""
     change: float
@@ -61,12 +54,6 @@ class ClampingMonotone(Evidence):
     """Smallest value."""
     clamp_high: float
     """Largest value."""
-    random: RandomControl = field(metadata=NOT_IN_DETAIL)
-    """The comparison with random directions, where these were clamped."""
-
-    def detail(self) -> dict[str, Any]:
-        """Return the fields by name, those of `random` among them."""
-        return {**super().detail(), **self.random.detail()}
 
 
 def estimate(tables: Tables, settings: JudgeSettings) -> ClampingMonotone | Missing:

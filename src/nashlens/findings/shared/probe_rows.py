@@ -5,9 +5,25 @@ These claims read the probes table only, so their standard errors come from its 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
 import pandas as pd
 
-from nashlens.findings.claim import Missing
+from nashlens.findings.claim import NOT_IN_DETAIL, Evidence, Missing
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeEvidence(Evidence):
+    """Evidence from a probe that was also tested on what its training lacked."""
+
+    held_out: Mapping[str, float] = field(metadata=NOT_IN_DETAIL)
+    """Accuracy where a game, label set or template is held out, by `held_out_{split}`."""
+
+    def detail(self) -> dict[str, Any]:
+        """Return the fields by name, each held-out accuracy under a name of its own."""
+        return {**super().detail(), **self.held_out}
 
 
 def target_rows(probes: pd.DataFrame, target: str) -> pd.DataFrame | Missing:

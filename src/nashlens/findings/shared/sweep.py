@@ -6,14 +6,15 @@ for each random direction, in either sign, so that choosing costs both alike.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from nashlens.contrasts import Array, rank_p, student_p
-from nashlens.findings.claim import Missing, Tables
+from nashlens.findings.claim import NOT_IN_DETAIL, Evidence, Missing, Tables
 
 NASH = "nash"
 """Name of the direction that is compared with the random ones."""
@@ -141,6 +142,22 @@ class RandomControl:
             "random_rank_p": self.rank_p,
             "random_p": self.p_value,
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepEvidence(Evidence):
+    """Evidence from the layer of a sweep with the largest slope."""
+
+    layer: int
+    """The layer with the largest slope."""
+    layers: int
+    """Number of layers."""
+    random: RandomControl = field(metadata=NOT_IN_DETAIL)
+    """The comparison with random directions under the same kind of edit."""
+
+    def detail(self) -> dict[str, Any]:
+        """Return the fields by name, those of `random` among them."""
+        return {**super().detail(), **self.random.detail()}
 
 
 def compare_with_random(sweep: Sweep) -> RandomControl:
