@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
+from nashlens.engine.transfer import copy_to
 from nashlens.errors import DataError
 from nashlens.vocabulary.edits import EditKind
 
@@ -212,7 +213,7 @@ class EditBatch(InterventionBatch):
                 if len(mine) == len(which):
                     residual = self._edited(kind, residual, edits)
                 elif len(mine):
-                    rows = torch.from_numpy(mine).to(residual.device)
+                    rows = copy_to(torch.from_numpy(mine), residual.device)
                     changed = self._edited(kind, residual[rows], edits[mine])
                     residual = residual.index_copy(0, rows, changed)
         return residual
@@ -221,6 +222,6 @@ class EditBatch(InterventionBatch):
         """Return residuals `(n, t, width)` after `n` edits of one kind."""
         apply, device = KINDS[kind].apply, residual.device
         assert apply is not None
-        units = self._units[kind][torch.from_numpy(self._rows[edits])].to(device)
-        values = self._values[torch.from_numpy(edits)].to(device)[:, None, None]
+        units = copy_to(self._units[kind][torch.from_numpy(self._rows[edits])], device)
+        values = copy_to(self._values[torch.from_numpy(edits)], device)[:, None, None]
         return apply(residual.float(), units, values).to(residual.dtype)
