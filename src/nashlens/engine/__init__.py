@@ -2,12 +2,14 @@
 
 - `forest`: prompts that share prefixes become packed rows, each shared token once.
 - `segments`, `flex`: which packed tokens attend to which, on any device and on a GPU.
-- `blocks`: one transformer block over packed tokens, with keys and values kept or not.
-- `tensor`: the same blocks split over devices by tensor parallelism.
-- `core`: `Engine`, which captures residuals and scores labels.
-- `sweeps`: label scores under many interventions.
+- `block`: one transformer block under our own names.
+- `stack`: `BlockStack`, what the engine asks of a model's blocks; `blocks` offers it with all heads
+  on one device, `tensor` with heads split over devices.
+- `cache`: keys and values of earlier tokens.
+- `core`: `Engine`, which runs packed rows and captures residuals.
+- `labels`: from prompts and labels to P(action).
 - `session`: prompts that grow from call to call.
-- `forks`: a sweep's copies of the tokens that it edits.
-- `edits`: what an intervention does to residuals.
+- `sweeps`: label scores under many interventions; `forks`, its copies of the tokens that run again.
+- `edits`, `heads`: what interventions do to residuals and to outputs of heads.
 - `generation`: prompts continued token by token, a subpackage with one door.
 """

@@ -82,7 +82,7 @@ class Session:
             mine = [i for i, prompt in enumerate(prompts) if self._is_long(prompt) == long]
             if mine:
                 some, stems = [prompts[i] for i in mine], [kept[i] for i in mine]
-                with row.sequences(some, stems) as paths:
+                with row.adding(some, stems) as paths:
                     last = [int(path[-1]) for path in paths]
                     yield mine, paths, row.final[last], row.cache
 
@@ -118,13 +118,13 @@ class _GrowingRow:
 
         `kept` says how many leading tokens of each run to keep for good; None keeps all.
         """
-        with self.sequences([run.sequence for run in runs], kept) as paths:
+        with self.adding([run.sequence for run in runs], kept) as paths:
             scored = [run.scored_tokens(path) for run, path in zip(runs, paths, strict=True)]
             logits = self.engine.blocks.logits
             ScoredTokens.joined(scored).add_to(result, self.final, logits)
 
     @contextmanager
-    def sequences(
+    def adding(
         self, added: Sequence[Sequence[int]], kept: Sequence[int] | None
     ) -> Iterator[list[np.ndarray]]:
         """Add sequences, compute what is new of them, and yield their paths.
