@@ -7,7 +7,7 @@ import pandas as pd
 from nashlens.circuits.summary import heads_estimates
 from nashlens.estimates import Bootstrap
 from nashlens.lens.layers import layer_estimates, tuned_estimates
-from nashlens.planted.calibration import rates
+from nashlens.planted.calibration import calibration_rates
 from nashlens.play.metrics.by_round import round_estimates
 from nashlens.play.metrics.pooled import mode_differences
 from nashlens.steering.summary import steering_estimates
@@ -44,5 +44,5 @@ def with_summaries(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
         **found,
         "rounds": round_estimates(play, HOW),
         "mode_differences": mode_differences(tables["metrics"]),
-        "calibration_rates": rates(tables["calibration"], HOW.confidence),
+        "calibration_rates": calibration_rates(tables["calibration"], HOW.confidence),
     }
