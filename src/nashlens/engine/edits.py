@@ -207,7 +207,7 @@ class EditBatch(InterventionBatch):
     def apply(self, layer: int, residual: torch.Tensor, which: np.ndarray) -> torch.Tensor:
         """Return residuals after what interventions do at one layer."""
         for turn in self._turns[layer]:
-            edits = turn[which]
+            edits, result = turn[which], None
             for kind in self._units:
                 mine = np.flatnonzero((edits >= 0) & (self._kinds[edits] == kind))
                 if len(mine) == len(which):
@@ -215,7 +215,10 @@ class EditBatch(InterventionBatch):
                 elif len(mine):
                     rows = copy_to(torch.from_numpy(mine), residual.device)
                     changed = self._edited(kind, residual[rows], edits[mine])
-                    residual = residual.index_copy(0, rows, changed)
+                    # Copied once, and not for each kind.
+                    result = residual.clone() if result is None else result
+                    result.index_copy_(0, rows, changed)
+            residual = residual if result is None else result
         return residual
 
     def _edited(self, kind: EditKind, residual: torch.Tensor, edits: np.ndarray) -> torch.Tensor:
