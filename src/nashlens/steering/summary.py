@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from nashlens.contrasts import bootstrap_draws, simultaneous_interval
 from nashlens.estimates import Array, Bootstrap, collect, frame, mean_estimates, plain_means
+from nashlens.steering.readings import rank_correlations
 
 DESCRIPTIONS = {
     "p_action_1": "P(action 1) at a value",
@@ -144,11 +144,3 @@ def _claim_columns(p: Array, values: Array, kind: str) -> Array:
         return change
     middle = p[:, :, np.flatnonzero(values == 0)[0]]
     return np.hstack([p[:, :, -1] - middle, middle - p[:, :, 0], change])
-
-
-def rank_correlations(p: Array, values: Array) -> Array:
-    """Return Spearman's correlation of the last axis with the values; 0 where p is constant."""
-    ranks = rankdata(p, axis=-1) - (p.shape[-1] + 1) / 2
-    x = rankdata(values) - (len(values) + 1) / 2
-    length = np.sqrt((ranks**2).sum(axis=-1) * (x @ x))
-    return np.where(length > 0, ranks @ x / np.where(length > 0, length, 1.0), 0.0)

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from nashlens.findings import CLAIMS, judge
-from nashlens.findings.claims.m8_clamping_monotone import rank_correlations
+from nashlens.steering.readings import rank_correlations
 from tests.unit.findings.tables import SETTINGS, steering
 
 CLAIMED = [claim for claim in CLAIMS if claim.id in ("M7", "M8")]

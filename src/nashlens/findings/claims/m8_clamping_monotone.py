@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
 
-from nashlens.contrasts import Array, bootstrap_draws, one_sided_p, simultaneous_interval
+from nashlens.contrasts import bootstrap_draws, one_sided_p, simultaneous_interval
 from nashlens.findings.claim import (
     Claim,
     JudgeSettings,
@@ -31,6 +30,7 @@ from nashlens.findings.shared.sweep import (
     complete_sweep,
     slopes,
 )
+from nashlens.steering.readings import rank_correlations
 
 LEAST_CORRELATION = 0.3
 """Mean rank correlation that counts as monotone at all."""
@@ -99,14 +99,6 @@ def estimate(tables: Tables, settings: JudgeSettings) -> ClampingMonotone | Miss
         clamp_high=float(sweep.values[-1]),
         random=random,
     )
-
-
-def rank_correlations(p: Array, values: np.ndarray) -> Array:
-    """Return Spearman's correlation of the last axis with the values; 0 where p is constant."""
-    ranks = rankdata(p, axis=-1) - (p.shape[-1] + 1) / 2
-    x = rankdata(values) - (len(values) + 1) / 2
-    length = np.sqrt((ranks**2).sum(axis=-1) * (x @ x))
-    return np.where(length > 0, ranks @ x / np.where(length > 0, length, 1.0), 0.0)
 
 
 def rule(e: ClampingMonotone) -> Outcome:
