@@ -347,7 +347,7 @@ def save(
     if wrong:
         raise ConfigError([f"formats: {name!r} is not one of png, svg, pdf" for name in wrong])
     shown = ", ".join(f"{table}\u00a0{digest[:7]}" for table, digest in provenance.items())
-    footer = textwrap.fill(f"tables: {shown or 'none'}", max(40, int(figure.get_figwidth() * 19)))
+    footer = textwrap.fill(f"tables: {shown or 'none'}", max(40, int(figure.get_figwidth() * 17)))
     stem.parent.mkdir(parents=True, exist_ok=True)
     done: list[tuple[Path, Path]] = []
     with theme():
