@@ -40,7 +40,7 @@ _LEAST_FREEDOM = 4
 """Degrees of freedom below which strata are pooled to estimate the spread of matches."""
 
 
-class SurfaceEffect(NamedTuple):
+class SwapEffect(NamedTuple):
     """What swapping a surface form changes."""
 
     size: float
@@ -166,7 +166,7 @@ def _contrasts(
 
 def _effects(
     groups: pd.DataFrame, strata: LevelContrasts, whole: LevelContrasts, factor: str
-) -> list[SurfaceEffect]:
+) -> list[SwapEffect]:
     """Return the effect in each game, and over games, with itself and with others."""
     game, pairing = groups["game"].to_numpy(), groups["pairing"].to_numpy()
     label_set = groups["label_set"].to_numpy()[strata.group]
@@ -184,14 +184,14 @@ def _effects(
 
 def _effect(
     strata: LevelContrasts, whole: LevelContrasts, label_set: NDArray[Any], factor: str, where: str
-) -> SurfaceEffect:
+) -> SwapEffect:
     # By label set: its strata's changes, each weighted by how exact it is.
     sets = [strata.select(label_set == name) for name in np.unique(label_set)]
     weight = np.array([one.weight.sum() for one in sets])
     change = np.array([one.weight @ one.change for one in sets]) / weight
     spread = strata if strata.freedom.sum() >= _LEAST_FREEDOM else whole
     squares, freedom = float(spread.squares.sum()), float(spread.freedom.sum())
-    return SurfaceEffect(
+    return SwapEffect(
         size=float(np.abs(change).mean()),
         p_value=_by_noise(float((change**2 * weight).mean()), len(sets), squares, freedom),
         factor=factor,
