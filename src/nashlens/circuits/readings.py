@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from nashlens.contrasts import Array, student_interval
+from nashlens.contrasts import Array, cell_mean_draws, student_interval
 
 KINDS = ("none", "head", "candidate", "random")
 """Kinds of ablation: nothing, one head, the candidate group, a random group."""
@@ -80,6 +80,18 @@ class Ablations:
         """
         counts = self.prompts.groupby(["game", "label_map"])["match_id"].nunique()
         return int(counts.min()) if len(counts) else 0
+
+    def cell_means(
+        self, values: Array, resamples: int, rng: np.random.Generator
+    ) -> tuple[Array, Array]:
+        """Return the means of columns, (k,), and of each resample that has every cell, (m, k).
+
+        Games and label maps have equal weight; whole matches are resampled.
+        """
+        mean, draws = cell_mean_draws(
+            values, self.cells, self.matches, resamples=resamples, rng=rng
+        )
+        return mean, draws[~np.isnan(draws).any(axis=1)]
 
     @property
     def freedom(self) -> int:

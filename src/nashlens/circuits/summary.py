@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from nashlens.circuits.readings import Ablations
-from nashlens.contrasts import cell_mean_draws
 from nashlens.estimates import Array, Bootstrap, collect, frame
 
 DESCRIPTIONS = {
@@ -69,11 +68,7 @@ def _bounded(
     ablations: Ablations, values: Array, how: Bootstrap, *names: str, at_once: bool = False
 ) -> pd.DataFrame:
     """Return cell means of columns, with Student's interval where each cell has two matches."""
-    mean, draws = cell_mean_draws(
-        values, ablations.cells, ablations.matches, resamples=how.resamples, rng=how.rng(*names)
-    )
-    # Without the resamples that lack a game or label map.
-    draws = draws[~np.isnan(draws).any(axis=1)]
+    mean, draws = ablations.cell_means(values, resamples=how.resamples, rng=how.rng(*names))
     n, n_matches = len(ablations), len(set(ablations.matches))
     if ablations.least_matches() < 2 or not len(draws):
         none = np.full(len(mean), np.nan)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nashlens.circuits.readings import Ablations
-from nashlens.contrasts import cell_mean_draws, one_sided_p
+from nashlens.contrasts import one_sided_p
 from nashlens.findings.claim import (
     Claim,
     Evidence,
@@ -78,14 +78,7 @@ def estimate(tables: Tables, settings: JudgeSettings) -> NoNashHeads | Missing:
             random.values,
         ]
     )
-    mean, draws = cell_mean_draws(
-        values,
-        candidate.cells,
-        candidate.matches,
-        resamples=settings.resamples,
-        rng=settings.rng("M4"),
-    )
-    draws = draws[~np.isnan(draws).any(axis=1)]
+    mean, draws = candidate.cell_means(values, resamples=settings.resamples, rng=settings.rng("M4"))
     if not len(draws):
         return Missing("no resample of matches holds every game and label map", "inconclusive")
     low, high = candidate.interval(mean, draws, settings.confidence)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nashlens.contrasts import cell_mean_draws, p_floor, percentile_interval, rank_p
+from nashlens.contrasts import p_floor, percentile_interval, rank_p
 from nashlens.findings.claim import (
     Claim,
     Evidence,
@@ -59,17 +59,12 @@ def estimate(tables: Tables, settings: JudgeSettings) -> NashFavoured | Missing:
     p_nash = readings.probability(readings.towards("nash_action"))
     p_first = readings.probability(readings.first_is_1)
     size = len(readings.layers)
-    mean, draws = cell_mean_draws(
-        np.hstack([p_nash, p_first]),
-        readings.cells,
-        readings.matches,
-        resamples=settings.resamples,
-        rng=settings.rng("M5"),
+    mean, draws = readings.cell_means(
+        np.hstack([p_nash, p_first]), resamples=settings.resamples, rng=settings.rng("M5")
     )
     nash, token = mean[:size], mean[size:]
     favoured = nash > FAVOURED
-    known = ~np.isnan(draws).any(axis=1)
-    shares = (draws[known, :size] > FAVOURED).mean(axis=1)
+    shares = (draws[:, :size] > FAVOURED).mean(axis=1)
     low, high = percentile_interval(shares[:, None], settings.confidence)
     matches = len(set(readings.matches))
     # How often a resample has no more than half of the layers.

@@ -18,7 +18,6 @@ import numpy as np
 
 from nashlens.contrasts import (
     Array,
-    cell_mean_draws,
     p_floor,
     percentile_interval,
     rank_p,
@@ -100,14 +99,7 @@ def estimate(tables: Tables, settings: JudgeSettings) -> LateOverride | Missing:
             readings.probability(towards),
         ]
     )
-    mean, draws = cell_mean_draws(
-        values,
-        readings.cells,
-        readings.matches,
-        resamples=settings.resamples,
-        rng=settings.rng("M6"),
-    )
-    draws = draws[~np.isnan(draws).any(axis=1)]
+    mean, draws = readings.cell_means(values, resamples=settings.resamples, rng=settings.rng("M6"))
     return _evidence(readings, mean, draws, late, settings)
 
 
