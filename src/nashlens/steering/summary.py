@@ -13,7 +13,7 @@ import pandas as pd
 
 from nashlens.contrasts import bootstrap_draws, simultaneous_interval
 from nashlens.estimates import Array, Bootstrap, collect, frame, mean_estimates, plain_means
-from nashlens.steering.readings import rank_correlations
+from nashlens.steering.readings import changes_both_ways, rank_correlations
 
 DESCRIPTIONS = {
     "p_action_1": "P(action 1) at a value",
@@ -142,5 +142,4 @@ def _claim_columns(p: Array, values: Array, kind: str) -> Array:
         return np.hstack([rank_correlations(p, values), change])
     if 0.0 not in values[1:-1]:
         return change
-    middle = p[:, :, np.flatnonzero(values == 0)[0]]
-    return np.hstack([p[:, :, -1] - middle, middle - p[:, :, 0], change])
+    return changes_both_ways(p, values)

@@ -30,6 +30,7 @@ from nashlens.findings.shared.sweep import (
     compare_with_random,
     complete_sweep,
 )
+from nashlens.steering.readings import changes_both_ways
 
 MANY = 0.5
 """Share of random directions that move as much from which any push does."""
@@ -67,12 +68,9 @@ def estimate(tables: Tables, settings: JudgeSettings) -> SteeringBothWays | Miss
     values, size = sweep.values, len(sweep.layers)
     if values[0] >= 0 or values[-1] <= 0 or 0.0 not in values:
         return Missing("steering.alphas needs a negative value, 0 and a positive value")
-    at_0 = int(np.flatnonzero(values == 0)[0])
-    up = sweep.p[:, :, -1] - sweep.p[:, :, at_0]
-    down = sweep.p[:, :, at_0] - sweep.p[:, :, 0]
     # Columns: the change up at each layer, down at each layer, and both together.
     found, draws = bootstrap_draws(
-        np.hstack([up, down, up + down]),
+        changes_both_ways(sweep.p, values),
         sweep.matches,
         resamples=settings.resamples,
         rng=settings.rng("M7"),
@@ -100,7 +98,7 @@ def estimate(tables: Tables, settings: JudgeSettings) -> SteeringBothWays | Miss
         p_value=float(np.max([min(1.0, size * max(ways)), random.p_value])),
         layer=int(sweep.layers[best]),
         layers=size,
-        baseline=float(sweep.p[:, best, at_0].mean()),
+        baseline=float(sweep.p[:, best, values == 0].mean()),
         up=float(found[best]),
         up_low=float(low[best]),
         down=float(found[size + best]),
