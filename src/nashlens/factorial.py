@@ -34,7 +34,7 @@ adds the spread between them to the error: such an interval is too wide, never t
     ...     "label_map": ["identity", "identity", "swapped", "swapped"] * 2,
     ...     "option_order": ["forward", "reversed"] * 4})
     >>> blocks = Blocks(rows)
-    >>> y = np.where(rows["label_map"] == "swapped", 3.0, -3.0) + 1.0  # a word, and a bit of action 1
+    >>> y = np.where(rows["label_map"] == "swapped", 3.0, -3.0) + 1.0
     >>> parts = blocks.parts(y, np.ones(8))
     >>> {name: float(blocks.estimate(values).estimate[0]) for name, values in parts.items()}
     {'action': 1.0, 'word': 3.0, 'place': 0.0, 'interaction': 0.0}
@@ -289,7 +289,7 @@ class BlockEstimate:
 
 def _exchangeable(cells: pd.DataFrame, n_clusters: int) -> NDArray[np.intp]:
     """Return the group of each cluster: those with the same strata, collapsed where it is alone."""
-    signature = cells.groupby("cluster")["stratum"].agg(tuple)
+    signature = cells.groupby("cluster")["stratum"].agg(lambda values: tuple(values))
     games = cells.groupby("cluster")["game"].agg(lambda values: tuple(sorted(set(values))))
     group = pd.factorize(signature.reindex(range(n_clusters)))[0]
     game = pd.factorize(games.reindex(range(n_clusters)))[0]
