@@ -3,7 +3,7 @@ import pytest
 
 from nashlens.activations.plan import draw_matches, used_prompts
 from nashlens.interventions import choose_prompts
-from nashlens.kept import kept
+from nashlens.kept import kept, neutral
 from nashlens.probes import usable
 
 PROMPTS = pd.DataFrame(
@@ -33,3 +33,9 @@ PROMPTS = pd.DataFrame(
 )
 def test_every_stage_uses_the_same_prompts(choose):
     assert sorted(choose(PROMPTS)["prompt_id"]) == ["a", "b"]
+
+
+def test_controlled_estimates_leave_words_with_a_meaning_out():
+    kinds = PROMPTS.assign(label_kind=["neutral", "actions", "neutral"])
+    assert neutral(kinds)["prompt_id"].tolist() == ["a", "c"]
+    assert neutral(PROMPTS) is PROMPTS
