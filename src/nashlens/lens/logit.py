@@ -4,11 +4,16 @@ The stored residual of a layer (translated first, if a tuned lens is given) goes
 own final norm, whose statistics are computed anew at each layer, and the unembedding. At the last
 layer this is the model's own output.
 
-P(label) is over the whole label: if it has several tokens, it is the product of each token's
-probability after those before it, all read at the same layer. `p_action_0` and `p_action_1` compare
-only the two labels. `label_mass` is what the two had of the whole vocabulary before that: where it
-is tiny, the layer speaks about something else. `prior_action_1` is `p_action_1` of the content-free
-prompt that asks the same question about nothing.
+Labels are compared at the first token in which they differ; tokens that they share before it are
+read as part of the prompt. `p_action_0` and `p_action_1` compare only these two tokens.
+`label_mass` is what the two had of the whole vocabulary before that: where it is tiny, the layer
+speaks about something else. `prior_action_1` is `p_action_1` of the content-free prompt that asks
+the same question about nothing.
+
+`whole_action_1` compares the whole labels instead: P(label) is then the product of each token's
+probability after those before it, all read at the same layer. At the last layer that is the model's
+own P(action). At a layer that knows nothing yet, each further token costs a label a factor of
+thousands, so the label of fewer tokens wins there, whatever it means.
 
 The residuals of everything that is read here are stored, so nothing is run: that is why labels are
 not scored by `nashlens.engine.labels`.
@@ -44,8 +49,11 @@ class _LensPrompts:
     """Distinct prompts with their labels; content-free prompts come after the others."""
 
     ids: list[str]
+    """Each prompt with the tokens that its labels share."""
     tokens: NDArray[np.int64]
-    """(n, 2): the labels' first tokens."""
+    """(n, 2): the first tokens in which the labels differ."""
+    shared: NDArray[np.int64]
+    """(n,): number of tokens that the labels share before them."""
     lengths: NDArray[np.int64]
     """(n,): number of tokens of the longer label."""
     index: NDArray[np.int64]
@@ -53,7 +61,7 @@ class _LensPrompts:
     prior: NDArray[np.int64]
     """(rows of the prompts table,): which one is each row's content-free prompt; -1 for none."""
     later_ids: list[str]
-    """For each later token of a label: the prompt with the label's tokens before it."""
+    """For each token of a label after these: the prompt with the label's tokens before it."""
     later_tokens: NDArray[np.int64]
     """(m, 1): the later token."""
     later_index: NDArray[np.int64]
@@ -85,10 +93,18 @@ def _lens_prompts(used: pd.DataFrame, vocabulary: int) -> _LensPrompts:
     if "prior_id" in used.columns:
         prior = numbered("prior_id", "prior_token_ids")
     labels = [pair for _, pair in numbers]
-    later = list(_later_tokens(labels, sequences))
+    shared = [_shared_tokens(*pair) for pair in labels]
+    later = list(_later_tokens(labels, shared, sequences))
     return _LensPrompts(
-        ids=[str(name) for name, _ in numbers],
-        tokens=np.array([[label[0] for label in pair] for pair in labels]).reshape(-1, 2),
+        ids=[
+            _followed(sequence, pair[0][:k]) if k else str(name)
+            for (name, pair), k, sequence in zip(numbers, shared, sequences, strict=True)
+        ],
+        tokens=np.array(
+            [[label[k] for label in pair] for pair, k in zip(labels, shared, strict=True)],
+            dtype=np.int64,
+        ).reshape(-1, 2),
+        shared=np.array(shared, dtype=np.int64),
         lengths=np.array([max(map(len, pair)) for pair in labels], dtype=np.int64),
         index=index,
         prior=prior,
@@ -109,17 +125,32 @@ def _check_labels(pairs: Sequence[tuple[Label, Label]], vocabulary: int) -> None
         )
 
 
+def _shared_tokens(first: Label, second: Label) -> int:
+    """Return the number of tokens with which both labels start."""
+    for k, (a, b) in enumerate(zip(first, second, strict=False)):
+        if a != b:
+            return k
+    raise DataError(
+        f"labels of tokens {list(first)} and {list(second)}: one starts with all of the other;"
+        " make the prompts again, with other labels"
+    )
+
+
+def _followed(sequence: Any, beginning: Label) -> str:
+    """Return the id of a prompt that is followed by the beginning of a label."""
+    if sequence is None:
+        raise DataError("labels of several tokens need token_ids in the prompts table")
+    return prompt_id([*map(int, sequence), *beginning])
+
+
 def _later_tokens(
-    labels: Sequence[tuple[Label, Label]], sequences: Sequence[Any]
+    labels: Sequence[tuple[Label, Label]], shared: Sequence[int], sequences: Sequence[Any]
 ) -> Iterator[tuple[str, int, tuple[int, int]]]:
-    """Yield a label's tokens after the first: id of what comes before, token, (prompt, action)."""
-    for number, (pair, sequence) in enumerate(zip(labels, sequences, strict=True)):
+    """Yield what follows a label's first different token: id of what comes before, token, where."""
+    for number, (pair, known, sequence) in enumerate(zip(labels, shared, sequences, strict=True)):
         for action, label in enumerate(pair):
-            for end in range(1, len(label)):
-                if sequence is None:
-                    raise DataError("labels of several tokens need token_ids in the prompts table")
-                before = [*map(int, sequence), *label[:end]]
-                yield prompt_id(before), label[end], (number, action)
+            for end in range(known + 1, len(label)):
+                yield _followed(sequence, label[:end]), label[end], (number, action)
 
 
 def lens_table(
@@ -188,6 +219,7 @@ def lens_table(
                     "layer": layer,
                     **{name: values[asked.index] for name, values in columns.items()},
                     "prior_action_1": prior,
+                    "first_different_token": asked.shared[asked.index],
                     "n_label_tokens": asked.lengths[asked.index],
                 }
             )
@@ -231,13 +263,14 @@ def _layer_columns(
         partition[rows], ranks[rows] = found.log_partition, found.ranks
         divergence[rows] = found.divergence
         logits[rows] = token_logits(hidden, readout, asked.tokens[rows])
-    # A label's later tokens add their log-probabilities to the logit of its first one.
+    # A whole label's later tokens add their log-probabilities to the logit of the one above.
+    whole = logits.astype(np.float64)
     for start in range(0, len(later), batch):
         rows = slice(start, start + batch)
         hidden = readout.norm(later[rows])
         added = token_logits(hidden, readout, asked.later_tokens[rows])[:, 0].astype(np.float64)
         added -= scan(hidden, readout).log_partition
-        np.add.at(logits, tuple(asked.later_index[rows].T), added)
+        np.add.at(whole, tuple(asked.later_index[rows].T), added)
     p_1 = expit(logits[:, 1] - logits[:, 0])
     mass = np.exp(logits - partition[:, None]).sum(axis=1)
     return {
@@ -245,6 +278,7 @@ def _layer_columns(
         "logit_1": logits[:, 1],
         "p_action_0": 1.0 - p_1,
         "p_action_1": p_1,
+        "whole_action_1": expit(whole[:, 1] - whole[:, 0]),
         "label_mass": np.minimum(mass, 1.0),
         "rank_0": ranks[:, 0],
         "rank_1": ranks[:, 1],

@@ -54,6 +54,14 @@ def test_label_scores_equal_the_chain_rule(loaded, rng, label_tokens):
     assert np.abs(ours - reference.label_logprobs(loaded, prompts)).max() < 1e-4
 
 
+def test_labels_that_start_alike_are_scored_whole(loaded, rng):
+    labels = [([5, 6], [5, 7]), ([5, 6, 7], [5, 8]), ([5, 6, 7], [5, 6, 8, 9]), ([5], [6, 5])]
+    stem = rng.integers(0, 61, 12).tolist()
+    prompts = [LabelledPrompt([*stem, k], pair) for k, pair in enumerate(labels)]
+    ours = Engine(loaded, 64).label_logprobs(prompts)
+    assert np.abs(ours - reference.label_logprobs(loaded, prompts)).max() < 1e-4
+
+
 @slow
 @given(
     st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=17), min_size=1, max_size=9),

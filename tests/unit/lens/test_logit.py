@@ -7,13 +7,14 @@ from nashlens.errors import DataError
 from nashlens.lens import logit as lens
 from nashlens.lens import vocabulary
 from nashlens.models.weights import FinalNorm, Readout
+from nashlens.prompts.extra import extra_sequences
 from nashlens.prompts.labels import prompt_id
 
 VOCABULARY, WIDTH = 30, 8
 
 
-def make_prompts(n, rng, tokens=VOCABULARY):
-    """The second label has two tokens, and every prompt a content-free one."""
+def make_prompts(n, rng, tokens=VOCABULARY, shared=()):
+    """The second label has one token more, and every prompt a content-free one."""
     ids = rng.integers(0, tokens, (n, 5)).tolist()
     prior = rng.integers(0, tokens, 3).tolist()
     half = tokens // 2
@@ -23,8 +24,8 @@ def make_prompts(n, rng, tokens=VOCABULARY):
             "token_ids": ids,
             "match_id": [f"m{i // 2}" for i in range(n)],
             "dropped": "",
-            "label_tokens_0": [[int(rng.integers(0, half))] for _ in range(n)],
-            "label_tokens_1": [[int(rng.integers(half, tokens)), 1] for _ in range(n)],
+            "label_tokens_0": [[*shared, int(rng.integers(0, half))] for _ in range(n)],
+            "label_tokens_1": [[*shared, int(rng.integers(half, tokens)), 1] for _ in range(n)],
             "prior_id": prompt_id(prior),
             "prior_token_ids": [prior] * n,
         }
@@ -56,10 +57,11 @@ def small(monkeypatch):
 
 @pytest.mark.parametrize("softcap", [None, 3.0])
 @pytest.mark.parametrize("layer_norm", [False, True])
-def test_every_column_equals_a_plain_softmax(small, softcap, layer_norm):
+@pytest.mark.parametrize("shared", [(), (4, 2)])
+def test_every_column_equals_a_plain_softmax(small, softcap, layer_norm, shared):
     rng, unembedding, weight = small
     bias = rng.normal(size=WIDTH).astype(np.float32) if layer_norm else None
-    prompts, load = make_prompts(6, rng), Residuals()
+    prompts, load = make_prompts(6, rng, shared=shared), Residuals()
     table = lens.lens_table(
         load,
         [3, 4],
@@ -78,25 +80,52 @@ def test_every_column_equals_a_plain_softmax(small, softcap, layer_norm):
         logits = logits if softcap is None else softcap * np.tanh(logits / softcap)
         return logits - logsumexp(logits)
 
+    k = len(shared)
+
+    def compared(layer, ids, labels):
+        """Log P of the two tokens in which the labels differ first."""
+        here = logp(layer, prompt_id([*ids, *shared]))
+        return np.array([here[label[k]] for label in labels])
+
     def whole(layer, ids, label):
         parts = [ids + label[:k] for k in range(len(label))]
         return sum(logp(layer, prompt_id(p))[t] for p, t in zip(parts, label, strict=True))
 
     for row in table.itertuples():
         prompt = prompts.set_index("prompt_id").loc[row.prompt_id]
-        labels = prompt["label_tokens_0"], prompt["label_tokens_1"]
-        own = np.array([whole(row.layer, prompt["token_ids"], label) for label in labels])
+        labels, ids = (prompt["label_tokens_0"], prompt["label_tokens_1"]), prompt["token_ids"]
+        own = compared(row.layer, ids, labels)
         assert row.logit_1 - row.logit_0 == pytest.approx(own[1] - own[0], abs=1e-4)
         assert row.label_mass == pytest.approx(np.exp(own).sum(), rel=1e-4)
         assert row.p_action_0 == pytest.approx(1 / (1 + np.exp(own[1] - own[0])), rel=1e-4)
         assert row.p_action_0 + row.p_action_1 == pytest.approx(1)
-        here, final = logp(row.layer, row.prompt_id), logp(4, row.prompt_id)
+        words = [whole(row.layer, ids, label) for label in labels]
+        assert row.whole_action_1 == pytest.approx(1 / (1 + np.exp(words[0] - words[1])), rel=1e-4)
+        name = prompt_id([*ids, *shared])
+        here, final = logp(row.layer, name), logp(4, name)
         for action, rank in enumerate((row.rank_0, row.rank_1)):
-            assert rank == 1 + (here > here[labels[action][0]]).sum()
+            assert rank == 1 + (here > here[labels[action][k]]).sum()
         assert row.kl == pytest.approx((np.exp(final) * (final - here)).sum(), abs=1e-5)
-        prior = [whole(row.layer, prompt["prior_token_ids"], label) for label in labels]
+        prior = compared(row.layer, prompt["prior_token_ids"], labels)
         assert row.prior_action_1 == pytest.approx(1 / (1 + np.exp(prior[0] - prior[1])), rel=1e-4)
-    assert (table["n_label_tokens"] == 2).all()
+    assert (table["n_label_tokens"] == 2 + k).all()
+    assert (table["first_different_token"] == k).all()
+
+
+def test_the_lens_asks_for_what_the_extra_sequences_hold(small):
+    """Labels that share tokens, and that differ in length: no residual is missing."""
+    rng, unembedding, weight = small
+    prompts = make_prompts(4, rng, shared=(4, 2)).assign(game="g")
+    # A content-free prompt holds its labels, so prompts with the same one have the same labels.
+    for column in ("label_tokens_0", "label_tokens_1"):
+        prompts[column] = [prompts[column][0]] * 4
+    ids = dict(zip(prompts["prompt_id"], prompts["token_ids"], strict=True))
+    extra = set(extra_sequences([prompts], ids)["prompt_id"])
+    load = Residuals()
+    _call(prompts, load, unembedding, weight)
+    asked = {name for _, name in load.known}
+    assert asked <= extra | set(ids)
+    assert asked & extra
 
 
 def test_a_translator_is_applied_before_the_norm(small):
@@ -108,7 +137,7 @@ def test_a_translator_is_applied_before_the_norm(small):
     )
     plain = lens.lens_table(load, [2], prompts, **options)
     first = turned[turned["layer"] == 1].reset_index(drop=True)
-    columns = ["logit_0", "logit_1", "label_mass", "kl", "prior_action_1"]
+    columns = ["logit_0", "logit_1", "whole_action_1", "label_mass", "kl", "prior_action_1"]
     assert (first["kl"] > 0.01).all()
     halved = lens.lens_table(
         lambda layer, ids: load_2(load(layer, ids)) if layer == 1 else load(layer, ids),
@@ -148,7 +177,7 @@ def test_last_layer_equals_a_llama_own_logits():
             last=(output[0] if isinstance(output, tuple) else output).detach()
         )
     )
-    states, p = {}, np.zeros((5, 2))
+    states, p, first = {}, np.zeros((5, 2)), np.zeros((5, 2))
     with torch.no_grad():
         model.model.norm.weight.mul_(1.7)
         for i, row in enumerate(prompts.itertuples()):
@@ -159,6 +188,7 @@ def test_last_layer_equals_a_llama_own_logits():
                     logits = model(torch.tensor([ids])).logits[0, -1].double()
                     states[prompt_id(ids)] = captured["last"].reshape(len(ids), -1)[-1].numpy()
                     logp += float(logits.log_softmax(-1)[token])
+                    first[i, action] = first[i, action] if k else np.exp(logp)
                 p[i, action] = np.exp(logp)
         for label in ([], *prompts["label_tokens_1"]):
             ids = [*prompts["prior_token_ids"][0], *label[:1]]
@@ -175,8 +205,9 @@ def test_last_layer_equals_a_llama_own_logits():
         model="m",
         last=3,
     )
-    np.testing.assert_allclose(table["label_mass"], p.sum(axis=1), rtol=1e-5)
-    np.testing.assert_allclose(table["p_action_0"], p[:, 0] / p.sum(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(table["label_mass"], first.sum(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(table["p_action_0"], first[:, 0] / first.sum(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(table["whole_action_1"], p[:, 1] / p.sum(axis=1), rtol=1e-5)
     assert table["kl"].max() < 1e-6
 
 
@@ -215,6 +246,9 @@ def test_unfitting_input_is_refused(small):
     bare = prompts.drop(columns=["token_ids", "prior_id", "prior_token_ids"])
     with pytest.raises(DataError, match="need token_ids"):
         _call(bare, Residuals(), unembedding, weight)
+    prompts["label_tokens_0"] = [label[:1] for label in prompts["label_tokens_1"]]
+    with pytest.raises(DataError, match="starts with all of the other"):
+        _call(prompts, Residuals(), unembedding, weight)
     prompts["label_tokens_0"] = [[] for _ in range(6)]
     with pytest.raises(DataError, match="empty"):
         _call(prompts, Residuals(), unembedding, weight)
