@@ -193,7 +193,8 @@ CLAIM = Claim(
     statement="A late override turns the Nash action into the prosocial one.",
     measure="action part of the lens's logit of prosocial over Nash at its peak late layer",
     control="token part: logit of the pair's first label over its second, there",
-    paper="84% probability of cooperation at layer 30 of 32 (Llama-3-8B)",
+    paper="84% probability of cooperation at layer 30 of 32 (Llama-3-8B); an override only in"
+    " models above a capacity threshold",
     tables=("lens", "prompts"),
     supported="at a late layer the *action part* lies above 0 (for all late layers at once) with"
     f" P(prosocial) over {LEAST_PROBABILITY:g} and labels that have mass, and before the late"

@@ -138,7 +138,8 @@ CLAIM = Claim(
     statement="Adding the Nash direction moves behaviour both ways, beyond random directions.",
     measure="P(action 1) at the largest alpha minus at the smallest, at the steepest layer",
     control="largest such change, in size, of any random direction at any layer",
-    paper="alpha -5: 99.2% defection; +10: 88.7% cooperation",
+    paper="at the first three layers cooperation rises from 0.1% to 98.6%; alpha -5: 99.2%"
+    " defection; +10: 88.7% cooperation",
     tables=("steering",),
     supported="both halves of the dose-response lie above 0 with their intervals, the change is at"
     f" least {LEAST_CHANGE:g}, and no random direction has as large a slope",

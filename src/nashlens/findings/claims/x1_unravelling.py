@@ -163,7 +163,7 @@ CLAIM = PlayClaim(
     " defection less that in rounds that cannot, Prisoner's Dilemma",
     control="a seat that does not respond",
     paper="the small model defects in 98% of every cross-play pairing, and large partners then"
-    " defect",
+    " defect; d_Nash 0.063 in each (nash_norm, as we read it)",
     supported=f"the partner's cooperation falls by at least {LEAST_COOPERATION:g} after it, with"
     " its interval, and is lower than with itself; the small model defects in the first third of"
     " most matches, and first",

@@ -186,7 +186,7 @@ CLAIM = PlayClaim(
     statement="Two large models keep up each other's cooperation.",
     measure="share of decisions that cooperate when two large models meet, Prisoner's Dilemma",
     control="the same when each of them plays itself",
-    paper="indefinitely; 100% cooperation",
+    paper="indefinitely; 100% cooperation, and yet d_Nash 0.000, which cooperation cannot give",
     supported="most decisions cooperate and most matches lock on it, with their intervals, no less"
     f" by {LEAST_COOPERATION:g} than with themselves, and both cooperate more with a script that"
     " always cooperates than with one that never does",

@@ -210,6 +210,9 @@ def _nash(rounds: Rounds, joint: Array) -> dict[str, Array]:
             found[f"nash_{name}_policy{third}"] = of_policy[:, k]
         if not third:
             found["spe_tv"] = _subgame_perfect(rounds, mean, found["nash_tv"])
+    # The norm of both seats' gaps is in a fixed ratio to their root mean square.
+    roots = [name for name in found if name.startswith("nash_l2")]
+    found |= {name.replace("l2", "norm"): distances.GAPS_NORM * found[name] for name in roots}
     played = ~np.isnan(rounds.own)
     for name, each in (("nash_tv_slope", joint), ("nash_tv_policy_slope", policy)):
         found[name] = _slope(_round_distances(rounds, each, played))

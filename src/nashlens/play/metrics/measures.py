@@ -51,6 +51,11 @@ _REGRET = (
     " in its payoff range"
 )
 
+_NORM = (
+    "sqrt((p - p_e)^2 + (q - q_e)^2), p and q the seats' {} of action 0 in the match, e the nearest"
+    " equilibrium of the stage game; the distance that the paper's figures point to"
+)
+
 
 def _random_play(value: str | float) -> Control:
     return Control(value, "uniformly random play")
@@ -127,6 +132,8 @@ def _distances() -> list[Measure]:
             "sqrt(((p - p_e)^2 + (q - q_e)^2) / 2), p and q the seats' mean P of action 0 in the"
             " match, e the nearest equilibrium of the stage game",
         ),
+        *_distance("nash_norm", _NORM.format("shares")),
+        *_policy_distance("nash_norm_policy", _NORM.format("mean P")),
         *_distance("nash_regret", _REGRET),
         *_policy_distance("nash_regret_policy", _REGRET),
     ]

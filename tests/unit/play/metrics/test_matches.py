@@ -45,6 +45,10 @@ def test_tit_for_tat_against_all_defect_by_hand():
     # A quarter of the weight stands on the equilibrium's cell, whatever the number of rounds.
     assert tft["nash_tv_random"] == pytest.approx(0.75)
     assert tft["nash_regret"] == pytest.approx(0.25 / 5)
+    # Both seats' gaps from (defect, defect), of all rounds and of the first one.
+    assert tft["nash_norm"] == pytest.approx(0.25)
+    assert tft["nash_norm_first"] == pytest.approx(1)
+    assert tft["nash_norm_random"] == pytest.approx(np.sqrt(2) * tft["nash_l2_random"])
     assert tft["nash_tv_slope"] == pytest.approx(np.polyfit(range(4), [1, 0, 0, 0], 1)[0])
     # Sums 5, 2, 2, 2 between 2 and 6.
     assert tft["efficiency"] == pytest.approx(0.75 / 4)
