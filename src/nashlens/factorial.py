@@ -48,7 +48,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import chdtri, stdtrit
+from scipy.special import chdtri, stdtr, stdtrit
 
 from nashlens.contrasts import Array, p_floor, student_p
 from nashlens.vocabulary.prompts import LABEL_MAPS, OPTION_ORDERS
@@ -235,6 +235,34 @@ class BlockEstimate:
         tail = rng.uniform(size=(resamples, 1))
         scale = np.sqrt(chdtri(self.freedom, tail) / self.freedom)
         return np.asarray(self.estimate + normal / scale, dtype=np.float64)
+
+    def simultaneous(
+        self, confidence: float, resamples: int, rng: np.random.Generator
+    ) -> tuple[Array, Array, Array]:
+        """Return Student's bounds that hold for all columns at once.
+
+        The columns' p-values are compared, and not their distances in errors, so that a column with
+        few degrees of freedom widens no other one. What is drawn is the smallest p-value of any
+        column (Westfall and Young 1993), which pays less than Bonferroni where columns go together.
+
+        Returns
+        -------
+        low, high, critical : ndarray, shape (k,)
+            Critical values are half-widths in errors.
+        """
+        normal = rng.standard_normal((resamples, len(self.influence))) @ self.influence
+        # Each error is drawn by itself: those of columns that go together do so far less.
+        scale = np.sqrt(chdtri(self.freedom, rng.uniform(size=normal.shape)) / self.freedom)
+        # A column without an error has no bounds; one that does not vary is never off.
+        t = np.abs(normal) / scale / np.where(self.error > 0, self.error, np.inf)
+        p = 2.0 * stdtr(self.freedom, -t)
+        smallest = np.nan_to_num(p, nan=1.0).min(axis=1, initial=1.0)
+        level = float(np.quantile(smallest, 1.0 - confidence))
+        # More than one column's own level is never needed, nor less than Bonferroni's.
+        level = float(np.clip(level, (1.0 - confidence) / max(p.shape[1], 1), 1.0 - confidence))
+        critical = np.asarray(-stdtrit(self.freedom, level / 2.0), dtype=np.float64)
+        half = critical * self.error
+        return self.estimate - half, self.estimate + half, critical
 
     def p_above(self, bound: float, resamples: int) -> Array:
         """Return each estimate's one-sided p-value of lying above a bound, no less than its floor.
