@@ -108,6 +108,19 @@ class ChatTokenizer:
         encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return [self._with_bos(encoding.ids) for encoding in encodings]
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Return the characters that each token of `encode` covers.
+
+        Returns
+        -------
+        list of (int, int)
+            From which character of the text, and up to which; equal for tokens of no character,
+            as a BOS in front. Tokens that share a character have it both.
+        """
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        added = len(self._with_bos(encoding.ids)) - len(encoding.ids)
+        return [(0, 0)] * added + [(int(a), int(b)) for a, b in encoding.offsets]
+
     def last_piece(self, text: str) -> str:
         """Return the end of a text that is encoded by itself, whatever precedes it.
 

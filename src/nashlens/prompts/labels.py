@@ -42,6 +42,9 @@ class PromptTokenizer(Protocol):
     def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
         """Return what `encode` gives for each text."""
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Return the characters, from and up to, that each token of `encode` covers."""
+
     def last_piece(self, text: str) -> str:
         """Return the end of a text whose tokens do not depend on what comes before it."""
 

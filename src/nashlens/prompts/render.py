@@ -134,10 +134,8 @@ class View:
         They are the rules, then the rounds played and the messages in them. With a `window` later
         prompts share only the rules.
         """
-        past = len(self.own)
-        start = 0 if self.window is None else max(0, past - self.window)
         lines = self._rules()
-        for i in range(start, past):
+        for i in self._shown():
             if i < len(self.talk):
                 lines.append(self._talk_line(i))
             lines.append(self._cell_line(self.template.played, self.own[i], self.other[i], i + 1))
@@ -153,10 +151,33 @@ class View:
             lines.append(templates.SEEN.format(round=self.round, **fields))
         return lines
 
+    @property
+    def cell_lines(self) -> list[int]:
+        """The numbers of the payoff cells' lines in `stem`, in the order in which they are listed.
+
+        The options of both players are in the list's order, the other's faster.
+        """
+        first = 2 if self.template.heading else 1
+        return list(range(first, first + 4))
+
+    @property
+    def round_lines(self) -> list[int]:
+        """The numbers of the played rounds' lines in `stem`, the earliest first."""
+        line, lines = self.cell_lines[-1] + 1, []
+        for i in self._shown():
+            line += 2 if i < len(self.talk) else 1
+            lines.append(line)
+        return lines
+
     def with_options(self, text: str, **fields: object) -> str:
         """Return a text with its two options filled in, in the order in which they are listed."""
         first, second = (self.surface.label(action) for action in self.surface.order)
         return text.format(first=first, second=second, **fields)
+
+    def _shown(self) -> range:
+        """Return the rounds played that the prompt shows, from 0."""
+        past = len(self.own)
+        return range(0 if self.window is None else max(0, past - self.window), past)
 
     def _rules(self) -> list[str]:
         template, order = self.template, self.surface.order

@@ -35,6 +35,11 @@ class FakeTokenizer:
     def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
         return [self.encode(text) for text in texts]
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        shift = len("<bos>") if text.startswith("<bos>") else 0
+        found = [m.span() for m in re.finditer(self.pattern, text[shift:])]
+        return [(0, 0)] * (self.bos_id is not None) + [(a + shift, b + shift) for a, b in found]
+
     def last_piece(self, text: str) -> str:
         return text
 
