@@ -27,6 +27,7 @@ include: "rules/probes.smk"
 include: "rules/lens.smk"
 include: "rules/steering.smk"
 include: "rules/circuits.smk"
+include: "rules/ladder.smk"
 include: "rules/findings.smk"
 include: "rules/calibration.smk"
 include: "rules/figures.smk"
@@ -95,6 +96,12 @@ rule circuits:
         expand(results("heads/{model}.parquet"), model=MODELS),
 
 
+rule ladder:
+    input:
+        figure_files("ladder"),
+        results("ladder.csv"),
+
+
 rule findings:
     input:
         results("findings.parquet"),
@@ -130,6 +137,7 @@ localrules:
     lens,
     steering,
     circuits,
+    ladder,
     findings,
     figures,
     calibration,

@@ -70,6 +70,7 @@ rule join_findings:
             *expand(results("sensitivity/{model}.parquet"), model=MODELS),
             results("play_sensitivity.parquet"),
         ],
+        ladder=results("ladder.parquet"),
     output:
         findings=results("findings.parquet"),
         findings_csv=report(

@@ -2,7 +2,7 @@
 
 from snakemake.logging import logger
 
-from workflow.messages import FailedJobs, findings, say_last
+from workflow.messages import FailedJobs, findings, ladder, say_last
 
 FAILED = FailedJobs()
 logger.addHandler(FAILED)
@@ -11,7 +11,9 @@ logger.addHandler(FAILED)
 onsuccess:
     asked = set(workflow.dag_settings.targets)
     if workflow.is_main_process and (not asked or asked & {"figures", "report", "all"}):
-        say_last(findings(results("figures/"), results("findings.csv")))
+        say_last(findings(results("figures/"), results("findings.csv"), results("ladder.csv")))
+    elif workflow.is_main_process and "ladder" in asked:
+        say_last(ladder(results("figures/"), results("ladder.csv")))
 
 
 onerror:

@@ -1,14 +1,16 @@
 """Rule join_findings: all claims, with verdicts corrected over the whole family."""
 
 from nashlens.findings import combine
+from nashlens.findings.ladder import published
 from nashlens.tables import read_table, read_tables, write_csv, write_table
 from workflow.job import run_job
 
 
 def main(inputs, outputs, config, fingerprint):
     each = [read_table(path) for path in inputs["findings"]]
+    findings = combine(each, config["findings"]["q_value"])
     tables = {
-        "findings": combine(each, config["findings"]["q_value"]),
+        "findings": published(read_table(inputs["ladder"]), findings),
         "sensitivity": read_tables(inputs["sensitivity"]),
     }
     for name, table in tables.items():

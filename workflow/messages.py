@@ -14,6 +14,8 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from nashlens.logs import PREFIX, last_error
 
 COLUMNS = ("claim", "model", "verdict", "estimate", "ci_low", "ci_high", "control", "measure")
+OVERRIDE = "M6"
+"""The claim whose ladder ends every run."""
 
 
 def say_last(text: str) -> None:
@@ -58,10 +60,9 @@ def _failure(rule: str, logs: list[str]) -> str:
     return f"{PREFIX}{said} (log: {', '.join(found)})"
 
 
-def findings(figures: str, table: str) -> str:
-    """Return the findings as a table for the terminal, and where everything is."""
-    with open(table, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+def findings(figures: str, table: str, ladder_table: str) -> str:
+    """Return the findings as a table for the terminal, the ladder's ends, and where things are."""
+    rows = _rows(table)
     columns = [column for column in COLUMNS[:-1] if rows and column in rows[0]]
     cells = [columns, *([_short(row[column]) for column in columns] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
@@ -76,7 +77,37 @@ def findings(figures: str, table: str) -> str:
         )
         for row, measure in zip(cells, measures, strict=True)
     ]
-    return "\n".join(["", *lines, "", f"figures:  {figures}", f"findings: {table}"])
+    ends = _ends(_rows(ladder_table), (OVERRIDE,))
+    said = [*ends, ""] if ends else []
+    return "\n".join(["", *lines, "", *said, f"figures:  {figures}", f"findings: {table}"])
+
+
+def ladder(figures: str, table: str) -> str:
+    """Return what the published and the controlled protocol say of each claim."""
+    rows = _rows(table)
+    ends = _ends(rows, tuple(dict.fromkeys(row["claim"] for row in rows)))
+    return "\n".join(["", *ends, "", f"figures:  {figures}", f"ladder:   {table}"])
+
+
+def _ends(rows: list[dict[str, str]], claims: tuple[str, ...]) -> list[str]:
+    """Return a sentence for each claim and model: its published and its controlled rung."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows:
+        if row["claim"] in claims and row["short"]:
+            because = f", {row['because']}" if row["because"] else ""
+            said = f"{row['concludes']}{because} ({row['short']})"
+            found.setdefault((row["claim"], row["model"]), {})[row["name"]] = said
+    return [
+        f"{claim} of {model}: as published: {said['published']};"
+        f" controlled: {said.get('controlled', 'no estimate')}"
+        for (claim, model), said in found.items()
+        if "published" in said
+    ]
+
+
+def _rows(table: str) -> list[dict[str, str]]:
+    with open(table, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def _short(text: str) -> str:

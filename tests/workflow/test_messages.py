@@ -5,7 +5,7 @@ import logging
 import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from workflow.messages import FailedJobs
+from workflow.messages import FailedJobs, findings, ladder
 
 ERROR = "nashlens: error: no such luck (log: a.log)"
 
@@ -71,3 +71,31 @@ def test_a_job_that_succeeded_when_tried_again_did_not_fail(handler, tmp_path):
     assert list(handler.failed) == [2]
     finish(2)
     assert handler.lines() == []
+
+
+LADDER = """claim,model,name,concludes,because,short
+M5,smol,published,supported,,24 of 30 layers
+M5,smol,controlled,contradicted,,"share of layers 0.00 [0.00, 0.10]"
+M6,smol,published,supported,,0.97 at layer 29
+M6,smol,+ label map,contradicted,it follows the word,"action part 0.01 [-0.02, 0.04]"
+M6,smol,controlled,contradicted,it follows the word,"action part 0.02 [-0.03, 0.07]"
+M6,other,published,not_applicable,,
+"""
+ENDS = (
+    "M6 of smol: as published: supported (0.97 at layer 29); controlled: contradicted, it follows"
+    " the word (action part 0.02 [-0.03, 0.07])"
+)
+
+
+def test_a_run_ends_with_what_both_protocols_say_of_the_override(tmp_path):
+    table = write(tmp_path, "findings.csv", "claim,model,verdict\nM6,smol,contradicted\n")
+    said = findings("figures/", table, write(tmp_path, "ladder.csv", LADDER)).splitlines()
+    assert said[-4:] == [ENDS, "", "figures:  figures/", f"findings: {table}"]
+    none = write(tmp_path, "none.csv", LADDER.splitlines()[0] + "\n")
+    assert "published" not in findings("figures/", table, none)
+
+
+def test_the_ladder_by_itself_ends_with_all_claims(tmp_path):
+    said = ladder("figures/", write(tmp_path, "ladder.csv", LADDER)).splitlines()
+    assert said[1].startswith("M5 of smol: as published: supported (24 of 30 layers); controlled:")
+    assert said[2] == ENDS

@@ -16,6 +16,7 @@ FIGURES = (
     "steering",
     "clamping",
     "heads",
+    "ladder",
     "findings",
     "calibration",
 )

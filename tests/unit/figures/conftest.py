@@ -13,7 +13,7 @@ from nashlens.lens.summary import summarise_lens
 
 from .plays import plays_of
 from .summaries import with_summaries
-from .verdicts import make_findings, make_sensitivity
+from .verdicts import make_findings, make_ladder, make_sensitivity
 
 # name: row's payoffs 00 01 10 11 (column's by symmetry unless given), equilibria, mixed
 GAMES = {
@@ -392,6 +392,7 @@ def make_tables(models) -> dict[str, pd.DataFrame]:
         "calibration": make_calibration(),
         "steering": make_steering(models),
         "heads": make_heads(models),
+        "ladder": make_ladder(models),
         "findings": make_findings(models),
         "sensitivity": make_sensitivity(make_findings(models), LABELS),
     }

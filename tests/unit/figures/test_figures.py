@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from nashlens.errors import ConfigError, DataError
@@ -39,7 +40,7 @@ def test_draws_with_labels_and_legend(name, models, request):
     assert figure.get_suptitle()
     assert any(sub.legends for sub in figure.subfigs)
     assert any(ax.get_xlabel() for ax in axes)
-    if name not in ("games", "findings"):
+    if name not in ("games", "ladder", "findings"):
         assert any(ax.get_ylabel() or len(ax.get_yticklabels()) > 2 for ax in axes)
     if name != "games":
         assert "n = " in texts(figure) or "n 384" in texts(figure)
@@ -280,3 +281,20 @@ def test_prompts_that_share_an_id_count_once(one_model):
     twice = with_summaries(twice)
     for name in ("lens", "biases", "steering", "clamping"):
         assert texts(draw(name, twice)) == texts(draw(name, one_model))
+
+
+def test_the_ladder_shows_where_a_published_finding_dissolves(one_model):
+    ladder = one_model["ladder"]
+    m6 = ladder[ladder["claim"] == "M6"]
+    figure = draw("ladder", {"ladder": m6})
+    figure.canvas.draw()
+    said = texts(figure)
+    for row in m6[m6["estimate"].notna()].to_dict("records"):
+        assert f"{row['estimate']:.2f}" in said
+    assert all(name in said.replace("\n", " ") for name in m6["name"])
+    # One box for each rung, with the colour of what the rung concludes.
+    boxes = [p for p in figure.findobj(Rectangle) if p.get_width() == 0.94]
+    edges = {tuple(np.round(p.get_edgecolor(), 3)) for p in boxes}
+    assert len(boxes) == 2 * len(m6)
+    assert len(edges) == m6["concludes"].nunique()
+    assert "no claim has a ladder" in texts(draw("ladder", {"ladder": m6.iloc[:0]}))

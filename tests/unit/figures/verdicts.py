@@ -7,6 +7,10 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from nashlens.findings.claims import CLAIMS
+from nashlens.findings.ladder import COLUMNS
+from nashlens.findings.protocols import PROTOCOLS, RUNGS
+
 
 def make_findings(models) -> pd.DataFrame:
     claims = [
@@ -177,3 +181,23 @@ def make_sensitivity(findings, label_sets) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def make_ladder(models) -> pd.DataFrame:
+    """Findings that dissolve at one rung or another, and rungs without an estimate."""
+    statements = {claim.id: claim.statement for claim in CLAIMS}
+    rows = []
+    for m, model in enumerate(models):
+        for c, (claim, protocol) in enumerate(PROTOCOLS.items()):
+            for number, (name, rung) in enumerate(RUNGS.items()):
+                if name not in protocol:
+                    continue
+                keys = (claim, model, statements[claim], number, name, rung.adds)
+                if (number + m + c) % 9 == 8:
+                    numbers = (np.nan, np.nan, np.nan, "", pd.NA, pd.NA, "not_applicable")
+                else:
+                    value = 0.9 - 0.12 * number
+                    said = ("supported", "inconclusive", "contradicted")[min(2, (number + m) // 3)]
+                    numbers = (value, value - 0.04, value + 0.04, "P(prosocial word)", 48, 12, said)
+                rows.append((*keys, *numbers, "", f"{name} of {claim}", "because"))
+    return pd.DataFrame(rows, columns=list(COLUMNS))

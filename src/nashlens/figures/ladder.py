@@ -1,0 +1,139 @@
+"""The ladder: what each published finding becomes as one control after the other is added."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from nashlens.figures import style
+from nashlens.figures.findings import VERDICTS
+from nashlens.figures.registry import Look
+
+TITLE = "The ladder: what each published finding becomes as one control after the other is added"
+WIDTH = 10.0
+"""Default width in inches."""
+COLUMNS = (
+    *("claim", "model", "statement", "rung", "name", "adds"),
+    *(*style.ESTIMATE, "unit", "n", "n_matches", "concludes"),
+)
+_LEFT = 0.19
+"""Share of the width that the claims have; the rungs share the rest."""
+_ROW, _HEAD, _MODEL, _FRAME = 0.74, 1.15, 0.24, 1.2
+"""Inches of a claim's row, of the headings, of a model's line, and of all around them."""
+_SHORT = 14.0
+"""Letters in an inch of a cell."""
+
+
+@style.figure(TITLE, ladder=COLUMNS)
+def draw(ladder: pd.DataFrame, look: Look) -> Figure:
+    """Draw a row for each claim and model, and in it a cell for each rung, coloured by verdict."""
+    if ladder.empty:
+        raise style.NothingToShowError("no claim has a ladder")
+    width = look.width or WIDTH
+    rungs = ladder.drop_duplicates("rung").sort_values("rung")
+    places = {rung: k for k, rung in enumerate(rungs["rung"])}
+    models = list(dict.fromkeys(ladder["model"]))
+    claims = sum(part["claim"].nunique() for _, part in ladder.groupby("model"))
+    height = _HEAD + _MODEL * len(models) + _ROW * claims
+    figure, body = style.canvas(width, _FRAME + height, TITLE)
+    ax = body.subplots()
+    # One unit across is a rung, one unit down an inch.
+    left = -len(places) * _LEFT / (1.0 - _LEFT)
+    ax.set(xlim=(left, len(places)), ylim=(height, 0), xticks=[], yticks=[])
+    ax.grid(False)
+    ax.set_xlabel("from the published protocol, left, to the controlled one, right", fontsize=8)
+    ax.spines[:].set_visible(False)
+    inches = (width - 0.2) * (1.0 - _LEFT) / len(places), (width - 0.2) * _LEFT
+    color = _colors(look.palette)
+    for rung in rungs.to_dict("records"):
+        _heading(ax, places[rung["rung"]], rung, inches[0])
+    top = _HEAD
+    for model in models:
+        part = ladder[ladder["model"] == model]
+        ax.text(left, top + _MODEL / 2, model, fontweight="bold", va="center", fontsize=8)
+        top += _MODEL
+        for _, rows in part.groupby("claim", sort=False):
+            _claim(ax, left, top, rows, places, color, inches)
+            top += _ROW
+    style.legend(body, _legend(color, look), columns=5)
+    return figure
+
+
+def _colors(palette: str) -> dict[str, Any]:
+    """Return a colour for each verdict: those of the findings' figure."""
+    found = style.colors(palette, ["inconclusive", "contradicted", "supported", "x"])
+    return {**found, "not_applicable": (0.75, 0.75, 0.75)}
+
+
+def _heading(ax: Axes, place: int, rung: dict[Any, Any], inches: float) -> None:
+    options: dict[str, Any] = {"fontsize": style.SMALL, "va": "top", "linespacing": 1.1}
+    name = style.fit(rung["name"], inches - 0.1, _SHORT)
+    ax.text(place + 0.05, 0.0, name, fontweight="bold", **options)
+    adds = style.fit(rung["adds"], inches - 0.05)
+    ax.text(place + 0.05, 0.14 + 0.12 * name.count("\n"), adds, color="0.35", **options)
+
+
+def _claim(
+    ax: Axes,
+    left: float,
+    top: float,
+    rows: pd.DataFrame,
+    places: dict[int, int],
+    color: dict[str, Any],
+    inches: tuple[float, float],
+) -> None:
+    """Draw one claim's row: its statement, and a cell for each rung that it has."""
+    first, middle = rows.iloc[0], top + _ROW / 2
+    said = style.fit(f"{first['claim']}  {first['statement']}", inches[1] - 0.1, 16.5)
+    ax.text(left, middle, said, fontsize=style.SMALL, va="center", linespacing=1.1)
+    ax.plot([0.03, len(places) - 0.03], [middle, middle], color="0.8", linewidth=1.0, zorder=0)
+    for row in rows.to_dict("records"):
+        _cell(ax, places[row["rung"]], top, row, color, inches[0])
+
+
+def _cell(
+    ax: Axes, place: int, top: float, row: dict[Any, Any], color: dict[str, Any], inches: float
+) -> None:
+    """Draw a rung's cell: the verdict's colour and marker, the estimate, and its interval."""
+    verdict = str(row["concludes"])
+    shade = color.get(verdict, (0.3, 0.3, 0.3))
+    box: dict[str, Any] = {"edgecolor": shade, "linewidth": 1.2}
+    filled = (*shade, 0.28) if verdict != "not_applicable" else (1.0, 1.0, 1.0, 1.0)
+    # White below the colour hides the line that joins the cells.
+    for face in ("white", filled):
+        ax.add_patch(Rectangle((place + 0.03, top + 0.05), 0.94, _ROW - 0.1, facecolor=face, **box))
+    marker = VERDICTS.get(verdict, ("P", verdict))[0]
+    ax.plot(place + 0.13, top + 0.19, marker, color=shade, markersize=6.5)
+    options: dict[str, Any] = {"ha": "left", "va": "center"}
+    if pd.isna(row["estimate"]):
+        ax.text(place + 0.24, top + 0.19, "not judged", color="0.4", fontsize=7.5, **options)
+        return
+    ax.text(
+        place + 0.24, top + 0.19, f"{row['estimate']:.2f}", fontsize=9.5, fontweight="bold",
+        **options,
+    )  # fmt: skip
+    bounds = f"[{row['ci_low']:.2f}, {row['ci_high']:.2f}]"
+    ax.text(place + 0.07, top + 0.36, bounds, fontsize=style.SMALL, color="0.2", **options)
+    unit = style.fit(str(row["unit"]), inches - 0.1).partition("\n")[0]
+    ax.text(place + 0.07, top + 0.485, unit, fontsize=style.SMALL, color="0.4", **options)
+    n = f"n = {int(row['n'])}, {int(row['n_matches'])} histories"
+    ax.text(place + 0.07, top + 0.61, n, fontsize=style.SMALL, color="0.4", **options)
+
+
+def _legend(color: dict[str, Any], look: Look) -> list[Line2D]:
+    handles = [
+        Line2D([], [], linestyle="none", marker=VERDICTS[name][0], color=color[name], label=text)
+        for name, text in (
+            ("supported", "supported"),
+            ("contradicted", "contradicted"),
+            ("inconclusive", "inconclusive"),
+            ("not_applicable", "not judged"),
+        )
+    ]
+    bounds = style.note(f"in brackets: {look.confidence:.0%} interval, as the rung has it")
+    return [*handles, bounds]
