@@ -27,7 +27,7 @@ VERDICTS = {
 # fmt: off
 _COLUMNS = [
     "claim", "model", "statement", "measure", "estimate", "ci_low", "ci_high", "n", "n_matches",
-    "control", "control_measure", "q_value", "verdict", "reason", "paper", "fragile",
+    "control", "control_measure", "q_value", "detectable", "verdict", "reason", "paper", "fragile",
 ]
 # fmt: on
 ESTIMATE = 1.3
@@ -54,7 +54,8 @@ def draw(findings: pd.DataFrame, sensitivity: pd.DataFrame, look: Look) -> Figur
     """Draw one row for each claim and model.
 
     Estimates between -1 and 1 stand on a common axis. Others (layers, say) have no place on it
-    and are given as numbers. Under an estimate, strips of small marks show the same claim judged
+    and are given as numbers, as is the smallest effect that the study would have found four times
+    in five. Under an estimate, strips of small marks show the same claim judged
     on parts of the data: on each template, each label set, each half of the matches. Claims that
     were not judged on parts have no strips.
     """
@@ -256,7 +257,10 @@ def _numbers(row: pd.Series) -> str:
         counts.append(f"{int(row['n_matches'])} matches")
     if pd.notna(row["q_value"]):
         counts.append(f"q {row['q_value']:.2g}")
-    return first + ("\n" + ", ".join(counts) if counts else "")
+    lines = [first, ", ".join(counts)]
+    if pd.notna(row["detectable"]) and row["detectable"] > 0:
+        lines.append(f"would find {_number(row['detectable'])} four times in five")
+    return "\n".join(line for line in lines if line)
 
 
 def _number(value: Any) -> str:

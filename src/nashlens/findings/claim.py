@@ -75,6 +75,12 @@ class Evidence:
     """The same quantity where nothing is there to be found."""
     p_value: float
     """One-sided p-value of the claim: small speaks for it."""
+    error: float = float("nan")
+    """Standard error of the estimate; NaN where only the interval is known."""
+    freedom: float = float("nan")
+    """Degrees of freedom of the error; NaN where it is taken as known."""
+    critical: float = float("nan")
+    """Half-width of the interval in errors, where it holds for several estimates at once."""
 
     needs_p: ClassVar[bool] = True
     """Whether the claim stays undecided without a p-value, as it does without an interval."""
@@ -121,6 +127,12 @@ class Claim(Generic[E]):
     """What the control is, in words; empty where there is none."""
     paper: str
     """The paper's own figure, as text; empty where it gives none."""
+    unit: str
+    """The estimate's unit, in words that follow a number: `logits`, `in P(action 1)`."""
+    beyond: str = ""
+    """From what an effect counts, in words; empty where that is 0."""
+    largest_effect: float = float("inf")
+    """The largest effect that there can be."""
     tables: tuple[str, ...]
     """Keys of the tables that `estimate` reads; an empty one makes the claim not applicable."""
     interval: Literal["percentile", "student"] = "percentile"

@@ -21,6 +21,7 @@ from nashlens.findings.claim import (
     Tables,
 )
 from nashlens.findings.claims import CLAIMS, PLAY_CLAIMS
+from nashlens.findings.detectable import said_with_power, smallest_effect
 from nashlens.kept import kept
 
 COLUMNS = (
@@ -28,6 +29,7 @@ COLUMNS = (
     "model",
     "statement",
     "measure",
+    "unit",
     "estimate",
     "ci_low",
     "ci_high",
@@ -37,6 +39,7 @@ COLUMNS = (
     "control_measure",
     "p_value",
     "q_value",
+    "detectable",
     "verdict",
     "reason",
     "sensitivity",
@@ -45,7 +48,7 @@ COLUMNS = (
     "tables",
     "detail",
 )
-_FLOATS = ["estimate", "ci_low", "ci_high", "control", "p_value"]
+_FLOATS = ["estimate", "ci_low", "ci_high", "control", "p_value", "detectable"]
 _COUNTS = ["n", "n_matches"]
 
 
@@ -132,7 +135,7 @@ def _judged(tables: Tables, claims: Sequence[Claim[Any]], settings: JudgeSetting
         present["prompts"] = kept(present["prompts"])
     inputs: dict[Any, Any] = {}
     rows = [
-        _row(claim, subject, found)
+        _row(claim, subject, found, settings.confidence)
         for claim in claims
         for subject, found in _evidence(claim, present, settings, inputs)
     ]
@@ -173,13 +176,16 @@ def _decide(claim: Claim[Any], found: Evidence | Missing) -> tuple[str, str]:
     return outcome.verdict, claim.reason(found, outcome)
 
 
-def _row(claim: Claim[Any], subject: str, found: Evidence | Missing) -> dict[str, object]:
+def _row(
+    claim: Claim[Any], subject: str, found: Evidence | Missing, confidence: float
+) -> dict[str, object]:
     verdict, reason = _decide(claim, found)
     row: dict[str, object] = {
         "claim": claim.id,
         "model": subject,
         "statement": claim.statement,
         "measure": claim.measure,
+        "unit": claim.unit,
         "control_measure": claim.control,
         "paper": claim.paper,
         "tables": ", ".join(claim.tables),
@@ -197,6 +203,7 @@ def _row(claim: Claim[Any], subject: str, found: Evidence | Missing) -> dict[str
         "n_matches": found.n_matches,
         "control": found.control,
         "p_value": found.p_value,
+        "detectable": smallest_effect(found, confidence),
         "detail": json.dumps(_plain(found.detail()), sort_keys=True, allow_nan=False),
     }
 
@@ -265,6 +272,17 @@ def combine(frames: Sequence[pd.DataFrame], q_value: float) -> pd.DataFrame:
         if no
         else reason
         for reason, q, no in zip(joined["reason"], joined["q_value"], lost, strict=True)
+    ]
+    by_id = {claim.id: claim for claim in (*CLAIMS, *PLAY_CLAIMS)}
+    joined["reason"] = [
+        said_with_power(reason, verdict, detectable, by_id.get(claim))
+        for reason, verdict, detectable, claim in zip(
+            joined["reason"],
+            joined["verdict"],
+            joined["detectable"],
+            joined["claim"],
+            strict=True,
+        )
     ]
     order = {claim: i for i, claim in enumerate(dict.fromkeys(joined["claim"]))}
     return joined.sort_values(

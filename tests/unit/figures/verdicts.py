@@ -128,6 +128,7 @@ def make_findings(models) -> pd.DataFrame:
                     "control_measure": what,
                     "p_value": 0.01,
                     "q_value": 0.02,
+                    "detectable": 0.12,
                     "verdict": verdicts[(index + k) % 8],
                     "sensitivity": "",
                     "fragile": "template" if (index + k) % 8 in (2, 6) else "",

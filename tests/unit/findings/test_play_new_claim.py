@@ -42,7 +42,8 @@ def reason(evidence, outcome):
 
 
 CLAIM = PlayClaim(
-    id="B12", statement="Matches are long.", measure="rounds", control="none", paper="",
+    id="B12", statement="Matches are long.", measure="rounds", unit="rounds", control="none",
+    paper="",
     supported=f"at least {LEAST_ROUNDS} rounds", contradicted=f"fewer than {LEAST_ROUNDS}",
     estimate=estimate, rule=rule, reason=reason,
 )

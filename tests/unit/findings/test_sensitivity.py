@@ -205,7 +205,7 @@ def test_parts_do_not_hang_on_the_order_of_rows():
 def test_another_claim_and_judge_need_nothing_but_a_match_id():
     """As a claim about play would have it: its own table, estimator and rule."""
     claim = Claim(
-        id="X", statement="Action 1 is played.", measure="share", control="", paper="",
+        id="X", statement="Action 1 is played.", measure="share", unit="", control="", paper="",
         tables=("plays", "games"), supported="", contradicted="",
         estimate=lambda tables, settings: None, rule=lambda evidence: None,
         reason=lambda evidence, outcome: "",

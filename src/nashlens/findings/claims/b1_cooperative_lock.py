@@ -185,6 +185,9 @@ CLAIM = PlayClaim(
     " cooperation.",
     measure="share of such matches whose last constant run, of cooperation by both, holds at"
     " least half of the rounds; of all models, the least such share",
+    unit="in the share of matches",
+    beyond=f"{UNIVERSAL:.0%}",
+    largest_effect=UNIVERSAL,
     control="chance of it under uniformly random play",
     paper="100% cooperation, every model",
     supported=f"at least {UNIVERSAL:.0%} of matches do, with the interval above {MAJORITY:g} and"

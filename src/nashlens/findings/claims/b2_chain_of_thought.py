@@ -165,6 +165,8 @@ CLAIM = PlayClaim(
     " to it.",
     measure=f"{NASH_TV}: mode cot less mode direct, in self-play; of a family, that difference in"
     " its largest model less that in its smallest",
+    unit="in Nash distance",
+    largest_effect=1.0,
     control=CONTROL_AT_RANDOM.format("cot (of a family: the arms that count up)"),
     paper="worse in small models, near-perfect above 70B",
     supported=f"a small model's distance rises, or a largest one's ({LARGEST / 1e9:g}B or more)"

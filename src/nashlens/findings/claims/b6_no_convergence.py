@@ -137,6 +137,8 @@ CLAIM = PlayClaim(
     statement="No game converges to Nash distance zero within the horizon.",
     measure=f"{NASH_TV} in the last third of rounds, where no equilibrium is pure less the control:"
     " the least of any game, direct self-play",
+    unit="in Nash distance",
+    largest_effect=1.0,
     control="nash_tv of exact equilibrium play over as many rounds, in that game",
     paper="no model converges within 50 rounds of self-play",
     supported=f"in the last third of rounds every game's distance is more than {NOT_CONVERGED:g}"

@@ -153,6 +153,7 @@ CLAIM = Claim(
     statement="No dedicated group of heads computes the Nash action.",
     measure="drop of the Nash action's logit when a chosen group of heads is ablated, beyond"
     " the mean of random groups",
+    unit="logits",
     control="largest of the random groups, beyond their mean",
     paper="ablating the most plausible heads changes nothing",
     tables=("heads",),

@@ -192,6 +192,7 @@ CLAIM = Claim(
     id="M6",
     statement="A late override turns the Nash action into the prosocial one.",
     measure="action part of the lens's logit of prosocial over Nash at its peak late layer",
+    unit="logits",
     control="token part: logit of the pair's first label over its second, there",
     paper="84% probability of cooperation at layer 30 of 32 (Llama-3-8B); an override only in"
     " models above a capacity threshold",

@@ -137,6 +137,8 @@ CLAIM = Claim(
     id="M7",
     statement="Adding the Nash direction moves behaviour both ways, beyond random directions.",
     measure="P(action 1) at the largest alpha minus at the smallest, at the steepest layer",
+    unit="in P(action 1)",
+    largest_effect=1.0,
     control="largest such change, in size, of any random direction at any layer",
     paper="at the first three layers cooperation rises from 0.1% to 98.6%; alpha -5: 99.2%"
     " defection; +10: 88.7% cooperation",

@@ -161,6 +161,8 @@ CLAIM = PlayClaim(
     statement="A small model's early defection unravels a larger partner's cooperation.",
     measure="the larger model's cooperation in rounds that can answer the small one's first"
     " defection less that in rounds that cannot, Prisoner's Dilemma",
+    unit="in the share of rounds that cooperate",
+    largest_effect=1.0,
     control="a seat that does not respond",
     paper="the small model defects in 98% of every cross-play pairing, and large partners then"
     " defect; d_Nash 0.063 in each (nash_norm, as we read it)",

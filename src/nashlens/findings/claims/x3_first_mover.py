@@ -178,6 +178,8 @@ CLAIM = PlayClaim(
     statement="Who moves first determines which equilibrium a coordination game reaches.",
     measure="share of rounds in the row seat's preferred equilibrium less that in the column"
     " seat's: half the difference between row moving first and column moving first",
+    unit="in the share of rounds",
+    largest_effect=1.0,
     control="that share less that share when both move at once",
     paper="the first mover selects the equilibrium",
     supported="the first mover's preferred equilibrium follows the move order by at least"
