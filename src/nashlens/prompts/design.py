@@ -1,168 +1,245 @@
-"""The crossing of surface forms, and which variant, seat and opponent each of them gets.
+"""Histories and their wordings: what is asked, and in which surface forms.
 
-Surface forms are fully crossed. A game's payoff variant, the seat and the opponent are not
-crossed with them, which would multiply the prompts by their number, but spread over them. None of
-the three may correlate with a surface attribute: a probe could otherwise read the seat off a label.
+A *scenario* is a game, payoff variant, seat, opponent, history and round. It is asked in *blocks*:
+one template and label set, in all combinations of label map and option order. So within a block
+nothing but the label map and the option order differs.
+
+Crossing everything would multiply the prompts, so variants, seats, opponents, templates and label
+sets are dealt to the histories, as evenly as can be, and none of them may go with another: a probe
+could otherwise read the seat off a label. Templates or label sets can be crossed instead: every
+history is then asked in all of them.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations, product
+from typing import Any
 
 import numpy as np
 
 from nashlens.errors import DataError
-from nashlens.games.game import SEATS
+from nashlens.games.game import SEATS, Game
 from nashlens.prompts.render import Surface
 from nashlens.seeds import stream
+from nashlens.vocabulary.prompts import ACTION_LABELS, CROSSABLE, LABEL_KINDS
+
+LabelSets = Mapping[str, Sequence[str] | str]
+"""As the config's `prompts.label_sets`: a pair of labels, or `actions`, by name."""
+
+
+def neutral_sets(label_sets: LabelSets) -> dict[str, Sequence[str]]:
+    """Return the label sets that say nothing about a game."""
+    return {name: pair for name, pair in label_sets.items() if not isinstance(pair, str)}
+
+
+def game_labels(pair: Sequence[str] | str, game: Game | None = None) -> tuple[str, str]:
+    """Return the two labels of a label set in a game.
+
+    Parameters
+    ----------
+    pair : pair of str, or `actions`
+        `actions` gives the game's own names of its two actions, with a capital.
+    game : Game, optional
+        For `actions` only.
+
+    Raises
+    ------
+    DataError
+        If there is no game to take names from.
+    """
+    if pair != ACTION_LABELS:
+        return pair[0], pair[1]
+    if game is None:
+        raise DataError(f"labels {pair!r}: these are a game's names of its actions; give a game")
+    first, second = (name[:1].upper() + name[1:] for name in game.actions)
+    return first, second
 
 
 def surfaces(
     templates: Sequence[str],
-    label_sets: Mapping[str, Sequence[str]],
+    label_sets: LabelSets,
     label_maps: Sequence[str],
     option_orders: Sequence[str],
+    game: Game | None = None,
 ) -> list[Surface]:
-    """Return all surface forms, the template slowest and the option order fastest."""
+    """Return all surface forms, the template slowest and the option order fastest.
+
+    Parameters
+    ----------
+    templates, label_maps, option_orders : sequence of str
+    label_sets : mapping of str to pair of str, or `actions`
+    game : Game, optional
+        Whose actions label sets of the kind `actions` name.
+    """
     return [
-        Surface(template, name, (labels[0], labels[1]), label_map, option_order)
-        for template, (name, labels), label_map, option_order in product(
+        Surface(
+            template,
+            name,
+            game_labels(pair, game),
+            label_map,
+            option_order,
+            LABEL_KINDS[pair == ACTION_LABELS],
+        )
+        for template, (name, pair), label_map, option_order in product(
             templates, label_sets.items(), label_maps, option_orders
         )
     ]
 
 
 @dataclass(frozen=True)
-class PlannedMatch:
-    """One match of the design: a surface form with its variant, seat and opponent."""
+class PlannedHistory:
+    """One history of the design: whose decisions are asked, and in which wordings."""
 
     match_id: str
-    surface: Surface
+    """GAME/NUMBER, which also names the stream of its moves."""
     variant: int
     """Index into the game's list of variants; 0 is the game itself."""
     seat: str
     opponent: str
     """The other seat's strategy."""
+    wordings: tuple[tuple[str, str], ...]
+    """Each template and label set that it is asked in."""
 
 
-def assign_matches(
+def plan_histories(
     game: str,
-    forms: Sequence[Surface],
     *,
+    templates: Sequence[str],
+    label_sets: Sequence[str],
+    crossed: Collection[str],
     n_variants: int,
     opponents: Sequence[str],
     histories: int,
     seed: int,
-) -> list[PlannedMatch]:
-    """Give every surface form and history of a game its variant, seat and opponent.
+) -> list[PlannedHistory]:
+    """Give every history of a game its variant, seat, opponent, template and label set.
 
-    Matches get their levels one after another. Each gets the levels used least so far: first in
-    all matches, then together with its own surface attributes and with one another. The seed
-    decides between levels that are still equal. This is minimisation as in clinical trials
-    (Pocock and Simon 1975).
+    Histories get their levels one after another. Each gets the variant, seat and opponent that were
+    used least so far; of those, the ones that were used least together. Then it gets the template
+    and label set that were used least together, and of those the ones that were used least with its
+    variant, seat and opponent. The seed decides between levels that are still equal. This is
+    minimisation as in clinical trials (Pocock and Simon 1975).
+
+    A history that is added changes no other. A template or label set that is added changes no
+    scenario: it only takes its share of the histories (crossed, not even that).
 
     Parameters
     ----------
     game : str
         The game's key; other games have no influence.
-    forms : sequence of Surface
-        From `surfaces`. Forms that are added at the end do not change the matches before them.
+    templates : sequence of str
+    label_sets : sequence of str
+        Their names.
+    crossed : collection of str
+        Which of `CROSSABLE` every history is asked in all of.
     n_variants : int
         Number of the game's payoff variants, the game itself included.
     opponents : sequence of str
         Strategies of the other seat.
     histories : int
-        Number of matches for each surface form.
+        Number of histories.
     seed : int
         The experiment's seed.
 
     Returns
     -------
-    list of PlannedMatch
-        One for each surface form and history; the counts of a factor's levels differ by at most
-        1.
+    list of PlannedHistory
+        The counts of a factor's levels differ by at most 1, and so do those of the pairs of
+        template and label set.
 
     Raises
     ------
     DataError
         If there is nothing to choose from.
     """
-    if n_variants < 1 or not opponents or not forms or histories < 1:
+    sizes = (len(templates), len(label_sets))
+    if min(n_variants, len(opponents), *sizes, histories) < 1:
         raise DataError(
             f"prompts of game {game}: {n_variants} variants, {len(opponents)} opponents, "
-            f"{len(forms)} surface forms, {histories} histories: each must be at least 1"
+            f"{sizes[0]} templates, {sizes[1]} label sets, {histories} histories: each must be at "
+            "least 1"
         )
-    rng = stream(seed, "design", game)
-    sizes = (n_variants, len(SEATS), len(opponents))
-    tally = _Tally(sizes)
+    cast = _cast(n_variants, len(opponents), histories, stream(seed, "design", game))
+    # A crossed factor is not dealt: as if it had one level.
+    dealt = tuple(
+        1 if name in crossed else size for name, size in zip(CROSSABLE, sizes, strict=True)
+    )
+    words = _wordings(cast, dealt, stream(seed, "design", game, "wordings"))
     planned = []
-    for form, history in product(forms, range(histories)):
-        levels = tally.choose(list(_attributes(form)), rng)
+    for number, (levels, found) in enumerate(zip(cast, words, strict=True)):
+        used = [
+            names if name in crossed else names[level : level + 1]
+            for name, names, level in zip(CROSSABLE, (templates, label_sets), found, strict=True)
+        ]
         planned.append(
-            PlannedMatch(
-                match_id=f"{game}/{form.code}/{history}",
-                surface=form,
+            PlannedHistory(
+                match_id=f"{game}/{number}",
                 variant=levels[0],
                 seat=SEATS[levels[1]],
                 opponent=opponents[levels[2]],
+                wordings=tuple(product(*used)),
             )
         )
     return planned
 
 
-def _attributes(form: Surface) -> Iterator[Hashable]:
-    for name in ("template", "label_set", "label_map", "option_order"):
-        yield name, getattr(form, name)
-    # Which label is listed first depends on label map and option order together, on neither
-    # by itself, so it is an attribute of its own.
-    yield "first", form.labels.index(form.label(form.order[0]))
+_Levels = tuple[int, ...]
 
 
-class _Tally:
-    """Counts of the factors' levels, of pairs of levels, and of levels with attributes."""
-
-    def __init__(self, sizes: tuple[int, ...]):
-        self.sizes = sizes
-        self.levels = [np.zeros(size) for size in sizes]
-        self.pairs = {
-            (a, b): np.zeros((sizes[a], sizes[b]))
-            for a in range(len(sizes))
-            for b in range(a + 1, len(sizes))
-        }
-        self.by_attribute: dict[Hashable, list[np.ndarray]] = defaultdict(
-            lambda: [np.zeros(size) for size in sizes]
-        )
-
-    def choose(self, attributes: list[Hashable], rng: np.random.Generator) -> tuple[int, ...]:
-        """Choose the levels of the next match, one a factor, and count them."""
-        # For each combination of levels, how often it was used in pairs and with the attributes.
-        used = np.zeros(self.sizes)
-        for (a, b), joint in self.pairs.items():
-            used += self._spread(joint, a, b)
-        for attribute in attributes:
-            for factor, counts in enumerate(self.by_attribute[attribute]):
-                used += self._spread(counts, factor)
+def _cast(
+    n_variants: int, n_opponents: int, histories: int, rng: np.random.Generator
+) -> list[_Levels]:
+    """Deal variants, seats and opponents: the levels of each history."""
+    sizes = (n_variants, len(SEATS), n_opponents)
+    used: Counter[Hashable] = Counter()
+    dealt = []
+    for _ in range(histories):
+        every = list(product(*map(range, sizes)))
         # Only combinations of levels of which each is among its factor's least used.
-        allowed = np.ones(self.sizes, dtype=bool)
-        for factor, counts in enumerate(self.levels):
-            allowed &= self._spread(counts == counts.min(), factor)
-        candidates = np.argwhere(allowed & (used == used[allowed].min()))
-        chosen = tuple(int(level) for level in candidates[rng.integers(len(candidates))])
-        self._count(chosen, attributes)
-        return chosen
+        for factor, size in enumerate(sizes):
+            least = min(used[factor, level] for level in range(size))
+            every = [levels for levels in every if used[factor, levels[factor]] == least]
+        costs = [sum(used[pair] for pair in combinations(enumerate(one), 2)) for one in every]
+        chosen = every[_least(costs, rng)]
+        used.update([*enumerate(chosen), *combinations(enumerate(chosen), 2)])
+        dealt.append(chosen)
+    return dealt
 
-    def _count(self, chosen: tuple[int, ...], attributes: list[Hashable]) -> None:
-        for factor, level in enumerate(chosen):
-            self.levels[factor][level] += 1
-            for attribute in attributes:
-                self.by_attribute[attribute][factor][level] += 1
-        for a, b in self.pairs:
-            self.pairs[a, b][chosen[a], chosen[b]] += 1
 
-    def _spread(self, values: np.ndarray, *factors: int) -> np.ndarray:
-        """Give values over some factors the other factors' axes, of length 1."""
-        shape = [size if k in factors else 1 for k, size in enumerate(self.sizes)]
-        return values.reshape(shape)
+def _wordings(
+    cast: Sequence[_Levels], sizes: tuple[int, int], rng: np.random.Generator
+) -> list[_Levels]:
+    """Deal templates and label sets to histories: the two levels of each."""
+    used: Counter[Hashable] = Counter()
+    dealt = []
+    for history in cast:
+        every = list(product(*map(range, sizes)))
+        # Only pairs that were used least; of those, template and label set that were.
+        least = min(used["both", words] for words in every)
+        every = [words for words in every if used["both", words] == least]
+        costs = [
+            (
+                sum(used[part] for part in enumerate(words)),
+                sum(used[pair] for pair in product(enumerate(history), _parts(words))),
+            )
+            for words in every
+        ]
+        chosen = every[_least(costs, rng)]
+        used.update([*_parts(chosen), *product(enumerate(history), _parts(chosen))])
+        dealt.append(chosen)
+    return dealt
+
+
+def _parts(words: _Levels) -> list[Hashable]:
+    """Return a template, a label set, and the two together, as keys of counts."""
+    return [*enumerate(words), ("both", words)]
+
+
+def _least(costs: Sequence[Any], rng: np.random.Generator) -> int:
+    """Return the index of the least cost; of equals, one at random."""
+    best = min(costs)
+    equal = [index for index, cost in enumerate(costs) if cost == best]
+    return equal[int(rng.integers(len(equal)))]

@@ -2,7 +2,7 @@
 
 P(label) is the probability of the label's whole token sequence after the prompt. So the prompt's
 tokens must stay the same when the label is added, and neither label's sequence may start with the
-other's. The lens reads only the first tokens, so these must differ as well.
+other's. Both may begin with the same tokens (*option one*, *option two*).
 """
 
 from __future__ import annotations
@@ -106,6 +106,12 @@ class EncodedPrompt(NamedTuple):
         """Number of tokens of the prompt and the longer label."""
         return len(self.ids) + max(len(label) for label in self.labels)
 
+    @property
+    def n_shared(self) -> int:
+        """Number of first tokens that the two labels share."""
+        pairs = enumerate(zip(*self.labels, strict=False))
+        return next(place for place, (first, second) in pairs if first != second)
+
 
 def encode_labels(tokenizer: PromptTokenizer, text: str, labels: tuple[str, str]) -> EncodedPrompt:
     """Return token ids of one prompt and of the two labels after it; see `encode_prompts`."""
@@ -135,7 +141,7 @@ def encode_prompts(
     ------
     LabelError
         If a label changes the prompt's own tokens, if one label's tokens start with the other's,
-        if both start with the same token, or if there is not exactly one BOS.
+        or if there is not exactly one BOS.
     """
     # A label can change no token before the text's last piece, and the last pieces of a match's
     # prompts are the same few words: only these are encoded with each label.
@@ -193,11 +199,6 @@ def _label_tokens(
         raise LabelError(
             f"{tokenizer.name}: the tokens of one of the labels {list(labels)} start with all of "
             f"the other's ({first} and {second}), so they cannot be told apart; choose others"
-        )
-    if first[0] == second[0]:
-        raise LabelError(
-            f"{tokenizer.name}: labels {list(labels)} share their first token {first[0]} "
-            f"({first} and {second}), and the lens reads first tokens alone; choose others"
         )
     return first, second
 

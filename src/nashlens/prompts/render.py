@@ -15,7 +15,7 @@ from functools import cached_property
 from nashlens.errors import DataError
 from nashlens.games.game import Game, check_seat
 from nashlens.prompts import templates
-from nashlens.vocabulary.prompts import LABEL_MAPS, MOVE_ORDERS, OPTION_ORDERS
+from nashlens.vocabulary.prompts import LABEL_KINDS, LABEL_MAPS, MOVE_ORDERS, OPTION_ORDERS
 
 Message = dict[str, str]
 
@@ -34,12 +34,15 @@ class Surface:
     """`identity` gives the first label to action 0, `swapped` to action 1; for both players."""
     option_order: str = "forward"
     """`forward` lists action 0 first, `reversed` action 1."""
+    label_kind: str = "neutral"
+    """`neutral`, or `actions` where the labels are the game's own names of its actions."""
 
     def __post_init__(self) -> None:
         allowed = {
             "template": tuple(templates.TEMPLATES),
             "label_map": LABEL_MAPS,
             "option_order": OPTION_ORDERS,
+            "label_kind": LABEL_KINDS,
         }
         for field, values in allowed.items():
             if getattr(self, field) not in values:

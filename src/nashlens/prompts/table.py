@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,16 @@ from numpy.typing import NDArray
 
 from nashlens.errors import DataError
 from nashlens.games.game import Game
-from nashlens.prompts.design import PlannedMatch, assign_matches, surfaces
+from nashlens.prompts.design import LabelSets, PlannedHistory, plan_histories, surfaces
 from nashlens.prompts.labels import EncodedPrompt, PromptTokenizer, encode_labels, prompt_id
-from nashlens.prompts.render import View, content_free_messages, decision_messages, render
+from nashlens.prompts.render import (
+    Message,
+    Surface,
+    View,
+    content_free_messages,
+    decision_messages,
+    render,
+)
 from nashlens.prompts.targets import TARGETS
 from nashlens.seeds import stream
 from nashlens.strategies import cooperation, sample_action
@@ -25,7 +32,7 @@ def build_prompts(
     tokenizer: PromptTokenizer,
     *,
     templates: Sequence[str],
-    label_sets: Mapping[str, Sequence[str]],
+    label_sets: LabelSets,
     label_maps: Sequence[str],
     option_orders: Sequence[str],
     opponents: Sequence[str],
@@ -35,12 +42,14 @@ def build_prompts(
     system: str | None,
     assistant_prefix: str,
     seed: int,
+    crossed: Collection[str] = (),
+    histories_of: Mapping[str, int | None] | None = None,
 ) -> pd.DataFrame:
     """Return the decision prompts of one model.
 
-    Every game, surface form and history index is one match; the decision is asked at each of
-    `rounds` of that match's history. Variants, seats and opponents are spread over the matches
-    (`design.assign_matches`).
+    Each game has histories, over which variants, seats, opponents, templates and label sets are
+    spread (`design.plan_histories`). The decision is asked at each of `rounds` of a history, in
+    every label map and option order.
 
     Parameters
     ----------
@@ -49,9 +58,8 @@ def build_prompts(
     tokenizer : PromptTokenizer
         The model's.
     templates, label_maps, option_orders : sequence of str
-        Surface attributes to cross.
-    label_sets : mapping of str to two str
-        Pairs of labels by name; crossed too.
+    label_sets : mapping of str to two str, or to `actions`
+        Pairs of labels by name; `actions` takes each game's own names of its actions.
     opponents : sequence of str
         Strategies of the other seat.
     own_cooperation : float
@@ -59,19 +67,25 @@ def build_prompts(
     rounds : sequence of int
         Rounds, from 1, at which the decision is asked.
     histories : int
-        Matches for each game and surface form.
+        Histories of a game.
     system : str or None
         System message.
     assistant_prefix : str
         Start of the answer.
     seed : int
-        The experiment's seed. A match's history has a stream named by its match id, so a game
-        or a template that is added at the end changes no other row.
+        The experiment's seed. A history's moves have a stream named by its match id.
+    crossed : collection of str
+        Any of `templates` and `label_sets`: each history is asked in all of them.
+    histories_of : mapping of str to int or None, optional
+        By game: another number of histories.
 
     Returns
     -------
     pandas.DataFrame
-        One row per match and round; columns as documented. Rows may share a `prompt_id`.
+        One row per history, surface form and round; columns as documented. Rows may share a
+        `prompt_id`. A game, history or round that is added at the end changes no other row; a
+        template or label set that is added changes only which histories are asked in which
+        (crossed, it changes no other row).
 
     Raises
     ------
@@ -82,62 +96,81 @@ def build_prompts(
     """
     if not games or not rounds or min(rounds) < 1:
         raise DataError(f"prompts: {len(games)} games, rounds {list(rounds)}: give both, from 1 up")
-    forms = surfaces(templates, label_sets, label_maps, option_orders)
     families: dict[str, list[Game]] = {}
     for game in games:
         families.setdefault(game.name, []).append(game)
 
-    priors = {}
-    for form in forms:
-        messages = content_free_messages(form, system=system)
-        text = render(messages, tokenizer.chat, assistant_prefix)
-        priors[form] = encode_labels(tokenizer, text, form.action_labels)
+    asked = _Asked(tokenizer, system, assistant_prefix)
     rows = []
     for name, family in families.items():
-        planned = assign_matches(
+        planned = plan_histories(
             name,
-            forms,
+            templates=templates,
+            label_sets=list(label_sets),
+            crossed=crossed,
             n_variants=len(family),
             opponents=opponents,
-            histories=histories,
+            histories=(histories_of or {}).get(name) or histories,
             seed=seed,
         )
-        for match in planned:
-            game, form = family[match.variant], match.surface
-            rng = stream(seed, "history", match.match_id)
-            own, other = draw_history(match.opponent, max(rounds) - 1, own_cooperation, rng)
-            for now in rounds:
-                view = View(game, match.seat, form, own[: now - 1], other[: now - 1])
-                messages = decision_messages(view, system=system)
-                text = render(messages, tokenizer.chat, assistant_prefix)
-                encoded = encode_labels(tokenizer, text, form.action_labels)
-                rows.append(_row(match, view, text, encoded, priors[form], tokenizer.max_length))
+        for history in planned:
+            game = family[history.variant]
+            rng = stream(seed, "history", history.match_id)
+            own, other = draw_history(history.opponent, max(rounds) - 1, own_cooperation, rng)
+            for template, label_set in history.wordings:
+                pair = {label_set: label_sets[label_set]}
+                for form in surfaces([template], pair, label_maps, option_orders, game):
+                    for now in rounds:
+                        view = View(game, history.seat, form, own[: now - 1], other[: now - 1])
+                        rows.append(_row(history, view, asked))
     return pd.DataFrame(rows).astype(PROMPT_TARGETS)
 
 
-def _row(
-    match: PlannedMatch,
-    view: View,
-    text: str,
-    encoded: EncodedPrompt,
-    prior: EncodedPrompt,
-    max_length: int | None,
-) -> dict[str, Any]:
-    form, ids = match.surface, encoded.ids
-    needed = encoded.n_tokens_with_label
-    too_long = max_length is not None and needed > max_length
+class _Asked:
+    """Texts and token ids of prompts in one tokenizer."""
+
+    def __init__(self, tokenizer: PromptTokenizer, system: str | None, prefix: str):
+        self.tokenizer, self.system, self.prefix = tokenizer, system, prefix
+        self._priors: dict[Surface, EncodedPrompt] = {}
+
+    def encode(
+        self, messages: Sequence[Message], labels: tuple[str, str]
+    ) -> tuple[str, EncodedPrompt]:
+        """Return a prompt's text, and its token ids with those of the labels."""
+        text = render(messages, self.tokenizer.chat, self.prefix)
+        return text, encode_labels(self.tokenizer, text, labels)
+
+    def prior(self, form: Surface) -> EncodedPrompt:
+        """Return the content-free prompt of a surface form."""
+        if form not in self._priors:
+            messages = content_free_messages(form, system=self.system)
+            self._priors[form] = self.encode(messages, form.action_labels)[1]
+        return self._priors[form]
+
+
+def _row(history: PlannedHistory, view: View, asked: _Asked) -> dict[str, Any]:
+    form = view.surface
+    messages = decision_messages(view, system=asked.system)
+    text, encoded = asked.encode(messages, form.action_labels)
+    ids, prior = encoded.ids, asked.prior(form)
+    needed, most = encoded.n_tokens_with_label, asked.tokenizer.max_length
+    too_long = most is not None and needed > most
+    scenario = f"{history.match_id}/{view.round}"
     return {
         "prompt_id": prompt_id(ids),
-        "match_id": match.match_id,
+        "match_id": history.match_id,
+        "scenario_id": scenario,
+        "block_id": f"{scenario}/{form.template}/{form.label_set}",
         "game": view.game.name,
         "variant": view.game.variant,
         "seat": view.seat,
         "round": view.round,
         "template": form.template,
         "label_set": form.label_set,
+        "label_kind": form.label_kind,
         "label_map": form.label_map,
         "option_order": form.option_order,
-        "opponent": match.opponent,
+        "opponent": history.opponent,
         "text": text,
         "token_ids": _array(ids),
         "n_tokens": len(ids),
@@ -146,12 +179,11 @@ def _row(
         "label_1": form.label(1),
         "label_tokens_0": _array(encoded.labels[0]),
         "label_tokens_1": _array(encoded.labels[1]),
+        "label_shared": encoded.n_shared,
         "prior_id": prompt_id(prior.ids),
         "prior_token_ids": _array(prior.ids),
         **{name: target(view) for name, target in TARGETS.items()},
-        "dropped": f"{needed} tokens with the label, the model takes {max_length}"
-        if too_long
-        else "",
+        "dropped": f"{needed} tokens with the label, the model takes {most}" if too_long else "",
     }
 
 

@@ -1,83 +1,166 @@
-"""The crossing, and that seats, opponents and variants go with no surface attribute."""
+"""Histories and wordings: balance, and what stays when a design grows."""
+
+from dataclasses import replace
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nashlens.errors import DataError
-from nashlens.prompts.design import assign_matches, surfaces
+from nashlens.games import CATALOG
+from nashlens.prompts.design import game_labels, neutral_sets, plan_histories, surfaces
 
 LABEL_SETS = {"jf": ["J", "F"], "xy": ["X", "Y"], "pq": ["P", "Q"]}
 MAPS, ORDERS = ["identity", "swapped"], ["forward", "reversed"]
-FORMS = surfaces(["neutral", "named"], LABEL_SETS, MAPS, ORDERS)
 OPPONENTS = ["TFT", "ALLC", "RANDOM", "ALLD", "WSLS", "GRIM"]
+FACTORS = ["variant", "seat", "opponent", "template", "label_set"]
 
 
-def cells(game="pd", forms=FORMS, **changes):
-    values = {"n_variants": 3, "opponents": OPPONENTS, "histories": 1, "seed": 1} | changes
-    return assign_matches(game, forms, **values)
+def plan(game="pd", **changes):
+    values = {
+        "templates": ["neutral", "named"],
+        "label_sets": list(LABEL_SETS),
+        "crossed": [],
+        "n_variants": 3,
+        "opponents": OPPONENTS,
+        "histories": 12,
+        "seed": 1,
+    } | changes
+    return plan_histories(game, **values)
 
 
 def frame(found):
     return pd.DataFrame(
         {
-            "variant": cell.variant,
-            "seat": cell.seat,
-            "opponent": cell.opponent,
-            "template": cell.surface.template,
-            "label_set": cell.surface.label_set,
-            "label_map": cell.surface.label_map,
-            "option_order": cell.surface.option_order,
-            "first_label": cell.surface.labels.index(cell.surface.label(cell.surface.order[0])),
+            "match_id": one.match_id,
+            "variant": one.variant,
+            "seat": one.seat,
+            "opponent": one.opponent,
+            "template": template,
+            "label_set": label_set,
         }
-        for cell in found
+        for one in found
+        for template, label_set in one.wordings
     )
 
 
+def scenarios(found):
+    return [replace(one, wordings=()) for one in found]
+
+
+designs = st.fixed_dictionaries(
+    {
+        "templates": st.sampled_from([["a"], ["a", "b"], ["a", "b", "c"]]),
+        "label_sets": st.sampled_from([["x"], ["x", "y"], ["x", "y", "z"], ["x", "y", "z", "w"]]),
+        "n_variants": st.integers(1, 4),
+        "opponents": st.sampled_from([OPPONENTS, OPPONENTS[:2], OPPONENTS[:1]]),
+        "histories": st.integers(1, 48),
+        "seed": st.integers(0, 2**32 - 1),
+    }
+)
+quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+
+
 def test_surfaces_are_fully_crossed():
-    assert len(FORMS) == len({form.code for form in FORMS}) == 2 * 3 * 2 * 2
+    forms = surfaces(["neutral", "named"], LABEL_SETS, MAPS, ORDERS)
+    assert len(forms) == len({form.code for form in forms}) == 2 * 3 * 2 * 2
 
 
-def test_match_ids_are_distinct_and_say_what_they_are():
-    found = cells(histories=2)
-    assert len({cell.match_id for cell in found}) == len(found) == 48
-    assert found[0].match_id == "pd/neutral/jf/identity/forward/0"
+def test_label_sets_of_actions_are_each_games_own_names():
+    forms = surfaces(["neutral"], {"words": "actions"}, MAPS, ["forward"], CATALOG["stag_hunt"])
+    assert [form.action_labels for form in forms] == [("Stag", "Hare"), ("Hare", "Stag")]
+    assert {form.label_kind for form in forms} == {"actions"}
+    assert game_labels(["J", "F"]) == ("J", "F")
+    assert neutral_sets({"jf": ["J", "F"], "words": "actions"}) == {"jf": ["J", "F"]}
+    with pytest.raises(DataError, match="give a game"):
+        game_labels("actions")
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("changes", [{}, {"histories": 3}, {"n_variants": 5}, {"n_variants": 1}])
-def test_levels_are_balanced(seed, changes):
-    table = frame(cells(seed=seed, **changes))
-    for factor in ("variant", "seat", "opponent"):
+def test_each_history_has_one_template_and_label_set():
+    found = plan()
+    assert [one.match_id for one in found] == [f"pd/{k}" for k in range(12)]
+    assert {len(one.wordings) for one in found} == {1}
+    table = frame(found)
+    assert (table.groupby(["template", "label_set"]).size() == 2).all()
+    # The two histories of a wording are of both seats.
+    assert (table.groupby(["template", "label_set"])["seat"].nunique() == 2).all()
+
+
+@quick
+@given(designs)
+def test_no_factor_goes_with_another(design):
+    found = plan(**design)
+    table = frame(found)
+    assert table["match_id"].is_unique
+    sizes = {
+        "variant": design["n_variants"],
+        "seat": 2,
+        "opponent": len(design["opponents"]),
+        "template": len(design["templates"]),
+        "label_set": len(design["label_sets"]),
+    }
+    for factor, size in sizes.items():
         counts = table[factor].value_counts()
-        assert counts.max() - counts.min() <= 1
+        slack = 1 if factor in ("variant", "seat", "opponent") else 2
+        assert counts.max() - (counts.min() if len(counts) == size else 0) <= slack, factor
+    together = table.groupby(["template", "label_set"]).size()
+    whole = sizes["template"] * sizes["label_set"]
+    assert together.max() - (together.min() if len(together) == whole else 0) <= 1
+    for i, a in enumerate(FACTORS):
+        for b in FACTORS[i + 1 :]:
+            counts = pd.crosstab(table[a], table[b])
+            expected = len(table) / (sizes[a] * sizes[b])
+            assert (counts - expected).abs().to_numpy().max() <= 3.5, (a, b)
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("histories", [1, 4])
-def test_seat_and_opponent_go_with_no_surface_attribute(seed, histories):
-    table = frame(cells(seed=seed, histories=histories))
-    for attribute in ("template", "label_set", "label_map", "option_order", "first_label"):
-        for factor, slack in (("seat", 1), ("opponent", 2), ("variant", 2)):
-            counts = pd.crosstab(table[attribute], table[factor])
-            expected = len(table) / counts.size
-            assert (counts - expected).abs().to_numpy().max() <= slack, (attribute, factor)
-    together = pd.crosstab(table["seat"], table["opponent"]).to_numpy()
-    assert abs(together - len(table) / 12).max() <= 2
+@quick
+@given(designs, st.integers(1, 12))
+def test_histories_that_are_added_change_no_other(design, more):
+    grown = plan(**design | {"histories": design["histories"] + more})
+    assert grown[: design["histories"]] == plan(**design)
+
+
+@quick
+@given(designs)
+def test_words_that_are_added_change_no_scenario(design):
+    before = plan(**design)
+    grown = design | {"templates": [*design["templates"], "new"]}
+    assert scenarios(plan(**grown)) == scenarios(before)
+    grown = design | {"label_sets": [*design["label_sets"], "new"]}
+    assert scenarios(plan(**grown)) == scenarios(before)
+
+
+def test_crossed_factors_are_asked_of_every_history():
+    both = plan(crossed=["templates", "label_sets"])
+    assert {len(one.wordings) for one in both} == {6}
+    assert scenarios(both) == scenarios(plan())
+    table = frame(plan(crossed=["label_sets"], histories=6))
+    assert (table.groupby("match_id")["label_set"].nunique() == 3).all()
+    assert (table.groupby("match_id")["template"].nunique() == 1).all()
+    assert (table.groupby("template")["match_id"].nunique() == 3).all()
+
+
+def test_a_crossed_label_set_that_is_added_changes_no_other_wording():
+    for one, more in zip(
+        plan(crossed=["label_sets"]),
+        plan(crossed=["label_sets"], label_sets=[*LABEL_SETS, "new"]),
+        strict=True,
+    ):
+        assert more.wordings[:-1] == one.wordings
 
 
 def test_other_games_draw_otherwise_and_the_seed_has_an_effect():
-    def seats(found):
-        return [(cell.seat, cell.opponent, cell.variant) for cell in found]
+    def drawn(found):
+        return frame(found)[FACTORS].to_numpy().tolist()
 
-    assert seats(cells("pd")) == seats(cells("pd"))
-    assert seats(cells("pd")) != seats(cells("chicken"))
-    assert seats(cells(seed=1)) != seats(cells(seed=2))
-
-
-def test_a_template_that_is_added_changes_no_cell():
-    assert cells(forms=surfaces(["neutral"], LABEL_SETS, MAPS, ORDERS)) == cells()[:12]
+    assert drawn(plan("pd")) == drawn(plan("pd"))
+    assert drawn(plan("pd")) != drawn(plan("chicken"))
+    assert drawn(plan(seed=1)) != drawn(plan(seed=2))
 
 
 def test_nothing_to_choose_from_is_refused():
     with pytest.raises(DataError, match=r"game pd: .* 0 opponents"):
-        cells(opponents=[])
+        plan(opponents=[])
+    with pytest.raises(DataError, match=r"game pd: .* 0 histories"):
+        plan(histories=0)

@@ -3,6 +3,8 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nashlens.errors import DataError, LabelError
 from nashlens.games import best_response, build_games, nash_action, prosocial_action
@@ -12,6 +14,7 @@ from nashlens.prompts.table import build_prompts, draw_history
 from nashlens.seeds import stream
 from nashlens.strategies import STRATEGIES
 from nashlens.tables import read_table, write_table
+from nashlens.vocabulary.prompts import SURFACE_COLUMNS
 from tests.unit.prompts.fakes import CharTokenizer, WordTokenizer
 
 LABEL_SETS = {"jf": ["J", "F"], "xy": ["X", "Y"], "pq": ["P", "Q"]}
@@ -31,7 +34,7 @@ def prompts(games=GAMES, tokenizer=None, **changes):
         "opponents": list(STRATEGIES),
         "own_cooperation": 0.5,
         "rounds": [1, 2, 5],
-        "histories": 1,
+        "histories": 6,
         "system": "You are playing a game with another player.",
         "assistant_prefix": "I choose option",
         "seed": 1,
@@ -48,23 +51,100 @@ def game_of(row):
     return next(g for g in GAMES if (g.name, g.variant) == (row["game"], row["variant"]))
 
 
-def test_one_row_for_each_game_surface_history_and_round(table):
-    assert len(table) == 2 * 24 * 3
-    keys = ["game", "template", "label_set", "label_map", "option_order", "round"]
+def test_one_row_for_each_game_history_form_and_round(table):
+    assert len(table) == 2 * 6 * 4 * 3
+    keys = ["match_id", *SURFACE_COLUMNS, "round"]
     assert not table.duplicated(keys).any()
-    assert table["match_id"].nunique() == 48
-    assert (table.groupby("match_id")["seat"].nunique() == 1).all()
+    assert table["match_id"].nunique() == 12
+    of_match = ["game", "variant", "seat", "opponent"]
+    assert (table.groupby("match_id")[of_match].nunique() == 1).all().all()
     assert set(table["variant"][table["game"] == "pd"]) == {0, 1, 2}
+    # Templates and label sets: one of each for a history, all of them in a game.
+    assert (table.groupby("match_id")[["template", "label_set"]].nunique() == 1).all().all()
+    words = table[["game", "template", "label_set"]].drop_duplicates()
+    assert (words.groupby("game").size() == 6).all()
+
+
+grown = st.fixed_dictionaries(
+    {
+        "crossed": st.sampled_from(
+            [[], ["templates"], ["label_sets"], ["templates", "label_sets"]]
+        ),
+        "histories": st.integers(1, 7),
+        "histories_of": st.sampled_from([{}, {"pd": 3}, {"pd": None, "pennies": 2}]),
+        "rounds": st.sampled_from([[1], [2, 5]]),
+        "label_sets": st.sampled_from(
+            [LABEL_SETS, {"jf": ["J", "F"]}, LABEL_SETS | {"words": "actions"}]
+        ),
+        "seed": st.integers(0, 2**32 - 1),
+    }
+)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True, database=None)
+@given(grown)
+def test_blocks_are_complete_and_differ_in_map_and_order_only(design):
+    table = prompts(**design)
+    blocks = table.groupby("block_id")
+    assert (blocks.size() == 4).all()
+    assert not table.duplicated(["block_id", "label_map", "option_order"]).any()
+    differ = {
+        *("prompt_id", "label_map", "option_order", "text", "token_ids", "n_tokens"),
+        *("decision_position", "label_0", "label_1", "label_tokens_0", "label_tokens_1"),
+        *("prior_id", "prior_token_ids"),
+    }
+    same = [name for name in table.columns if name not in differ]
+    assert (blocks[same].nunique(dropna=False) == 1).all().all()
+    identity = table["label_map"] == "identity"
+    pairs = table.assign(pair=table["label_0"].where(identity, table["label_1"]))
+    assert (pairs.groupby("block_id")["pair"].nunique() == 1).all()
+    histories = table.groupby("game")["match_id"].nunique()
+    for name, number in histories.items():
+        assert number == (design["histories_of"].get(name) or design["histories"])
+    # Names say what a row is about.
+    number = table["match_id"].str.extract(r"^(.+)/(\d+)$")
+    assert (number[0] == table["game"]).all()
+    scenario = table["match_id"] + "/" + table["round"].astype(str)
+    assert (table["scenario_id"] == scenario).all()
+    words = scenario + "/" + table["template"] + "/" + table["label_set"]
+    assert (table["block_id"] == words).all()
+    of_words = table["label_kind"] == "actions"
+    assert (of_words == (table["label_set"] == "words")).all()
+    assert set(table.loc[of_words, "label_0"]) <= {"Cooperate", "Defect", "Heads", "Tails"}
+
+
+def test_all_labels_of_a_kind_are_the_games_own(table):
+    words = prompts(label_sets={"words": "actions"})
+    swapped = words["label_map"] == "swapped"
+    pd_rows = words["game"] == "pd"
+    assert set(words.loc[pd_rows & ~swapped, "label_0"]) == {"Cooperate"}
+    assert set(words.loc[pd_rows & swapped, "label_0"]) == {"Defect"}
+    assert set(words.loc[~pd_rows & ~swapped, "label_0"]) == {"Heads"}
+    # The same histories as with letters, in the game's own words.
+    letters = table.drop_duplicates("scenario_id").set_index("scenario_id")
+    named = words.drop_duplicates("scenario_id").set_index("scenario_id")
+    for column in ("variant", "seat", "opponent", "own_last", "opponent_last"):
+        assert letters[column].equals(named[column]), column
+
+
+def test_labels_may_share_their_first_tokens():
+    pair = {"plans": ["plan one", "plan two"]}
+    table = prompts(label_sets=pair, rounds=[2])
+    assert set(table["label_shared"]) == {1}
+    assert (table["label_tokens_0"].map(len) == 2).all()
+    assert set(prompts(rounds=[2])["label_shared"]) == {0}
 
 
 def test_columns_are_the_documented_ones(table):
     assert list(table.columns) == [
-        *("prompt_id", "match_id", "game", "variant", "seat", "round"),
-        *("template", "label_set", "label_map", "option_order", "opponent", "text"),
+        *("prompt_id", "match_id", "scenario_id", "block_id"),
+        *("game", "variant", "seat", "round", "template", "label_set", "label_kind"),
+        *("label_map", "option_order", "opponent", "text"),
         *("token_ids", "n_tokens", "decision_position", "label_0", "label_1"),
         *(
             "label_tokens_0",
             "label_tokens_1",
+            "label_shared",
             "prior_id",
             "prior_token_ids",
             "own_last",
@@ -78,7 +158,7 @@ def test_columns_are_the_documented_ones(table):
 
 def test_every_row_is_rebuilt_by_the_builder_that_play_uses(table):
     tokenizer = WordTokenizer(bos=True)
-    for _, match in table.groupby("match_id"):
+    for _, match in table.groupby(["match_id", *SURFACE_COLUMNS]):
         last = match.iloc[-1]
         own, other = draw_history(last["opponent"], 4, 0.5, stream(1, "history", last["match_id"]))
         surface = Surface(
@@ -140,7 +220,7 @@ def test_token_columns(table):
 
 
 def test_later_rounds_share_all_but_the_question(table):
-    for _, match in table.groupby("match_id"):
+    for _, match in table.groupby(["match_id", *SURFACE_COLUMNS]):
         for earlier, later in itertools.combinations(match["token_ids"], 2):
             different = earlier != later[: len(earlier)]
             shared = int(np.argmax(different))
@@ -149,21 +229,33 @@ def test_later_rounds_share_all_but_the_question(table):
 
 
 def test_equal_prompts_have_equal_ids_and_stay_as_rows():
-    again = prompts(rounds=[1], histories=3)
-    assert len(again) == 2 * 24 * 3
+    again = prompts(rounds=[1], histories=36)
+    assert len(again) == 2 * 4 * 36
     assert again["prompt_id"].nunique() < len(again)
     assert (again.groupby("prompt_id")["text"].nunique() == 1).all()
 
 
-def test_adding_a_game_a_template_or_a_round_changes_no_row(table):
+def test_adding_a_game_a_history_or_a_round_changes_no_row(table):
     tokenizer = WordTokenizer(bos=True)
     expected = table["text"].tolist()
     more = build_games(SPEC | {"chicken": {"canonical": "chicken"}}, 1)
     assert prompts(more, tokenizer)["text"].tolist()[: len(table)] == expected
-    neutral = table[table["template"] == "neutral"]["text"].tolist()
-    assert prompts(templates=["neutral"])["text"].tolist() == neutral
+    fewer = prompts(histories=4)
+    numbers = table["match_id"].str.rpartition("/")[2].astype(int)
+    assert table[numbers < 4]["text"].tolist() == fewer["text"].tolist()
     longer = prompts(rounds=[1, 2, 5, 9])
     assert longer[longer["round"] != 9]["text"].tolist() == expected
+
+
+def test_a_template_that_is_added_changes_no_scenario(table):
+    of_scenario = ["game", "variant", "seat", "opponent", "own_last", "opponent_last"]
+    fewer = prompts(templates=["neutral"])
+    for column in of_scenario:
+        assert fewer[column].equals(table[column]), column
+    # Crossed, a template or label set that is added changes no other row.
+    crossed = prompts(crossed=["templates"])
+    neutral = crossed[crossed["template"] == "neutral"]
+    assert neutral["text"].tolist() == fewer["text"].tolist()
 
 
 def test_the_seed_and_the_seats_cooperation_have_an_effect(table):
@@ -197,7 +289,7 @@ def test_the_table_survives_the_file(table, tmp_path):
 
 def test_labels_that_cannot_be_scored_stop_the_table():
     with pytest.raises(LabelError, match="chars"):
-        prompts(tokenizer=CharTokenizer("chars"))
+        prompts(tokenizer=CharTokenizer("chars"), label_sets={"pair": ["A", "A B"]})
 
 
 def test_no_game_or_round_is_refused():
