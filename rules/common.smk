@@ -45,6 +45,9 @@ SURFACES = [
     "prompts.option_orders",
     "prompts.system",
 ]
+GAMES = [
+    f"games.{{game}}.{key}" for key in ("canonical", "payoffs", "actions", "title", "variants")
+]
 BOOTSTRAP = ["findings.confidence", "findings.bootstrap"]
 
 

@@ -11,7 +11,7 @@ rule build_games:
     resources:
         **light_job(),
     params:
-        **provenance("build_games", reads=["games", SEED]),
+        **provenance("build_games", reads=[*GAMES, SEED]),
     conda:
         "../envs/cpu.yaml"
     message:

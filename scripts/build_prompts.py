@@ -14,6 +14,7 @@ def main(inputs, outputs, config, fingerprint):
         games_from_table(read_table(inputs["games"])),
         ChatTokenizer(Path(inputs["model"]).parent),
         **config["prompts"],
+        histories_of={name: game["histories"] for name, game in config["games"].items()},
         seed=config["experiment"]["seed"],
     )
     write_table(table, outputs["table"], config=config, fingerprint=fingerprint)

@@ -116,6 +116,7 @@ class Provenance:
         names = {
             "{model}": self.models_of(wildcards),
             "{agent}": agents,
+            "{game}": list(self.config["games"]),
             "{mode}": sorted({self.config["agents"][agent]["mode"] for agent in agents}),
         }
         keys = []

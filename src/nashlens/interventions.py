@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from nashlens.errors import DataError
-from nashlens.kept import kept
+from nashlens.kept import kept, neutral
 from nashlens.seeds import stream
 from nashlens.vocabulary.prompts import SURFACE_COLUMNS
 
-PROMPT_COLUMNS = ("prompt_id", "match_id", "game", "nash_action", *SURFACE_COLUMNS)
+PROMPT_COLUMNS = (
+    *("prompt_id", "match_id", "scenario_id", "block_id", "game", "nash_action"),
+    *SURFACE_COLUMNS,
+)
 """Columns of the prompts table that tables of interventions repeat."""
+WORDING = ("template", "label_set")
+"""What the prompts of a block share of their surface form."""
 
 
 def choose_prompts(
@@ -24,16 +30,19 @@ def choose_prompts(
     stream_name: str,
     *,
     key: str,
+    together: int = 2,
 ) -> pd.DataFrame:
-    """Choose the prompts to intervene on: the same number of each game, spread over surface forms.
+    """Choose the prompts to intervene on: as many whole blocks of each game.
 
-    Within a game, surface forms are taken in turn, in pairs of a form and the one with its labels
-    swapped, so that any even number cancels label preferences.
+    Blocks are taken from one template and label set after another, `together` histories from each,
+    as an interval needs two or more of them; first those with the templates and label sets used
+    least so far. A history gives its second block after all others have given one.
 
     Parameters
     ----------
     prompts : pandas.DataFrame
-        The prompts table; dropped rows and repeated prompt ids are left out.
+        The prompts table; only neutral labels are used. Blocks with a dropped prompt or a repeated
+        prompt id are left out.
     games : sequence of str
     per_game : int
         The largest number of prompts of a game.
@@ -43,33 +52,63 @@ def choose_prompts(
         The study's own random stream.
     key : str
         The key of the config that names the games, for messages.
+    together : int
+        Histories that are taken from a template and label set at a time.
 
     Returns
     -------
     pandas.DataFrame
-        Rows of `prompts`.
+        Rows of `prompts`, those of a block together.
 
     Raises
     ------
     DataError
-        If a game has no prompt.
+        If a game has no whole block, or `per_game` is less than one.
     """
-    used = kept(prompts)
+    used = neutral(kept(prompts))
+    size = int(used.groupby("block_id").size().max()) if len(used) else 0
     chosen = []
     for game in games:
         rows = used[used["game"] == game].drop_duplicates("prompt_id")
+        rows = rows[rows.groupby("block_id")["prompt_id"].transform("size") == size]
         if rows.empty:
             raise DataError(f"{key}: {game} has no prompt; look at the prompts table")
-        rng = stream(seed, stream_name, game)
-        # A form's two label maps get one common random key, so sorting keeps them together.
-        stem = rows[["template", "label_set", "option_order"]].agg("/".join, axis=1)
-        keys = {name: rng.random() for name in sorted(stem.unique())}
-        # The first prompt of every form comes before the second of any.
-        turn = rows.groupby(list(SURFACE_COLUMNS)).cumcount()
-        rows = rows.assign(_turn=turn, _key=stem.map(keys))
-        rows = rows.sort_values(["_turn", "_key", "label_map", "match_id", "round"])
-        chosen.append(rows.head(per_game).drop(columns=["_turn", "_key"]))
+        if per_game < size:
+            raise DataError(
+                f"{key}: {per_game} prompts of {game}: a block has {size}; give that or more"
+            )
+        blocks = rows.drop_duplicates("block_id")
+        order = _in_turn(blocks, together, stream(seed, stream_name, game))[: per_game // size]
+        rows = rows[rows["block_id"].isin(order)]
+        place = rows["block_id"].map({name: k for k, name in enumerate(order)})
+        rows = rows.assign(_place=place).sort_values(["_place", "label_map", "option_order"])
+        chosen.append(rows.drop(columns="_place"))
     return pd.concat(chosen, ignore_index=True)
+
+
+def _in_turn(blocks: pd.DataFrame, together: int, rng: np.random.Generator) -> list[str]:
+    """Return the ids of one game's blocks, in the order in which they are taken."""
+    blocks = blocks.sort_values("block_id")
+    blocks = blocks.iloc[rng.permutation(len(blocks))]
+    turns = blocks.groupby("match_id").cumcount()
+    taken: list[str] = []
+    used: Counter[object] = Counter()
+    for _, of_turn in blocks.groupby(turns):
+        waiting = {
+            wording: group["block_id"].to_list()
+            for wording, group in of_turn.groupby(list(WORDING), sort=False)
+        }
+        while waiting:
+            # The wording used least, then the one whose template and label set were.
+            wording = min(
+                waiting, key=lambda one: (used[one], sum(used[part] for part in enumerate(one)))
+            )
+            queue = waiting.pop(wording)
+            taken += queue[:together]
+            used.update([wording, *enumerate(wording)])
+            if queue[together:]:
+                waiting[wording] = queue[together:]
+    return taken
 
 
 def prompts_by_interventions(

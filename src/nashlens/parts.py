@@ -25,10 +25,14 @@ DRAWS = ("draw 1", "draw 2", "draw 3")
 """Levels of the bootstrap: other random numbers for the same data."""
 RESAMPLES = 1000
 """Bootstrap resamples of a part, at most: it gives a bound to compare, and no corrected p-value."""
-WITHIN = ("game", "label_map", "option_order", "half", "agent", "opponent", "move_order")
-"""Columns over whose values halves are spread evenly, where a table has them: estimates give these
-cells equal weight, and a half without one of them would have none. (In the heads table `half` is
-the one where heads are chosen or tested; who plays whom is known in play.)"""
+WITHIN = (
+    *("game", "template", "label_set", "label_map", "option_order"),
+    *("half", "agent", "opponent", "move_order"),
+)
+"""Columns over whose values halves are spread evenly, where a table has them and a match has one
+value: estimates give these cells equal weight, and a half without one of them would have none. (In
+the heads table `half` is the one where heads are chosen or tested; who plays whom is known in
+play.)"""
 
 
 def halves(table: pd.DataFrame, seed: int) -> pd.Series:
@@ -54,8 +58,10 @@ def halves(table: pd.DataFrame, seed: int) -> pd.Series:
     """
     columns = [name for name in WITHIN if name in table.columns]
     distinct = table[["match_id", *columns]].drop_duplicates().astype(str)
-    # A match's first kind in the order of names, where its rows stand in several.
-    kinds = distinct.sort_values(["match_id", *columns]).drop_duplicates("match_id")
+    # A history that is asked in several forms has no kind by them.
+    several = distinct.groupby("match_id")[columns].nunique().max() > 1
+    columns = [name for name in columns if not several[name]]
+    kinds = distinct.drop_duplicates("match_id").sort_values("match_id")
     rng = stream(seed, "parts", "halves")
     kinds = kinds.iloc[rng.permutation(len(kinds))]
     groups = [columns, *map(list, combinations(columns, 2)), *([name] for name in columns), []]

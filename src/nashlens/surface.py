@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from nashlens.estimates import Bootstrap, collect, contrast_estimates
+from nashlens.kept import neutral
 
 FORMS = ("template", "label_set", "label_map", "option_order")
 SOURCES = ("prompts", "play")
@@ -49,6 +50,7 @@ def surface_estimates(
         is limited to), then `estimates.COLUMNS`. Rows whose `factor` is empty give the number of
         decisions and matches of a source.
     """
+    prompts = neutral(prompts)
     decisions = {"prompts": _asked(prompts, lens), "play": _played(play, model)}
     every = pd.concat(decisions.values(), ignore_index=True)
     contrasts = _contrasts(every, prompts)

@@ -7,21 +7,62 @@ from nashlens.interventions import choose_prompts, prompts_by_interventions
 from tests.unit.steering.tables import prompts_table
 
 
-def choose(games, per_game, stream_name="a study's"):
-    table = prompts_table(np.random.default_rng(3))
-    return choose_prompts(table, games, per_game, 1, stream_name, key="steering.test_games")
+def choose(games, per_game, stream_name="a study's", table=None, **options):
+    table = prompts_table(np.random.default_rng(3), histories=4) if table is None else table
+    options = {"key": "steering.test_games"} | options
+    return choose_prompts(table, games, per_game, 1, stream_name, **options)
 
 
-def test_chosen_prompts_balance_label_maps_and_games():
-    chosen = choose(["deadlock", "concord"], 4)
-    assert chosen.groupby(["game", "label_map"]).size().tolist() == [2] * 4
-    stems = chosen.groupby(["game", "template", "option_order"])["label_map"].nunique()
-    assert (stems == 2).all()
+@pytest.mark.parametrize("per_game", [4, 7, 8, 16, 23, 32, 100])
+def test_whole_blocks_as_many_of_each_game(per_game):
+    chosen = choose(["deadlock", "concord"], per_game)
+    blocks = chosen.groupby(["game", "block_id"], sort=False)
+    assert (blocks.size() == 4).all()
+    assert (blocks[["label_map", "option_order"]].value_counts() == 1).all()
+    assert (blocks.size().groupby("game").size() == min(per_game // 4, 8)).all()
 
 
-def test_forms_are_used_up_before_any_comes_again():
-    chosen = choose(["deadlock"], 8)
-    assert not chosen.duplicated(["template", "label_map", "option_order"]).any()
+def test_histories_are_taken_by_twos_or_more_from_a_wording():
+    chosen = choose(["deadlock"], 16)
+    assert chosen["match_id"].nunique() == 4
+    assert chosen.groupby("template")["match_id"].nunique().tolist() == [2, 2]
+    assert choose(["deadlock"], 16, together=4)["template"].nunique() == 1
+    assert choose(["deadlock"], 8)["template"].nunique() == 1
+
+
+def test_a_history_gives_a_second_block_after_all_others_gave_one():
+    table = prompts_table(np.random.default_rng(3), histories=2)
+    later = table.assign(
+        **{name: table[name] + "/later" for name in ("prompt_id", "scenario_id", "block_id")}
+    )
+    both = pd.concat([table, later], ignore_index=True)
+    assert choose(["deadlock"], 16, table=both)["match_id"].nunique() == 4
+    assert choose(["deadlock"], 32, table=both)["block_id"].nunique() == 8
+
+
+def test_templates_and_label_sets_are_spread():
+    table = prompts_table(np.random.default_rng(3), histories=4)
+    other = table.assign(
+        label_set="xy",
+        **{name: table[name] + "/xy" for name in ("prompt_id", "match_id", "block_id")},
+    )
+    chosen = choose(["deadlock"], 16, table=pd.concat([table, other], ignore_index=True))
+    assert chosen["template"].nunique() == chosen["label_set"].nunique() == 2
+
+
+def test_words_with_a_meaning_and_broken_blocks_are_left_out():
+    table = prompts_table(np.random.default_rng(3), histories=4)
+    table["label_kind"] = np.where(table["template"] == "named", "actions", "neutral")
+    table.loc[(table["game"] == "deadlock").idxmax(), "dropped"] = "too long"
+    chosen = choose(["deadlock"], 100, table=table)
+    assert set(chosen["template"]) == {"neutral"}
+    assert (chosen.groupby("block_id").size() == 4).all()
+    assert chosen["block_id"].nunique() == 3
+
+
+def test_less_than_a_block_is_refused():
+    with pytest.raises(DataError, match="3 prompts of deadlock: a block has 4"):
+        choose(["deadlock"], 3)
 
 
 def test_a_game_without_prompts_is_named():

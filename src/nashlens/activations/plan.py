@@ -14,9 +14,11 @@ import pandas as pd
 
 from nashlens.activations.store import Dtype, read_entry
 from nashlens.errors import StoreError
-from nashlens.kept import kept
+from nashlens.kept import kept, neutral
 from nashlens.seeds import stream
+from nashlens.vocabulary.prompts import SURFACE_COLUMNS
 
+_ALIKE = ["game", "variant", *SURFACE_COLUMNS]
 _SHARD = re.compile(r"shard-(\d{5,})\.npy")
 
 
@@ -26,9 +28,9 @@ def used_prompts(prompts: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_matches(prompts: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
-    """Draw whole matches, spread over the games, and return their prompts.
+    """Draw whole histories in neutral labels, spread over the games, and return their prompts.
 
-    Games take turns to give a match, in an order drawn by seed, until the next match would exceed
+    Games take turns to give a history, in an order drawn by seed, until the next one would exceed
     the number of prompts.
 
     Parameters
@@ -45,7 +47,7 @@ def draw_matches(prompts: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
     pandas.DataFrame
         Those rows of the table, dropped ones left out, renumbered.
     """
-    prompts = kept(prompts)
+    prompts = neutral(kept(prompts))
     sizes = prompts.groupby("match_id", sort=True).agg(game=("game", "first"), n=("game", "size"))
     order = stream(seed, "untrained", "matches").permutation(len(sizes))
     sizes = sizes.iloc[order]
@@ -88,12 +90,14 @@ def plan_shards(
         sequence the prompt that it follows (empty: none) and its tokens.
     """
     folder = Path(folder)
-    wanted = used_prompts(prompts)[["prompt_id", "game"]]
+    wanted = used_prompts(prompts).reindex(columns=["prompt_id", *_ALIKE])
     further: dict[str, list[Any]] = {}
     if extra is not None:
         # A further sequence may itself be a prompt of the table.
         extra = extra[~extra["prompt_id"].isin(wanted["prompt_id"])]
-        wanted = pd.concat([wanted, extra[["prompt_id", "game"]]], ignore_index=True)
+        known = wanted.set_index("prompt_id")[_ALIKE[1:]]
+        extra = extra.join(known, on="after")
+        wanted = pd.concat([wanted, extra[["prompt_id", *_ALIKE]]], ignore_index=True)
         columns = zip(extra["prompt_id"], extra["after"], extra["tokens"], strict=True)
         further = {name: [after, list(tokens)] for name, after, tokens in columns}
     complete, highest = [], -1
@@ -110,6 +114,8 @@ def plan_shards(
         highest = max(highest, int(match[1]))
     have = {prompt for entry in complete for prompt in entry["prompt_ids"]}
     missing = wanted[~wanted["prompt_id"].isin(have)]
+    # Prompts with the same rules and surface form share their first tokens within a shard.
+    missing = missing.sort_values(_ALIKE, kind="stable")
     new = []
     for _, group in missing.groupby("game", sort=True):
         ids = group["prompt_id"].tolist()

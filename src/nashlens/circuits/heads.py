@@ -27,15 +27,14 @@ if TYPE_CHECKING:
     from nashlens.engine.core import Engine
 
 PHASES = ("choose", "test")
-"""What a match is used for: to choose the candidate heads, or to test them."""
+"""What a history is used for: to choose the candidate heads, or to test them."""
 
 
 def match_phases(chosen: pd.DataFrame) -> pd.Series:
-    """Deal the matches of the prompts to the two phases, half to each.
+    """Deal the histories of the prompts to the two phases, half to each.
 
-    Within a game and label map, matches alternate in the order of their surface forms. So no match
-    is in both phases, and both phases have both label maps. If each form has the same number of
-    matches under either map, a phase has the same forms under both.
+    Within a game, histories alternate in the order of their templates and label sets. So no history
+    is in both phases, and each phase has whole blocks, of the same wordings where there are enough.
 
     Parameters
     ----------
@@ -50,21 +49,19 @@ def match_phases(chosen: pd.DataFrame) -> pd.Series:
     Raises
     ------
     DataError
-        If a phase lacks a game or label map.
+        If a phase lacks a game.
     """
-    within = ["game", "label_map"]
     matches = chosen.drop_duplicates("match_id").sort_values(
-        ["game", "label_map", "option_order", "template", "label_set", "match_id"]
+        ["game", "template", "label_set", "match_id"]
     )
-    turn = matches.groupby(within).cumcount().to_numpy()
+    turn = matches.groupby("game").cumcount().to_numpy()
     phase = chosen["match_id"].map(dict(zip(matches["match_id"], turn % 2, strict=True)))
-    cells = phase.groupby([chosen[name] for name in within]).nunique()
-    if (cells < len(PHASES)).any():
-        game, label_map = cells.index[int((cells < len(PHASES)).argmax())]
+    found = phase.groupby(chosen["game"]).nunique()
+    if (found < len(PHASES)).any():
         raise DataError(
-            f"circuits.prompts: of {game} with label map {label_map} there is one match, so heads"
-            " cannot be chosen on one and tested on another; give more prompts or"
-            " prompts.histories"
+            f"circuits.prompts: the prompts of {found.index[int(found.argmin())]} are of one "
+            "history, so heads cannot be chosen on one and tested on another; give more prompts, "
+            "or the game more histories"
         )
     return phase.map(dict(enumerate(PHASES)))
 
@@ -180,8 +177,15 @@ def heads_table(
     DataError
         If a game has no prompt, none has a Nash action, or the model has too few heads.
     """
+    # Four histories of a wording, so that each phase has two.
     chosen = choose_prompts(
-        prompts, games, prompts_per_game, seed, "circuits prompts", key="circuits.games"
+        prompts,
+        games,
+        prompts_per_game,
+        seed,
+        "circuits prompts",
+        key="circuits.games",
+        together=2 * len(PHASES),
     )
     chosen = chosen[chosen["nash_action"].notna()].reset_index(drop=True)
     if chosen.empty:

@@ -7,15 +7,22 @@ the config; that is `nashlens.config.preflight`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import permutations
-from math import prod
 from typing import Any, NamedTuple
 
+from nashlens.config.design import (
+    action_labels,
+    block_size,
+    neutral_histories,
+    neutral_labels,
+    neutral_prompts,
+)
 from nashlens.config.problems import KeyPath, dotted_path, problem_line, show_value, suggestion
 from nashlens.config.sections import Config
 from nashlens.errors import NashlensError
 from nashlens.vocabulary.play import STRATEGIES_WITH_P
+from nashlens.vocabulary.prompts import ACTION_LABELS
 
 
 class RefusedError(Exception):
@@ -162,10 +169,21 @@ def _game_actions(at: Place) -> str | None:
 
 @_rule("prompts.label_sets.*")
 def _labels(at: Place) -> str | None:
-    a, b = (label.casefold() for label in at.found)
-    if any(not label or label != label.strip() for label in at.found):
+    if at.found != ACTION_LABELS:
+        return _label_problem(at.found)
+    for name, game in at.config.games.items():
+        problem = _label_problem(action_labels(game))
+        if problem:
+            names = show_value(list(action_labels(game)))
+            return f"in game {name} they are {names}: {problem}; give games.{name}.actions"
+    return None
+
+
+def _label_problem(labels: Sequence[str]) -> str | None:
+    a, b = (label.casefold() for label in labels)
+    if any(not label or label != label.strip() for label in labels):
         return "labels must not be empty or have blanks around them"
-    if any("\n" in label or "\t" in label for label in at.found):
+    if any("\n" in label or "\t" in label for label in labels):
         return "labels must stand on one line, without tabs"
     if a == b:
         return "the two labels must differ in more than case"
@@ -180,6 +198,13 @@ def _labels_differ(at: Place) -> str | None:
     if first is None:
         return None
     return f"{first!r} has the same labels, and label_maps swaps them already; drop one"
+
+
+@_rule("prompts.label_sets")
+def _neutral_labels(at: Place) -> str | None:
+    if neutral_labels(at.config):
+        return None
+    return "one must be a pair of labels: play and the controlled estimates use no others"
 
 
 @_rule("agents.*", shown=False)
@@ -255,13 +280,12 @@ def _sequential_game(at: Place) -> str | None:
 
 @_rule("probes.folds")
 def _folds(at: Place) -> str | None:
-    config = at.config
-    histories = len(config.games) * _surface_forms(config) * config.prompts.histories
-    if at.found <= histories:
+    histories = sum(neutral_histories(at.config, game) for game in at.config.games)
+    if at.found <= histories or not neutral_labels(at.config):
         return None
     return (
-        f"allowed: at most {histories}, as there are that many histories "
-        "(games x surface forms x prompts.histories) and none stands in two folds"
+        f"allowed: at most {histories}, as there are that many histories in neutral labels "
+        "(prompts.histories of each game) and none stands in two folds"
     )
 
 
@@ -305,30 +329,34 @@ def _alphas(at: Place) -> str | None:
 
 @_rule("steering.prompts", "circuits.prompts")
 def _enough_prompts(at: Place) -> str | None:
-    prompts = at.config.prompts
-    available = _surface_forms(at.config) * prompts.histories * len(prompts.rounds)
-    if at.found <= available:
+    steered = at.path[0] == "steering"
+    games = at.owner.test_games if steered else at.owner.games
+    counts = {name: neutral_prompts(at.config, name) for name in games if name in at.config.games}
+    if not neutral_labels(at.config):
         return None
-    return (
-        f"allowed: at most {available}, the prompts of one game "
-        "(surface forms x prompts.histories x prompts.rounds)"
-    )
+    fewest = min(counts, key=lambda name: counts[name], default=None)
+    if fewest is not None and at.found > counts[fewest]:
+        return (
+            f"allowed: at most {counts[fewest]}, the prompts of {fewest} in neutral labels "
+            "(label maps x option orders x prompts.rounds x its histories)"
+        )
+    least = block_size(at.config) * (1 if steered else 2)
+    if at.found >= least:
+        return None
+    what = "one block" if steered else "two blocks, to choose heads and to test them"
+    return f"allowed: at least {least}, the prompts of {what} (label maps x option orders)"
 
 
-@_rule("prompts.histories")
+@_rule("circuits.games.*")
 def _halves_for_circuits(at: Place) -> str | None:
-    if _surface_forms(at.config) // len(at.owner.label_maps) * at.found >= 2:
+    if at.found not in at.config.games or not neutral_labels(at.config):
+        return None
+    if neutral_histories(at.config, at.found) >= 2:
         return None
     return (
-        "with one template, label set and option order there must be two histories or more: "
-        "heads are chosen on some matches and tested on others (circuits)"
+        "it must have two histories in neutral labels or more, as heads are chosen on some and "
+        f"tested on others; set games.{at.found}.histories or prompts.histories"
     )
-
-
-def _surface_forms(config: Config) -> int:
-    prompts = config.prompts
-    choices = (prompts.templates, prompts.label_sets, prompts.label_maps, prompts.option_orders)
-    return prod(len(values) for values in choices)
 
 
 def _nash_actions(config: Config, name: str) -> set[int] | None:

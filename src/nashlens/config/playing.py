@@ -22,20 +22,30 @@ from nashlens.config.values import (
     Text,
 )
 from nashlens.vocabulary.play import MODES, STRATEGIES
-from nashlens.vocabulary.prompts import LABEL_MAPS, MOVE_ORDERS, OPTION_ORDERS, TEMPLATES
+from nashlens.vocabulary.prompts import (
+    ACTION_LABELS,
+    CROSSABLE,
+    LABEL_MAPS,
+    MOVE_ORDERS,
+    OPTION_ORDERS,
+    TEMPLATES,
+)
 
 
 class PromptsConfig(Section):
-    """Decision prompts: their surface forms are fully crossed within each game."""
+    """Decision prompts: each is asked in every label map and option order."""
 
     templates: Distinct[Literal[TEMPLATES]] = ["neutral", "named"]  # type: ignore[valid-type]
     """neutral puts payoffs in sentences, named adds the title, cover a story, table a table."""
-    label_sets: Annotated[dict[Name, Pair[Text]], Field(min_length=1)] = {
+    label_sets: Annotated[
+        dict[Name, Literal[ACTION_LABELS] | Pair[Text]],  # type: ignore[valid-type]
+        Field(min_length=1),
+    ] = {
         "jf": ["J", "F"],
         "xy": ["X", "Y"],
         "pq": ["P", "Q"],
     }
-    """What agents see in place of action names: pairs of distinct texts, at least three advised."""
+    """Pairs of labels for the two actions; actions: each game's own names of them."""
     label_maps: Distinct[Literal[LABEL_MAPS]] = list(LABEL_MAPS)  # type: ignore[valid-type]
     """identity gives the first label to action 0, swapped to action 1."""
     option_orders: Distinct[Literal[OPTION_ORDERS]] = list(OPTION_ORDERS)  # type: ignore[valid-type]
@@ -53,8 +63,10 @@ class PromptsConfig(Section):
     """Chance of action 0 in each of the seat's own moves in a history."""
     rounds: Distinct[RoundCount] = [3, 5, 7, 9]
     """Rounds at which a history's decision is asked; round r shows r - 1 played rounds."""
-    histories: Count = 1
-    """Histories for each game and surface form."""
+    histories: Count = 12
+    """Histories of each game."""
+    crossed: DistinctOrEmpty[Literal[CROSSABLE]] = []  # type: ignore[valid-type]
+    """Of templates and label_sets, what each history is asked in all of; else in one of each."""
     system: Text | None = "You are playing a game with another player."
     """System message; null for none."""
     assistant_prefix: Text = "I choose option"

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nashlens.config.cross import used_models
+from nashlens.config.design import action_labels
 from nashlens.config.layers import resolve_layers
 from nashlens.config.problems import problem_line
 from nashlens.config.sections import Config, ModelConfig
@@ -236,7 +237,9 @@ def _label_problems(config: Config, name: str, folder: Path | None) -> list[str]
         starts = [config.prompts.assistant_prefix]
         if any(agent.model == name and agent.mode == "cot" for agent in config.agents.values()):
             starts.append(config.modes.cot.anchor)
-        found = [check_label_sets(tokenizer, config.prompts.label_sets, start) for start in starts]
+        actions = {game: action_labels(entry) for game, entry in config.games.items()}
+        sets = config.prompts.label_sets
+        found = [check_label_sets(tokenizer, sets, start, actions) for start in starts]
         return list(dict.fromkeys(problem for problems in found for problem in problems))
     except NashlensError as error:
         return [_source_line(name, config.models[name], str(error))]

@@ -114,8 +114,8 @@ def explain_errors(
         loc, found = error["loc"], error["input"]
         place = path + _place(value, loc)
         key = loc if loc[-1:] == ("[key]",) else place
-        if loc[-1:] == ("literal['all']",) and isinstance(found, list):
-            continue  # of `all or a list`, a list has errors of its own
+        if str(loc[-1:][0] if loc else "").startswith("literal[") and isinstance(found, list):
+            continue  # of `a word or a list`, a list has errors of its own
         if key in lines and error["type"] == "list_type":
             lines[key] += ", or a list"
         else:

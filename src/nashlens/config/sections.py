@@ -98,11 +98,13 @@ class GameConfig(Section):
     payoffs: Pair[Pair[Pair[Number]]] | None = None
     """payoffs[row action][column action] = [row's payoff, column's payoff]."""
     actions: Pair[Text] | None = None
-    """What the two actions mean, for tables and figures; agents see labels only."""
+    """Names of the two actions; agents see them where a label set is `actions`."""
     title: Text | None = None
     """Name in figures; the named template shows it to the agents too."""
     variants: Annotated[Integer, Field(ge=0, le=100)] = 0
-    """Further payoff variants, drawn by seed, that keep each player's order of outcomes."""
+    """Further payoff variants, drawn by seed: the order of outcomes and the conflict stay."""
+    histories: Count | None = None
+    """Histories of this game's prompts; null for prompts.histories."""
 
 
 class ActivationsConfig(Section):
@@ -247,7 +249,7 @@ class Config(Section):
     games: Annotated[dict[Name, GameConfig], Field(min_length=1)]
     """Games by name."""
     prompts: PromptsConfig = PromptsConfig()
-    """Decision prompts: their surface forms are fully crossed within each game."""
+    """Decision prompts: each is asked in every label map and option order."""
     agents: Annotated[dict[Name, AgentConfig], Field(min_length=1)]
     """Players by name; each is a model with a mode, or a scripted strategy."""
     modes: ModesConfig = ModesConfig()

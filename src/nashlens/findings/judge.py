@@ -22,7 +22,7 @@ from nashlens.findings.claim import (
 )
 from nashlens.findings.claims import CLAIMS, PLAY_CLAIMS
 from nashlens.findings.detectable import said_with_power, smallest_effect
-from nashlens.kept import kept
+from nashlens.kept import kept, neutral
 
 COLUMNS = (
     "claim",
@@ -132,7 +132,7 @@ def judge_play(
 def _judged(tables: Tables, claims: Sequence[Claim[Any]], settings: JudgeSettings) -> pd.DataFrame:
     present = dict(tables)
     if "prompts" in present and "dropped" in present["prompts"].columns:
-        present["prompts"] = kept(present["prompts"])
+        present["prompts"] = neutral(kept(present["prompts"]))
     inputs: dict[Any, Any] = {}
     rows = [
         _row(claim, subject, found, settings.confidence)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from nashlens.contrasts import percentile_interval, simultaneous_interval
-from nashlens.kept import kept
+from nashlens.kept import kept, neutral
 from nashlens.lens.readings import FAVOURED, Array, Readings, conflicting, defined
 from nashlens.seeds import stream
 
@@ -71,7 +71,7 @@ def summarise_lens(
         `n_matches`, `reason` (why there is no estimate, or what the answer follows) and
         `description`.
     """
-    used = kept(prompts)
+    used = neutral(kept(prompts))
     rng = stream(seed, "lens summary", model)
     about_nash = [name for name in DESCRIPTIONS if name.startswith("nash")]
     others = [name for name in DESCRIPTIONS if name not in about_nash]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from nashlens.games.game import Game
 from nashlens.games.table import games_from_table
-from nashlens.prompts.design import surfaces
+from nashlens.prompts.design import neutral_sets, surfaces
 from nashlens.prompts.render import Surface
 from nashlens.seeds import stream
 from nashlens.vocabulary.play import PAIRINGS, Pairing
@@ -141,9 +141,14 @@ def games_of_play(games: pd.DataFrame, config: Mapping[str, Any]) -> list[Game]:
 
 
 def forms_of_play(config: Mapping[str, Any]) -> list[Surface]:
-    """Return the surface forms of play: templates of `matches`, the rest of `prompts`."""
-    names = ("label_sets", "label_maps", "option_orders")
-    return surfaces(config["matches"]["templates"], *(config["prompts"][name] for name in names))
+    """Return the surface forms of play: templates of `matches`, neutral labels of `prompts`."""
+    prompts = config["prompts"]
+    return surfaces(
+        config["matches"]["templates"],
+        neutral_sets(prompts["label_sets"]),
+        prompts["label_maps"],
+        prompts["option_orders"],
+    )
 
 
 def schedule(

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nashlens.errors import DataError
-from nashlens.kept import kept
+from nashlens.kept import kept, neutral
 from nashlens.vocabulary.targets import SHARE_TARGETS, TARGETS
 
 
@@ -55,8 +55,8 @@ class Target:
 
 
 def usable(prompts: pd.DataFrame) -> pd.DataFrame:
-    """Return the prompts that were not dropped, renumbered; equal prompts stay."""
-    return kept(prompts).reset_index(drop=True)
+    """Return the prompts in neutral labels that were not dropped, renumbered; equal ones stay."""
+    return neutral(kept(prompts)).reset_index(drop=True)
 
 
 def add_choices(prompts: pd.DataFrame, lens: pd.DataFrame) -> pd.DataFrame:

@@ -204,7 +204,10 @@ def _label_tokens(
 
 
 def check_label_sets(
-    tokenizer: PromptTokenizer, label_sets: Mapping[str, Sequence[str]], assistant_prefix: str
+    tokenizer: PromptTokenizer,
+    label_sets: Mapping[str, Sequence[str] | str],
+    assistant_prefix: str,
+    actions: Mapping[str, Sequence[str]] | None = None,
 ) -> list[str]:
     """Return every problem of the label sets with a tokenizer, one line each.
 
@@ -212,10 +215,12 @@ def check_label_sets(
     ----------
     tokenizer : PromptTokenizer
         The model's.
-    label_sets : mapping of str to two str
+    label_sets : mapping of str to two str, or to `actions`
         By name, as in the config's `prompts.label_sets`.
     assistant_prefix : str
         Start of the answer.
+    actions : mapping of str to two str, optional
+        By game: the labels that `actions` gives.
 
     Returns
     -------
@@ -227,17 +232,26 @@ def check_label_sets(
     pairs: dict[frozenset[str], str] = {}
     for name, labels in label_sets.items():
         key = f"prompts.label_sets.{name}"
+        if isinstance(labels, str):
+            for game, own in (actions or {}).items():
+                found = _scoring_problems(tokenizer, text, own)
+                problems += [f"{key}: in game {game} {list(own)}: {line}" for line in found]
+            continue
         found = _pair_problems(labels)
         twin = pairs.setdefault(frozenset(labels), name)
         if twin != name:
             found.append(f"the same labels as label set {twin}; leave one out")
-        if not found:
-            try:
-                encode_labels(tokenizer, text, (labels[0], labels[1]))
-            except LabelError as error:
-                found.append(str(error))
+        found = found or _scoring_problems(tokenizer, text, labels)
         problems += [f"{key}: {list(labels)}: {problem}" for problem in found]
     return problems
+
+
+def _scoring_problems(tokenizer: PromptTokenizer, text: str, labels: Sequence[str]) -> list[str]:
+    try:
+        encode_labels(tokenizer, text, (labels[0], labels[1]))
+    except LabelError as error:
+        return [str(error)]
+    return []
 
 
 def _pair_problems(labels: Sequence[str]) -> list[str]:

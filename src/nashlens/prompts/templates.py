@@ -150,8 +150,8 @@ def vocabulary() -> list[str]:
     -------
     list of str
         Matches of `[A-Za-z]+|\d|[^\sA-Za-z\d]` in the texts of this module and the canonical
-        titles, the signs of numbers, all digits, and the letters A to Z as labels. Titles and
-        labels from a config are not among them.
+        titles and names of actions, the signs of numbers, all digits, and the letters A to Z as
+        labels. Titles, actions and labels from a config are not among them.
     """
     texts = [text for template in TEMPLATES.values() for text in astuple(template)]
     texts += [QUESTION, SEEN, SAID, NOTHING, NOTES, THINK, WRITE_NOTES, WRITE_MESSAGE]
@@ -159,5 +159,6 @@ def vocabulary() -> list[str]:
     texts += [NOTES_PREFIX, MESSAGE_PREFIX, SYSTEM, ASSISTANT_PREFIX, ANCHOR]
     texts += [UNKNOWN_HORIZON, ONE_ROUND, KNOWN_HORIZON, "0 1 2 3 4 5 6 7 8 9 - ."]
     texts += [game.title for game in CATALOG.values()]
+    texts += [name.capitalize() for game in CATALOG.values() for name in game.actions]
     texts += [chr(code) for code in range(ord("A"), ord("Z") + 1)]
     return sorted({word for text in texts for word in _WORD.findall(_FIELD.sub(" ", text))})

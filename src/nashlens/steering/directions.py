@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nashlens.activations.store import LoadLayer
 from nashlens.errors import DataError
-from nashlens.kept import kept
+from nashlens.kept import kept, neutral
 from nashlens.vocabulary.prompts import SURFACE_COLUMNS
 
 _FLAT = 1e-6
@@ -74,7 +74,7 @@ def fit_directions(
     DataError
         If a Nash action is absent, in all or in every surface form, or activations do not fit.
     """
-    used = kept(prompts).reset_index(drop=True)
+    used = neutral(kept(prompts)).reset_index(drop=True)
     pairs = _rows_by_form(used)
     zero, one = (np.concatenate(rows) for rows in zip(*pairs, strict=True))
     directions, records = [], []

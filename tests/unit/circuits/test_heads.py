@@ -34,7 +34,7 @@ FORMS = [
 
 
 def prompts_table(rng):
-    """Two prompts a match, of matches that share a stem, with labels of one and two tokens."""
+    """A history for each template, of two rounds, with labels of one and two tokens."""
     rows = []
     for game in GAMES:
         for template, label_map, order in FORMS:
@@ -43,7 +43,9 @@ def prompts_table(rng):
             rows += [
                 {
                     "prompt_id": f"{game}/{template}/{label_map}/{order}/{turn}",
-                    "match_id": f"{game}/{template}/{label_map}/{order}",
+                    "match_id": f"{game}/{template}",
+                    "scenario_id": f"{game}/{template}/{turn}",
+                    "block_id": f"{game}/{template}/{turn}/{template}/jf",
                     "game": game,
                     "round": turn,
                     "template": template,
@@ -128,27 +130,40 @@ def test_prompts_are_drawn_from_a_stream_of_the_circuits_own(loaded, prompts):
     """Which prompts are steered has no say in where heads are ablated."""
     drawn, steered = [], []
     for seed in range(3):
-        table = study(loaded, prompts, prompts_per_game=4, seed=seed)
+        table = study(loaded, prompts, prompts_per_game=8, seed=seed)
         drawn.append(set(table["prompt_id"]))
-        chosen = choose_prompts(prompts, GAMES, 4, seed, "steering prompts", key="steering")
+        chosen = choose_prompts(prompts, GAMES, 8, seed, "steering prompts", key="steering")
         steered.append(set(chosen["prompt_id"]))
     assert drawn != steered
     assert any(drawn[0] != other for other in drawn[1:])
 
 
-def test_halves_hold_both_label_maps_of_the_same_forms(prompts):
-    half = match_phases(prompts)
-    cells = prompts.assign(half=half).groupby(["game", "half", "label_map"])["match_id"].nunique()
-    assert cells.tolist() == [2] * 8
-    forms = prompts.assign(half=half).groupby(["game", "half", "label_map"])
-    shown = forms[["template", "option_order"]].apply(lambda f: set(f.itertuples(index=False)))
-    assert (shown.xs("identity", level=2) == shown.xs("swapped", level=2)).all()
+@given(st.integers(2, 9), st.integers(1, 3))
+@settings(max_examples=30, deadline=None)
+def test_both_phases_hold_whole_blocks_of_the_same_wordings(histories, rounds):
+    rows = pd.DataFrame(
+        [
+            {"game": "g", "match_id": f"g/{h}", "template": "ab"[h % 2], "label_set": "jf"}
+            | {"block_id": f"g/{h}/{r}", "label_map": label_map, "option_order": order}
+            for h in range(histories)
+            for r in range(rounds)
+            for label_map in ("identity", "swapped")
+            for order in ("forward", "reversed")
+        ]
+    )
+    dealt = rows.assign(half=match_phases(rows))
+    assert (dealt.groupby("match_id")["half"].nunique() == 1).all()
+    assert (dealt.groupby(["half", "block_id"]).size() == 4).all()
+    sizes = dealt.groupby("half")["match_id"].nunique()
+    assert sizes.index.tolist() == ["choose", "test"]
+    assert sizes["choose"] - sizes["test"] == histories % 2
+    by_template = dealt.groupby(["template", "half"])["match_id"].nunique().unstack(fill_value=0)
+    assert (by_template["choose"] - by_template["test"]).abs().max() <= 1
 
 
-def test_one_match_cannot_be_halved(prompts):
-    one = prompts[(prompts["template"] == "named") & (prompts["option_order"] == "forward")]
-    with pytest.raises(DataError, match="of concord with label map identity there is one match"):
-        match_phases(one)
+def test_one_history_cannot_be_halved(prompts):
+    with pytest.raises(DataError, match="prompts of concord are of one history"):
+        match_phases(prompts[prompts["template"] == "named"])
 
 
 def test_games_without_a_nash_action_are_refused(loaded, prompts):
@@ -200,13 +215,15 @@ def planted(name, folder):
         opponents=["RANDOM"],
         own_cooperation=0.5,
         rounds=[3],
-        histories=2,
+        histories=8,
         system="You are playing a game with another player.",
         assistant_prefix="I choose option",
         seed=3,
     )
     settings = {"dtype": "float32", "quantization": "none", "device": "cpu"}
-    heads = study(load_model(folder, **settings), table, group=2, random_groups=10)
+    heads = study(
+        load_model(folder, **settings), table, group=2, random_groups=10, prompts_per_game=32
+    )
     claims = [claim for claim in CLAIMS if claim.id == "M4"]
     return heads, judge({"heads": heads}, claims=claims, **SETTINGS).iloc[0]
 

@@ -196,16 +196,24 @@ def test_layers_out_of_a_models_range():
     ]
 
 
-def test_labels_that_share_their_first_token():
-    """The planted tokenizer has a token for each digit, so 12 and 13 begin alike."""
-    overlay = {"prompts": {"label_sets": {"numbers": ["12", "13"]}}}
+def test_labels_whose_tokens_cannot_be_told_apart():
+    """The planted tokenizer has a token for each digit, so 12 and 13 share only their first."""
+    assert check({"prompts": {"label_sets": {"numbers": ["12", "13"]}}}) == []
+    problems = check({"prompts": {"label_sets": {"numbers": ["12", "013"], "words": ["un", "up"]}}})
+    # Words that the planted models do not know are all the same token to them.
+    assert [p.split(":")[0] for p in problems] == ["prompts.label_sets.words"] * 2
+    assert all("cannot be told apart" in p for p in problems)
+
+
+def test_actions_are_checked_as_labels_of_each_game():
+    assert check({"prompts": {"label_sets": {"words": "actions"}}}) == []
+    overlay = {
+        "games": {"harmony": {"actions": ["zig", "zag"]}},
+        "prompts": {"label_sets": {"words": "actions"}},
+    }
     problems = check(overlay)
-    assert [p.split(":")[0] for p in problems] == ["prompts.label_sets.numbers"] * 2
-    assert all("share their first token" in p for p in problems)
-    assert [name in p for p, name in zip(problems, ("tiny_llama", "tiny_qwen"), strict=True)] == [
-        True,
-        True,
-    ]
+    assert [p.split(":")[0] for p in problems] == ["prompts.label_sets.words"] * 2
+    assert all("'Zig', 'Zag'" in p and "game harmony" in p for p in problems)
 
 
 def test_models_without_an_agent_cost_nothing():
@@ -281,7 +289,7 @@ def test_labels_are_tried_after_the_anchor_where_an_agent_reasons(monkeypatch: p
 
     asked: list[tuple[str, str]] = []
 
-    def tried(tokenizer: Any, label_sets: Any, start: str) -> list[str]:
+    def tried(tokenizer: Any, label_sets: Any, start: str, actions: Any) -> list[str]:
         asked.append((tokenizer.name, start))
         return [f"after {start}"] if start == "Answer: option" else []
 

@@ -8,13 +8,16 @@ def prompts_table(rng, games=("deadlock", "concord", "other"), histories=2):
     rows = []
     for game in games:
         for template in ("neutral", "named"):
-            for label_map in ("identity", "swapped"):
-                for order in ("forward", "reversed"):
-                    for history in range(histories):
+            for history in range(histories):
+                match = f"{game}/{template}{history}"
+                for label_map in ("identity", "swapped"):
+                    for order in ("forward", "reversed"):
                         rows.append(
                             {
                                 "prompt_id": f"{game}{len(rows)}",
-                                "match_id": f"{game}/{len(rows)}",
+                                "match_id": match,
+                                "scenario_id": f"{match}/2",
+                                "block_id": f"{match}/2/{template}/jf",
                                 "game": game,
                                 "round": 2,
                                 "template": template,

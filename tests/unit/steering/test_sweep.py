@@ -66,7 +66,7 @@ def test_a_layer_without_a_direction_is_swept_and_left_as_it_is(rng):
         clamps=[-1.0, 1.0],
         ablate=True,
         random_directions=1,
-        prompts_per_game=2,
+        prompts_per_game=4,
         seed=1,
         model="tiny",
     )

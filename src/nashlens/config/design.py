@@ -1,0 +1,52 @@
+"""How many histories, blocks and prompts the design of a config has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nashlens.config.sections import Config, GameConfig
+from nashlens.vocabulary.prompts import ACTION_LABELS
+
+
+def history_count(config: Config, game: str) -> int:
+    """Return the number of a game's histories."""
+    return config.games[game].histories or config.prompts.histories
+
+
+def block_size(config: Config) -> int:
+    """Return the number of prompts of a block: its label maps and option orders."""
+    return len(config.prompts.label_maps) * len(config.prompts.option_orders)
+
+
+def neutral_labels(config: Config) -> list[str]:
+    """Return the names of the label sets that say nothing about a game."""
+    return [name for name, pair in config.prompts.label_sets.items() if pair != ACTION_LABELS]
+
+
+def neutral_histories(config: Config, game: str) -> int:
+    """Return how many of a game's histories are asked in neutral labels, at least."""
+    histories, prompts = history_count(config, game), config.prompts
+    if "label_sets" in prompts.crossed:
+        return histories
+    return histories * len(neutral_labels(config)) // len(prompts.label_sets)
+
+
+def neutral_prompts(config: Config, game: str) -> int:
+    """Return the number of a game's prompts in neutral labels, at least."""
+    prompts = config.prompts
+    wordings = len(prompts.templates) if "templates" in prompts.crossed else 1
+    if "label_sets" in prompts.crossed:
+        wordings *= len(neutral_labels(config))
+    blocks = neutral_histories(config, game) * wordings * len(prompts.rounds)
+    return blocks * block_size(config)
+
+
+def action_labels(game: GameConfig) -> Sequence[str]:
+    """Return what agents see for a game's actions in a label set of the kind `actions`."""
+    # Here, as the config is read by many jobs that never build a game.
+    from nashlens.games.catalog import CATALOG
+    from nashlens.games.game import Game
+
+    canonical = CATALOG.get(game.canonical or "")
+    actions = game.actions or (canonical.actions if canonical else Game.actions)
+    return tuple(name[:1].upper() + name[1:] for name in actions)
