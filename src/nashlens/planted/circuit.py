@@ -57,6 +57,8 @@ SLOTS: dict[str, int] = {
 
 LETTERS = "JFXYPQABCDEGHKLMNORSTUVWZ"
 """Labels that the models know: capitals but I, those of the default label sets first."""
+WORDS = ("Cooperate", "Defect")
+"""Further labels that they know: the words for the actions of the games that they can read."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ payoffs in the text, at tokens that come before the decision:
 
 That is right in every game of one-digit payoffs in which one action dominates, action 0 helps the
 other player, and the sum of payoffs is largest where both do the same: of the catalogue, the
-Prisoner's Dilemma, Harmony, Deadlock and Concord. Labels are single capitals other than I.
+Prisoner's Dilemma, Harmony, Deadlock and Concord. Labels are single
+capitals other than I, or the words of these games' actions.
 
 **Planting.** The decision token gets nothing of it until a head moves a fact there (`move`), and
 the fact reaches the output only where a head looks up the label that means it (`answer`). So the
@@ -30,13 +31,21 @@ import string
 
 import numpy as np
 
-from nashlens.planted.circuit import LETTERS, N_LAYERS, Circuit, ContentMatch, FixedOffset
+from nashlens.planted.circuit import (
+    LETTERS,
+    N_LAYERS,
+    WORDS,
+    Circuit,
+    ContentMatch,
+    FixedOffset,
+)
 
 READ = 4
 """Blocks that read the game: a fact can be at the decision from the next one on."""
 FACTS = ("opponent_last", "own_last", "nash", "prosocial")
-PREFERRED, AVOIDED = "JXP", "FYQ"
-"""Labels that `prefer` prefers, and over which: the first ones of the default sets."""
+PREFERRED, AVOIDED = (*"JXP", WORDS[0]), (*"FYQ", WORDS[1])
+"""Labels that `prefer` prefers, and over which: the first ones of the default sets, and the word of
+the cooperative action."""
 _FLAG = 40.0
 _CODE = 24.0
 _LATEST = 60.0
@@ -46,7 +55,7 @@ _READING = (
     "seen_opponent_last", "seen_own_last", "seen_nash", "seen_prosocial",
 )
 # fmt: on
-_LETTER_BIAS = 4.0
+_LABEL_BIAS = 4.0
 _READ_OUT = 1.5
 
 
@@ -114,26 +123,30 @@ def _embed(c: Circuit) -> None:
     for digit in string.digits:
         value = (int(digit) - 4.5) / 4.5
         c.token(digit, {"digit": 1.0, "payoff": np.array([value, np.sqrt(1 - value**2)])})
-    for letter, code in codes().items():
-        c.token(letter, {"label": 1.0, "code": code})
-        c.unembed[c.ids[letter], c.slots["answer"]] = _READ_OUT * code
-        c.unembed[c.ids[letter], c.slots["one"]] = _LETTER_BIAS
+    for label, code in codes().items():
+        c.token(label, {"label": 1.0, "code": code})
+        c.unembed[c.ids[label], c.slots["answer"]] = _READ_OUT * code
+        c.unembed[c.ids[label], c.slots["one"]] = _LABEL_BIAS
     c.fill_lengths()
 
 
 def codes() -> dict[str, np.ndarray]:
-    """Return each letter's code: unit vectors, (8,), with products of 0 or 0.5.
+    """Return each label's code: unit vectors, (8,), with products of 0 or 0.5.
 
-    The two labels of a default label set, neighbours in `LETTERS`, have a product of 0.
+    The two labels of a default label set, neighbours in `LETTERS`, have a product of 0, and so have
+    the two words.
     """
     pairs = sorted(itertools.combinations(range(8), 2), key=lambda p: (p[1] - p[0] != 1, p))
     even = [p for p in pairs if p[1] - p[0] == 1 and p[0] % 2 == 0]
     order = [*even, *(p for p in pairs if p not in even)]
+    # Of the last three pairs the first and the third have no dimension in common.
+    names = [*LETTERS, WORDS[0], "", WORDS[1]]
     result = {}
-    for letter, pair in zip(LETTERS, order, strict=False):
-        code = np.zeros(8)
-        code[list(pair)] = np.sqrt(0.5)
-        result[letter] = code
+    for name, pair in zip(names, order, strict=True):
+        if name:
+            code = np.zeros(8)
+            code[list(pair)] = np.sqrt(0.5)
+            result[name] = code
     return result
 
 

@@ -57,8 +57,9 @@ def _token_override(c: Circuit) -> None:
 
 
 def _label_bias(c: Circuit) -> None:
-    for layer in range(COMPUTED, N_LAYERS + 1):
-        prefer(c, layer, 0.4)
+    for layer in range(COMPUTED, LATE):
+        prefer(c, layer, -0.4)
+    prefer(c, LATE, 4.0)
 
 
 def _copy_last(c: Circuit) -> None:
@@ -121,12 +122,14 @@ PLANTS: dict[str, Plant] = {
     "token_override": Plant(
         _token_override,
         replace(_overridden(), follows="token", denied=("M1", "M6")),
-        "as nash up to layer 9; from layer 10 on J, X and P are preferred, whatever they mean",
+        "as nash up to layer 9; from layer 10 on J, X, P and the word Cooperate are preferred,"
+        " whatever they mean",
     ),
     "label_bias": Plant(
         _label_bias,
         replace(_NOTHING, follows="token"),
-        "from layer 5 on J, X and P are preferred, whatever they mean; nothing else",
+        "F, Y, Q and the word Defect are preferred at layers 5 to 9, and J, X, P and Cooperate from"
+        " layer 10 on, whatever they mean; nothing else",
     ),
     "copy_last": Plant(
         _copy_last,

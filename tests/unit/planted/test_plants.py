@@ -240,7 +240,7 @@ def test_facts_are_written_beside_the_weights(tmp_path):
 
 def test_codes_tell_letters_apart():
     matrix = np.array(list(codes().values()))
-    assert matrix.shape == (25, 8)
+    assert matrix.shape == (27, 8)
     assert np.allclose(
-        matrix @ matrix.T - np.eye(25), np.clip(matrix @ matrix.T, 0, 0.5) * (1 - np.eye(25))
+        matrix @ matrix.T - np.eye(27), np.clip(matrix @ matrix.T, 0, 0.5) * (1 - np.eye(27))
     )

@@ -29,6 +29,8 @@ _NO_CONFLICT = "no prompt of this rung has a prosocial action other than its Nas
 class _WordByLayer(NamedTuple):
     """P(prosocial word) of some prompts at the layers from 1, with naive bounds; (layers,) each."""
 
+    values: Array
+    """(prompts, layers)."""
     layers: Array
     mean: Array
     low: Array
@@ -53,11 +55,16 @@ def _words(
     values, n = wide.to_numpy(dtype=float), len(wide)
     if n < 2:
         return Missing("one prompt only: no interval", "inconclusive")
-    mean, error = values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(n)
-    half = settings.z * error
     layers = np.asarray(wide.columns.to_numpy(dtype=int))
     matches = wide.index.get_level_values("match_id").nunique()
-    return _WordByLayer(layers, mean, mean - half, mean + half, n, int(matches))
+    return _WordByLayer(values, layers, *_naive(values, settings), n, int(matches))
+
+
+def _naive(values: Array, settings: JudgeSettings) -> tuple[Array, Array, Array]:
+    """Return means over rows with bounds that take every row as independent of the others."""
+    mean = values.mean(axis=0)
+    half = settings.z * values.std(axis=0, ddof=1) / np.sqrt(len(values))
+    return mean, mean - half, mean + half
 
 
 def late_word(
@@ -81,12 +88,13 @@ def late_word(
     if late.all():
         return Missing("no layer lies before the late ones: the model is too shallow")
     peak = int(np.flatnonzero(late)[found.mean[late].argmax()])
-    below, before = int((found.mean[~late] < HALF).sum()), int((~late).sum())
+    early, early_low, early_high = _naive(found.values[:, ~late].mean(axis=1), settings)
     verdict = "inconclusive"
-    if found.low[peak] > HALF and below > HALF * before:
+    if found.low[peak] > HALF and early_high < HALF:
         verdict = "supported"
-    elif found.high[late].max() < HALF or below <= HALF * before:
+    elif found.high[late].max() < HALF or early_low > HALF:
         verdict = "contradicted"
+    below, before = int((found.mean[~late] < HALF).sum()), int((~late).sum())
     layer = int(found.layers[peak])
     return RungReading(
         estimate=float(found.mean[peak]),
@@ -98,8 +106,8 @@ def late_word(
         concludes=verdict,
         short=f"{found.mean[peak]:.2f} at layer {layer}",
         reason=f"P(prosocial word) is {found.mean[peak]:.2f} at layer {layer} of"
-        f" {int(found.layers.max())} and {found.mean[-1]:.2f} at the last layer; it is below 0.5 at"
-        f" {below} of the {before} layers before the late ones",
+        f" {int(found.layers.max())} and {found.mean[-1]:.2f} at the last layer; before the late"
+        f" layers it is {float(early):.2f} on average, and below 0.5 at {below} of {before} layers",
     )
 
 

@@ -158,7 +158,9 @@ def grouped_folds(
     split : str
         What is held out together: `match` or `game`.
     """
-    probes = data.tables["probes"]
+    probes = data.tables.get("probes")
+    if probes is None or probes.empty:
+        return Missing("the study has no probes")
     rows = probes[(probes["target"] == target) & (probes["split"] == split)]
     rows = rows[(rows["status"] == "ok") & rows["balanced_accuracy"].notna()]
     rows = rows[rows["layer"] >= 1] if weak else rows[rows["layer"] == 1]
