@@ -23,7 +23,8 @@ from nashlens.findings.claims import m1_history_early as m1
 from nashlens.findings.claims import m3_nash_weak as m3
 from nashlens.findings.claims import m5_nash_favoured as m5
 from nashlens.findings.claims import m6_late_override as m6
-from nashlens.findings.rungs import lens, probes
+from nashlens.findings.claims import m7_steering_both_ways as m7
+from nashlens.findings.rungs import lens, probes, steering
 from nashlens.findings.rungs.reading import LadderData, RungReading, by_claim
 from nashlens.vocabulary.prompts import LABEL_MAPS, OPTION_ORDERS
 
@@ -148,6 +149,14 @@ PROTOCOLS: dict[str, Protocol] = {
         "+ label map": lens.late_action,
         "+ neutral labels": lens.late_action,
         CONTROLLED: partial(controlled, m6.CLAIM, "logits", "action part"),
+    },
+    "M7": {
+        PUBLISHED: steering.published_words,
+        "+ order": steering.published_words,
+        "+ label map": steering.published_parts,
+        "+ neutral labels": steering.label_direction,
+        "+ held out, baselines": steering.beyond_random,
+        CONTROLLED: partial(controlled, m7.CLAIM, "P", "change"),
     },
 }
 """Claim -> its protocol."""

@@ -1,5 +1,7 @@
 """The ladder: what each protocol makes of models whose truth is planted in their tables."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -196,3 +198,72 @@ def test_held_out_games_and_the_bag_of_words_are_read_from_the_studys_probes():
     assert found.loc[("M3", rung), "concludes"] == "contradicted"
     assert found.loc[("M1", rung), "concludes"] == "inconclusive"
     assert "bag of words reaches 0.96" in found.loc[("M1", rung), "reason"]
+
+
+def steering(prompts, effects, *, seen=("jf", "own"), randoms=3, noise=0.005):
+    """P(action 1) under additions after layers 2 and 9; an effect is (action, word) at 9.
+
+    `effects` are by direction and label set, and random directions move both by 0.02.
+    """
+    rng = np.random.default_rng(1)
+    first_is_1 = np.where(prompts["label_map"] == "swapped", 1.0, -1.0)
+    directions = {**effects, **{f"random_{k:03d}": {} for k in range(randoms)}}
+    parts = []
+    for direction, of_set in directions.items():
+        small = (0.02, 0.02) if direction.startswith("random") else (0.0, 0.0)
+        strength = np.array([of_set.get(name, small) for name in prompts["label_set"]])
+        by_prompt = strength[:, 0] + strength[:, 1] * first_is_1
+        for layer, value in product((2, 9), (-1.0, 0.0, 1.0)):
+            p = 0.5 + value * (layer == 9) * by_prompt / 2 + noise * rng.normal(size=len(prompts))
+            parts.append(
+                prompts[["prompt_id", "match_id", "game"]].assign(
+                    seen_label_set=prompts["label_set"].isin(seen),
+                    kind="add",
+                    direction=direction,
+                    layer=layer,
+                    value=value,
+                    p_action_1=p,
+                )
+            )
+    return pd.concat(parts, ignore_index=True)
+
+
+M7 = {"M7": {name: step for name, step in PROTOCOLS["M7"].items() if name != CONTROLLED}}
+
+
+def neutral_pairs(prompts):
+    """Half of the histories in another pair of letters."""
+    other = prompts["match_id"].str.split("/").str[-1].astype(int) % 4 >= 2
+    neutral = prompts["label_kind"] == "neutral"
+    return prompts.assign(label_set=prompts["label_set"].where(~(other & neutral), "xy"))
+
+
+def test_a_direction_of_words_moves_words_and_no_action():
+    prompts = neutral_pairs(design(games=("pd", "harmony"), templates=("neutral",)))
+    table = steering(
+        prompts,
+        {"published": {"own": (0.0, -0.4)}, "label": {"jf": (0.0, 0.3), "xy": (0.0, 0.01)}},
+    )
+    found = ladder(prompts, lens(prompts), M7, steering=table)
+    # With the words' own meaning, towards the second word is towards action 1.
+    assert says(found, "M7") == {
+        PUBLISHED: "supported",
+        "+ order": "supported",
+        "+ label map": "contradicted",
+        "+ neutral labels": "supported",
+        "+ held out, baselines": "contradicted",
+    }
+    assert found.loc[("M7", PUBLISHED), "estimate"] == pytest.approx(0.4, abs=0.02)
+    assert "word part by up to -0.40 (after layer 9)" in found.loc[("M7", "+ label map"), "reason"]
+    assert found.loc[("M7", PUBLISHED), "short"].endswith("after layer 9")
+
+
+def test_a_direction_that_carries_over_must_beat_random_ones():
+    prompts = neutral_pairs(design(games=("pd", "harmony"), templates=("neutral",)))
+    effects = {"published": {"own": (0.3, 0.0)}, "label": {"jf": (0.0, 0.3), "xy": (0.0, 0.3)}}
+    found = ladder(prompts, lens(prompts), M7, steering=steering(prompts, effects))
+    assert set(says(found, "M7").values()) == {"supported"}
+    without = ladder(prompts, lens(prompts), M7, steering=steering(prompts, effects, randoms=0))
+    assert says(without, "M7")["+ held out, baselines"] == "inconclusive"
+    none = ladder(prompts, lens(prompts), M7)
+    assert set(says(none, "M7").values()) == {"not_applicable"}
