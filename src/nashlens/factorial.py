@@ -23,9 +23,12 @@ With `z_c` the share of the estimate that cluster c gives, and q the groups of c
 exchangeable (those of one stratum; where templates or label sets are crossed, of several),
 
     error^2 = sum_q v_q,    v_q = n_q / (n_q - 1) sum_{c in q} (z_c - mean_q z)^2,
-    freedom = (sum_q v_q)^2 / sum_q (v_q^2 / (n_q + 1)) - 2,
+    freedom = (sum_q v_q)^2 / sum_q (v_q^2 / n_q) - 1,
 
-which is Satterthwaite's, corrected for estimated variances (Barnard and Rubin's form). Strata with
+midway between Satterthwaite's (n_q - 1, and nothing taken off), whose intervals are too wide where
+histories are few, and his with variances corrected for being estimated (n_q + 1, less 2), whose
+intervals are too narrow where strata differ; all three agree for one stratum. How often intervals
+hold the truth was simulated (docs/explanation/power.md). Strata with
 one cluster only are collapsed with others of their game (Hansen, Hurwitz and Madow 1953), which
 adds the spread between them to the error: such an interval is too wide, never too narrow.
 
@@ -347,7 +350,7 @@ def _influence(shares: Array, group: NDArray[np.intp]) -> tuple[Array, Array]:
         variance = np.zeros_like(sums)
         np.add.at(variance, group, influence**2)
         total = variance.sum(axis=0)
-        freedom = total**2 / (variance**2 / (sizes + 1.0)[:, None]).sum(axis=0) - 2.0
+        freedom = total**2 / (variance**2 / sizes[:, None]).sum(axis=0) - 1.0
     most = float((sizes - 1.0).sum())
     # Columns that do not vary have no error whose freedom could be estimated.
     freedom = np.where(total > 0, np.clip(freedom, 1.0, most), max(most, 1.0))
