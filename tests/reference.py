@@ -30,13 +30,18 @@ def _modules(loaded: LoadedModel) -> list[Any]:
 
 
 @torch.inference_mode()
-def residuals(loaded: LoadedModel, sequences: Sequence[Sequence[int]]) -> np.ndarray:
-    """Return `(n, layers + 1, width)` float32 residuals at the last tokens, by forward hooks."""
+def residuals_at(
+    loaded: LoadedModel, sequences: Sequence[Sequence[int]], places: np.ndarray
+) -> np.ndarray:
+    """Return `(n, k, layers + 1, width)` float32 residuals at tokens, by forward hooks.
+
+    NaN where a place is -1.
+    """
     result = []
-    for sequence in sequences:
+    for sequence, mine in zip(sequences, places, strict=True):
         seen: list[torch.Tensor] = []
         hooks = [
-            module.register_forward_hook(lambda _m, _i, out, to=seen: to.append(out[0, -1].float()))
+            module.register_forward_hook(lambda _m, _i, out, to=seen: to.append(out[0].float()))
             for module in _modules(loaded)
         ]
         try:
@@ -44,8 +49,15 @@ def residuals(loaded: LoadedModel, sequences: Sequence[Sequence[int]]) -> np.nda
         finally:
             for hook in hooks:
                 hook.remove()
-        result.append(torch.stack(seen).cpu().numpy())
+        tokens = torch.stack(seen).cpu().numpy().swapaxes(0, 1)
+        result.append(np.where(mine[:, None, None] >= 0, tokens[mine], np.nan))
     return np.stack(result)
+
+
+def residuals(loaded: LoadedModel, sequences: Sequence[Sequence[int]]) -> np.ndarray:
+    """Return `(n, layers + 1, width)` float32 residuals at the last tokens, by forward hooks."""
+    last = np.array([[len(sequence) - 1] for sequence in sequences])
+    return residuals_at(loaded, sequences, last)[:, 0]
 
 
 EDITS: dict[str, Callable[..., torch.Tensor]] = {

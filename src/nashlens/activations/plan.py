@@ -7,18 +7,22 @@ so the shards are the same for every number of parts.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from nashlens.activations.store import Dtype, read_entry
+from nashlens.activations.shards import ONLY_DECISION, Dtype, positions_of, read_entry
 from nashlens.errors import StoreError
 from nashlens.kept import kept, neutral
 from nashlens.seeds import stream
+from nashlens.vocabulary.positions import DECISION
 from nashlens.vocabulary.prompts import SURFACE_COLUMNS
 
 _ALIKE = ["game", "variant", *SURFACE_COLUMNS]
+NEEDED = ["prompt_id", "dropped", *_ALIKE]
+"""Columns of the prompts table that `plan_shards` reads."""
 _SHARD = re.compile(r"shard-(\d{5,})\.npy")
 
 
@@ -64,30 +68,36 @@ def plan_shards(
     fingerprint: str,
     shard_prompts: int,
     extra: pd.DataFrame | None = None,
+    positions: Sequence[str] = (DECISION,),
 ) -> dict[str, Any]:
     """Plan an extraction.
 
     Parameters
     ----------
     folder : str or Path
-        The model's activation folder; need not exist. Shards of another fingerprint in it are
-        deleted, complete ones of this fingerprint are kept and used.
+        The model's activation folder; need not exist. Shards of another fingerprint in it, and
+        those that lack a position, are deleted; complete ones of this fingerprint are kept and
+        used.
     prompts : pandas.DataFrame
-        The prompts table.
+        The prompts table, with at least the columns `NEEDED`.
     fingerprint : str
         Of the model, the stored dtype and the engine's code.
     shard_prompts : int
         Number of prompts in a new shard. A shard holds prompts of one game, so a new game only
         adds shards.
     extra : pandas.DataFrame, optional
-        Further sequences, from `nashlens.prompts.extra`.
+        Further sequences, from `nashlens.prompts.extra`. They have the decision only, so with
+        further positions they get shards of their own.
+    positions : sequence of str
+        Positions to extract, `decision` among them.
 
     Returns
     -------
     dict
-        To be written as JSON: `fingerprint`; `kept`, the descriptions of shards that exist; `new`,
-        the `file` and `prompt_ids` of each shard to make; `extra`, for the id of each further
-        sequence the prompt that it follows (empty: none) and its tokens.
+        To be written as JSON: `fingerprint`; `positions`; `kept`, the descriptions of shards that
+        exist; `new`, the `file`, `prompt_ids` and (where they are more than the decision)
+        `positions` of each shard to make; `extra`, for the id of each further sequence the prompt
+        that it follows (empty: none) and its tokens.
     """
     folder = Path(folder)
     wanted = used_prompts(prompts).reindex(columns=["prompt_id", *_ALIKE])
@@ -100,13 +110,16 @@ def plan_shards(
         wanted = pd.concat([wanted, extra[["prompt_id", *_ALIKE]]], ignore_index=True)
         columns = zip(extra["prompt_id"], extra["after"], extra["tokens"], strict=True)
         further = {name: [after, list(tokens)] for name, after, tokens in columns}
+    # The positions that each prompt must have; further sequences have the decision only.
+    needed = dict.fromkeys(wanted["prompt_id"], frozenset(positions))
+    needed |= dict.fromkeys(further, frozenset({DECISION}))
     complete, highest = [], -1
     for path in sorted(folder.glob("shard-*.npy")):
         match = _SHARD.fullmatch(path.name)
         if match is None:
             continue
         entry = read_entry(folder, path.name, fingerprint)
-        if entry is None:
+        if entry is None or not _holds(entry, needed):
             path.unlink()
             path.with_suffix(".json").unlink(missing_ok=True)
             continue
@@ -117,21 +130,34 @@ def plan_shards(
     # Prompts with the same rules and surface form share their first tokens within a shard.
     missing = missing.sort_values(_ALIKE, kind="stable")
     new = []
-    for _, group in missing.groupby("game", sort=True):
+    several = list(positions) != ONLY_DECISION
+    apart = missing["prompt_id"].isin(further) & several
+    for _, group in missing.groupby([missing["game"], apart], sort=True):
         ids = group["prompt_id"].tolist()
+        own = several and ids[0] not in further
         for start in range(0, len(ids), shard_prompts):
             highest += 1
-            new.append(
-                {
-                    "file": f"shard-{highest:05d}.npy",
-                    "prompt_ids": ids[start : start + shard_prompts],
-                }
-            )
+            shard = {
+                "file": f"shard-{highest:05d}.npy",
+                "prompt_ids": ids[start : start + shard_prompts],
+            }
+            new.append(shard | ({"positions": list(positions)} if own else {}))
     # Shards of prompts that the experiment no longer has stay on disk for when the prompts return,
     # but not in the manifest.
-    needed = set(wanted["prompt_id"])
-    complete = [entry for entry in complete if needed.intersection(entry["prompt_ids"])]
-    return {"fingerprint": fingerprint, "kept": complete, "new": new, "extra": further}
+    complete = [entry for entry in complete if any(name in needed for name in entry["prompt_ids"])]
+    return {
+        "fingerprint": fingerprint,
+        "positions": list(positions),
+        "kept": complete,
+        "new": new,
+        "extra": further,
+    }
+
+
+def _holds(entry: dict[str, Any], needed: dict[str, frozenset[str]]) -> bool:
+    """Return whether a shard has every position that its prompts must have."""
+    here = set(positions_of(entry))
+    return all(needed.get(prompt, here) <= here for prompt in entry["prompt_ids"])
 
 
 def join_manifest(
@@ -160,20 +186,20 @@ def join_manifest(
     StoreError
         If a planned shard is in no part.
     """
-    made = {shard["file"]: shard["sha256"] for part in parts for shard in part["shards"]}
+    made = {shard["file"]: shard for part in parts for shard in part["shards"]}
     missing = [shard["file"] for shard in plan["new"] if shard["file"] not in made]
     if missing:
         raise StoreError(f"planned shards {missing} are in no part; rerun activations")
-    keys = ("file", "prompt_ids", "sha256", "fingerprint")
-    shards = [{key: shard[key] for key in keys} for shard in plan["kept"]]
-    for shard in plan["new"]:
-        own = {"sha256": made[shard["file"]], "fingerprint": plan["fingerprint"]}
-        shards.append(shard | own)
+    new = [
+        made[shard["file"]] | shard | {"fingerprint": plan["fingerprint"]} for shard in plan["new"]
+    ]
+    keys = ("file", "prompt_ids", "sha256", "fingerprint", "positions", "present")
+    shards = [{key: one[key] for key in keys if key in one} for one in [*plan["kept"], *new]]
     return {
         "fingerprint": fingerprint,
         "model": model,
         "layer_names": layer_names(parts[0]["n_layers"]),
-        "positions": ["decision"],
+        "positions": plan["positions"],
         "dtype": dtype,
         "width": parts[0]["width"],
         "shards": shards,

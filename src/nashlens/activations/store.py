@@ -1,123 +1,48 @@
-"""Reads and writes shards of activations."""
+"""Reads shards of activations."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from nashlens.activations.shards import ONLY_DECISION, STORED, Dtype, decode, positions_of
 from nashlens.errors import StoreError
-from nashlens.files import atomic_write, read_json, sha256_of, write_json
+from nashlens.files import read_json, sha256_of
+from nashlens.vocabulary.positions import DECISION
 
-Dtype = Literal["float32", "float16", "bfloat16"]
 LoadLayer = Callable[[int], np.ndarray]
 """From a layer to its residuals, `(n, width)`, for prompts that were fixed before."""
-STORED = {"float32": "<f4", "float16": "<f2", "bfloat16": "<u2"}
-
-
-def encode(values: np.ndarray, dtype: Dtype) -> np.ndarray:
-    """Turn float32 values into the little-endian array that a shard stores.
-
-    Raises
-    ------
-    StoreError
-        If a finite value is beyond float16's range, which would store infinity.
-    """
-    values = np.ascontiguousarray(values, dtype="<f4")
-    if dtype == "bfloat16":
-        bits = values.view("<u4")
-        # Round to nearest, ties to even: add half of the dropped part, and one more if odd.
-        rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-        return np.where(np.isnan(values), 0x7FC0, rounded).astype("<u2")
-    if dtype == "float16" and np.isfinite(values).all() and np.abs(values).max(initial=0) > 65504:
-        raise StoreError(
-            f"activations reach {np.abs(values).max():.0f}, beyond float16 (65504); "
-            "set activations.dtype to bfloat16 or float32"
-        )
-    return values.astype(STORED[dtype])
-
-
-def decode(stored: np.ndarray, dtype: Dtype) -> np.ndarray:
-    """Turn a shard's array back into float32."""
-    if dtype == "bfloat16":
-        return (stored.astype("<u4") << 16).view("<f4")
-    return stored.astype(np.float32)
-
-
-def write_shard(
-    folder: str | Path,
-    file: str,
-    values: np.ndarray,
-    prompt_ids: Sequence[str],
-    *,
-    dtype: Dtype,
-    fingerprint: str,
-) -> dict[str, Any]:
-    """Write one shard and then its description; return the description.
-
-    Parameters
-    ----------
-    folder : str or Path
-    file : str
-        `shard-00000.npy`.
-    values : numpy.ndarray
-        `(prompts, layers + 1, width)` float32.
-    prompt_ids : sequence of str
-        One for each prompt.
-    dtype : {"float32", "float16", "bfloat16"}
-    fingerprint : str
-        A hash of the model, the dtype and the code, not of the prompts.
-    """
-    if len(values) != len(prompt_ids):
-        raise StoreError(f"{file}: {len(values)} rows for {len(prompt_ids)} prompts")
-    if not np.isfinite(values).all():
-        bad = [i for i, row in zip(prompt_ids, values, strict=True) if not np.isfinite(row).all()]
-        raise StoreError(
-            f"{file}: {len(bad)} prompts have activations that are not finite, first {bad[0]}; "
-            "try another models.*.dtype"
-        )
-    path = Path(folder) / file
-    with atomic_write(path) as out:
-        np.save(out, encode(values, dtype), allow_pickle=False)
-    entry = {
-        "file": file,
-        "prompt_ids": list(prompt_ids),
-        "sha256": sha256_of(path),
-        "fingerprint": fingerprint,
-        "dtype": dtype,
-        "shape": list(values.shape),
-    }
-    write_json(path.with_suffix(".json"), entry)
-    return entry
-
-
-def read_entry(folder: str | Path, file: str, fingerprint: str) -> dict[str, Any] | None:
-    """Return the description of a complete shard with this fingerprint; None for any other."""
-    path = Path(folder) / file
-    try:
-        entry: dict[str, Any] = read_json(path.with_suffix(".json"))
-        shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
-    except (StoreError, ValueError, OSError, EOFError):
-        return None
-    whole = list(shape) == entry.get("shape") and entry.get("fingerprint") == fingerprint
-    return entry if whole else None
 
 
 class ActivationStore:
-    """The activations of one model, read by memory map.
+    """The activations of one model at one position, read by memory map.
 
     Parameters
     ----------
     path : str or Path
         The folder, or its `manifest.json`.
 
+    Attributes
+    ----------
+    positions : list of str
+        What was extracted, `decision` among it.
+    position : str
+        The position that this store reads: `decision`; `at` gives another.
+    present : numpy.ndarray
+        `(prompts,)` bool: which prompts have the position. A round that was not played yet, or the
+        positions of a content-free prompt, are absent.
+
     Examples
     --------
     >>> store = ActivationStore("results/default/activations/smollm2")  # doctest: +SKIP
     >>> store[12].shape  # doctest: +SKIP
+    (384, 576)
+    >>> store.at("round_last")[12].shape  # doctest: +SKIP
     (384, 576)
     """
 
@@ -128,11 +53,38 @@ class ActivationStore:
         self.dtype: Dtype = self.manifest["dtype"]
         self.width = int(self.manifest["width"])
         self.n_layers = len(self.manifest["layer_names"]) - 1
+        self.positions: list[str] = self.manifest["positions"]
         self.prompt_ids: list[str] = []
         for shard in self.manifest["shards"]:
             self._open(shard)
             self.prompt_ids += shard["prompt_ids"]
         self._row = {prompt: i for i, prompt in enumerate(self.prompt_ids)}
+        self.position = DECISION
+        self.present = np.ones(len(self.prompt_ids), dtype=bool)
+
+    def at(self, position: str) -> ActivationStore:
+        """Return the same store at another position.
+
+        Raises
+        ------
+        StoreError
+            If it was not extracted.
+        """
+        if position not in self.positions:
+            raise StoreError(
+                f"{self.folder}: no position {position}, it holds {', '.join(self.positions)};"
+                " add it to activations.positions and rerun activations"
+            )
+        other = copy.copy(self)
+        other.position = position
+        parts = [_presence(shard, position) for shard in self.manifest["shards"]]
+        other.present = np.concatenate(parts) if parts else np.empty(0, dtype=bool)
+        return other
+
+    def having(self, prompts: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of a table of prompts whose prompt has the position, renumbered."""
+        rows = [self._row[prompt] for prompt in self._known(prompts["prompt_id"].tolist())]
+        return prompts[self.present[rows]].reset_index(drop=True)
 
     def _open(self, shard: dict[str, Any]) -> np.ndarray:
         # Opened again at each reading: a memory map keeps its file open, and a process may have
@@ -142,7 +94,9 @@ class ActivationStore:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise StoreError(f"{path}: missing or damaged ({error}); rerun activations") from None
-        expected = (len(shard["prompt_ids"]), self.n_layers + 1, self.width)
+        names = positions_of(shard)
+        axis = () if names == ONLY_DECISION else (len(names),)
+        expected = (len(shard["prompt_ids"]), *axis, self.n_layers + 1, self.width)
         if array.shape != expected or array.dtype != np.dtype(STORED[self.dtype]):
             raise StoreError(
                 f"{path}: holds {array.dtype} {array.shape}, the manifest says "
@@ -150,15 +104,27 @@ class ActivationStore:
             )
         return array
 
+    def _stored(self, shard: dict[str, Any], layer: int) -> np.ndarray:
+        """Return a shard's residuals, `(prompts, width)`; NaN where it lacks the position."""
+        names = positions_of(shard)
+        if self.position not in names:
+            return np.full((len(shard["prompt_ids"]), self.width), np.nan, dtype=np.float32)
+        array = self._open(shard)
+        if names != ONLY_DECISION:
+            array = array[:, names.index(self.position)]
+        return decode(np.asarray(array[:, layer]), self.dtype)
+
     def __len__(self) -> int:
         return len(self.prompt_ids)
 
     def __getitem__(self, layer: int) -> np.ndarray:
-        """Return a layer's residuals, `(prompts, width)` float32, in the order of `prompt_ids`."""
+        """Return a layer's residuals, `(prompts, width)` float32, in the order of `prompt_ids`.
+
+        NaN for prompts that lack the position.
+        """
         if not 0 <= layer <= self.n_layers:
             raise StoreError(f"{self.folder}: no layer {layer}; it holds 0 to {self.n_layers}")
-        shards = self.manifest["shards"]
-        parts = [decode(np.asarray(self._open(shard)[:, layer]), self.dtype) for shard in shards]
+        parts = [self._stored(shard, layer) for shard in self.manifest["shards"]]
         return np.concatenate(parts) if parts else np.empty((0, self.width), np.float32)
 
     def layer(self, layer: int, prompt_ids: Sequence[str]) -> np.ndarray:
@@ -172,15 +138,25 @@ class ActivationStore:
         Raises
         ------
         StoreError
-            If a prompt was not extracted.
+            If a prompt was not extracted, or lacks the position.
         """
+        rows = [self._row[prompt] for prompt in self._known(prompt_ids)]
+        absent = np.flatnonzero(~self.present[rows])
+        if len(absent):
+            raise StoreError(
+                f"{self.folder}: {len(absent)} prompts have no {self.position}, first"
+                f" {prompt_ids[absent[0]]}; ask `having` which of them do"
+            )
+        return self[layer][rows]
+
+    def _known(self, prompt_ids: Sequence[str]) -> Sequence[str]:
         missing = [prompt for prompt in prompt_ids if prompt not in self._row]
         if missing:
             raise StoreError(
                 f"{self.folder}: {len(missing)} prompts were not extracted, first {missing[0]}; "
                 "rerun activations"
             )
-        return self[layer][[self._row[prompt] for prompt in prompt_ids]]
+        return prompt_ids
 
     def reader(self, prompts: pd.DataFrame) -> LoadLayer:
         """Return a function from a layer to its residuals for the rows of a table of prompts."""
@@ -199,3 +175,12 @@ class ActivationStore:
             path = self.folder / shard["file"]
             if sha256_of(path) != shard["sha256"]:
                 raise StoreError(f"{path}: differs from its recorded SHA-256; delete it and rerun")
+
+
+def _presence(shard: dict[str, Any], position: str) -> np.ndarray:
+    """Return which prompts of a shard have a position, `(prompts,)` bool."""
+    n = len(shard["prompt_ids"])
+    if position not in positions_of(shard):
+        return np.zeros(n, dtype=bool)
+    marks = shard.get("present", {}).get(position, "1" * n)
+    return np.array([mark == "1" for mark in marks], dtype=bool)

@@ -5,7 +5,6 @@ Work is counted in *new* tokens: a shared prefix is computed once a row (`forest
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ import torch
 
 from nashlens.engine.blocks import Blocks
 from nashlens.engine.cache import Cache, KeyValues
+from nashlens.engine.capture import CapturedBatch, HostCopy, checked_places
 from nashlens.engine.forest import PackedSequence, Row, pack
 from nashlens.engine.labels import LabelledPrompt, ScoredTokens, label_runs
 from nashlens.engine.segments import SegmentAttention, path_segments
@@ -81,7 +81,6 @@ class Engine:
         self.n_heads, self.head_dim = self.blocks.heads, self.blocks.head_dim
         self.batch_tokens = batch_tokens
 
-    @torch.inference_mode()
     def residuals(
         self, sequences: Sequence[Sequence[int]]
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -100,23 +99,57 @@ class Engine:
             `(b, n_layers + 1, width)` float32; 0 is the embedding, `l` the raw residual after
             block `l`, before the final norm.
         """
+        last = np.array([len(sequence) - 1 for sequence in sequences]).reshape(-1, 1)
+        for indices, residuals in self.residuals_at(sequences, last):
+            yield indices, residuals[:, 0]
 
-        def launch(row: Row, packed: list[PackedSequence]) -> tuple[np.ndarray, HostCopy]:
-            last = np.array([p.path[-1] for p in packed])
-            copy = HostCopy(self.n_layers + 1, len(last), self.width)
-            wanted = Capture(last, range(self.n_layers + 1))
-            for layer, values in self.run_row(row, packed, capture=wanted):
+    @torch.inference_mode()
+    def residuals_at(
+        self, sequences: Sequence[Sequence[int]], places: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the residual stream at some tokens of each sequence.
+
+        Parameters
+        ----------
+        sequences : sequence of sequences of int
+            Token ids.
+        places : numpy.ndarray
+            `(n, k)` which tokens of each sequence, from 0; -1 for none.
+
+        Yields
+        ------
+        indices : numpy.ndarray
+            `(b,)` indices into `sequences`; over all batches, each once.
+        residuals : numpy.ndarray
+            `(b, k, n_layers + 1, width)` float32, as in `residuals`; NaN where there is no token.
+
+        Raises
+        ------
+        DataError
+            If a sequence ends before one of its tokens.
+        """
+        places = checked_places(sequences, places)
+
+        def launch(row: Row, packed: list[PackedSequence]) -> CapturedBatch:
+            mine = np.array([p.index for p in packed])
+            nodes = np.stack([np.append(p.path, -1)[places[p.index]] for p in packed])
+            # A token that several sequences share is captured and copied once.
+            captured, which = np.unique(nodes[nodes >= 0], return_inverse=True)
+            copy = HostCopy(self.n_layers + 1, len(captured), self.width)
+            for layer, values in self.run_row(
+                row, packed, capture=Capture(captured, range(self.n_layers + 1))
+            ):
                 copy.add(layer, values)
-            return np.array([p.index for p in packed]), copy
+            return CapturedBatch(mine, nodes >= 0, which, copy)
 
         # The device works on a batch while the one before it is copied and written.
-        waiting: tuple[np.ndarray, HostCopy] | None = None
+        waiting: CapturedBatch | None = None
         for launched in self.map_rows(sequences, launch):
             if waiting is not None:
-                yield waiting[0], waiting[1].numpy()
+                yield waiting.indices, waiting.residuals()
             waiting = launched
         if waiting is not None:
-            yield waiting[0], waiting[1].numpy()
+            yield waiting.indices, waiting.residuals()
 
     @torch.inference_mode()
     def label_logprobs(self, prompts: Sequence[LabelledPrompt]) -> np.ndarray:
@@ -275,44 +308,6 @@ def _block_stack(loaded: LoadedModel) -> BlockStack:
 
         stack.pieces = PIECES
     return stack
-
-
-class HostCopy:
-    """Residuals, `(layers, n, width)`, on their way to the host, each layer when it is computed."""
-
-    def __init__(self, layers: int, n: int, width: int):
-        self._size = (layers, n, width)
-        self._host: torch.Tensor | None = None
-        self._streams: dict[torch.device, torch.cuda.Stream] = {}
-
-    def add(self, layer: int, values: torch.Tensor) -> None:
-        """Copy `(n, width)`; a GPU continues while they are copied to pinned memory."""
-        device = values.device
-        cuda = device.type == "cuda"
-        if self._host is None:
-            self._host = torch.empty(self._size, dtype=torch.float32, pin_memory=cuda)
-        if not cuda:
-            self._host[layer] = values
-            return
-        stream = self._streams.setdefault(device, _copy_stream(device))
-        stream.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(stream):
-            self._host[layer].copy_(values.float(), non_blocking=True)
-        values.record_stream(stream)
-
-    def numpy(self) -> np.ndarray:
-        """Wait for the copies and return `(n, layers, width)` float32."""
-        for stream in self._streams.values():
-            stream.synchronize()
-        assert self._host is not None
-        result: np.ndarray = self._host.numpy().transpose(1, 0, 2)
-        return result
-
-
-@functools.cache
-def _copy_stream(device: torch.device) -> torch.cuda.Stream:
-    """Return a device's stream for copies to the host."""
-    return torch.cuda.Stream(device)
 
 
 def move_to(

@@ -10,7 +10,8 @@ from hypothesis.extra import numpy as hnp
 
 from nashlens.activations.extract import extract
 from nashlens.activations.plan import join_manifest, plan_shards
-from nashlens.activations.store import ActivationStore, decode, encode
+from nashlens.activations.shards import decode, encode
+from nashlens.activations.store import ActivationStore
 from nashlens.engine.core import Engine
 from nashlens.errors import StoreError
 from nashlens.files import write_json
@@ -114,18 +115,18 @@ def test_another_model_or_dtype_recomputes_everything(engine, tmp_path):
 def test_an_interrupted_extraction_resumes(engine, tmp_path, monkeypatch):
     prompts = prompts_table()
     plan = plan_shards(tmp_path, prompts, fingerprint="f", shard_prompts=3)
-    residuals, calls = Engine.residuals, []
+    residuals, calls = Engine.residuals_at, []
 
-    def failing(self, sequences):
+    def failing(self, sequences, places):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return residuals(self, sequences)
+        return residuals(self, sequences, places)
 
-    monkeypatch.setattr(Engine, "residuals", failing)
+    monkeypatch.setattr(Engine, "residuals_at", failing)
     with pytest.raises(KeyboardInterrupt):
         extract(engine, tokens(prompts), plan, tmp_path, part=1, parts=1, dtype="float32")
-    monkeypatch.setattr(Engine, "residuals", residuals)
+    monkeypatch.setattr(Engine, "residuals_at", residuals)
     assert not list(tmp_path.glob("*.tmp"))
     again = extract(engine, tokens(prompts), plan, tmp_path, part=1, parts=1, dtype="float32")
     assert again["computed"] == len(prompts) - 6

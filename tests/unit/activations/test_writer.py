@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nashlens.activations import extract as module
 from nashlens.activations.extract import extract
 from nashlens.activations.plan import plan_shards
-from nashlens.activations.store import decode, read_entry
+from nashlens.activations.shards import ShardFile, decode, read_entry
 from nashlens.errors import StoreError
 from nashlens.files import sha256_of
 
@@ -23,11 +22,13 @@ class Counted:
     def __init__(self, on_start=lambda shard: None):
         self.started, self.on_start = 0, on_start
 
-    def residuals(self, sequences):
+    def residuals_at(self, sequences, places):
         self.started += 1
         self.on_start(self.started)
         values = np.array([ids[0] for ids in sequences], dtype=np.float32)
-        yield np.arange(len(sequences)), np.broadcast_to(values[:, None, None], (len(values), 3, 3))
+        # In batches of one, the last prompt first.
+        for row in reversed(range(len(sequences))):
+            yield np.array([row]), np.broadcast_to(values[row], (1, places.shape[1], 3, 3))
 
 
 def plan_of(folder, shards=5, size=2):
@@ -53,14 +54,14 @@ def whole(folder, plan):
 
 def test_the_next_shard_is_computed_while_one_is_written(tmp_path, monkeypatch):
     second = threading.Event()
-    write = module.write_shard
+    finish = ShardFile.finish
 
-    def slow(*args, **kwargs):
+    def slow(self):
         # Would wait for ever, and the test fail, if computing waited for writing.
         assert second.wait(20)
-        return write(*args, **kwargs)
+        return finish(self)
 
-    monkeypatch.setattr(module, "write_shard", slow)
+    monkeypatch.setattr(ShardFile, "finish", slow)
     plan, ids = plan_of(tmp_path)
     engine = Counted(lambda shard: second.set() if shard == 2 else None)
     done = extract(engine, ids, plan, tmp_path, part=1, parts=1, dtype="float32")
@@ -71,50 +72,61 @@ def test_the_next_shard_is_computed_while_one_is_written(tmp_path, monkeypatch):
 
 def test_a_slow_disk_holds_the_model_up(tmp_path, monkeypatch):
     written, most = [], []
-    write = module.write_shard
-    engine = Counted(lambda shard: most.append(shard - 1 - len(written)))
+    put = ShardFile.put
+    plan, ids = plan_of(tmp_path, shards=2, size=20)
 
-    def slow(*args, **kwargs):
-        threading.Event().wait(0.05)
-        entry = write(*args, **kwargs)
+    class Batches(Counted):
+        def residuals_at(self, sequences, places):
+            for batch in super().residuals_at(sequences, places):
+                self.taken = getattr(self, "taken", 0) + 1
+                most.append(self.taken - len(written))
+                yield batch
+
+    def slow(self, *args):
+        threading.Event().wait(0.01)
+        put(self, *args)
         written.append(1)
-        return entry
 
-    monkeypatch.setattr(module, "write_shard", slow)
-    plan, ids = plan_of(tmp_path, shards=8)
-    extract(engine, ids, plan, tmp_path, part=1, parts=1, dtype="float32")
-    assert len(written) == 8
-    # Computed and not yet written when the next one is begun; an unbounded queue would reach seven.
-    assert max(most) == 1
+    monkeypatch.setattr(ShardFile, "put", slow)
+    extract(Batches(), ids, plan, tmp_path, part=1, parts=1, dtype="float32")
+    assert len(written) == 40
+    # Batches in memory: two that wait or are being written, and the one just computed. An
+    # unbounded queue would reach nearly forty.
+    assert max(most) <= 3
 
 
 def test_an_error_of_the_thread_reaches_the_caller_and_leaves_whole_shards(tmp_path, monkeypatch):
-    write = module.write_shard
+    finish = ShardFile.finish
 
-    def failing(folder, file, *args, **kwargs):
-        if file == "shard-00001.npy":
+    def failing(self):
+        if self.path.name == "shard-00001.npy":
+            self.discard()
             raise StoreError("disk full")
-        return write(folder, file, *args, **kwargs)
+        return finish(self)
 
-    monkeypatch.setattr(module, "write_shard", failing)
+    monkeypatch.setattr(ShardFile, "finish", failing)
     plan, ids = plan_of(tmp_path, shards=9)
     engine = Counted()
     with pytest.raises(StoreError, match="disk full"):
         extract(engine, ids, plan, tmp_path, part=1, parts=1, dtype="float32")
     assert engine.started < 9
     kept = whole(tmp_path, plan)
-    assert kept == [k for k in range(engine.started) if k != 1]
-    monkeypatch.setattr(module, "write_shard", write)
+    # All but the one that failed, and perhaps the one that was being computed.
+    assert 0 in kept
+    assert set(range(engine.started - 1)) - {1} <= set(kept) <= set(range(engine.started)) - {1}
+    monkeypatch.setattr(ShardFile, "finish", finish)
     again = extract(Counted(), ids, plan, tmp_path, part=1, parts=1, dtype="float32")
     assert again["computed"] == 2 * (9 - len(kept))
     assert whole(tmp_path, plan) == list(range(9))
 
 
-def test_an_error_in_the_last_shard_is_not_lost(tmp_path, monkeypatch):
-    def failing(*_args, **_kwargs):
+@pytest.mark.parametrize("method", ["put", "finish"])
+def test_an_error_in_the_last_shard_is_not_lost(tmp_path, monkeypatch, method):
+    def failing(self, *_args):
+        self.discard()
         raise StoreError("disk full")
 
-    monkeypatch.setattr(module, "write_shard", failing)
+    monkeypatch.setattr(ShardFile, method, failing)
     plan, ids = plan_of(tmp_path, shards=1)
     with pytest.raises(StoreError, match="disk full"):
         extract(Counted(), ids, plan, tmp_path, part=1, parts=1, dtype="float32")
@@ -137,6 +149,14 @@ def test_values_that_cannot_be_stored_name_their_shard(tmp_path):
     with pytest.raises(StoreError, match=r"shard-00001\.npy: 1 prompts .* first p03"):
         extract(Counted(), ids, plan, tmp_path, part=1, parts=1, dtype="float32")
     assert not (tmp_path / "shard-00001.npy").exists()
+
+
+def test_a_shard_that_lacks_a_row_does_not_appear(tmp_path):
+    shard = ShardFile(tmp_path, "s.npy", ["a", "b"], (3, 3), dtype="float32", fingerprint="f")
+    shard.put(np.array([1]), np.zeros((1, 1, 3, 3), np.float32))
+    with pytest.raises(StoreError, match=r"s\.npy: not all"):
+        shard.finish()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_shards_description_is_the_files_own(tmp_path):

@@ -38,6 +38,48 @@ def test_residuals_equal_forward_hooks(loaded, rng, batch_tokens):
     assert relative(ours, reference.residuals(loaded, sequences)) < TOLERANCE
 
 
+def collect_at(engine, sequences, places):
+    size = (*places.shape, engine.n_layers + 1, engine.width)
+    result, seen = np.full(size, np.inf, dtype=np.float32), []
+    for indices, values in engine.residuals_at(sequences, places):
+        result[indices] = values
+        seen += indices.tolist()
+    assert sorted(seen) == list(range(len(sequences)))
+    return result
+
+
+def assert_equal_where_present(ours, theirs):
+    present = ~np.isnan(theirs)
+    assert (present == ~np.isnan(ours)).all()
+    assert relative(ours[present], theirs[present]) < TOLERANCE
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 24, 4096])
+def test_residuals_at_tokens_of_a_shared_history_equal_forward_hooks(loaded, rng, batch_tokens):
+    sequences = [p.ids for p in matches(rng, 12)]
+    places = np.stack(
+        [
+            # The last token, others in any order, one twice, and in every second prompt none.
+            [len(ids) - 1, *rng.integers(0, len(ids), 3), 0, -1 if k % 2 else 0]
+            for k, ids in enumerate(sequences)
+        ]
+    )
+    ours = collect_at(Engine(loaded, batch_tokens), sequences, places)
+    assert np.isnan(ours).any()
+    assert_equal_where_present(ours, reference.residuals_at(loaded, sequences, places))
+
+
+def test_places_that_are_no_tokens_are_refused(loaded):
+    engine = Engine(loaded)
+    for places in ([[3]], [[-2]]):
+        with pytest.raises(DataError, match="sequence 0 has 3 tokens"):
+            list(engine.residuals_at([[1, 2, 3]], np.array(places)))
+    with pytest.raises(DataError, match="at no token"):
+        list(engine.residuals_at([[1, 2, 3]], np.array([[-1]])))
+    with pytest.raises(DataError, match="shape"):
+        list(engine.residuals_at([[1, 2, 3]], np.array([0])))
+
+
 def test_last_layer_gives_the_models_own_logits(loaded, rng):
     ids = rng.integers(0, 61, 9).tolist()
     engine = Engine(loaded)
@@ -70,6 +112,21 @@ def test_labels_that_start_alike_are_scored_whole(loaded, rng):
 def test_any_forest_equals_the_reference(loaded, seqs, budget):
     ours = collect(Engine(loaded, budget), seqs)
     assert relative(ours, reference.residuals(loaded, seqs)) < TOLERANCE
+
+
+@slow
+@given(st.data(), st.integers(1, 40))
+def test_any_tokens_of_any_forest_equal_the_reference(loaded, data, budget):
+    sequence = st.lists(st.integers(0, 2), min_size=1, max_size=17)
+    seqs = data.draw(st.lists(sequence, min_size=1, max_size=9))
+    places = np.array(
+        [
+            [len(ids) - 1, *data.draw(st.tuples(*[st.integers(-1, len(ids) - 1)] * 3))]
+            for ids in seqs
+        ]
+    )
+    ours = collect_at(Engine(loaded, budget), seqs, places)
+    assert_equal_where_present(ours, reference.residuals_at(loaded, seqs, places))
 
 
 def test_out_of_memory_halves_the_budget_and_loses_nothing(loaded, rng, monkeypatch, caplog):
