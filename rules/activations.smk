@@ -20,7 +20,7 @@ rule plan_activations:
     params:
         **provenance(
             "plan_activations",
-            reads=["activations"],
+            reads=["activations", "prompts.rounds"],
             # What a shard depends on besides its prompts: one added elsewhere changes none.
             shard_fingerprint=Stage(
                 of="model",

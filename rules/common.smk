@@ -48,6 +48,7 @@ SURFACES = [
 GAMES = [
     f"games.{{game}}.{key}" for key in ("canonical", "payoffs", "actions", "title", "variants")
 ]
+UNTRAINED = ["probes.random_weights", "probes.positions", "prompts.rounds"]
 BOOTSTRAP = ["findings.confidence", "findings.bootstrap"]
 
 

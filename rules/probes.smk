@@ -17,7 +17,7 @@ rule extract_untrained:
     params:
         **provenance(
             "extract_untrained",
-            reads=[*PRECISION, "activations", "probes.random_weights", SEED],
+            reads=[*PRECISION, "activations", *UNTRAINED, SEED],
             # As the shards of the model itself.
             shard_fingerprint=Stage(
                 of="model",

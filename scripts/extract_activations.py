@@ -12,14 +12,17 @@ from workflow.job import run_job
 
 def main(inputs, outputs, config, model, part, parts, threads, batch_tokens):
     loaded = load_model(Path(inputs["model"]).parent, **config["models"][model], threads=threads)
+    plan = read_json(inputs["plan"])
+    tokens = TokenIds(inputs["prompts"], plan["positions"])
     result = extract(
         Engine(loaded, batch_tokens),
-        TokenIds(inputs["prompts"]),
-        read_json(inputs["plan"]),
+        tokens,
+        plan,
         Path(outputs["part"]).parent,
         part=int(part),
         parts=int(parts),
         dtype=config["activations"]["dtype"],
+        places=tokens.places,
     )
     write_json(outputs["part"], result)
 

@@ -9,6 +9,7 @@ from nashlens.engine.core import Engine
 from nashlens.files import write_json
 from nashlens.models.untrained import load_untrained
 from nashlens.tables import read_table
+from nashlens.vocabulary.positions import expand_positions
 from workflow.job import run_job
 
 
@@ -20,12 +21,15 @@ def main(inputs, outputs, config, fingerprint, shard_fingerprint, model, threads
         draw_matches(read_table(inputs["prompts"]), config["probes"]["random_weights"], seed),
         fingerprint=shard_fingerprint,
         shard_prompts=settings["shard_prompts"],
+        positions=expand_positions(config["probes"]["positions"], config["prompts"]["rounds"]),
     )
     how = {key: config["models"][model][key] for key in ("dtype", "device")}
     loaded = load_untrained(Path(inputs["model"]).parent, seed=seed, threads=threads, **how)
-    tokens, dtype = TokenIds(inputs["prompts"]), settings["dtype"]
-    part = extract(Engine(loaded, batch_tokens), tokens, plan, folder, part=1, parts=1, dtype=dtype)
-    manifest = join_manifest(plan, [part], model=model, dtype=dtype, fingerprint=fingerprint)
+    tokens = TokenIds(inputs["prompts"], plan["positions"])
+    how = {"part": 1, "parts": 1, "dtype": settings["dtype"], "places": tokens.places}
+    part = extract(Engine(loaded, batch_tokens), tokens, plan, folder, **how)
+    how = {"model": model, "dtype": settings["dtype"], "fingerprint": fingerprint}
+    manifest = join_manifest(plan, [part], **how)
     write_json(outputs["manifest"], manifest)
 
 

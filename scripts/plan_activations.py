@@ -2,23 +2,26 @@
 
 from pathlib import Path
 
-from nashlens.activations.plan import plan_shards
+from nashlens.activations.plan import NEEDED, plan_shards
 from nashlens.activations.tokens import TokenIds
 from nashlens.files import write_json
-from nashlens.prompts.extra import NEEDED, extra_sequences
+from nashlens.prompts.extra import NEEDED as FOR_EXTRA
+from nashlens.prompts.extra import extra_sequences
 from nashlens.tables import read_row_groups, read_table
+from nashlens.vocabulary.positions import expand_positions
 from workflow.job import run_job
 
 
 def main(inputs, outputs, config, shard_fingerprint):
     plan = plan_shards(
         Path(outputs["plan"]).parent,
-        read_table(inputs["prompts"], columns=["prompt_id", "game", "dropped"]),
+        read_table(inputs["prompts"], columns=NEEDED),
         fingerprint=shard_fingerprint,
         shard_prompts=config["activations"]["shard_prompts"],
         extra=extra_sequences(
-            read_row_groups(inputs["prompts"], NEEDED), TokenIds(inputs["prompts"])
+            read_row_groups(inputs["prompts"], FOR_EXTRA), TokenIds(inputs["prompts"])
         ),
+        positions=expand_positions(config["activations"]["positions"], config["prompts"]["rounds"]),
     )
     write_json(outputs["plan"], plan)
 

@@ -22,6 +22,7 @@ from nashlens.config.problems import KeyPath, dotted_path, problem_line, show_va
 from nashlens.config.sections import Config
 from nashlens.errors import NashlensError
 from nashlens.vocabulary.play import STRATEGIES_WITH_P
+from nashlens.vocabulary.positions import DECISION, expand_positions
 from nashlens.vocabulary.prompts import ACTION_LABELS
 
 
@@ -276,6 +277,30 @@ def _sequential_game(at: Place) -> str | None:
     matches = at.config.matches
     read = matches.move_orders != ["simultaneous"] and at.found in at.config.games
     return "it is one of matches.skip_games" if read and at.found in matches.skip_games else None
+
+
+@_rule("activations.positions", "probes.positions", "lens.positions")
+def _decision_is_a_position(at: Place) -> str | None:
+    return None if DECISION in at.found else f"{DECISION} must be one: findings are judged there"
+
+
+@_rule("activations.positions.*", "probes.positions.*", "lens.positions.*")
+def _position_exists(at: Place) -> str | None:
+    rounds = at.config.prompts.rounds
+    if expand_positions([at.found], rounds):
+        return None
+    return (
+        f"no prompt has it: prompts.rounds ends with round {max(rounds)}, which has"
+        f" {max(rounds) - 1} played rounds before it"
+    )
+
+
+@_rule("probes.positions.*", "lens.positions.*")
+def _position_is_extracted(at: Place) -> str | None:
+    # The decision is always extracted: a rule of its own says so.
+    rounds, extracted = at.config.prompts.rounds, [DECISION, *at.config.activations.positions]
+    missing = set(expand_positions([at.found], rounds)) - set(expand_positions(extracted, rounds))
+    return "add it to activations.positions, which lacks it" if missing else None
 
 
 @_rule("probes.folds")

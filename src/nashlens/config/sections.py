@@ -32,11 +32,13 @@ from nashlens.config.values import (
     Name,
     Number,
     Pair,
+    Position,
     Section,
     Text,
 )
 from nashlens.vocabulary.figures import FIGURES
 from nashlens.vocabulary.play import CANONICAL_GAMES
+from nashlens.vocabulary.positions import DECISION
 from nashlens.vocabulary.targets import TARGETS
 
 SOURCES = "package:DIST/FILE.gguf, gguf:PATH, path:DIR, hub:ID@REVISION or planted:NAME"
@@ -108,8 +110,10 @@ class GameConfig(Section):
 
 
 class ActivationsConfig(Section):
-    """The residual stream at the decision position, embedding and every layer."""
+    """The residual stream at some positions of a prompt, embedding and every layer."""
 
+    positions: Distinct[Position] = [DECISION]
+    """decision, options, payoffs and rounds, or single ones as round_last; decision must be one."""
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     """How shards are stored; bfloat16 is kept as its uint16 bits."""
     shard_prompts: Annotated[Integer, Field(ge=1, le=100000)] = 64
@@ -123,7 +127,9 @@ class ProbesConfig(Section):
         Literal["all"] | Distinct[Literal[TARGETS]],  # type: ignore[valid-type]
         AfterValidator(_list_targets),
     ] = list(TARGETS)
-    """What to decode at the decision position: all, or a list."""
+    """What to decode: all, or a list."""
+    positions: Distinct[Position] = [DECISION]
+    """Where to decode it: any of activations.positions; the time grows with their number."""
     layers: Layers = "all"
     """0 is the embedding, l the residual after block l."""
     C: Distinct[Annotated[Number, Field(gt=0)]] = [0.0003, 0.003, 0.03]
@@ -141,6 +147,8 @@ class ProbesConfig(Section):
 class LensConfig(Section):
     """The logit lens: final norm and the labels' rows of the unembedding, at every layer."""
 
+    positions: Distinct[Position] = [DECISION]
+    """Where to read: any of activations.positions; the decision must be one."""
     min_label_mass: Fraction = 0.01
     """Layers whose median absolute label mass is smaller are shown as unreliable."""
     tuned_tokens: Annotated[Integer, Field(ge=256, le=1000000)] = 2048
@@ -259,7 +267,7 @@ class Config(Section):
     quiz: QuizConfig = QuizConfig()
     """Forced choices on the rules and the history."""
     activations: ActivationsConfig = ActivationsConfig()
-    """The residual stream at the decision position, embedding and every layer."""
+    """The residual stream at some positions of a prompt, embedding and every layer."""
     probes: ProbesConfig = ProbesConfig()
     """Linear probes, one for each layer and target."""
     lens: LensConfig = LensConfig()

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from nashlens.vocabulary.positions import POSITION_PATTERN
+
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
 # Windows and Samba refuse files of these names, whatever their ending.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -29,6 +31,15 @@ def _check_text(value: str) -> str:
     return value
 
 
+def _check_position(value: str) -> str:
+    if not re.fullmatch(POSITION_PATTERN, value):
+        raise ValueError(
+            "allowed: decision, options, payoffs, rounds, or single ones: option_first, "
+            "option_second, payoff_1 to payoff_4, round_last, round_last-1 and so on"
+        )
+    return value
+
+
 def _distinct(values: list[Any]) -> list[Any]:
     for i, value in enumerate(values):
         if value in values[:i]:
@@ -38,6 +49,9 @@ def _distinct(values: list[Any]) -> list[Any]:
 
 Name = Annotated[str, AfterValidator(_check_name)]
 Text = Annotated[str, AfterValidator(_check_text)]
+Position = Annotated[
+    str, AfterValidator(_check_position), Field(json_schema_extra={"pattern": POSITION_PATTERN})
+]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 # Strict: YAML's yes, no and true are ints to Python, and a payoff of `true` is always a slip.
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]

@@ -13,6 +13,7 @@ from nashlens.errors import DataError
 from nashlens.games.game import Game
 from nashlens.prompts.design import LabelSets, PlannedHistory, plan_histories, surfaces
 from nashlens.prompts.labels import EncodedPrompt, PromptTokenizer, encode_labels, prompt_id
+from nashlens.prompts.positions import find_positions
 from nashlens.prompts.render import (
     Message,
     Surface,
@@ -24,6 +25,7 @@ from nashlens.prompts.render import (
 from nashlens.prompts.targets import TARGETS
 from nashlens.seeds import stream
 from nashlens.strategies import cooperation, sample_action
+from nashlens.vocabulary.positions import DECISION, position_column
 from nashlens.vocabulary.targets import PROMPT_TARGETS
 
 
@@ -44,6 +46,7 @@ def build_prompts(
     seed: int,
     crossed: Collection[str] = (),
     histories_of: Mapping[str, int | None] | None = None,
+    positions: Sequence[str] = (DECISION,),
 ) -> pd.DataFrame:
     """Return the decision prompts of one model.
 
@@ -78,6 +81,8 @@ def build_prompts(
         Any of `templates` and `label_sets`: each history is asked in all of them.
     histories_of : mapping of str to int or None, optional
         By game: another number of histories.
+    positions : sequence of str
+        Each but the decision adds a column with its token (`nashlens.vocabulary.positions`).
 
     Returns
     -------
@@ -101,6 +106,7 @@ def build_prompts(
         families.setdefault(game.name, []).append(game)
 
     asked = _Asked(tokenizer, system, assistant_prefix)
+    further = [name for name in positions if name != DECISION]
     rows = []
     for name, family in families.items():
         planned = plan_histories(
@@ -122,8 +128,9 @@ def build_prompts(
                 for form in surfaces([template], pair, label_maps, option_orders, game):
                     for now in rounds:
                         view = View(game, history.seat, form, own[: now - 1], other[: now - 1])
-                        rows.append(_row(history, view, asked))
-    return pd.DataFrame(rows).astype(PROMPT_TARGETS)
+                        rows.append(_row(history, view, asked, further))
+    kinds = PROMPT_TARGETS | {position_column(name): "Int64" for name in further}
+    return pd.DataFrame(rows).astype(kinds)
 
 
 class _Asked:
@@ -148,7 +155,9 @@ class _Asked:
         return self._priors[form]
 
 
-def _row(history: PlannedHistory, view: View, asked: _Asked) -> dict[str, Any]:
+def _row(
+    history: PlannedHistory, view: View, asked: _Asked, positions: Sequence[str]
+) -> dict[str, Any]:
     form = view.surface
     messages = decision_messages(view, system=asked.system)
     text, encoded = asked.encode(messages, form.action_labels)
@@ -156,6 +165,7 @@ def _row(history: PlannedHistory, view: View, asked: _Asked) -> dict[str, Any]:
     needed, most = encoded.n_tokens_with_label, asked.tokenizer.max_length
     too_long = most is not None and needed > most
     scenario = f"{history.match_id}/{view.round}"
+    places = find_positions(asked.tokenizer, view, text, ids, positions)
     return {
         "prompt_id": prompt_id(ids),
         "match_id": history.match_id,
@@ -175,6 +185,7 @@ def _row(history: PlannedHistory, view: View, asked: _Asked) -> dict[str, Any]:
         "token_ids": _array(ids),
         "n_tokens": len(ids),
         "decision_position": len(ids) - 1,
+        **{position_column(name): token for name, token in places.items()},
         "label_0": form.label(0),
         "label_1": form.label(1),
         "label_tokens_0": _array(encoded.labels[0]),

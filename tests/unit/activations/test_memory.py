@@ -13,10 +13,13 @@ import pyarrow.parquet as pq
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from nashlens.activations.plan import NEEDED
 from nashlens.activations.store import ActivationStore
 from nashlens.models.load import load_model
 from nashlens.prompts.labels import prompt_id
 from nashlens.tables import read_table
+from nashlens.vocabulary.positions import position_column
+from nashlens.vocabulary.prompts import SURFACE_COLUMNS
 from tests import reference
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -25,6 +28,7 @@ FEW, MANY, LENGTH = 20_000, 200_000, 250
 # 180,000 more ids two or three times, at some 100 bytes. The token ids of these prompts alone would
 # take 180 MB as integers of 4 bytes, and 1.6 GB as the lists that the engine is given.
 BOUND_MB = 64
+POSITIONS = ["decision", "round_last", "round_last-1"]
 LISTS = ("token_ids", "label_tokens_0", "label_tokens_1", "prior_token_ids")
 
 JOB = """
@@ -51,9 +55,10 @@ def sequence(number):
 def write_prompts(path, count):
     """Write a prompts table without ever holding it, in row groups as `write_table` makes them."""
     schema = pa.schema(
-        {name: pa.string() for name in ("prompt_id", "game", "dropped", "text")}
+        {name: pa.string() for name in (*NEEDED, "text")}
         | {name: pa.list_(pa.int32()) for name in LISTS}
         | {"prior_id": pa.string()}
+        | {position_column(name): pa.int64() for name in POSITIONS[1:]}
     )
     prior = list(range(3, 33))
     with pq.ParquetWriter(path, schema, compression="zstd") as file:
@@ -64,12 +69,15 @@ def write_prompts(path, count):
                 # In turn, so that every shard is spread over many row groups: the worst case.
                 "game": [f"game_{k % 3}" for k in range(4000)],
                 "dropped": [""] * 4000,
+                **{name: ["alike"] * 4000 for name in ("variant", *SURFACE_COLUMNS)},
                 "text": ["a prompt's text " * 60] * 4000,
                 "token_ids": ids,
                 "label_tokens_0": [[1]] * 4000,
                 "label_tokens_1": [[2]] * 4000,
                 "prior_id": [prompt_id(prior)] * 4000,
                 "prior_token_ids": [prior] * 4000,
+                position_column("round_last"): [200] * 4000,
+                position_column("round_last-1"): [100, None] * 2000,
             }
             file.write_table(pa.table(columns, schema=schema))
 
@@ -94,7 +102,8 @@ def run_stage(folder, count, model):
     prompts, plan, part = (folder / name for name in ("prompts.parquet", "plan.json", "part.json"))
     write_prompts(prompts, count)
     config = {
-        "activations": {"dtype": "float32", "shard_prompts": 1000},
+        "activations": {"dtype": "float32", "shard_prompts": 1000, "positions": POSITIONS},
+        "prompts": {"rounds": [3]},
         "models": {"tiny": {"device": "cpu"}},
     }
     return max(
@@ -153,3 +162,5 @@ def test_peak_memory_does_not_grow_with_the_prompts(tmp_path):
     for layer in range(2):
         ours = store.layer(layer, some["prompt_id"].tolist())
         np.testing.assert_allclose(ours, theirs[:, layer], atol=1e-5)
+    assert store.at("round_last").present.sum() == MANY
+    assert store.at("round_last-1").present.sum() == MANY // 2

@@ -14,6 +14,7 @@ from nashlens.prompts.table import build_prompts, draw_history
 from nashlens.seeds import stream
 from nashlens.strategies import STRATEGIES
 from nashlens.tables import read_table, write_table
+from nashlens.vocabulary.positions import expand_positions, position_column, round_position
 from nashlens.vocabulary.prompts import SURFACE_COLUMNS
 from tests.unit.prompts.fakes import CharTokenizer, WordTokenizer
 
@@ -310,3 +311,46 @@ def test_the_opponent_in_a_history_answers_the_seat_and_not_itself():
     own, other = draw_history("TFT", 30, 0.5, stream(1, "h"))
     assert other == [0, *own[:-1]]
     assert set(own) == {0, 1}
+
+
+def test_asked_positions_are_columns_and_change_no_other(table):
+    names = expand_positions(["decision", "options", "payoff_2", "rounds"], [1, 2, 5])
+    found = prompts(positions=names)
+    columns = [position_column(name) for name in names[1:]]
+    assert [name for name in found.columns if name not in set(table.columns)] == columns
+    pd.testing.assert_frame_equal(found[table.columns], table)
+    assert {str(found[name].dtype) for name in columns} == {"Int64"}
+    # A history has as many rounds as were played, counted from the end.
+    for back in range(4):
+        has = found[position_column(round_position(back))].notna()
+        assert (has == (found["round"] - 1 > back)).all()
+    tokenizer = WordTokenizer(bos=True)
+    for row in found.to_dict("records"):
+        ids = tokenizer.encode(row["text"])
+        first = row["option_first_position"]
+        listed_first = row["label_0" if row["option_order"] == "forward" else "label_1"]
+        assert tokenizer.decode(ids[first : first + 1]).strip() == listed_first
+        last = row["round_last_position"]
+        if not pd.isna(last):
+            assert (
+                tokenizer.decode(ids[: last + 1])
+                .rsplit("\n", 1)[-1]
+                .startswith(f"Round {row['round'] - 1}: you chose")
+            )
+
+
+def test_equal_prompts_have_equal_positions():
+    # A game with its actions exchanged, asked in exchanged labels and order, is the same text.
+    same = build_games(
+        {
+            "one": {"payoffs": [[[3, 3], [0, 5]], [[5, 0], [1, 1]]]},
+            "two": {"payoffs": [[[1, 1], [5, 0]], [[0, 5], [3, 3]]]},
+        },
+        1,
+    )
+    found = prompts(same, positions=expand_positions(["decision", "options", "payoffs"], [1]),
+                    rounds=[1], templates=["neutral"])  # fmt: skip
+    columns = [name for name in found.columns if name.endswith("_position")]
+    groups = found.groupby("prompt_id")
+    assert (groups["game"].nunique() == 2).any()
+    assert (groups[columns].nunique() == 1).all(axis=None)
