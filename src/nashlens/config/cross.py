@@ -285,22 +285,14 @@ def _decision_is_a_position(at: Place) -> str | None:
 
 
 @_rule("activations.positions.*", "probes.positions.*", "lens.positions.*")
-def _position_exists(at: Place) -> str | None:
+def _position(at: Place) -> str | None:
     rounds = at.config.prompts.rounds
-    if expand_positions([at.found], rounds):
-        return None
-    return (
-        f"no prompt has it: prompts.rounds ends with round {max(rounds)}, which has"
-        f" {max(rounds) - 1} played rounds before it"
-    )
-
-
-@_rule("probes.positions.*", "lens.positions.*")
-def _position_is_extracted(at: Place) -> str | None:
-    # The decision is always extracted: a rule of its own says so.
-    rounds, extracted = at.config.prompts.rounds, [DECISION, *at.config.activations.positions]
-    missing = set(expand_positions([at.found], rounds)) - set(expand_positions(extracted, rounds))
-    return "add it to activations.positions, which lacks it" if missing else None
+    wanted = set(expand_positions([at.found], rounds))
+    if not wanted:
+        return f"no prompt has it: the last of prompts.rounds has {max(rounds) - 1} before it"
+    # The decision is always extracted: the rule above says so.
+    extracted = expand_positions([DECISION, *at.config.activations.positions], rounds)
+    return None if wanted <= set(extracted) else "add it to activations.positions, which lacks it"
 
 
 @_rule("probes.folds")
