@@ -15,7 +15,7 @@ rule read_lens:
     resources:
         **light_job(),
     params:
-        **provenance("read_lens"),
+        **provenance("read_lens", reads=["lens.positions", "prompts.rounds"]),
     conda:
         "../envs/cpu.yaml"
     message:
@@ -88,7 +88,7 @@ rule read_tuned_lens:
     resources:
         **light_job(),
     params:
-        **provenance("read_tuned_lens"),
+        **provenance("read_tuned_lens", reads=["lens.positions", "prompts.rounds"]),
     conda:
         "../envs/cpu.yaml"
     message:

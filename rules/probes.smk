@@ -56,7 +56,7 @@ rule fit_probes:
     resources:
         **light_job(),
     params:
-        **provenance("fit_probes", reads=["probes", *BOOTSTRAP, SEED]),
+        **provenance("fit_probes", reads=["probes", "prompts.rounds", *BOOTSTRAP, SEED]),
     conda:
         "../envs/gpu.yaml"
     message:

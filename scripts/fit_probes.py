@@ -6,6 +6,7 @@ from nashlens.activations.store import ActivationStore
 from nashlens.config.layers import resolve_layers
 from nashlens.probes import ProbeSettings, study_probes
 from nashlens.tables import read_table, write_table
+from nashlens.vocabulary.positions import expand_positions
 from nashlens.vocabulary.targets import CLAIM_TARGETS
 from workflow.job import run_job
 
@@ -27,6 +28,7 @@ def main(inputs, outputs, config, fingerprint, model, threads):
             model=model,
         ),
         part_targets=CLAIM_TARGETS,
+        positions=expand_positions(options["positions"], config["prompts"]["rounds"]),
         untrained=ActivationStore(inputs["untrained"]) if inputs.get("untrained") else None,
         untrained_prompts=options["random_weights"],
     )

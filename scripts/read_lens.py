@@ -3,21 +3,20 @@
 from pathlib import Path
 
 from nashlens.activations.store import ActivationStore
-from nashlens.lens.logit import lens_table
+from nashlens.lens.positions import lens_at_positions
 from nashlens.models.weights import load_readout
 from nashlens.tables import read_table, write_table
+from nashlens.vocabulary.positions import expand_positions
 from workflow.job import run_job
 
 
 def main(inputs, outputs, config, fingerprint, model):
-    store, prompts = ActivationStore(inputs["activations"]), read_table(inputs["prompts"])
-    table = lens_table(
-        store.layer,
-        range(store.n_layers + 1),
-        prompts,
+    table = lens_at_positions(
+        ActivationStore(inputs["activations"]),
+        read_table(inputs["prompts"]),
+        expand_positions(config["lens"]["positions"], config["prompts"]["rounds"]),
         readout=load_readout(Path(inputs["model"]).parent),
         model=model,
-        last=store.n_layers,
     )
     write_table(table, outputs["table"], config=config, fingerprint=fingerprint)
 

@@ -1,8 +1,10 @@
-"""Which rows of a prompts table are used: one rule for every stage that reads it."""
+"""Which rows of a table are used: one rule for every stage that reads it."""
 
 from __future__ import annotations
 
 import pandas as pd
+
+from nashlens.vocabulary.positions import DECISION
 
 
 def kept(prompts: pd.DataFrame) -> pd.DataFrame:
@@ -27,3 +29,18 @@ def neutral(rows: pd.DataFrame) -> pd.DataFrame:
         Where it has `label_kind`, rows of another kind than `neutral` are left out.
     """
     return rows[rows["label_kind"] == "neutral"] if "label_kind" in rows.columns else rows
+
+
+def at_position(rows: pd.DataFrame, position: str = DECISION) -> pd.DataFrame:
+    """Return the rows about one position of the prompts, under their own index.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        A table of probes or of a lens. Where it has no `position`, all of it is about the decision.
+    position : str
+        See `nashlens.vocabulary.positions`.
+    """
+    if "position" not in rows.columns:
+        return rows if position == DECISION else rows[:0]
+    return rows[rows["position"] == position]

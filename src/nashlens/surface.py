@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from nashlens.estimates import Bootstrap, collect, contrast_estimates
-from nashlens.kept import neutral
+from nashlens.kept import at_position, neutral
 
 FORMS = ("template", "label_set", "label_map", "option_order")
 SOURCES = ("prompts", "play")
@@ -80,6 +80,7 @@ def surface_estimates(
 
 def _asked(prompts: pd.DataFrame, lens: pd.DataFrame) -> pd.DataFrame:
     """Return what the last layer says on each prompt, each once."""
+    lens = at_position(lens)
     last = lens[lens["layer"] == lens["layer"].max()].drop_duplicates("prompt_id")
     about = prompts[["prompt_id", "game", "seat", *FORMS]].drop_duplicates("prompt_id")
     asked = last[["prompt_id", "match_id", "p_action_0"]].merge(about, on="prompt_id")

@@ -14,6 +14,7 @@ from matplotlib.patches import Patch
 
 from nashlens.figures import style
 from nashlens.figures.registry import Look
+from nashlens.kept import at_position
 
 TITLE = "What linear probes decode at the decision position, by layer"
 # fmt: off
@@ -35,6 +36,7 @@ def draw(probes: pd.DataFrame, look: Look) -> Figure:
 
     Balanced accuracy for actions, R2 for shares; matches are held out together.
     """
+    probes = at_position(probes)
     probes = probes[probes["split"] == "match"]
     if probes.empty:
         raise style.NothingToShowError("the probes table holds no row")

@@ -15,6 +15,7 @@ from matplotlib.patches import Patch
 
 from nashlens.figures import style
 from nashlens.figures.registry import Look
+from nashlens.kept import at_position
 
 TITLE = "Probes fitted on one game, tried on another"
 _COLUMNS = [
@@ -37,6 +38,7 @@ def draw(transfer: pd.DataFrame, probes: pd.DataFrame, look: Look) -> Figure:
     the matrix was looked at to choose it. Numbers are bold where the interval leaves out 0.5. The
     palette is not used: the matrix needs a diverging scale.
     """
+    transfer, probes = at_position(transfer), at_position(probes)
     if transfer.empty:
         raise style.NothingToShowError("the transfer table holds no row")
     models = list(dict.fromkeys(transfer["model"]))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from nashlens.contrasts import cell_mean_draws, percentile_interval
 from nashlens.estimates import Array, Bootstrap, collect, frame, mean_estimates, plain_means
-from nashlens.kept import kept, neutral
+from nashlens.kept import at_position, kept, neutral
 
 DESCRIPTIONS = {
     "nash": "P(Nash action), over prompts that have one (all games, and each)",
@@ -52,6 +52,7 @@ def layer_estimates(
     """
     columns = ["game", "label_map", "option_order", "nash_action", "prosocial_action"]
     about = neutral(kept(prompts)).drop_duplicates("prompt_id").set_index("prompt_id")[columns]
+    lens = at_position(lens)
     rows = lens[lens["prompt_id"].isin(about.index)].drop_duplicates(["prompt_id", "layer"])
     if rows.empty:
         return collect([], _KEYS)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from nashlens.contrasts import Array, cell_mean_draws
+from nashlens.kept import at_position
 
 FAVOURED = 0.51
 """A layer favours an action whose probability is larger than this."""
@@ -30,6 +31,7 @@ class Readings:
     def __init__(self, lens: pd.DataFrame, prompts: pd.DataFrame):
         keys = ["prompt_id", "match_id"]
         prompts = prompts.drop_duplicates(keys).set_index(keys)
+        lens = at_position(lens)
         table = lens[lens["layer"] >= 1].drop_duplicates([*keys, "layer"])
         table = table.assign(odds=table["logit_1"] - table["logit_0"])
         self.layers = np.array(sorted(table["layer"].unique()), dtype=int)

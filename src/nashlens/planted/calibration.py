@@ -30,6 +30,7 @@ from nashlens.findings.claims.m1_history_early import DECODABLE
 from nashlens.findings.claims.m1_history_early import TARGET as HISTORY
 from nashlens.findings.claims.m3_nash_weak import TARGET as NASH
 from nashlens.findings.shared.sweep import LEAST_CHANGE
+from nashlens.kept import at_position
 from nashlens.planted.facts import Facts
 from nashlens.seeds import stream
 
@@ -187,6 +188,7 @@ def _span(layers: np.ndarray) -> Span:
 
 def _readable(probes: pd.DataFrame, target: str) -> Span:
     """Return the first and last layer that holds a target."""
+    probes = at_position(probes)
     rows = probes[(probes["target"] == target) & (probes["split"] == "match")]
     rows = rows[(rows["status"] == "ok") & (rows["layer"] > 0)]
     # The smallest p-value there is: no permutation reached the score. 1.5 allows for rounding.

@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nashlens.errors import DataError
-from nashlens.kept import kept, neutral
+from nashlens.kept import at_position, kept, neutral
+from nashlens.vocabulary.positions import DECISION
 from nashlens.vocabulary.targets import SHARE_TARGETS, TARGETS
 
 
@@ -32,6 +33,8 @@ class ProbeSettings:
     """The experiment's seed."""
     model: str
     """The model's name, for the tables and the random streams."""
+    position: str = DECISION
+    """The position that probes read, for the tables."""
     device: str = "cpu"
     """The torch device that fits; `auto` is a GPU where there is one."""
 
@@ -72,6 +75,7 @@ def add_choices(prompts: pd.DataFrame, lens: pd.DataFrame) -> pd.DataFrame:
         The lens table of the same model.
     """
     keys = ["prompt_id", "match_id"]
+    lens = at_position(lens)
     last = lens[lens["layer"] == lens["layer"].max()].drop_duplicates(keys).set_index(keys)
     p = last["p_action_1"].reindex(pd.MultiIndex.from_frame(prompts[keys])).to_numpy(np.float64)
     chosen = pd.array((p > 0.5).astype(np.int64), dtype="Int64")

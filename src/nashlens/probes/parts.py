@@ -32,7 +32,7 @@ from nashlens.probes.table import LayerRows, ProbeColumns, Row, question_columns
 from nashlens.seeds import stream
 
 COLUMNS = ProbeColumns(
-    keys=("model", "target", "split", "factor", "level", "layer", "status", "reason"),
+    keys=("model", "position", "target", "split", "factor", "level", "layer", "status", "reason"),
     counts=("n", "n_matches", "n_class_0", "n_class_1"),
     numbers=(
         *("balanced_accuracy", "ci_low", "ci_high"),

@@ -13,6 +13,7 @@ within each game (the Nash action of a fixed game) can be read off the game's id
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import pandas as pd
@@ -32,6 +33,7 @@ from nashlens.probes.table import (
 )
 from nashlens.probes.transfer import fit_transfer
 from nashlens.progress import progress
+from nashlens.vocabulary.positions import DECISION
 
 
 def _bounded(name: str) -> tuple[str, str, str]:
@@ -39,7 +41,7 @@ def _bounded(name: str) -> tuple[str, str, str]:
 
 
 COLUMNS = ProbeColumns(
-    keys=("model", "target", "split", "layer", "measure", "status", "reason"),
+    keys=("model", "position", "target", "split", "layer", "measure", "status", "reason"),
     counts=("n", "n_missing", "n_matches", "n_parts", "n_class_0", "n_class_1"),
     numbers=(
         *("balanced_accuracy", "ci_low", "ci_high", *_bounded("auroc"), *_bounded("r2")),
@@ -160,6 +162,7 @@ def study_probes(
     settings: ProbeSettings,
     *,
     part_targets: Sequence[str],
+    positions: Sequence[str] = (DECISION,),
     untrained: ActivationStore | None = None,
     untrained_prompts: int = 0,
 ) -> dict[str, pd.DataFrame]:
@@ -176,6 +179,8 @@ def study_probes(
     settings : ProbeSettings
     part_targets : sequence of str
         Those of the targets that are scored on parts of the prompts as well.
+    positions : sequence of str
+        Where in the prompts probes read. Each takes the prompts that have it.
     untrained : ActivationStore, optional
         Activations of the same architecture with random weights.
     untrained_prompts : int
@@ -186,20 +191,31 @@ def study_probes(
     dict of str to DataFrame
         `probes`, `probes_parts` and `transfer`, see docs/reference/results.md.
     """
-    prompts = add_choices(prompts, lens)
-    random_weights = None
+    prompts = usable(add_choices(prompts, lens))
+    some = prompts[:0]
     if untrained is not None:
         some = draw_matches(prompts, untrained_prompts, settings.seed)
-        random_weights = untrained.reader(some), some
-    load = store.reader(usable(prompts))
-    probes, parts = fit_probes(
-        load,
-        layers,
-        prompts,
-        targets,
-        settings,
-        untrained=random_weights,
-        part_targets=part_targets,
-    )
-    transfer = fit_transfer(load, layers, prompts, targets, settings)
-    return {"probes": probes, "probes_parts": parts, "transfer": transfer}
+    tables: dict[str, list[pd.DataFrame]] = {"probes": [], "probes_parts": [], "transfer": []}
+    for position in positions:
+        there, here = store.at(position), replace(settings, position=position)
+        rows = there.having(prompts)
+        if rows.empty and position != DECISION:
+            continue
+        random_weights = None
+        if untrained is not None:
+            drawn = untrained.at(position).having(some)
+            random_weights = untrained.at(position).reader(drawn), drawn
+        load = there.reader(rows)
+        probes, parts = fit_probes(
+            load,
+            layers,
+            rows,
+            targets,
+            here,
+            untrained=random_weights,
+            part_targets=part_targets,
+        )
+        tables["probes"].append(probes)
+        tables["probes_parts"].append(parts)
+        tables["transfer"].append(fit_transfer(load, layers, rows, targets, here))
+    return {name: pd.concat(found, ignore_index=True) for name, found in tables.items()}

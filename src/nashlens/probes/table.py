@@ -37,6 +37,7 @@ class ProbeColumns:
         frame = pd.DataFrame.from_records(rows, columns=None if rows else list(self.names))
         frame = frame.assign(
             model=settings.model,
+            position=settings.position,
             folds=settings.folds,
             permutations=settings.permutations,
             confidence=settings.confidence,

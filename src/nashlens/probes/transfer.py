@@ -36,7 +36,7 @@ Cell = tuple[str, str, str]
 """Target, training game, tested game."""
 
 COLUMNS = ProbeColumns(
-    keys=("model", "target", "layer", "train", "test", "status", "reason"),
+    keys=("model", "position", "target", "layer", "train", "test", "status", "reason"),
     counts=("n_train", "n", "n_matches"),
     numbers=(
         *("balanced_accuracy", "ci_low", "ci_high"),

@@ -17,6 +17,7 @@ from nashlens.findings.claim import JudgeSettings, Missing
 from nashlens.findings.claims import m5_nash_favoured as m5
 from nashlens.findings.claims import m6_late_override as m6
 from nashlens.findings.rungs.reading import LadderData, RungReading, any_words, by_claim
+from nashlens.kept import at_position
 from nashlens.lens.readings import conflicting
 
 HALF = 0.5
@@ -45,7 +46,7 @@ def _words(
     """Average P(prosocial word) over prompts, each counted as independent of the others."""
     keys = ["prompt_id", "match_id"]
     rows = conflicting(prompts).drop_duplicates(keys)
-    lens = data.tables["lens"]
+    lens = at_position(data.tables["lens"])
     table = lens[lens["layer"] >= 1].merge(rows[[*keys, "prosocial_action"]], on=keys)
     if table.empty:
         return Missing(_NO_CONFLICT)

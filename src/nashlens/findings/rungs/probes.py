@@ -17,6 +17,7 @@ from nashlens.findings.claim import JudgeSettings, Missing, verdict_of
 from nashlens.findings.claims.m1_history_early import DECODABLE
 from nashlens.findings.claims.m3_nash_weak import WEAK_LIMIT
 from nashlens.findings.rungs.reading import LadderData, RungReading
+from nashlens.kept import at_position
 
 FOLDS = 5
 PENALTY = 0.003
@@ -161,11 +162,10 @@ def grouped_folds(
     probes = data.tables.get("probes")
     if probes is None or probes.empty:
         return Missing("the study has no probes")
+    probes = at_position(probes)
     rows = probes[(probes["target"] == target) & (probes["split"] == split)]
     rows = rows[(rows["status"] == "ok") & rows["balanced_accuracy"].notna()]
     rows = rows[rows["layer"] >= 1] if weak else rows[rows["layer"] == 1]
-    if "position" in rows.columns:
-        rows = rows[rows["position"] == "decision"]
     if rows.empty:
         return Missing(f"the study has no probe of {target} with each {split} held out")
     row = rows.sort_values("balanced_accuracy", kind="stable").iloc[-1]

@@ -12,6 +12,8 @@ from typing import Any
 import pandas as pd
 
 from nashlens.findings.claim import NOT_IN_DETAIL, Evidence, Missing
+from nashlens.kept import at_position
+from nashlens.vocabulary.positions import DECISION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +28,11 @@ class ProbeEvidence(Evidence):
         return {**super().detail(), **self.held_out}
 
 
-def target_rows(probes: pd.DataFrame, target: str) -> pd.DataFrame | Missing:
+def target_rows(
+    probes: pd.DataFrame, target: str, position: str = DECISION
+) -> pd.DataFrame | Missing:
     """Return a target's sound rows of the split by match, by layer, or why there are none."""
+    probes = at_position(probes, position)
     rows = probes[(probes["target"] == target) & (probes["split"] == "match")]
     if rows.empty:
         return Missing(f"{target} was not probed: add it to probes.targets")
@@ -41,6 +46,7 @@ def target_rows(probes: pd.DataFrame, target: str) -> pd.DataFrame | Missing:
 
 def held_out_accuracies(probes: pd.DataFrame, row: pd.Series) -> dict[str, float]:
     """Return the accuracy of a row's probe where games, label sets or templates are held out."""
+    probes = at_position(probes, row.get("position", DECISION))
     same = probes[(probes["target"] == row["target"]) & (probes["layer"] == row["layer"])]
     others = same[(same["split"] != "match") & (same["status"] == "ok")]
     return {

@@ -1,0 +1,86 @@
+"""A lens at several positions of the prompts.
+
+At the decision a label comes next. At any other position the same two rows of the unembedding say
+how much the residual there leans to one label, were it asked. Only what was stored can be read: so
+labels are compared by their first tokens, and prompts whose labels share it are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from nashlens.activations.store import ActivationStore
+from nashlens.kept import kept
+from nashlens.lens.logit import Translate, lens_table
+from nashlens.models.weights import Readout
+from nashlens.vocabulary.positions import DECISION
+
+_LABELS = ["label_tokens_0", "label_tokens_1"]
+
+
+def lens_at_positions(
+    store: ActivationStore,
+    prompts: pd.DataFrame,
+    positions: Sequence[str],
+    *,
+    readout: Readout,
+    model: str,
+    translate: Translate | None = None,
+) -> pd.DataFrame:
+    """Read every layer of a model through a lens, at each position.
+
+    Parameters
+    ----------
+    store : ActivationStore
+        The model's activations.
+    prompts : DataFrame
+        The prompts table.
+    positions : sequence of str
+        Each takes the prompts that have it.
+    readout : nashlens.models.weights.Readout
+    model : str
+        Name for the table.
+    translate : callable, optional
+        A tuned lens, see `lens_table`.
+
+    Returns
+    -------
+    DataFrame
+        The rows of `lens_table`, with `position`. Apart from the decision `prior_action_1` is
+        missing, and `whole_action_1` where a label has several tokens.
+    """
+    tables = []
+    for position in positions:
+        there = store.at(position)
+        rows = prompts if position == DECISION else there.having(_first_tokens(prompts))
+        if rows.empty and position != DECISION:
+            continue
+        table = lens_table(
+            there.layer,
+            range(store.n_layers + 1),
+            rows,
+            readout=readout,
+            model=model,
+            last=store.n_layers,
+            translate=translate,
+        )
+        if position != DECISION:
+            lengths = rows.drop_duplicates("prompt_id").set_index("prompt_id")["longest_label"]
+            table["n_label_tokens"] = lengths.loc[table["prompt_id"]].to_numpy()
+            table.loc[table["n_label_tokens"] > 1, "whole_action_1"] = np.nan
+        table.insert(table.columns.get_loc("layer"), "position", position)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _first_tokens(prompts: pd.DataFrame) -> pd.DataFrame:
+    """Return the prompts whose labels differ in the first token, with these tokens only."""
+    used = kept(prompts)
+    longest = used[_LABELS].map(len).max(axis=1)
+    first = used[_LABELS].map(lambda tokens: tokens[:1])
+    differ = [a[0] != b[0] for a, b in zip(*(first[name] for name in _LABELS), strict=True)]
+    changed = used.assign(longest_label=longest, **{name: first[name] for name in _LABELS})
+    return changed[np.array(differ, dtype=bool)].drop(columns=["prior_id", "prior_token_ids"])
