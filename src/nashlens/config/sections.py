@@ -175,7 +175,7 @@ class SteeringConfig(Section):
     random_directions: Annotated[Integer, Field(ge=1, le=1000)] = 20
     """Random directions of the same norm, as the control."""
     prompts: Annotated[Integer, Field(ge=1, le=100000)] = 24
-    """Prompts of each test game, spread evenly over its surface forms."""
+    """Prompts of each test game, in whole blocks: a multiple of label maps x option orders."""
 
 
 class CircuitsConfig(Section):
@@ -183,8 +183,8 @@ class CircuitsConfig(Section):
 
     games: Distinct[Name] = ["deadlock", "concord"]
     """Games whose decisions are looked at; each has a Nash action."""
-    prompts: Annotated[Integer, Field(ge=4, le=100000)] = 12
-    """Prompts of each game: on one half heads are chosen, on the other they are tested."""
+    prompts: Annotated[Integer, Field(ge=4, le=100000)] = 16
+    """Prompts of each game: heads are chosen on half of their histories, tested on the others."""
     replacement: Literal["mean", "zero"] = "mean"
     """What replaces a head's output: its mean over all these prompts, or zero."""
     group: Count = 5

@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
-from typing import Any
 
 import numpy as np
 
@@ -147,8 +146,8 @@ def plan_histories(
     Returns
     -------
     list of PlannedHistory
-        The counts of a factor's levels differ by at most 1, and so do those of the pairs of
-        template and label set.
+        The counts of a factor's levels (variants, seats, opponents, pairs of template and label
+        set) differ by at most 1.
 
     Raises
     ------
@@ -162,12 +161,13 @@ def plan_histories(
             f"{sizes[0]} templates, {sizes[1]} label sets, {histories} histories: each must be at "
             "least 1"
         )
-    cast = _cast(n_variants, len(opponents), histories, stream(seed, "design", game))
+    levels_of = (n_variants, len(SEATS), len(opponents))
+    cast = _cast(levels_of, histories, stream(seed, "design", game))
     # A crossed factor is not dealt: as if it had one level.
     dealt = tuple(
         1 if name in crossed else size for name, size in zip(CROSSABLE, sizes, strict=True)
     )
-    words = _wordings(cast, dealt, stream(seed, "design", game, "wordings"))
+    words = _wordings(cast, levels_of, dealt, stream(seed, "design", game, "wordings"))
     planned = []
     for number, (levels, found) in enumerate(zip(cast, words, strict=True)):
         used = [
@@ -189,11 +189,8 @@ def plan_histories(
 _Levels = tuple[int, ...]
 
 
-def _cast(
-    n_variants: int, n_opponents: int, histories: int, rng: np.random.Generator
-) -> list[_Levels]:
+def _cast(sizes: _Levels, histories: int, rng: np.random.Generator) -> list[_Levels]:
     """Deal variants, seats and opponents: the levels of each history."""
-    sizes = (n_variants, len(SEATS), n_opponents)
     used: Counter[Hashable] = Counter()
     dealt = []
     for _ in range(histories):
@@ -210,20 +207,23 @@ def _cast(
 
 
 def _wordings(
-    cast: Sequence[_Levels], sizes: tuple[int, int], rng: np.random.Generator
+    cast: Sequence[_Levels], levels_of: _Levels, sizes: _Levels, rng: np.random.Generator
 ) -> list[_Levels]:
     """Deal templates and label sets to histories: the two levels of each."""
+    # What has few levels can be spread exactly, so it comes first: the seat.
+    weights = [round((max(levels_of) / size) ** 2) for size in levels_of]
     used: Counter[Hashable] = Counter()
     dealt = []
     for history in cast:
         every = list(product(*map(range, sizes)))
-        # Only pairs that were used least; of those, template and label set that were.
+        # Only pairs that were used least.
         least = min(used["both", words] for words in every)
         every = [words for words in every if used["both", words] == least]
         costs = [
-            (
-                sum(used[part] for part in enumerate(words)),
-                sum(used[pair] for pair in product(enumerate(history), _parts(words))),
+            sum(used[part] for part in enumerate(words))
+            + sum(
+                weights[factor] * used[(factor, level), part]
+                for (factor, level), part in product(enumerate(history), _parts(words))
             )
             for words in every
         ]
@@ -238,7 +238,7 @@ def _parts(words: _Levels) -> list[Hashable]:
     return [*enumerate(words), ("both", words)]
 
 
-def _least(costs: Sequence[Any], rng: np.random.Generator) -> int:
+def _least(costs: Sequence[int], rng: np.random.Generator) -> int:
     """Return the index of the least cost; of equals, one at random."""
     best = min(costs)
     equal = [index for index, cost in enumerate(costs) if cost == best]
