@@ -26,7 +26,7 @@ PICTURE = ROOT / "docs" / "pipeline.svg"
 # name -> (x, y, what it holds)
 BOXES = {
     "games": (0, 1, "payoffs and exact\nequilibria"),
-    "prompts": (1, 1, "decision prompts,\nfully crossed"),
+    "prompts": (1, 1, "decision prompts,\nin whole blocks"),
     "play": (2, 2, "self-play, cross-play,\nscripted opponents"),
     "activations": (2, 1, "residual stream,\nevery layer"),
     "probes": (3, 2, "what is decodable,\nand its controls"),
