@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nashlens.config.cross import used_models
+from nashlens.config.notes import design_notes
 from nashlens.config.preflight import preflight as look_outside
 from nashlens.config.validate import validate
 from nashlens.errors import ConfigError
@@ -54,7 +55,8 @@ class Experiment:
     list_rules : callable
         Returns Snakemake's rules.
     preflight : bool
-        Also look at what lies outside the config: files, tokenizers, devices.
+        Also look at what lies outside the config (files, tokenizers, devices), and print what its
+        design cannot tell.
     dry_run : bool
         Nothing will run, so nothing need be reachable.
     remote : bool
@@ -83,6 +85,8 @@ class Experiment:
             problems = look_outside(checked, folders, dry_run=dry_run, remote=remote)
             if problems:
                 raise ConfigError(problems)
+            for note in design_notes(checked):
+                print(f"nashlens: note: {note}", file=sys.stderr)
         self.config: dict[str, Any] = checked.model_dump(mode="json")
         self.name = checked.experiment.name
         self.groups = play_groups(self.config["agents"], self.config["matches"])

@@ -315,7 +315,7 @@ def _test_game(at: Place) -> str | None:
 
 @_rule("steering.train_games.*", "steering.test_games.*", "circuits.games.*")
 def _nash_game(at: Place) -> str | None:
-    if _nash_actions(at.config, at.found) != set():
+    if nash_actions(at.config, at.found) != set():
         return None
     steered = at.path[0] == "steering"
     use = "nothing can be steered towards it" if steered else "no head could compute it"
@@ -326,8 +326,8 @@ def _nash_game(at: Place) -> str | None:
 
 
 @_rule("steering.train_games")
-def _two_nash_actions(at: Place) -> str | None:
-    found = [_nash_actions(at.config, name) for name in at.found]
+def _twonash_actions(at: Place) -> str | None:
+    found = [nash_actions(at.config, name) for name in at.found]
     actions = {action for of_game in found for action in of_game or ()}
     if not all(found) or len(actions) > 1:
         return None
@@ -376,7 +376,7 @@ def _halves_for_circuits(at: Place) -> str | None:
     )
 
 
-def _nash_actions(config: Config, name: str) -> set[int] | None:
+def nash_actions(config: Config, name: str) -> set[int] | None:
     """Return the Nash actions of a game's seats; None where the game itself is wrong."""
     # Here, as the config is read by many jobs that never build a game.
     from nashlens.games import build_games, nash_action

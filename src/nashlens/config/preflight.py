@@ -21,6 +21,7 @@ from pathlib import Path
 from nashlens.config.cross import used_models
 from nashlens.config.design import action_labels
 from nashlens.config.layers import resolve_layers
+from nashlens.config.notes import design_problems
 from nashlens.config.problems import problem_line
 from nashlens.config.sections import Config, ModelConfig
 from nashlens.errors import ConfigError, ModelError, NashlensError
@@ -64,7 +65,7 @@ def preflight(
     list of str
         One line a problem; empty where all is well.
     """
-    problems = _palette_problems(config)
+    problems = [*_palette_problems(config), *design_problems(config)]
     with ExitStack() as stack:
         for name in used_models(config):
             model = config.models[name]

@@ -170,17 +170,17 @@ def plan_histories(
     words = _wordings(cast, levels_of, dealt, stream(seed, "design", game, "wordings"))
     planned = []
     for number, (levels, found) in enumerate(zip(cast, words, strict=True)):
-        used = [
+        in_templates, in_sets = (
             names if name in crossed else names[level : level + 1]
             for name, names, level in zip(CROSSABLE, (templates, label_sets), found, strict=True)
-        ]
+        )
         planned.append(
             PlannedHistory(
                 match_id=f"{game}/{number}",
                 variant=levels[0],
                 seat=SEATS[levels[1]],
                 opponent=opponents[levels[2]],
-                wordings=tuple(product(*used)),
+                wordings=tuple(product(in_templates, in_sets)),
             )
         )
     return planned

@@ -1,0 +1,191 @@
+"""What a design cannot tell, or tells with too wide intervals, said before any job starts.
+
+A config with such cells is legal: a published protocol has one order and one label map. Each note
+names the key, what was found, what follows for which claims, and what to change. What would end in
+a failed job is a problem instead (`design_problems`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from nashlens.config.cross import nash_actions
+from nashlens.config.design import block_size, history_count, neutral_labels
+from nashlens.config.problems import problem_line
+from nashlens.config.sections import Config
+from nashlens.vocabulary.prompts import LABEL_MAPS, OPTION_ORDERS
+
+Wording = tuple[str, str]
+"""A template and a label set."""
+
+
+def design_notes(config: Config) -> list[str]:
+    """Return what is unbalanced in a valid config's design, one line each.
+
+    Parameters
+    ----------
+    config : Config
+        As `validate` returned it.
+
+    Returns
+    -------
+    list of str
+        Empty where every claim can be judged as well as its number of histories allows.
+    """
+    return [
+        *_block_notes(config),
+        *_conflict_notes(config),
+        *_history_notes(config),
+        *_word_notes(config),
+        *_prompt_notes(config),
+    ]
+
+
+def design_problems(config: Config) -> list[str]:
+    """Return what in a valid config's design would make a job fail, one line each."""
+    train = config.steering.train_games
+    shared: dict[Wording, set[int]] = defaultdict(set)
+    for game in train:
+        for wording in wordings(config, game):
+            shared[wording] |= nash_actions(config, game) or set()
+    if any(actions == {0, 1} for actions in shared.values()):
+        return []
+    cure = (
+        "no template and label set is asked of games with Nash action 0 and of games with Nash "
+        "action 1, so no direction can be fitted; give these games more histories"
+    )
+    return [problem_line(("steering", "train_games"), train, cure)]
+
+
+def wordings(config: Config, game: str) -> Counter[Wording]:
+    """Return how many histories of a game are asked in each template and neutral label set."""
+    # Here, as the config is read by many jobs that plan nothing.
+    from nashlens.prompts.design import plan_histories
+
+    prompts, neutral = config.prompts, set(neutral_labels(config))
+    planned = plan_histories(
+        game,
+        templates=prompts.templates,
+        label_sets=list(prompts.label_sets),
+        crossed=prompts.crossed,
+        n_variants=1 + config.games[game].variants,
+        opponents=prompts.opponents,
+        histories=history_count(config, game),
+        seed=config.experiment.seed,
+    )
+    return Counter(one for history in planned for one in history.wordings if one[1] in neutral)
+
+
+def _block_notes(config: Config) -> Iterator[str]:
+    for key, values, known in (
+        ("label_maps", config.prompts.label_maps, LABEL_MAPS),
+        ("option_orders", config.prompts.option_orders, OPTION_ORDERS),
+    ):
+        if len(values) < len(known):
+            missing = ", ".join(sorted(set(known) - set(values)))
+            confused = "label" if key == "label_maps" else "place in the list"
+            yield problem_line(
+                ("prompts", key),
+                values,
+                f"an action's {confused} is then always the same, so what follows the action is "
+                f"not told from it and M4 to M8 are not applicable; add {missing}",
+            )
+
+
+def _conflict_notes(config: Config) -> Iterator[str]:
+    if not any(_conflict(config, game) for game in config.games):
+        yield problem_line(
+            ("games",),
+            list(config.games),
+            "in none is the prosocial action another one than the Nash action, so M6 is not "
+            "applicable; add {canonical: prisoners_dilemma}",
+        )
+
+
+def _history_notes(config: Config) -> Iterator[str]:
+    """Yield a note for each number of histories that does not fill its cells."""
+    whole: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for game in config.games:
+        if nash_actions(config, game):
+            own = config.games[game].histories is not None
+            whole["games" if own else "prompts", game if own else "", "histories"].append(game)
+    for path, games in whole.items():
+        found = history_count(config, games[0])
+        cells = 1
+        for name in ("templates", "label_sets"):
+            cells *= 1 if name in config.prompts.crossed else len(getattr(config.prompts, name))
+        what = f"the {cells} pairs of template and label set, over which histories are spread,"
+        claims = _claims(config, games)
+        if found < 2 * cells:
+            line = (
+                f"{what} need two each, or the intervals of {claims} also hold how far "
+                f"templates and label sets differ; give {2 * cells} or more"
+                if cells > 1
+                else f"with one history there is no interval for {claims}; give 2 or more"
+            )
+        elif found % cells:
+            lower = found // cells * cells
+            line = f"{what} do not have equally many for {claims}; give {lower} or {lower + cells}"
+        else:
+            continue
+        yield problem_line([part for part in path if part], found, line)
+
+
+def _word_notes(config: Config) -> Iterator[str]:
+    prompts, neutral = config.prompts, neutral_labels(config)
+    for key, found, names in (
+        ("label_sets", dict(prompts.label_sets), neutral),
+        ("templates", prompts.templates, prompts.templates),
+    ):
+        if len(names) == 1:
+            yield problem_line(
+                ("prompts", key),
+                found,
+                f"with one{' neutral pair' if key == 'label_sets' else ''}, nothing says how far "
+                "a result carries to others; give two or more",
+            )
+
+
+def _prompt_notes(config: Config) -> Iterator[str]:
+    size = block_size(config)
+    for section, found, parts in (
+        ("steering", config.steering.prompts, 1),
+        ("circuits", config.circuits.prompts, 2),
+    ):
+        path, used = (section, "prompts"), found // size * size
+        if used != found:
+            yield problem_line(
+                path, found, f"prompts are taken in blocks of {size}, so {used} of a game are used"
+            )
+        if used < 2 * parts * size:
+            halves = " in each half" if parts > 1 else ""
+            yield problem_line(
+                path,
+                found,
+                f"a game then has {used // size} blocks, and an interval needs histories to "
+                f"compare, two{halves} or more; give {2 * parts * size} or more",
+            )
+
+
+def _claims(config: Config, games: list[str]) -> str:
+    """Name the claims that read some games."""
+    named = []
+    if set(games) & set(config.circuits.games):
+        named.append("M4")
+    named.append("M5")
+    if any(_conflict(config, game) for game in games):
+        named.append("M6")
+    if set(games) & set(config.steering.test_games):
+        named += ["M7", "M8"]
+    return f"{', '.join(named[:-1])} and {named[-1]}" if len(named) > 1 else named[0]
+
+
+def _conflict(config: Config, name: str) -> bool:
+    """Say whether a seat's prosocial action is another one than its Nash action."""
+    from nashlens.games import build_games, nash_action, prosocial_action
+
+    spec = config.games[name].model_dump() | {"variants": 0}
+    (game,) = build_games({name: spec}, config.experiment.seed)
+    pairs = [(nash_action(game, seat), prosocial_action(game, seat)) for seat in ("row", "column")]
+    return any(None not in pair and pair[0] != pair[1] for pair in pairs)
