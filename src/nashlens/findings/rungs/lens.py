@@ -20,8 +20,10 @@ from nashlens.findings.rungs.reading import LadderData, RungReading, any_words, 
 from nashlens.kept import at_position
 from nashlens.lens.readings import conflicting
 
-HALF = 0.5
-"""P from which on a word is preferred, and share of layers from which on it is most of them."""
+LIKELY, UNLIKELY = 0.55, 0.45
+"""P of the prosocial word above which it is preferred, and below which the Nash word is."""
+MOST = 0.5
+"""Share of layers from which on it is most of them."""
 WHOLE, FIRST_TOKEN = "whole_action_1", "p_action_1"
 """Columns of the lens: P over whole labels, and at the first token in which they differ."""
 _NO_CONFLICT = "no prompt of this rung has a prosocial action other than its Nash action"
@@ -71,7 +73,7 @@ def _naive(values: Array, settings: JudgeSettings) -> tuple[Array, Array, Array]
 def late_word(
     data: LadderData, prompts: pd.DataFrame, settings: JudgeSettings, column: str = FIRST_TOKEN
 ) -> RungReading | Missing:
-    """M6 as published: the prosocial word is likely in a late layer, and unlikely in most before.
+    """M6 as published: the prosocial word is likely late, and unlikely before on average.
 
     Parameters
     ----------
@@ -91,11 +93,11 @@ def late_word(
     peak = int(np.flatnonzero(late)[found.mean[late].argmax()])
     early, early_low, early_high = _naive(found.values[:, ~late].mean(axis=1), settings)
     verdict = "inconclusive"
-    if found.low[peak] > HALF and early_high < HALF:
+    if found.low[peak] > LIKELY and early_high < UNLIKELY:
         verdict = "supported"
-    elif found.high[late].max() < HALF or early_low > HALF:
+    elif found.high[late].max() < LIKELY or early_low > UNLIKELY:
         verdict = "contradicted"
-    below, before = int((found.mean[~late] < HALF).sum()), int((~late).sum())
+    below, before = int((found.mean[~late] < UNLIKELY).sum()), int((~late).sum())
     layer = int(found.layers[peak])
     return RungReading(
         estimate=float(found.mean[peak]),
@@ -108,7 +110,8 @@ def late_word(
         short=f"{found.mean[peak]:.2f} at layer {layer}",
         reason=f"P(prosocial word) is {found.mean[peak]:.2f} at layer {layer} of"
         f" {int(found.layers.max())} and {found.mean[-1]:.2f} at the last layer; before the late"
-        f" layers it is {float(early):.2f} on average, and below 0.5 at {below} of {before} layers",
+        f" layers it is {float(early):.2f} on average, and below"
+        f" {UNLIKELY:g} at {below} of {before} layers",
     )
 
 
@@ -124,16 +127,16 @@ def early_word(
 ) -> RungReading | Missing:
     """M5 as published: the Nash word is likelier than the other one at most layers.
 
-    Bounds count the layers whose own naive bounds are clear of one half.
+    Bounds count the layers whose own naive bounds are clear of `UNLIKELY`.
     """
     found = _words(data, prompts, settings, column)
     if isinstance(found, Missing):
         return found
     share, low, high = (
-        float((bound < HALF).mean()) for bound in (found.mean, found.high, found.low)
+        float((bound < UNLIKELY).mean()) for bound in (found.mean, found.high, found.low)
     )
-    favoured, layers = int((found.mean < HALF).sum()), len(found.layers)
-    verdict = "supported" if low > HALF else "contradicted" if high < HALF else "inconclusive"
+    favoured, layers = int((found.mean < UNLIKELY).sum()), len(found.layers)
+    verdict = "supported" if low > MOST else "contradicted" if high < MOST else "inconclusive"
     return RungReading(
         estimate=share,
         low=low,
