@@ -60,6 +60,19 @@ def test_halves_share_every_cell_evenly(design, seed, random):
     pd.testing.assert_series_equal(dealt, again)
 
 
+def test_histories_in_several_forms_are_dealt_by_what_they_have_one_of():
+    rows = [
+        {"match_id": f"g/{k}", "game": "g", "template": "ab"[k % 2], "label_map": label_map}
+        for k in range(8)
+        for label_map in ("identity", "swapped")
+    ]
+    frame = pd.DataFrame(rows)
+    for seed in range(10):
+        half = frame["match_id"].map(halves(frame, seed))
+        assert (half.groupby(frame["match_id"]).nunique() == 1).all()
+        assert (pd.crosstab(half, frame["template"]) == 4).all().all()
+
+
 def test_levels_of_every_factor():
     frame = prompts(2)
     assert list(members(frame, "label_set", 0)) == ["jf", "pq", "xy"]

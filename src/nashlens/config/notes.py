@@ -14,6 +14,7 @@ from nashlens.config.cross import nash_actions
 from nashlens.config.design import block_size, history_count, neutral_labels
 from nashlens.config.problems import problem_line
 from nashlens.config.sections import Config
+from nashlens.errors import NashlensError
 from nashlens.vocabulary.prompts import LABEL_MAPS, OPTION_ORDERS
 
 Wording = tuple[str, str]
@@ -44,6 +45,23 @@ def design_notes(config: Config) -> list[str]:
 
 def design_problems(config: Config) -> list[str]:
     """Return what in a valid config's design would make a job fail, one line each."""
+    return [*_variant_problems(config), *_direction_problems(config)]
+
+
+def _variant_problems(config: Config) -> Iterator[str]:
+    """Yield a line for each game that has fewer variants than are asked for."""
+    # Here, as the config is read by many jobs that never build a game.
+    from nashlens.games import build_games
+
+    for name, game in config.games.items():
+        try:
+            build_games({name: game.model_dump()}, config.experiment.seed)
+        except NashlensError as error:
+            yield str(error)
+
+
+def _direction_problems(config: Config) -> list[str]:
+    """Return a line if no template and label set is asked of both Nash actions."""
     train = config.steering.train_games
     shared: dict[Wording, set[int]] = defaultdict(set)
     for game in train:

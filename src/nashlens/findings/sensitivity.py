@@ -38,7 +38,7 @@ import pandas as pd
 
 from nashlens.contrasts import student_quantile
 from nashlens.findings.claim import Claim, Tables
-from nashlens.kept import kept
+from nashlens.kept import kept, neutral
 from nashlens.parts import FACTORS, RESAMPLES, WITHIN, members
 from nashlens.seeds import stream
 
@@ -141,7 +141,7 @@ def _restrict_rows(tables: Tables, factor: str, seed: int) -> dict[str, dict[str
     # The table that says most about the design tells which match belongs where.
     known = max(tables.values(), key=lambda t: sum(c in t.columns for c in (factor, *WITHIN)))
     if "dropped" in known.columns:
-        known = kept(known)
+        known = neutral(kept(known))
     found: dict[str, dict[str, pd.DataFrame]] = {}
     for level, mask in members(known, factor, seed).items():
         if factor == "bootstrap":

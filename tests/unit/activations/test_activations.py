@@ -59,6 +59,27 @@ def run(engine, folder, prompts, *, parts=1, fingerprint="f", dtype="float32"):
     return plan, sum(part["computed"] for part in made)
 
 
+def test_prompts_that_share_their_rules_lie_in_one_shard(tmp_path):
+    """Rounds of a history in one form, and histories with the same rules in the same form."""
+    rows = [
+        {"prompt_id": f"{history}{label_map}{order}{now}", "game": "g", "dropped": ""}
+        | {"variant": history // 2, "template": "t", "label_set": "l"}
+        | {"label_map": label_map, "option_order": order}
+        for history in range(4)
+        for label_map in ("identity", "swapped")
+        for order in ("forward", "reversed")
+        for now in (3, 7)
+    ]
+    prompts = pd.DataFrame(rows)
+    plan = plan_shards(tmp_path, prompts, fingerprint="f", shard_prompts=4)
+    shards = [prompts[prompts["prompt_id"].isin(shard["prompt_ids"])] for shard in plan["new"]]
+    assert [len(shard) for shard in shards] == [4] * 8
+    alike = ["variant", "label_map", "option_order"]
+    assert all((shard[alike].nunique() == 1).all() for shard in shards)
+    # Both rounds of both histories of a variant.
+    assert all(shard["prompt_id"].str[-1].tolist() == ["3", "7", "3", "7"] for shard in shards)
+
+
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [("float32", 0), ("float16", 1e-3), ("bfloat16", 8e-3)]
 )

@@ -1,5 +1,6 @@
 """What a design cannot tell is said before any job starts, with what to change."""
 
+import importlib
 from typing import Any
 
 import pytest
@@ -91,6 +92,15 @@ def test_wordings_of_a_game_are_those_of_its_prompts():
     found = wordings(config({"prompts": {"label_sets": {"words": "actions"}}}), "harmony")
     assert {label_set for _, label_set in found} == {"jf", "xy", "pq"}
     assert sum(found.values()) == 9
+
+
+def test_variants_that_cannot_be_found_are_a_problem(monkeypatch: pytest.MonkeyPatch):
+    module = importlib.import_module("nashlens.games.variants")
+    monkeypatch.setattr(module, "_LARGEST", 3)
+    monkeypatch.setattr(module, "_SIZES", 1)
+    games = {"prisoners_dilemma": {"variants": 40}}
+    (line,) = [one for one in design_problems(config({"games": games})) if "dilemma" in one]
+    assert line.startswith("games.prisoners_dilemma.variants: found 40; only ")
 
 
 def test_training_games_that_share_no_words_are_a_problem():
