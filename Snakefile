@@ -81,7 +81,7 @@ rule lens:
     input:
         expand(
             results("{table}/{model}.parquet"),
-            table=["lens_summary", "lens_tuned_layers"],
+            table=["lens_summary", "lens_tuned_layers", "effects"],
             model=MODELS,
         ),
 

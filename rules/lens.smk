@@ -118,3 +118,26 @@ rule summarise_tuned_lens:
         "Tuned lens of {wildcards.model} by layer"
     script:
         "../scripts/summarise_tuned_lens.py"
+
+
+rule estimate_effects:
+    input:
+        prompts=results("prompts/{model}.parquet"),
+        logit=results("lens/{model}.parquet"),
+        tuned=results("lens_tuned/{model}.parquet"),
+    output:
+        table=results("effects/{model}.parquet"),
+    log:
+        results("logs/estimate_effects/{model}.log"),
+    benchmark:
+        results("benchmarks/estimate_effects/{model}.tsv")
+    resources:
+        **light_job(),
+    params:
+        **provenance("estimate_effects", reads=[*BOOTSTRAP, SEED]),
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "What moves the decision of {wildcards.model}, by layer"
+    script:
+        "../scripts/estimate_effects.py"

@@ -29,7 +29,7 @@ _SPANS = {
 """Row -> the facts at its ends."""
 _OTHERS = {
     "follows_action": "answer follows the action",
-    "follows_token": "answer follows the token",
+    "follows_word": "answer follows the word",
     "answering_heads": "heads answer Nash (M4)",
     "M1": "M1 history at layer 1",
     "M5": "M5 lens favours Nash",

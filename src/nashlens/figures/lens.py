@@ -14,42 +14,36 @@ from matplotlib.ticker import LogLocator
 from nashlens.figures import style
 from nashlens.figures.registry import Look
 
-TITLE = "Logit lens: which action does each layer favour, and is it the action or its token?"
+TITLE = "Logit lens: which action does each layer favour, and do the labels have mass there?"
 COLUMNS = ("model", "lens", "quantity", "game", "layer", *style.ESTIMATE, "n", "n_matches")
 _SUMMARY = ("model", "quantity", *style.ESTIMATE, "reason")
 _SERIES: dict[str, tuple[str, Any, str]] = {
     "nash": ("P(Nash action)", "-", "o"),
     "prosocial": ("P(prosocial action), where it is not the Nash action", "-", "s"),
-    "nash_average": ("P(Nash action), average over label swap", "-", "D"),
-    "nash_identity": ("P(Nash action), first label on action 0", "--", ""),
-    "nash_swapped": ("P(Nash action), first label on action 1", ":", ""),
-    "first_label": ("P(first label), whatever it means", "-", "^"),
-    "listed_first": ("P(option listed first)", "-", "v"),
 }
 """Quantity -> its text, dashes and marker."""
-_MIDDLE = ("nash_identity", "nash_swapped", "nash_average", "first_label", "listed_first")
 
 
 @style.figure(TITLE, lens_layers=COLUMNS, lens_summary=_SUMMARY)
 def draw(lens_layers: pd.DataFrame, lens_summary: pd.DataFrame, look: Look) -> Figure:
-    """Draw the lens by layer: actions above, the token control in the middle, label mass below."""
+    """Draw the lens by layer: actions above, label mass below."""
     if lens_layers.empty:
-        raise style.NothingToShowError("no layer of any model was read")
+        raise style.NothingToShowError(
+            "no scenario was asked under both label maps and in both option orders"
+        )
     models = list(dict.fromkeys(lens_layers["model"]))
     across = min(4, len(models))
     blocks = -(-len(models) // across)
     color = style.colors(look.palette, list(_SERIES))
-    # Both maps are parts of their average, and so take its colour.
-    color |= dict.fromkeys(("nash_identity", "nash_swapped"), color["nash_average"])
     width = look.width or style.WIDTH
-    figure, body = style.canvas(width, 1.9 + 5.1 * blocks, TITLE)
+    figure, body = style.canvas(width, 1.7 + 3.3 * blocks, TITLE)
     columns = style.model_columns(
         body,
         models,
-        3,
+        2,
         sharex="col" if blocks == 1 else False,
         sharey="row",
-        height_ratios=[3, 3, 1.3] * blocks,
+        height_ratios=[3, 1.3] * blocks,
     )
     for index, (model, axes) in enumerate(columns.items()):
         part = lens_layers[lens_layers["model"] == model]
@@ -57,12 +51,9 @@ def draw(lens_layers: pd.DataFrame, lens_summary: pd.DataFrame, look: Look) -> F
         heading = f"{model}\n{_counts(part)}\n{numbers}"
         axes[0].set_title(style.fit(heading, width / across - 0.3), fontsize=style.SMALL)
         _actions(axes[0], part, color)
-        for quantity in _MIDDLE:
-            _series(axes[1], part, quantity, color)
         _mass(axes, part[part["quantity"] == "label_mass"], look.min_label_mass)
-        for ax in axes[:2]:
-            ax.tick_params(labelbottom=False)
-        labels = ("P(action)", "P(action) or P(token)", "label mass")
+        axes[0].tick_params(labelbottom=False)
+        labels = ("P(action)", "label mass")
         for ax, label in zip(axes, labels, strict=True):
             ax.set_ylabel(label if index % across == 0 else "", fontsize=style.SMALL)
     style.legend(body, _legend_entries(color, look), columns=2)
@@ -97,7 +88,7 @@ def _series(ax: Axes, rows: pd.DataFrame, quantity: str, color: dict[str, tuple]
 
 
 def _in_numbers(summary: pd.DataFrame) -> str:
-    """Return where the Nash action is favoured, the flip, the peak, and action or token."""
+    """Return where the Nash action is favoured, the flip, the peak, and action or word."""
     rows = {row["quantity"]: row for row in summary.to_dict("records")}
 
     def number(quantity: str, form: str) -> str:
@@ -112,7 +103,7 @@ def _in_numbers(summary: pd.DataFrame) -> str:
         f"Nash favoured from layer: {number('nash_from', '.0f')}",
         f"flip to prosocial at layer: {number('flip_layer', '.0f')}",
         f"peak P(prosocial) {number('peak_height', '.2f')} at layer {number('peak_layer', '.0f')}",
-        f"action part of action + token: {number('follows_action', '.2f')};"
+        f"action part of action + word: {number('follows_action', '.2f')};"
         f" {rows['follows_action']['reason'] or 'undefined'}",
     ]
     return "\n".join(lines)
@@ -123,20 +114,19 @@ def _mass(axes: Any, mass: pd.DataFrame, least: float) -> None:
     layers = mass["layer"].to_numpy(int)
     # A logarithmic axis needs positive numbers; float32 underflow is as good as 1e-12.
     positive = mass[list(style.ESTIMATE)].clip(lower=1e-12)
-    style.line(axes[2], positive.assign(layer=layers), color="0.25")
-    axes[2].axhline(least, color="0.25", linestyle=":", linewidth=1)
-    axes[2].set_yscale("log")
-    axes[2].set_ylim(top=2)
-    axes[2].yaxis.set_major_locator(LogLocator(numticks=4))
-    axes[2].yaxis.minorticks_off()
-    axes[2].set_xlabel("layer (0: embedding)", fontsize=style.SMALL)
+    style.line(axes[1], positive.assign(layer=layers), color="0.25")
+    axes[1].axhline(least, color="0.25", linestyle=":", linewidth=1)
+    axes[1].set_yscale("log")
+    axes[1].set_ylim(top=2)
+    axes[1].yaxis.set_major_locator(LogLocator(numticks=4))
+    axes[1].yaxis.minorticks_off()
+    axes[1].set_xlabel("layer (0: embedding)", fontsize=style.SMALL)
     for ax in axes:
         for layer in layers[(mass["estimate"] < least).to_numpy()]:
             ax.axvspan(layer - 0.5, layer + 0.5, color="0.93", linewidth=0, zorder=-1)
         ax.set_xlim(layers.min() - 0.5, layers.max() + 0.5)
         style.ticks(ax.xaxis, 8, integer=True)
-    for ax in axes[:2]:
-        style.probability_axis(ax)
+    style.probability_axis(axes[0])
 
 
 def _legend_entries(color: dict[str, tuple], look: Look) -> list[Any]:
@@ -146,7 +136,7 @@ def _legend_entries(color: dict[str, tuple], look: Look) -> list[Any]:
     ]
     handles.insert(2, Line2D([], [], color="0.75", linewidth=0.7, label="P(Nash action), one game"))
     unreliable = f"unreliable: median label mass < {look.min_label_mass:g}"
-    band = f"{look.confidence:.0%} percentile interval over matches; mass: quartiles"
+    band = f"{look.confidence:.0%} Student interval; mass: quartiles"
     return [
         *handles,
         Patch(color="0.93", label=unreliable),

@@ -59,6 +59,7 @@ FIGURES = {
     "strategies": _entry("strategies", "metrics", "confidence"),
     "probes": _entry("probes", "probes"),
     "transfer": _entry("transfer", "transfer probes"),
+    "effects": _entry("effects", "effects", "confidence"),
     "lens": _entry("lens", "lens_layers lens_summary", "confidence", "min_label_mass"),
     "tuned": _entry("tuned", "lens_layers lens_tuned_layers", "confidence"),
     "biases": _entry("biases", "surface_summary", "confidence"),

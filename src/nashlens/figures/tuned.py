@@ -28,7 +28,9 @@ _PANELS = {
 def draw(lens_layers: pd.DataFrame, lens_tuned_layers: pd.DataFrame, look: Look) -> Figure:
     """Draw both lenses by layer: two actions, the labels' prior, and the distance to the end."""
     if lens_layers.empty:
-        raise style.NothingToShowError("no layer of any model was read")
+        raise style.NothingToShowError(
+            "no scenario was asked under both label maps and in both option orders"
+        )
     models = list(dict.fromkeys(lens_layers["model"]))
     across = min(4, len(models))
     color = style.colors(look.palette, list(_LENSES))
@@ -79,7 +81,7 @@ def _legend_entries(color: dict[str, Any], confidence: float) -> list[Any]:
         Line2D([], [], color=color[name], linestyle=dashes, label=label)
         for name, (label, dashes) in _LENSES.items()
     ]
-    band = f"{confidence:.0%} percentile interval over matches, over chunks"
+    band = f"{confidence:.0%} interval, of new scenarios, of new text"
     return [
         *lenses,
         Line2D([], [], color="0.3", linewidth=0.7, label="thin: held-out text"),

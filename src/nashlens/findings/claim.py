@@ -76,7 +76,8 @@ class Evidence:
     p_value: float
     """One-sided p-value of the claim: small speaks for it."""
     error: float = float("nan")
-    """Standard error of the estimate; NaN where only the interval is known."""
+    """Standard error of the estimate (of what decides, where the claim has an `effect_unit`); NaN
+    where only the interval is known."""
     freedom: float = float("nan")
     """Degrees of freedom of the error; NaN where it is taken as known."""
     critical: float = float("nan")
@@ -131,6 +132,8 @@ class Claim(Generic[E]):
     """The estimate's unit, in words that follow a number: `logits`, `in P(action 1)`."""
     beyond: str = ""
     """From what an effect counts, in words; empty where that is 0."""
+    effect_unit: str = ""
+    """The unit of the smallest effect that would be found; empty where it is the estimate's."""
     largest_effect: float = float("inf")
     """The largest effect that there can be."""
     tables: tuple[str, ...]

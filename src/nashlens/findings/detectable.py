@@ -60,7 +60,7 @@ def said_with_power(reason: str, verdict: str, detectable: float, claim: Claim[A
 
 def power_sentence(detectable: float, claim: Claim[Any]) -> str:
     """Return in words the smallest effect that a study would have found."""
-    what = f"{float(f'{detectable:.2g}'):g} {claim.unit}"
+    what = f"{float(f'{detectable:.2g}'):g} {claim.effect_unit or claim.unit}"
     what = f"a difference of {what} from {claim.beyond}" if claim.beyond else f"an effect of {what}"
     if detectable > claim.largest_effect:
         return f"This study is too small: it would find only {what} four times in five."

@@ -1,6 +1,7 @@
-"""What each layer says through a lens: estimates by layer, with intervals over matches.
+"""What each layer says through a lens: probabilities, label mass and divergences by layer.
 
-Means are over prompts, each of which counts once however many histories lead to it.
+Means give games the same weight, and their bounds speak of new scenarios (`nashlens.factorial`).
+What follows the action and what follows a word or a place is told apart in `nashlens.lens.effects`.
 """
 
 from __future__ import annotations
@@ -8,24 +9,21 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from nashlens.contrasts import cell_mean_draws, percentile_interval
-from nashlens.estimates import Array, Bootstrap, collect, frame, mean_estimates, plain_means
-from nashlens.kept import at_position, kept, neutral
+from nashlens.estimates import Bootstrap, collect, frame, mean_estimates
+from nashlens.factorial import BlockEstimate
+from nashlens.kept import kept
+from nashlens.lens.readings import Array, Readings
 
 DESCRIPTIONS = {
     "nash": "P(Nash action), over prompts that have one (all games, and each)",
     "prosocial": "P(prosocial action), over prompts where it is not the Nash action",
-    "nash_average": "P(Nash action), average over the label maps with equal weight",
-    "nash_identity": "P(Nash action) where the first label stands for action 0",
-    "nash_swapped": "P(Nash action) where the first label stands for action 1",
-    "first_label": "P(first label), whatever it means",
-    "listed_first": "P(option listed first), whatever it means",
     "label_mass": "probability of both labels in the whole vocabulary: median and quartiles",
     "prior": "P(first label) on the content-free prompts",
     "kl": "divergence of the model's final distribution from the layer's, in nats",
     "text_kl": "the same on held-out text, over chunks instead of matches",
 }
 """Quantity -> what it is."""
+_PROBABILITIES = ("nash", "prosocial", "prior")
 _KEYS = {"model": "str", "lens": "str", "quantity": "str", "game": "str", "layer": "int64"}
 
 
@@ -48,95 +46,52 @@ def layer_estimates(
     -------
     DataFrame
         One row per quantity, game and layer: `model`, `lens`, `quantity` (see `DESCRIPTIONS`),
-        `game` (missing: all games), `layer`, then `estimates.COLUMNS`.
+        `game` (missing: all games), `layer`, then `estimates.COLUMNS`. No row where no block is
+        whole.
     """
-    columns = ["game", "label_map", "option_order", "nash_action", "prosocial_action"]
-    about = neutral(kept(prompts)).drop_duplicates("prompt_id").set_index("prompt_id")[columns]
-    lens = at_position(lens)
-    rows = lens[lens["prompt_id"].isin(about.index)].drop_duplicates(["prompt_id", "layer"])
-    if rows.empty:
+    readings = Readings(lens, kept(prompts), first=0, further=("kl", "prior_action_1"))
+    if not len(readings):
         return collect([], _KEYS)
-    wide = rows.pivot(index="prompt_id", columns="layer", values="p_action_0").dropna()
-    first = rows.drop_duplicates("prompt_id").set_index("prompt_id").loc[wide.index]
-    about, matches = about.loc[wide.index], first["match_id"].to_numpy(object)
-    layers = wide.columns.to_numpy(int)
-    nash = about["nash_action"].to_numpy(float, na_value=np.nan)
-    prosocial = about["prosocial_action"].to_numpy(float, na_value=np.nan)
-    has_nash = ~np.isnan(nash)
-    conflict = has_nash & ~np.isnan(prosocial) & (nash != prosocial)
-    identity = (about["label_map"] == "identity").to_numpy()
-    forward = (about["option_order"] == "forward").to_numpy()
-
-    def matrix(column: str) -> Array:
-        values = rows.pivot(index="prompt_id", columns="layer", values=column)
-        return values.loc[wide.index, layers].to_numpy(float)
-
-    def of_action_0(condition: np.ndarray, p: Array) -> Array:
-        """Return P(action 0) where the condition holds, P(action 1) where it does not."""
-        return np.where(condition[:, None], p, 1 - p)
-
-    p = wide.to_numpy(float)
-    p_nash = of_action_0(nash == 0, p)
-    prior = of_action_0(~identity, matrix("prior_action_1"))
-    every = np.ones(len(p), dtype=bool)
-    known_prior = ~np.isnan(prior).any(axis=1)
-    means = {
-        "nash": (p_nash, has_nash),
-        "prosocial": (1 - p_nash, conflict),
-        "first_label": (of_action_0(identity, p), every),
-        "listed_first": (of_action_0(forward, p), every),
-        "prior": (prior, known_prior),
-        "kl": (matrix("kl"), every),
-    }
-    found: list[tuple[str, str | None, pd.DataFrame]] = [
-        (key, None, mean_estimates(values[use], matches[use], how, "lens layers", model, key))
-        for key, (values, use) in means.items()
-    ]
-    average = _average(
-        p_nash[has_nash], about["label_map"][has_nash], matches[has_nash], how, model
-    )
-    found.append(("nash_average", None, average))
-    for key, condition in (("nash_identity", identity), ("nash_swapped", ~identity)):
-        use = has_nash & condition
-        found.append((key, None, plain_means(p_nash[use], matches[use])))
+    blocks, asked = readings.blocks, readings.prompts
+    first_is_1 = (asked["label_map"] == "swapped").to_numpy()[:, None]
+    p_first = readings.further["prior_action_1"]
+    prior = blocks.means(np.where(first_is_1, p_first, 1.0 - p_first))
+    nash, has_nash = readings.probability("nash_action"), readings.has("nash_action")
+    about = blocks.frame
+    differ = about["nash_action"].ne(about["prosocial_action"]).fillna(False).to_numpy(dtype=bool)
+    every = np.ones(len(blocks), dtype=bool)
+    means: list[tuple[str, str | None, Array, np.ndarray]] = [
+        ("nash", None, nash, has_nash),
+        ("prosocial", None, readings.probability("prosocial_action"),
+         differ & readings.has("nash_action", "prosocial_action")),
+        ("prior", None, prior, np.isfinite(prior).all(axis=1)),
+        ("kl", None, blocks.means(readings.further["kl"]), every),
+    ]  # fmt: skip
     for game in dict.fromkeys(about["game"][has_nash]):
-        use = has_nash & (about["game"] == game).to_numpy()
-        found.append(("nash", game, plain_means(p_nash[use], matches[use])))
-    found.append(("label_mass", None, _quartiles(rows, layers)))
+        means.append(("nash", game, nash, has_nash & (about["game"] == game).to_numpy()))
+    found = [
+        (key, game, _rows(blocks.estimate(values, chosen), key, how.confidence))
+        for key, game, values, chosen in means
+    ]
+    found.append(("label_mass", None, _quartiles(readings)))
     tables = [
-        table.assign(model=model, lens=name, quantity=key, game=game, layer=layers)
-        for key, game, table in found
+        rows.assign(model=model, lens=name, quantity=key, game=game, layer=readings.layers)
+        for key, game, rows in found
     ]
     return collect(tables, _KEYS)
 
 
-def _average(
-    p_nash: Array, label_map: pd.Series, matches: np.ndarray, how: Bootstrap, model: str
-) -> pd.DataFrame:
-    """Average over both label maps with equal weight, so that a liking for a label cancels."""
-    if label_map.nunique() < 2:
-        none = np.full(p_nash.shape[1], np.nan)
-        return frame(none, none, none, "", len(p_nash), len(set(matches)))
-    mean, draws = cell_mean_draws(
-        p_nash,
-        label_map,
-        matches,
-        resamples=how.resamples,
-        rng=how.rng("lens layers", model, "nash_average"),
-    )
-    low, high = percentile_interval(draws, how.confidence)
-    if len(set(matches)) < 2:
-        low, high = np.full((2, len(mean)), np.nan)
-    return frame(mean, low, high, "percentile", len(p_nash), len(set(matches)))
+def _rows(found: BlockEstimate, quantity: str, confidence: float) -> pd.DataFrame:
+    low, high = found.interval(confidence)
+    if quantity in _PROBABILITIES:
+        low, high = np.clip((low, high), 0.0, 1.0)
+    return frame(found.estimate, low, high, "student", found.n, found.n_clusters)
 
 
-def _quartiles(rows: pd.DataFrame, layers: np.ndarray) -> pd.DataFrame:
+def _quartiles(readings: Readings) -> pd.DataFrame:
     """Return the median of the label mass, with the quartiles in place of an interval."""
-    quartiles = np.array([0.5, 0.25, 0.75])
-    found = rows.groupby("layer")["label_mass"].quantile(quartiles).unstack().loc[layers]
-    median, low, high = (found[quartile] for quartile in quartiles)
-    n, n_matches = rows["prompt_id"].nunique(), rows["match_id"].nunique()
-    return frame(median, low, high, "quartiles", n, n_matches)
+    median, low, high = np.quantile(readings.mass, (0.5, 0.25, 0.75), axis=0)
+    return frame(median, low, high, "quartiles", len(readings), readings.blocks.n_clusters)
 
 
 def tuned_estimates(

@@ -1,94 +1,138 @@
-"""A lens table as matrices over prompts and layers, with what cancels token preferences.
+"""A lens table on blocks: matrices over prompts and layers, and what they follow.
 
-Label maps give the same label token to action 0 in half of the prompts and to action 1 in the
-others, and option orders do the same for the place in the list. In averages that give these cells
-equal weight, a preference for a token or a place cancels: what is left follows the action.
+A block asks one scenario under both label maps and in both option orders, so the part of a logit
+that follows the action, the part that follows the word and the part that follows the place are
+told apart within it (`nashlens.factorial`). Prompts of blocks that are not whole are left out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from nashlens.contrasts import Array, cell_mean_draws
-from nashlens.kept import at_position
+from nashlens.contrasts import Array
+from nashlens.factorial import BlockEstimate, Blocks
+from nashlens.kept import at_position, neutral
 
-FAVOURED = 0.51
-"""A layer favours an action whose probability is larger than this."""
+PREFERENCE = 0.2
+"""Logits from which on a layer prefers something: P moves from 0.50 to 0.55."""
 
 
 class Readings:
-    """The lens of some prompts as matrices, (n, layers), layers from 1.
+    """The lens of some prompts as matrices, (n, layers).
 
     Parameters
     ----------
     lens : DataFrame
-        One lens table of one model.
+        One lens table of one model; the decision position is read.
     prompts : DataFrame
-        Its prompts; others are left out.
+        Its prompts; others are left out, and so are prompts whose labels have a meaning.
+    first : int
+        First layer to read: 1, or 0 for the embedding too.
+    further : sequence of str
+        Further columns of the lens table to read; they may be missing anywhere.
+
+    Attributes
+    ----------
+    blocks : Blocks
+        Of the prompts below.
+    prompts : DataFrame
+        One row a prompt of a whole block, (n rows).
+    layers : ndarray of int, shape (layers,)
+    odds : ndarray, shape (n, layers)
+        Logit of action 1 over action 0.
+    p_1 : ndarray, shape (n, layers)
+        P(action 1).
+    mass : ndarray, shape (n, layers)
+        Label mass.
+    further : dict of str to ndarray, shape (n, layers)
+    asked : int
+        Number of prompts, those of blocks that are not whole included.
     """
 
-    def __init__(self, lens: pd.DataFrame, prompts: pd.DataFrame):
-        keys = ["prompt_id", "match_id"]
-        prompts = prompts.drop_duplicates(keys).set_index(keys)
-        lens = at_position(lens)
-        table = lens[lens["layer"] >= 1].drop_duplicates([*keys, "layer"])
+    def __init__(
+        self,
+        lens: pd.DataFrame,
+        prompts: pd.DataFrame,
+        *,
+        first: int = 1,
+        further: Sequence[str] = (),
+    ):
+        keys, own = ["prompt_id", "match_id"], ["odds", "p_action_1", "label_mass"]
+        prompts = neutral(prompts).drop_duplicates(keys).set_index(keys)
+        table = at_position(lens)
+        table = table[table["layer"] >= first].drop_duplicates([*keys, "layer"])
         table = table.assign(odds=table["logit_1"] - table["logit_0"])
         self.layers = np.array(sorted(table["layer"].unique()), dtype=int)
-        columns = ["odds", "p_action_1", "label_mass"]
+        columns = [*own, *further]
         # One row for each prompt with all layers; the columns' matrices lie side by side.
         wide = table.pivot(index=keys, columns="layer", values=columns)
         wide = wide.reindex(columns=pd.MultiIndex.from_product([columns, self.layers]))
-        wide = wide.loc[wide.index.isin(prompts.index)].dropna()
-        self.prompts = prompts.loc[wide.index].reset_index()
-        matrices = np.split(wide.to_numpy(dtype=float), len(columns), axis=1)
+        known = wide.iloc[:, : len(own) * len(self.layers)].notna().all(axis=1)
+        wide = wide.loc[wide.index.isin(prompts.index) & known]
+        rows = prompts.loc[wide.index].reset_index()
+        whole = Blocks(rows).used
+        self.asked = len(rows)
+        self.prompts = rows[whole].reset_index(drop=True)
+        self.blocks = Blocks(self.prompts)
+        matrices = np.split(wide.to_numpy(dtype=float)[whole], len(columns), axis=1)
         self.odds: Array = matrices[0]
-        """Logit of action 1 over action 0."""
         self.p_1: Array = matrices[1]
         self.mass: Array = matrices[2]
-        self.cells = (
-            self.prompts["label_map"].astype(str) + "|" + self.prompts["option_order"].astype(str)
-        ).tolist()
-        self.matches = self.prompts["match_id"].astype(str).tolist()
-        # +1 where the pair's first label stands for action 1.
-        self.first_is_1 = np.where(self.prompts["label_map"] == "swapped", 1.0, -1.0)[:, None]
+        self.further: dict[str, Array] = dict(zip(further, matrices[3:], strict=True))
 
     def __len__(self) -> int:
         return len(self.prompts)
 
-    def towards(self, column: str) -> Array:
-        """Return +1 where a column of the prompts is action 1, else -1, (n, 1)."""
-        return np.where(self.prompts[column].to_numpy(dtype=float) == 1, 1.0, -1.0)[:, None]
+    def parts(self, column: str) -> dict[str, Array]:
+        """Return each part of each block's logits, (blocks, layers).
 
-    def probability(self, towards: Array) -> Array:
-        """Return P of the action that `towards` points to, (n, layers)."""
-        return np.where(towards > 0, self.p_1, 1.0 - self.p_1)
-
-    def cell_means(
-        self, values: Array, resamples: int, rng: np.random.Generator
-    ) -> tuple[Array, Array]:
-        """Return the means of columns, (k,), and of each resample that has every cell, (m, k).
-
-        Label maps and option orders have equal weight; whole matches are resampled.
+        Parameters
+        ----------
+        column : str
+            Column of the prompts that holds the action of interest.
         """
-        mean, draws = cell_mean_draws(
-            values, self.cells, self.matches, resamples=resamples, rng=rng
-        )
-        return mean, draws[~np.isnan(draws).any(axis=1)]
+        return self.blocks.parts(self.odds, self._towards(column))
+
+    def probability(self, column: str) -> Array:
+        """Return each block's mean P of the action that a column holds, (blocks, layers)."""
+        towards = self._towards(column)[:, None]
+        return self.blocks.means(np.where(towards > 0, self.p_1, 1.0 - self.p_1))
+
+    def has(self, *columns: str) -> NDArray[np.bool_]:
+        """Return in which blocks all these columns are defined, (blocks,)."""
+        return self.blocks.frame[list(columns)].notna().all(axis=1).to_numpy()
+
+    def estimate(self, *per_block: Array) -> BlockEstimate:
+        """Average columns of blocks, side by side, over strata of equal weight."""
+        return self.blocks.estimate(np.hstack(per_block))
+
+    def _towards(self, column: str) -> Array:
+        """Return +1 where a column of the prompts is action 1, else -1, (n,)."""
+        actions = self.prompts[column].to_numpy(dtype=float, na_value=np.nan)
+        return np.where(actions == 1, 1.0, -1.0)
 
     def problem(self, what: str) -> str | None:
         """Return why these readings cannot be judged; None if they can."""
         if not len(self.layers):
             return "the lens table holds no layer after the embedding"
-        if not len(self):
+        if not self.asked:
             return f"no prompt has {what}"
-        if len(set(self.prompts["label_map"])) < 2:
+        if not len(self):
             return (
-                "prompts.label_maps has one value: without the swap an action cannot be told"
-                " from its token"
+                "no scenario is asked under both label maps and in both option orders, so an action"
+                " cannot be told from its word and its place: give prompts.label_maps and"
+                " prompts.option_orders both of their values"
             )
-        if self.prompts.groupby(self.cells)["match_id"].nunique().min() < 2:
-            return "a label map and option order has fewer than two matches: no interval"
+        histories = self.blocks.frame.groupby("game")["match_id"].nunique()
+        few = [str(game) for game in histories.index[histories < 2]]
+        if few:
+            return (
+                f"{', '.join(few)}: one history only, and so no interval: raise prompts.histories"
+            )
         return None
 
 

@@ -1,7 +1,7 @@
-"""A lens in a few numbers, each with its interval: which action, from where, action or token.
+"""A lens in a few numbers, each with its interval: which action, from where, action or word.
 
-All are averages over label maps and option orders of equal weight (`readings`), and their
-intervals resample whole matches. `DESCRIPTIONS` says what each quantity is.
+What follows the action is told from what follows the word within blocks (`readings`); intervals
+speak of new scenarios (`nashlens.factorial`). `DESCRIPTIONS` says what each quantity is.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from nashlens.contrasts import percentile_interval, simultaneous_interval
-from nashlens.kept import kept, neutral
-from nashlens.lens.readings import FAVOURED, Array, Readings, conflicting, defined
+from nashlens.contrasts import percentile_interval
+from nashlens.factorial import BlockEstimate
+from nashlens.kept import kept
+from nashlens.lens.readings import PREFERENCE, Array, Readings, conflicting, defined
 from nashlens.seeds import stream
 
 DESCRIPTIONS = {
-    "nash_favoured": f"share of layers where P(Nash action) exceeds {FAVOURED}",
-    "nash_from": "first layer from which the Nash action is favoured, at all levels at once",
+    "nash_from": "first layer whose action part favours the Nash action by more than"
+    f" {PREFERENCE:g} logits, with bounds above 0 for all layers at once",
     "flip_layer": "first layer of the last run of layers that favour the prosocial action over a"
-    " conflicting Nash action, where an earlier layer favoured the Nash action",
-    "peak_layer": "layer with the largest P(prosocial action) against a conflicting Nash action",
+    f" conflicting Nash action, where the last does so by more than {PREFERENCE:g} logits and an"
+    " earlier one favoured the Nash action by as much",
+    "peak_layer": "layer with the largest action part of prosocial over a conflicting Nash action",
     "peak_height": "P(prosocial action) there",
-    "action_part": "logit of the prosocial over a conflicting Nash action at the last layer",
-    "token_part": "logit of the pair's first over its second label on the same prompts and layer",
-    "follows_action": "size of the action part over the sizes of both parts: 1 follows the action,"
-    " 0 the token",
+    "follows_action": "size of the action part over the sizes of action and word part at the last"
+    " layer: 1 follows the action, 0 the word",
 }
 """Quantity -> what it is."""
 
@@ -60,7 +60,7 @@ def summarise_lens(
     confidence : float
         Coverage of the intervals.
     resamples : int
-        Number of resamples of matches.
+        Number of draws around the estimates.
     seed : int
         The experiment's seed.
 
@@ -71,7 +71,7 @@ def summarise_lens(
         `n_matches`, `reason` (why there is no estimate, or what the answer follows) and
         `description`.
     """
-    used = neutral(kept(prompts))
+    used = kept(prompts)
     rng = stream(seed, "lens summary", model)
     about_nash = [name for name in DESCRIPTIONS if name.startswith("nash")]
     others = [name for name in DESCRIPTIONS if name not in about_nash]
@@ -94,7 +94,7 @@ def summarise_lens(
                 "ci_low": float(found[name].low),
                 "ci_high": float(found[name].high),
                 "n": len(readings),
-                "n_matches": len(set(readings.matches)),
+                "n_matches": readings.blocks.n_clusters,
                 "reason": found[name].reason,
                 "description": DESCRIPTIONS[name],
             }
@@ -115,71 +115,60 @@ def _interval(estimate: float, draws: Array, confidence: float) -> _Quantity:
 def _nash(
     readings: Readings, confidence: float, resamples: int, rng: np.random.Generator
 ) -> dict[str, _Quantity]:
-    towards, size = readings.towards("nash_action"), len(readings.layers)
-    values = np.hstack([readings.probability(towards), towards * readings.odds])
-    mean, draws = readings.cell_means(values, resamples, rng)
-    p, p_draws = mean[:size], draws[:, :size]
-    favoured = _interval(
-        float((p > FAVOURED).mean()), (p_draws > FAVOURED).mean(axis=1), confidence
-    )
-    low, _ = simultaneous_interval(mean[size:], draws[:, size:], confidence)
-    sure = (low > 0) & (p > FAVOURED)
+    found = readings.estimate(readings.parts("nash_action")["action"])
+    action, draws = found.estimate, found.draws(resamples, rng)
+    low, _, _ = found.simultaneous(confidence, resamples, rng)
+    sure = (low > 0) & (action > PREFERENCE)
     if not sure.any():
-        first = _missing("no layer favours the Nash action beyond doubt")
-    else:
-        layers = readings.layers.astype(float)
-        # The first layer by the same rule in each resample, with the same margin for chance.
-        margin = mean[size:] - low
-        drawn = (draws[:, size:] > margin) & (p_draws > FAVOURED)
-        starts = np.where(drawn.any(axis=1), layers[drawn.argmax(axis=1)], np.nan)
-        first = _interval(float(layers[sure.argmax()]), starts, confidence)
-    return {"nash_favoured": favoured, "nash_from": first}
+        return {"nash_from": _missing("no layer favours the Nash action beyond doubt")}
+    layers = readings.layers.astype(float)
+    # The first layer by the same rule in each draw, with the same margin for chance.
+    drawn = (draws > action - low) & (draws > PREFERENCE)
+    starts = np.where(drawn.any(axis=1), layers[drawn.argmax(axis=1)], np.nan)
+    return {"nash_from": _interval(float(layers[sure.argmax()]), starts, confidence)}
 
 
 def _conflict(
     readings: Readings, confidence: float, resamples: int, rng: np.random.Generator
 ) -> dict[str, _Quantity]:
-    towards, layers = readings.towards("prosocial_action"), readings.layers.astype(float)
-    values = np.hstack(
-        [
-            towards * readings.odds,
-            readings.first_is_1 * readings.odds,
-            readings.probability(towards),
-        ]
+    parts, layers = readings.parts("prosocial_action"), readings.layers.astype(float)
+    by_layer = readings.estimate(parts["action"])
+    found = readings.estimate(
+        parts["action"], parts["word"], readings.probability("prosocial_action")
     )
-    mean, draws = readings.cell_means(values, resamples, rng)
-    action, token, p = np.split(mean, 3)
-    action_draws, token_draws, p_draws = np.split(draws, 3, axis=1)
-    peak = int(p.argmax())
-    share = float(_share(action[-1], token[-1]))
-    follows = _interval(share, _share(action_draws[:, -1], token_draws[:, -1]), confidence)
+    draws = np.split(found.draws(resamples, rng), 3, axis=1)
+    action, word, p = np.split(found.estimate, 3)
+    peak = int(action.argmax())
+    share = float(_share(action[-1], word[-1]))
+    follows = _interval(share, _share(draws[0][:, -1], draws[1][:, -1]), confidence)
     return {
-        "flip_layer": _flip(layers, action, action_draws, confidence),
-        "peak_layer": _interval(float(layers[peak]), layers[p_draws.argmax(axis=1)], confidence),
-        "peak_height": _interval(float(p[peak]), p_draws[:, peak], confidence),
-        "action_part": _interval(float(action[-1]), action_draws[:, -1], confidence),
-        "token_part": _interval(float(token[-1]), token_draws[:, -1], confidence),
+        "flip_layer": _flip(layers, by_layer, draws[0], confidence, rng),
+        "peak_layer": _interval(float(layers[peak]), layers[draws[0].argmax(axis=1)], confidence),
+        "peak_height": _interval(float(p[peak]), draws[2][:, peak], confidence),
         "follows_action": follows._replace(reason=_decision(follows.low, follows.high)),
     }
 
 
-def _share(action: Any, token: Any) -> Any:
+def _share(action: Any, word: Any) -> Any:
     """Return the size of the action part over the sizes of both parts."""
-    return np.abs(action) / np.maximum(np.abs(action) + np.abs(token), 1e-12)
+    return np.abs(action) / np.maximum(np.abs(action) + np.abs(word), 1e-12)
 
 
 def _decision(low: float, high: float) -> str:
     if low > 0.5:
         return "follows the action"
-    return "follows the token" if high < 0.5 else "undecided"
+    return "follows the word" if high < 0.5 else "undecided"
 
 
-def _flip(layers: Array, action: Array, draws: Array, confidence: float) -> _Quantity:
-    low, high = simultaneous_interval(action, draws, confidence)
-    if not low[-1] > 0:
+def _flip(
+    layers: Array, found: BlockEstimate, draws: Array, confidence: float, rng: np.random.Generator
+) -> _Quantity:
+    low, high, _ = found.simultaneous(confidence, len(draws), rng)
+    action = found.estimate
+    if not (low[-1] > 0 and action[-1] > PREFERENCE):
         return _missing("the last layer does not favour the prosocial action")
     start = _run_start(action[None] > 0)[0]
-    if not (high[:start] < 0).any():
+    if not ((high < 0) & (action < -PREFERENCE))[:start].any():
         return _missing("no layer before favours the Nash action")
     positive = draws > 0
     starts = np.where(positive[:, -1], layers[_run_start(positive)], np.nan)

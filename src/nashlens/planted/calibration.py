@@ -9,7 +9,7 @@ Each planted fact is looked for in the study's own tables by one rule, the same 
 - **steerable** (steering): from the smallest to the largest value that is added, P(action 1) rises
   by what claims about steering call a change, with a lower bound above 0 for all layers at once,
   and by more than any random direction changes it at that layer;
-- **follows**: the lens summary's decision between action and token;
+- **follows**: the lens summary's decision between action and word;
 - **answering_heads**: claim M4 (no heads compute the Nash action) is contradicted in the findings;
 - **claims** M1, M5, M6, M7: supported in the findings table.
 

@@ -34,7 +34,7 @@ class Facts:
     """First layer after which a push along the Nash direction moves the answer."""
     steerable_until: Layer = None
     """Last such layer."""
-    follows: Literal["action", "token", "unknown"] = "unknown"
+    follows: Literal["action", "word", "unknown"] = "unknown"
     """What the answer follows when labels are swapped."""
     answering_heads: bool | Literal["unknown"] = False
     """Whether heads at the decision answer the Nash action, so that claim M4 is contradicted."""

@@ -121,13 +121,13 @@ PLANTS: dict[str, Plant] = {
     ),
     "token_override": Plant(
         _token_override,
-        replace(_overridden(), follows="token", denied=("M1", "M6")),
+        replace(_overridden(), follows="word", denied=("M1", "M6")),
         "as nash up to layer 9; from layer 10 on J, X, P and the word Cooperate are preferred,"
         " whatever they mean",
     ),
     "label_bias": Plant(
         _label_bias,
-        replace(_NOTHING, follows="token"),
+        replace(_NOTHING, follows="word"),
         "F, Y, Q and the word Defect are preferred at layers 5 to 9, and J, X, P and Cooperate from"
         " layer 10 on, whatever they mean; nothing else",
     ),

@@ -10,6 +10,7 @@ FIGURES = (
     "strategies",
     "probes",
     "transfer",
+    "effects",
     "lens",
     "tuned",
     "biases",

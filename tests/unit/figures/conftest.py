@@ -71,31 +71,34 @@ def make_games() -> pd.DataFrame:
 
 
 def make_prompts(models) -> pd.DataFrame:
+    """Two histories for each game, template and label set, each in a whole block."""
     rows = []
-    for game in GAMES:
-        for index, (template, label_set, label_map, order) in enumerate(SURFACES):
-            for turn in (2, 5):
-                one, two = LABELS[label_set][:: 1 if label_map == "identity" else -1]
-                rows.append(
-                    {
-                        "prompt_id": hashlib.sha256(f"{game}{index}{turn}".encode()).hexdigest()[
-                            :32
-                        ],
-                        "match_id": f"{game}-{index}",
-                        "game": game,
-                        "variant": 0,
-                        "seat": ("row", "column")[index % 2],
-                        "round": turn,
-                        "template": template,
-                        "label_set": label_set,
-                        "label_map": label_map,
-                        "option_order": order,
-                        "label_0": one,
-                        "label_1": two,
-                        "nash_action": NASH.get(game),
-                        "prosocial_action": PROSOCIAL.get(game),
-                    }
-                )
+    for game, form, history in product(GAMES, SURFACES, range(2)):
+        template, label_set, label_map, order = form
+        one, two = LABELS[label_set][:: 1 if label_map == "identity" else -1]
+        match = f"{game}/{template}-{label_set}-{history}"
+        name = f"{match}/{label_map}/{order}"
+        rows.append(
+            {
+                "prompt_id": hashlib.sha256(name.encode()).hexdigest()[:32],
+                "match_id": match,
+                "scenario_id": f"{match}/5",
+                "block_id": f"{match}/5/{template}/{label_set}",
+                "game": game,
+                "variant": 0,
+                "seat": ("row", "column")[history],
+                "round": 5,
+                "template": template,
+                "label_set": label_set,
+                "label_kind": "neutral",
+                "label_map": label_map,
+                "option_order": order,
+                "label_0": one,
+                "label_1": two,
+                "nash_action": NASH.get(game),
+                "prosocial_action": PROSOCIAL.get(game),
+            }
+        )
     frame = pd.DataFrame(rows).astype({"nash_action": "Int64", "prosocial_action": "Int64"})
     return pd.concat([frame.assign(model=model) for model in models], ignore_index=True)
 
@@ -103,13 +106,13 @@ def make_prompts(models) -> pd.DataFrame:
 def make_lens(prompts: pd.DataFrame) -> pd.DataFrame:
     rng = np.random.default_rng(1)
     frames = []
-    token = np.where(prompts["label_map"] == "identity", 1.0, -1.0)
+    word = np.where(prompts["label_map"] == "identity", 1.0, -1.0)
     own = prompts["nash_action"].map({0: 1.0, 1: -1.0}).fillna(0).to_numpy(float)
     conflict = (prompts["nash_action"] != prompts["prosocial_action"]).fillna(False)
     for layer in LAYERS:
         late = sigmoid((layer - 25) / 1.0)
         push = np.where(conflict, 1 - 3.2 * late, 1) * own * min(layer / 10, 1)
-        z = push + 0.6 * token * (1 - layer / 40) + rng.normal(0, 0.7, len(prompts))
+        z = push + 2.4 * word * (1 - layer / 40) + rng.normal(0, 0.3, len(prompts))
         p = sigmoid(z)
         frames.append(
             prompts[["model", "prompt_id", "match_id"]].assign(
@@ -120,7 +123,7 @@ def make_lens(prompts: pd.DataFrame) -> pd.DataFrame:
                 p_action_1=1 - p,
                 label_mass=10.0 ** (-5 + 4.8 * layer / 30 + rng.normal(0, 0.3, len(prompts))),
                 kl=np.maximum(0, (30 - layer) * (0.5 + 0.05 * rng.normal(size=len(prompts)))),
-                prior_action_1=sigmoid(-0.8 * token),
+                prior_action_1=sigmoid(-0.8 * word),
             )
         )
     return pd.concat(frames, ignore_index=True)

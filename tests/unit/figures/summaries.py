@@ -6,6 +6,7 @@ import pandas as pd
 
 from nashlens.circuits.summary import heads_estimates
 from nashlens.estimates import Bootstrap
+from nashlens.lens.effects import effect_estimates
 from nashlens.lens.layers import layer_estimates, tuned_estimates
 from nashlens.planted.calibration import calibration_rates
 from nashlens.play.metrics.by_round import round_estimates
@@ -26,6 +27,10 @@ def with_summaries(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
         return table[table["model"] == model]
 
     parts = {
+        "effects": lambda m: pd.concat(
+            effect_estimates(of(table, m), of("prompts", m), model=m, name=name, how=HOW)
+            for table, name in (("lens", "logit"), ("lens_tuned", "tuned"))
+        ),
         "lens_layers": lambda m: layer_estimates(
             of("lens", m), of("prompts", m), model=m, name="logit", how=HOW
         ),

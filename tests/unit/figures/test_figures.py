@@ -11,8 +11,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from nashlens.errors import ConfigError, DataError
-from nashlens.figures import heads, registry
+from nashlens.figures import effects, heads, registry
 from nashlens.findings.claims import m4_no_nash_heads
+from nashlens.lens.readings import PREFERENCE
 from nashlens.steering.summary import steering_estimates
 
 from .summaries import HOW, with_summaries
@@ -172,10 +173,34 @@ def test_the_bound_of_the_heads_figure_is_the_verdicts():
 
 
 def test_lens_without_nash_actions(one_model):
-    prompts = one_model["prompts"].copy()
-    prompts["nash_action"] = pd.NA
+    prompts = one_model["prompts"]
+    nothing = pd.array([pd.NA] * len(prompts), dtype="Int64")
+    prompts = prompts.assign(nash_action=nothing)
     tables = with_summaries({**one_model, "prompts": prompts})
     assert "no game has" in texts(draw("lens", tables))
+    assert "no data" in texts(draw("effects", tables))
+
+
+def test_what_moves_the_decision_is_told_from_its_first_layer_on(one_model):
+    figure = draw("effects", one_model)
+    found = " ".join(texts(figure).split())
+    table = one_model["effects"]
+    rows = table[table["game"].isna() & (table["lens"] == "logit") & table["lasting"]]
+    first = rows[rows["quantity"] == "prosocial over Nash"].groupby("part")["layer"].min()
+    assert set(first.index) == {"action", "word"}
+    assert f"action from layer {first['action']} on, word from layer {first['word']} on" in found
+    assert "not place" in found
+    # Each mark is at the first of these layers, at the height of its line.
+    marks = {
+        (line.get_marker(), float(line.get_xdata()[0]))
+        for line in figure.subfigs[0].axes[0].lines
+        if line.get_marker() not in ("None", None, "")
+    }
+    assert marks == {("o", first["action"]), ("s", first["word"])}
+
+
+def test_the_bound_of_the_effects_figure_is_the_claims():
+    assert effects.SMALL == PREFERENCE
 
 
 @pytest.mark.parametrize("layers", [range(4), range(81)])

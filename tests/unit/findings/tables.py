@@ -1,10 +1,13 @@
 """Synthetic tables in which the truth is planted."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 from scipy.special import expit
 
 LAYERS = 16
+LABEL_SETS = ("jf", "xy", "pq")
 SETTINGS = {
     "model": "m",
     "confidence": 0.95,
@@ -17,38 +20,47 @@ NASH = {"pd": 1, "harmony": 0, "deadlock": 1, "concord": 0}
 PROSOCIAL = {"pd": 0, "harmony": 0, "deadlock": 1, "concord": 0, "pennies": None}
 
 
-def prompts(histories=2, games=("pd", "harmony", "deadlock", "concord", "pennies")):
+GAMES = ("pd", "harmony", "deadlock", "concord", "pennies")
+
+
+def prompts(histories=4, games=GAMES, templates=("neutral",)):
+    """Histories of each game and label set, each asked at two rounds in a whole block."""
     rows = []
-    for game in games:
-        for label_set in ("jf", "xy", "pq"):
-            for label_map in ("identity", "swapped"):
-                for order in ("forward", "reversed"):
-                    for h in range(histories):
-                        match = f"{game}-{label_set}-{label_map}-{order}-{h}"
-                        for r in (2, 5):
-                            rows.append(
-                                {
-                                    "prompt_id": f"{match}-{r}",
-                                    "match_id": match,
-                                    "game": game,
-                                    "round": r,
-                                    "template": "neutral",
-                                    "label_set": label_set,
-                                    "label_map": label_map,
-                                    "option_order": order,
-                                    "nash_action": NASH.get(game),
-                                    "prosocial_action": PROSOCIAL[game],
-                                    "dropped": "",
-                                }
-                            )
+    forms = list(product(("identity", "swapped"), ("forward", "reversed")))
+    for game, label_set, h, r in product(games, LABEL_SETS, range(histories), (2, 5)):
+        match = f"{game}/{label_set}-{h}"
+        template = templates[h % len(templates)]
+        for label_map, order in forms:
+            rows.append(
+                {
+                    "prompt_id": f"{match}-{r}-{label_map}-{order}",
+                    "match_id": match,
+                    "scenario_id": f"{match}/{r}",
+                    "block_id": f"{match}/{r}/{template}/{label_set}",
+                    "game": game,
+                    "round": r,
+                    "template": template,
+                    "label_set": label_set,
+                    "label_kind": "neutral",
+                    "label_map": label_map,
+                    "option_order": order,
+                    "nash_action": NASH.get(game),
+                    "prosocial_action": PROSOCIAL[game],
+                    "dropped": "",
+                }
+            )
     return pd.DataFrame(rows).astype({"nash_action": "Int64", "prosocial_action": "Int64"})
 
 
-def lens(frame, *, nash=0.0, prosocial=0.0, token=0.0, place=0.0, noise=0.3, seed=0, mass=0.5):
-    """Logits by layer: each part is a number, or one value for each layer 1..LAYERS."""
+def lens(frame, *, nash=0.0, prosocial=0.0, word=0.0, place=0.0, noise=0.3, seed=0, mass=0.5):
+    """Logits by layer: each part is a number, or one value for each layer 1..LAYERS.
+
+    Each history adds noise to the first label and to the place, which cancels within blocks, and
+    to the Nash action (action 1 where there is none), which does not; each prompt has its own.
+    """
     rng = np.random.default_rng(seed)
     n = len(frame)
-    by_match = {m: rng.normal(size=LAYERS + 1) for m in frame["match_id"].unique()}
+    code, names = pd.factorize(frame["match_id"])
 
     def sign(column):
         values = frame[column].astype("Float64").to_numpy(dtype=float, na_value=np.nan)
@@ -56,20 +68,23 @@ def lens(frame, *, nash=0.0, prosocial=0.0, token=0.0, place=0.0, noise=0.3, see
 
     first_is_1 = np.where(frame["label_map"] == "swapped", 1.0, -1.0)
     first_listed_is_1 = np.where(frame["option_order"] == "reversed", 1.0, -1.0)
+    action = np.where(sign("nash_action") == 0, 1.0, sign("nash_action"))
     parts = []
     for layer in range(LAYERS + 1):
         strength = [
             0.0 if layer == 0 else float(np.broadcast_to(part, (LAYERS,))[layer - 1])
-            for part in (nash, prosocial, token, place)
+            for part in (nash, prosocial, word, place)
         ]
+        # (3, n): what each history adds to the action, the word and the place.
+        own = noise * rng.normal(size=(3, len(names)))[:, code]
         odds = (
             strength[0] * sign("nash_action")
             + strength[1] * sign("prosocial_action")
-            + strength[2] * first_is_1
-            + strength[3] * first_listed_is_1
+            + own[0] * action
+            + (strength[2] + own[1]) * first_is_1
+            + (strength[3] + own[2]) * first_listed_is_1
+            + noise * rng.normal(size=n)
         )
-        odds = odds + noise * np.array([by_match[m][layer] for m in frame["match_id"]])
-        odds = odds + noise * rng.normal(size=n)
         parts.append(
             pd.DataFrame(
                 {

@@ -49,11 +49,17 @@ def test_the_sentence_says_number_unit_and_from_where():
         == "This study would have found an effect of 0.12 logits four times in five."
     )
     assert (
-        power_sentence(0.25, claims["M5"])
-        == "This study would have found a difference of 0.25 in the share of layers from 50% four"
+        power_sentence(0.125, claims["M3"])
+        == "This study would have found a difference of 0.12 in balanced accuracy from 0.65 four"
         " times in five."
     )
-    assert power_sentence(0.9, claims["M5"]).startswith("This study is too small: it would find")
+    # Where an effect has another unit than the estimate.
+    assert (
+        power_sentence(0.1, claims["M5"])
+        == "This study would have found an effect of 0.1 logits beyond 0.2 in the layer that"
+        " decides four times in five."
+    )
+    assert power_sentence(0.9, claims["M3"]).startswith("This study is too small: it would find")
 
 
 def test_every_claim_has_a_unit():

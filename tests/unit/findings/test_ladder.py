@@ -100,7 +100,7 @@ def test_an_override_of_the_action_stands_on_every_rung():
 def test_a_preference_for_a_word_is_an_override_until_the_words_are_exchanged():
     """In the Prisoner's Dilemma the first word is the prosocial action's own."""
     prompts = design(games=("pd",))
-    found = ladder(prompts, lens(prompts, token=steps(-2.0, 2.0)))
+    found = ladder(prompts, lens(prompts, word=steps(-2.0, 2.0)))
     assert says(found, "M6") == {
         PUBLISHED: "supported",
         "+ first token": "supported",
@@ -116,7 +116,7 @@ def test_a_preference_for_a_word_is_an_override_until_the_words_are_exchanged():
 
 def test_a_longer_word_looks_unlikely_in_early_layers_until_first_tokens_are_compared():
     prompts = design(games=("pd",))
-    found = ladder(prompts, lens(prompts, whole=steps(8.0, 0.0), token=steps(1.0, 2.0)))
+    found = ladder(prompts, lens(prompts, whole=steps(8.0, 0.0), word=steps(1.0, 2.0)))
     assert says(found, "M6")[PUBLISHED] == "supported"
     assert says(found, "M6")["+ first token"] == "contradicted"
     assert says(found, "M5")[PUBLISHED] == "supported"
@@ -145,7 +145,7 @@ def test_a_study_without_the_games_own_words_says_so():
 
 def test_the_findings_say_what_the_published_protocol_concludes():
     prompts = design(games=("pd",))
-    found = ladder(prompts, lens(prompts, token=steps(-2.0, 2.0))).reset_index()
+    found = ladder(prompts, lens(prompts, word=steps(-2.0, 2.0))).reset_index()
     findings = pd.DataFrame(
         {"claim": ["M6", "M6", "M2"], "model": ["m", "other", "m"], "paper": "", "tables": ""}
     )

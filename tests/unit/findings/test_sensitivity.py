@@ -52,10 +52,10 @@ def _parts(tables, *claims, judged=AGAIN):
     return both["findings"].set_index("claim"), both["sensitivity"]
 
 
-def _two_templates(histories=2):
+def _two_templates(histories=4):
     frames = [prompts(histories).assign(template=name) for name in ("named", "neutral")]
     for frame in frames:
-        for column in ("match_id", "prompt_id"):
+        for column in ("match_id", "prompt_id", "block_id"):
             frame[column] = frame["template"] + "/" + frame[column]
     return pd.concat(frames, ignore_index=True)
 
@@ -104,7 +104,7 @@ def test_an_effect_under_one_template_alone_is_fragile_there_and_nowhere_else():
 
 
 def test_a_lens_that_favours_one_label_set_is_fragile_there():
-    frame = prompts(3)
+    frame = prompts()
     mine = frame["label_set"] == "jf"
     table = pd.concat([lens(frame[mine], nash=-2.0, seed=1), lens(frame[~mine], nash=1.0)])
     found, parts = _parts({"prompts": frame, "lens": table}, "M5")

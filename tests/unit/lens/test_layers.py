@@ -31,19 +31,16 @@ def last(table, quantity, game=None):
     return row
 
 
-def test_an_action_moves_its_average_and_a_token_does_not(prompts):
-    action = estimates(prompts, nash=2.0)
-    assert last(action, "nash_average")["ci_low"] > 0.8
-    assert last(action, "first_label")["estimate"] == pytest.approx(0.5, abs=0.05)
-    token = estimates(prompts, token=2.0)
-    assert last(token, "nash_average")["estimate"] == pytest.approx(0.5, abs=0.05)
-    assert last(token, "first_label")["ci_low"] > 0.8
-    place = estimates(prompts, place=2.0)
-    assert last(place, "listed_first")["ci_low"] > 0.8
-    assert last(place, "nash")["estimate"] == pytest.approx(0.5, abs=0.05)
+def test_the_action_moves_its_probability_and_neither_word_nor_place_does(prompts):
+    assert last(estimates(prompts, nash=2.0), "nash")["ci_low"] > 0.8
+    for bias in ("word", "place"):
+        row = last(estimates(prompts, **{bias: 2.0}), "nash")
+        assert row["estimate"] == pytest.approx(0.5, abs=0.02)
+        assert row["ci_high"] - row["ci_low"] < 0.08
+        assert row["interval"] == "student"
 
 
-def test_means_count_each_prompt_once_and_leave_dropped_ones_out(prompts):
+def test_rows_are_counted_once_and_dropped_ones_left_out(prompts):
     lens = tables.lens(prompts, nash=1.0).assign(kl=0.5, prior_action_1=0.25)
     options = {"model": "m", "name": "logit", "how": HOW}
     once = layer_estimates(lens, prompts, **options)
@@ -53,24 +50,26 @@ def test_means_count_each_prompt_once_and_leave_dropped_ones_out(prompts):
     fewer = layer_estimates(lens, part, **options)
     assert last(fewer, "kl")["n"] < last(once, "kl")["n"]
     assert set(fewer["game"].dropna()) == set(once["game"].dropna()) - {"pd"}
+    # P(action 1) of 0.25 in both maps: the first label stands for each action in half of them.
+    assert last(once, "prior")["estimate"] == pytest.approx(0.5)
 
 
-def test_each_game_and_label_map_has_its_mean_without_an_interval(prompts):
-    table = estimates(prompts, nash=1.0, token=0.5)
-    maps = [last(table, f"nash_{name}")["estimate"] for name in ("identity", "swapped")]
-    assert last(table, "nash_average")["estimate"] == pytest.approx(np.mean(maps))
-    assert np.isnan(last(table, "nash_identity")["ci_low"])
-    games = [last(table, "nash", game) for game in tables.NASH]
-    whole = last(table, "nash")
-    weighted = sum(game["estimate"] * game["n"] for game in games) / whole["n"]
-    assert whole["estimate"] == pytest.approx(weighted)
+def test_games_have_the_same_weight(prompts):
+    table = estimates(prompts, nash=1.0, word=0.5)
+    games = [last(table, "nash", game)["estimate"] for game in tables.NASH]
+    assert last(table, "nash")["estimate"] == pytest.approx(np.mean(games))
+    assert last(table, "nash", "pd")["ci_low"] > 0.5
     assert last(table, "prosocial")["n"] == last(table, "nash", "pd")["n"]
     assert set(table["quantity"]) | {"text_kl"} == set(DESCRIPTIONS)
 
 
-def test_one_label_map_has_no_average(prompts):
-    table = estimates(prompts[prompts["label_map"] == "identity"], nash=1.0)
-    assert np.isnan(last(table, "nash_average")["estimate"])
+def test_probabilities_have_bounds_that_are_probabilities(prompts):
+    table = estimates(prompts, nash=6.0, noise=2.0)
+    assert table[table["quantity"] == "nash"]["ci_high"].max() <= 1.0
+
+
+def test_without_whole_blocks_there_is_nothing_to_tell(prompts):
+    assert estimates(prompts[prompts["label_map"] == "identity"], nash=1.0).empty
 
 
 def test_held_out_text_resamples_chunks():

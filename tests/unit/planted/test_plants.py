@@ -200,7 +200,7 @@ def test_the_layers_favour_what_the_record_says(models, prompts, residuals, name
         assert (np.abs(towards[: first - 1]) < 0.15).all()
     assert (towards[first - 1 : turned - 1] > 0.3).all()
     assert (towards[turned - 1 :] < -0.5).all()
-    if facts.follows == "token":
+    if facts.follows == "word":
         assert abs(token[-1]) > 2 * abs(towards[-1])
     if facts.follows == "action":
         assert abs(towards[-1]) > 2 * abs(token[-1])

@@ -1,9 +1,14 @@
 """M5: the logit lens favours the Nash action through most layers.
 
-The estimate is the share of layers whose P(Nash action) exceeds `FAVOURED`. Label maps give the
-same label token to action 0 in one half of the prompts and to action 1 in the other, and option
-orders do the same for the place in the list. P is averaged with equal weight over these cells, so a
-preference for a token or a place cancels, and what is left follows the action.
+A layer favours the Nash action where the *action part* of its logit of Nash over the other action
+is larger than `PREFERENCE`. The action part is taken within blocks, so a preference for a word or a
+place adds nothing to it.
+
+Where many layers lie near that threshold, their share jumps with the smallest change, and a count
+of layers in each draw of a bootstrap has no known coverage. So bounds come from the layers: with
+bounds of the action part that hold for all layers at once, a layer is *sure* to favour the Nash
+action, sure not to, or open. The share lies between that of the sure ones and that of the sure and
+open ones whenever the bounds hold, that is at least as often as the confidence says.
 """
 
 from __future__ import annotations
@@ -12,7 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nashlens.contrasts import p_floor, percentile_interval, rank_p
+from nashlens.contrasts import p_floor
+from nashlens.factorial import BlockEstimate
 from nashlens.findings.claim import (
     Claim,
     Evidence,
@@ -24,8 +30,8 @@ from nashlens.findings.claim import (
     verdict_of,
     with_bounds,
 )
-from nashlens.findings.shared.lens_problems import lens_problem
-from nashlens.lens.readings import FAVOURED, Readings, defined
+from nashlens.findings.shared.lens import lens_problem, spread_in_words
+from nashlens.lens.readings import PREFERENCE, Readings, defined
 
 MOST = 0.5
 """Share of layers beyond which it is most of them."""
@@ -38,86 +44,124 @@ class NashFavoured(Evidence):
     layers: int
     """Number of layers."""
     favoured_layers: int
-    """Number of layers that favour the Nash action."""
+    """Number of layers whose estimated action part favours the Nash action."""
+    sure_layers: int
+    """Number of layers that are sure to favour it."""
+    against_layers: int
+    """Number of layers that are sure to favour the other action."""
+    neither_layers: int
+    """Number of layers that are sure to favour none of the two."""
     reliable_layers: int
     """Number of layers where the labels have mass."""
     share_of_reliable: float
     """Share of those that favour the Nash action."""
-    largest_p_nash: float
-    """Largest P(Nash action) of any layer."""
-    largest_p_nash_layer: int
-    token_stronger_layers: int
-    """Number of layers where P(first label of the pair) is farther from one half."""
+    largest_action: float
+    """Largest action part of any layer, in logits."""
+    largest_action_layer: int
+    spread_label_sets: float
+    """Standard deviation of that layer's action part over label sets; NaN with one."""
+    spread_templates: float
+    """The same over templates."""
+    word_stronger_layers: int
+    """Number of layers whose word part is larger in size than the action part."""
 
 
 def estimate(tables: Tables, settings: JudgeSettings) -> NashFavoured | Missing:
-    """Average P(Nash action) over cells, layer by layer, and count layers."""
+    """Estimate the action part of each layer, and count layers."""
     readings = Readings(tables["lens"], defined(tables["prompts"], "nash_action"))
     problem = lens_problem(readings, "a Nash action")
     if problem is not None:
         return problem
-    p_nash = readings.probability(readings.towards("nash_action"))
-    p_first = readings.probability(readings.first_is_1)
-    size = len(readings.layers)
-    mean, draws = readings.cell_means(
-        np.hstack([p_nash, p_first]), resamples=settings.resamples, rng=settings.rng("M5")
+    parts = readings.parts("nash_action")
+    found, word = readings.estimate(parts["action"]), readings.estimate(parts["word"]).estimate
+    action = found.estimate
+    low, high, critical = found.simultaneous(
+        settings.confidence, settings.resamples, settings.rng("M5")
     )
-    nash, token = mean[:size], mean[size:]
-    favoured = nash > FAVOURED
-    shares = (draws[:, :size] > FAVOURED).mean(axis=1)
-    low, high = percentile_interval(shares[:, None], settings.confidence)
-    matches = len(set(readings.matches))
-    # How often a resample has no more than half of the layers.
-    below = rank_p(-MOST, -shares)
+    size, favoured, sure = len(readings.layers), action > PREFERENCE, low > PREFERENCE
+    # The layer that decides whether most of them favour the Nash action.
+    middle = int(np.argsort(action)[size - _most(size)])
     reliable = np.median(readings.mass, axis=0) >= settings.min_label_mass
+    top = int(action.argmax())
     return NashFavoured(
         estimate=float(favoured.mean()),
-        low=float(low[0]),
-        high=float(high[0]),
-        n=len(readings),
-        n_matches=matches,
-        control=float((token > FAVOURED).mean()),
-        p_value=max(below, p_floor(matches, settings.resamples)),
+        low=float(sure.mean()),
+        high=float((high > PREFERENCE).mean()),
+        n=found.n,
+        n_matches=found.n_clusters,
+        control=float((np.abs(word) > PREFERENCE).mean()),
+        p_value=_most_by_chance(found, settings.resamples),
+        error=float(found.error[middle]),
+        freedom=float(found.freedom[middle]),
+        critical=float(critical[middle]),
         layers=size,
         favoured_layers=int(favoured.sum()),
+        sure_layers=int(sure.sum()),
+        against_layers=int((high < -PREFERENCE).sum()),
+        neither_layers=int(((low > -PREFERENCE) & (high < PREFERENCE)).sum()),
         reliable_layers=int(reliable.sum()),
         share_of_reliable=float(favoured[reliable].mean()) if reliable.any() else np.nan,
-        largest_p_nash=float(nash.max()),
-        largest_p_nash_layer=int(readings.layers[nash.argmax()]),
-        token_stronger_layers=int((np.abs(token - 0.5) > np.abs(nash - 0.5)).sum()),
+        largest_action=float(action[top]),
+        largest_action_layer=int(readings.layers[top]),
+        spread_label_sets=float(found.over("label_set")[2][top]),
+        spread_templates=float(found.over("template")[2][top]),
+        word_stronger_layers=int((np.abs(word) > np.abs(action)).sum()),
     )
+
+
+def _most(layers: int) -> int:
+    """Return the least number of layers that is most of them."""
+    return int(MOST * layers) + 1
+
+
+def _most_by_chance(found: BlockEstimate, resamples: int) -> float:
+    """Return the p-value of more than half of the layers, however these depend on each other.
+
+    It is that of a partial conjunction (Benjamini and Heller 2008, Bonferroni's form).
+    """
+    size = len(found.estimate)
+    needed = _most(size)
+    single = np.sort(found.p_above(PREFERENCE, 10**9))
+    p = (size - needed + 1) * single[needed - 1]
+    return float(np.clip(p, p_floor(found.n_clusters, resamples), 1.0))
 
 
 def rule(e: NashFavoured) -> Outcome:
     """Ask for most layers, and for labels with mass in as many."""
     supported = e.low > MOST
     if supported and e.reliable_layers < MOST * e.layers:
-        return Outcome("inconclusive", "too few to speak for most layers")
+        return Outcome("inconclusive", "too few layers have label mass to speak for most")
     return Outcome(verdict_of(supported, e.high < MOST))
 
 
 def reason(e: NashFavoured, outcome: Outcome) -> str:
-    """Say the numbers of layers."""
+    """Say the numbers of layers, and the largest action part with how far it carries."""
+    spread = spread_in_words(e.spread_label_sets, e.spread_templates)
     numbers = (
-        f"{e.favoured_layers} of {e.layers} layers favour the Nash action (share"
-        f" {with_bounds(e)}); the labels have mass in {e.reliable_layers}"
+        f"{e.favoured_layers} of {e.layers} layers favour the Nash action by more than"
+        f" {PREFERENCE:g} logits (share {with_bounds(e)}); bounds are clear of that for"
+        f" {e.sure_layers} of them, for {e.against_layers} layers that favour the other action and"
+        f" for {e.neither_layers} that favour neither; the labels have mass in"
+        f" {e.reliable_layers} layers; the action part is largest at layer"
+        f" {e.largest_action_layer}, with {e.largest_action:.2f} logits{spread}"
     )
-    return joined(numbers, outcome.because, ", ")
+    return joined(numbers, outcome.because)
 
 
 CLAIM = Claim(
     id="M5",
     statement="The logit lens favours the Nash action through most layers.",
-    measure=f"share of layers where P(Nash action), averaged over label maps, exceeds {FAVOURED:g}",
-    unit="in the share of layers",
-    beyond=f"{MOST:.0%}",
-    largest_effect=1.0 - MOST,
-    control=f"share of layers where P(first label of the pair) exceeds {FAVOURED:g}",
+    measure="share of layers whose action part of the lens's logit of Nash over the other action"
+    f" exceeds {PREFERENCE:g}",
+    unit="of all layers",
+    effect_unit=f"logits beyond {PREFERENCE:g} in the layer that decides",
+    control=f"share of layers whose word part exceeds {PREFERENCE:g} logits in size",
     paper="23 of 32 layers (Llama-3-8B)",
     tables=("lens", "prompts"),
-    supported=f"the interval of the share of layers with P(Nash action) over {FAVOURED:g} lies"
-    f" above {MOST:.0%}, and the labels have mass in as many layers",
-    contradicted=f"the interval lies below {MOST:.0%}",
+    interval="student",
+    supported=f"more than {MOST:.0%} of layers have an action part above {PREFERENCE:g} logits with"
+    " their bounds (for all layers at once), and the labels have mass in as many layers",
+    contradicted=f"less than {MOST:.0%} of layers have bounds that reach {PREFERENCE:g} logits",
     estimate=estimate,
     rule=rule,
     reason=reason,

@@ -1,13 +1,13 @@
 """M6: a late override turns the Nash action into the prosocial one.
 
 On prompts whose prosocial action is not the Nash action, the lens's logit of prosocial over Nash is
-averaged with equal weight over label maps and option orders: that is its *action part*, in which
-preferences for a token or a place cancel. The *token part* is the average logit of the pair's first
-label over its second. The estimate is the action part at its peak, the late layer where it is
-largest; bounds hold for all late layers at once, so that choosing the peak costs nothing.
+parted within blocks: its *action part* is free of preferences for a word or a place, which are the
+*word part* (of the pair's first label over its second) and the place part. The estimate is the
+action part at its peak, the late layer where it is largest; bounds hold for all late layers at
+once, so that choosing the peak costs nothing.
 
-An override needs both: the prosocial action late, and the Nash action before. It must be carried by
-the action part, for a lens may as well come to prefer a word.
+An override needs both: the prosocial action late, and the Nash action before. Both must be large
+enough to matter, for within blocks much smaller effects can be told from chance.
 """
 
 from __future__ import annotations
@@ -16,13 +16,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nashlens.contrasts import (
-    Array,
-    p_floor,
-    percentile_interval,
-    rank_p,
-    simultaneous_interval,
-)
+from nashlens.contrasts import Array, p_floor
+from nashlens.factorial import BlockEstimate
 from nashlens.findings.claim import (
     NOT_IN_DETAIL,
     Claim,
@@ -34,20 +29,22 @@ from nashlens.findings.claim import (
     joined,
     with_bounds,
 )
-from nashlens.findings.shared.lens_problems import lens_problem
-from nashlens.lens.readings import Readings, conflicting
+from nashlens.findings.shared.lens import lens_problem, spread_in_words
+from nashlens.lens.readings import PREFERENCE, Readings, conflicting
 
-LEAST_LOGIT = 0.2
-"""Action part, in logits, that counts as a preference (P from 0.5 to 0.55)."""
+LEAST_EARLY = 0.05
+"""Action part, in logits, by which the early layers must favour the Nash action on average."""
 LEAST_PROBABILITY = 0.5
 """P(prosocial action) that the late layers must exceed somewhere."""
-TOKEN_SHARE = 0.5
-"""Share of the token part below which the action part follows the token."""
+NO_FLOOR = 10**9
+"""So many resamples that a p-value's floor is that of the clusters."""
+WORD_SHARE = 0.5
+"""Share of the word part below which what the late layers prefer follows the word."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LateOverride(Evidence):
-    """The action part late and early, and the token part."""
+    """The action part late and early, and the word part."""
 
     peak_layer: int
     """Late layer with the largest action part."""
@@ -68,14 +65,20 @@ class LateOverride(Evidence):
     """Its lower bound."""
     early_high: float
     """Its upper bound."""
-    late_token: float
-    """Token part of the late layer where it is largest in size."""
-    late_token_low: float
+    late_word: float
+    """Word part of the late layer where it is largest in size."""
+    late_word_low: float
     """Its lower bound."""
-    late_token_high: float
+    late_word_high: float
     """Its upper bound."""
+    late_place: float
+    """Place part of the late layer where it is largest in size."""
     follows_action: float
-    """Size of the action part over the sizes of both parts, at the peak."""
+    """Size of the action part over the sizes of action and word part, at the peak."""
+    spread_label_sets: float
+    """Standard deviation of the peak's action part over label sets; NaN with one."""
+    spread_templates: float
+    """The same over templates."""
     peak_label_mass: float
     """Median label mass at the peak."""
     min_label_mass: float = field(metadata=NOT_IN_DETAIL)
@@ -83,7 +86,7 @@ class LateOverride(Evidence):
 
 
 def estimate(tables: Tables, settings: JudgeSettings) -> LateOverride | Missing:
-    """Average action and token part over cells, layer by layer."""
+    """Estimate the parts of each late layer, and the mean action part of those before."""
     readings = Readings(tables["lens"], conflicting(tables["prompts"]))
     problem = lens_problem(readings, "a prosocial action other than its Nash action")
     if problem is not None:
@@ -91,65 +94,74 @@ def estimate(tables: Tables, settings: JudgeSettings) -> LateOverride | Missing:
     late = readings.layers > readings.layers.max() * (1.0 - settings.late_fraction)
     if late.all():
         return Missing("no layer lies before the late ones: the model is too shallow for the claim")
-    towards = readings.towards("prosocial_action")
-    values = np.hstack(
-        [
-            towards * readings.odds,
-            readings.first_is_1 * readings.odds,
-            readings.probability(towards),
-        ]
+    parts = readings.parts("prosocial_action")
+    place = parts["place"][:, late]
+    return _evidence(
+        readings,
+        late,
+        readings.estimate(parts["action"][:, late]),
+        readings.estimate(parts["word"][:, late]),
+        readings.estimate(parts["action"][:, ~late].mean(axis=1, keepdims=True)),
+        np.split(readings.estimate(parts["action"], place).estimate, [len(late)]),
+        settings,
     )
-    mean, draws = readings.cell_means(values, resamples=settings.resamples, rng=settings.rng("M6"))
-    return _evidence(readings, mean, draws, late, settings)
 
 
 def _evidence(
-    readings: Readings, mean: Array, draws: Array, late: np.ndarray, settings: JudgeSettings
+    readings: Readings,
+    late: np.ndarray,
+    action: BlockEstimate,
+    word: BlockEstimate,
+    early: BlockEstimate,
+    others: list[Array],
+    settings: JudgeSettings,
 ) -> LateOverride:
-    action, token, p_prosocial = np.split(mean, 3)
-    action_draws, token_draws, _ = np.split(draws, 3, axis=1)
-    low, high = simultaneous_interval(action[late], action_draws[:, late], settings.confidence)
-    token_low, token_high = simultaneous_interval(
-        token[late], token_draws[:, late], settings.confidence
-    )
-    at = int(action[late].argmax())
+    confidence, resamples, rng = settings.confidence, settings.resamples, settings.rng("M6")
+    low, high, critical = action.simultaneous(confidence, resamples, rng)
+    word_low, word_high, _ = word.simultaneous(confidence, resamples, rng)
+    early_low, early_high = early.interval(confidence)
+    by_layer, place = others
+    at, strongest = int(action.estimate.argmax()), int(np.abs(word.estimate).argmax())
     peak = int(np.flatnonzero(late)[at])
-    # The largest deviation of any late layer in a resample, in errors: choosing the peak is paid.
-    error = np.maximum(action_draws[:, late].std(axis=0), 1e-12)
-    largest = ((action_draws[:, late] - action[late]) / error).max(axis=1)
-    p_late = rank_p(action[peak] / error[at], largest)
-    early_draws = action_draws[:, ~late].mean(axis=1)
-    early_low, early_high = percentile_interval(early_draws[:, None], settings.confidence)
-    p_early = rank_p(0.0, early_draws)
+    # Bonferroni: choosing the peak is paid.
+    p_late = late.sum() * action.p_above(0.0, NO_FLOOR)[at]
+    p_early = 1.0 - early.p_above(0.0, NO_FLOOR)[0]
+    # Late prosocial *and* early Nash: as doubtful as the more doubtful of the two.
+    p_value = max(p_late, p_early, p_floor(action.n_clusters, resamples))
     # The flip starts the unbroken run of prosocial layers that the peak belongs to.
     start = peak
-    while start > 0 and action[start - 1] > 0:
+    while start > 0 and by_layer[start - 1] > 0:
         start -= 1
-    strongest = int(np.abs(token[late]).argmax())
-    matches = len(set(readings.matches))
+    p_prosocial = readings.estimate(readings.probability("prosocial_action")).estimate[late]
+    sizes = abs(action.estimate[at]), abs(word.estimate[at])
     return LateOverride(
-        estimate=float(action[peak]),
+        estimate=float(action.estimate[at]),
         low=float(low[at]),
         high=float(high[at]),
-        n=len(readings),
-        n_matches=matches,
-        control=float(token[peak]),
-        # Late prosocial *and* early Nash: as doubtful as the more doubtful of the two.
-        p_value=max(p_late, p_early, p_floor(matches, settings.resamples)),
+        n=action.n,
+        n_matches=action.n_clusters,
+        control=float(word.estimate[at]),
+        p_value=float(min(p_value, 1.0)),
+        error=float(action.error[at]),
+        freedom=float(action.freedom[at]),
+        critical=float(critical[at]),
         peak_layer=int(readings.layers[peak]),
-        peak_probability=float(p_prosocial[late].max()),
-        peak_probability_layer=int(readings.layers[late][p_prosocial[late].argmax()]),
-        flip_layer=int(readings.layers[start]) if action[peak] > 0 else np.nan,
+        peak_probability=float(p_prosocial.max()),
+        peak_probability_layer=int(readings.layers[late][p_prosocial.argmax()]),
+        flip_layer=int(readings.layers[start]) if by_layer[peak] > 0 else np.nan,
         layers=len(readings.layers),
         late_from=int(readings.layers[late].min()),
         late_high=float(high.max()),
-        early_action=float(action[~late].mean()),
+        early_action=float(early.estimate[0]),
         early_low=float(early_low[0]),
         early_high=float(early_high[0]),
-        late_token=float(token[late][strongest]),
-        late_token_low=float(token_low[strongest]),
-        late_token_high=float(token_high[strongest]),
-        follows_action=float(abs(action[peak]) / max(abs(action[peak]) + abs(token[peak]), 1e-12)),
+        late_word=float(word.estimate[strongest]),
+        late_word_low=float(word_low[strongest]),
+        late_word_high=float(word_high[strongest]),
+        late_place=float(place[np.abs(place).argmax()]),
+        follows_action=float(sizes[0] / max(sum(sizes), 1e-12)),
+        spread_label_sets=float(action.over("label_set")[2][at]),
+        spread_templates=float(action.over("template")[2][at]),
         peak_label_mass=float(np.median(readings.mass[:, peak])),
         min_label_mass=settings.min_label_mass,
     )
@@ -157,33 +169,34 @@ def _evidence(
 
 def rule(e: LateOverride) -> Outcome:
     """Ask for the prosocial action late, the Nash action early, and for both by the action."""
-    prosocial = e.low > 0 and e.peak_probability > LEAST_PROBABILITY
-    if prosocial and e.early_high < 0:
+    prosocial = e.low > 0 and e.estimate >= PREFERENCE and e.peak_probability > LEAST_PROBABILITY
+    if prosocial and e.early_high < 0 and e.early_action <= -LEAST_EARLY:
         if e.peak_label_mass < e.min_label_mass:
             return Outcome("inconclusive", "the labels have almost no mass at the peak")
-        found = f"P(prosocial) {e.peak_probability:.2f}, flip at layer {e.flip_layer}"
+        found = f"P(prosocial) is {e.peak_probability:.2f}, and the flip is at layer {e.flip_layer}"
         return Outcome("supported", found)
-    if prosocial and e.early_low > 0:
-        return Outcome("contradicted", "the prosocial action is favoured early on, too")
-    # The token part that is beyond doubt.
-    token = min(abs(e.late_token_low), abs(e.late_token_high))
-    token = token if e.late_token_low * e.late_token_high > 0 else 0.0
-    if e.late_high < TOKEN_SHARE * token:
-        return Outcome("contradicted", "what the late layers prefer follows the token")
-    if e.late_high < LEAST_LOGIT:
+    if prosocial and e.early_low > -LEAST_EARLY:
+        return Outcome("contradicted", "the layers before do not favour the Nash action")
+    # The word part that is beyond doubt.
+    word = min(abs(e.late_word_low), abs(e.late_word_high))
+    word = word if e.late_word_low * e.late_word_high > 0 else 0.0
+    if not prosocial and e.late_high < WORD_SHARE * word:
+        return Outcome("contradicted", "what the late layers prefer follows the word")
+    if e.late_high < PREFERENCE:
         return Outcome("contradicted", "no late layer prefers the prosocial action")
     open_part = (
-        "the early layers show no clear preference" if prosocial else "the late part is open"
+        "the layers before show no clear preference" if prosocial else "the late part is open"
     )
     return Outcome("inconclusive", open_part)
 
 
 def reason(e: LateOverride, outcome: Outcome) -> str:
-    """Say the action part at the peak and before, and the token part."""
+    """Say the action part at the peak and before, the word part, and how far the first carries."""
+    spread = spread_in_words(e.spread_label_sets, e.spread_templates)
     numbers = (
-        f"action part {with_bounds(e)} logits at layer {e.peak_layer} of {e.layers}, token part"
-        f" {e.control:.2f}; before the late layers {e.early_action:.2f}"
-        f" [{e.early_low:.2f}, {e.early_high:.2f}]"
+        f"at layer {e.peak_layer} of {e.layers} the action part is {with_bounds(e)} logits{spread}"
+        f" and the word part {e.control:.2f}; before the late layers the action part is"
+        f" {e.early_action:.2f} [{e.early_low:.2f}, {e.early_high:.2f}]"
     )
     return joined(numbers, outcome.because, ": " if outcome.verdict == "contradicted" else "; ")
 
@@ -193,15 +206,17 @@ CLAIM = Claim(
     statement="A late override turns the Nash action into the prosocial one.",
     measure="action part of the lens's logit of prosocial over Nash at its peak late layer",
     unit="logits",
-    control="token part: logit of the pair's first label over its second, there",
+    control="word part: logit of the pair's first label over its second, there",
     paper="84% probability of cooperation at layer 30 of 32 (Llama-3-8B); an override only in"
     " models above a capacity threshold",
     tables=("lens", "prompts"),
-    supported="at a late layer the *action part* lies above 0 (for all late layers at once) with"
-    f" P(prosocial) over {LEAST_PROBABILITY:g} and labels that have mass, and before the late"
-    " layers it lies below 0",
-    contradicted=f"no late action part can reach {LEAST_LOGIT:g} logits, or {TOKEN_SHARE:.0%} of"
-    " the token part; or the prosocial action is favoured before the late layers too",
+    interval="student",
+    supported=f"at a late layer the *action part* is at least {PREFERENCE:g} logits, lies above 0"
+    f" (for all late layers at once) with P(prosocial) over {LEAST_PROBABILITY:g} and has labels"
+    " with mass, and before the late layers it lies below 0 with its interval and is"
+    f" {-LEAST_EARLY:g} logits or less",
+    contradicted=f"no late action part can reach {PREFERENCE:g} logits, or {WORD_SHARE:.0%} of"
+    f" the word part; or before the late layers it lies above {-LEAST_EARLY:g} logits",
     estimate=estimate,
     rule=rule,
     reason=reason,

@@ -1,0 +1,143 @@
+"""What moves the decision, and from which layer on: action, word and place by layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from nashlens.figures import style
+from nashlens.figures.registry import Look
+
+TITLE = "What moves the decision, and from which layer on: the action, its word or its place?"
+COLUMNS = ("model", "lens", "quantity", "part", "game", "layer", *style.ESTIMATE,
+           "n", "n_matches", "spread_label_sets", "lasting")  # fmt: skip
+SMALL = 0.2
+"""Logits within which a part is too small to matter; the claims' own threshold."""
+_PARTS: dict[str, tuple[str, str, float]] = {
+    "action": ("the action, whatever its word and place", "-", 2.4),
+    "word": ("the word: the pair's first label", "-", 1.5),
+    "place": ("the place: the option listed first", "--", 1.5),
+    "interaction": ("interaction: action depends on both", ":", 1.1),
+}
+"""Part -> what the decision follows, dashes and thickness."""
+_PANELS = {
+    "prosocial over Nash": "logit, prosocial over Nash\n(prompts where they differ)",
+    "Nash over other": "logit, Nash over the other\n(prompts with a Nash action)",
+}
+"""Quantity -> the label of its panels."""
+_NAMED = ("action", "word", "place")
+"""Parts that have a name at the end of their line."""
+_SYMBOLS = {"action": "o", "word": "s", "place": "D", "interaction": "v"}
+
+
+@style.figure(TITLE, effects=COLUMNS)
+def draw(effects: pd.DataFrame, look: Look) -> Figure:
+    """Draw the parts of both logits by layer, a column for each model."""
+    every = effects[effects["game"].isna()]
+    if every.empty:
+        raise style.NothingToShowError(
+            "no scenario was asked under both label maps and in both option orders"
+        )
+    models = list(dict.fromkeys(every["model"]))
+    across = min(4, len(models))
+    width = look.width or style.WIDTH
+    height = 1.5 + 5.2 * -(-len(models) // across)
+    color: dict[str, Any] = {**style.colors(look.palette, _NAMED), "interaction": style.GREY}
+    figure, body = style.canvas(width, height, TITLE)
+    columns = style.model_columns(body, models, len(_PANELS), sharey=True)
+    reach = max(1.0, float(every[list(style.ESTIMATE)].abs().max().max()))
+    for index, (model, axes) in enumerate(columns.items()):
+        mine = every[every["model"] == model]
+        for row, (ax, quantity) in enumerate(zip(axes, _PANELS, strict=True)):
+            rows = mine[mine["quantity"] == quantity]
+            heading = _heading(str(model) if row == 0 else "", rows)
+            ax.set_title(style.fit(heading, width / across - 0.3), fontsize=style.SMALL)
+            _parts(ax, rows, color, reach)
+            if index % across == 0:
+                ax.set_ylabel(_PANELS[quantity], fontsize=style.SMALL)
+        axes[-1].set_xlabel("layer", fontsize=style.SMALL)
+    style.legend(body, _legend_entries(color, look.confidence), columns=2)
+    return figure
+
+
+def _heading(model: str, rows: pd.DataFrame) -> str:
+    """Return the model, the sizes, and from which layer on each part is large."""
+    lines = [model] * bool(model)
+    if len(rows):
+        lines.append(style.sizes(rows["n"].max(), "prompts", rows["n_matches"].max()))
+        lines.append(_since(rows[(rows["lens"] == "logit") & rows["lasting"]]))
+    return "\n".join(lines)
+
+
+def _since(lasting: pd.DataFrame) -> str:
+    first = lasting.groupby("part")["layer"].min()
+    large = [f"{part} from layer {first[part]} on" for part in _NAMED if part in first.index]
+    small = [part for part in _NAMED if part not in first.index]
+    return "; ".join(
+        [", ".join(large)] * bool(large) + [f"not {' nor '.join(small)}"] * bool(small)
+    )
+
+
+def _parts(ax: Axes, rows: pd.DataFrame, color: dict[str, Any], reach: float) -> None:
+    if rows.empty:
+        style.no_data(ax, "no prompt of this kind")
+        return
+    ax.axhspan(-SMALL, SMALL, color="0.92", linewidth=0, zorder=0)
+    ax.axhline(0, color=style.GREY, linewidth=0.8)
+    last = int(rows["layer"].max())
+    # The action is drawn last, over all others.
+    for part, (_, dashes, thick) in reversed(_PARTS.items()):
+        found = rows[(rows["part"] == part) & (rows["lens"] == "logit")].sort_values("layer")
+        look: dict[str, Any] = {"color": color[part], "linestyle": dashes, "linewidth": thick}
+        style.line(ax, found, **look)
+        lasting = found[found["lasting"]]
+        if len(lasting):
+            start = lasting.iloc[0]
+            ax.plot(
+                start["layer"], start["estimate"], _SYMBOLS[part], color=color[part], markersize=6,
+                markeredgecolor="white", markeredgewidth=0.8, zorder=5,
+            )  # fmt: skip
+    _axes(ax, last, reach)
+    _names(ax, rows[(rows["layer"] == last) & (rows["lens"] == "logit")], color)
+
+
+def _axes(ax: Axes, last: int, reach: float) -> None:
+    # Linear where a part is too small to matter, logarithmic beyond.
+    ax.set_yscale("symlog", linthresh=SMALL, linscale=0.7)
+    ax.set_ylim(-1.3 * reach, 1.3 * reach)
+    sizes = [tick for tick in (0.2, 1.0, 5.0, 25.0) if tick <= 1.3 * reach]
+    ticks = [*(-tick for tick in reversed(sizes)), 0, *sizes]
+    ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.yaxis.minorticks_off()
+    ax.set_xlim(0.5, last + 0.5)
+    style.ticks(ax.xaxis, 8, integer=True)
+
+
+def _names(ax: Axes, ends: pd.DataFrame, color: dict[str, Any]) -> None:
+    """Write each part's name at the end of its line, none over another."""
+    values = ends.set_index("part")["estimate"].loc[list(_NAMED)].sort_values()
+    heights = ax.transAxes.inverted().transform(
+        ax.transData.transform([(0.0, value) for value in values])
+    )[:, 1]
+    for k in range(1, len(heights)):
+        heights[k] = max(heights[k], heights[k - 1] + 0.065)
+    for part, height in zip(values.index, heights, strict=True):
+        style.centred(ax, part, 1.01, height, color=color[part], ha="left")
+
+
+def _legend_entries(color: dict[str, Any], confidence: float) -> list[Any]:
+    lines = [
+        Line2D([], [], color=color[part], linestyle=dashes, linewidth=thick, label=label,
+               marker=_SYMBOLS[part], markersize=4)
+        for part, (label, dashes, thick) in _PARTS.items()
+    ]  # fmt: skip
+    return [
+        *lines,
+        Patch(color="0.92", label=f"within {SMALL:g} logits: too small to matter"),
+        style.note(f"bands: {confidence:.0%} Student interval; marks: large from here to the end"),
+    ]
