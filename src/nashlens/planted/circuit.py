@@ -41,6 +41,7 @@ SLOTS: dict[str, int] = {
     # Written by the embedding.
     "one": 1, "length": 1, "bos": 1, "digit": 1, "payoff": 2, "code": 8, "label": 1,
     "chose": 1, "player": 1, "you": 1, "get": 1, "do": 1, "question_mark": 1,
+    "full_stop": 1,
     # Written by the reading blocks, at tokens before the decision.
     "after_chose": 1, "after_player": 1, "after_you": 1, "own_payoff": 1, "asked": 1,
     "own_code": 8, "both_codes": 8,

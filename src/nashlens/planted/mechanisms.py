@@ -120,6 +120,7 @@ def _embed(c: Circuit) -> None:
     for word in ("chose", "player", "you", "get", "do"):
         c.token(word, {word: 1.0})
     c.token("?", {"question_mark": 1.0})
+    c.token(".", {"full_stop": 1.0})
     for digit in string.digits:
         value = (int(digit) - 4.5) / 4.5
         c.token(digit, {"digit": 1.0, "payoff": np.array([value, np.sqrt(1 - value**2)])})
@@ -165,6 +166,11 @@ def move(c: Circuit, layer: int, facts: dict[str, float]) -> None:
     """Move facts from the question mark to the decision; a negative gain takes them back."""
     moves = [(f"seen_{fact}", fact, gain) for fact, gain in facts.items()]
     c.head(layer, ContentMatch([("one", "question_mark", _FLAG)]), moves)
+
+
+def write_rounds(c: Circuit, gain: float) -> None:
+    """Write the opponent's last move at the end of each round, in the last reading block."""
+    c.head(READ, _latest("full_stop", "after_player"), [("helps", "opponent_last", -gain)])
 
 
 def answer(c: Circuit, layer: int, fact: str, gain: float) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from nashlens.planted.circuit import N_LAYERS, Circuit
 from nashlens.planted.facts import Facts
-from nashlens.planted.mechanisms import answer, copy_last, move, prefer
+from nashlens.planted.mechanisms import answer, copy_last, move, prefer, write_rounds
 
 COMPUTED, LATE = 5, 10
 """The block that brings a fact to the decision, and the block that changes the answer."""
@@ -28,6 +28,8 @@ class Plant:
 
 
 def _history(c: Circuit) -> None:
+    # It is written where it stands before it is moved to the decision.
+    write_rounds(c, 1.5)
     move(c, COMPUTED, {"opponent_last": 1.5})
     move(c, LATE - 1, {"opponent_last": -1.5})
 
@@ -107,7 +109,8 @@ PLANTS: dict[str, Plant] = {
     "history": Plant(
         _history,
         replace(_NOTHING, history_from=COMPUTED, history_until=LATE - 2),
-        "the opponent's last action is readable at layers 5 to 8, erased from 9 on, never used",
+        "the opponent's last action is at its round's end from layer 4 on, and at the decision at"
+        " layers 5 to 8; never used",
     ),
     "nash": Plant(
         _nash,

@@ -125,3 +125,37 @@ def test_a_permutation_as_good_as_the_truth_is_heard():
     rows = history(FALLING)
     rows["p_value"] = 0.4
     assert verdicts(rows, nash(FLAT)).loc["M1", "p_value"] == 0.4
+
+
+def test_other_positions_are_named_and_decide_nothing():
+    here = history(FALLING, position="decision")
+    weak = history(FLAT, position="decision")
+    rounds = history([0.5] + [0.52] * 2 + [0.98] * 14, position="round_last")
+    question = history([0.5] + [0.7] * 16, position="option_first")
+    alone, found = verdicts(here, nash(FLAT)), verdicts(here, rounds, question, nash(FLAT))
+    for column in ("estimate", "ci_low", "control", "verdict", "p_value"):
+        assert alone[column].equals(found[column])
+    assert "position" not in alone.loc["M1", "reason"]
+    assert "best_position" not in json.loads(alone.loc["M2", "detail"])
+    found = verdicts(weak, rounds, question, nash(FLAT))
+    assert found.loc["M1", "verdict"] == "contradicted"
+    for claim in ("M1", "M2"):
+        reason, detail = found.loc[claim, "reason"], json.loads(found.loc[claim, "detail"])
+        assert (
+            "of the other positions round_last is best: it is decodable from layer 3 on, with 0.98"
+            " [0.94, 1.02] at layer 3 and 0.98 at the last; at the decision the largest is 0.50, at"
+            " layer 1"
+        ) in reason
+        assert detail["best_position"] == "round_last"
+        assert detail["best_position_first_layer"] == 3
+        assert detail["decision_peak"] == 0.5
+
+
+def test_a_position_that_shows_nothing_is_not_called_decodable():
+    flat = history(FLAT, position="round_last")
+    found = verdicts(history(FALLING, position="decision"), flat, nash(FLAT))
+    assert "no layer decodes it for sure" in found.loc["M1", "reason"]
+    assert json.loads(found.loc["M1", "detail"])["best_position_first_layer"] is None
+    empty = history([np.nan] * 17, position="round_last", status="degenerate")
+    found = verdicts(history(FALLING, position="decision"), empty, nash(FLAT))
+    assert "position" not in found.loc["M1", "reason"]

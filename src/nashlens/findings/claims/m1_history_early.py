@@ -4,7 +4,8 @@ The estimate is the balanced accuracy of the probe at layer 1. A prompt's text h
 moves, so some decodability there is near certain. The claim is supported only where the probe beats
 permuted labels and whatever needs no training of the model: the embedding, the prompt's bag of
 words, and layer 1 of the same architecture with random weights. A baseline that was not made is
-left out.
+left out. The estimate is at the decision; where other positions were probed, the reason says at
+which of them the history is read best.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from nashlens.findings.claim import (
     verdict_of,
     with_bounds,
 )
+from nashlens.findings.shared.elsewhere import PositionEvidence, best_elsewhere
 from nashlens.findings.shared.probe_rows import (
     ProbeEvidence,
     accuracy_error,
@@ -45,7 +47,7 @@ BASELINES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class HistoryEarly(ProbeEvidence):
+class HistoryEarly(PositionEvidence, ProbeEvidence):
     """Accuracy at layer 1, with what it must beat."""
 
     embedding: float
@@ -89,6 +91,7 @@ def estimate(tables: Tables, settings: JudgeSettings) -> HistoryEarly | Missing:
         permutation_mean=float(row["permutation_mean"]),
         permutation_p=float(row["p_value"]),
         majority=float(row["majority"]),
+        elsewhere=best_elsewhere(tables["probes"], TARGET, DECODABLE),
     )
 
 
@@ -127,7 +130,7 @@ def rule(e: HistoryEarly) -> Outcome:
 def reason(e: HistoryEarly, outcome: Outcome) -> str:
     """Say the accuracy and its control."""
     numbers = f"balanced accuracy {with_bounds(e)} at layer 1, {e.control:.2f} with permuted labels"
-    return joined(numbers, outcome.because)
+    return joined(joined(numbers, outcome.because), e.positions)
 
 
 CLAIM = Claim(

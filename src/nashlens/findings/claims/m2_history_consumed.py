@@ -2,7 +2,9 @@
 
 The estimate is the loss of balanced accuracy from layer 1 to the last layer. Layer 1 is fixed
 beforehand, as the paper has it; the layer of the peak would be chosen by the data. Both accuracies
-come from the same prompts, so adding their variances overstates the error.
+come from the same prompts, so adding their variances overstates the error. Both are at the
+decision; where other positions were probed, the reason says at which of them the history is read
+best, and whether it is still there at the last layer.
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ from scipy.stats import spearmanr
 from nashlens.contrasts import one_sided_p
 from nashlens.findings.claim import (
     Claim,
-    Evidence,
     JudgeSettings,
     Missing,
     Outcome,
@@ -24,6 +25,8 @@ from nashlens.findings.claim import (
     verdict_of,
     with_bounds,
 )
+from nashlens.findings.claims.m1_history_early import DECODABLE
+from nashlens.findings.shared.elsewhere import PositionEvidence, best_elsewhere
 from nashlens.findings.shared.probe_rows import accuracy_error, target_rows
 
 TARGET = "opponent_last"
@@ -32,7 +35,7 @@ LEAST_LOSS = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class HistoryConsumed(Evidence):
+class HistoryConsumed(PositionEvidence):
     """The loss, with the accuracies that it is made of."""
 
     first: float
@@ -83,6 +86,7 @@ def estimate(tables: Tables, settings: JudgeSettings) -> HistoryConsumed | Missi
         spearman_depth=(
             float("nan") if level else float(spearmanr(deep["layer"], accuracy).statistic)
         ),
+        elsewhere=best_elsewhere(tables["probes"], TARGET, DECODABLE),
     )
 
 
@@ -103,7 +107,7 @@ def reason(e: HistoryConsumed, outcome: Outcome) -> str:
         f"balanced accuracy {e.first:.2f} at layer 1 and {e.last:.2f} at layer {e.last_layer}: a"
         f" loss of {with_bounds(e)}; peak {e.peak:.2f} at layer {e.peak_layer}"
     )
-    return joined(numbers, outcome.because)
+    return joined(joined(numbers, outcome.because), e.positions)
 
 
 CLAIM = Claim(
