@@ -9,18 +9,20 @@ pytestmark = pytest.mark.workflow
 
 JOINED = {"join_findings", "draw_findings"}
 JUDGED = {"judge_findings", *JOINED}
+# The findings say what the ladder makes of them as published.
+CLIMBED = {"climb_ladder", "join_ladder", "draw_ladder", *JOINED}
 # Play ends in the claims about it.
 MEASURED = {
     "measure_play", "judge_play", "draw_cooperation", "draw_pairs", "draw_rounds",
     "draw_reasoning", "draw_selection", "draw_strategies", *JOINED,
 }  # fmt: skip
-PROBED = {"fit_probes", "draw_probes", "draw_transfer", *JUDGED}
+PROBED = {"fit_probes", "draw_probes", "draw_transfer", *JUDGED, *CLIMBED}
 # The model's choice, which probes decode, is read off the lens.
 BIASED = {"summarise_surface", "draw_biases"}
 LENSED = {"read_lens", "summarise_lens", "draw_lens", "draw_tuned", *BIASED, *PROBED}
 TUNED = {"fit_tuned_lens", "read_tuned_lens", "summarise_tuned_lens", "draw_tuned"}
 STEERED = {"summarise_steering", "draw_steering", "draw_clamping"}
-SWEPT = {"sweep_steering", *STEERED, *JUDGED}
+SWEPT = {"sweep_steering", *STEERED, *JUDGED, *CLIMBED}
 HEADED = {"summarise_heads", "draw_heads"}
 ABLATED = {"ablate_heads", *HEADED, *JUDGED}
 DIRECTED = {"fit_directions", *SWEPT}
@@ -41,7 +43,8 @@ CONVERTED = {"convert_model"} | TUNED | PROMPTED | PLAYED | QUIZZED
 DRAWN = {
     "draw_games", "draw_cooperation", "draw_pairs", "draw_rounds", "draw_reasoning",
     "draw_selection", "draw_strategies", "draw_probes", "draw_transfer", "draw_lens", "draw_tuned",
-    "draw_biases", "draw_steering", "draw_clamping", "draw_heads", "draw_findings",
+    "draw_biases", "draw_steering", "draw_clamping", "draw_heads", "draw_ladder",
+    "draw_findings",
 }  # fmt: skip
 RESAMPLED = {
     "summarise_lens", "draw_lens", "summarise_tuned_lens", "draw_tuned", *BIASED, *STEERED, *HEADED,
@@ -52,7 +55,7 @@ CONFIG_EDITS = {
     "probes.C": ({"probes": {"C": [0.02]}}, PROBED),
     "probes.random_weights": ({"probes": {"random_weights": 12}}, UNTRAINED),
     "probes.targets": ({"probes": {"targets": ["own_last"]}}, PROBED),
-    "lens.min_label_mass": ({"lens": {"min_label_mass": 0.02}}, JUDGED | {"draw_lens"}),
+    "lens.min_label_mass": ({"lens": {"min_label_mass": 0.02}}, JUDGED | CLIMBED | {"draw_lens"}),
     "lens.tuned_tokens": ({"lens": {"tuned_tokens": 300}}, TUNED),
     "steering.alphas": ({"steering": {"alphas": [-2.0, 0.0, 2.0]}}, SWEPT),
     "steering.clamps": ({"steering": {"clamps": [-1.0, 1.0]}}, SWEPT),
@@ -69,7 +72,7 @@ CONFIG_EDITS = {
     "circuits.group": ({"circuits": {"group": 1}}, ABLATED),
     "circuits.random_groups": ({"circuits": {"random_groups": 2}}, ABLATED),
     "findings.q_value": ({"findings": {"q_value": 0.1}}, JOINED),
-    "findings.late_fraction": ({"findings": {"late_fraction": 0.5}}, JUDGED),
+    "findings.late_fraction": ({"findings": {"late_fraction": 0.5}}, JUDGED | CLIMBED),
     "findings.bootstrap": (
         {"findings": {"bootstrap": 101}},
         {*PROBED, "join_quiz", *MEASURED, *RESAMPLED},
@@ -127,8 +130,8 @@ CODE_EDITS = {
     "the tuned lens": ("src/nashlens/lens/tuned.py", CODE, TUNED),
     "one figure": ("src/nashlens/figures/probes.py", CODE, {"draw_probes"}),
     "all figures' style": ("src/nashlens/figures/style.py", CODE, DRAWN),
-    "what a claim is": ("src/nashlens/findings/claim.py", CODE, {*JUDGED, "judge_play"}),
-    "a claim": ("src/nashlens/findings/claims/m6_late_override.py", CODE, JUDGED),
+    "what a claim is": ("src/nashlens/findings/claim.py", CODE, {*JUDGED, *CLIMBED, "judge_play"}),
+    "a claim": ("src/nashlens/findings/claims/m6_late_override.py", CODE, JUDGED | CLIMBED),
     "what claims about play share": (
         "src/nashlens/findings/shared/arms.py",
         CODE,
@@ -139,8 +142,13 @@ CODE_EDITS = {
         CODE,
         {"judge_play", *JOINED},
     ),
-    "the sensitivity": ("src/nashlens/findings/sensitivity.py", CODE, {*JUDGED, "judge_play"}),
+    "the sensitivity": (
+        "src/nashlens/findings/sensitivity.py",
+        CODE,
+        {*JUDGED, *CLIMBED, "judge_play"},
+    ),
     "the parts of the data": ("src/nashlens/parts.py", CODE, {*PROBED, "judge_play"}),
+    "a rung": ("src/nashlens/findings/rungs/lens.py", CODE, CLIMBED),
     "the strips of a figure": ("src/nashlens/figures/strips.py", CODE, {"draw_findings"}),
     "the sweep": ("src/nashlens/steering/sweep.py", CODE, SWEPT),
     "the heads": ("src/nashlens/circuits/heads.py", CODE, ABLATED),
