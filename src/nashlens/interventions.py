@@ -20,6 +20,8 @@ PROMPT_COLUMNS = (
 """Columns of the prompts table that tables of interventions repeat."""
 WORDING = ("template", "label_set")
 """What the prompts of a block share of their surface form."""
+TOGETHER = 2
+"""Histories that are taken from a template and label set at a time."""
 
 
 def choose_prompts(
@@ -30,12 +32,11 @@ def choose_prompts(
     stream_name: str,
     *,
     key: str,
-    together: int = 2,
 ) -> pd.DataFrame:
     """Choose the prompts to intervene on: as many whole blocks of each game.
 
-    Blocks are taken from one template and label set after another, `together` histories from each,
-    as an interval needs two or more of them; first those with the templates and label sets used
+    Blocks are taken from one template and label set after another, two histories from each, as an
+    interval needs two or more of them; first those with the templates and label sets used
     least so far. A history gives its second block after all others have given one.
 
     Parameters
@@ -52,8 +53,6 @@ def choose_prompts(
         The study's own random stream.
     key : str
         The key of the config that names the games, for messages.
-    together : int
-        Histories that are taken from a template and label set at a time.
 
     Returns
     -------
@@ -78,7 +77,7 @@ def choose_prompts(
                 f"{key}: {per_game} prompts of {game}: a block has {size}; give that or more"
             )
         blocks = rows.drop_duplicates("block_id")
-        order = _in_turn(blocks, together, stream(seed, stream_name, game))[: per_game // size]
+        order = _in_turn(blocks, stream(seed, stream_name, game))[: per_game // size]
         rows = rows[rows["block_id"].isin(order)]
         place = rows["block_id"].map({name: k for k, name in enumerate(order)})
         rows = rows.assign(_place=place).sort_values(["_place", "label_map", "option_order"])
@@ -86,7 +85,7 @@ def choose_prompts(
     return pd.concat(chosen, ignore_index=True)
 
 
-def _in_turn(blocks: pd.DataFrame, together: int, rng: np.random.Generator) -> list[str]:
+def _in_turn(blocks: pd.DataFrame, rng: np.random.Generator) -> list[str]:
     """Return the ids of one game's blocks, in the order in which they are taken."""
     blocks = blocks.sort_values("block_id")
     blocks = blocks.iloc[rng.permutation(len(blocks))]
@@ -104,10 +103,10 @@ def _in_turn(blocks: pd.DataFrame, together: int, rng: np.random.Generator) -> l
                 waiting, key=lambda one: (used[one], sum(used[part] for part in enumerate(one)))
             )
             queue = waiting.pop(wording)
-            taken += queue[:together]
+            taken += queue[:TOGETHER]
             used.update([wording, *enumerate(wording)])
-            if queue[together:]:
-                waiting[wording] = queue[together:]
+            if queue[TOGETHER:]:
+                waiting[wording] = queue[TOGETHER:]
     return taken
 
 

@@ -27,12 +27,11 @@ RESAMPLES = 1000
 """Bootstrap resamples of a part, at most: it gives a bound to compare, and no corrected p-value."""
 WITHIN = (
     *("game", "template", "label_set", "label_map", "option_order"),
-    *("half", "agent", "opponent", "move_order"),
+    *("phase", "agent", "opponent", "move_order"),
 )
 """Columns over whose values halves are spread evenly, where a table has them and a match has one
-value: estimates give these cells equal weight, and a half without one of them would have none. (In
-the heads table `half` is the one where heads are chosen or tested; who plays whom is known in
-play.)"""
+value: estimates give these cells equal weight, and a half without one of them would have none. (The
+heads table's `phase` is whether heads are chosen or tested; who plays whom is known in play.)"""
 
 
 def halves(table: pd.DataFrame, seed: int) -> pd.Series:

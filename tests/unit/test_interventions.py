@@ -26,7 +26,6 @@ def test_histories_are_taken_by_twos_or_more_from_a_wording():
     chosen = choose(["deadlock"], 16)
     assert chosen["match_id"].nunique() == 4
     assert chosen.groupby("template")["match_id"].nunique().tolist() == [2, 2]
-    assert choose(["deadlock"], 16, together=4)["template"].nunique() == 1
     assert choose(["deadlock"], 8)["template"].nunique() == 1
 
 

@@ -28,10 +28,10 @@ def test_small_cells_do_not_all_fall_alike():
     # One match in each cell: a half of one label map alone could not be judged.
     frame = prompts(1, games=("pd", "harmony"))
     frame = frame[frame["label_set"] == "jf"]
-    frame = frame.assign(half=frame["game"].map({"pd": "choose", "harmony": "test"}))
+    frame = frame.assign(phase=frame["game"].map({"pd": "choose", "harmony": "test"}))
     for seed in range(20):
         half = frame["match_id"].map(halves(frame, seed))
-        for column in (*CELLS, "half"):
+        for column in (*CELLS, "phase"):
             counts = pd.crosstab(half, frame[column])
             assert counts.shape == (2, 2), column
             assert counts.to_numpy().min() >= 1, column

@@ -1,9 +1,9 @@
 """What ablating attention heads does to the Nash action's lead: every head, and a chosen group.
 
-Every head is ablated by itself at the decision position. The heads whose ablation costs the Nash
-action the most on one half of the matches are the candidate group. Their joint ablation is measured
-on the other half, where heads that were chosen by luck are not lucky again. The control is random
-groups with as many heads in each of the same layers.
+On some histories, every head is ablated by itself at the decision position. The heads whose
+ablation costs the Nash action the most there, by the action part of blocks, are the candidate
+group. Their joint ablation is measured on the other histories, where heads that were chosen by luck
+are not lucky again. The control is random groups with as many heads in each of the same layers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from nashlens.circuits.readings import Ablations, cell_mean
+from nashlens.circuits.readings import Ablations
 from nashlens.engine.heads import Head, ablate_heads, head_outputs
 from nashlens.engine.labels import label_probabilities, labelled_prompts
 from nashlens.errors import DataError
@@ -28,18 +28,21 @@ if TYPE_CHECKING:
 
 PHASES = ("choose", "test")
 """What a history is used for: to choose the candidate heads, or to test them."""
+_WORDING = ["template", "label_set"]
 
 
 def match_phases(chosen: pd.DataFrame) -> pd.Series:
-    """Deal the histories of the prompts to the two phases, half to each.
+    """Deal the histories of the prompts to the two phases.
 
-    Within a game, histories alternate in the order of their templates and label sets. So no history
-    is in both phases, and each phase has whole blocks, of the same wordings where there are enough.
+    A quarter of a game's histories chooses, and two at least where there are four: every head is
+    ablated on these, but only some groups on the others. Histories of one template and label set
+    go to one phase, or two or more of them to each, as far as their numbers allow: an error within
+    a wording needs two.
 
     Parameters
     ----------
     chosen : pandas.DataFrame
-        Rows of the prompts table.
+        Rows of the prompts table, blocks in the order in which they were chosen.
 
     Returns
     -------
@@ -49,21 +52,39 @@ def match_phases(chosen: pd.DataFrame) -> pd.Series:
     Raises
     ------
     DataError
-        If a phase lacks a game.
+        If a game has one history only.
     """
-    matches = chosen.drop_duplicates("match_id").sort_values(
-        ["game", "template", "label_set", "match_id"]
-    )
-    turn = matches.groupby("game").cumcount().to_numpy()
-    phase = chosen["match_id"].map(dict(zip(matches["match_id"], turn % 2, strict=True)))
-    found = phase.groupby(chosen["game"]).nunique()
-    if (found < len(PHASES)).any():
-        raise DataError(
-            f"circuits.prompts: the prompts of {found.index[int(found.argmin())]} are of one "
-            "history, so heads cannot be chosen on one and tested on another; give more prompts, "
-            "or the game more histories"
+    phase: dict[str, str] = {}
+    for game, rows in chosen.groupby("game", sort=False):
+        wordings = rows.groupby("match_id", sort=False)[_WORDING].agg(
+            lambda one: tuple(sorted(set(one)))
         )
-    return phase.map(dict(enumerate(PHASES)))
+        matches = wordings.groupby(_WORDING, sort=False).ngroup().sort_values(kind="stable")
+        if len(matches) < 2:
+            raise DataError(
+                f"circuits.prompts: the prompts of {game} are of one history, so heads cannot be"
+                " chosen on one and tested on another; give more prompts, or the game more"
+                " histories"
+            )
+        first = _number_to_choose(matches.to_list())
+        phase |= {str(name): PHASES[k >= first] for k, name in enumerate(matches.index)}
+    return chosen["match_id"].astype(str).map(phase)
+
+
+def _distinct(values: pd.Series) -> tuple[str, ...]:
+    return tuple(sorted(set(values)))
+
+
+def _number_to_choose(wordings: list[int]) -> int:
+    """Return how many histories choose, of those whose wordings are given, equal ones together."""
+    most = len(wordings) // 2
+    least = min(max(2, len(wordings) // 4), most)
+
+    def lonely(number: int) -> bool:
+        both = Counter(wordings[:number]), Counter(wordings[number:])
+        return any(count == 1 for part in both for count in part.values())
+
+    return next((k for k in range(least, most + 1) if not lonely(k)), least)
 
 
 def candidate_group(drops: np.ndarray, n_heads: int, size: int) -> list[Head]:
@@ -177,15 +198,8 @@ def heads_table(
     DataError
         If a game has no prompt, none has a Nash action, or the model has too few heads.
     """
-    # Four histories of a wording, so that each phase has two.
     chosen = choose_prompts(
-        prompts,
-        games,
-        prompts_per_game,
-        seed,
-        "circuits prompts",
-        key="circuits.games",
-        together=2 * len(PHASES),
+        prompts, games, prompts_per_game, seed, "circuits prompts", key="circuits.games"
     )
     chosen = chosen[chosen["nash_action"].notna()].reset_index(drop=True)
     if chosen.empty:
@@ -193,24 +207,23 @@ def heads_table(
             f"circuits.games: no prompt of {', '.join(games)} has a Nash action;"
             " choose games that have one"
         )
-    chosen = chosen.assign(half=match_phases(chosen))
+    chosen = chosen.assign(phase=match_phases(chosen))
     values = np.zeros((engine.n_layers, engine.n_heads, engine.head_dim), dtype=np.float32)
     if replacement == "mean":
         outputs = head_outputs(engine, [ids.tolist() for ids in chosen["token_ids"]])
         values = outputs.mean(axis=0)
-    singles: dict[str, list[Head]] = {"none": []}
+    nothing: dict[str, list[Head]] = {"none": []}
+    singles = {}
     for head in itertools.product(range(1, engine.n_layers + 1), range(engine.n_heads)):
         singles[_name(head)] = [head]
-    choosing, testing = (chosen[chosen["half"] == phase] for phase in PHASES)
-    first = _ablations_table(engine, choosing, singles, values, "heads, to choose")
-    drops = Ablations(first, "head")
-    candidate = candidate_group(cell_mean(drops.values, drops.cells), engine.n_heads, group)
+    choosing, testing = (chosen[chosen["phase"] == phase] for phase in PHASES)
+    first = _ablations_table(engine, choosing, nothing | singles, values, "heads")
+    drops = Ablations(first, "head").action_part()
+    candidate = candidate_group(drops, engine.n_heads, group)
     rng = stream(seed, "random heads", model)
     others = control_groups(candidate, engine.n_heads, random_groups, rng)
     groups = {"candidate": candidate} | {f"random_{i:03d}": g for i, g in enumerate(others)}
-    second = _ablations_table(
-        engine, testing, singles | groups, values, "heads and groups, to test"
-    )
+    second = _ablations_table(engine, testing, nothing | groups, values, "groups of heads")
     table = pd.concat([first, second], ignore_index=True)
     table.insert(0, "model", model)
     return table
@@ -232,7 +245,7 @@ def _ablations_table(
     nash = np.where(chosen["nash_action"].to_numpy(dtype=float) == 1, odds.T, -odds.T).T
     described = pd.DataFrame([_describe(name, group) for name, group in groups.items()])
     return prompts_by_interventions(
-        chosen[[*PROMPT_COLUMNS, "half"]],
+        chosen[[*PROMPT_COLUMNS, "phase"]],
         described.astype({"layer": "Int64", "head": "Int64"}),
         {"logit_nash": nash, "drop": nash[:, :1] - nash, "label_mass": mass},
     )

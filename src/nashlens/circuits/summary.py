@@ -1,31 +1,29 @@
-"""Ablated heads as estimates: each head's effect, the chosen group's, and the random groups'.
-
-The candidate group's interval comes from the same resamples as that of claim M4, so that figure
-and findings agree.
-"""
+"""Ablated heads as estimates: each head's effect, the chosen group's, and the random groups'."""
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from nashlens.circuits.readings import Ablations
 from nashlens.estimates import Array, Bootstrap, collect, frame
 
 DESCRIPTIONS = {
-    "action_part": "drop of the Nash action's logit over the other, games and label maps weighing"
-    " the same",
-    "token_part": "the same towards the pair's first label, whatever it means",
+    "action_part": "drop of the Nash action's logit over the other, whatever it is called",
+    "word_part": "drop of the logit of the pair's first label, whatever it means",
+    "place_part": "drop of the logit of the option listed first",
+    "interaction": "how much larger the action part is where the first label is listed first",
 }
-"""Quantity -> what it is."""
+"""Quantity -> what it is: the parts of `nashlens.factorial`, in their order."""
 _KEYS = {
     "model": "str", "kind": "str", "quantity": "str", "ablation": "str", "layer": "Int64",
     "head": "Int64", "heads": "str",
 }  # fmt: skip
+_SPREADS = {"spread_label_sets": "label_set", "spread_templates": "template"}
+"""Column -> over what it is the standard deviation."""
 
 
 def heads_estimates(heads: pd.DataFrame, *, model: str, how: Bootstrap) -> pd.DataFrame:
-    """Return what each ablation costs the Nash action.
+    """Return what each ablation costs.
 
     Parameters
     ----------
@@ -37,41 +35,32 @@ def heads_estimates(heads: pd.DataFrame, *, model: str, how: Bootstrap) -> pd.Da
     Returns
     -------
     DataFrame
-        `model`, `kind` (`head`, on all matches; `candidate` and `random`, on the half of them
-        where the group was not chosen), `quantity` (see `DESCRIPTIONS`), `ablation`, `layer`,
-        `head`, `heads`, then `estimates.COLUMNS`. Bounds of heads hold for all heads at once.
+        `model`, `kind` (`head`, on the histories where the group was chosen; `candidate` and
+        `random`, on the others), `quantity` (see `DESCRIPTIONS`), `ablation`, `layer`, `head`,
+        `heads`, then `estimates.COLUMNS`, and how the estimate differs between label sets and
+        templates (`spread_label_sets`, `spread_templates`: standard deviations, missing where there
+        is one). Bounds of heads hold for all heads at once.
     """
     tables = []
-    single = Ablations(heads, "head")
-    if len(single):
-        table = _bounded(single, single.values, how, "heads summary", model, at_once=True)
-        tables.append(_keyed(table, single, "head", "action_part"))
-    groups = {kind: Ablations(heads, kind, "test") for kind in ("candidate", "random")}
-    for kind, group in groups.items() if len(groups["candidate"]) else ():
-        values = np.hstack([group.values, group.token()])
-        table = _bounded(group, values, how, "findings", model, "M4")
-        for place, quantity in enumerate(DESCRIPTIONS):
-            part = table.iloc[place * len(group.names) :][: len(group.names)]
-            tables.append(_keyed(part, group, kind, quantity))
-    return collect((table.assign(model=model) for table in tables), _KEYS)
+    for kind in ("head", "candidate", "random"):
+        ablations = Ablations(heads, kind)
+        for quantity, values in zip(DESCRIPTIONS, ablations.parts.values(), strict=True):
+            if len(ablations.blocks):
+                table = _bounded(ablations, values, how, at_once=kind == "head")
+                tables.append(table.assign(kind=kind, quantity=quantity, model=model))
+    return collect(tables, _KEYS, dict.fromkeys(_SPREADS, "float64"))
 
 
-def _keyed(table: pd.DataFrame, ablations: Ablations, kind: str, quantity: str) -> pd.DataFrame:
-    """Say which ablation each row is of."""
+def _bounded(ablations: Ablations, values: Array, how: Bootstrap, *, at_once: bool) -> pd.DataFrame:
+    """Return the average of each ablation over blocks, with Student's interval."""
+    found = ablations.blocks.estimate(values)
+    if at_once:
+        low, high, _ = found.simultaneous(how.confidence, how.resamples, how.rng("heads summary"))
+    else:
+        low, high = found.interval(how.confidence)
+    bounds = "student, all at once" if at_once else "student"
+    table = frame(found.estimate, low, high, bounds, found.n, found.n_clusters)
+    table.loc[table["ci_low"].isna(), "interval"] = ""
     places = ablations.places.reset_index()
-    return table.reset_index(drop=True).assign(
-        kind=kind, quantity=quantity, **{str(name): places[name] for name in places}
-    )
-
-
-def _bounded(
-    ablations: Ablations, values: Array, how: Bootstrap, *names: str, at_once: bool = False
-) -> pd.DataFrame:
-    """Return cell means of columns, with Student's interval where each cell has two matches."""
-    mean, draws = ablations.cell_means(values, resamples=how.resamples, rng=how.rng(*names))
-    n, n_matches = len(ablations), len(set(ablations.matches))
-    if ablations.least_matches() < 2 or not len(draws):
-        none = np.full(len(mean), np.nan)
-        return frame(mean, none, none, "", n, n_matches)
-    bounds = ablations.interval(mean, draws, how.confidence, len(mean) if at_once else 1)
-    return frame(mean, *bounds, "student, all at once" if at_once else "student", n, n_matches)
+    spreads = {name: found.over(column)[2] for name, column in _SPREADS.items()}
+    return table.assign(**{str(name): places[name] for name in places}, **spreads)

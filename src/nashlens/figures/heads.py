@@ -19,7 +19,9 @@ from nashlens.figures.registry import Look
 
 TITLE = "What ablating attention heads costs the Nash action"
 _COLUMNS = ("model", "kind", "quantity", "ablation", "layer", "head", "heads",
-            *style.ESTIMATE, "n", "n_matches")  # fmt: skip
+            *style.ESTIMATE, "n", "n_matches", "spread_label_sets")  # fmt: skip
+_PARTS = {"action_part": "action", "word_part": "word", "place_part": "place"}
+"""Quantity -> what the drop follows."""
 _MAP = "PuOr_r"
 """Diverging, told apart by colour-blind readers; its middle is no effect."""
 BOUND = 0.2
@@ -31,10 +33,10 @@ _GROUPS = ("candidate", "random")
 def draw(heads_summary: pd.DataFrame, look: Look) -> Figure:
     """Draw the action part of every head's effect, and the chosen group among random ones.
 
-    Left, layers by heads: the drop of the Nash action's logit over the other when only that head
-    is ablated, averaged over games and label maps with equal weight. Right, on the half of the
-    matches where the group was not chosen: the group's drop, each random group's, and the token
-    parts.
+    Left, layers by heads, on the histories where the group was chosen: the drop of the Nash
+    action's logit over the other when only that head is ablated. Right, on the other histories:
+    the group's drop and each random group's, as far as it follows the action, the pair's first
+    label, and the option listed first. Games weigh the same.
     """
     if heads_summary.empty:
         raise style.NothingToShowError("the heads table holds no row")
@@ -48,6 +50,7 @@ def draw(heads_summary: pd.DataFrame, look: Look) -> Figure:
     for (left, right), model in zip(grid, models, strict=True):
         rows = heads_summary[heads_summary["model"] == model]
         single, candidate = (rows[rows["kind"] == kind] for kind in ("head", "candidate"))
+        single = single[single["quantity"] == "action_part"]
         chosen = str(candidate["heads"].iloc[0]).split() if len(candidate) else []
         # A scale for each model: one model's largest effect would hide another's.
         largest = max(float(single["estimate"].abs().max()) if len(single) else 0.0, 1e-3)
@@ -56,9 +59,9 @@ def draw(heads_summary: pd.DataFrame, look: Look) -> Figure:
         bar = body.colorbar(ScalarMappable(scale, _MAP), ax=left, aspect=25, pad=0.02)
         bar.set_label("drop of the Nash action's lead\n(logits)", fontsize=style.SMALL)
         name = "" if len(models) == 1 else f"{model}: "
-        left.set_title(f"{name}each head alone, {_size(single)}", fontsize=style.SMALL)
+        left.set_title(f"{name}each head by itself, {_size(single)}", fontsize=style.SMALL)
         _groups(right, rows[rows["kind"] != "head"], colors)
-        head = f"groups of {len(chosen)}, other half:\n{_size(candidate)}"
+        head = f"groups of {len(chosen)}, other histories:\n{_size(candidate)}"
         right.set_title(head, fontsize=style.SMALL)
     style.legend(body, _legend_entries(colors, look.confidence), columns=2)
     return figure
@@ -97,13 +100,13 @@ def _heat(ax: Axes, rows: pd.DataFrame, chosen: list[str], scale: Normalize) -> 
 
 
 def _groups(ax: Axes, rows: pd.DataFrame, colors: dict[str, Any]) -> None:
-    """Draw action parts above "action part", token parts above "token part"."""
+    """Draw each part of the groups' drops above its name."""
     if rows.empty:
         style.no_data(ax, "no group was ablated")
         return
     ax.axhspan(-BOUND, BOUND, color="0.92", zorder=0)
     ax.axhline(0.0, color=style.GREY, linewidth=0.8)
-    for place, quantity in enumerate(("action_part", "token_part")):
+    for place, quantity in enumerate(_PARTS):
         part = rows[rows["quantity"] == quantity]
         values = part.loc[part["kind"] == "random", "estimate"]
         # Spread evenly, so that equal points can be told apart.
@@ -111,14 +114,18 @@ def _groups(ax: Axes, rows: pd.DataFrame, colors: dict[str, Any]) -> None:
         ax.plot(place + 0.18 + offset, values, "o", color=colors["random"], markersize=2.5)
         (group,) = part[part["kind"] == "candidate"].to_dict("records")
         mean, low, high = (group[name] for name in style.ESTIMATE)
+        spread = group["spread_label_sets"]
+        if math.isfinite(spread):
+            ends = mean - spread, mean + spread
+            ax.vlines(place - 0.3, *ends, color=colors["candidate"], linewidth=3.5, alpha=0.35)
         error = [[mean - low], [high - mean]] if math.isfinite(low) else None
         ax.errorbar(
             place - 0.15, mean, yerr=error, fmt="D", color=colors["candidate"], markersize=4,
             capsize=2.5, linewidth=1.3,
         )  # fmt: skip
-    ax.set_xticks([0, 1], ["action part", "token part"])
-    ax.set_xlim(-0.5, 1.5)
-    ax.set_xlabel("what the drop follows")
+    ax.set_xticks(range(len(_PARTS)), list(_PARTS.values()))
+    ax.set_xlim(-0.5, len(_PARTS) - 0.5)
+    ax.set_xlabel("part: what the drop follows")
     ax.set_ylabel("drop (logits)")
 
 
@@ -127,16 +134,17 @@ def _legend_entries(colors: dict[str, Any], confidence: float) -> list[Any]:
     return [
         Line2D(
             [], [], marker=".", color="black", linestyle="none", markersize=5,
-            label=f"{level} over matches, for all heads at once, leaves out 0",
+            label=f"{level} over histories, for all heads at once, leaves out 0",
         ),
-        Patch(fill=False, edgecolor="black", label="chosen on one half of the matches"),
+        Patch(fill=False, edgecolor="black", label="the chosen group"),
         Line2D(
             [], [], marker="D", color=colors["candidate"], markersize=4,
-            label=f"those heads together, other half, with {level}",
+            label=f"the group together, on other histories, with {level}",
         ),
         Line2D(
             [], [], marker="o", color=colors["random"], linestyle="none", markersize=3,
             label="random groups of other heads of the same layers",
         ),
+        Patch(color=colors["candidate"], alpha=0.35, label="± its SD between label sets"),
         Patch(color="0.92", label=f"within {BOUND:g} logits: nothing changes"),
     ]  # fmt: skip

@@ -148,10 +148,9 @@ def _restrict_rows(tables: Tables, factor: str, seed: int) -> dict[str, dict[str
             found[level] = dict(tables)
             continue
         matches = set(known.loc[mask, "match_id"])
-        # In the heads table `half` is where heads are chosen or tested, and no factor.
         found[level] = {
             name: table[table[factor] == level]
-            if factor != "half" and factor in table.columns
+            if factor in table.columns
             else table[table["match_id"].isin(matches)]
             for name, table in tables.items()
         }

@@ -1,94 +1,73 @@
+"""Ablations as parts of complete blocks."""
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from nashlens.circuits.readings import Ablations, cell_mean
-from nashlens.contrasts import cell_mean_draws
+from nashlens.circuits.readings import Ablations
 
 
-def table(action, token, kind="head"):
-    """Drops of two heads that follow the action and the token as told; uneven cells."""
+def table(kind="head", **sizes):
+    """Drops of two heads, the second twice the first, that follow the parts as told."""
     rows = []
     for game, nash in (("deadlock", 1), ("concord", 0)):
-        for label_map, count in (("identity", 3), ("swapped", 1)):
-            first = 1 if label_map == "swapped" else 0
-            for i in range(count):
-                for name, scale in (("1.0", 1.0), ("1.1", 2.0)):
-                    rows.append(
-                        {
-                            "prompt_id": f"{game}{label_map}{i}",
-                            "match_id": f"{game}{label_map}{i}",
-                            "game": game,
-                            "label_map": label_map,
-                            "nash_action": nash,
-                            "ablation": name,
-                            "kind": kind,
-                            "half": "test",
-                            "layer": 1,
-                            "head": int(name[-1]),
-                            "heads": name,
-                            "drop": scale * (action + (token if nash == first else -token)),
-                        }
-                    )
+        for history in range(3 if game == "deadlock" else 1):
+            for label_map in ("identity", "swapped"):
+                for order in ("forward", "reversed"):
+                    action = 1.0 if nash else -1.0
+                    word = 1.0 if label_map == "swapped" else -1.0
+                    place = 1.0 if order == "reversed" else -1.0
+                    follows = {"action": action, "word": word, "place": place,
+                               "interaction": action * word * place}  # fmt: skip
+                    drop = action * sum(size * follows[part] for part, size in sizes.items())
+                    common = {
+                        "prompt_id": f"{game}{history}{label_map}{order}",
+                        "match_id": f"{game}{history}", "block_id": f"{game}{history}/3",
+                        "game": game, "template": "neutral", "label_set": "jf",
+                        "label_map": label_map, "option_order": order, "nash_action": nash,
+                        "kind": kind, "phase": "test", "layer": 1,
+                    }  # fmt: skip
+                    rows += [
+                        common | {"ablation": "1.0", "heads": "1.0", "head": 0, "drop": drop},
+                        common | {"ablation": "1.1", "heads": "1.1", "head": 1, "drop": 2 * drop},
+                    ]
     return pd.DataFrame(rows)
 
 
-def test_action_and_token_parts_are_told_apart():
-    for action, token in ((1.0, 0.0), (0.0, 1.0), (0.3, -0.7)):
-        found = Ablations(table(action, token), "head")
-        assert found.names == ["1.0", "1.1"]
-        assert cell_mean(found.values, found.cells) == pytest.approx([action, 2 * action])
-        assert cell_mean(found.token(), found.cells) == pytest.approx([token, 2 * token])
+@pytest.mark.parametrize("only", ["action", "word", "place", "interaction"])
+def test_parts_are_told_apart_in_every_block(only):
+    found = Ablations(table(**{only: 0.7}), "head")
+    assert found.names == ["1.0", "1.1"]
+    for part, values in found.parts.items():
+        expected = np.tile([0.7, 1.4] if part == only else [0.0, 0.0], (4, 1))
+        np.testing.assert_allclose(values, expected, atol=1e-12)
 
 
-def test_prompts_that_lack_an_ablation_are_left_out_and_repeats_count_once():
-    whole = table(1.0, 0.5)
+def test_the_action_part_points_to_the_nash_action_and_weighs_games_the_same():
+    rows = table(action=1.0)
+    rows.loc[rows["game"] == "concord", "drop"] *= 3
+    assert Ablations(rows, "head").action_part() == pytest.approx([2.0, 4.0])
+
+
+def test_without_a_complete_block_the_mean_of_prompts_is_left():
+    rows = table(action=1.0)
+    one_map = Ablations(rows[rows["label_map"] == "identity"], "head")
+    assert len(one_map.blocks) == 0
+    assert one_map.action_part() == pytest.approx([1.0, 2.0])
+
+
+def test_prompts_that_lack_an_ablation_are_left_out_with_their_block_and_repeats_count_once():
+    whole = table(action=1.0, word=0.5)
     found = Ablations(pd.concat([whole, whole]).iloc[1:-1], "head")
-    assert len(found) == 8
-    assert len(Ablations(whole.iloc[1:], "head")) == 7
+    assert len(found) == 16
+    assert len(found.blocks) == 4
+    lacking = Ablations(whole.iloc[1:], "head")
+    assert len(lacking) == 15
+    assert len(lacking.blocks) == 3
 
 
-def test_other_kinds_and_halves_are_empty():
-    assert len(Ablations(table(1.0, 0.0), "candidate")) == 0
-    assert len(Ablations(table(1.0, 0.0), "head", "choose")) == 0
-    assert Ablations(table(1.0, 0.0), "head", "choose").values.shape == (0, 0)
-    assert np.isfinite(Ablations(table(1.0, 0.0), "head", "test").values).all()
-
-
-def test_bounds_hold_as_often_as_they_say_with_few_matches():
-    """Three matches a cell, forty heads without any effect: for one head, and for all at once."""
-    rng = np.random.default_rng(5)
-    rows = pd.DataFrame(
-        [
-            {
-                "prompt_id": f"{game}{label_map}{i}",
-                "match_id": f"{game}{label_map}{i}",
-                "game": game,
-                "label_map": label_map,
-                "nash_action": 1,
-                "ablation": f"1.{head}",
-                "kind": "head",
-                "half": "test",
-                "layer": 1,
-                "head": head,
-                "heads": f"1.{head}",
-                "drop": 0.0,
-            }
-            for game in ("deadlock", "concord")
-            for label_map in ("identity", "swapped")
-            for i in range(3)
-            for head in range(40)
-        ]
-    )
-    found = Ablations(rows, "head")
-    assert (found.least_matches(), found.freedom) == (3, 8)
-    one, every = [], []
-    for _ in range(150):
-        values = rng.normal(size=(12, 40))
-        mean, draws = cell_mean_draws(values, found.cells, found.matches, resamples=300, rng=rng)
-        draws = draws[~np.isnan(draws).any(axis=1)]
-        for at_once, kept in ((1, one), (40, every)):
-            low, high = found.interval(mean, draws, 0.95, at_once)
-            kept.append((low <= 0) & (high >= 0))
-    assert 0.91 < np.mean(one) < 0.98
-    assert np.all(every, axis=1).mean() > 0.9
+def test_other_kinds_are_empty():
+    empty = Ablations(table(action=1.0), "candidate")
+    assert len(empty) == 0
+    assert empty.values.shape == (0, 0)
+    assert len(empty.blocks) == 0

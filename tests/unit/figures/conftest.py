@@ -352,10 +352,15 @@ def make_heads(models, n_layers=12, n_heads=8, randoms=20) -> pd.DataFrame:
     groups = [("candidate", "candidate", pd.NA, pd.NA)]
     groups += [("random", f"random_{i:03d}", pd.NA, pd.NA) for i in range(randoms)]
     rows = []
-    for model, (i, (game, nash)) in product(models, enumerate([("deadlock", 1), ("pd", 0)] * 8)):
-        label_map, half = ("identity", "swapped")[i // 2 % 2], ("choose", "test")[i // 4 % 2]
+    for model, (i, (game, nash)), label_map, order in product(
+        models,
+        enumerate([("deadlock", 1), ("pd", 0)] * 8),
+        ("identity", "swapped"),
+        ("forward", "reversed"),
+    ):
+        phase = ("choose", "test")[i // 2 % 2]
         side = 0.8 if (label_map == "swapped") == (nash == 1) else -0.8
-        for kind, name, layer, head in names + (groups if half == "test" else []):
+        for kind, name, layer, head in names if phase == "choose" else groups:
             effect = {"candidate": 1.1, f"{n_layers}.1": 1.0, f"{n_layers}.2": side}.get(name, 0.0)
             rows.append(
                 {
@@ -365,12 +370,16 @@ def make_heads(models, n_layers=12, n_heads=8, randoms=20) -> pd.DataFrame:
                     "layer": layer,
                     "head": head,
                     "heads": name if kind == "head" else " ".join(f"{a}.{b}" for a, b in chosen),
-                    "prompt_id": f"p{i}",
+                    "prompt_id": f"p{i}{label_map}{order}",
                     "match_id": f"m{i}",
+                    "block_id": f"m{i}/3",
                     "game": game,
                     "nash_action": nash,
+                    "template": "neutral",
+                    "label_set": ("jf", "xy")[i // 8],
                     "label_map": label_map,
-                    "half": half,
+                    "option_order": order,
+                    "phase": phase,
                     "logit_nash": 1.0 - effect,
                     "drop": effect + rng.normal(0, 0.05),
                 }

@@ -185,18 +185,21 @@ def steering(
 def heads(
     candidate=0.0, random=0.0, spread=0.02, preference=2.0, token=0.5, noise=0.05, groups=20, seed=0
 ):
-    """Drops in logits of a group and random ones, on 16 matches of two games."""
+    """Drops in logits of a group and random ones, on 16 histories of two games, a block each.
+
+    Single prompts differ by `noise`.
+    """
     rng = np.random.default_rng(seed)
     drops = {"candidate": candidate}
     drops |= {f"random_{i:03d}": random + spread * rng.normal() for i in range(groups)}
     rows = []
-    for i in range(16):
+    for i, label_map, order in product(range(16), ("identity", "swapped"), ("forward", "reversed")):
         game, nash = (("deadlock", 1), ("concord", 0))[i % 2]
-        label_map = ("identity", "swapped")[i // 2 % 2]
         common = {
-            "model": "m", "prompt_id": f"p{i}", "match_id": f"m{i}", "game": game,
-            "nash_action": nash, "label_map": label_map, "half": "test", "layer": pd.NA,
-            "head": pd.NA,
+            "model": "m", "prompt_id": f"p{i}{label_map}{order}", "match_id": f"m{i}",
+            "block_id": f"m{i}/3", "game": game, "nash_action": nash, "label_map": label_map,
+            "option_order": order, "template": "neutral", "label_set": ("jf", "xy")[i // 2 % 2],
+            "phase": "test", "layer": pd.NA, "head": pd.NA,
         }  # fmt: skip
         side = token if (label_map == "swapped") == (nash == 1) else -token
         lead = preference + side + noise * rng.normal()

@@ -1,10 +1,10 @@
 """M4: no dedicated group of heads computes the Nash action.
 
-The candidate group was chosen on other matches than those measured here. The estimate is what
-ablating it costs the Nash action: the drop of its logit over the other action's, averaged over
-games and label maps (so that label preferences cancel), minus the mean drop of random groups of
-other heads of the same layers on the same prompts, so that what any ablation there costs does not
-count. Intervals are Student's t, since each game and label map has few matches.
+The candidate group was chosen on other histories than those measured here. The estimate is what
+ablating it costs the Nash action: the action part of the drop of its logit over the other action's,
+so that preferences for labels and places cancel in every block, minus the mean of random groups of
+other heads of the same layers in the same blocks, so that what any ablation there costs does not
+count.
 
 Where the model does not favour the Nash action, there is nothing for heads to compute, and a null
 result says nothing.
@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from nashlens.circuits.readings import Ablations
-from nashlens.contrasts import one_sided_p
 from nashlens.findings.claim import (
     Claim,
     Evidence,
@@ -50,10 +49,16 @@ class NoNashHeads(Evidence):
     """Mean drop of the random groups."""
     random_largest: float
     """Largest drop of a random group."""
-    token_part: float
+    word_part: float
     """What ablating the candidate group costs the pair's first label."""
+    place_part: float
+    """What it costs the option listed first."""
+    spread_label_sets: float
+    """Standard deviation of the estimate between label sets; NaN where there is one."""
+    spread_templates: float
+    """The same between templates."""
     preference: float
-    """Logit by which the Nash action leads without an ablation."""
+    """Logit by which the Nash action leads without an ablation: its action part."""
     preference_low: float
     """Its lower bound."""
     preference_high: float
@@ -61,50 +66,49 @@ class NoNashHeads(Evidence):
 
 
 def estimate(tables: Tables, settings: JudgeSettings) -> NoNashHeads | Missing:
-    """Contrast the candidate group with the random ones, cell by cell of the design."""
+    """Contrast the candidate group with the random ones, block by block."""
     heads = tables["heads"]
-    candidate, random = (Ablations(heads, kind, "test") for kind in ("candidate", "random"))
-    baseline = Ablations(heads, "none", "test", "logit_nash")
-    problem = _problem(candidate, random, baseline)
+    candidate, random = Ablations(heads, "candidate"), Ablations(heads, "random")
+    test = heads[heads["phase"] == "test"]
+    problem = _problem(candidate, random, Ablations(test, "none"))
     if problem is not None:
         return problem
-    # Columns: the estimate, the unablated lead, the drop, its token part, each random group.
-    values = np.hstack(
-        [
-            candidate.values - random.values.mean(axis=1, keepdims=True),
-            baseline.values,
-            candidate.values,
-            candidate.token(),
-            random.values,
-        ]
-    )
-    mean, draws = candidate.cell_means(values, resamples=settings.resamples, rng=settings.rng("M4"))
-    if not len(draws):
-        return Missing("no resample of matches holds every game and label map", "inconclusive")
-    low, high = candidate.interval(mean, draws, settings.confidence)
+    blocks, costs = candidate.blocks, random.parts["action"]
+    drop = candidate.parts["action"]
+    difference = drop - costs.mean(axis=1, keepdims=True)
+    lead = Ablations(test, "none", "logit_nash").parts["action"]
+    other = [candidate.parts[part] for part in ("word", "place")]
+    # Columns: the estimate and its opposite, the unablated lead, the drop and its other parts,
+    # each random group.
+    found = blocks.estimate(np.hstack([difference, -difference, lead, drop, *other, costs]))
+    if np.isnan(found.error[0]):
+        return Missing("a game has one history to test on: no interval", "inconclusive")
+    mean, (low, high) = found.estimate, found.interval(settings.confidence)
     # Two one-sided tests: the claim is that the drop lies within the bounds on either side.
-    error = float(candidate.errors(draws)[0])
-    p = [
-        one_sided_p(gap, error, candidate.freedom + 1, settings.resamples)
-        for gap in (LEAST_DROP - mean[0], LEAST_DROP + mean[0])
-    ]
+    p = found.p_above(-LEAST_DROP, settings.resamples)[:2].max()
+    effect = blocks.estimate(difference)
     return NoNashHeads(
         estimate=float(mean[0]),
         low=float(low[0]),
         high=float(high[0]),
-        n=len(candidate),
-        n_matches=len(set(candidate.matches)),
-        control=float(mean[4:].max() - mean[4:].mean()),
-        p_value=float(max(p)),
+        n=found.n,
+        n_matches=found.n_clusters,
+        control=float(mean[6:].max() - mean[6:].mean()),
+        p_value=float(p),
+        error=float(found.error[0]),
+        freedom=float(found.freedom[0]),
         heads=str(candidate.places["heads"].iloc[0]),
         random_groups=len(random.names),
-        drop=float(mean[2]),
-        random_mean=float(mean[4:].mean()),
-        random_largest=float(mean[4:].max()),
-        token_part=float(mean[3]),
-        preference=float(mean[1]),
-        preference_low=float(low[1]),
-        preference_high=float(high[1]),
+        drop=float(mean[3]),
+        random_mean=float(mean[6:].mean()),
+        random_largest=float(mean[6:].max()),
+        word_part=float(mean[4]),
+        place_part=float(mean[5]),
+        spread_label_sets=float(effect.over("label_set")[2][0]),
+        spread_templates=float(effect.over("template")[2][0]),
+        preference=float(mean[2]),
+        preference_low=float(low[2]),
+        preference_high=float(high[2]),
     )
 
 
@@ -114,15 +118,10 @@ def _problem(candidate: Ablations, random: Ablations, baseline: Ablations) -> Mi
     lists = [ablations.prompts["prompt_id"].tolist() for ablations in (candidate, random, baseline)]
     if not random.names or lists.count(lists[0]) < len(lists):
         return Missing("there is no random group of heads to compare with", "inconclusive")
-    if candidate.prompts["label_map"].nunique() < 2:
+    if not len(candidate.blocks):
         return Missing(
-            "prompts.label_maps has one value: without the swap an action cannot be told from its"
-            " token"
-        )
-    if candidate.least_matches() < 2:
-        return Missing(
-            "a game and label map has fewer than two matches to test on: no interval",
-            "inconclusive",
+            "no scenario was asked in both prompts.label_maps and both prompts.option_orders:"
+            " without that an action cannot be told from its token and its place"
         )
     return None
 
@@ -142,8 +141,9 @@ def reason(e: NoNashHeads, outcome: Outcome) -> str:
     numbers = (
         f"ablating heads {e.heads} costs the Nash action {e.drop:.2f} logits, {e.random_groups}"
         f" random groups {e.random_mean:.2f} on average and {e.random_largest:.2f} at most: beyond"
-        f" them {with_bounds(e)}; unablated it leads by {e.preference:.2f} [{e.preference_low:.2f},"
-        f" {e.preference_high:.2f}]"
+        f" them {with_bounds(e)} logits; unablated it leads by {e.preference:.2f}"
+        f" [{e.preference_low:.2f}, {e.preference_high:.2f}]; the pair's first label loses"
+        f" {e.word_part:.2f}"
     )
     return joined(numbers, outcome.because, ": ")
 
@@ -151,8 +151,8 @@ def reason(e: NoNashHeads, outcome: Outcome) -> str:
 CLAIM = Claim(
     id="M4",
     statement="No dedicated group of heads computes the Nash action.",
-    measure="drop of the Nash action's logit when a chosen group of heads is ablated, beyond"
-    " the mean of random groups",
+    measure="action part of the drop of the Nash action's logit when a chosen group of heads is"
+    " ablated, beyond the mean of random groups",
     unit="logits",
     control="largest of the random groups, beyond their mean",
     paper="ablating the most plausible heads changes nothing",
