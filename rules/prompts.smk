@@ -14,7 +14,10 @@ rule build_prompts:
     resources:
         **light_job(),
     params:
-        **provenance("build_prompts", reads=["prompts", "games.{game}.histories", "activations.positions", SEED]),
+        **provenance(
+            "build_prompts",
+            reads=["prompts", "games.{game}.histories", "activations.positions", SEED],
+        ),
     conda:
         "../envs/cpu.yaml"
     message:

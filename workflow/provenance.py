@@ -25,7 +25,8 @@ class Stage:
     """What a rule declares, or a piece that its job keeps for later runs."""
 
     reads: Sequence[str] = ()
-    """Keys of the config, dotted; `{model}`, `{agent}`, `{mode}`: one for each of the subject's."""
+    """Keys of the config, dotted; `{model}`, `{agent}`, `{mode}`: one for each of the subject's;
+    `{game}`: one for each of all games."""
     modules: Sequence[str] | Callable[[Mapping[str, str]], Sequence[str]] = ()
     """Code that its script imports by names that the source does not show. Of a piece: all code."""
     of: str | None = None

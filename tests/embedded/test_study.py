@@ -43,6 +43,7 @@ def prompts(embedded_model):
         own_cooperation=0.5,
         rounds=[1, 3],
         histories=1,
+        crossed=["label_sets"],
         system="You are playing a game with another player.",
         assistant_prefix="I choose option",
         seed=1,

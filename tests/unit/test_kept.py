@@ -9,7 +9,8 @@ from nashlens.probes import usable
 PROMPTS = pd.DataFrame(
     {
         "prompt_id": ["a", "b", "c"],
-        "match_id": ["m1", "m2", "m3"],
+        "match_id": ["m1", "m1", "m2"],
+        "block_id": ["m1/1", "m1/1", "m2/1"],
         "game": "pd",
         "round": 1,
         "template": "t",

@@ -97,6 +97,9 @@ CONFIG_EDITS = {
     "a scripted agent": ({"agents": {"wsls": {"strategy": "WSLS"}}}, PLAYED),
     "a new game": ({"games": {"mine": MINE}}, GAMED),
     "prompts.histories": ({"prompts": {"histories": 2}}, PROMPTED),
+    "prompts.crossed": ({"prompts": {"crossed": ["label_sets"]}}, PROMPTED),
+    # A game's own number of histories changes neither the game nor its play.
+    "a game's histories": ({"games": {"harmony": {"histories": 6}}}, PROMPTED),
     "prompts.assistant_prefix": ({"prompts": {"assistant_prefix": "I take"}}, PROMPTED | PLAYED),
     "activations.dtype": ({"activations": {"dtype": "float16"}}, EXTRACTED),
     "a model's dtype": (
