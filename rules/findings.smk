@@ -70,7 +70,12 @@ rule join_findings:
             *expand(results("sensitivity/{model}.parquet"), model=MODELS),
             results("play_sensitivity.parquet"),
         ],
-        ladder=results("ladder.parquet"),
+        # What the published protocol concludes, where the games' own words are asked about.
+        ladder=(
+            results("ladder.parquet")
+            if "actions" in CONFIG["prompts"]["label_sets"].values()
+            else []
+        ),
     output:
         findings=results("findings.parquet"),
         findings_csv=report(

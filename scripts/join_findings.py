@@ -9,8 +9,9 @@ from workflow.job import run_job
 def main(inputs, outputs, config, fingerprint):
     each = [read_table(path) for path in inputs["findings"]]
     findings = combine(each, config["findings"]["q_value"])
+    ladder = read_table(inputs["ladder"]) if inputs.get("ladder") else None
     tables = {
-        "findings": published(read_table(inputs["ladder"]), findings),
+        "findings": published(ladder, findings),
         "sensitivity": read_tables(inputs["sensitivity"]),
     }
     for name, table in tables.items():

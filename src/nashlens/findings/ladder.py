@@ -100,7 +100,7 @@ def _columns(found: RungReading | Missing) -> dict[str, Any]:
     }
 
 
-def published(ladder: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
+def published(ladder: pd.DataFrame | None, findings: pd.DataFrame) -> pd.DataFrame:
     """Return findings with a column `published`.
 
     It says what the published rung concludes, with its number; it is empty where a claim has no
@@ -108,14 +108,15 @@ def published(ladder: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
 
     Parameters
     ----------
-    ladder : DataFrame
-        From `climb`, of all models.
+    ladder : DataFrame or None
+        From `climb`, of all models; None without one.
     findings : DataFrame
     """
-    first = ladder[(ladder["name"] == PUBLISHED) & ladder["estimate"].notna()]
+    rows = [] if ladder is None else ladder[ladder["estimate"].notna()].to_dict("records")
     said = {
         (row["claim"], row["model"]): f"as published: {row['concludes']} ({row['short']})"
-        for row in first.to_dict("records")
+        for row in rows
+        if row["name"] == PUBLISHED
     }
     keys = zip(findings["claim"], findings["model"], strict=True)
     column = [said.get(key, "") for key in keys]

@@ -26,6 +26,7 @@ from nashlens.findings.claims import m6_late_override as m6
 from nashlens.findings.claims import m7_steering_both_ways as m7
 from nashlens.findings.rungs import lens, probes, steering
 from nashlens.findings.rungs.reading import LadderData, RungReading, by_claim
+from nashlens.kept import neutral
 from nashlens.vocabulary.prompts import LABEL_MAPS, OPTION_ORDERS
 
 Estimate = Callable[[LadderData, pd.DataFrame, JudgeSettings], RungReading | Missing]
@@ -109,7 +110,8 @@ def controlled(
     settings: JudgeSettings,
 ) -> RungReading | Missing:
     """Judge a claim as the findings table does, before the correction over all claims."""
-    return by_claim(claim, data.tables, settings, unit, what)
+    tables = {**data.tables, "prompts": neutral(data.tables["prompts"])}
+    return by_claim(claim, tables, settings, unit, what)
 
 
 Protocol = Mapping[str, Estimate]

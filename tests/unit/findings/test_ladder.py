@@ -155,6 +155,7 @@ def test_the_findings_say_what_the_published_protocol_concludes():
     estimate = found.set_index(["claim", "name"]).loc[("M6", PUBLISHED), "estimate"]
     assert said[0].startswith(f"as published: supported ({estimate:.2f} at layer ")
     assert said[1:] == ["", ""]
+    assert (published(None, findings.drop(columns="published"))["published"] == "").all()
 
 
 def residuals(prompts, rng, **directions):
