@@ -71,7 +71,7 @@ def lens_at_positions(
             lengths = rows.drop_duplicates("prompt_id").set_index("prompt_id")["longest_label"]
             table["n_label_tokens"] = lengths.loc[table["prompt_id"]].to_numpy()
             table.loc[table["n_label_tokens"] > 1, "whole_action_1"] = np.nan
-        table.insert(table.columns.get_loc("layer"), "position", position)
+        table.insert(list(table.columns).index("layer"), "position", position)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
 

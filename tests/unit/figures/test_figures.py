@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
@@ -128,6 +129,32 @@ def test_degenerate_probe_is_a_panel_with_its_reason(one_model):
     )
     found = texts(draw("probes", {"probes": probes}))
     assert "too few matches" in " ".join(found.split())
+
+
+@pytest.mark.parametrize("name", ["probes", "transfer"])
+def test_figures_of_probes_are_about_the_decision(name, one_model):
+    def shown(tables):
+        figure = draw(name, tables)
+        lines = [line.get_ydata() for line in figure.findobj(Line2D)]
+        matrices = [np.asarray(image.get_array()) for image in figure.findobj(AxesImage)]
+        return [np.asarray(values, dtype=float) for values in lines + matrices], texts(figure)
+
+    plain = {key: one_model[key] for key in ("transfer", "probes")}
+    both = {
+        key: pd.concat(
+            [
+                table.assign(position="round_last", balanced_accuracy=0.99),
+                table.assign(position="decision"),
+            ],
+            ignore_index=True,
+        )
+        for key, table in plain.items()
+    }
+    (one, words), (other, same_words) = shown(plain), shown(both)
+    assert words == same_words
+    assert len(one) == len(other)
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_targets_that_do_not_transfer_are_named(one_model):

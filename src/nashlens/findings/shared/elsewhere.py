@@ -108,12 +108,12 @@ def best_elsewhere(probes: pd.DataFrame, target: str, decodable: float) -> Elsew
     decision = deep.pop(DECISION, None)
     if decision is None or not deep:
         return None
-    tops = {name: rows.loc[rows["balanced_accuracy"].idxmax()] for name, rows in deep.items()}
+    tops = {name: _largest(rows) for name, rows in deep.items()}
     best = max(tops, key=lambda name: float(tops[name]["balanced_accuracy"]))
     top, rows = tops[best], deep[best]
     floor = rows["permutation_high"].clip(lower=0.5)
     sure = (rows["ci_low"] > floor) & (rows["balanced_accuracy"] >= decodable)
-    peak = decision.loc[decision["balanced_accuracy"].idxmax()]
+    peak = _largest(decision)
     return Elsewhere(
         position=best,
         layer=int(top["layer"]),
@@ -125,3 +125,8 @@ def best_elsewhere(probes: pd.DataFrame, target: str, decodable: float) -> Elsew
         decision=float(peak["balanced_accuracy"]),
         decision_layer=int(peak["layer"]),
     )
+
+
+def _largest(rows: pd.DataFrame) -> pd.Series:
+    """Return the row with the largest accuracy."""
+    return rows.iloc[int(rows["balanced_accuracy"].to_numpy(dtype=float).argmax())]
