@@ -1,12 +1,20 @@
-"""The Nash direction of each layer, and what adding, clamping or ablating it does."""
+"""Directions of each layer, and what adding, clamping or ablating them does."""
+
+# Which prompts directions are fitted on; a sweep says which of its own have something new.
+STEERING_TRAINING = [
+    "steering.train_games",
+    "steering.train_label_sets",
+    "steering.train_templates",
+]
 
 
 rule fit_directions:
     input:
         prompts=results("prompts/{model}.parquet"),
         activations=results("activations/{model}/manifest.json"),
+        model="results/models/{model}/manifest.json",
     output:
-        directions=results("directions/{model}.npy"),
+        directions=results("directions/{model}.npz"),
         table=results("directions/{model}.parquet"),
     log:
         results("logs/fit_directions/{model}.log"),
@@ -15,11 +23,13 @@ rule fit_directions:
     resources:
         **light_job(),
     params:
-        **provenance("fit_directions", reads=["steering.train_games"]),
+        **provenance(
+            "fit_directions", reads=["steering.directions", "steering.fit", *STEERING_TRAINING]
+        ),
     conda:
         "../envs/cpu.yaml"
     message:
-        "Nash directions of {wildcards.model}"
+        "Directions of {wildcards.model}"
     # What follows is long; short jobs fill the cores at the end.
     priority: 1
     script:
@@ -29,7 +39,7 @@ rule fit_directions:
 rule sweep_steering:
     input:
         prompts=results("prompts/{model}.parquet"),
-        directions=results("directions/{model}.npy"),
+        directions=results("directions/{model}.npz"),
         table=results("directions/{model}.parquet"),
         model="results/models/{model}/manifest.json",
     output:
@@ -46,10 +56,13 @@ rule sweep_steering:
             "sweep_steering",
             reads=[
                 *PRECISION,
+                *STEERING_TRAINING,
                 "steering.test_games",
                 "steering.layers",
+                "steering.joint",
                 "steering.positions",
                 "steering.alphas",
+                "steering.units",
                 "steering.clamps",
                 "steering.ablate",
                 "steering.random_directions",

@@ -2,29 +2,37 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from nashlens.config.layers import resolve_layers
 from nashlens.engine.core import Engine
 from nashlens.models.load import load_model
+from nashlens.steering.directions import Directions
+from nashlens.steering.doses import Doses, places_of
 from nashlens.steering.sweep import sweep_table
+from nashlens.steering.training import Training
 from nashlens.tables import read_table, write_table
 from workflow.job import run_job
 
 
 def main(inputs, outputs, config, fingerprint, model, threads, batch_tokens):
-    loaded = load_model(Path(inputs["model"]).parent, **config["models"][model], threads=threads)
-    engine = Engine(loaded, batch_tokens)
-    settings = dict(config["steering"])
-    layers = resolve_layers(settings.pop("layers"), engine.n_layers, first=1, key="steering.layers")
+    folder = Path(inputs["model"]).parent
+    engine = Engine(load_model(folder, **config["models"][model], threads=threads), batch_tokens)
+    settings, prompts = config["steering"], read_table(inputs["prompts"])
+
+    def layers_of(spec, key):
+        return resolve_layers(spec, engine.n_layers, first=1, key=f"steering.{key}")
+
+    joint = [layers_of(spec, f"joint[{i}]") for i, spec in enumerate(settings["joint"])]
     result = sweep_table(
         engine,
-        read_table(inputs["prompts"]),
-        np.load(inputs["directions"], allow_pickle=False),
-        read_table(inputs["table"]),
-        layers=layers,
-        prompts_per_game=settings.pop("prompts"),
-        **settings,
+        prompts,
+        Directions.read(inputs["directions"], read_table(inputs["table"])),
+        Training.from_config(prompts, settings),
+        Doses(*(settings[name] for name in ("alphas", "clamps", "ablate", "units"))),
+        test_games=settings["test_games"],
+        places=places_of(layers_of(settings["layers"], "layers"), joint),
+        positions=settings["positions"],
+        random_directions=settings["random_directions"],
+        prompts_per_game=settings["prompts"],
         seed=config["experiment"]["seed"],
         model=model,
     )

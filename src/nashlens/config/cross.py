@@ -295,6 +295,15 @@ def _position(at: Place) -> str | None:
     return None if wanted <= set(extracted) else "add it to activations.positions, which lacks it"
 
 
+@_rule("steering.positions")
+def _steering_position(at: Place) -> str | None:
+    if at.found in ("last", "all"):
+        return None
+    if expand_positions([at.found], at.config.prompts.rounds) not in ([at.found], []):
+        return "name one position of them, from which on every token is steered"
+    return _position(at)
+
+
 @_rule("probes.folds")
 def _folds(at: Place) -> str | None:
     histories = sum(neutral_histories(at.config, game) for game in at.config.games)
@@ -335,6 +344,15 @@ def _twonash_actions(at: Place) -> str | None:
         f"the Nash action is action {actions.pop()} in all of them; add a game where it is "
         "the other one, else the direction is that of an action"
     )
+
+
+@_rule("steering.train_label_sets.*", "steering.train_templates.*")
+def _trained_form(at: Place) -> str | None:
+    name = str(at.path[1]).removeprefix("train_")
+    there = getattr(at.config.prompts, name)
+    if at.found in there:
+        return None
+    return f"prompts.{name} has no such entry; {suggestion(at.found, there)}"
 
 
 @_rule("steering.alphas")

@@ -25,6 +25,7 @@ from nashlens.config.values import (
     Count,
     Device,
     Distinct,
+    DistinctOrEmpty,
     Fraction,
     InnerFraction,
     Integer,
@@ -36,9 +37,11 @@ from nashlens.config.values import (
     Section,
     Text,
 )
+from nashlens.vocabulary.edits import DIRECTION_KINDS
 from nashlens.vocabulary.figures import FIGURES
 from nashlens.vocabulary.play import CANONICAL_GAMES
 from nashlens.vocabulary.positions import DECISION
+from nashlens.vocabulary.prompts import TEMPLATES
 from nashlens.vocabulary.targets import TARGETS
 
 SOURCES = "package:DIST/FILE.gguf, gguf:PATH, path:DIR, hub:ID@REVISION or planted:NAME"
@@ -156,25 +159,37 @@ class LensConfig(Section):
 
 
 class SteeringConfig(Section):
-    """A difference-of-means Nash direction: added, clamped and ablated."""
+    """Directions of three kinds: added, clamped and ablated, at one layer or at several."""
 
+    directions: Distinct[Literal[DIRECTION_KINDS]] = list(DIRECTION_KINDS)  # type: ignore[valid-type]
+    """Kinds: abstract (the Nash action), label (the word for it), published (fixed words)."""
+    fit: Literal["means", "probe"] = "means"
+    """A difference of means, or the normal of a logistic probe."""
     train_games: Distinct[Name] = ["prisoners_dilemma", "harmony"]
     """Games whose prompts the directions are fitted on; their Nash actions must differ."""
+    train_label_sets: Distinct[Name] | None = None
+    """Label sets likewise; the default is all neutral ones but the last by name."""
+    train_templates: Distinct[Literal[TEMPLATES]] | None = None  # type: ignore[valid-type]
+    """Templates likewise; the default is all, or from three on, all but the last by name."""
     test_games: Distinct[Name] = ["deadlock", "concord"]
     """Games that are steered; none may be a training game."""
     layers: Layers = [1, 8, 15, 22, 29]
     """Blocks after which the residual is changed; negative counts from the last block (-1)."""
-    positions: Literal["last", "all"] = "last"
-    """Where: only at the decision position, or at every token of the prompt and the label."""
-    alphas: Distinct[Number] = [-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0]
-    """Multiples of the layer's mean residual norm, along the unit direction; 0 must be one."""
+    joint: DistinctOrEmpty[AtLeastTwo[Integer]] = [[1, 2, 3]]
+    """Lists of blocks after each of which it is changed in the same pass."""
+    positions: Literal["last", "all"] | Position = "last"
+    """Where: the decision, every token, or all tokens from one of activations.positions on."""
+    alphas: Distinct[Number] = [-1.0, -0.5, 0.0, 0.5, 1.0]
+    """Lengths to add along the unit direction; 0 must be one."""
+    units: Literal["norms", "absolute"] = "norms"
+    """Of the lengths: mean residual norms of the layer, or the residual's own."""
     clamps: AtLeastTwo[Number] = [-4.0, -2.0, 0.0, 2.0, 4.0]
     """Values to clamp the projection to: standard deviations around its training mean."""
-    ablate: Boolean = True
+    ablate: Boolean = False
     """Whether every direction is also removed (projection 0), the random ones as the control."""
-    random_directions: Annotated[Integer, Field(ge=1, le=1000)] = 20
-    """Random directions of the same norm, as the control."""
-    prompts: Annotated[Integer, Field(ge=1, le=100000)] = 24
+    random_directions: Annotated[Integer, Field(ge=1, le=1000)] = 19
+    """Random directions, the control, at the same places with the extreme doses."""
+    prompts: Annotated[Integer, Field(ge=1, le=100000)] = 32
     """Prompts of each test game, in whole blocks: a multiple of label maps x option orders."""
 
 

@@ -1,12 +1,14 @@
-"""Dose and response of the Nash direction: the figures steering (adding) and clamping.
+"""What directions of each kind move: the figures steering (adding) and clamping.
 
-One panel a layer has P(action 1) against the dose; a first panel has, for *every* layer of the
-table, how far the response moves from the smallest dose to the largest.
+A kind of direction has a row. Its first panel has, for every place of the table, how far the
+action, the word and the place part of P(action 1) move from the smallest dose to the largest; the
+next two have the response to each dose at the single layer where what the direction is meant to
+move moves most, and at the first joint place (or the next layer).
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +21,20 @@ from matplotlib.patches import Patch
 
 from nashlens.figures import style
 from nashlens.figures.registry import Look
+from nashlens.vocabulary.edits import DIRECTION_KINDS
 
-_COLUMNS = ("model", "kind", "quantity", "direction", "game", "layer", "value",
-            *style.ESTIMATE, "n", "n_matches", "n_directions")  # fmt: skip
-_DASHES: tuple[Any, ...] = ("--", ":", "-.", (0, (1, 3)), (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
+_COLUMNS = ("model", "kind", "quantity", "direction", "part", "words", "game", "layers", "layer",
+            "value", "target", "units", *style.ESTIMATE, "n", "n_matches",
+            "n_directions")  # fmt: skip
+_PARTS = {"action": "o", "word": "s", "place": "^"}
+"""Parts and their markers."""
+_MEANT = {
+    "abstract": "meant to move the action",
+    "label": "meant to move words, of any label set",
+    "published": "of fixed words; meant to move the action",
+}
+_RESPONSES = 2
+"""Panels of responses for each kind."""
 
 
 @dataclass(frozen=True)
@@ -32,23 +44,26 @@ class _DoseFigure:
     kind: str
     """Of the table's rows."""
     title: str
-    axis: str
     symbol: str
     """Of the dose."""
+    units: Mapping[str, str]
+    """Of the dose, by the table's `units`."""
 
 
+_SD = "training SD"
 FIGURES = {
     "steering": _DoseFigure(
         "add",
-        "Steering: P(action 1) when the Nash direction is added, held-out games",
-        r"$\alpha$ (mean residual norms)",
+        "Steering: what moves when a direction is added, games that it was not fitted on",
         r"$\alpha$",
+        {"norms": "mean residual norms", "absolute": "the residual's own units"},
     ),
     "clamping": _DoseFigure(
         "clamp",
-        "Clamping: P(action 1) when the Nash projection is set, held-out games",
-        "clamped at (training SD)",
+        "Clamping: what moves when the projection on a direction is set, games that it was not"
+        " fitted on",
         "c",
+        {"norms": _SD, "absolute": _SD},
     ),
 }
 _TITLES = {name: shown.title for name, shown in FIGURES.items()}
@@ -56,58 +71,38 @@ _TITLES = {name: shown.title for name, shown in FIGURES.items()}
 
 @style.figure(_TITLES, steering_summary=_COLUMNS)
 def draw(steering_summary: pd.DataFrame, look: Look) -> Figure:
-    """Draw P(action 1) against the dose, by layer, with random directions as the control."""
+    """Draw the change of each part by place, and responses, with random directions as control."""
     shown = FIGURES[look.figure]
     data = steering_summary[steering_summary["kind"] == shown.kind]
-    if data.empty:
+    kinds: list[str] = [kind for kind in DIRECTION_KINDS if (data["direction"] == kind).any()]
+    if not kinds:
         raise style.NothingToShowError(
-            f"the steering table has no row of kind '{shown.kind}' along the Nash direction"
+            f"the steering table has no row of kind '{shown.kind}' along any direction"
         )
     models = list(dict.fromkeys(data["model"]))
-    games = list(dict.fromkeys(data["game"].dropna()))
     single = len(models) == 1
-    layers = {
-        model: _spread(data.loc[data["model"] == model, "layer"], 8 if single else 4)
-        for model in models
-    }
-    panels = 1 + max(map(len, layers.values()))
-    across = min(3 if single else 5, panels)
-    down = math.ceil(panels / across) if single else len(models)
-    color = style.colors(look.palette, ["nash"])["nash"]
+    columns = 1 + _RESPONSES if single else len(kinds)
+    rows = len(kinds) if single else len(models)
     title = f"{shown.title}: {models[0]}" if single else shown.title
-    width = look.width or style.WIDTH
-    figure, body = style.canvas(width, 1.35 + (1.6 if single else 1.9) * down, title)
-    grid = body.subplots(down, across, squeeze=False)
+    figure, body = style.canvas(look.width or style.WIDTH, 1.5 + 1.75 * rows, title)
+    options = {"width_ratios": [1.7, *[1] * _RESPONSES]} if single else {}
+    grid = body.subplots(rows, columns, squeeze=False, gridspec_kw=options)
     style.hide(grid.ravel())
+    colors = style.colors(look.palette, list(_PARTS))
+    inches = (look.width or style.WIDTH) / columns - 0.35
     for row, model in enumerate(models):
-        part = data[data["model"] == model]
-        axes = grid.ravel() if single else grid[row]
-        head = f"{'all layers' if single else model}\n{_counts(part)}"
-        axes[0].set_title(style.fit(head, width / across - 0.3), fontsize=style.SMALL)
-        _changes(axes[0], part[part["quantity"] == "change"], shown, color, _ends(part))
-        for place, (ax, layer) in enumerate(zip(axes[1:], layers[model], strict=False), 1):
-            _response(ax, part[(part["layer"] == layer) & part["value"].notna()], games, color)
-            ax.set_title(f"after layer {layer}", fontsize=style.SMALL)
-            ax.set_xlabel(style.fit(shown.axis, width / across - 0.4), fontsize=style.SMALL)
-            first = place == 1 or (single and place % across == 0)
-            ax.set_ylabel("P(action 1)" if first else "", fontsize=style.SMALL)
-            ax.tick_params(labelleft=first)
-    directions = data.loc[data["direction"] == "random", "n_directions"].max()
-    controls = 0 if pd.isna(directions) else int(directions)
-    handles = _legend_entries(color, games, controls, look.confidence)
-    most = max(part["layer"].nunique() for _, part in data.groupby("model"))
-    if most > panels - 1:
-        handles.append(style.note(f"single layers: {panels - 1} of up to {most} are shown"))
-    style.legend(body, handles, columns=2)
+        for place, kind in enumerate(kinds):
+            part = data[data["model"] == model]
+            part = part[part["direction"].isin([kind, "random"])]
+            ax = grid[place, 0] if single else grid[row, place]
+            head = f"{kind} direction" + (f" ({_MEANT[kind]})" if single else f", {model}")
+            first = single or place == 0
+            _changes(ax, part, kind, shown, colors, label=first)
+            ax.set_title(style.fit(head, inches * (1.7 if single else 1)), fontsize=style.SMALL)
+            if single:
+                _responses(grid[place, 1:], part, kind, shown, colors)
+    style.legend(body, _legend_entries(data, kinds, shown, colors, look.confidence), columns=2)
     return figure
-
-
-def _spread(layers: pd.Series, most: int) -> list[int]:
-    """Return at most so many layers, evenly spread, the first and the last among them."""
-    found = sorted(int(layer) for layer in layers.unique())
-    if len(found) <= most:
-        return found
-    return [found[i] for i in np.linspace(0, len(found) - 1, most).round().astype(int)]
 
 
 def _ends(rows: pd.DataFrame) -> tuple[float, float]:
@@ -115,80 +110,188 @@ def _ends(rows: pd.DataFrame) -> tuple[float, float]:
     return rows["value"].min(), rows["value"].max()
 
 
-def _band(ax: Axes, x: Any, random: pd.DataFrame) -> None:
-    """Draw where random directions lie."""
-    bounds = random["ci_low"], random["ci_high"]
-    ax.fill_between(x, *bounds, color="0.7", alpha=0.7, linewidth=0)
-
-
-def _response(ax: Axes, rows: pd.DataFrame, games: list[str], color: Any) -> None:
-    ax.set_axis_on()
-    random = rows[rows["direction"] == "random"]
-    if len(random):
-        _band(ax, random["value"], random)
-    nash = rows[rows["direction"] == "nash"]
-    for dashes, game in zip(_DASHES * len(games), games if len(games) > 1 else (), strict=False):
-        mean = nash[nash["game"] == game]
-        ax.plot(
-            mean["value"], mean["estimate"], color=color, linewidth=0.9, alpha=0.7, linestyle=dashes
-        )
-    whole = nash[nash["game"].isna()]
-    style.line(ax, whole, "value", color=color, marker="o")
-    ax.axvline(0, color="0.6", linewidth=0.7)
-    ax.axhline(0.5, color="0.6", linewidth=0.7, linestyle=":")
-    ax.set(ylim=(-0.04, 1.04), yticks=[0, 0.5, 1])
-    ends = sorted({*_ends(whole), 0.0})
-    ax.set_xticks(ends, [f"{value:g}" for value in ends])
+def _places(rows: pd.DataFrame) -> list[str]:
+    """Return the places, single layers first."""
+    found = rows[["layer", "layers"]].drop_duplicates()
+    several = found["layers"].str.count(r"\+")
+    found = found.assign(several=several).sort_values(["several", "layer", "layers"])
+    return found["layers"].astype(str).tolist()
 
 
 def _changes(
-    ax: Axes, rows: pd.DataFrame, shown: _DoseFigure, color: Any, ends: tuple[float, float]
+    ax: Axes,
+    rows: pd.DataFrame,
+    kind: str,
+    shown: _DoseFigure,
+    colors: Mapping[str, Any],
+    *,
+    label: bool,
 ) -> None:
-    """Draw how far each layer moves the response."""
+    """Draw how far each part moves at each place."""
     ax.set_axis_on()
-    if rows.empty:
-        problem = "no prompt has both the smallest and the largest dose"
-        style.no_data(ax, "one dose only" if ends[0] == ends[1] else problem)
+    changes = rows[rows["quantity"] == "change"]
+    ours = changes[changes["direction"] == kind]
+    low, high = _ends(rows)
+    if ours.empty:
+        problem = "no block has both the smallest and the largest dose"
+        style.no_data(ax, "one dose only" if low == high else problem)
         return
-    nash, random = (rows[rows["direction"] == name] for name in ("nash", "random"))
-    if len(random):
-        _band(ax, random["layer"], random)
+    places = _places(ours)
+    # Joint places are set apart from single layers.
+    x = {name: k + 0.6 * ("+" in name) for k, name in enumerate(places)}
+    target = ours[ours["target"]]
+    _random_band(ax, changes, target, x)
     ax.axhline(0, color="0.6", linewidth=0.7)
-    ax.plot(nash["layer"], nash["estimate"], color=color, marker="o")
-    ax.vlines(nash["layer"], nash["ci_low"], nash["ci_high"], color=color)
-    values = pd.concat([nash["estimate"], rows["ci_low"], rows["ci_high"]])
-    limit = 1.05 * max(0.1, float(values.abs().max()))
-    ax.set_ylim(-limit, limit)
-    ax.set_xlabel("layer", fontsize=style.SMALL)
-    low, high = ends
-    ax.set_ylabel(
-        f"P(action 1) at {shown.symbol} = {high:g}\nminus at {low:g}", fontsize=style.SMALL
-    )
-    style.ticks(ax.xaxis, 4, integer=True)
+    limit = 0.1
+    for series in _series(ours, kind):
+        drawn = ours[(ours["part"] == series.part) & (ours["words"] == series.words)]
+        at = drawn["layers"].map(x).to_numpy(float) + series.shift
+        color = colors[series.part]
+        face = color if series.filled else "white"
+        singles = ~drawn["layers"].str.contains("+", regex=False).to_numpy()
+        values = drawn["estimate"].to_numpy(float)
+        width = 1.6 if series.target else 0.9
+        ax.plot(at[singles], values[singles], color=color, linewidth=width, linestyle=series.dash)
+        ax.vlines(at, drawn["ci_low"], drawn["ci_high"], color=color, linewidth=width)
+        marker = _PARTS[series.part]
+        ax.plot(at, values, marker, color=color, markerfacecolor=face, markersize=4)
+        spread = drawn[list(style.ESTIMATE)].abs().max().max()
+        limit = max(limit, float(np.nan_to_num(spread)))
+    ax.set_ylim(-1.08 * limit, 1.08 * limit)
+    style.ticks(ax.yaxis, 4)
+    step = -(-len(places) // 12)
+    named = [name for k, name in enumerate(places) if k % step == 0 or "+" in name]
+    ax.set_xticks([x[name] for name in named], named)
+    joint = next((f"; {name}: at once" for name in places if "+" in name), "")
+    ax.set_xlabel(f"after layer{joint}", fontsize=style.SMALL)
+    if label:
+        text = f"change of P\n{shown.symbol} = {low:g} to {high:g}"
+        ax.set_ylabel(text, fontsize=style.SMALL)
 
 
-def _counts(rows: pd.DataFrame) -> str:
-    nash = rows[(rows["direction"] == "nash") & rows["game"].isna()]
-    return style.sizes(nash["n"].max(), "prompts", nash["n_matches"].max())
+@dataclass(frozen=True)
+class _Series:
+    """One line of changes."""
+
+    part: str
+    words: str
+    target: bool
+    shift: float
+    """So that intervals of one place stand next to each other."""
+    filled: bool = True
+    dash: str = "-"
 
 
-def _legend_entries(color: Any, games: list[str], controls: int, confidence: float) -> list[Any]:
-    names = ", ".join(style.words(game) for game in games)
-    few = f"Nash direction; held out: {names}"
-    several = f"Nash direction, mean of {len(games)} held-out games"
-    handles: list[Any] = [
-        Line2D([], [], color=color, marker="o", label=few if len(games) <= 3 else several),
-        Patch(
-            color=color,
-            alpha=0.2,
-            label=f"{confidence:.0%} interval over matches (percentile; all layers: simultaneous)",
-        ),
+def _series(rows: pd.DataFrame, kind: str) -> list[_Series]:
+    """Return the lines of a kind: all parts, or of the label direction the word part by words."""
+    if kind != "label" or not (rows["words"] == "unseen").any():
+        return [
+            _Series(part, "all", part == "action", 0.12 * (k - 1)) for k, part in enumerate(_PARTS)
+        ]
+    found = [_Series("action", "all", False, -0.12)]
+    if (rows["words"] == "seen").any():
+        found.append(_Series("word", "seen", False, 0.0, dash="--"))
+    return [*found, _Series("word", "unseen", True, 0.12, filled=False)]
+
+
+def _random_band(
+    ax: Axes, changes: pd.DataFrame, target: pd.DataFrame, x: Mapping[str, float]
+) -> None:
+    """Draw where random directions lie in what the direction is meant to move."""
+    if target.empty:
+        return
+    part, words = target[["part", "words"]].iloc[0]
+    random = changes[
+        (changes["direction"] == "random") & (changes["part"] == part) & (changes["words"] == words)
     ]
-    for dashes, game in zip(_DASHES, games if len(games) > 1 else (), strict=False):
-        single = {"alpha": 0.7, "linewidth": 0.9, "linestyle": dashes}
-        handles.append(Line2D([], [], color=color, label=f"{style.words(game)} alone", **single))
+    random = random[random["layers"].isin(x)]
+    at = random["layers"].map(x).to_numpy(float)
+    height = (random["ci_high"] - random["ci_low"]).to_numpy(float)
+    ax.bar(at, height, 0.7, bottom=random["ci_low"], color="0.8", zorder=0)
+
+
+def _responses(
+    axes: Any, rows: pd.DataFrame, kind: str, shown: _DoseFigure, colors: Mapping[str, Any]
+) -> None:
+    """Draw the response to each dose at a few places."""
+    response = rows[rows["quantity"] == "response"]
+    part = response.loc[response["direction"] == kind, "part"].iloc[0]
+    for ax, place in zip(axes, _shown_places(rows, kind), strict=False):
+        ax.set_axis_on()
+        here = response[(response["layers"] == place) & (response["part"] == part)]
+        ours = here[here["direction"] == kind]
+        words = "unseen" if kind == "label" and (ours["words"] == "unseen").any() else "all"
+        random = here[(here["direction"] == "random") & (here["words"] == words)]
+        if len(random):
+            bounds = random["ci_low"], random["ci_high"]
+            ax.fill_between(random["value"], *bounds, color="0.8", linewidth=0)
+        whole = ours[ours["game"].isna()]
+        color = colors[part]
+        if words == "unseen":
+            seen = whole[whole["words"] == "seen"]
+            style.line(ax, seen, "value", color=color, marker="s", linestyle="--", linewidth=0.9)
+            style.line(
+                ax,
+                whole[whole["words"] == words],
+                "value",
+                color=color,
+                marker="s",
+                markerfacecolor="white",
+            )
+        else:
+            style.line(ax, whole[whole["words"] == words], "value", color=color, marker="o")
+        style.probability_axis(ax)
+        ax.axvline(0, color="0.6", linewidth=0.7)
+        several = "layers" if "+" in place else "layer"
+        ax.set_title(f"after {several} {place}", fontsize=style.SMALL)
+        units = shown.units[str(rows["units"].iloc[0])]
+        ax.set_xlabel(f"{shown.symbol} ({units})", fontsize=style.SMALL)
+        ax.set_ylabel("P(action 1)" if part == "action" else "P(first label)", fontsize=style.SMALL)
+        ends = sorted({*_ends(ours), 0.0})
+        ax.set_xticks(ends, [f"{value:g}" for value in ends])
+
+
+def _shown_places(rows: pd.DataFrame, kind: str) -> list[str]:
+    """Return the single layer where the target moves most, and the first joint place or next."""
+    changes = rows[(rows["quantity"] == "change") & (rows["direction"] == kind)]
+    target = changes[changes["target"]] if changes["target"].any() else changes
+    if target.empty:
+        return _places(rows)[:_RESPONSES]
+    sizes = target.set_index("layers")["estimate"].abs().sort_values(ascending=False)
+    sizes = sizes[~sizes.index.duplicated()]
+    single = [name for name in sizes.index if "+" not in name]
+    joint = [name for name in sizes.index if "+" in name]
+    return [*single[:1], *joint[:1], *single[1:]][:_RESPONSES]
+
+
+def _legend_entries(
+    data: pd.DataFrame,
+    kinds: list[str],
+    shown: _DoseFigure,
+    colors: Mapping[str, Any],
+    confidence: float,
+) -> list[Any]:
+    handles: list[Any] = [
+        Line2D([], [], color=colors["action"], marker="o", label="action: towards action 1"),
+        Line2D([], [], color=colors["word"], marker="s", label="word: towards the first label"),
+    ]
+    if kinds != ["label"]:
+        text = "place: towards the option listed first"
+        handles.append(Line2D([], [], color=colors["place"], marker="^", label=text))
+    if "label" in kinds and (data["words"] == "unseen").any():
+        look: dict[str, Any] = {"color": colors["word"], "marker": "s"}
+        known, new = "word, of label sets fitted on", "word, of other label sets"
+        handles.append(Line2D([], [], linestyle="--", label=known, **look))
+        handles.append(Line2D([], [], markerfacecolor="white", label=new, **look))
+    number = data.loc[data["direction"] == "random", "n_directions"].max()
+    controls = 0 if pd.isna(number) else int(number)
     tail = 50 * (1 - confidence)
     text = f"{controls} random directions, {tail:g} to {100 - tail:g} %"
     if not controls:
         text = "no random directions"
-    return [*handles, Patch(color="0.7", alpha=0.7 if controls else 0, label=text)]
+    handles.append(Patch(color="0.8", alpha=1 if controls else 0, label=text))
+    ours = data[data["direction"] != "random"]
+    whole = ours[ours["game"].isna() & (ours["words"] == "all")]
+    counts = style.sizes(whole["n"].max(), "prompts", whole["n_matches"].max())
+    handles.append(style.note(f"thick: what is judged; {confidence:.0%} intervals; {counts}"))
+    return handles

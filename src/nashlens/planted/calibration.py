@@ -6,9 +6,9 @@ Each planted fact is looked for in the study's own tables by one rule, the same 
   M1 calls decodable, its interval is above 0.5, and no permutation did as well at any layer;
 - **favoured**, **override** (lens): `nash_from` and `flip_layer` of the lens summary, whose bounds
   hold for all layers at once;
-- **steerable** (steering): from the smallest to the largest value that is added, P(action 1) rises
-  by what claims about steering call a change, with a lower bound above 0 for all layers at once,
-  and by more than any random direction changes it at that layer;
+- **steerable** (steering): from the smallest to the largest value that is added along the abstract
+  direction, the action part of P rises by what claims about steering call a change, with a lower
+  bound above 0 for all layers at once, and by more than any random direction changes it there;
 - **follows**: the lens summary's decision between action and word;
 - **answering_heads**: claim M4 (no heads compute the Nash action) is contradicted in the findings;
 - **claims** M1, M5, M6, M7: supported in the findings table.
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nashlens.contrasts import bootstrap_draws, simultaneous_interval, wilson_interval
+from nashlens.contrasts import wilson_interval
 from nashlens.findings.claims.m1_history_early import DECODABLE
 from nashlens.findings.claims.m1_history_early import TARGET as HISTORY
 from nashlens.findings.claims.m3_nash_weak import TARGET as NASH
@@ -33,6 +33,7 @@ from nashlens.findings.shared.sweep import LEAST_CHANGE
 from nashlens.kept import at_position
 from nashlens.planted.facts import Facts
 from nashlens.seeds import stream
+from nashlens.steering.readings import Responses
 
 RECALL, LAYER_ERROR, FALSE_POSITIVES = 1.0, 1.0, 0.05
 """Goals: at least the recall, at most the layer error, at most the rate of false positives."""
@@ -200,7 +201,7 @@ def _readable(probes: pd.DataFrame, target: str) -> Span:
 def steerable_layers(
     steering: pd.DataFrame, *, confidence: float, resamples: int, rng: np.random.Generator
 ) -> Span:
-    """Return the first and last layer at which adding the Nash direction moves the answer.
+    """Return the first and last layer at which adding the abstract direction moves the action.
 
     Parameters
     ----------
@@ -211,23 +212,15 @@ def steerable_layers(
     resamples : int
     rng : numpy.random.Generator
     """
-    rows = steering[steering["kind"] == "add"]
-    lowest, highest = rows["value"].min(), rows["value"].max()
-    wide = rows[rows["value"].isin([lowest, highest])].pivot_table(
-        index=["direction", "layer", "match_id", "prompt_id"], columns="value", values="p_action_1"
-    )
-    change = (wide[highest] - wide[lowest]).dropna()
-    nash = change.loc["nash"].unstack("layer").dropna()
-    mean, draws = bootstrap_draws(
-        nash.to_numpy(), nash.index.get_level_values(0), resamples=resamples, rng=rng
-    )
-    low, _ = simultaneous_interval(mean, draws, confidence)
+    rows = steering[~steering["layers"].str.contains("+", regex=False)]
+    responses = Responses(rows, "add")
+    (target,) = [target for target in responses.targets() if target.kind == "abstract"]
+    found = target.change_on(target.chosen)
+    low, _, _ = found.simultaneous(confidence, resamples, rng)
     # The largest mean change, in size, of any random direction at each layer.
-    others = change.drop(index="nash", level="direction")
-    random = others.groupby(["layer", "direction"]).mean().abs().groupby("layer").max()
-    beyond = mean > random.reindex(nash.columns).to_numpy()
-    layers = nash.columns.to_numpy(dtype=float)
-    return _span(layers[(low > 0) & (mean >= LEAST_CHANGE) & beyond])
+    random = np.abs(target.random_changes()).max(axis=0)
+    moved = (low > 0) & (found.estimate >= LEAST_CHANGE) & (found.estimate > random)
+    return _span(responses.places["layer"].to_numpy(dtype=float)[moved])
 
 
 def summarise_calibration(checks: pd.DataFrame, confidence: float) -> pd.DataFrame:

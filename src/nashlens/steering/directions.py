@@ -1,12 +1,29 @@
-"""The Nash direction of each layer: a difference of means that surface form cannot enter.
+r"""Directions of three kinds, one for each layer: what a push could move.
 
-Per layer, the mean residual of prompts whose Nash action is 1 minus that of prompts whose Nash
-action is 0, taken within each surface form (template, label set, label map, option order) and
-averaged over the forms that hold both classes. A label or an order that is more frequent in one
-class therefore adds nothing. Adding the direction pushes towards *action 1 is the Nash action*.
+Each is a contrast: the mean residual of some prompts minus that of others, taken within cells that
+are alike in all else, and averaged over these.
+
+- `abstract`: Nash action 1 minus 0, within each surface form (template, label set, label map,
+  option order). A label or a place that is more frequent in one class adds nothing: adding the
+  direction pushes towards *action 1 is the Nash action*, and knows no word.
+- `label`: the Nash action's label is the pair's first minus it is the second, within a label set,
+  template and option order. Both Nash actions weigh the same, so that what follows the label map
+  only cancels. Adding it pushes towards the pair's first label.
+- `published`: Nash action 1 minus 0 as a naive study fits it, on prompts with each game's own
+  words, one label map, one order, one template: action and word are one. It is there where the
+  design has such prompts.
+
+With `fit: probe` the direction is instead the normal of an L2 logistic regression that separates
+the two sides, after each cell's mean was taken away.
 """
 
 from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,26 +31,98 @@ from numpy.typing import NDArray
 
 from nashlens.activations.store import LoadLayer
 from nashlens.errors import DataError
-from nashlens.kept import kept, neutral
-from nashlens.vocabulary.prompts import SURFACE_COLUMNS
+from nashlens.kept import neutral
+from nashlens.vocabulary.edits import DirectionKind
+from nashlens.vocabulary.prompts import LABEL_MAPS, OPTION_ORDERS, SURFACE_COLUMNS
 
+Array = NDArray[np.float64]
+Rows = NDArray[np.intp]
+
+PROBE_C = 0.003
+"""Inverse strength of the penalty where the direction is a probe's normal."""
 _FLAT = 1e-6
 """A gap below this share of the residual's length is rounding: there is no direction."""
+_log = logging.getLogger(__name__)
 
 
-def _rows_by_form(prompts: pd.DataFrame) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Return, for each surface form with both Nash actions, the rows of action 0 and of 1."""
-    nash = prompts["nash_action"].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+@dataclass(frozen=True)
+class Cell:
+    """Prompts that differ in what a direction separates, and in little else."""
+
+    minus: Rows
+    plus: Rows
+    weight: float
+    """Of all cells together: 1."""
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Directions by kind, and what random ones need.
+
+    Attributes
+    ----------
+    units : dict of str to ndarray of float32, shape (layers + 1, width)
+        Unit vectors by kind; zeros where the two sides do not differ at all.
+    mean : ndarray of float32, shape (layers + 1, width)
+        Mean residual of the neutral training prompts.
+    table : DataFrame
+        One row per kind and layer, as in docs/reference/results.md.
+    """
+
+    units: dict[str, NDArray[np.float32]]
+    mean: NDArray[np.float32]
+    table: pd.DataFrame
+
+    @classmethod
+    def read(cls, path: str | Path, table: pd.DataFrame) -> Directions:
+        """Read the arrays of `directions/{model}.npz`."""
+        with np.load(path, allow_pickle=False) as arrays:
+            units = {name: arrays[name] for name in arrays.files}
+        return cls(units, units.pop("mean"), table)
+
+
+def cells_of(prompts: pd.DataFrame, kind: DirectionKind) -> list[Cell]:
+    """Return the cells of a contrast.
+
+    Parameters
+    ----------
+    prompts : DataFrame
+        Training prompts, numbered from 0.
+    kind : str
+
+    Raises
+    ------
+    DataError
+        If the prompts do not hold both sides.
+    """
+    return _CELLS[kind](prompts)
+
+
+def _nash(prompts: pd.DataFrame) -> Array:
+    return np.asarray(
+        prompts["nash_action"].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+    )
+
+
+def _positions(prompts: pd.DataFrame, rows: pd.DataFrame) -> Rows:
+    return prompts.index.get_indexer(rows.index)
+
+
+def _abstract(prompts: pd.DataFrame) -> list[Cell]:
+    nash = _nash(prompts)
+    rows = neutral(prompts)
+    used = _positions(prompts, rows)
     for action in (0, 1):
-        if not (nash == action).any():
+        if not (nash[used] == action).any():
             games = ", ".join(sorted(set(prompts["game"].astype(str)))) or "none"
             raise DataError(
                 f"no training prompt has Nash action {action} (training games: {games});"
                 " choose steering.train_games whose Nash actions differ"
             )
     pairs = []
-    for _, rows in sorted(prompts.groupby(list(SURFACE_COLUMNS)).indices.items()):
-        zero, one = rows[nash[rows] == 0], rows[nash[rows] == 1]
+    for _, inside in sorted(rows.groupby(list(SURFACE_COLUMNS)).indices.items()):
+        here = used[inside]
+        zero, one = here[nash[here] == 0], here[nash[here] == 1]
         if len(zero) and len(one):
             pairs.append((zero, one))
     if not pairs:
@@ -41,80 +130,209 @@ def _rows_by_form(prompts: pd.DataFrame) -> list[tuple[NDArray[np.intp], NDArray
             "no surface form holds training prompts of both Nash actions;"
             " give every training game the same templates, labels and orders"
         )
-    return pairs
+    return [Cell(zero, one, 1.0 / len(pairs)) for zero, one in pairs]
+
+
+def _label(prompts: pd.DataFrame) -> list[Cell]:
+    nash, rows = _nash(prompts), neutral(prompts)
+    used = _positions(prompts, rows)
+    # The first label means action 0 under the first map, action 1 under the second.
+    first = nash == (prompts["label_map"] == LABEL_MAPS[1]).to_numpy(dtype=float)
+    found: list[tuple[str, list[tuple[Rows, Rows]]]] = []
+    forms = rows.groupby(["label_set", "template", "option_order"]).indices
+    for (label_set, *_), inside in sorted(forms.items()):
+        pairs = []
+        for action in (0, 1):
+            here = used[inside][nash[used[inside]] == action]
+            pairs.append((here[~first[here]], here[first[here]]))
+        if all(len(side) for pair in pairs for side in pair):
+            found.append((str(label_set), pairs))
+    if not found:
+        raise DataError(
+            "no label set holds, within one template and order, training prompts of both Nash"
+            " actions under both label maps"
+        )
+    sets = [name for name, _ in found]
+    share = {name: 1.0 / (len(set(sets)) * sets.count(name)) for name in sets}
+    return [Cell(minus, plus, share[name] / 2.0) for name, pairs in found for minus, plus in pairs]
+
+
+def _published(prompts: pd.DataFrame) -> list[Cell]:
+    chosen = prompts.index.isin(neutral(prompts).index)
+    rows = prompts[
+        ~chosen
+        & (prompts["label_map"] == LABEL_MAPS[0]).to_numpy()
+        & (prompts["option_order"] == OPTION_ORDERS[0]).to_numpy()
+    ]
+    nash = _nash(prompts)
+    for _, inside in sorted(rows.groupby("template").indices.items()):
+        here = _positions(prompts, rows)[inside]
+        zero, one = here[nash[here] == 0], here[nash[here] == 1]
+        if len(zero) and len(one):
+            return [Cell(zero, one, 1.0)]
+    raise DataError("the design has no label set of the games' own words (words: actions)")
+
+
+_CELLS: dict[DirectionKind, Callable[[pd.DataFrame], list[Cell]]] = {
+    "abstract": _abstract,
+    "label": _label,
+    "published": _published,
+}
 
 
 def fit_directions(
-    load_layer: LoadLayer, n_layers: int, prompts: pd.DataFrame, *, model: str = ""
-) -> tuple[NDArray[np.float32], pd.DataFrame]:
-    """Fit one unit direction per layer.
+    load_layer: LoadLayer,
+    n_layers: int,
+    prompts: pd.DataFrame,
+    kinds: Sequence[DirectionKind],
+    *,
+    fit: Literal["means", "probe"] = "means",
+    model: str = "",
+) -> Directions:
+    """Fit one unit direction of each kind for each layer.
 
     Parameters
     ----------
     load_layer : callable
-        Layer to residuals, (n, width): one row for each row of `prompts` whose `dropped` is
-        empty, in that order.
+        Layer to residuals, (n, width): one row for each row of `prompts`, in that order.
     n_layers : int
         Blocks; layers 0 to n_layers are fitted.
     prompts : DataFrame
-        Training prompts; those without a Nash action are left out.
+        Training prompts (`Training.rows`).
+    kinds : sequence of str
+    fit : {"means", "probe"}
+        Difference of means, or normal of a logistic probe.
     model : str
         Name for the table.
-
-    Returns
-    -------
-    directions : ndarray of float32, shape (n_layers + 1, width)
-        Unit vectors; all zeros where the classes do not differ at all (the embedding, where
-        every prompt ends in the same token).
-    table : DataFrame
-        One row per layer, columns as in docs/reference/results.md.
 
     Raises
     ------
     DataError
-        If a Nash action is absent, in all or in every surface form, or activations do not fit.
+        If the prompts cannot give the abstract direction, or activations do not fit. A further
+        kind that they cannot give is left out; its rows of the table say why.
     """
-    used = neutral(kept(prompts)).reset_index(drop=True)
-    pairs = _rows_by_form(used)
-    zero, one = (np.concatenate(rows) for rows in zip(*pairs, strict=True))
-    directions, records = [], []
+    prompts = prompts.reset_index(drop=True)
+    cells, reasons = _possible_cells(prompts, kinds)
+    usual = _positions(prompts, neutral(prompts))
+    usual = usual[~np.isnan(_nash(prompts)[usual])]
+    units: dict[str, list[NDArray[np.float32]]] = {kind: [] for kind in cells}
+    means, records = [], []
     for layer in range(n_layers + 1):
         x = np.asarray(load_layer(layer), dtype=np.float64)
-        if x.ndim != 2 or len(x) != len(used):
+        if x.ndim != 2 or len(x) != len(prompts):
             raise DataError(
-                f"activations of layer {layer}: found shape {x.shape}, need ({len(used)}, width),"
-                " one row for each training prompt that is not dropped"
+                f"activations of layer {layer}: found shape {x.shape}, need ({len(prompts)},"
+                " width), one row for each training prompt that is not dropped"
             )
-        # The mean over surface forms of what separates the two actions within a form.
-        difference = np.mean([x[b].mean(axis=0) - x[a].mean(axis=0) for a, b in pairs], axis=0)
-        gap = float(np.linalg.norm(difference))
-        norm = float(np.linalg.norm(x[np.concatenate([zero, one])], axis=1).mean())
-        flat = gap <= _FLAT * norm
-        unit = np.zeros_like(difference) if flat else difference / gap
-        directions.append(unit.astype(np.float32))
-        records.append(
-            {
-                "model": model,
-                "layer": layer,
-                "n_0": len(zero),
-                "n_1": len(one),
-                "gap": gap,
-                "residual_norm": norm,
-                **_spread(x[zero] @ unit, x[one] @ unit, gap),
-            }
-        )
-    return np.stack(directions), pd.DataFrame.from_records(records)
+        means.append(x[usual].mean(axis=0).astype(np.float32))
+        norm = float(np.linalg.norm(x[usual], axis=1).mean())
+        for kind, some in cells.items():
+            unit, gap = _unit(x, some, fit, norm)
+            units[kind].append(unit.astype(np.float32))
+            described = _described(x, some, unit, gap, x[usual] @ unit)
+            records.append({"direction": kind, "layer": layer, "residual_norm": norm, **described})
+        records += [
+            {"direction": kind, "layer": layer, "residual_norm": norm, "reason": reason}
+            for kind, reason in reasons.items()
+        ]
+    table = pd.DataFrame.from_records(records).reindex(columns=COLUMNS).assign(model=model)
+    table["reason"] = table["reason"].astype(object).fillna("").astype(str)
+    table["status"] = np.where(table["reason"] == "", "ok", "not_applicable")
+    table[["n_0", "n_1"]] = table[["n_0", "n_1"]].fillna(0).astype("int64")
+    stacked = {kind: np.stack(layers) for kind, layers in units.items()}
+    return Directions(stacked, np.stack(means), table)
 
 
-def _spread(zero: NDArray[np.float64], one: NDArray[np.float64], gap: float) -> dict[str, float]:
-    """Describe the training projections of the two classes."""
-    both = np.concatenate([zero, one])
-    freedom = len(both) - 2
-    squares = ((zero - zero.mean()) ** 2).sum() + ((one - one.mean()) ** 2).sum()
-    within = float(np.sqrt(squares / freedom)) if freedom > 0 else np.nan
+COLUMNS = (
+    *("model", "direction", "layer", "status", "reason", "n_0", "n_1", "gap", "residual_norm"),
+    *("projection_mean", "projection_std", "separation"),
+)
+
+
+def _possible_cells(
+    prompts: pd.DataFrame, kinds: Sequence[DirectionKind]
+) -> tuple[dict[DirectionKind, list[Cell]], dict[DirectionKind, str]]:
+    """Return the cells of each kind, and why kinds have none."""
+    cells: dict[DirectionKind, list[Cell]] = {}
+    reasons: dict[DirectionKind, str] = {}
+    for kind in kinds:
+        try:
+            cells[kind] = cells_of(prompts, kind)
+        except DataError as error:
+            if kind == "abstract":
+                raise
+            reasons[kind] = str(error)
+            _log.warning("no %s direction: %s", kind, error)
+    return cells, reasons
+
+
+def contrast(x: Array, cells: Sequence[Cell]) -> Array:
+    """Return the weighted sum over cells of what separates their sides, (width,)."""
+    differences = [c.weight * (x[c.plus].mean(axis=0) - x[c.minus].mean(axis=0)) for c in cells]
+    return np.asarray(np.sum(differences, axis=0))
+
+
+def _unit(x: Array, cells: Sequence[Cell], fit: str, norm: float) -> tuple[Array, float]:
+    """Return the unit direction and how far apart the sides are along it; zeros and 0 for none."""
+    difference = contrast(x, cells)
+    length = float(np.linalg.norm(difference))
+    if length <= _FLAT * norm:
+        return np.zeros_like(difference), 0.0
+    if fit == "means":
+        return difference / length, length
+    normal = _probe_normal(x, cells)
+    unit = normal / np.linalg.norm(normal)
+    return unit, float(difference @ unit)
+
+
+def _probe_normal(x: Array, cells: Sequence[Cell]) -> Array:
+    """Return the normal, in the residual's own coordinates, of a probe for a cell's two sides."""
+    import torch
+
+    from nashlens.probes.basis import rotate
+    from nashlens.probes.solver import solve_logistic
+
+    sides = list(_centred(x, cells))
+    features = np.concatenate([rows for rows, _ in sides])
+    classes = np.concatenate([np.full(len(rows), side) for rows, side in sides])
+    scale = features.std(axis=0)
+    scale[scale <= 1e-12 * scale.max()] = np.inf
+    scaled = features / scale
+    # Right singular vectors: coordinates in which the probe's Hessian is nearly diagonal.
+    turn = np.linalg.svd(scaled - scaled.mean(axis=0), full_matrices=False)[2].T
+    basis = rotate(
+        torch.from_numpy(scaled), torch.arange(len(scaled)), torch.from_numpy(turn.copy())
+    )
+    labels = torch.from_numpy(classes)[:, None]
+    found = solve_logistic(basis, labels, torch.tensor([PROBE_C], dtype=torch.float64))
+    return np.asarray(turn @ found.coefficients[1:, 0].numpy() / scale)
+
+
+def _centred(x: Array, cells: Sequence[Cell]) -> Iterator[tuple[Array, float]]:
+    """Yield the rows of each cell's sides, less the middle between the sides' means."""
+    for cell in cells:
+        middle = (x[cell.minus].mean(axis=0) + x[cell.plus].mean(axis=0)) / 2.0
+        yield x[cell.minus] - middle, 0.0
+        yield x[cell.plus] - middle, 1.0
+
+
+def _described(
+    x: Array, cells: Sequence[Cell], unit: Array, gap: float, usual: Array
+) -> dict[str, float]:
+    """Describe a direction by the projections of its two sides, and of neutral prompts."""
+    squares, count, sizes = 0.0, 0, [0, 0]
+    for rows, side in _centred(x, cells):
+        along = rows @ unit
+        squares += float(((along - along.mean()) ** 2).sum())
+        count += len(along) - 1
+        sizes[int(side)] += len(along)
+    within = float(np.sqrt(squares / count)) if count > 0 else np.nan
     return {
-        "projection_mean": float(both.mean()),
-        "projection_std": float(both.std(ddof=1)),
+        "n_0": sizes[0],
+        "n_1": sizes[1],
+        "gap": gap,
+        "projection_mean": float(usual.mean()),
+        "projection_std": float(usual.std(ddof=1)),
         "separation": gap / within if within > 0 else np.nan,
     }
 

@@ -1,32 +1,41 @@
-"""A steering sweep as estimates: response to each value, and its change over all of them.
+"""A steering sweep as estimates: the response to each dose, and what changes over all doses.
 
-The change at each layer has the intervals of claims M7 (adding) and M8 (clamping): they hold for
-all layers at once, and come from the same resamples, so that figure and findings agree.
+Everything is an average over complete blocks. Each direction's change is split into the action, the
+word and the place; the rows of what a direction is meant to move (its target) have the intervals of
+claims M7 (adding) and M8 (clamping), so that figure and findings agree.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from nashlens.contrasts import bootstrap_draws, simultaneous_interval
-from nashlens.estimates import Array, Bootstrap, collect, frame, mean_estimates, plain_means
-from nashlens.steering.readings import changes_both_ways, rank_correlations
+from nashlens.contrasts import Array
+from nashlens.estimates import Bootstrap, collect, frame
+from nashlens.factorial import BlockEstimate
+from nashlens.steering.readings import TARGET_PARTS, Responses, Target, bounded
 
 DESCRIPTIONS = {
-    "p_action_1": "P(action 1) at a value",
-    "change": "P(action 1) at the largest value minus that at the smallest",
+    "response": "P of what the direction is meant to move, at a dose: action 1, or the first label",
+    "change": "a part of P(action 1) at the largest dose minus that at the smallest",
 }
 """Quantity -> what it is."""
-_CLAIMS = {"add": "M7", "clamp": "M8"}
-_KEYS = dict.fromkeys(("model", "kind", "quantity", "direction", "game"), "str")
+PARTS = ("action", "word", "place")
+_READ = {"add": ("M7", Target.both_ways), "clamp": ("M8", Target.monotone)}
+_KEYS = dict.fromkeys(
+    ("model", "kind", "quantity", "direction", "part", "words", "game", "layers"), "str"
+)
 _KEYS |= {"layer": "int64", "value": "float64"}
+_FURTHER = {"target": "bool", "n_directions": "int64", "units": "str"}
+_FURTHER |= dict.fromkeys(("spread_label_set", "spread_template"), "float64")
 
 
 def steering_estimates(steering: pd.DataFrame, *, model: str, how: Bootstrap) -> pd.DataFrame:
-    """Return the response to adding and to clamping, layer by layer.
+    """Return the response to adding and to clamping, place by place.
 
     Parameters
     ----------
@@ -38,108 +47,152 @@ def steering_estimates(steering: pd.DataFrame, *, model: str, how: Bootstrap) ->
     Returns
     -------
     DataFrame
-        `model`, `kind`, `quantity` (see `DESCRIPTIONS`), `direction` (`nash`; `random`: the mean
-        over random directions, with quantiles over them as bounds), `game` (missing: all games),
-        `layer`, `value` (missing for the change), `estimates.COLUMNS`, `n_directions`.
+        `model`, `kind`, `quantity` (see `DESCRIPTIONS`), `direction` (a kind, or `random`: the mean
+        over random directions, with quantiles over them as bounds), `part` (of a change also
+        `identity` and `swapped`: P(action 1) under that label map), `words` (`all`, `seen`,
+        `unseen`), `game` (missing: all games), `layers`, `layer`, `value` (missing for the change),
+        `estimates.COLUMNS`, `target` (what the direction is meant to move, and is judged by),
+        `n_directions`, `units` (of doses that are added), and of a change how its true values
+        spread over label sets and templates.
     """
     tables = []
-    for kind in _CLAIMS:
-        rows = steering[steering["kind"] == kind]
-        for layer, part in rows[rows["direction"] == "nash"].groupby("layer"):
-            others = rows[(rows["layer"] == layer) & (rows["direction"] != "nash")]
-            found = [*_responses(part, others, kind, model, how)]
-            tables += [table.assign(kind=kind, layer=layer) for table in found]
-        tables += [table.assign(kind=kind) for table in _changes(rows, kind, model, how)]
-    tables = [table.assign(model=model) for table in tables]
-    return collect(tables, _KEYS, {"n_directions": "int64"})
+    for kind in _READ:
+        responses = Responses(steering, kind)
+        if len(responses) and responses.kinds:
+            reading = _Reading(responses, kind, model, how)
+            parts = [*reading.responses_to_doses(), *reading.changes()]
+            units = steering["units"].iloc[0]
+            tables += [table.assign(kind=kind, model=model, units=units) for table in parts]
+    return collect(tables, _KEYS, _FURTHER)
 
 
-def _prompts_by_value(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
-    """Return P(action 1) of prompts that had every value, prompts x values, and their matches."""
-    first = rows.drop_duplicates(["prompt_id", "value"])
-    table = first.pivot(index="prompt_id", columns="value", values="p_action_1").dropna()
-    matches = rows.drop_duplicates("prompt_id").set_index("prompt_id")["match_id"]
-    return table, matches.loc[table.index].astype(str)
+class _Reading:
+    """What the summary says of one kind of edit."""
 
+    def __init__(self, responses: Responses, kind: str, model: str, how: Bootstrap):
+        self.responses, self.kind, self.model, self.how = responses, kind, model, how
+        unseen = responses.unseen
+        chosen = {"all": np.ones(len(unseen), dtype=bool), "seen": ~unseen, "unseen": unseen}
+        self.words: dict[str, NDArray[np.bool_]] = {k: v for k, v in chosen.items() if v.any()}
 
-def _responses(
-    nash: pd.DataFrame, others: pd.DataFrame, kind: str, model: str, how: Bootstrap
-) -> Any:
-    """Yield the response at one layer: of all games, of each, and of random directions."""
-    table, matches = _prompts_by_value(nash)
-    layer = int(nash["layer"].iloc[0])
-    common = {"quantity": "p_action_1", "direction": "nash", "game": None, "n_directions": 1}
-    found = mean_estimates(table, matches, how, "steering summary", model, kind, layer)
-    yield found.assign(**common, value=table.columns)
-    for game, part in nash.groupby("game", sort=False):
-        first = part.drop_duplicates(["prompt_id", "value"])
-        wide = first.pivot(index="prompt_id", columns="value", values="p_action_1")
-        mean = plain_means(wide, part.drop_duplicates("prompt_id")["match_id"])
-        yield mean.assign(**common | {"game": game}, value=wide.columns)
-    if len(others):
-        means = others.groupby(["direction", "value"])["p_action_1"].mean().unstack("value")
-        yield _over_directions(means, others, how).assign(
-            quantity="p_action_1", game=None, value=means.columns
+    def responses_to_doses(self) -> Iterator[pd.DataFrame]:
+        """Yield P of what each direction is meant to move, at each dose."""
+        for kind in self.responses.kinds:
+            part = TARGET_PARTS[kind]
+            values = self._response(kind, part)
+            games = self.responses.blocks.frame["game"].astype(str).to_numpy()
+            for words, chosen in self.words.items():
+                target = self._is_target(kind, part, words)
+                common = {"direction": kind, "part": part, "words": words, "target": target}
+                doses = self.responses.doses
+                yield self._doses(values, chosen, doses).assign(**common, game=None)
+                for game in dict.fromkeys(games) if target else ():
+                    found = self._doses(values, chosen & (games == game), doses)
+                    yield found.assign(**common, game=game)
+        parts = dict.fromkeys(TARGET_PARTS[kind] for kind in self.responses.kinds)
+        for part in parts if self.responses.random else ():
+            for words, chosen in self.words.items():
+                yield self._random_doses(part, chosen).assign(
+                    direction="random", part=part, words=words, target=False, game=None
+                )
+
+    def _response(self, direction: str, part: str) -> Array:
+        """Return P of what a part points to, (blocks, places, doses)."""
+        response = self.responses.response(direction)
+        # A part of P - 1/2 is what P of its action, or of its label, has over 1/2.
+        flat = response.p.reshape(len(response.p), -1) - 0.5
+        found = self.responses.blocks.parts(flat, np.ones(len(flat)))[part] + 0.5
+        return found.reshape(len(found), *response.p.shape[1:])
+
+    def _doses(self, values: Array, chosen: NDArray[np.bool_], doses: Array) -> pd.DataFrame:
+        found = self.responses.blocks.estimate(values.reshape(len(values), -1), chosen)
+        low, high = found.interval(self.how.confidence)
+        table = frame(found.estimate, low, high, "student", found.n, found.n_clusters)
+        return self._at_places(table, doses).assign(quantity="response", n_directions=1)
+
+    def _random_doses(self, part: str, chosen: NDArray[np.bool_]) -> pd.DataFrame:
+        """Return the mean over random directions, and where they lie, at the doses of all."""
+        names = self.responses.random
+        doses = self.responses.response(names[0]).doses
+        means, found = [], None
+        for name in names:
+            values = self._response(name, part)
+            found = self.responses.blocks.estimate(values.reshape(len(values), -1), chosen)
+            means.append(found.estimate)
+        assert found is not None
+        table = self._over_directions(np.array(means), found)
+        return self._at_places(table, doses).assign(quantity="response")
+
+    def _at_places(self, table: pd.DataFrame, doses: Array) -> pd.DataFrame:
+        places = self.responses.places
+        each = places.loc[places.index.repeat(len(doses))].reset_index(drop=True)
+        return pd.concat([table, each], axis=1).assign(value=np.tile(doses, len(places)))
+
+    def _over_directions(self, means: Array, found: BlockEstimate) -> pd.DataFrame:
+        """Return the mean of some random directions' means and the quantiles around it."""
+        tail = (1 - self.how.confidence) / 2
+        low, high = np.quantile(means, [tail, 1 - tail], axis=0)
+        table = frame(means.mean(axis=0), low, high, "directions", found.n, found.n_clusters)
+        return table.assign(n_directions=len(means))
+
+    def _is_target(self, kind: str, part: str, words: str) -> bool:
+        return part == TARGET_PARTS[kind] and words == ("unseen" if kind == "label" else "all")
+
+    def changes(self) -> Iterator[pd.DataFrame]:
+        """Yield the change of each part along each direction, and along random ones."""
+        if len(self.responses.doses) < 2:
+            return
+        judged = self._judged()
+        for kind in self.responses.kinds:
+            by_map = self.responses.by_map(kind)
+            per_block = {part: self.responses.changes(kind, part) for part in PARTS} | by_map
+            for part, values in per_block.items():
+                for words, chosen in self.words.items():
+                    target = self._is_target(kind, part, words)
+                    found = self.responses.blocks.estimate(values, chosen)
+                    bounds = judged[kind] if target and kind in judged else self._bounds(found)
+                    yield self._described(found, *bounds).assign(
+                        direction=kind, part=part, words=words, target=target, game=None
+                    )
+        for part in PARTS if self.responses.random else ():
+            for words, chosen in self.words.items():
+                each = [
+                    self.responses.blocks.estimate(self.responses.changes(name, part), chosen)
+                    for name in self.responses.random
+                ]
+                means = np.array([found.estimate for found in each])
+                table = pd.concat(
+                    [self._over_directions(means, each[0]), self.responses.places], axis=1
+                )
+                yield table.assign(
+                    **{"quantity": "change", "direction": "random", "part": part, "words": words},
+                    target=False,
+                    game=None,
+                )
+
+    def _judged(self) -> dict[str, tuple[Array, Array]]:
+        """Return the bounds that the claim has of each kind's target."""
+        claim, read = _READ[self.kind]
+        if self.kind == "add" and 0.0 not in self.responses.doses[1:-1]:
+            return {}
+        found = bounded(
+            self.responses,
+            read,
+            confidence=self.how.confidence,
+            resamples=self.how.resamples,
+            rng=lambda kind: self.how.rng("findings", self.model, f"{claim} {kind}"),
         )
+        n = self.responses.n_places
+        return {one.target.kind: (one.low[-n:], one.high[-n:]) for one in found}
 
+    def _bounds(self, found: BlockEstimate) -> tuple[Array, Array]:
+        """Return bounds that hold for all places at once."""
+        return found.interval(self.how.confidence, at_once=self.responses.n_places)
 
-def _over_directions(means: pd.DataFrame, rows: pd.DataFrame, how: Bootstrap) -> pd.DataFrame:
-    """Return the mean over random directions and the quantiles between which they lie."""
-    tail = (1 - how.confidence) / 2
-    bounds = means.quantile(tail), means.quantile(1 - tail)
-    n, n_matches = rows["prompt_id"].nunique(), rows["match_id"].nunique()
-    found = frame(means.mean(), *bounds, "directions", n, n_matches)
-    return found.assign(direction="random", n_directions=len(means))
-
-
-def _changes(rows: pd.DataFrame, kind: str, model: str, how: Bootstrap) -> Any:
-    """Yield the changes at all layers: of the Nash direction, and of random directions."""
-    nash = rows[rows["direction"] == "nash"]
-    if nash["value"].nunique() < 2:
-        return
-    keys = ["prompt_id", "layer", "value"]
-    wide = nash.drop_duplicates(keys).pivot(
-        index="prompt_id", columns=["layer", "value"], values="p_action_1"
-    )
-    layers, values = (np.sort(nash[name].unique()) for name in ("layer", "value"))
-    grid = pd.MultiIndex.from_product([layers, values])
-    wide = wide.reindex(columns=grid).dropna()
-    if wide.empty:
-        return
-    matches = nash.drop_duplicates("prompt_id").set_index("prompt_id")["match_id"]
-    matches = matches.loc[wide.index].astype(str)
-    p = wide.to_numpy(float).reshape(len(wide), len(layers), len(values))
-    columns = _claim_columns(p, values.astype(float), kind)
-    estimate, draws = bootstrap_draws(
-        columns,
-        matches,
-        resamples=how.resamples,
-        rng=how.rng("findings", model, _CLAIMS[kind]),
-    )
-    low, high = simultaneous_interval(estimate, draws, how.confidence)
-    if matches.nunique() < 2:
-        low, high = np.full((2, len(estimate)), np.nan)
-    last = slice(-len(layers), None)
-    common = {"quantity": "change", "game": None, "value": np.nan}
-    found = frame(estimate[last], low[last], high[last], "simultaneous", len(p), matches.nunique())
-    yield found.assign(**common, direction="nash", layer=layers, n_directions=1)
-    ends = rows[(rows["direction"] != "nash") & rows["value"].isin(values[[0, -1]])]
-    for layer, part in ends.groupby("layer"):
-        means = part.groupby(["direction", "value"])["p_action_1"].mean().unstack("value")
-        if means.shape[1] == 2:
-            moves = (means[values[-1]] - means[values[0]]).to_frame()
-            yield _over_directions(moves, part, how).assign(**common, layer=layer)
-
-
-def _claim_columns(p: Array, values: Array, kind: str) -> Array:
-    """Return what the claim looks at together, (prompts, k), the changes of all layers last.
-
-    Bounds hold for all of these columns at once. M7 looks at both halves of the change, up and
-    down from no steering; M8 at the rank correlation of value and response.
-    """
-    change = p[:, :, -1] - p[:, :, 0]
-    if kind == "clamp":
-        return np.hstack([rank_correlations(p, values), change])
-    if 0.0 not in values[1:-1]:
-        return change
-    return changes_both_ways(p, values)
+    def _described(self, found: BlockEstimate, low: Array, high: Array) -> pd.DataFrame:
+        single = found.n_clusters < 2
+        bounds: Any = (np.full_like(low, np.nan),) * 2 if single else (low, high)
+        table = frame(found.estimate, *bounds, "simultaneous", found.n, found.n_clusters)
+        spread = {f"spread_{column}": found.over(column)[2] for column in ("label_set", "template")}
+        described = pd.concat([table, self.responses.places], axis=1)
+        return described.assign(quantity="change", n_directions=1, **spread)

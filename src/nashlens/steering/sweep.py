@@ -1,161 +1,155 @@
-"""Steering: directions are added over layers and values, clamped, and ablated.
-
-The `value` of an addition is in mean residual norms of the layer, so that it means the same at
-every layer; the value of a clamp is in standard deviations of the training prompts' projections,
-around their mean. As the control, random directions are added and ablated at the same layers.
-"""
+"""Steering: directions are added, clamped and removed on held-out prompts, and decisions scored."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
-from nashlens.engine.edits import Edit
 from nashlens.engine.labels import label_probabilities, labelled_prompts
-from nashlens.engine.sweeps import sweep
+from nashlens.engine.sweeps import Positions, sweep
+from nashlens.errors import DataError
 from nashlens.interventions import PROMPT_COLUMNS, choose_prompts, prompts_by_interventions
+from nashlens.kept import kept, neutral
 from nashlens.seeds import stream
-from nashlens.steering.directions import random_unit_vectors
-from nashlens.vocabulary.edits import EditKind
+from nashlens.steering.directions import Directions, random_unit_vectors
+from nashlens.steering.doses import Doses, Place, SteeringEdit, place_name, steering_edits
+from nashlens.steering.training import Training
+from nashlens.vocabulary.positions import position_column
 
 if TYPE_CHECKING:
     from nashlens.engine.core import Engine
 
-
-class SteeringEdit(NamedTuple):
-    """One edit of a sweep, and what its table says of it."""
-
-    edit: Edit
-    kind: EditKind
-    """What was asked for; the edit itself is `none` where there is no direction."""
-    direction: str
-    value: float
-    """In mean residual norms (add) or standard deviations (clamp); 0 for an ablation."""
-
-
-def steering_edits(
-    directions: np.ndarray,
-    scales: pd.DataFrame,
-    *,
-    layers: Sequence[int],
-    alphas: Sequence[float],
-    clamps: Sequence[float],
-    ablate: bool,
-    n_random: int,
-    seed: int,
-) -> list[SteeringEdit]:
-    """Return every edit of a sweep; parameters are those of `sweep_table`."""
-    scale_of = {int(row["layer"]): row for row in scales.to_dict("records")}
-    controls = random_unit_vectors(directions.shape[1], n_random, stream(seed, "random directions"))
-    named = [(f"random_{i:03d}", control) for i, control in enumerate(controls)]
-    edits = []
-    for layer in layers:
-        scale = scale_of[layer]
-        norm = float(scale["residual_norm"])
-        mean, std = float(scale["projection_mean"]), float(scale["projection_std"])
-        here = [("nash", directions[layer]), *named]
-        for (name, vector), value in itertools.product(here, alphas):
-            edits.append(
-                SteeringEdit(_edit(layer, "add", vector, value * norm), "add", name, value)
-            )
-        for value in clamps:
-            edit = _edit(layer, "clamp", directions[layer], mean + value * std)
-            edits.append(SteeringEdit(edit, "clamp", "nash", value))
-        for name, vector in here if ablate else ():
-            edits.append(SteeringEdit(_edit(layer, "ablate", vector), "ablate", name, 0.0))
-    return edits
-
-
-def _edit(layer: int, kind: EditKind, vector: np.ndarray, value: float = 0.0) -> Edit:
-    """Return an edit; one that changes nothing where the vector is zero: there is no direction."""
-    return Edit(layer, kind if vector.any() else "none", vector, value)
+WORDS_SHARE = 4
+"""Of so many prompts with neutral words, one is asked again with the games' own words."""
+_COLUMNS = dict.fromkeys(
+    (*PROMPT_COLUMNS, "block_id", "label_kind", "seen_label_set", "seen_template")
+)
 
 
 def sweep_table(
     engine: Engine,
     prompts: pd.DataFrame,
-    directions: np.ndarray,
-    scales: pd.DataFrame,
+    directions: Directions,
+    training: Training,
+    doses: Doses,
     *,
     test_games: Sequence[str],
-    layers: Sequence[int],
-    positions: Literal["last", "all"],
-    alphas: Sequence[float],
-    clamps: Sequence[float],
-    ablate: bool,
+    places: Sequence[Place],
+    positions: str,
     random_directions: int,
     prompts_per_game: int,
     seed: int,
     model: str,
 ) -> pd.DataFrame:
-    """Steer held-out prompts and score their decisions.
+    """Steer prompts of games that no direction was fitted on.
+
+    Neutral words are steered along all directions, half of the prompts with words that no direction
+    was fitted on, if there are such; the games' own words along `published` only, as a naive study
+    would.
 
     Parameters
     ----------
     engine : Engine
-    prompts : pandas.DataFrame
+    prompts : DataFrame
         The prompts table.
-    directions : numpy.ndarray
-        `(layers + 1, width)` unit vectors, from `fit_directions`.
-    scales : pandas.DataFrame
-        The table of `fit_directions`: the units of values.
+    directions : Directions
+    training : Training
+        What they were fitted on.
+    doses : Doses
     test_games : sequence of str
-        Games to steer; the directions were fitted on others.
-    layers : sequence of int
-        Blocks after which the residual is changed.
-    positions : {"last", "all"}
-        At the decision position only, or at every token of prompt and label.
-    alphas : sequence of float
-        Values that are added along a direction, in mean residual norms of the layer.
-    clamps : sequence of float
-        Values at which the projection is clamped, in standard deviations of the training
-        projections, around their mean.
-    ablate : bool
-        Whether directions are also removed.
+    places : sequence of tuple of int
+        Layers after which the residual is changed, in one pass.
+    positions : str
+        `last`: at the decision position only; `all`: at every token of prompt and label; else a
+        position that the prompts table has a column of: at every token from there on.
     random_directions : int
-        Number of control directions, which are added and ablated like the Nash direction.
+        Number of control directions.
     prompts_per_game : int
-        The largest number of prompts of a game.
+        The largest number of prompts of a game with neutral words.
     seed : int
     model : str
 
     Returns
     -------
-    pandas.DataFrame
-        The steering table: one row per prompt, layer, direction and value.
+    DataFrame
+        The steering table: one row per prompt, place, direction and dose.
     """
-    chosen = choose_prompts(
-        prompts, test_games, prompts_per_game, seed, "steering prompts", key="steering.test_games"
-    )
-    edits = steering_edits(
-        directions,
-        scales,
-        layers=layers,
-        alphas=alphas,
-        clamps=clamps,
-        ablate=ablate,
-        n_random=random_directions,
-        seed=seed,
-    )
-    asked = labelled_prompts(chosen)
-    logprobs = sweep(engine, asked, [one.edit for one in edits], positions, what="steering")
-    p, mass = label_probabilities(logprobs)
+    used = kept(prompts)
+    common = neutral(used)
+    tested, words = _test_words(common, training), used[~used.index.isin(common.index)]
+    width = directions.mean.shape[1]
+    random = random_unit_vectors(width, random_directions, stream(seed, "random directions"))
+    studies = [(tested, prompts_per_game, directions.units, random)]
+    published = {k: v for k, v in directions.units.items() if k == "published"}
+    if published and set(test_games) <= set(words["game"]):
+        block = int(words.groupby("block_id").size().max())
+        fewer = max(block, prompts_per_game // WORDS_SHARE)
+        studies.append((words, fewer, published, random[:0]))
+    tables = []
+    for rows, per_game, units, controls in studies:
+        # Whole blocks of either kind of labels: only neutral ones would be chosen.
+        label_kind = rows["label_kind"].iloc[0]
+        chosen = choose_prompts(
+            rows.assign(label_kind="neutral"),
+            test_games,
+            per_game,
+            seed,
+            "steering prompts",
+            key="steering.test_games",
+        ).assign(label_kind=label_kind)
+        edits = steering_edits(
+            units, directions.mean, directions.table, controls, places=places, doses=doses
+        )
+        where = positions if positions in ("last", "all") else _starts(chosen, positions)
+        tables.append(_steered(engine, training.describe(chosen), edits, where))
+    steered = pd.concat(tables, ignore_index=True)
+    return steered.assign(model=model, positions=positions, units=doses.units)
+
+
+def _starts(prompts: pd.DataFrame, position: str) -> list[int]:
+    """Return the token of a position in each prompt."""
+    column = position_column(position)
+    if column not in prompts or prompts[column].isna().any():
+        raise DataError(
+            f"steering.positions: not every prompt has the position {position};"
+            " choose last, all, or a position of activations.positions that all prompts have"
+        )
+    return prompts[column].astype(int).tolist()
+
+
+def _test_words(prompts: pd.DataFrame, training: Training) -> pd.DataFrame:
+    """Return the prompts with unseen words, and as many label sets that were seen.
+
+    So that half of those that are chosen have unseen words.
+    """
+    names = sorted(prompts["label_set"].astype(str).unique())
+    unseen = [name for name in names if name not in training.label_sets]
+    seen = [name for name in names if name in training.label_sets]
+    return prompts[prompts["label_set"].isin([*unseen, *seen[: len(unseen) or None]])]
+
+
+def _steered(
+    engine: Engine, prompts: pd.DataFrame, edits: Sequence[SteeringEdit], positions: Positions
+) -> pd.DataFrame:
+    """Return the rows of some prompts under some edits; equal interventions are run once."""
+    different = list(dict.fromkeys(one.edits for one in edits))
+    number = {one: k for k, one in enumerate(different)}
+    asked = labelled_prompts(prompts)
+    logprobs = sweep(engine, asked, different, positions, what="steering")
+    p, mass = label_probabilities(logprobs[:, [number[one.edits] for one in edits]])
     described = pd.DataFrame(
         {
-            "model": model,
-            "layer": [one.edit.layer for one in edits],
+            "layer": [one.place[0] for one in edits],
+            "layers": [place_name(one.place) for one in edits],
             "kind": [one.kind for one in edits],
-            "positions": positions,
             "direction": [one.direction for one in edits],
             "value": [one.value for one in edits],
         }
     )
     return prompts_by_interventions(
-        chosen[list(PROMPT_COLUMNS)],
+        prompts[[name for name in _COLUMNS if name in prompts]],
         described,
         {"p_action_0": p[..., 0], "p_action_1": p[..., 1], "label_mass": mass},
     )

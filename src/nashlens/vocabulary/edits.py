@@ -1,4 +1,4 @@
-"""Kinds of edits of the residual stream (`nashlens.engine.edits` computes them)."""
+"""Kinds of edits of the residual stream, and of the directions that they are made along."""
 
 from __future__ import annotations
 
@@ -6,3 +6,8 @@ from typing import Literal, get_args
 
 EditKind = Literal["none", "add", "clamp", "ablate"]
 EDIT_KINDS: tuple[EditKind, ...] = get_args(EditKind)
+"""What is done to a residual (`nashlens.engine.edits` computes them)."""
+
+DirectionKind = Literal["abstract", "label", "published"]
+DIRECTION_KINDS: tuple[DirectionKind, ...] = get_args(DirectionKind)
+"""What a direction separates (`nashlens.steering.directions` fits them)."""

@@ -29,7 +29,8 @@ def test_the_experiments_are_balanced(names: tuple[str, ...]):
 
 
 def test_a_single_label_map_or_order_leaves_no_blocks():
-    lines = notes({"prompts": {"label_maps": ["identity"], "option_orders": ["reversed"]}})
+    one = {"label_maps": ["identity"], "option_orders": ["reversed"]}
+    lines = notes({"prompts": one, "steering": {"prompts": 24}})
     assert len(lines) == 2
     assert lines[0].startswith("prompts.label_maps: found ['identity']; an action's label is then")
     assert "M4 to M8 are not applicable; add swapped" in lines[0]

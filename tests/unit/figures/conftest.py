@@ -314,33 +314,51 @@ def make_transfer(models) -> pd.DataFrame:
 
 
 def make_steering(models, layers=(1, 4, 8, 12, 16, 20, 24, 28), randoms=20) -> pd.DataFrame:
+    """The abstract direction moves the action early on, the label direction its own words late."""
     rng = np.random.default_rng(4)
-    rows = []
-    directions = ["nash", *(f"random_{i:03d}" for i in range(randoms))]
-    doses = {"add": (-1, -0.5, -0.25, 0, 0.25, 0.5, 1), "clamp": (-4, -2, 0, 2, 4)}
-    base = rng.normal(0, 0.5, 8)
-    for model, layer, (kind, values) in product(models, layers, doses.items()):
-        for direction in directions if kind == "add" else ["nash"]:
-            slope = (3 if kind == "add" else 0.5) * np.exp(-layer / 15)
-            slope = slope if direction == "nash" else slope * rng.normal(0, 0.2)
-            for value, game, prompt in product(values, ("deadlock", "concord"), range(8)):
-                lean = 1.0 if game == "deadlock" else -1.0
-                p = sigmoid(base[prompt] + lean + slope * value)
-                rows.append(
-                    {
-                        "model": model,
-                        "prompt_id": f"{game}{prompt}",
-                        "match_id": f"{game}{prompt // 2}",
-                        "game": game,
-                        "layer": layer,
-                        "kind": kind,
-                        "direction": direction,
-                        "value": float(value),
-                        "p_action_0": 1 - p,
-                        "p_action_1": p,
-                    }
-                )
-    return pd.DataFrame(rows)
+    doses = {"add": (-1, -0.5, 0, 0.5, 1), "clamp": (-4, -2, 0, 2, 4)}
+    prompts = pd.DataFrame(
+        product(
+            ("deadlock", "concord"),
+            ("jf", "xy"),
+            range(3),
+            ("identity", "swapped"),
+            ("forward", "reversed"),
+        ),
+        columns=["game", "label_set", "history", "label_map", "option_order"],
+    )
+    block = prompts["game"] + prompts["label_set"] + prompts.pop("history").astype(str)
+    prompts = prompts.assign(
+        prompt_id=[f"p{i}" for i in range(len(prompts))],
+        match_id=block,
+        block_id=block + "/2",
+        template="neutral",
+        seen_label_set=prompts["label_set"] == "jf",
+    )
+    first = np.where(prompts["label_map"] == "swapped", 1.0, -1.0)
+    seen = prompts["seen_label_set"].to_numpy()
+    base = rng.normal(0, 0.5, block.nunique())[pd.factorize(block)[0]]
+    base = base + np.where(prompts["game"] == "deadlock", 1.0, -1.0)
+    parts = []
+    places = [*map(str, layers), "1+2+3"]
+    for model, place, (kind, values) in product(models, places, doses.items()):
+        layer, unit = int(place.split("+")[0]), 3 if kind == "add" else 0.5
+        early, late = np.exp(-layer / 15), np.exp((layer - 28) / 10)
+        slopes = {
+            "abstract": unit * early + 0.2 * unit * late * first,
+            "label": unit * late * first * np.where(seen, 1.5, 0.2),
+            "published": 0.1 * unit * early + 0.3 * unit * early * first,
+        }
+        for k in range(randoms):
+            slopes[f"random_{k:03d}"] = unit * (rng.normal(0, 0.1) + rng.normal(0, 0.1) * first)
+        for direction, slope in slopes.items():
+            chosen = (values[0], 0, values[-1]) if direction.startswith("random") else values
+            for value in chosen:
+                p = sigmoid(base + slope * value)
+                about = {"model": model, "layer": layer, "layers": place, "kind": kind}
+                rows = prompts.assign(**about, direction=direction, value=float(value))
+                parts.append(rows.assign(p_action_0=1 - p, p_action_1=p))
+    return pd.concat(parts, ignore_index=True).assign(units="norms", positions="last")
 
 
 def make_heads(models, n_layers=12, n_heads=8, randoms=20) -> pd.DataFrame:

@@ -142,44 +142,81 @@ def steering(
     slope=0.0,
     random_slope=0.2,
     clamp=0.0,
+    word=0.0,
+    carries=0.0,
+    joint=0.0,
+    kinds=("abstract", "label"),
     directions=20,
-    prompts=32,
+    histories=4,
     noise=0.02,
     seed=0,
     base=0.0,
 ):
-    """Steering of one good layer (8) and two weak ones; slopes are in logits a unit of value."""
+    """Steering of one good layer (8), two weak ones and a joint place, in whole blocks.
+
+    Slopes are in logits a unit of value: `slope` and `clamp` of the abstract direction towards
+    action 1; `word` of the label direction towards the first label of the words that it knows, and
+    `carries` of others; `random_slope` of either; `joint` what the abstract direction does at
+    layers 1 and 2 at once.
+    """
     rng = np.random.default_rng(seed)
-    alphas, clamps = np.array([-1.0, -0.5, 0.0, 0.5, 1.0]), np.array([-4.0, -2.0, 0.0, 2.0, 4.0])
-    weights = {4: 0.2, 8: 1.0, 12: 0.3}
-    start = base + rng.normal(scale=0.5, size=prompts)
+    doses = {"add": np.array([-1.0, -0.5, 0.0, 0.5, 1.0]), "clamp": np.linspace(-4.0, 4.0, 5)}
+    weights = {"4": 0.2, "8": 1.0, "12": 0.3, "1+2": joint / slope if slope else joint}
+    cells = [
+        (game, label_set, history, label_map, order)
+        for game in ("deadlock", "concord")
+        for label_set in ("jf", "xy")
+        for history in range(histories)
+        for label_map in ("identity", "swapped")
+        for order in ("forward", "reversed")
+    ]
+    names = ["game", "label_set", "history", "label_map", "option_order"]
+    frame = pd.DataFrame(cells, columns=names)
+    frame["template"], frame["seen_template"] = "neutral", True
+    frame["seen_label_set"] = frame["label_set"] == "jf"
+    frame["nash_action"] = frame["game"].map(NASH)
+    block = frame["game"] + "/" + frame["label_set"] + frame.pop("history").astype(str)
+    frame["match_id"], frame["block_id"] = block, block + "/2"
+    frame["prompt_id"] = [f"p{i}" for i in range(len(frame))]
+    first = np.where(frame["label_map"] == "swapped", 1.0, -1.0)[:, None]
+    seen = frame["seen_label_set"].to_numpy()[:, None]
+    owner = pd.factorize(block)[0]
+    start = base + rng.normal(scale=0.5, size=owner.max() + 1)[owner][:, None] + 0.3 * first
+    # Histories differ in how far they can be moved.
+    strength = 1 + 0.2 * rng.normal(size=owner.max() + 1)[owner][:, None]
     parts = []
 
-    def add(kind, direction, layer, values, effect):
-        odds = start[:, None] + effect * values * (1 + 0.2 * rng.normal(size=(prompts, 1)))
+    def add(kind, direction, layers, values, effect):
+        odds = start + effect * values * strength
         odds = odds + noise * rng.normal(size=odds.shape) * (values != 0)
-        grid = np.broadcast_to(values, odds.shape)
+        rows = frame.loc[frame.index.repeat(len(values))].reset_index(drop=True)
         parts.append(
-            pd.DataFrame(
-                {
-                    "prompt_id": np.repeat([f"p{i}" for i in range(prompts)], len(values)),
-                    "match_id": np.repeat([f"m{i}" for i in range(prompts)], len(values)),
-                    "kind": kind,
-                    "direction": direction,
-                    "layer": layer,
-                    "value": grid.ravel(),
-                    "p_action_1": expit(odds).ravel(),
-                }
+            rows.assign(
+                kind=kind,
+                direction=direction,
+                layer=int(layers.split("+")[0]),
+                layers=layers,
+                value=np.tile(values, len(frame)),
+                p_action_1=expit(odds).ravel(),
             )
         )
 
-    for layer, weight in weights.items():
-        add("add", "nash", layer, alphas, slope * weight)
-        add("clamp", "nash", layer, clamps, clamp * weight)
-        for k in range(directions):
-            add("add", f"random_{k:03d}", layer, alphas, random_slope * rng.normal())
-    frame = pd.concat(parts, ignore_index=True).assign(model="m")
-    return frame.assign(p_action_0=1 - frame["p_action_1"])
+    effects = {
+        "abstract": {"add": slope, "clamp": clamp},
+        "label": {name: first * np.where(seen, word, carries) for name in doses},
+        "published": {"add": 0.0, "clamp": 0.0},
+    }
+    for layers, weight in weights.items():
+        for edit, values in doses.items():
+            for kind in kinds:
+                add(edit, kind, layers, values, weight * effects[kind][edit])
+            ends = values[[0, 2, 4]] if edit == "add" else values[[0, 4]]
+            for k in range(directions):
+                # Of the action and of the word.
+                push = random_slope * rng.normal(size=2) / (1.0 if edit == "add" else 4.0)
+                add(edit, f"random_{k:03d}", layers, ends, push[0] + push[1] * first)
+    table = pd.concat(parts, ignore_index=True).assign(model="m", units="norms", positions="last")
+    return table.assign(p_action_0=1 - table["p_action_1"])
 
 
 def heads(

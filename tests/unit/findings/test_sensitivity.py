@@ -64,12 +64,11 @@ def _steered(slopes):
     """Return a steering table of one template for each slope."""
     tables = []
     for k, (name, slope) in enumerate(slopes.items()):
-        table = steering(slope=slope, clamp=slope / 5, prompts=24, seed=k)
-        for column in ("match_id", "prompt_id"):
+        how = {"kinds": ("abstract",), "histories": 6, "seed": k}
+        table = steering(slope=slope, clamp=slope / 5, **how).assign(template=name)
+        for column in ("match_id", "block_id", "prompt_id"):
             table[column] = f"{name}/" + table[column]
-        turn = table["match_id"].str.extract(r"(\d+)$")[0].astype(int)
-        forms = {"template": name, "label_set": turn.map(lambda t: ("jf", "xy", "pq")[t % 3])}
-        tables.append(table.assign(**forms))
+        tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
 
@@ -85,7 +84,7 @@ def test_a_robust_claim_agrees_everywhere():
     assert (found["verdict"] == "supported").all()
     assert (parts["agreement"] == "agrees").all(), parts.to_string()
     assert (found["fragile"] == "").all()
-    said = "template 2/2; label_set 3/3; half 2/2; bootstrap 3/3"
+    said = "template 2/2; label_set 2/2; half 2/2; bootstrap 3/3"
     assert (found["sensitivity"] == said).all()
     assert (parts["whole_verdict"] == "supported").all()
     assert parts["n"].dtype == "Int64"
@@ -135,7 +134,7 @@ def test_a_small_part_is_weaker_and_not_fragile():
     # Prompts that disagree: all of them decide, a third of them does not.
     rng = np.random.default_rng(0)
     sign = dict(zip(table["match_id"].unique(), rng.normal(1.0, 2.2, 48), strict=True))
-    push = table["match_id"].map(sign) * table["value"] * 0.09 * (table["direction"] == "nash")
+    push = table["match_id"].map(sign) * table["value"] * 0.09 * (table["direction"] == "abstract")
     table["p_action_1"] = np.clip(0.5 + push * (table["kind"] == "add"), 0.01, 0.99)
     near = table["direction"].str.startswith("random")
     table.loc[near, "p_action_1"] = 0.5 + 0.001 * rng.normal(size=int(near.sum()))

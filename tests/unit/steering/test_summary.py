@@ -17,7 +17,7 @@ HOW = Bootstrap(SETTINGS["confidence"], SETTINGS["bootstrap"], SETTINGS["seed"])
 
 @pytest.fixture(scope="module")
 def sweep():
-    return steering(slope=2.0, clamp=0.4).assign(game="deadlock")
+    return steering(slope=2.0, clamp=0.4, word=1.0, carries=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -25,58 +25,88 @@ def table(sweep):
     return steering_estimates(sweep, model="m", how=HOW)
 
 
-def test_changes_are_those_of_the_findings(sweep, table):
+def test_changes_of_targets_are_those_of_the_findings(sweep, table):
     claims = [claim for claim in CLAIMS if claim.id in ("M7", "M8")]
     found = judge({"steering": sweep}, claims=claims, **SETTINGS).set_index("claim")
-    change = table[(table["quantity"] == "change") & (table["direction"] == "nash")]
+    change = table[(table["quantity"] == "change") & table["target"]]
     for kind, claim in (("add", "M7"), ("clamp", "M8")):
         row, detail = found.loc[claim], json.loads(found.loc[claim, "detail"])
-        (mine,) = change[(change["kind"] == kind) & (change["layer"] == detail["layer"])].to_dict(
-            "records"
-        )
+        mine = change[(change["kind"] == kind) & (change["layers"] == detail["layers"])]
+        (mine,) = mine[mine["direction"] == detail["direction"]].to_dict("records")
         assert mine["interval"] == "simultaneous"
         assert (mine["n"], mine["n_matches"]) == (row["n"], row["n_matches"])
         if claim == "M7":
-            assert mine["estimate"] == pytest.approx(row["estimate"])
-            assert mine["ci_low"] == pytest.approx(row["ci_low"])
-            assert mine["ci_high"] == pytest.approx(row["ci_high"])
+            for ours, theirs in (("estimate",) * 2, ("ci_low",) * 2, ("ci_high",) * 2):
+                assert mine[ours] == pytest.approx(row[theirs])
         else:
             # Secondary numbers keep six digits.
             assert mine["estimate"] == pytest.approx(detail["change"], rel=1e-5)
             assert mine["ci_low"] == pytest.approx(detail["change_low"], rel=1e-5)
 
 
-def test_responses_are_means_over_prompts(sweep, table):
-    rows = sweep[(sweep["kind"] == "add") & (sweep["direction"] == "nash") & (sweep["layer"] == 8)]
-    mine = table[
-        (table["kind"] == "add") & (table["layer"] == 8) & (table["quantity"] == "p_action_1")
-    ]
-    whole = mine[(mine["direction"] == "nash") & mine["game"].isna()].set_index("value")
-    mean = rows.groupby("value")["p_action_1"].mean()
-    np.testing.assert_allclose(whole["estimate"], mean)
-    assert ((whole["ci_low"] <= mean) & (mean <= whole["ci_high"])).all()
-    game = mine[mine["game"] == "deadlock"]
-    np.testing.assert_allclose(game["estimate"], mean)
-    assert game["ci_low"].isna().all()
+def test_each_part_has_its_change_by_words_and_label_map(table):
+    rows = table[(table["quantity"] == "change") & (table["kind"] == "add")]
+    rows = rows[rows["layers"] == "8"].set_index(["direction", "part", "words"])["estimate"]
+    assert rows["abstract", "action", "all"] > 0.6
+    assert rows["label", "word", "seen"] > 3 * rows["label", "word", "unseen"] > 0
+    for words in ("all", "seen", "unseen"):
+        action, word = rows["label", "action", words], rows["label", "word", words]
+        assert rows["label", "swapped", words] == pytest.approx(action + word)
+        assert rows["label", "identity", words] == pytest.approx(action - word)
+    assert not rows.index.duplicated().any()
+
+
+def test_only_targets_are_judged(table):
+    judged = table[table["target"]]
+    words = judged.groupby("direction")["words"].unique()
+    assert words["abstract"].tolist() == ["all"]
+    assert words["label"].tolist() == ["unseen"]
+    assert set(judged["part"]) == {"action", "word"}
+
+
+def test_responses_are_probabilities_of_the_action_or_the_first_label(sweep, table):
+    rows = sweep[(sweep["kind"] == "add") & (sweep["layers"] == "8")]
+    mine = table[(table["kind"] == "add") & (table["layers"] == "8")]
+    mine = mine[(mine["quantity"] == "response") & mine["game"].isna()]
+    ours = rows[rows["direction"] == "abstract"]
+    whole = mine[(mine["direction"] == "abstract") & (mine["words"] == "all")].set_index("value")
+    np.testing.assert_allclose(whole["estimate"], ours.groupby("value")["p_action_1"].mean())
+    assert (whole["ci_low"] < whole["estimate"]).all()
+    of_label = rows[(rows["direction"] == "label") & rows["seen_label_set"]]
+    first = np.where(
+        of_label["label_map"] == "swapped", *of_label[["p_action_1", "p_action_0"]].T.values
+    )
+    mean = of_label.assign(first=first).groupby("value")["first"].mean()
+    seen = mine[(mine["direction"] == "label") & (mine["words"] == "seen")].set_index("value")
+    np.testing.assert_allclose(seen["estimate"], mean)
+    games = table[table["game"] == "deadlock"]
+    assert set(games["quantity"]) == {"response"}
+    assert games["target"].all()
 
 
 @pytest.mark.parametrize("confidence", [0.95, 0.8])
 def test_the_band_of_random_directions_follows_the_confidence(sweep, confidence):
     found = steering_estimates(sweep, model="m", how=Bootstrap(confidence, 50, 0))
-    band = found[(found["direction"] == "random") & (found["quantity"] == "p_action_1")]
+    band = found[(found["direction"] == "random") & (found["quantity"] == "response")]
     assert set(band["n_directions"]) == {20}
     assert set(band["interval"]) == {"directions"}
-    (one,) = band[(band["layer"] == 4) & (band["value"] == 1.0)].to_dict("records")
-    rows = sweep[(sweep["direction"] != "nash") & (sweep["layer"] == 4) & (sweep["value"] == 1.0)]
+    # Random directions have the extreme doses, and no dose.
+    assert sorted(band.loc[band["kind"] == "add", "value"].unique()) == [-1.0, 0.0, 1.0]
+    band = band[(band["layers"] == "4") & (band["value"] == 1.0) & (band["words"] == "all")]
+    (one,) = band[band["part"] == "action"].to_dict("records")
+    rows = sweep[sweep["direction"].str.startswith("random") & (sweep["layers"] == "4")]
+    rows = rows[(rows["kind"] == "add") & (rows["value"] == 1.0)]
     means = rows.groupby("direction")["p_action_1"].mean()
     assert one["ci_low"] == pytest.approx(means.quantile((1 - confidence) / 2))
     assert one["ci_high"] == pytest.approx(means.quantile((1 + confidence) / 2))
 
 
 def test_one_match_has_no_interval_and_one_dose_no_change(sweep):
-    one = steering_estimates(sweep[sweep["match_id"] == "m0"], model="m", how=HOW)
-    nash = one[one["direction"] == "nash"]
-    assert nash["estimate"].notna().all()
-    assert nash[["ci_low", "ci_high"]].isna().all(axis=None)
+    one = steering_estimates(
+        sweep[sweep["match_id"] == sweep["match_id"].iloc[0]], model="m", how=HOW
+    )
+    ours = one[one["direction"] == "abstract"]
+    assert ours["estimate"].notna().all()
+    assert ours[["ci_low", "ci_high"]].isna().all(axis=None)
     single = steering_estimates(sweep[sweep["value"] == 0], model="m", how=HOW)
-    assert set(single["quantity"]) == {"p_action_1"}
+    assert set(single["quantity"]) == {"response"}

@@ -1,51 +1,64 @@
-"""M7: adding the Nash direction moves behaviour both ways, beyond random directions.
+"""M7: adding a Nash direction moves behaviour both ways, beyond random directions.
 
-The estimate is the change of P(action 1) from the smallest to the largest alpha, at the layer with
-the largest slope; it must move up and down from no edit. Bounds hold for all layers and both ways
-at once. Any push moves something, so random directions of the same norm get the same doses at the
-same layers, and the steepest layer is chosen for each of them, too.
+There are directions of three kinds, and each is judged by what it is meant to move and could not
+move by knowing a word: the action part of P(action 1), or, for the `label` direction, the word part
+on words that it was not fitted on. All is on games that no direction was fitted on. The estimate is
+the target's change from the smallest to the largest alpha, for the kind and the place (one layer,
+or several at once) where its lower bound lies highest over the least change that counts; it must
+move up and down from no edit. Bounds hold for all kinds, places and both ways at once.
+
+A direction that is made of words moves the words that it knows, and in late layers always does.
+That is no Nash direction: where nothing else can move, the claim is contradicted.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
-from nashlens.contrasts import bootstrap_draws, one_sided_p, simultaneous_interval
 from nashlens.findings.claim import (
+    NOT_IN_DETAIL,
     Claim,
     JudgeSettings,
     Missing,
     Outcome,
     Tables,
     joined,
-    verdict_of,
     with_bounds,
 )
 from nashlens.findings.shared.sweep import (
+    CARRIES,
     LEAST_CHANGE,
+    Best,
     SweepEvidence,
+    WordChange,
+    choose_best,
+    common_evidence,
     compare_with_random,
     complete_sweep,
+    largest_word_change,
+    where,
 )
-from nashlens.steering.readings import changes_both_ways
+from nashlens.steering.readings import Target
 
 MANY = 0.5
 """Share of random directions that move as much from which any push does."""
+UP, DOWN, WHOLE = range(3)
+"""What `Target.both_ways` reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SteeringBothWays(SweepEvidence):
-    """The change at the steepest layer, each way, and that of random directions."""
+    """The change of the target each way, what else moved, and that of random directions."""
 
     needs_p: ClassVar[bool] = False  # without random directions there is no p-value
 
     baseline: float
     """P(action 1) without an edit."""
     up: float
-    """Change from there to the largest alpha."""
+    """Change of the target from there to the largest alpha."""
     up_low: float
     """Its lower bound."""
     down: float
@@ -56,97 +69,162 @@ class SteeringBothWays(SweepEvidence):
     """Smallest alpha."""
     alpha_high: float
     """Largest alpha."""
-    largest_high: float
-    """Largest upper bound of the whole change at any layer."""
+    action: float
+    """Change of the action part, over all prompts."""
+    word: float
+    """Change of the word part, likewise."""
+    place: float
+    """Change of the place part, likewise."""
+    seen_words: float
+    """Change of the target on words that directions were fitted on; NaN where there are none."""
+    unseen_words: float
+    """The same on other words."""
+    identity: float
+    """Change towards the target under label map identity."""
+    swapped: float
+    """The same under the swapped one."""
+    spread_label_set: float
+    """Standard deviation of the target's change over label sets."""
+    spread_template: float
+    """The same over templates."""
+    word_change: float
+    """Largest change of a word part that is beyond doubt, of any direction at any place."""
+    word_direction: str
+    """Its kind of direction."""
+    word_layers: str
+    """Its place."""
+    word_change_others: float
+    """The same on words that no direction was fitted on."""
+    words: WordChange = field(metadata=NOT_IN_DETAIL)
+    """The last four."""
 
 
 def estimate(tables: Tables, settings: JudgeSettings) -> SteeringBothWays | Missing:
-    """Measure both halves of the dose-response at every layer."""
-    sweep = complete_sweep(tables, "add", "steering.alphas")
-    if isinstance(sweep, Missing):
-        return sweep
-    values, size = sweep.values, len(sweep.layers)
-    if values[0] >= 0 or values[-1] <= 0 or 0.0 not in values:
+    """Measure both halves of the dose-response of every direction at every place."""
+    responses = complete_sweep(tables, "add", "steering.alphas")
+    if isinstance(responses, Missing):
+        return responses
+    doses = responses.doses
+    if doses[0] >= 0 or doses[-1] <= 0 or 0.0 not in doses:
         return Missing("steering.alphas needs a negative value, 0 and a positive value")
-    # Columns: the change up at each layer, down at each layer, and both together.
-    found, draws = bootstrap_draws(
-        changes_both_ways(sweep.p, values),
-        sweep.matches,
-        resamples=settings.resamples,
-        rng=settings.rng("M7"),
+    best = choose_best(
+        responses,
+        Target.both_ways,
+        "M7",
+        settings,
+        lambda bounds, least: bounds.high[bounds.at(WHOLE)] >= least,
     )
-    low, high = simultaneous_interval(found, draws, settings.confidence)
-    error = draws.std(axis=0)
-    best = sweep.steepest
-    ways = [
-        one_sided_p(found[k], error[k], sweep.n_matches, settings.resamples)
-        for k in (best, size + best)
-    ]
-    ranges = [
-        float(np.abs((cube[:, :, -1] - cube[:, :, 0]).mean(axis=0)).max())
-        for _, _, cube in sweep.random
-    ]
-    random = compare_with_random(sweep)
+    if isinstance(best, Missing):
+        return best
+    found, random = best.bounds.found, compare_with_random(best)
+    up, down = best.column(UP), best.column(DOWN)
+    ways = [best.p_value(way, settings.resamples) for way in (UP, DOWN)]
+    words = largest_word_change(responses, responses.kinds, settings.confidence)
+    at_0 = float(doses[doses == 0.0][0])
+    flat = responses.response(best.target.kind)
     return SteeringBothWays(
-        estimate=float(found[2 * size + best]),
-        low=float(low[2 * size + best]),
-        high=float(high[2 * size + best]),
-        n=len(sweep),
-        n_matches=sweep.n_matches,
-        control=max(ranges, default=np.nan),
-        # Both ways *and* beyond random; a way's p pays for the choice among the layers.
-        p_value=float(np.max([min(1.0, size * max(ways)), random.p_value])),
-        layer=int(sweep.layers[best]),
-        layers=size,
-        baseline=float(sweep.p[:, best, values == 0].mean()),
-        up=float(found[best]),
-        up_low=float(low[best]),
-        down=float(found[size + best]),
-        down_low=float(low[size + best]),
-        alpha_low=float(values[0]),
-        alpha_high=float(values[-1]),
-        largest_high=float(high[2 * size :].max()),
+        **common_evidence(best, WHOLE),
+        control=random.largest,
+        # Both ways *and* beyond random.
+        p_value=float(np.max([*ways, random.p_value])),
+        baseline=float(flat.p[:, best.place, flat.doses == at_0].mean()),
+        up=float(found.estimate[up]),
+        up_low=float(best.bounds.low[up]),
+        down=float(found.estimate[down]),
+        down_low=float(best.bounds.low[down]),
+        alpha_low=float(doses[0]),
+        alpha_high=float(doses[-1]),
+        **_what_moved(best),
+        word_change=words.change,
+        word_direction=words.kind,
+        word_layers=words.layers,
+        word_change_others=words.others,
+        words=words,
         random=random,
     )
 
 
+def _what_moved(best: Best) -> dict[str, float]:
+    """Return the changes of all parts, of the target by words and label map, and its spread."""
+    target, responses = best.target, best.target.responses
+    everything = np.ones(len(responses), dtype=bool)
+    parts = {
+        part: float(target.change_on(everything, part).estimate[best.place])
+        for part in ("action", "word", "place")
+    }
+    # Towards the target; under the first map the first label means action 0.
+    mapped = {
+        name: float(responses.blocks.estimate(change).estimate[best.place])
+        * (-1.0 if target.part == "word" and name == "identity" else 1.0)
+        for name, change in responses.by_map(target.kind).items()
+    }
+    unseen = responses.unseen
+    of_target = target.change_on(everything)
+    return {
+        **parts,
+        "seen_words": float(target.change_on(~unseen).estimate[best.place]),
+        "unseen_words": float(target.change_on(unseen).estimate[best.place]),
+        **mapped,
+        **{
+            f"spread_{column}": float(of_target.over(column)[2][best.place])
+            for column in ("label_set", "template")
+        },
+    }
+
+
 def rule(e: SteeringBothWays) -> Outcome:
-    """Ask for a change that counts, both ways, and beyond every random direction."""
+    """Ask for a change of the target that counts, both ways, and beyond every random direction."""
     if not e.random.n:
         return Outcome("inconclusive", "there is no random direction to compare with")
-    both = e.up_low > 0 and e.down_low > 0 and e.estimate >= LEAST_CHANGE
-    contradicted = e.largest_high < LEAST_CHANGE or e.random.rank_p > MANY
-    if not both and e.random.beaten and not contradicted:
-        return Outcome("inconclusive", "it does not clearly move both ways")
-    return Outcome(verdict_of(both and e.random.beaten, contradicted))
+    both = e.up_low > 0 and e.down_low > 0 and e.estimate >= e.least
+    contradicted = not e.within_reach or e.random.rank_p > MANY
+    if both and e.random.beaten:
+        return Outcome("supported")
+    if not contradicted:
+        moves = "it does not clearly move both ways" if e.random.beaten else ""
+        return Outcome("inconclusive", moves)
+    if e.within_reach:
+        return Outcome("contradicted", "most random directions move it as much")
+    only_words = abs(e.words.change) >= LEAST_CHANGE
+    return Outcome("contradicted", "only words move" if only_words else "no layer moves it")
 
 
 def reason(e: SteeringBothWays, outcome: Outcome) -> str:
-    """Say the change each way, and that of random directions where there are any."""
-    numbers = (
-        f"at layer {e.layer} P(action 1) is {e.baseline:.2f} unsteered, moves by {e.up:+.2f} at"
-        f" alpha {e.alpha_high:g} and by {-e.down:+.2f} at {e.alpha_low:g}, in all"
-        f" {with_bounds(e)}"
+    """Say the change each way, what else moved, and that of random directions if there are any."""
+    text = (
+        f"the {e.direction} direction {where(e.layers)} moves the {e.part} by {e.up:+.2f} at alpha"
+        f" {e.alpha_high:g} and by {-e.down:+.2f} at {e.alpha_low:g}, in all {with_bounds(e)} of"
+        f" P (unseen words {e.unseen_words:+.2f}; label maps {e.identity:+.2f} and"
+        f" {e.swapped:+.2f})"
     )
     if e.random.n:
-        numbers += f"; random directions up to {e.control:.2f} (rank p {e.random.rank_p:.2f})"
-    return joined(numbers, outcome.because)
+        text += f"; random directions up to {e.control:.2f} (rank p {e.random.rank_p:.2f})"
+    if e.words.kind:
+        text += (
+            f"; most of a word moves the {e.words.kind} direction {where(e.words.layers)}:"
+            f" {e.words.change:+.2f}, of words that it does not know {e.words.others:+.2f}"
+        )
+    return joined(text, outcome.because)
 
 
 CLAIM = Claim(
     id="M7",
     statement="Adding the Nash direction moves behaviour both ways, beyond random directions.",
-    measure="P(action 1) at the largest alpha minus at the smallest, at the steepest layer",
-    unit="in P(action 1)",
+    measure="change of P from the smallest to the largest alpha, for the kind of direction and the"
+    " place where it moves its target most surely: the action part, or for the `label` direction"
+    " the word part on words that it was not fitted on",
+    unit="of P",
     largest_effect=1.0,
-    control="largest such change, in size, of any random direction at any layer",
+    control="largest such change, in size, of any random direction at any place",
     paper="at the first three layers cooperation rises from 0.1% to 98.6%; alpha -5: 99.2%"
     " defection; +10: 88.7% cooperation",
     tables=("steering",),
-    supported="both halves of the dose-response lie above 0 with their intervals, the change is at"
-    f" least {LEAST_CHANGE:g}, and no random direction has as large a slope",
-    contradicted=f"no layer's change can reach {LEAST_CHANGE:g}, or more than {MANY:.0%} of the"
-    " random directions have as large a slope",
+    interval="student",
+    supported="both halves of the target's dose-response lie above 0 with their intervals, the"
+    f" change is at least {LEAST_CHANGE:g} (and for the `label` direction at least {CARRIES:.0%} of"
+    " that on words that it knows), and no random direction changes it as much",
+    contradicted="no direction's target can reach that at any place (only words move, or nothing),"
+    f" or more than {MANY:.0%} of the random directions change it as much",
     estimate=estimate,
     rule=rule,
     reason=reason,

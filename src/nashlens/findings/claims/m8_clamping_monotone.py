@@ -1,8 +1,9 @@
-"""M8: behaviour is monotone in the clamped value of the Nash direction.
+"""M8: behaviour is monotone in the clamped value of a Nash direction.
 
-The estimate is the prompts' mean rank correlation of P(action 1) with the clamped value, at the
-layer with the largest slope; bounds hold for all layers at once. Where no random direction was
-clamped, those that were added show how monotone any push is; the control is theirs.
+The estimate is the mean over blocks of the rank correlation of what the direction is meant to move
+(as for M7) with the clamped value, for the kind of direction and the place where the change between
+the smallest and the largest value surpasses the least that counts the most surely; bounds hold for
+all kinds and places at once. Random directions are clamped as far at the same places.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nashlens.contrasts import bootstrap_draws, one_sided_p, simultaneous_interval
 from nashlens.findings.claim import (
     Claim,
     JudgeSettings,
@@ -23,33 +23,33 @@ from nashlens.findings.claim import (
     with_bounds,
 )
 from nashlens.findings.shared.sweep import (
+    CARRIES,
     LEAST_CHANGE,
-    Sweep,
     SweepEvidence,
+    choose_best,
+    common_evidence,
     compare_with_random,
     complete_sweep,
-    slopes,
+    where,
 )
-from nashlens.steering.readings import rank_correlations
+from nashlens.steering.readings import Target, rank_correlations
 
 LEAST_CORRELATION = 0.3
 """Mean rank correlation that counts as monotone at all."""
+CORRELATION, CHANGE = range(2)
+"""What `Target.monotone` reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClampingMonotone(SweepEvidence):
-    """The rank correlation at the steepest layer, and the change that it comes with."""
+    """The rank correlation of the target, and the change that it comes with."""
 
     monotone_share: float
-    """Share of prompts whose P(action 1) never falls."""
+    """Share of blocks whose target never falls."""
     change: float
-    """Change of P(action 1) from the smallest to the largest value."""
+    """Change of the target from the smallest to the largest value."""
     change_low: float
     """Its lower bound."""
-    largest_change_high: float
-    """Largest upper bound of the change at any layer."""
-    largest_high: float
-    """Largest upper bound of the correlation at any layer."""
     clamp_low: float
     """Smallest value."""
     clamp_high: float
@@ -57,83 +57,89 @@ class ClampingMonotone(SweepEvidence):
 
 
 def estimate(tables: Tables, settings: JudgeSettings) -> ClampingMonotone | Missing:
-    """Correlate P(action 1) with the clamped value, prompt by prompt, at every layer."""
-    sweep = complete_sweep(tables, "clamp", "steering.clamps")
-    if isinstance(sweep, Missing):
-        return sweep
-    size = len(sweep.layers)
-    correlation = rank_correlations(sweep.p, sweep.values)
-    change = sweep.p[:, :, -1] - sweep.p[:, :, 0]
-    found, draws = bootstrap_draws(
-        np.hstack([correlation, change]),
-        sweep.matches,
-        resamples=settings.resamples,
-        rng=settings.rng("M8"),
+    """Correlate each target with the clamped value, block by block, at every place."""
+    responses = complete_sweep(tables, "clamp", "steering.clamps")
+    if isinstance(responses, Missing):
+        return responses
+    best = choose_best(
+        responses,
+        Target.monotone,
+        "M8",
+        settings,
+        lambda bounds, least: (
+            (bounds.high[bounds.at(CORRELATION)] >= LEAST_CORRELATION)
+            & (bounds.high[bounds.at(CHANGE)] >= least)
+        ),
     )
-    low, high = simultaneous_interval(found, draws, settings.confidence)
-    best = sweep.steepest
-    random = compare_with_random(sweep)
-    error = float(draws[:, best].std())
-    p = one_sided_p(found[best], error, sweep.n_matches, settings.resamples)
-    controls = []
-    for _, values, cube in sweep.random or Sweep(tables["steering"], "add").random:
-        steepest = int(np.abs(slopes(cube, values)).argmax())
-        controls.append(abs(float(rank_correlations(cube[:, steepest], values).mean())))
+    if isinstance(best, Missing):
+        return best
+    found, random, target = best.bounds.found, compare_with_random(best), best.target
+    change = best.column(CHANGE)
+    common = common_evidence(best, CORRELATION)
+    steps = np.diff(target.values[target.chosen][:, best.place], axis=1)
     return ClampingMonotone(
-        estimate=float(found[best]),
-        low=max(float(low[best]), -1.0),
-        high=min(float(high[best]), 1.0),
-        n=len(sweep),
-        n_matches=sweep.n_matches,
-        control=float(np.median(controls)) if controls else np.nan,
-        # Above 0, which pays for the choice among the layers, *and* beyond random where known.
-        p_value=float(np.nanmax([min(1.0, size * p), random.p_value])),
-        layer=int(sweep.layers[best]),
-        layers=size,
-        monotone_share=float((np.diff(sweep.p[:, best], axis=1) >= 0).all(axis=1).mean()),
-        change=float(found[size + best]),
-        change_low=float(low[size + best]),
-        largest_change_high=float(high[size:].max()),
-        largest_high=float(high[:size].max()),
-        clamp_low=float(sweep.values[0]),
-        clamp_high=float(sweep.values[-1]),
+        **common | {"low": max(common["low"], -1.0), "high": min(common["high"], 1.0)},
+        control=_random_correlation(target),
+        # Above 0 *and* beyond random.
+        p_value=float(np.nanmax([best.p_value(CORRELATION, settings.resamples), random.p_value])),
+        monotone_share=float((steps >= 0).all(axis=1).mean()),
+        change=float(found.estimate[change]),
+        change_low=float(best.bounds.low[change]),
+        clamp_low=float(responses.doses[0]),
+        clamp_high=float(responses.doses[-1]),
         random=random,
     )
 
 
+def _random_correlation(target: Target) -> float:
+    """Return the median size of random directions' mean rank correlation, where they move most."""
+    responses, changes = target.responses, np.abs(target.random_changes())
+    sizes = []
+    for name, change in zip(responses.random, changes, strict=True):
+        values = responses.parts(name)[target.part].round(7)
+        each = rank_correlations(values, responses.response(name).doses)
+        sizes.append(abs(float(target.estimate(each).estimate[change.argmax()])))
+    return float(np.median(sizes)) if sizes else np.nan
+
+
 def rule(e: ClampingMonotone) -> Outcome:
-    """Ask for a correlation and a change that count, beyond random directions where known."""
-    supported = e.low > 0 and e.change_low > 0 and e.change >= LEAST_CHANGE
-    if supported and e.random.n and not e.random.beaten:
+    """Ask for a correlation and a change that count, beyond every random direction."""
+    supported = e.low > 0 and e.change_low > 0 and e.change >= e.least
+    if supported and not e.random.n:
+        return Outcome("inconclusive", "there is no random direction to compare with")
+    if supported and not e.random.beaten:
         return Outcome("inconclusive", "random directions do as much")
-    contradicted = e.largest_high < LEAST_CORRELATION or e.largest_change_high < LEAST_CHANGE
-    return Outcome(verdict_of(supported, contradicted))
+    return Outcome(verdict_of(supported, not e.within_reach))
 
 
 def reason(e: ClampingMonotone, outcome: Outcome) -> str:
-    """Say the correlation, the share of monotone prompts and the change."""
+    """Say the correlation, the share of monotone blocks, the change, and that of random ones."""
     numbers = (
-        f"rank correlation {with_bounds(e)} at layer {e.layer}, {100 * e.monotone_share:.0f}% of"
-        f" prompts monotone; P(action 1) changes by {e.change:+.2f} from {e.clamp_low:g} to"
-        f" {e.clamp_high:g}"
+        f"the {e.direction} direction {where(e.layers)}: rank correlation of the {e.part} with the"
+        f" clamped value {with_bounds(e)}, {100 * e.monotone_share:.0f}% of blocks monotone; it"
+        f" changes by {e.change:+.2f} of P from {e.clamp_low:g} to {e.clamp_high:g} deviations"
     )
+    if e.random.n:
+        numbers += f", random directions by up to {e.random.largest:.2f}"
     return joined(numbers, outcome.because)
 
 
 CLAIM = Claim(
     id="M8",
     statement="Behaviour is monotone in the clamped value of the Nash direction.",
-    measure="mean rank correlation of P(action 1) with the clamped value, steepest layer",
+    measure="mean rank correlation of the target of M7 with the clamped value, over blocks, for the"
+    " kind of direction and the place where the target changes most surely",
     unit="in rank correlation",
     largest_effect=1.0,
-    control="median size of it for random directions (added, if none was clamped)",
+    control="median size of it for random directions, clamped at the smallest and largest value",
     paper="significant positive correlation with the injected value",
     tables=("steering",),
-    supported="the rank correlation with the clamped value lies above 0 and the change at or above"
-    f" {LEAST_CHANGE:g}, above 0 with its interval; where random directions were clamped, none has"
-    " as large a slope",
-    contradicted=f"no layer's correlation can reach {LEAST_CORRELATION:g}, or its change"
-    f" {LEAST_CHANGE:g}",
+    interval="student",
+    supported="the rank correlation with the clamped value lies above 0, the target's change is at"
+    f" least {LEAST_CHANGE:g} (for the `label` direction at least {CARRIES:.0%} of that on words"
+    " that it knows) and above 0 with its interval, and no random direction changes it as much",
+    contradicted=f"at no place can the correlation reach {LEAST_CORRELATION:g} and the change what"
+    " counts",
     estimate=estimate,
     rule=rule,
     reason=reason,

@@ -1,130 +1,176 @@
-"""Sweeps of an intervention over layers and values, for the claims about steering (M7, M8).
+"""What a steering sweep moved, for the claims about it (M7, M8).
 
-The layer is chosen where the Nash direction's slope is largest. Its control is the same choice made
-for each random direction, in either sign, so that choosing costs both alike.
+Each kind of direction is judged by its target (`nashlens.steering.readings`): the action part of
+P(action 1), or, for the `label` direction, the word part on words that it was not fitted on. A
+direction of words moves the words that it knows; it carries over where it moves others by at least
+half as much. The kind and the place are chosen where the target's lower bound lies highest over the
+least change that counts; bounds hold for all kinds and places at once. The control is the same
+choice of a place made for each random direction, in either sign.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
-from nashlens.contrasts import Array, rank_p, student_p
-from nashlens.findings.claim import NOT_IN_DETAIL, Evidence, Missing, Tables
+from nashlens.contrasts import Array, p_floor, rank_p, student_p
+from nashlens.factorial import BlockEstimate
+from nashlens.findings.claim import NOT_IN_DETAIL, Evidence, JudgeSettings, Missing, Tables
+from nashlens.steering.readings import Bounded, Responses, Target, bounded
 
-NASH = "nash"
-"""Name of the direction that is compared with the random ones."""
 LEAST_CHANGE = 0.05
 """Change of P(action) that counts as moving behaviour."""
+CARRIES = 0.5
+"""Least change on other words, as a share of the change on those that a direction was fitted on."""
 
 
-class Sweep:
-    """P(action 1) under one kind of edit, of the Nash direction and its random controls.
+class Best(NamedTuple):
+    """The kind of direction and the place that a claim is judged at."""
 
-    Attributes
-    ----------
-    layers, values : ndarray
-    p : ndarray
-        (prompts, layers, values) of the Nash direction; prompts that lack any are left out.
-    matches : ndarray of str, shape (prompts,)
-    random : list of (layers, values, p)
-        The same of each random direction, for the prompts that have all of its values.
-    """
-
-    def __init__(self, steering: pd.DataFrame, kind: str):
-        rows = steering[steering["kind"] == kind]
-        keys = ["match_id", "prompt_id"]
-        nash = rows[rows["direction"] == NASH]
-        self.layers = np.array(sorted(nash["layer"].unique()), dtype=int)
-        self.values = np.array(sorted(nash["value"].unique()), dtype=float)
-        prompts = pd.MultiIndex.from_frame(nash[keys].drop_duplicates()).sort_values()
-        rows = rows.assign(at=prompts.get_indexer(pd.MultiIndex.from_frame(rows[keys])))
-        self.p = _cube(rows[rows["direction"] == NASH], len(prompts), self.layers, self.values)
-        known = ~np.asarray(np.isnan(self.p).any(axis=(1, 2)))
-        prompts, self.p = prompts[known], self.p[known]
-        self.matches = prompts.get_level_values(0).astype(str).to_numpy()
-        self.random = [
-            (layers, values, cube)
-            for _, part in rows[rows["direction"] != NASH].groupby("direction")
-            for layers, values, cube in [_random_cube(part, known)]
-            if cube.size
-        ]
-
-    def __len__(self) -> int:
-        return len(self.p)
+    bounds: Bounded
+    place: int
+    """Position among the places."""
+    kinds: int
+    """Number of kinds among which it was chosen."""
+    within_reach: bool
+    """Whether any kind's target can reach the least change that counts at any place."""
 
     @property
-    def n_matches(self) -> int:
-        """Number of matches that the prompts come from."""
-        return len(np.unique(self.matches))
+    def target(self) -> Target:
+        """The target that is judged."""
+        return self.bounds.target
 
-    @property
-    def steepest(self) -> int:
-        """Position of the layer with the largest slope."""
-        return int(slopes(self.p, self.values).argmax())
+    def p_value(self, which: int, resamples: int) -> float:
+        """Return the p-value of one of the numbers above 0, which pays for the choice."""
+        found, column = self.bounds.found, self.column(which)
+        floor = p_floor(found.n_clusters, resamples)
+        p = student_p(found.estimate[column], found.error[column], found.freedom[column], 0.0)
+        choices = self.kinds * self.target.responses.n_places
+        return float(np.clip(choices * p, floor, 1.0))
+
+    def column(self, which: int) -> int:
+        """Return the column of one of the numbers that were read, at this place."""
+        return which * self.target.responses.n_places + self.place
 
 
-def complete_sweep(tables: Tables, kind: str, option: str) -> Sweep | Missing:
-    """Return a sweep that can be judged, or why there is none; `option` names its values."""
-    sweep = Sweep(tables["steering"], kind)
-    if not len(sweep):
-        return Missing(f"the steering table has no complete {kind!r} sweep of the Nash direction")
-    if len(sweep.values) < 2:
+def complete_sweep(tables: Tables, kind: str, option: str) -> Responses | Missing:
+    """Return responses that can be judged, or why there are none; `option` names their doses."""
+    responses = Responses(tables["steering"], kind)
+    if not len(responses):
+        return Missing(f"the steering table has no complete {kind!r} sweep of any direction")
+    if len(responses.doses) < 2:
         return Missing(f"{option} needs at least two values")
-    if sweep.n_matches < 2:
+    if not responses.targets():
+        return Missing(
+            "every direction was fitted on the words that it is tried on; leave a label set out of"
+            " steering.train_label_sets, or steer along the abstract direction"
+        )
+    if responses.blocks.n_clusters < 2:
         return Missing("fewer than two matches were steered: no interval", "inconclusive")
-    return sweep
+    return responses
 
 
-def _cube(rows: pd.DataFrame, prompts: int, layers: np.ndarray, values: np.ndarray) -> Array:
-    """Return P(action 1), (prompts, layers, values), NaN where there is no row; `at`: its prompt.
+def least_changes(target: Target) -> Array:
+    """Return the least change of a target that counts, (places,)."""
+    least = np.full(target.responses.n_places, LEAST_CHANGE)
+    seen = ~target.responses.unseen
+    if target.kind != "label" or not seen.any():
+        return least
+    return np.fmax(least, CARRIES * target.change_on(seen).estimate)
 
-    A scatter and not a pivot: there are as many cubes as directions, for every part of the data.
+
+def choose_best(
+    responses: Responses,
+    read: Callable[[Target], BlockEstimate],
+    claim: str,
+    settings: JudgeSettings,
+    within_reach: Callable[[Bounded, Array], Any],
+) -> Best | Missing:
+    """Choose the kind and the place whose change surpasses the least that counts the most.
+
+    Parameters
+    ----------
+    responses : Responses
+    read : callable
+        `Target.both_ways` or `Target.monotone`; the change is the last of what it reads.
+    claim : str
+        Names the random streams.
+    settings : JudgeSettings
+    within_reach : callable
+        From bounds and least changes to whether each place can still do what is claimed.
     """
-    cube = np.full((prompts, len(layers), len(values)), np.nan)
-    # Backwards, so that of rows that say the same the first one counts.
-    rows = rows[rows["at"] >= 0].iloc[::-1]
-    cube[
-        rows["at"].to_numpy(),
-        np.searchsorted(layers, rows["layer"].to_numpy(dtype=int)),
-        np.searchsorted(values, rows["value"].to_numpy(dtype=float)),
-    ] = rows["p_action_1"].to_numpy(dtype=float)
-    return cube
+    every = bounded(
+        responses,
+        read,
+        confidence=settings.confidence,
+        resamples=settings.resamples,
+        rng=lambda kind: settings.rng(f"{claim} {kind}"),
+    )
+    options: list[tuple[float, Bounded, int]] = []
+    reach = False
+    for bounds in every:
+        least = least_changes(bounds.target)
+        low = bounds.low[-responses.n_places :]
+        reach |= bool(np.any(within_reach(bounds, least) | np.isnan(low)))
+        options += [
+            (gap, bounds, place) for place, gap in enumerate(low - least) if np.isfinite(gap)
+        ]
+    if not options:
+        return Missing("fewer than two matches of each game: no interval", "inconclusive")
+    _, bounds, place = max(options, key=lambda option: option[0])
+    return Best(bounds, place, len(every), reach)
 
 
-def _random_cube(
-    rows: pd.DataFrame, known: NDArray[np.bool_]
-) -> tuple[np.ndarray, np.ndarray, Array]:
-    layers = np.array(sorted(rows["layer"].unique()), dtype=int)
-    values = np.array(sorted(rows["value"].unique()), dtype=float)
-    cube = _cube(rows, len(known), layers, values)[known]
-    return layers, values, cube[~np.isnan(cube).any(axis=(1, 2))]
+class WordChange(NamedTuple):
+    """The largest change of a word part that is beyond doubt."""
+
+    change: float
+    """0 where there is none."""
+    kind: str
+    layers: str
+    others: float
+    """The same on words that the direction was not fitted on; NaN where there are none."""
 
 
-def slopes(p: Array, values: np.ndarray) -> Array:
-    """Return least-squares slopes of the mean over prompts, (layers,)."""
-    x = values - values.mean()
-    return p.mean(axis=0) @ x / (x @ x)
+def largest_word_change(
+    responses: Responses, kinds: Sequence[str], confidence: float
+) -> WordChange:
+    """Return the largest change of a word part, on words that the direction knows if it knows any.
+
+    Its interval holds for all kinds and places at once (Bonferroni).
+    """
+    largest = WordChange(0.0, "", "", np.nan)
+    for kind in kinds:
+        word = responses.changes(kind, "word")
+        known = ~responses.unseen if kind == "label" else np.ones(len(responses), dtype=bool)
+        found = responses.blocks.estimate(word, known)
+        low, high = found.interval(confidence, at_once=len(kinds) * responses.n_places)
+        sure = np.where((low > 0) | (high < 0), np.abs(found.estimate), 0.0)
+        place = int(np.nan_to_num(sure).argmax())
+        if sure[place] > abs(largest.change):
+            others = responses.blocks.estimate(word, responses.unseen).estimate[place]
+            layers = str(responses.places["layers"].iloc[place])
+            largest = WordChange(float(found.estimate[place]), kind, layers, float(others))
+    return largest
 
 
 @dataclass(frozen=True)
 class RandomControl:
-    """How the Nash direction's largest slope compares with those of random directions."""
+    """How the largest change of the target compares with that of random directions."""
 
     n: int
     """Number of random directions."""
     rank_p: float
-    """Rank of the Nash direction among them; NaN without any."""
+    """Rank of the direction among them; NaN without any."""
     p_value: float
-    """Tail of Student's t, where no random direction does as well."""
-    nash_slope: float
-    """Largest slope over layers of the Nash direction."""
+    """Tail of Student's t, where no random direction does as well; for all kinds together."""
+    ours: float
+    """Largest change over places of the direction."""
     largest: float
-    """Largest slope, in size, of any random direction."""
+    """Largest change, in size, of any random direction at any place."""
 
     @property
     def beaten(self) -> bool:
@@ -136,9 +182,9 @@ class RandomControl:
         if not self.n:
             return {"random_directions": 0, "random_rank_p": np.nan, "random_p": np.nan}
         return {
-            "nash_slope": self.nash_slope,
+            "largest_change": self.ours,
             "random_directions": self.n,
-            "random_slope_largest": self.largest,
+            "random_change_largest": self.largest,
             "random_rank_p": self.rank_p,
             "random_p": self.p_value,
         }
@@ -146,12 +192,22 @@ class RandomControl:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepEvidence(Evidence):
-    """Evidence from the layer of a sweep with the largest slope."""
+    """Evidence from one kind of direction at one place of a sweep."""
 
+    direction: str
+    """Kind of the direction."""
+    part: str
+    """What it is meant to move: the action or the word."""
+    layers: str
+    """The place."""
     layer: int
-    """The layer with the largest slope."""
-    layers: int
-    """Number of layers."""
+    """Its first layer."""
+    places: int
+    """Number of places."""
+    least: float
+    """Least change that counts."""
+    within_reach: bool = field(metadata=NOT_IN_DETAIL)
+    """Whether any direction can reach what is claimed at any place."""
     random: RandomControl = field(metadata=NOT_IN_DETAIL)
     """The comparison with random directions under the same kind of edit."""
 
@@ -160,26 +216,54 @@ class SweepEvidence(Evidence):
         return {**super().detail(), **self.random.detail()}
 
 
-def compare_with_random(sweep: Sweep) -> RandomControl:
-    """Compare the largest slope over layers with that of each random direction, in size.
+def common_evidence(best: Best, which: int) -> dict[str, Any]:
+    """Return what the evidence of both claims has; `which` of the numbers is the estimate."""
+    bounds, target, column = best.bounds, best.target, best.column(which)
+    place = target.responses.places.iloc[best.place]
+    found = bounds.found
+    return {
+        "estimate": float(found.estimate[column]),
+        "low": float(bounds.low[column]),
+        "high": float(bounds.high[column]),
+        "error": float(found.error[column]),
+        "freedom": float(found.freedom[column]),
+        "critical": float(bounds.critical[column]),
+        "n": found.n,
+        "n_matches": found.n_clusters,
+        "direction": target.kind,
+        "part": target.part,
+        "layers": str(place["layers"]),
+        "layer": int(place["layer"]),
+        "places": target.responses.n_places,
+        "least": float(least_changes(target)[best.place]),
+        "within_reach": best.within_reach,
+    }
+
+
+def compare_with_random(best: Best) -> RandomControl:
+    """Compare the largest change of the target over places with that of each random direction.
 
     The p-value is the tail of Student's t for one more draw in addition to the random directions'
     logarithms, since a rank among a few directions cannot fall below 1 / (directions + 1); the rank
-    is used where a random direction does as well.
+    is used where a random direction does as well. It pays for the choice among the kinds.
     """
-    largest = []
-    nash = float(slopes(sweep.p, sweep.values).max())
-    for layers, values, cube in sweep.random:
-        use, at = np.isin(layers, sweep.layers), np.isin(values, sweep.values)
-        if use.any() and at.sum() > 1:
-            part = cube[:, use][:, :, at]
-            largest.append(float(np.abs(slopes(part, values[at])).max()))
-    if not largest:
-        return RandomControl(0, np.nan, np.nan, nash, np.nan)
-    rank = p = rank_p(nash, largest)
-    if len(largest) >= 3 and nash > max(largest):
+    change = best.bounds.found.estimate[-best.target.responses.n_places :]
+    ours = float(np.nanmax(change))
+    random = best.target.random_changes()
+    if not len(random):
+        return RandomControl(0, np.nan, np.nan, ours, np.nan)
+    largest = np.abs(random).max(axis=1)
+    rank = p = rank_p(ours, largest)
+    if len(largest) >= 3 and ours > largest.max():
         logs = np.log(np.maximum(largest, 1e-9))
         # The error of one more draw around the mean of the others.
         error = max(float(logs.std(ddof=1)), 1e-6) * np.sqrt(1 + 1 / len(logs))
-        p = student_p(np.log(nash) - logs.mean(), error, len(logs) - 1, 0.0)
-    return RandomControl(len(largest), rank, max(p, 1e-6), nash, max(largest))
+        p = student_p(np.log(ours) - logs.mean(), error, len(logs) - 1, 0.0)
+    p = min(1.0, best.kinds * max(p, 1e-6))
+    return RandomControl(len(largest), rank, p, ours, float(largest.max()))
+
+
+def where(layers: str) -> str:
+    """Return a place in words."""
+    several = "+" in layers
+    return f"after layers {layers} at once" if several else f"after layer {layers}"
