@@ -44,6 +44,7 @@ class PromptsConfig(Section):
         "jf": ["J", "F"],
         "xy": ["X", "Y"],
         "pq": ["P", "Q"],
+        "words": "actions",
     }
     """Pairs of labels for the two actions; actions: each game's own names of them."""
     label_maps: Distinct[Literal[LABEL_MAPS]] = list(LABEL_MAPS)  # type: ignore[valid-type]
@@ -63,7 +64,7 @@ class PromptsConfig(Section):
     """Chance of action 0 in each of the seat's own moves in a history."""
     rounds: Distinct[RoundCount] = [3, 7]
     """Rounds at which a history's decision is asked; round r shows r - 1 played rounds."""
-    histories: Count = 12
+    histories: Count = 16
     """Histories of each game."""
     crossed: DistinctOrEmpty[Literal[CROSSABLE]] = []  # type: ignore[valid-type]
     """Of templates and label_sets, what each history is asked in all of; else in one of each."""

@@ -199,8 +199,7 @@ class CircuitsConfig(Section):
     games: Distinct[Name] = ["deadlock", "concord"]
     """Games whose decisions are looked at; each has a Nash action."""
     prompts: Annotated[Integer, Field(ge=4, le=100000)] = 40
-    """Prompts of each game: heads are chosen on a quarter of their histories, and tested on the
-    others."""
+    """Prompts of each game; a quarter of their histories choose the heads, the others test them."""
     replacement: Literal["mean", "zero"] = "mean"
     """What replaces a head's output: its mean over all these prompts, or zero."""
     group: Count = 5

@@ -30,7 +30,8 @@ def test_the_experiments_are_balanced(names: tuple[str, ...]):
 
 def test_a_single_label_map_or_order_leaves_no_blocks():
     one = {"label_maps": ["identity"], "option_orders": ["reversed"]}
-    lines = notes({"prompts": one, "steering": {"prompts": 24}})
+    fewer = {"steering": {"prompts": 24}, "circuits": {"prompts": 24}}
+    lines = notes({"prompts": one, **fewer})
     assert len(lines) == 2
     assert lines[0].startswith("prompts.label_maps: found ['identity']; an action's label is then")
     assert "M4 to M8 are not applicable; add swapped" in lines[0]
@@ -41,14 +42,14 @@ def test_a_single_label_map_or_order_leaves_no_blocks():
 def test_too_few_histories_for_the_words_name_their_claims():
     (line,) = notes({"games": {"prisoners_dilemma": {"histories": 8}}})
     assert line == (
-        "games.prisoners_dilemma.histories: found 8; the 6 pairs of template and label set, over "
+        "games.prisoners_dilemma.histories: found 8; the 8 pairs of template and label set, over "
         "which histories are spread, need two each, or the intervals of M5 and M6 also hold how "
-        "far templates and label sets differ; give 12 or more"
+        "far templates and label sets differ; give 16 or more"
     )
-    (line,) = notes({"prompts": {"histories": 14}})
+    (line,) = notes({"prompts": {"histories": 20}})
     assert line == (
-        "prompts.histories: found 14; the 6 pairs of template and label set, over which histories "
-        "are spread, do not have equally many for M4, M5, M6, M7 and M8; give 12 or 18"
+        "prompts.histories: found 20; the 8 pairs of template and label set, over which histories "
+        "are spread, do not have equally many for M4, M5, M6, M7 and M8; give 16 or 24"
     )
     # Games without a Nash action are read by none of these claims.
     assert notes({"games": {"stag_hunt": {"histories": 1}}}) == []
@@ -90,9 +91,9 @@ def test_prompts_that_are_no_whole_blocks_are_rounded_down():
 
 
 def test_wordings_of_a_game_are_those_of_its_prompts():
-    found = wordings(config({"prompts": {"label_sets": {"words": "actions"}}}), "harmony")
+    found = wordings(config({}), "harmony")
     assert {label_set for _, label_set in found} == {"jf", "xy", "pq"}
-    assert sum(found.values()) == 9
+    assert sum(found.values()) == 12
 
 
 def test_variants_that_cannot_be_found_are_a_problem(monkeypatch: pytest.MonkeyPatch):

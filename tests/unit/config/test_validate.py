@@ -95,7 +95,7 @@ def test_null_entries_are_dropped_and_the_input_is_kept(raw: dict[str, Any]):
     assert list(config.models) == ["smollm2"]
     assert "chicken" not in config.games
     assert "random" not in config.agents
-    assert list(config.prompts.label_sets) == ["jf", "xy"]
+    assert list(config.prompts.label_sets) == ["jf", "xy", "words"]
     assert config.figures.styles == {}
     assert config.prompts.system is None
 
