@@ -101,6 +101,10 @@ CONFIG_EDITS = {
     # A game's own number of histories changes neither the game nor its play.
     "a game's histories": ({"games": {"harmony": {"histories": 6}}}, PROMPTED),
     "prompts.assistant_prefix": ({"prompts": {"assistant_prefix": "I take"}}, PROMPTED | PLAYED),
+    "activations.positions": (
+        {"activations": {"positions": ["decision", "round_last"]}},
+        PROMPTED,
+    ),
     "activations.dtype": ({"activations": {"dtype": "float16"}}, EXTRACTED),
     "a model's dtype": (
         {"models": {"tiny_llama": {"dtype": "auto"}}},

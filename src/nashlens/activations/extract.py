@@ -122,6 +122,8 @@ def extract(
                 with _unlocked_after(locks, number):
                     made[shard["file"]] = entry
                 continue
+            for left in folder.glob(f"{shard['file']}.*.tmp"):
+                left.unlink()  # of a job that was killed: this one has the shard's lock
             sequences = [_sequence(plan, token_ids, prompt) for prompt in shard["prompt_ids"]]
             tokens = _tokens_of(plan, shard, sequences, places)
             file = ShardFile(

@@ -151,6 +151,15 @@ def test_values_that_cannot_be_stored_name_their_shard(tmp_path):
     assert not (tmp_path / "shard-00001.npy").exists()
 
 
+def test_what_a_killed_job_left_is_cleared(tmp_path):
+    plan, ids = plan_of(tmp_path)
+    left = tmp_path / "shard-00002.npy.4711.tmp"
+    left.write_bytes(b"half a shard")
+    extract(Counted(), ids, plan, tmp_path, part=1, parts=1, dtype="float32")
+    assert not left.exists()
+    assert whole(tmp_path, plan) == [0, 1, 2, 3, 4]
+
+
 def test_a_shard_that_lacks_a_row_does_not_appear(tmp_path):
     shard = ShardFile(tmp_path, "s.npy", ["a", "b"], (3, 3), dtype="float32", fingerprint="f")
     shard.put(np.array([1]), np.zeros((1, 1, 3, 3), np.float32))

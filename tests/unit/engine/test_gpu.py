@@ -40,6 +40,14 @@ def stacked(engine, sequences):
     return result
 
 
+def stacked_at(engine, sequences, places):
+    size = (*places.shape, engine.n_layers + 1, engine.width)
+    result = np.empty(size, np.float32)
+    for indices, values in engine.residuals_at(sequences, places):
+        result[indices] = values
+    return result
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("many", [False, True], ids=["segments", "flex"])
 def test_residuals_and_labels(rng, family, many):
@@ -48,6 +56,10 @@ def test_residuals_and_labels(rng, family, many):
     cpu, gpu = both(family)
     expected, found = stacked(cpu, asked), stacked(gpu, asked)
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
+    # A few tokens of each, in the shared part too; where there is none, both say NaN.
+    places = np.array([[len(prompt) - 1, 3, 24, -1] for prompt in asked])
+    expected, found = (stacked_at(engine, asked, places) for engine in (cpu, gpu))
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.nanmax(np.abs(expected)), rtol=0)
     labelled = [LabelledPrompt(prompt, ([5], [6, 7])) for prompt in asked]
     np.testing.assert_allclose(
         gpu.label_logprobs(labelled), cpu.label_logprobs(labelled), atol=1e-4
