@@ -31,6 +31,11 @@ class Basis:
     ridge: Tensor
     """(rank + 1,): 0 for the intercept, 1 elsewhere."""
 
+    def single(self) -> Basis:
+        """Return the same in float32, without the rows that are only predicted."""
+        train = self.train.float()
+        return Basis(train, train, self.diagonal.float(), self.ridge.float())
+
 
 def standardise(features: Tensor, train: Tensor) -> Tensor:
     """Scale all rows by the training rows' mean and standard deviation, as StandardScaler does.

@@ -1,4 +1,4 @@
-"""What probes decode, which prompts are held out together, and what a permutation may exchange."""
+"""What probes decode, and which prompts are held out together."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from nashlens.errors import DataError
 from nashlens.kept import at_position, kept, neutral
 from nashlens.vocabulary.positions import DECISION
+from nashlens.vocabulary.prompts import LABEL_MAPS, OPTION_ORDERS
 from nashlens.vocabulary.targets import SHARE_TARGETS, TARGETS
 
 
@@ -63,9 +64,10 @@ def usable(prompts: pd.DataFrame) -> pd.DataFrame:
 
 
 def add_choices(prompts: pd.DataFrame, lens: pd.DataFrame) -> pd.DataFrame:
-    """Add `chosen_action`: the likelier action at the lens's last layer, the model's own output.
+    """Add `chosen_action`, the likelier action at the lens's last layer: the model's own answer.
 
-    Missing where the two are equally likely, or the prompt was dropped.
+    Also `chosen_label` and `chosen_place`: which label of the pair that is, and at which place it
+    is listed. Missing where the two actions are equally likely, or the prompt was dropped.
 
     Parameters
     ----------
@@ -80,7 +82,16 @@ def add_choices(prompts: pd.DataFrame, lens: pd.DataFrame) -> pd.DataFrame:
     p = last["p_action_1"].reindex(pd.MultiIndex.from_frame(prompts[keys])).to_numpy(np.float64)
     chosen = pd.array((p > 0.5).astype(np.int64), dtype="Int64")
     chosen[np.isnan(p) | (p == 0.5)] = pd.NA
-    return prompts.assign(chosen_action=chosen)
+    # The second label means action 0 where the map is swapped; so do places where the order is.
+    swapped, turned = (
+        pd.array(prompts[column] == levels[1], dtype="Int64")
+        for column, levels in (("label_map", LABEL_MAPS), ("option_order", OPTION_ORDERS))
+    )
+    return prompts.assign(
+        chosen_action=chosen,
+        chosen_label=(chosen + swapped) % 2,
+        chosen_place=(chosen + turned) % 2,
+    )
 
 
 def read_target(prompts: pd.DataFrame, name: str) -> Target:
@@ -163,10 +174,33 @@ def grouped_folds(
     return assigned[codes]
 
 
-def held_out_groups(
-    prompts: pd.DataFrame, split: str, fold: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return the group with which each prompt is held out, (len(prompts),).
+@dataclass(frozen=True)
+class HeldOut:
+    """Which rows are tested together, and which are then not trained on."""
+
+    groups: NDArray[np.int64]
+    """(n,): the rows of one group are tested together, and none of them is trained on."""
+    apart: tuple[NDArray[np.int64], ...] = ()
+    """Further groupings, each (n,): rows that share one with a tested row are not trained on."""
+
+    def rows(self, chosen: NDArray[np.intp]) -> HeldOut:
+        """Return the same for some of the rows."""
+        return HeldOut(self.groups[chosen], tuple(codes[chosen] for codes in self.apart))
+
+    def training(self, group: int) -> NDArray[np.bool_]:
+        """Return the rows, (n,), that are trained on when a group is tested."""
+        tested = self.groups == group
+        train = ~tested
+        for codes in self.apart:
+            train &= ~np.isin(codes, codes[tested])
+        return train
+
+
+def hold_out(prompts: pd.DataFrame, split: str, fold: NDArray[np.int64]) -> HeldOut:
+    """Return what each split holds out of n prompts.
+
+    Where histories are asked in several levels of the split's column (`prompts.crossed`), a level
+    is tested one fold of histories at a time: neither the level nor those histories are trained on.
 
     Parameters
     ----------
@@ -174,17 +208,19 @@ def held_out_groups(
         Usable prompts.
     split : str
         One of `nashlens.vocabulary.targets.SPLITS`.
-    fold : ndarray of int, shape (len(prompts),)
+    fold : ndarray of int, shape (n,)
         From `grouped_folds`.
     """
     if split == "match":
-        return fold
-    codes = np.unique(prompts[split].to_numpy(dtype=str), return_inverse=True)[1]
-    return codes.astype(np.int64)
+        return HeldOut(fold)
+    level = np.unique(prompts[split].to_numpy(dtype=str), return_inverse=True)[1].astype(np.int64)
+    if not (prompts.groupby("match_id")[split].nunique() > 1).any():
+        return HeldOut(level)
+    return HeldOut(level * (int(fold.max()) + 1) + fold, (level, fold))
 
 
 def split_problem(
-    target: Target, held_out: NDArray[np.int64], matches: NDArray[np.str_], split: str, folds: int
+    target: Target, held_out: HeldOut, matches: NDArray[np.str_], split: str, folds: int
 ) -> str:
     """Say why a target cannot be probed in a split; empty where it can.
 
@@ -192,14 +228,14 @@ def split_problem(
     ----------
     target : Target
         Of n rows.
-    held_out : ndarray of int, shape (n,)
-        The group with which each row is held out.
+    held_out : HeldOut
+        Of n rows.
     matches : ndarray of str, shape (n,)
     split : str
     folds : int
         Number of folds that were asked for.
     """
-    values, groups = np.unique(target.labels), np.unique(held_out)
+    values, groups = np.unique(target.labels), np.unique(held_out.groups)
     if not len(values):
         return "undefined at every prompt"
     if len(values) < 2:
@@ -211,81 +247,6 @@ def split_problem(
     if len(groups) < 2:
         return f"one {split} only: nothing to hold out"
     for group in groups:
-        if len(np.unique(target.labels[held_out != group])) < 2:
+        if len(np.unique(target.labels[held_out.training(int(group))])) < 2:
             return f"constant in the training prompts when one {split} is held out"
     return ""
-
-
-def permuted_labels(
-    prompts: pd.DataFrame,
-    target: Target,
-    permutations: int,
-    rng: np.random.Generator,
-    within: NDArray[np.int64] | None = None,
-) -> NDArray[np.float64]:
-    """Return permuted labels, (n, permutations).
-
-    Whole matches exchange their labels, round by round, so labels of one match still depend on one
-    another. If the target varies within any game, matches exchange labels only within their game:
-    what a probe can do by telling games apart is then in the permutations too. If it is constant
-    within every game, there is nothing to exchange within games, so matches of all games exchange
-    labels, and the permutations lose the games. Only matches with the same rounds exchange.
-
-    Parameters
-    ----------
-    prompts : DataFrame
-        Usable prompts with `match_id`, `game` and `round`.
-    target : Target
-    permutations : int
-    rng : numpy.random.Generator
-    within : ndarray of int, shape (n,), optional
-        Groups within which matches exchange.
-    """
-    frame = prompts.loc[target.rows, ["match_id", "game", "round"]]
-    games, rounds = frame["game"].to_numpy(dtype=str), frame["round"].to_numpy(dtype=np.int64)
-    codes, game_of = np.unique(games, return_inverse=True)
-    varies = any(np.ptp(target.labels[game_of == k]) > 0 for k in range(len(codes)))
-    # The rows of each match in the order of rounds, sorted by what matches must share to exchange.
-    matches = np.unique(frame["match_id"].to_numpy(dtype=str), return_inverse=True)[1]
-    order = np.lexsort((rounds, matches))
-    exchanging: dict[tuple[int, int, tuple[int, ...]], list[NDArray[np.intp]]] = {}
-    for rows in np.split(order, np.flatnonzero(np.diff(matches[order])) + 1):
-        group = 0 if within is None else int(within[rows[0]])
-        game = int(game_of[rows[0]]) if varies else 0
-        exchanging.setdefault((group, game, tuple(rounds[rows].tolist())), []).append(rows)
-    blocks = [np.array(rows_of_matches) for rows_of_matches in exchanging.values()]
-    result = np.repeat(target.labels[:, None], permutations, axis=1)
-    for k in range(permutations):
-        for block in blocks:
-            result[block, k] = target.labels[block[rng.permutation(len(block))]]
-    return result
-
-
-def control_tasks(
-    prompts: pd.DataFrame, target: Target, tasks: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Return labels that have nothing to do with the target, (n, tasks) (Hewitt and Liang 2019).
-
-    Every *type* of prompt gets one random label, so a probe can learn a control task only by
-    telling types apart and remembering the label of each: the task measures what the probe can do
-    by itself. A type is a game, a seat and a round; if game and seat fix the target, it is a game
-    and a seat. The share of types with each label follows the target.
-
-    Parameters
-    ----------
-    prompts : DataFrame
-        Usable prompts with `game`, `seat` and `round`.
-    target : Target
-    tasks : int
-        Number of control tasks.
-    rng : numpy.random.Generator
-    """
-    frame = prompts.loc[target.rows, ["game", "seat", "round"]]
-    coarse = frame.groupby(["game", "seat"], sort=True).ngroup().to_numpy()
-    fixed = bool((pd.Series(target.labels).groupby(coarse).nunique() <= 1).all())
-    types = coarse if fixed else frame.groupby(["game", "seat", "round"]).ngroup().to_numpy()
-    size = int(types.max()) + 1
-    ranked = np.sort(target.labels)
-    # Evenly spaced order statistics: as many types have each label as its share of the prompts.
-    deal = ranked[((np.arange(size) + 0.5) / size * len(ranked)).astype(int)]
-    return np.stack([rng.permutation(deal)[types] for _ in range(tasks)], axis=1)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nashlens.probes.basis import Basis, guide, rotate
+from nashlens.probes.design import HeldOut
 from nashlens.probes.solver import TOLERANCE, solve_logistic, solve_ridge
 
 Array = NDArray[np.float64]
@@ -203,7 +204,7 @@ def choose_penalties(
 def cross_fit(
     features: Features,
     targets: Sequence[LabelColumns],
-    held_out: NDArray[np.int64],
+    held_out: HeldOut,
     fold: NDArray[np.int64],
     grid: Sequence[float],
     *,
@@ -217,8 +218,8 @@ def cross_fit(
         Of n rows.
     targets : sequence of LabelColumns
         Each has two classes (values) in every training set.
-    held_out : ndarray of int, shape (n,)
-        The group with which each row is held out.
+    held_out : HeldOut
+        What is tested together, of n rows.
     fold : ndarray of int, shape (n,)
         The match fold of each row, for the choice of C.
     grid : sequence of float
@@ -233,16 +234,16 @@ def cross_fit(
     """
     shapes = [target.labels.shape for target in targets]
     results = [CrossFit(np.full(shape, np.nan), np.full(shape, np.nan)) for shape in shapes]
-    for first, group in enumerate(np.unique(held_out)):
-        train = held_out != group
+    for first, group in enumerate(np.unique(held_out.groups)):
+        train, test = held_out.training(int(group)), held_out.groups == group
         chosen = choose_penalties(features, targets, train, fold, grid, inner=inner, first=first)
         each_C = [np.full(shape[1], C) for shape, C in zip(shapes, chosen, strict=True)]
         fitted = fit_columns(features, train, list(zip(targets, each_C, strict=True)))
         for target, C, found, (decisions, unconverged) in zip(
             targets, chosen, results, fitted, strict=True
         ):
-            found.decisions[~train] = decisions[~train]
-            found.baseline[~train] = target.labels[train].mean(axis=0)
+            found.decisions[test] = decisions[test]
+            found.baseline[test] = target.labels[train].mean(axis=0)
             found.chosen.append(C)
             found.unconverged += unconverged
     return results

@@ -66,7 +66,7 @@ def restrict_question(
         reason=part_problem(target.labels, question.matches[rows]),
         matches=question.matches[rows],
         fold=question.fold[rows],
-        held_out=question.held_out[rows],
+        held_out=question.held_out.rows(np.flatnonzero(rows)),
         columns=question.columns[rows],
         permuted=question.permuted[rows],
         counts=counts,

@@ -15,13 +15,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nashlens.contrasts import percentile_interval, resample_counts
+from nashlens.probes.controls import control_tasks, permuted_labels
 from nashlens.probes.design import (
+    HeldOut,
     ProbeSettings,
     Target,
-    control_tasks,
     grouped_folds,
-    held_out_groups,
-    permuted_labels,
+    hold_out,
     read_target,
     split_problem,
 )
@@ -54,8 +54,8 @@ class ProbeQuestion:
     """(n,)."""
     fold: NDArray[np.int64]
     """(n,): the match fold of each row."""
-    held_out: NDArray[np.int64]
-    """(n,): the group with which each row is held out."""
+    held_out: HeldOut
+    """What is tested together, of n rows."""
     columns: Array
     """(n, 1 + control tasks + permutations): the labels that are fitted, the truth first."""
     n_tasks: int
@@ -125,7 +125,7 @@ def prepare_questions(
         bootstrap_rng = stream(settings.seed, "probes", settings.model, name, "bootstrap")
         counts = resample_counts(len(np.unique(matches)), settings.resamples, bootstrap_rng)
         for split in splits:
-            held_out = held_out_groups(prompts, split, fold)[rows]
+            held_out = hold_out(prompts, split, fold).rows(rows)
             question = ProbeQuestion(
                 target=target,
                 split=split,
@@ -152,10 +152,9 @@ def _add_controls(
     names = "probes", settings.model, target.name
     permutation_rng = stream(settings.seed, *names, question.split, "permutations")
     if question.split != "match":
-        # Labels are exchanged only among prompts that are held out together.
-        permuted = permuted_labels(
-            prompts, target, permutations, permutation_rng, question.held_out
-        )
+        # Histories exchange labels only where they are held out together.
+        together = question.fold if question.held_out.apart else question.held_out.groups
+        permuted = permuted_labels(prompts, target, permutations, permutation_rng, together)
         return replace(question, permuted=permuted)
     task_rng = stream(settings.seed, *names, "tasks")
     tasks = control_tasks(prompts, target, TASKS, task_rng)
@@ -242,7 +241,7 @@ def estimate_columns(
         row["auroc"], row["auroc_low"], row["auroc_high"] = auroc_interval(
             question.columns[:, 0],
             fit.decisions[:, 0],
-            question.held_out,
+            question.held_out.groups,
             question.matches,
             question.counts,
             confidence,

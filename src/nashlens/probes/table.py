@@ -88,7 +88,7 @@ def question_columns(question: ProbeQuestion) -> Row:
         "n": n,
         "n_missing": target.n_missing,
         "n_matches": len(np.unique(question.matches)),
-        "n_parts": len(np.unique(question.held_out)),
+        "n_parts": len(np.unique(question.held_out.groups)),
     }
     if not target.regression:
         ones = int(labels.sum())

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from nashlens.activations.store import LoadLayer
 from nashlens.contrasts import percentile_interval, resample_counts
+from nashlens.probes.controls import permuted_labels
 from nashlens.probes.design import (
+    HeldOut,
     ProbeSettings,
     Target,
-    permuted_labels,
     read_target,
     split_problem,
     usable,
@@ -94,7 +95,9 @@ def _prepare_target(
             counts[game] = resample_counts(n_matches, settings.resamples, bootstrap_rng)
             there = Target(target.name, target.rows[rows], labels, 0)
             folds = len(np.unique(fold[rows]))
-            diagonal[game] = split_problem(there, fold[rows], matches[rows], "match", folds)
+            diagonal[game] = split_problem(
+                there, HeldOut(fold[rows]), matches[rows], "match", folds
+            )
     return _TransferTarget(target, games, matches, fold, permuted, counts, reasons, diagonal)
 
 
@@ -188,7 +191,7 @@ def _fit_in_game(
     if inside:
         there = Features(features.values[features.rows(train)].cpu().numpy(), features.device)
         labels = [LabelColumns(one.target.labels[train, None]) for one in inside]
-        fits = cross_fit(there, labels, fold[train], fold[train], settings.C, inner=1)
+        fits = cross_fit(there, labels, HeldOut(fold[train]), fold[train], settings.C, inner=1)
         for one, fit in zip(inside, fits, strict=True):
             C = float(np.median(fit.chosen))
             cells[one.target.name, game, game] = _score(one, game, fit.decisions, C, settings)

@@ -1,7 +1,8 @@
 """What probes decode of a prompt: each target as a function of what the asked seat knows.
 
-Actions are 0 or 1. A target is None where it is undefined: there is no last round, or the game
-leaves it open.
+Actions are 0 or 1. So is a label: whether it is the first of the pair or the second, whatever the
+action is that it means. And so is a place: whether an option is listed first or second. A target is
+None where it is undefined: there is no last round, or the game leaves it open.
 """
 
 from __future__ import annotations
@@ -11,14 +12,40 @@ from collections.abc import Callable
 from nashlens.games.equilibria import best_response, nash_action, prosocial_action
 from nashlens.prompts.render import View
 
+
+
+def label_of(view: View, action: int | None) -> int | None:
+    """Return which label of the pair an action has, 0 or 1."""
+    if action is None:
+        return None
+    return view.surface.labels.index(view.surface.label(action))
+
+
+def place_of(view: View, action: int | None) -> int | None:
+    """Return at which place of the list an action is, 0 or 1."""
+    return None if action is None else view.surface.order.index(action)
+
+
+def _nash(view: View) -> int | None:
+    return nash_action(view.game, view.seat)
+
+
+def _prosocial(view: View) -> int | None:
+    return prosocial_action(view.game, view.seat)
+
+
 TARGETS: dict[str, Callable[[View], float | None]] = {
     "own_last": lambda view: view.own[-1] if view.own else None,
     "opponent_last": lambda view: view.other[-1] if view.other else None,
     "opponent_cooperation": lambda view: (
         view.other.count(0) / len(view.other) if view.other else None
     ),
-    "nash_action": lambda view: nash_action(view.game, view.seat),
-    "prosocial_action": lambda view: prosocial_action(view.game, view.seat),
+    "nash_action": _nash,
+    "nash_label": lambda view: label_of(view, _nash(view)),
+    "nash_place": lambda view: place_of(view, _nash(view)),
+    "prosocial_action": _prosocial,
+    "prosocial_label": lambda view: label_of(view, _prosocial(view)),
+    "prosocial_place": lambda view: place_of(view, _prosocial(view)),
     "best_response": lambda view: (
         best_response(view.game, view.seat, view.other[-1]) if view.other else None
     ),

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from nashlens.probes.design import HeldOut
 from nashlens.probes.fits import Features, LabelColumns, choose_penalties, cross_fit
 from tests.unit.probes.solved import held_out
 
@@ -18,7 +19,9 @@ def drawn():
 @pytest.mark.parametrize("few", [False, True])
 def test_each_part_is_predicted_by_the_others(drawn, few):
     x, labels, fold = drawn
-    (found,) = cross_fit(Features(x, few=few), [LabelColumns(labels)], fold, fold, [0.3], inner=2)
+    (found,) = cross_fit(
+        Features(x, few=few), [LabelColumns(labels)], HeldOut(fold), fold, [0.3], inner=2
+    )
     for k in range(5):
         out = fold == k
         wanted = held_out(x[~out], x[out], labels[~out], 0.3)
@@ -64,7 +67,7 @@ def test_shares_are_fitted_beside_actions(drawn):
     x, labels, fold = drawn
     share = x[:, 1:2] * 0.1 + 0.5
     targets = [LabelColumns(labels[:, :1]), LabelColumns(share, regression=True)]
-    action, number = cross_fit(Features(x), targets, fold, fold, [0.01, 10.0], inner=1)
+    action, number = cross_fit(Features(x), targets, HeldOut(fold), fold, [0.01, 10.0], inner=1)
     assert np.abs(number.decisions - share).max() < 0.02
     assert set(number.chosen) == {10.0}
     assert ((action.decisions[:, 0] > 0) == (labels[:, 0] == 1)).mean() > 0.7

@@ -109,7 +109,7 @@ def test_baselines_are_scored_on_the_same_part():
     parts = _fit(loader(prompts, {}), prompts, untrained=untrained)[1]
     rows = parts[parts["layer"] == 1].set_index(["factor", "level"])
     assert rows.loc[("template", "named"), "bag_of_words"] == 1.0
-    assert rows.loc[("template", "neutral"), "bag_of_words"] == 0.5
+    assert rows.loc[("template", "neutral"), "bag_of_words"] < 0.6
     assert (rows["random_weights"].dropna() > 0.9).all()
     assert (rows["embedding"] == 0.5).all()
 

@@ -10,11 +10,11 @@ from sklearn.preprocessing import StandardScaler
 
 from nashlens.errors import DataError
 from nashlens.probes import ProbeSettings, add_choices, fit_probes, usable
-from nashlens.probes.design import control_tasks, grouped_folds, permuted_labels, read_target
+from nashlens.probes.design import grouped_folds
 from nashlens.probes.study import COLUMNS
 from nashlens.seeds import stream
 from nashlens.vocabulary.targets import TARGETS
-from tests.unit.probes.tables import WIDTH, loader, prompts_table
+from tests.unit.probes.tables import FORMS, WIDTH, loader, prompts_table
 
 SETTINGS = ProbeSettings(
     C=[0.1], folds=4, permutations=19, confidence=0.95, resamples=200, seed=7, model="m"
@@ -153,12 +153,18 @@ def test_c_is_chosen_inside_the_training_set():
 
 
 def test_the_choice_is_the_likelier_action_at_the_last_layer():
-    prompts = prompts_table(2).drop(columns="chosen_action")
+    prompts = prompts_table(2)
+    prompts["label_map"] = ["identity", "swapped", "swapped", "swapped"]
+    prompts["option_order"] = ["reversed", "forward", "forward", "forward"]
     lens = prompts[["prompt_id", "match_id"]]
     early = lens.assign(layer=1, p_action_1=[0.9, 0.9, 0.1, 0.9])
     late = lens.assign(layer=2, p_action_1=[0.1, 0.9, 0.5, 0.9])
-    table = add_choices(prompts, pd.concat([early, late.iloc[:3]]))
+    plain = prompts.drop(columns=["chosen_action", "chosen_label", "chosen_place"])
+    table = add_choices(plain, pd.concat([early, late.iloc[:3]]))
     assert table["chosen_action"].tolist() == [0, 1, pd.NA, pd.NA]
+    assert table["chosen_label"].tolist() == [0, 0, pd.NA, pd.NA]
+    assert table["chosen_place"].tolist() == [1, 1, pd.NA, pd.NA]
+    assert all(str(table[f"chosen_{name}"].dtype) == "Int64" for name in ("label", "place"))
 
 
 def test_accuracy_equals_scikit_learn_with_the_same_folds():
@@ -233,45 +239,55 @@ def test_folds_keep_matches_whole_and_balance_games():
     assert (counts.max() - counts.min()).max() <= 4
 
 
-def test_permutations_can_stay_within_parts():
-    prompts = prompts_table(40)
-    target = read_target(prompts, "opponent_last")
-    parts = (prompts["label_set"] == "jf").to_numpy().astype(int)
-    shuffled = permuted_labels(prompts, target, 10, np.random.default_rng(0), parts)
-    for part in (0, 1):
-        kept = shuffled[parts == part].sum(axis=0) == target.labels[parts == part].sum()
-        assert kept.all()
-    assert (shuffled != target.labels[:, None]).any()
+def test_the_kind_of_game_is_the_nash_action_and_not_its_label():
+    """Knowing the game, and knowing the surface form, does not give the label or the place."""
+    games = ("pd", "harmony", "deadlock", "concord")
+    prompts = prompts_table(80, games=games, forms=FORMS)
+    game = pd.get_dummies(prompts["game"]).to_numpy(dtype=float)
+    form = pd.get_dummies(prompts[["label_map", "option_order", "label_set"]]).to_numpy(dtype=float)
+
+    def load(layer):
+        x = np.random.default_rng(layer).normal(size=(len(prompts), WIDTH))
+        x[:, : game.shape[1]] += 8 * game
+        x[:, 8 : 8 + form.shape[1]] += 8 * form
+        return x
+
+    targets = ["nash_action", "nash_label", "nash_place"]
+    rows = _by_match(_fit(load, prompts, layers=[1], targets=targets)).set_index("target")
+    assert rows.loc["nash_action", "ci_low"] > 0.95
+    for name in ("nash_label", "nash_place"):
+        assert abs(rows.loc[name, "balanced_accuracy"] - 0.5) < 0.1
+        assert rows.loc[name, "p_value"] > 0.05
+    assert (rows["bag_of_words"].drop("nash_action") <= 0.5).all()
+    assert (rows["n"] == 640).all()
+    assert (rows["n_matches"] == 80).all()
 
 
-def test_a_control_task_is_a_function_of_the_type_and_of_nothing_else():
-    prompts = prompts_table(64)
-    target = read_target(prompts, "opponent_last")
-    tasks = control_tasks(prompts, target, 50, np.random.default_rng(0))
-    kinds = prompts.groupby(["game", "seat", "round"]).ngroup().to_numpy()
-    assert (pd.DataFrame(tasks).groupby(kinds).nunique() == 1).all().all()
-    assert abs(tasks.mean() - target.labels.mean()) < 0.1
-    assert tasks.std(axis=1).min() > 0
-    fixed = read_target(prompts, "nash_action")
-    coarse = prompts.groupby(["game", "seat"]).ngroup().to_numpy()[fixed.rows]
-    tasks = control_tasks(prompts, fixed, 50, np.random.default_rng(0))
-    assert (pd.DataFrame(tasks).groupby(coarse).nunique() == 1).all().all()
+@pytest.mark.parametrize("name", ["nash_label", "nash_place", "chosen_label"])
+def test_a_bound_label_is_found_where_it_is(name):
+    games = ("pd", "harmony", "deadlock", "concord")
+    prompts = prompts_table(48, games=games, forms=FORMS)
+    table = _fit(loader(prompts, {2: 4.0}, target=name), prompts, targets=[name])
+    rows = table.set_index(["split", "layer"])
+    assert (rows.xs(2, level="layer")["ci_low"] > 0.85).all()
+    assert (rows.xs(2, level="layer")["p_value"] == 1 / 20).all()
+    assert (rows.xs(1, level="layer")["balanced_accuracy"] < 0.62).all()
+    assert rows.loc[("match", 2), "selectivity"] > 0.2
 
 
-def test_permutation_keeps_game_and_match_structure():
-    prompts = prompts_table(40)
-    target = read_target(prompts, "best_response")
-    shuffled = permuted_labels(prompts, target, 10, np.random.default_rng(0))
-    games = prompts["game"].to_numpy()
-    for game in np.unique(games):
-        of_game = games == game
-        assert (shuffled[of_game].sum(axis=0) == target.labels[of_game].sum()).all()
-    constant = read_target(prompts, "nash_action")
-    shuffled = permuted_labels(prompts, constant, 10, np.random.default_rng(0))
-    # The game fixes it, so it moves between games, but never within a match.
-    by_match = pd.DataFrame(shuffled).groupby(prompts["match_id"].to_numpy()[constant.rows])
-    assert (by_match.nunique() == 1).all().all()
-    assert (shuffled != constant.labels[:, None]).any()
+def test_a_history_is_not_remembered_from_its_other_forms():
+    """The same fingerprint of a history in all forms and rounds decodes no target of another."""
+    prompts = prompts_table(60, forms=FORMS)
+    codes = prompts.groupby("match_id").ngroup().to_numpy()
+
+    def load(layer):
+        rng = np.random.default_rng(layer)
+        return 3 * rng.normal(size=(60, WIDTH))[codes] + rng.normal(size=(len(prompts), WIDTH))
+
+    targets = ["own_last", "opponent_last", "nash_action", "nash_label"]
+    rows = _by_match(_fit(load, prompts, layers=[1, 2], targets=targets))
+    assert (rows["balanced_accuracy"] < 0.65).all()
+    assert (rows["p_value"] > 0.05).mean() > 0.7
 
 
 def test_null_p_values_are_not_small_too_often():

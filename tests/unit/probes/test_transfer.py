@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from nashlens.probes import ProbeSettings, fit_transfer
 from nashlens.probes.transfer import COLUMNS
 from nashlens.vocabulary.targets import TARGETS
-from tests.unit.probes.tables import loader, prompts_table
+from tests.unit.probes.tables import FORMS, loader, prompts_table
 
 SETTINGS = ProbeSettings(
     C=[0.1], folds=4, permutations=19, confidence=0.95, resamples=100, seed=7, model="m"
@@ -27,7 +27,7 @@ def test_every_pair_of_games_has_its_row():
     table = _fit(loader(prompts, {}), prompts, TARGETS, layers=(0, 1))
     assert tuple(table.columns) == COLUMNS.names
     assert "opponent_cooperation" not in set(table["target"])
-    assert len(table) == 6 * 2 * 16
+    assert len(table) == 12 * 2 * 16
     assert table.groupby(["target", "layer"]).size().eq(16).all()
 
 
@@ -73,3 +73,17 @@ def test_a_target_that_a_game_fixes_says_so():
     assert table.loc[("pd", "harmony"), "reason"] == "constant in pd: action 1 at every prompt"
     assert table.loc[("stag", "pd"), "reason"] == "undefined in stag"
     assert table["balanced_accuracy"].isna().all()
+
+
+def test_a_code_for_the_role_of_a_label_turns_where_the_nash_action_does():
+    """A model that knows which label means action 1 looks as if it knew the Nash label."""
+    prompts = prompts_table(80, games=("pd", "harmony", "deadlock"), forms=FORMS)
+    prompts["role"] = (prompts["label_map"] == "identity").astype(int)
+    load = loader(prompts, {1: 6.0}, target="role")
+    table = _fit(load, prompts, ["nash_label", "nash_action"])
+    cells = table.set_index(["target", "train", "test"]).sort_index()
+    label = cells.loc["nash_label"]
+    assert label.loc[("pd", "pd"), "balanced_accuracy"] > 0.95
+    assert label.loc[("pd", "deadlock"), "balanced_accuracy"] > 0.95
+    assert label.loc[("pd", "harmony"), "ci_high"] < 0.1
+    assert (cells.loc["nash_action", "status"] == "degenerate").all()

@@ -32,6 +32,7 @@ def _accuracy(
     data: LadderData, prompts: pd.DataFrame, target: str, layer: int, rng: np.random.Generator
 ) -> float | Missing:
     """Return the held-out accuracy of a probe whose folds are drawn prompt by prompt."""
+    from nashlens.probes.design import HeldOut
     from nashlens.probes.fits import Features, LabelColumns, cross_fit
 
     labels = prompts[target].to_numpy(dtype=np.float64)
@@ -41,7 +42,7 @@ def _accuracy(
     assert data.residuals is not None
     features = Features(np.asarray(data.residuals(layer, prompts), dtype=np.float64))
     columns = [LabelColumns(labels[:, None])]
-    fitted = cross_fit(features, columns, fold, fold, [PENALTY], inner=1)[0]
+    fitted = cross_fit(features, columns, HeldOut(fold), fold, [PENALTY], inner=1)[0]
     return float(((fitted.decisions[:, 0] > 0) == (labels == 1)).mean())
 
 
