@@ -77,4 +77,5 @@ def test_targets_of_claims_are_those_that_claims_name():
     findings = pytest.importorskip("nashlens.findings")
     modules = [import_module(claim.estimate.__module__) for claim in findings.CLAIMS]
     named = {module.TARGET for module in modules if hasattr(module, "TARGET")}
+    named |= {name for module in modules for name in getattr(module, "TARGETS", ())}
     assert named == set(targets.CLAIM_TARGETS)

@@ -144,7 +144,7 @@ class ProbesConfig(Section):
     random_weights: Annotated[Integer, Field(ge=0, le=1000000)] = 256
     """Prompts that the same architecture with random weights is probed on; 0 for none."""
     device: Device = "cpu"
-    """Where probes are fitted, in float64: cpu, auto (a GPU where there is one), cuda or cuda:N."""
+    """Where probes are fitted: cpu, auto (a GPU where there is one), cuda or cuda:N."""
 
 
 class LensConfig(Section):

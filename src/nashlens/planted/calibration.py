@@ -28,7 +28,7 @@ import pandas as pd
 from nashlens.contrasts import wilson_interval
 from nashlens.findings.claims.m1_history_early import DECODABLE
 from nashlens.findings.claims.m1_history_early import TARGET as HISTORY
-from nashlens.findings.claims.m3_nash_weak import TARGET as NASH
+from nashlens.findings.claims.m3_nash_weak import GAME_TARGET as NASH
 from nashlens.findings.shared.sweep import LEAST_CHANGE
 from nashlens.kept import at_position
 from nashlens.planted.facts import Facts

@@ -13,7 +13,6 @@ from nashlens.games.equilibria import best_response, nash_action, prosocial_acti
 from nashlens.prompts.render import View
 
 
-
 def label_of(view: View, action: int | None) -> int | None:
     """Return which label of the pair an action has, 0 or 1."""
     if action is None:

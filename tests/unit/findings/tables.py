@@ -23,6 +23,10 @@ PROSOCIAL = {"pd": 0, "harmony": 0, "deadlock": 1, "concord": 0, "pennies": None
 GAMES = ("pd", "harmony", "deadlock", "concord", "pennies")
 
 
+def _turned(action, turned):
+    return action if action is None else int(action != turned)
+
+
 def prompts(histories=4, games=GAMES, templates=("neutral",)):
     """Histories of each game and label set, each asked at two rounds in a whole block."""
     rows = []
@@ -46,6 +50,8 @@ def prompts(histories=4, games=GAMES, templates=("neutral",)):
                     "option_order": order,
                     "nash_action": NASH.get(game),
                     "prosocial_action": PROSOCIAL[game],
+                    "nash_label": _turned(NASH.get(game), label_map == "swapped"),
+                    "nash_place": _turned(NASH.get(game), order == "reversed"),
                     "dropped": "",
                 }
             )

@@ -32,7 +32,8 @@ def _tables():
         "probes": pd.concat(
             [
                 probe_rows("opponent_last", [0.5, *np.linspace(0.96, 0.7, 16)]),
-                probe_rows("nash_action", [0.5] + [0.55] * 16),
+                probe_rows("nash_label", [0.5] + [0.55] * 16),
+                probe_rows("nash_place", [0.5] + [0.52] * 16),
             ]
         ),
         "lens": lens(frame, nash=steps(1.0, 0.2), prosocial=steps(0.0, 2.0)),
@@ -52,8 +53,8 @@ def test_claims_come_by_letter_and_number_from_modules_of_their_names():
 
 
 def test_probes_are_scored_on_parts_for_all_targets_of_claims():
-    claims = (m1_history_early, m2_history_consumed, m3_nash_weak)
-    assert {module.TARGET for module in claims} == set(CLAIM_TARGETS)
+    named = {m1_history_early.TARGET, m2_history_consumed.TARGET, *m3_nash_weak.TARGETS}
+    assert named == set(CLAIM_TARGETS)
 
 
 def test_claims_about_play_are_in_the_same_family():

@@ -22,8 +22,11 @@ def history(accuracy, **changes):
     return probe_rows("opponent_last", accuracy, **changes)
 
 
-def nash(accuracy, **changes):
-    return probe_rows("nash_action", accuracy, **changes)
+def nash(label, place=None, **changes):
+    """Rows of both targets, the place as weak as can be where nothing is said."""
+    place = [0.5] * len(label) if place is None else place
+    targets = zip(("nash_label", "nash_place"), (label, place), strict=True)
+    return pd.concat([probe_rows(name, accuracy, **changes) for name, accuracy in targets])
 
 
 def test_the_papers_own_picture_is_supported():
@@ -86,15 +89,55 @@ def test_a_wide_interval_decides_nothing():
     assert (found["verdict"] == "inconclusive").all()
 
 
-def test_a_strong_nash_code_contradicts_only_where_games_do_not_give_it_away():
-    strong = nash([0.5] + [0.6] * 8 + [0.95] * 8)
-    found = verdicts(history(FALLING), strong)
-    assert found.loc["M3", "verdict"] == "inconclusive"
-    assert "which game" in found.loc["M3", "reason"]
-    varied = FRAME.copy()
-    varied.loc[varied["game"] == "pd", "nash_action"] = [0, 1] * 12
-    found = verdicts(history(FALLING), strong, frame=varied)
-    assert found.loc["M3", "verdict"] == "contradicted"
+STRONG = [0.5] + [0.6] * 8 + [0.95] * 8
+
+
+@pytest.mark.parametrize("accuracies", [(STRONG, FLAT), (FLAT, STRONG)])
+def test_either_target_is_enough_against_a_weak_code(accuracies):
+    found = verdicts(history(FALLING), nash(*accuracies)).loc["M3"]
+    assert found["verdict"] == "contradicted"
+    detail = json.loads(found["detail"])
+    names = ["nash_label", "nash_place"]
+    assert detail["target"] == names[accuracies.index(STRONG)]
+    assert [detail[name] for name in names] == [max(values) for values in accuracies]
+    assert (detail["layer"], detail["layers"]) == (9, 17)
+    assert found["n_matches"] == 192
+
+
+def test_the_kind_of_game_is_reported_and_decides_nothing():
+    game = probe_rows("nash_action", [0.5] + [1.0] * 16)
+    with_game = verdicts(history(FALLING), nash(FLAT), game).loc["M3"]
+    without = verdicts(history(FALLING), nash(FLAT)).loc["M3"]
+    assert with_game["verdict"] == without["verdict"] == "supported"
+    assert json.loads(with_game["detail"])["nash_action"] == 1.0
+    assert "the kind of game is decoded with 1.00" in with_game["reason"]
+    assert "kind of game" not in without["reason"]
+    assert with_game["estimate"] == without["estimate"] == 0.5
+
+
+@pytest.mark.parametrize("column", ["bag_of_words", "embedding", "random_weights"])
+def test_what_needs_no_training_contradicts_nothing(column):
+    found = verdicts(history(FALLING), nash(STRONG, **{column: 0.94})).loc["M3"]
+    assert found["verdict"] == "inconclusive"
+    assert "reaches 0.94" in found["reason"]
+
+
+@pytest.mark.parametrize(
+    ("target", "column", "key"),
+    [("nash_label", "label_map", "label_maps"), ("nash_place", "option_order", "option_orders")],
+)
+def test_one_surface_form_leaves_only_the_game_to_decode(target, column, key):
+    one = FRAME[FRAME[column] == FRAME[column].iloc[0]]
+    found = verdicts(history(FALLING), nash(STRONG), frame=one).loc["M3"]
+    assert found["verdict"] == "inconclusive"
+    assert target in found["reason"]
+    assert f"prompts.{key}" in found["reason"]
+
+
+def test_both_targets_are_needed():
+    found = verdicts(history(FALLING), probe_rows("nash_label", FLAT)).loc["M3"]
+    assert found["verdict"] == "not_applicable"
+    assert found["reason"] == "nash_place was not probed: add it to probes.targets"
 
 
 def test_one_layer_is_enough_against_a_weak_code():
@@ -105,7 +148,7 @@ def test_one_layer_is_enough_against_a_weak_code():
 
 
 def test_degenerate_missing_and_unprobed_are_no_errors():
-    empty = probe_rows("nash_action", [np.nan] * 3, status="degenerate")
+    empty = nash([np.nan] * 3, status="degenerate")
     late = history(FALLING)
     found = verdicts(late[late["layer"] != 1], empty)
     assert found["verdict"].to_dict() == {

@@ -163,7 +163,7 @@ def test_aggregates_are_judged_by_their_own_parts():
 
 def test_the_prompts_beside_an_aggregate_are_restricted_too():
     frame = prompts(2)
-    row = probe_rows("nash_action", [0.5] + [0.9] * 16)
+    row = probe_rows("nash_label", [0.5] + [0.9] * 16)
     levels = [("label_set", "jf"), ("label_set", "xy"), ("half", "half 1"), ("half", "half 2")]
     parts = pd.concat([row.assign(factor=f, level=level) for f, level in levels])
     tables = {"probes": row, "probes_parts": parts, "prompts": frame}
@@ -336,7 +336,7 @@ def test_a_part_is_widened_by_the_confidence_of_its_interval():
 def test_every_claim_can_be_parted(claim):
     """No table of a claim lacks what parts are made of, as long as its stage writes it."""
     forms = {"template": "neutral", "label_set": "jf"}
-    probes = probe_rows("nash_action", [0.5] * 3)
+    probes = probe_rows("nash_label", [0.5] * 3)
     known = {
         "prompts": prompts(1), "lens": lens(prompts(1)), "probes": probes,
         "probes_parts": pd.concat([probes.assign(factor="half", level=h) for h in HALVES]),

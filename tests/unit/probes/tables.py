@@ -15,7 +15,12 @@ ACTIONS = [column.name for column in TARGET_COLUMNS if not column.share]
 
 
 def prompts_table(
-    matches=40, seed=0, *, games=("pd", "harmony", "pennies", "stag"), rounds=(2, 5), forms=FORMS[:1]
+    matches=40,
+    seed=0,
+    *,
+    games=("pd", "harmony", "pennies", "stag"),
+    rounds=(2, 5),
+    forms=FORMS[:1],
 ):
     """Histories in two rounds and some surface forms.
 

@@ -45,6 +45,39 @@ def test_decision_values_equal_scikit_learn(n, d, C):
     np.testing.assert_allclose(found, _oracle(train, test, labels, C), atol=1e-4)
 
 
+@pytest.mark.parametrize("C", [0.0003, 0.03, 30.0])
+@pytest.mark.parametrize("d", [20, 200])
+def test_rough_problems_are_solved_in_float32_and_nearly_as_well(d, C):
+    rows, rng = _spread(150, d, d)
+    features, train = torch.tensor(rows), torch.arange(120)
+    basis = rotate(features, train, guide(features))
+    y = torch.tensor((rng.random((120, 6)) < 0.4).astype(float))
+    strengths = torch.full((6,), C, dtype=torch.float64)
+    exact = solve_logistic(basis, y, strengths)
+    mixed = torch.tensor([1e-6, 1e-4, 1e-4, 1e-6, 1e-4, 1e-4], dtype=torch.float64)
+    rough = solve_logistic(basis, y, strengths, tolerance=mixed)
+    assert rough.converged.all()
+    found, wanted = (basis.rows @ one.coefficients for one in (rough, exact))
+    np.testing.assert_allclose(found, wanted, atol=5e-3)
+    # Problems with a strict tolerance never see float32.
+    np.testing.assert_allclose(found[:, [0, 3]], wanted[:, [0, 3]], atol=1e-5)
+
+
+def test_what_float32_cannot_solve_is_solved_in_float64(monkeypatch):
+    rows, rng = _spread(70, 30, 8)
+    features, train = torch.tensor(rows), torch.arange(60)
+    basis = rotate(features, train, guide(features))
+    y = torch.tensor((rng.random((60, 3)) < 0.5).astype(float))
+    strengths = torch.full((3,), 1.0, dtype=torch.float64)
+    monkeypatch.setattr("nashlens.probes.solver._SINGLE_ITERATIONS", 0)
+    solution = solve_logistic(basis, y, strengths, tolerance=1e-4)
+    assert solution.converged.all()
+    assert solution.iterations > 0
+    found = (basis.rows @ solution.coefficients)[60:].numpy()
+    oracle = _oracle(rows[:60], rows[60:], y.numpy(), 1.0)
+    np.testing.assert_allclose(found, oracle, atol=5e-3)
+
+
 def test_each_problem_has_its_own_c():
     rows, rng = _spread(70, 30, 5)
     labels = np.repeat((rng.random((60, 1)) < 0.4).astype(float), 3, axis=1)

@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from nashlens.errors import DataError
 from nashlens.probes import ProbeSettings, add_choices, fit_probes, usable
-from nashlens.probes.design import grouped_folds
+from nashlens.probes.design import grouped_folds, hold_out
 from nashlens.probes.study import COLUMNS
 from nashlens.seeds import stream
 from nashlens.vocabulary.targets import TARGETS
@@ -138,6 +138,34 @@ def test_baselines_are_beside_every_layer():
     assert (rows["random_weights_low"] < rows["random_weights_high"]).sum() >= 2
     assert (rows["n_random_weights"] == len(some)).all()
     assert table.loc[table["split"] != "match", "random_weights"].isna().all()
+
+
+@pytest.mark.parametrize("split", ["label_set", "template"])
+def test_histories_in_several_wordings_are_held_out_with_them(split):
+    """A history's fingerprint in its other wording must not give away what it holds."""
+    prompts = prompts_table(40)
+    levels = list(prompts[split].unique())
+    crossed = pd.concat([prompts.assign(**{split: level}) for level in levels], ignore_index=True)
+    crossed["block_id"] += "/" + crossed[split]
+    codes = crossed.groupby(["match_id", "round"]).ngroup().to_numpy()
+    wording = (crossed[split] == levels[0]).to_numpy(dtype=float)
+
+    def load(layer):
+        x = 3 * np.random.default_rng(layer).normal(size=(80, WIDTH))[codes]
+        return np.column_stack([x, wording])
+
+    table = _fit(load, crossed, layers=[1, 2, 3, 4], targets=["opponent_last"])
+    rows = table[table["split"] == split]
+    assert (rows["balanced_accuracy"] < 0.7).all()
+    assert (rows["n_parts"] == 4 * len(levels)).all()
+    assert (rows["p_value"] > 0.05).all()
+    fold = np.arange(len(crossed)) % 4
+    held_out = hold_out(crossed, split, fold)
+    for group in np.unique(held_out.groups):
+        tested, train = held_out.groups == group, held_out.training(group)
+        assert not set(crossed[split][tested]) & set(crossed[split][train])
+        assert not set(fold[tested]) & set(fold[train])
+        assert train.sum() == 60
 
 
 def test_c_is_chosen_inside_the_training_set():

@@ -24,6 +24,7 @@ SPEC = {
     "pennies": {"canonical": "matching_pennies"},
 }
 GAMES = build_games(SPEC, 1)
+KINDS = ("action", "label", "place")
 
 
 def prompts(games=GAMES, tokenizer=None, **changes):
@@ -93,6 +94,7 @@ def test_blocks_are_complete_and_differ_in_map_and_order_only(design):
         *("prompt_id", "label_map", "option_order", "text", "token_ids", "n_tokens"),
         *("decision_position", "label_0", "label_1", "label_tokens_0", "label_tokens_1"),
         *("prior_id", "prior_token_ids"),
+        *("nash_label", "nash_place", "prosocial_label", "prosocial_place"),
     }
     same = [name for name in table.columns if name not in differ]
     assert (blocks[same].nunique(dropna=False) == 1).all().all()
@@ -151,9 +153,11 @@ def test_columns_are_the_documented_ones(table):
             "own_last",
             "opponent_last",
         ),
-        *("opponent_cooperation", "nash_action", "prosocial_action", "best_response", "dropped"),
+        *("opponent_cooperation", "nash_action", "nash_label", "nash_place"),
+        *("prosocial_action", "prosocial_label", "prosocial_place", "best_response", "dropped"),
     ]
-    integers = ["own_last", "opponent_last", "nash_action", "prosocial_action", "best_response"]
+    integers = ["own_last", "opponent_last", "best_response"]
+    integers += [f"{who}_{what}" for who in ("nash", "prosocial") for what in KINDS]
     assert {str(table[name].dtype) for name in integers} == {"Int64"}
 
 
@@ -190,6 +194,23 @@ def test_targets_are_the_seats_own(table):
             assert row["best_response"] == best_response(game, seat, row["opponent_last"])
     assert table["nash_action"][table["game"] == "pennies"].isna().all()
     assert (table["nash_action"][table["game"] == "pd"] == 1).all()
+
+
+def test_labels_and_places_are_those_of_the_text(table):
+    """The action's own label, found in the pair and in the question's list."""
+    for row in table.to_dict("records"):
+        pair = LABEL_SETS[row["label_set"]]
+        question = row["text"].rpartition("do you choose ")[2]
+        for who in ("nash", "prosocial"):
+            action, label, place = (row[f"{who}_{what}"] for what in KINDS)
+            if pd.isna(action):
+                assert pd.isna(label)
+                assert pd.isna(place)
+                continue
+            word = row[f"label_{action}"]
+            assert pair[label] == word
+            listed = sorted(pair, key=lambda name: question.index(f"option {name}"))
+            assert listed[place] == word
 
 
 def test_last_actions_are_the_ones_that_the_text_shows(table):

@@ -29,6 +29,7 @@ from nashlens.findings.claim import (
 )
 from nashlens.findings.shared.elsewhere import PositionEvidence, best_elsewhere
 from nashlens.findings.shared.probe_rows import (
+    BASELINES,
     ProbeEvidence,
     accuracy_error,
     held_out_accuracies,
@@ -38,12 +39,6 @@ from nashlens.findings.shared.probe_rows import (
 TARGET = "opponent_last"
 DECODABLE = 0.6
 """Balanced accuracy from which something counts as decodable."""
-BASELINES = {
-    "embedding": "the embedding alone",
-    "bag_of_words": "the prompt's bag of words",
-    "random_weights": "the same architecture with random weights",
-}
-"""Columns of what a probe reaches without the model's training, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +78,9 @@ def estimate(tables: Tables, settings: JudgeSettings) -> HistoryEarly | Missing:
         n_matches=int(row["n_matches"]),
         control=float(row["permutation_high"]),
         p_value=accuracy_p(row, settings.z, settings.resamples),
+        error=accuracy_error(row, settings.z),
+        freedom=float(row["n_matches"]) - 1.0,
+        critical=settings.z,
         embedding=float(row["embedding"]),
         bag_of_words=float(row["bag_of_words"]),
         random_weights=float(row["random_weights"]),

@@ -1,12 +1,16 @@
 """M3: the Nash action is only weakly encoded, at every layer.
 
-The estimate is the largest balanced accuracy over layers, with bounds for the largest of the true
-values. Upper: the largest of the layers' own upper bounds; the true maximum lies at some one layer,
-whose bound covers it, so no correction is due. Lower: the largest of the lower bounds, each at a
-level divided by the number of layers.
+A model that answers with the Nash action must know which label it has, or at which place it is
+listed. So the claim is judged on two targets: `nash_label`, which label of the pair is the Nash
+action's, and `nash_place`, which listed option is. Both differ within a block, so that the game
+does not give them. It does give `nash_action` itself, where its games fix it: that target tells
+which kind of game a probe can read, and is only reported.
 
-Where no game's Nash action varies, decoding which game it is does as well. A strong probe is then
-inconclusive, and no contradiction.
+The estimate is the largest balanced accuracy over layers and both targets, with bounds for the
+largest of the true values. Upper: the largest of all upper bounds; the true maximum lies at some
+one layer and target, whose bound covers it, so no correction is due. Lower: the largest of the
+lower bounds, each at a level divided by the number of layers and targets. So either target is
+enough to contradict the claim, and both must be weak to support it.
 """
 
 from __future__ import annotations
@@ -29,40 +33,68 @@ from nashlens.findings.claim import (
     with_bounds,
 )
 from nashlens.findings.shared.probe_rows import (
+    BASELINES,
     ProbeEvidence,
     accuracy_error,
+    best_baseline,
     held_out_accuracies,
     target_rows,
 )
+from nashlens.kept import kept, neutral
 
-TARGET = "nash_action"
+TARGETS = ("nash_label", "nash_place")
+GAME_TARGET = "nash_action"
+"""Which kind of game it is: reported, and nothing that the rule reads."""
 WEAK_LIMIT = 0.65
 """Balanced accuracy that still counts as weak encoding (the paper's largest is 0.56)."""
+_NAMES = {"nash_label": "the Nash action's label", "nash_place": "its place in the list"}
+_CROSSED = {"nash_label": "prompts.label_maps", "nash_place": "prompts.option_orders"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class NashWeak(ProbeEvidence):
-    """The largest accuracy, and whether the game alone would give it."""
+    """The largest accuracy of both targets, and those of each."""
 
+    target: str
+    """The target with the largest accuracy."""
     layer: int
-    """Layer of the largest accuracy."""
+    """Its layer."""
     layers: int
     """Number of layers probed."""
     limit: float
     """`WEAK_LIMIT`."""
     permutation_p: float
     """Rank of the accuracy among the permutations' largest over layers."""
-    game_fixes_target: bool
-    """Whether every game has one Nash action only."""
+    nash_label: float
+    """Largest accuracy over layers for the Nash action's label."""
+    nash_place: float
+    """Largest accuracy over layers for its place in the list."""
+    nash_action: float
+    """Largest accuracy over layers for the action, which the kind of game gives; NaN if it was not
+    probed."""
+    baseline: float
+    """Largest accuracy of what knows nothing of the model's training, of the same target."""
+    baseline_name: str
+    """Which baseline that is; empty where none was made."""
 
 
 def estimate(tables: Tables, settings: JudgeSettings) -> NashWeak | Missing:
-    """Find the layer with the largest accuracy."""
-    rows = target_rows(tables["probes"], TARGET)
-    if isinstance(rows, Missing):
-        return rows
-    if rows[["ci_low", "ci_high"]].isna().any(axis=None):
-        return Missing(f"the {TARGET} probe has no interval (too few matches)", "inconclusive")
+    """Find the layer and target with the largest accuracy."""
+    parts = []
+    for target in TARGETS:
+        rows = target_rows(tables["probes"], target)
+        if isinstance(rows, Missing):
+            return rows
+        if rows[["ci_low", "ci_high"]].isna().any(axis=None):
+            return Missing(f"the {target} probe has no interval (too few matches)", "inconclusive")
+        if not differs_within_blocks(tables["prompts"], target):
+            return Missing(
+                f"{target} is the same in all surface forms of a prompt: ask in both of"
+                f" {_CROSSED[target]}",
+                "inconclusive",
+            )
+        parts.append(rows)
+    rows = pd.concat(parts, ignore_index=True)
     accuracy = rows["balanced_accuracy"].to_numpy(dtype=float)
     error = np.array([accuracy_error(row, settings.z) for _, row in rows.iterrows()])
     wide = float(ndtri(1.0 - (1.0 - settings.confidence) / (2.0 * len(rows))))
@@ -73,6 +105,9 @@ def estimate(tables: Tables, settings: JudgeSettings) -> NashWeak | Missing:
         one_sided_p(WEAK_LIMIT - a, e, matches, settings.resamples)
         for a, e in zip(accuracy, error, strict=True)
     ]
+    largest = rows.groupby("target")["balanced_accuracy"].max()
+    name, reached = best_baseline(rows.iloc[best])
+    game = target_rows(tables["probes"], GAME_TARGET)
     return NashWeak(
         estimate=float(accuracy[best]),
         low=float((accuracy - wide * error).max()),
@@ -81,54 +116,65 @@ def estimate(tables: Tables, settings: JudgeSettings) -> NashWeak | Missing:
         n_matches=matches,
         control=float(rows["permutation_max_high"].max()),
         p_value=float(max(p)),
+        error=float(error[best]),
+        freedom=matches - 1.0,
+        critical=wide,
+        target=str(rows["target"].iloc[best]),
         layer=int(rows["layer"].iloc[best]),
-        layers=len(rows),
+        layers=int(rows["layer"].nunique()),
         limit=WEAK_LIMIT,
         permutation_p=float(rows["p_value_max"].iloc[best]),
+        nash_label=float(largest["nash_label"]),
+        nash_place=float(largest["nash_place"]),
+        nash_action=np.nan if isinstance(game, Missing) else float(game["balanced_accuracy"].max()),
+        baseline=reached,
+        baseline_name=name,
         held_out=held_out_accuracies(tables["probes"], rows.iloc[best]),
-        game_fixes_target=constant_within_games(tables["prompts"], TARGET),
     )
 
 
-def constant_within_games(prompts: pd.DataFrame, target: str) -> bool:
-    """Tell whether a game's name fixes the target, so that decoding the game would do."""
-    known = prompts[prompts[target].notna()]
-    return bool((known.groupby("game")[target].nunique() <= 1).all())
+def differs_within_blocks(prompts: pd.DataFrame, target: str) -> bool:
+    """Tell whether a target differs within blocks, so that the game cannot give it away."""
+    used = neutral(kept(prompts))
+    known = used[used[target].notna()]
+    return bool((known.groupby("block_id")[target].nunique() > 1).mean() >= 0.5)
 
 
 def rule(e: NashWeak) -> Outcome:
-    """Compare the bounds with `WEAK_LIMIT`."""
+    """Compare the bounds with `WEAK_LIMIT`, and what is strong with the baselines."""
     strong = e.low > WEAK_LIMIT
-    if strong and e.game_fixes_target and not e.high <= WEAK_LIMIT:
-        return Outcome(
-            "inconclusive",
-            "each game fixes its Nash action here, so decoding which game it is would do as well",
-        )
+    if strong and e.baseline_name and not e.low > e.baseline:
+        return Outcome("inconclusive", f"{BASELINES[e.baseline_name]} reaches {e.baseline:.2f}")
     return Outcome(verdict_of(e.high <= WEAK_LIMIT, strong))
 
 
 def reason(e: NashWeak, outcome: Outcome) -> str:
-    """Say the largest accuracy and the limit."""
+    """Say the largest accuracy of both targets, the limit, and what the game alone gives."""
+    other = next(name for name in TARGETS if name != e.target)
     numbers = (
-        f"largest balanced accuracy {with_bounds(e)}, at layer {e.layer} of {e.layers} probed;"
-        f" the limit is {e.limit:.2f}"
+        f"largest balanced accuracy {with_bounds(e)} for {_NAMES[e.target]}, at layer {e.layer} of"
+        f" {e.layers} probed, and {getattr(e, other):.2f} for {_NAMES[other]}; the limit is"
+        f" {e.limit:.2f}"
     )
+    if np.isfinite(e.nash_action):
+        numbers += f"; the kind of game is decoded with {e.nash_action:.2f}"
     return joined(numbers, outcome.because)
 
 
 CLAIM = Claim(
     id="M3",
     statement="The Nash action is only weakly encoded, at every layer.",
-    measure="largest balanced accuracy of the nash_action probe over layers",
+    measure="largest balanced accuracy of the nash_label and nash_place probes over layers",
     unit="in balanced accuracy",
     beyond=f"{WEAK_LIMIT:g}",
     largest_effect=1.0 - WEAK_LIMIT,
     control="upper quantile of the same with labels permuted",
     paper="never above 56%",
     tables=("probes", "prompts"),
-    supported=f"the upper bound of the largest accuracy over layers is at most {WEAK_LIMIT:g}",
-    contradicted=f"its lower bound lies above {WEAK_LIMIT:g}, and the Nash action varies within a"
-    " game",
+    supported="the upper bound of the largest accuracy over layers, for the Nash action's label and"
+    f" for its place, is at most {WEAK_LIMIT:g}",
+    contradicted=f"its lower bound lies above {WEAK_LIMIT:g}, and above what the embedding, the"
+    " prompt's bag of words and the same architecture with random weights reach",
     estimate=estimate,
     rule=rule,
     reason=reason,

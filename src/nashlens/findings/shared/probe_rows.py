@@ -9,11 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from nashlens.findings.claim import NOT_IN_DETAIL, Evidence, Missing
 from nashlens.kept import at_position
 from nashlens.vocabulary.positions import DECISION
+
+BASELINES = {
+    "embedding": "the embedding alone",
+    "bag_of_words": "the prompt's bag of words",
+    "random_weights": "the same architecture with random weights",
+}
+"""Columns of what a probe reaches without the model's training, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,3 +70,12 @@ def accuracy_error(row: pd.Series, z: float) -> float:
     """
     width = float(row["ci_high"] - row["ci_low"])
     return max(width / (2.0 * z), 0.5 / float(row["n_matches"]))
+
+
+def best_baseline(row: pd.Series) -> tuple[str, float]:
+    """Return a probe row's largest baseline and its accuracy; an empty name where none was made."""
+    known = {name: float(row[name]) for name in BASELINES if np.isfinite(row[name])}
+    if not known:
+        return "", float("nan")
+    name = max(known, key=lambda one: known[one])
+    return name, known[name]
