@@ -140,13 +140,13 @@ def _label(prompts: pd.DataFrame) -> list[Cell]:
     first = nash == (prompts["label_map"] == LABEL_MAPS[1]).to_numpy(dtype=float)
     found: list[tuple[str, list[tuple[Rows, Rows]]]] = []
     forms = rows.groupby(["label_set", "template", "option_order"]).indices
-    for (label_set, *_), inside in sorted(forms.items()):
+    for _, inside in sorted(forms.items()):
         pairs = []
         for action in (0, 1):
             here = used[inside][nash[used[inside]] == action]
             pairs.append((here[~first[here]], here[first[here]]))
         if all(len(side) for pair in pairs for side in pair):
-            found.append((str(label_set), pairs))
+            found.append((str(rows["label_set"].iloc[inside[0]]), pairs))
     if not found:
         raise DataError(
             "no label set holds, within one template and order, training prompts of both Nash"
@@ -216,7 +216,8 @@ def fit_directions(
     usual = _positions(prompts, neutral(prompts))
     usual = usual[~np.isnan(_nash(prompts)[usual])]
     units: dict[str, list[NDArray[np.float32]]] = {kind: [] for kind in cells}
-    means, records = [], []
+    means: list[NDArray[np.float32]] = []
+    records: list[dict[str, object]] = []
     for layer in range(n_layers + 1):
         x = np.asarray(load_layer(layer), dtype=np.float64)
         if x.ndim != 2 or len(x) != len(prompts):
@@ -289,23 +290,24 @@ def _probe_normal(x: Array, cells: Sequence[Cell]) -> Array:
     """Return the normal, in the residual's own coordinates, of a probe for a cell's two sides."""
     import torch
 
-    from nashlens.probes.basis import rotate
+    from nashlens.probes.basis import Basis
     from nashlens.probes.solver import solve_logistic
 
     sides = list(_centred(x, cells))
     features = np.concatenate([rows for rows, _ in sides])
     classes = np.concatenate([np.full(len(rows), side) for rows, side in sides])
-    scale = features.std(axis=0)
-    scale[scale <= 1e-12 * scale.max()] = np.inf
-    scaled = features / scale
-    # Right singular vectors: coordinates in which the probe's Hessian is nearly diagonal.
-    turn = np.linalg.svd(scaled - scaled.mean(axis=0), full_matrices=False)[2].T
-    basis = rotate(
-        torch.from_numpy(scaled), torch.arange(len(scaled)), torch.from_numpy(turn.copy())
-    )
+    # One scale for all: with one for each feature, the normal would lie along those that hardly
+    # vary, as going back to the residual's own coordinates divides by it.
+    scale = np.sqrt((features**2).mean())
+    left, lengths, right = np.linalg.svd(features / scale, full_matrices=False)
+    # Coordinates along the right singular vectors, in which the Hessian is nearly diagonal.
+    rows = torch.from_numpy(np.hstack([np.ones((len(features), 1)), left * lengths]))
+    ridge = torch.ones(rows.shape[1], dtype=torch.float64)
+    ridge[0] = 0.0
+    basis = Basis(rows, rows, (rows * rows).sum(dim=0), ridge)
     labels = torch.from_numpy(classes)[:, None]
     found = solve_logistic(basis, labels, torch.tensor([PROBE_C], dtype=torch.float64))
-    return np.asarray(turn @ found.coefficients[1:, 0].numpy() / scale)
+    return np.asarray(right.T @ found.coefficients[1:, 0].numpy())
 
 
 def _centred(x: Array, cells: Sequence[Cell]) -> Iterator[tuple[Array, float]]:

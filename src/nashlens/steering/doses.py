@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -99,26 +99,19 @@ def steering_edits(
     list of SteeringEdit
         Those that add 0 share one intervention, which changes nothing.
     """
-    known = scales[scales["status"] == "ok"].set_index(["direction", "layer"])
-    width = {int(layer): part["projection_std"].max() for layer, part in known.groupby("layer")}
-    norms = scales.groupby("layer")["residual_norm"].first()
+    known = scales[scales["status"] == "ok"]
+    by_layer = known.groupby("layer")
+    norms = by_layer["residual_norm"].first().to_dict()
+    width = by_layer["projection_std"].max().to_dict()
+    kinds = [_along_kind(kind, vectors, known) for kind, vectors in units.items()]
+    controls = [
+        _Along(f"random_{i:03d}", np.broadcast_to(vector, mean.shape), mean @ vector, width)
+        for i, vector in enumerate(random)
+    ]
     # At the last layer, where an intervention costs no block.
     nothing = (Edit(len(mean) - 1, "none", mean[-1]),)
-    result = []
+    result: list[SteeringEdit] = []
     for place in places:
-        controls = [
-            _Along(f"random_{i:03d}", np.broadcast_to(vector, mean.shape), mean @ vector, width)
-            for i, vector in enumerate(random)
-        ]
-        kinds = [
-            _Along(
-                kind,
-                vectors,
-                known.loc[kind, "projection_mean"],
-                known.loc[kind, "projection_std"],
-            )
-            for kind, vectors in units.items()
-        ]
         for some, given in ((kinds, doses), (controls, doses.extremes())):
             for along in some:
                 result += _edits(along, place, given, norms, nothing)
@@ -130,15 +123,21 @@ class _Along(NamedTuple):
 
     name: str
     vectors: Vectors
-    mean: Mapping[int, float] | NDArray[np.floating]
-    deviation: Mapping[int, float]
+    mean: Any
+    deviation: Any
+
+
+def _along_kind(kind: str, vectors: Vectors, known: pd.DataFrame) -> _Along:
+    rows = known[known["direction"] == kind].set_index("layer")
+    spread = (rows[name].to_dict() for name in ("projection_mean", "projection_std"))
+    return _Along(kind, vectors, *spread)
 
 
 def _edits(
     along: _Along,
     place: Place,
     doses: Doses,
-    norms: Mapping[int, float],
+    norms: Mapping[Any, float],
     nothing: tuple[Edit, ...],
 ) -> Iterator[SteeringEdit]:
     """Yield what is done along one direction at one place."""

@@ -83,7 +83,8 @@ class _Reading:
             games = self.responses.blocks.frame["game"].astype(str).to_numpy()
             for words, chosen in self.words.items():
                 target = self._is_target(kind, part, words)
-                common = {"direction": kind, "part": part, "words": words, "target": target}
+                common: dict[str, Any] = {"direction": kind, "part": part, "words": words}
+                common["target"] = target
                 doses = self.responses.doses
                 yield self._doses(values, chosen, doses).assign(**common, game=None)
                 for game in dict.fromkeys(games) if target else ():
@@ -191,8 +192,9 @@ class _Reading:
 
     def _described(self, found: BlockEstimate, low: Array, high: Array) -> pd.DataFrame:
         single = found.n_clusters < 2
-        bounds: Any = (np.full_like(low, np.nan),) * 2 if single else (low, high)
-        table = frame(found.estimate, *bounds, "simultaneous", found.n, found.n_clusters)
+        if single:
+            low, high = np.full_like(low, np.nan), np.full_like(high, np.nan)
+        table = frame(found.estimate, low, high, "simultaneous", found.n, found.n_clusters)
         spread = {f"spread_{column}": found.over(column)[2] for column in ("label_set", "template")}
         described = pd.concat([table, self.responses.places], axis=1)
         return described.assign(quantity="change", n_directions=1, **spread)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pandas as pd
 
@@ -102,14 +102,16 @@ def sweep_table(
         edits = steering_edits(
             units, directions.mean, directions.table, controls, places=places, doses=doses
         )
-        where = positions if positions in ("last", "all") else _starts(chosen, positions)
+        where = _starts(chosen, positions)
         tables.append(_steered(engine, training.describe(chosen), edits, where))
     steered = pd.concat(tables, ignore_index=True)
     return steered.assign(model=model, positions=positions, units=doses.units)
 
 
-def _starts(prompts: pd.DataFrame, position: str) -> list[int]:
-    """Return the token of a position in each prompt."""
+def _starts(prompts: pd.DataFrame, position: str) -> Positions:
+    """Return where to edit: of a position of the prompts table, its token in each prompt."""
+    if position == "last" or position == "all":
+        return cast(Positions, position)
     column = position_column(position)
     if column not in prompts or prompts[column].isna().any():
         raise DataError(

@@ -14,7 +14,7 @@ That is no Nash direction: where nothing else can move, the claim is contradicte
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -144,7 +144,7 @@ def estimate(tables: Tables, settings: JudgeSettings) -> SteeringBothWays | Miss
     )
 
 
-def _what_moved(best: Best) -> dict[str, float]:
+def _what_moved(best: Best) -> dict[str, Any]:
     """Return the changes of all parts, of the target by words and label map, and its spread."""
     target, responses = best.target, best.target.responses
     everything = np.ones(len(responses), dtype=bool)

@@ -1,0 +1,85 @@
+"""From a planted model to the verdict: directions, sweep, claim."""
+
+import json
+
+import numpy as np
+import pytest
+
+from nashlens.engine.core import Engine
+from nashlens.findings import CLAIMS, judge
+from nashlens.games import build_games
+from nashlens.models.convert import convert_source
+from nashlens.models.load import load_model
+from nashlens.models.tokenizer import ChatTokenizer
+from nashlens.prompts.table import build_prompts
+from nashlens.steering.directions import fit_directions
+from nashlens.steering.doses import Doses, places_of
+from nashlens.steering.sweep import sweep_table
+from nashlens.steering.training import Training
+from tests.unit.findings.tables import SETTINGS
+
+TRAIN, TEST = ["prisoners_dilemma", "harmony"], ["deadlock", "concord"]
+M7 = [claim for claim in CLAIMS if claim.id == "M7"]
+
+
+def steered(name, folder, layers, joint=(), fit="means"):
+    """Return the steering table of a planted model."""
+    convert_source(f"planted:{name}", folder)
+    games = build_games({game: {"canonical": game} for game in (*TRAIN, *TEST)}, 1)
+    prompts = build_prompts(
+        games,
+        ChatTokenizer(folder),
+        templates=["neutral"],
+        label_sets={"jf": ["J", "F"], "pq": ["P", "Q"], "xy": ["X", "Y"], "own": "actions"},
+        label_maps=["identity", "swapped"],
+        option_orders=["forward", "reversed"],
+        opponents=["RANDOM"],
+        own_cooperation=0.5,
+        rounds=[3],
+        histories=16,
+        crossed=[],
+        system=None,
+        assistant_prefix="I choose option",
+        seed=1,
+    )
+    engine = Engine(load_model(folder, device="cpu"))
+    training = Training.choose(prompts, TRAIN)
+    rows = training.rows(prompts)
+    x = np.zeros((len(rows), engine.n_layers + 1, engine.width), dtype=np.float32)
+    for which, residuals in engine.residuals([ids.tolist() for ids in rows["token_ids"]]):
+        x[which] = residuals
+    kinds = ["abstract", "label", "published"]
+    found = fit_directions(lambda k: x[:, k], engine.n_layers, rows, kinds, fit=fit)
+    return sweep_table(
+        engine,
+        prompts,
+        found,
+        training,
+        Doses([-0.2, 0.0, 0.2]),
+        test_games=TEST,
+        places=places_of(layers, joint),
+        positions="last",
+        random_directions=10,
+        prompts_per_game=32,
+        seed=1,
+        model=name,
+    )
+
+
+def judged(table):
+    (row,) = judge({"steering": table}, claims=M7, **SETTINGS).to_dict("records")
+    return row, json.loads(row["detail"])
+
+
+@pytest.mark.parametrize("fit", ["means", "probe"])
+def test_a_nash_action_that_is_looked_up_afterwards_can_be_pushed(tmp_path, fit):
+    row, detail = judged(steered("steerable", tmp_path / "m", [3, 7, 11], fit=fit))
+    assert row["verdict"] == "supported", row["reason"]
+    assert (detail["direction"], detail["layers"]) == ("abstract", "7")
+    assert detail["action"] > 5 * abs(detail["word"])
+    assert detail["unseen_words"] > 0.1
+
+
+def test_what_is_there_and_not_read_moves_nothing(tmp_path):
+    row, _ = judged(steered("inert", tmp_path / "m", [3, 7, 11]))
+    assert row["verdict"] == "contradicted", row["reason"]
