@@ -131,9 +131,9 @@ PROTOCOLS: dict[str, Protocol] = {
     "M3": {
         PUBLISHED: probes.nash_random,
         "+ order": probes.nash_random,
-        "+ label map": probes.nash_random,
-        "+ neutral labels": probes.nash_random,
-        "+ held out, baselines": probes.nash_grouped,
+        "+ label map": probes.label_random,
+        "+ neutral labels": probes.label_random,
+        "+ held out, baselines": probes.label_grouped,
         CONTROLLED: partial(controlled, m3.CLAIM, "balanced accuracy", "largest accuracy"),
     },
     "M5": {

@@ -171,25 +171,25 @@ def residuals(prompts, rng, **directions):
 
 @pytest.mark.parametrize("gain", [8.0, 0.0])
 def test_folds_of_single_prompts_read_the_game_and_call_it_the_nash_action(gain):
-    prompts = design()
+    prompts = design(templates=("neutral",))
     load = residuals(prompts, np.random.default_rng(0), game=gain)
     found = climb(
         {"prompts": prompts, "lens": lens(prompts), "probes": pd.DataFrame(columns=["target"])},
         **SETTINGS,
         residuals=load,
-        protocols={"M3": {"+ label map": PROTOCOLS["M3"]["+ label map"]}},
+        protocols={"M3": {"+ order": PROTOCOLS["M3"]["+ order"]}},
     )
     row = found.iloc[0]
     assert (row["concludes"] == "contradicted") == (gain > 0)
-    assert row["n_matches"] == HISTORIES
+    assert row["n_matches"] == 2 * HISTORIES
     assert (row["estimate"] > 0.9) == (gain > 0)
 
 
-def test_held_out_games_and_the_bag_of_words_are_read_from_the_studys_probes():
+def test_held_out_histories_and_the_bag_of_words_are_read_from_the_studys_probes():
     prompts = design()
     probes = pd.concat(
         [
-            tables.probe_rows("nash_action", [0.5] + [0.9] * LAYERS, split="game"),
+            tables.probe_rows("nash_label", [0.5] + [0.9] * LAYERS),
             tables.probe_rows("opponent_last", [0.5] + [0.97] * LAYERS, bag_of_words=0.96),
         ]
     )

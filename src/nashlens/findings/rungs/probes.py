@@ -2,7 +2,10 @@
 
 The published way puts prompts into folds at random, so that prompts of one history, and of one game
 in other words, are trained on and tested. Such probes are fitted here, from stored activations;
-those that respect histories and games are read from the table of the study's own probes.
+those that respect histories are read from the table of the study's own probes.
+
+Which action is Nash follows from the game. From the label map on, M3 is about which label the Nash
+action has: the same game then has either.
 """
 
 from __future__ import annotations
@@ -57,6 +60,8 @@ def _random_folds(
     """Return the largest accuracy over some layers, that layer, and the prompts that were used."""
     if data.residuals is None:
         return Missing("no activations are at hand to fit probes of this rung")
+    if target not in prompts.columns:
+        return Missing(f"the prompts have no {target}")
     known = prompts[prompts[target].notna()].reset_index(drop=True)
     rng = settings.rng(f"ladder {target}")
     if len(known) > MOST_PROMPTS:
@@ -194,4 +199,5 @@ def grouped_folds(
 history_random = partial(random_folds, target="opponent_last", weak=False)
 history_grouped = partial(grouped_folds, target="opponent_last", split="match", weak=False)
 nash_random = partial(random_folds, target="nash_action", weak=True)
-nash_grouped = partial(grouped_folds, target="nash_action", split="game", weak=True)
+label_random = partial(random_folds, target="nash_label", weak=True)
+label_grouped = partial(grouped_folds, target="nash_label", split="match", weak=True)
