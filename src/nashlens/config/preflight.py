@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nashlens.config.cross import used_models
 from nashlens.config.design import action_labels
@@ -216,8 +217,13 @@ def _tensor_problems(
 def _layer_problems(config: Config, name: str, n_layers: int | None) -> Iterator[str]:
     if n_layers is None:
         return
-    probes, steering = config.probes.layers, config.steering.layers
-    for key, spec, first in (("probes.layers", probes, 0), ("steering.layers", steering, 1)):
+    steering = config.steering
+    specs: list[tuple[str, Any, int]] = [
+        ("probes.layers", config.probes.layers, 0),
+        ("steering.layers", steering.layers, 1),
+        *((f"steering.joint[{i}]", place, 1) for i, place in enumerate(steering.joint)),
+    ]
+    for key, spec, first in specs:
         try:
             resolve_layers(spec, n_layers, first=first, key=key)
         except ConfigError as error:
