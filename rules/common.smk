@@ -40,6 +40,7 @@ SEED = "experiment.seed"
 PRECISION = [f"models.{{model}}.{key}" for key in ("dtype", "quantization", "device")]
 SURFACES = [
     "matches.templates",
+    "matches.label_sets",
     "prompts.label_sets",
     "prompts.label_maps",
     "prompts.option_orders",

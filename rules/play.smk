@@ -31,6 +31,7 @@ rule play_part:
                 "matches.rounds",
                 "matches.repetitions",
                 "matches.scripted_repetitions",
+                "matches.sequential_repetitions",
                 "matches.self_play",
                 "matches.scripted",
                 "matches.move_orders",

@@ -55,12 +55,13 @@ def halves(table: pd.DataFrame, seed: int) -> pd.Series:
     Series
         `HALVES` by match id.
     """
+    unit = "scenario_id" if "repetition" in table.columns else "match_id"
     columns = [name for name in WITHIN if name in table.columns]
-    distinct = table[["match_id", *columns]].drop_duplicates().astype(str)
+    distinct = table[[unit, *columns]].drop_duplicates().astype(str)
     # A history that is asked in several forms has no kind by them.
-    several = distinct.groupby("match_id")[columns].nunique().max() > 1
+    several = distinct.groupby(unit)[columns].nunique().max() > 1
     columns = [name for name in columns if not several[name]]
-    kinds = distinct.drop_duplicates("match_id").sort_values("match_id")
+    kinds = distinct.drop_duplicates(unit).sort_values(unit)
     rng = stream(seed, "parts", "halves")
     kinds = kinds.iloc[rng.permutation(len(kinds))]
     groups = [columns, *map(list, combinations(columns, 2)), *([name] for name in columns), []]
@@ -75,7 +76,11 @@ def halves(table: pd.DataFrame, seed: int) -> pd.Series:
         for key in keys:
             lead[key] = lead.get(key, 0) + 1 - 2 * second
         dealt.append(HALVES[second])
-    return pd.Series(dealt, index=kinds["match_id"].to_list(), dtype=object)
+    found = pd.Series(dealt, index=kinds[unit].to_list(), dtype=object)
+    if unit == "match_id":
+        return found
+    owner = table.drop_duplicates("match_id").set_index("match_id")[unit]
+    return owner.astype(str).map(found)
 
 
 def members(

@@ -87,3 +87,15 @@ def test_levels_of_every_factor():
         # A part of the table is dealt as the whole is.
         assert np.array_equal(part[level], whole[level][(frame["game"] == "pd").to_numpy()])
     assert set(FACTORS) == {"template", "label_set", "half", "bootstrap"}
+
+
+def test_halves_of_play_hold_whole_scenarios_of_all_agents():
+    rows = [
+        {"match_id": f"{game}/{agent}/{r}", "scenario_id": f"{game}/{r // 4}", "repetition": r,
+         "game": game, "agent": agent, "template": "ab"[r // 16], "label_map": r % 2}
+        for game in ("g", "h") for agent in ("x", "y") for r in range(32)
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows)
+    half = frame["match_id"].map(halves(frame, 1))
+    assert (half.groupby(frame["scenario_id"]).nunique() == 1).all()
+    assert (half.groupby([frame["game"], frame["template"]]).value_counts() == 16).all()

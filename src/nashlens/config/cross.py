@@ -21,7 +21,7 @@ from nashlens.config.design import (
 from nashlens.config.problems import KeyPath, dotted_path, problem_line, show_value, suggestion
 from nashlens.config.sections import Config
 from nashlens.errors import NashlensError
-from nashlens.vocabulary.play import STRATEGIES_WITH_P
+from nashlens.vocabulary.play import PAIRINGS, STRATEGIES_WITH_P
 from nashlens.vocabulary.positions import DECISION, expand_positions
 from nashlens.vocabulary.prompts import ACTION_LABELS
 
@@ -113,11 +113,11 @@ def _earlier(at: Place, alike: Callable[[str], bool]) -> str | None:
     return next(filter(alike, names[: names.index(at.path[-1])]), None)
 
 
-def _no_entry(at: Place, section: str) -> str | None:
-    entries = getattr(at.config, section)
+def _no_entry(at: Place, section: str, within: str = "") -> str | None:
+    entries = getattr(at.config.prompts if within else at.config, section)
     if at.found is None or at.found in entries:
         return None
-    return f"{section} has no such entry; {suggestion(at.found, entries)}"
+    return f"{within}{section} has no such entry; {suggestion(at.found, entries)}"
 
 
 def _exactly_one(owner: Any, first: str, second: str) -> str | None:
@@ -302,6 +302,27 @@ def _steering_position(at: Place) -> str | None:
     if expand_positions([at.found], at.config.prompts.rounds) not in ([at.found], []):
         return "name one position of them, from which on every token is steered"
     return _position(at)
+
+
+@_rule(
+    *(f"matches.{key}repetitions" for key in ("", "scripted_", "sequential_")),
+    "agents.*.repetitions",
+    *(f"agents.*.{kind}.repetitions" for kind in PAIRINGS),
+)
+def _whole_blocks(at: Place) -> str | None:
+    prompts = at.config.prompts
+    size = len(prompts.label_maps) * len(prompts.option_orders)
+    if at.found is None or at.found % size == 0:
+        return None
+    return (
+        f"allowed: multiples of {size}, as matches come in blocks of every label map and option"
+        " order (prompts.label_maps, prompts.option_orders)"
+    )
+
+
+@_rule("matches.label_sets.*")
+def _known_label_set(at: Place) -> str | None:
+    return _no_entry(at, "label_sets", "prompts.")
 
 
 @_rule("probes.folds")

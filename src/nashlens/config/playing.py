@@ -79,8 +79,8 @@ class BoundsConfig(Section):
 
     rounds: RoundCount | None = None
     """At most so many rounds in each; null for the agent's."""
-    repetitions: Count | None = None
-    """At most so many with each opponent in each game; null for the agent's."""
+    repetitions: Annotated[Integer, Field(ge=0, le=10000)] | None = None
+    """At most so many with each opponent in each game, whole blocks; 0 for none."""
     sequential: Boolean = True
     """Whether they are played in row_first and column_first too, where the game is."""
 
@@ -143,13 +143,15 @@ class MatchesConfig(Section):
     skip_games: DistinctOrEmpty[Name] = ["deadlock", "concord"]
     """Games that are not played: they serve only the prompts, the probes and steering."""
     templates: Distinct[Literal[TEMPLATES]] = list(TEMPLATES)  # type: ignore[valid-type]
-    """As prompts.templates, for play and the quiz; the other surface forms are those of prompts."""
-    rounds: RoundCount = 10
+    """As prompts.templates, for play and the quiz; label maps and orders are those of prompts."""
+    label_sets: Distinct[Name] | None = None
+    """Which of prompts.label_sets play uses; null for all neutral ones."""
+    rounds: RoundCount = 6
     """Rounds a match."""
-    repetitions: Count = 8
-    """Matches for each game and ordered pair of models, each with another surface form."""
-    scripted_repetitions: Count = 1
-    """Matches for each game, scripted agent and seat; the two seats mirror the surface form."""
+    repetitions: Count = 48
+    """Matches for each game and ordered pair of models: blocks of every label map and order."""
+    scripted_repetitions: Count = 4
+    """Matches for each game, scripted agent and seat: whole blocks too."""
     self_play: Boolean = True
     """Each model agent against itself."""
     cross_play: Boolean = True
@@ -162,6 +164,8 @@ class MatchesConfig(Section):
     """Who moves when; a second mover sees the first. Scripted agents play in the first order."""
     sequential_games: Names = ["battle_of_the_sexes"]
     """Games that are played in row_first and column_first as well: all, or a list."""
+    sequential_repetitions: Count = 16
+    """Matches of each pair of models in each of these two orders, at most: whole blocks."""
     temperature: Annotated[Number, Field(ge=0, le=100)] = 1.0
     """Sampling temperature of actions (on the two labels) and of generated text; 0 is greedy."""
     horizon: Literal["unknown", "known"] = "unknown"

@@ -12,6 +12,7 @@ import pandas as pd
 from nashlens.engine.core import Engine
 from nashlens.engine.generation import generate
 from nashlens.engine.session import Session
+from nashlens.games.game import Game
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.play.chunks import play_job
@@ -86,16 +87,24 @@ def matches_of_group(
     matches = config["matches"]
     agents = {name: Agent.from_config(name, agent) for name, agent in config["agents"].items()}
     sequential = matches["sequential_games"]
-    return schedule(
-        games_of_play(games, config),
-        pairs_of(agents, group, self_play=matches["self_play"]),
-        forms_of_play(config),
+    families: dict[str, list[Game]] = {}
+    for game in games_of_play(games, config):
+        families.setdefault(game.name, []).append(game)
+    of_game = partial(
+        schedule,
+        pairs=pairs_of(agents, group, self_play=matches["self_play"]),
         repetitions=matches["repetitions"],
         scripted_repetitions=matches["scripted_repetitions"],
         seed=config["experiment"]["seed"],
         move_orders=matches["move_orders"],
         sequential_games=None if sequential == "all" else sequential,
+        sequential_repetitions=matches["sequential_repetitions"],
     )
+    return [
+        match
+        for family in families.values()
+        for match in of_game(family, forms=forms_of_play(config, family[0]))
+    ]
 
 
 def settings_of_play(config: Mapping[str, Any]) -> PlaySettings:

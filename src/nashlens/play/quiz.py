@@ -8,8 +8,9 @@ or does not read, is right half of the time: chance is one half, whatever the pa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -22,7 +23,7 @@ from nashlens.errors import LabelError
 from nashlens.games.game import SEATS, Game
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
-from nashlens.play.schedule import forms_of_play, games_of_play, surface_sequence
+from nashlens.play.schedule import forms_of_play, games_of_play
 from nashlens.prompts import templates
 from nashlens.prompts.labels import (
     EncodedPrompt,
@@ -69,7 +70,12 @@ class History:
 
 
 def histories_of(
-    games: Sequence[Game], forms: Sequence[Surface], *, histories: int, cycles: int, seed: int
+    games: Sequence[Game],
+    forms_of: Callable[[Game], Sequence[Surface]],
+    *,
+    histories: int,
+    cycles: int,
+    seed: int,
 ) -> list[History]:
     """Return the histories of all games and templates.
 
@@ -77,8 +83,8 @@ def histories_of(
     ----------
     games : sequence of Game
         Games with their variants; history h is of variant h modulo their number.
-    forms : sequence of Surface
-        The full crossing of surface forms; each template has its own histories.
+    forms_of : callable
+        Returns the full crossing of a game's surface forms; each template has its own histories.
     histories : int
         Number for each game and template; the asked seat alternates.
     cycles : int
@@ -89,17 +95,18 @@ def histories_of(
     for game in games:
         families.setdefault(game.name, []).append(game)
     found = []
-    for template in dict.fromkeys(form.template for form in forms):
-        mine = [form for form in forms if form.template == template]
-        for place, (name, family) in enumerate(families.items()):
-            sequence = surface_sequence(mine, name, seed, histories)
-            for h, form in enumerate(sequence):
+    for place, (name, family) in enumerate(families.items()):
+        forms = forms_of(family[0])
+        for template in dict.fromkeys(form.template for form in forms):
+            mine = [form for form in forms if form.template == template]
+            order = stream(seed, "quiz forms", name, template).permutation(len(mine))
+            for h in range(histories):
                 key = f"{name}/{template}/{h}"
                 cells = stream(seed, "quiz", key).permutation(list(CELLS) * cycles)
                 seat = SEATS[(place + h) % 2]
                 own, other = ([int(a) for a in column] for column in cells.T)
-                view = View(family[h % len(family)], seat, form, own, other)
-                found.append(History(key, view))
+                form = mine[order[h % len(mine)]]
+                found.append(History(key, View(family[h % len(family)], seat, form, own, other)))
     return found
 
 
@@ -191,7 +198,10 @@ def quiz_model(
     loaded = load_model(folder, **config["models"][model], threads=threads)
     return ask_quiz(
         histories_of(
-            games_of_play(games, config), forms_of_play(config), **config["quiz"], seed=seed
+            games_of_play(games, config),
+            partial(forms_of_play, config),
+            **config["quiz"],
+            seed=seed,
         ),
         ChatTokenizer(folder),
         Engine(loaded, batch_tokens),

@@ -19,8 +19,9 @@ from nashlens.games.game import SEATS
 from nashlens.play.modes import Decision, decide, message_of, quotable, write_messages
 from nashlens.play.player import Player, PlaySettings, at_temperature
 from nashlens.play.schedule import Match
-from nashlens.prompts.render import View
+from nashlens.prompts.render import Surface, View
 from nashlens.seeds import entropy_hex, stream
+from nashlens.vocabulary.prompts import LABEL_MAPS, OPTION_ORDERS
 
 INTEGERS = (
     "nash_action",
@@ -107,6 +108,8 @@ def _shared_columns(match: Match, rounds: int, seat: int, settings: PlaySettings
     agent, opponent = (match.row, match.column) if seat == 0 else (match.column, match.row)
     before = {
         "match_id": match.match_id,
+        "block_id": match.block_id,
+        "scenario_id": match.scenario_id,
         "game": match.game.name,
         "variant": match.game.variant,
         "pairing": match.pairing,
@@ -125,13 +128,14 @@ def _shared_columns(match: Match, rounds: int, seat: int, settings: PlaySettings
         "mode": agent.mode if agent.model is not None else None,
         "template": match.surface.template,
         "label_set": match.surface.label_set,
+        "label_kind": match.surface.label_kind,
         "label_map": match.surface.label_map,
         "option_order": match.surface.option_order,
     }
     after = {
         "nash_action": nash_action(match.game, SEATS[seat]),
         "prosocial_action": prosocial_action(match.game, SEATS[seat]),
-        "seed": entropy_hex(settings.seed, "match", match.match_id),
+        "seed": entropy_hex(settings.seed, "match", match.block_id),
     }
     return SharedColumns(before, after)
 
@@ -146,9 +150,9 @@ def play_rounds(
 ) -> list[PlayedRound]:
     """Play matches to their ends, in lockstep.
 
-    Each match draws from the stream of its own name, two numbers a round (row, then column), and
-    each text has a seed of its own, so that what happens in a match does not depend on the other
-    matches.
+    The matches of a block draw the same two numbers a round (row, then column), from the stream of
+    the block's name, and each text has a seed of its block's name, round and seat. So what happens
+    in a match does not depend on which others are played.
 
     Parameters
     ----------
@@ -168,7 +172,7 @@ def play_rounds(
     """
     states = [
         MatchState(
-            match, match.length(settings.rounds), stream(settings.seed, "match", match.match_id)
+            match, match.length(settings.rounds), stream(settings.seed, "match", match.block_id)
         )
         for match in matches
     ]
@@ -283,7 +287,22 @@ def _action(
             parsed: int | None = belief["parsed_action"]
             return parsed
         p = at_temperature(p, settings.temperature)
+        return _by_label(decision.match.surface, p, draw)
     return int(draw >= p)
+
+
+def _by_label(surface: Surface, p_action_0: float, draw: float) -> int:
+    """Return the action that a model takes: its pair's first label if the draw is below its chance.
+
+    A draw then says the same of labels under both label maps, so in a block a player that goes by
+    labels, or by places, takes both actions equally often, exactly. The draw is turned by a quarter
+    where the first label is listed second: who goes by neither then plays four different matches.
+    """
+    swapped = surface.label_map == LABEL_MAPS[1]
+    second = swapped != (surface.option_order == OPTION_ORDERS[1])
+    p_first = 1.0 - p_action_0 if swapped else p_action_0
+    takes_first = (draw + 0.25 * second) % 1.0 < p_first
+    return int(takes_first == swapped)
 
 
 def _row(

@@ -1,9 +1,15 @@
-"""Who meets whom: the matches of an experiment, each with a name that fixes its randomness."""
+"""Who meets whom: the matches of an experiment, in blocks whose names fix their randomness.
+
+A *block* of matches asks one scenario in every combination of label map and option order: the same
+game, variant, agents and move order, one template and label set, and the same random draws. So what
+a label or a place does is opposite within a block, and is no part of its mean.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from math import lcm
 from typing import Any
 
 import pandas as pd
@@ -16,12 +22,9 @@ from nashlens.seeds import stream
 from nashlens.vocabulary.play import PAIRINGS, Pairing
 
 _NEARLY_FULL = 0.75  # of a chunk's matches, from where on it ends with its game
-_MIRRORED = {
-    "identity": "swapped",
-    "swapped": "identity",
-    "forward": "reversed",
-    "reversed": "forward",
-}
+BLOCKS_PER_STRATUM = 4
+"""Blocks of a game that share a template and a label set, where there are as many. An interval
+rests on how blocks of one stratum differ, which fewer can hardly tell."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Bounds:
     rounds: int | None = None
     """Rounds of each match."""
     repetitions: int | None = None
-    """Matches with each opponent, in each game."""
+    """Matches with each opponent, in each game: whole blocks; 0 for none."""
     sequential: bool = True
     """Whether they are played in turn as well, where the game is."""
 
@@ -76,18 +79,33 @@ class Match:
     row: Agent
     column: Agent
     pairing: Pairing
+    block: int
     repetition: int
+    """Number of the match over all blocks of its agents in this game and move order."""
     surface: Surface
     move_order: str = "simultaneous"
 
     @property
-    def match_id(self) -> str:
-        """The match's name: game/row agent--column agent/repetition.
+    def scenario_id(self) -> str:
+        """What the same block of all agents and move orders shares: game/block.
 
-        Where the seats move in turn, the move order comes before the repetition.
+        It has one payoff variant, template and label set.
+        """
+        return f"{self.game.name}/{self.block}"
+
+    @property
+    def block_id(self) -> str:
+        """The block's name, and that of its random draws: game/row agent--column agent/block.
+
+        Where the seats move in turn, the move order comes before the block.
         """
         turns = "" if self.move_order == "simultaneous" else f"{self.move_order}/"
-        return f"{self.game.name}/{self.row.name}--{self.column.name}/{turns}{self.repetition}"
+        return f"{self.game.name}/{self.row.name}--{self.column.name}/{turns}{self.block}"
+
+    @property
+    def match_id(self) -> str:
+        """The match's name: its block's, label map and option order."""
+        return f"{self.block_id}/{self.surface.label_map}-{self.surface.option_order}"
 
     def moves_second(self, seat: int) -> bool:
         """Return whether a seat (0 the row's, 1 the column's) moves after the other in a round."""
@@ -103,36 +121,42 @@ def _least(number: int, *bounds: int | None) -> int:
     return min([number, *(bound for bound in bounds if bound is not None)])
 
 
-def surface_sequence(forms: Sequence[Surface], game: str, seed: int, count: int) -> list[Surface]:
-    """Return the surface forms of a game's repetitions.
+def blocks_of_forms(
+    forms: Sequence[Surface], game: str, seed: int, count: int
+) -> list[list[Surface]]:
+    """Return the surface forms of each of a game's blocks.
 
-    A form is followed at once by its mirror image (labels swapped and options reversed) where the
-    design has it, so that even a few repetitions cancel label and order preferences. Every
-    pairing of a game uses the same sequence: agents then differ, and surfaces do not.
+    A block has every label map and option order of one template and label set, its stratum. Strata
+    change every `BLOCKS_PER_STRATUM` blocks, templates and label sets at once; the last one takes
+    the blocks that are left over. Every pairing of a game has the same blocks: agents then differ,
+    and surfaces do not.
 
     Parameters
     ----------
     forms : sequence of Surface
         The full crossing.
     game : str
+        Games start with different strata.
     seed : int
     count : int
-        How many repetitions there are; forms repeat when they run out.
+        How many blocks there are; strata repeat when they run out.
     """
-    pending = [forms[i] for i in stream(seed, "surfaces", game).permutation(len(forms))]
-    ordered: list[Surface] = []
-    while pending:
-        form = pending.pop(0)
-        ordered.append(form)
-        mirror = replace(
-            form,
-            label_map=_MIRRORED[form.label_map],
-            option_order=_MIRRORED[form.option_order],
-        )
-        if mirror in pending:
-            pending.remove(mirror)
-            ordered.append(mirror)
-    return [ordered[i % len(ordered)] for i in range(count)]
+    members: dict[tuple[str, str], list[Surface]] = {}
+    for form in forms:
+        members.setdefault((form.template, form.label_set), []).append(form)
+    rng = stream(seed, "strata", game)
+    templates, sets = (
+        [names[i] for i in rng.permutation(len(names))]
+        for names in (list(dict.fromkeys(key[k] for key in members)) for k in (0, 1))
+    )
+    # Steps of one in both meet every combination, with another step each time they come round.
+    turn = lcm(len(templates), len(sets))
+    strata = [
+        members[templates[k % len(templates)], sets[(k + k // turn) % len(sets)]]
+        for k in range(len(members))
+    ]
+    last = max(count // BLOCKS_PER_STRATUM, 1) - 1
+    return [strata[min(b // BLOCKS_PER_STRATUM, last) % len(strata)] for b in range(count)]
 
 
 def games_of_play(games: pd.DataFrame, config: Mapping[str, Any]) -> list[Game]:
@@ -140,14 +164,21 @@ def games_of_play(games: pd.DataFrame, config: Mapping[str, Any]) -> list[Game]:
     return games_from_table(games, without=config["matches"]["skip_games"])
 
 
-def forms_of_play(config: Mapping[str, Any]) -> list[Surface]:
-    """Return the surface forms of play: templates of `matches`, neutral labels of `prompts`."""
-    prompts = config["prompts"]
+def forms_of_play(config: Mapping[str, Any], game: Game) -> list[Surface]:
+    """Return the surface forms of play in a game, whose own names may be labels.
+
+    Templates and label sets are those of `matches`, the rest is of `prompts`. Without a choice of
+    label sets, all neutral ones are used.
+    """
+    matches, prompts = config["matches"], config["prompts"]
+    every, chosen = prompts["label_sets"], matches["label_sets"]
+    sets = neutral_sets(every) if chosen is None else {name: every[name] for name in chosen}
     return surfaces(
-        config["matches"]["templates"],
-        neutral_sets(prompts["label_sets"]),
+        matches["templates"],
+        sets,
         prompts["label_maps"],
         prompts["option_orders"],
+        game,
     )
 
 
@@ -161,22 +192,21 @@ def schedule(
     seed: int,
     move_orders: Sequence[str] = ("simultaneous",),
     sequential_games: Collection[str] | None = None,
+    sequential_repetitions: int | None = None,
 ) -> list[Match]:
     """Return the matches of ordered pairs of agents over all games.
 
     Parameters
     ----------
     games : sequence of Game
-        Games with their variants; repetition r plays variant r modulo their number.
+        Games with their variants; block b plays variant b modulo their number.
     pairs : sequence of (Agent, Agent)
         Row agent, column agent.
     forms : sequence of Surface
     repetitions : int
-        Matches of each pair of models.
+        Matches of each pair of models; what is no whole block is left out.
     scripted_repetitions : int
-        Matches of each pair of a model and a script. In its two seats the model meets a surface
-        form and its mirror image, so that one repetition already cancels label and order
-        preferences.
+        Matches of each pair of a model and a script, likewise.
     seed : int
     move_orders : sequence of str
         Each pair of models plays its repetitions in each. A script answers to past rounds, never to
@@ -184,33 +214,37 @@ def schedule(
     sequential_games : collection of str, optional
         Games that are played in row_first and column_first; None for all. In each move order the
         same repetition has the same surface form.
+    sequential_repetitions : int, optional
+        As `repetitions`, at most, in row_first and column_first; None for as many.
 
     Returns
     -------
     list of Match
-        By game, then pair, then move order, then repetition.
+        By game, then pair, then move order, then block.
     """
     families: dict[str, list[Game]] = {}
     for game in games:
         families.setdefault(game.name, []).append(game)
     matches = []
     for name, family in families.items():
-        sequence = surface_sequence(forms, name, seed, max(repetitions, 2 * scripted_repetitions))
-        in_turn = sequential_games is None or name in sequential_games
-        orders = [order for order in move_orders if order == "simultaneous" or in_turn]
+        size = len({(form.label_map, form.option_order) for form in forms})
+        most = max(repetitions, scripted_repetitions) // size
+        blocks = blocks_of_forms(forms, name, seed, most)
+        sequential = sequential_games is None or name in sequential_games
+        orders = [order for order in move_orders if order == "simultaneous" or sequential]
         for row, column in pairs:
             kind = pairing(row, column)
             bounds = row.bounds(kind) + column.bounds(kind)
-            most = scripted_repetitions if kind == "scripted" else repetitions
-            count = _least(most, *(bound.repetitions for bound in bounds))
+            wanted = scripted_repetitions if kind == "scripted" else repetitions
+            count = _least(wanted, *(bound.repetitions for bound in bounds)) // size
             in_orders = kind != "scripted" and all(bound.sequential for bound in bounds)
-            chosen = sequence
-            if kind == "scripted":
-                chosen = sequence[0 if row.model is not None else 1 :: 2]
+            in_turn = count if sequential_repetitions is None else sequential_repetitions // size
             matches += [
-                Match(family[r % len(family)], row, column, kind, r, form, order)
+                Match(family[b % len(family)], row, column, kind, b, b * size + k, form, order)
                 for order in (orders if in_orders else orders[:1])
-                for r, form in enumerate(chosen[:count])
+                for b, block in enumerate(blocks[:count])
+                if order == "simultaneous" or b < in_turn
+                for k, form in enumerate(block)
             ]
     return matches
 

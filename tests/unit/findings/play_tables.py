@@ -47,9 +47,11 @@ def noisy(policy, error):
 
 
 def play(
-    *pairs, games=(PD,), rounds=12, repetitions=12, orders=("simultaneous",), seed=0, label_set="jf"
+    *pairs, games=(PD,), rounds=12, repetitions=24, orders=("simultaneous",), seed=0, label_set="jf"
 ):
     """Play pairs of (name, mode, policy) and return the matches table.
+
+    Repetitions come in blocks of the four `FORMS`, which share nothing else here.
 
     A policy is P(action 0) of what a seat sees, or None for an answer that is none, which ends the
     match; a name that is a strategy's in capitals stands for
@@ -67,6 +69,7 @@ def play(
 
 def _match(pair, game, order, r, rounds, match_id, label_set, rng):
     label_map, option_order = FORMS[r % len(FORMS)]
+    scenario = f"{game.name}/{game.variant}/{r // len(FORMS)}"
     views = (game, game.transpose())
     first = {"row_first": 0, "column_first": 1}.get(order)
     names = [f"{name}_{mode}" for name, mode, _ in pair]
@@ -91,7 +94,9 @@ def _match(pair, game, order, r, rounds, match_id, label_set, rng):
             history[k].append(moves[k])
             rows.append(
                 {
-                    "match_id": match_id, "game": game.name, "variant": game.variant,
+                    "match_id": match_id, "scenario_id": scenario,
+                    "block_id": f"{scenario}/{'--'.join(names)}/{order}",
+                    "game": game.name, "variant": game.variant, "label_kind": "neutral",
                     "repetition": r, "pairing": kind, "move_order": order, "horizon": "unknown",
                     "match_rounds": rounds, "round": t + 1, "seat": ("row", "column")[k],
                     "agent": names[k], "opponent": names[1 - k],

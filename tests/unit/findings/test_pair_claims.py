@@ -45,7 +45,7 @@ def test_a_defector_unravels_one_that_answers(answer):
     row = judged("X1", met(ALLD, answer), KNOWN).loc["small--big"]
     assert (row["verdict"], row["estimate"], row["control"]) == ("supported", -1, 0)
     assert row["ci_low"] == -1 < row["ci_high"] < -0.5
-    assert row["n_matches"] == 24
+    assert row["n_matches"] == 48
     detail = json.loads(row["detail"])
     assert (detail["early"], detail["first"], detail["self_play"]) == (1, 1, 1)
 
@@ -84,7 +84,7 @@ def test_one_round_cannot_be_answered():
     assert judged("X1", met(ALLD, TFT, rounds=2), KNOWN).loc["small--big", "estimate"] == -1
 
 
-@pytest.mark.parametrize("repetitions", [6, 11, 12, 40])
+@pytest.mark.parametrize("repetitions", [8, 11, 12, 40])
 def test_where_nothing_is_cooperative_nothing_can_unravel(repetitions):
     row = judged("X1", met(ALLD, ALLD, repetitions=repetitions), KNOWN).loc["small--big"]
     assert (row["verdict"], row["estimate"]) == ("inconclusive", 0)

@@ -14,6 +14,7 @@ from tests.unit.findings.play_tables import (
     ALLC,
     ALLD,
     COIN,
+    FORMS,
     PD,
     PENNIES,
     STAG,
@@ -54,8 +55,9 @@ def test_matches_that_ended_early_are_no_other_play(claim):
     """Few rounds lie far from a mixed equilibrium, whoever plays them."""
     row = judged(claim, thinks(gives_up(12, 1)), ONE).loc["a"]
     assert (row["verdict"], row["estimate"]) == ("contradicted", 0)
-    assert row["n_matches"] == 115
-    assert "ended early 5 of 60 (cot) matches, which do not count" in row["reason"]
+    # Each of the five takes its block along, in both arms.
+    assert row["n_matches"] == 80
+    assert "ended early 5 of 60 (cot) matches: their blocks do not count" in row["reason"]
     whole = judged(claim, thinks(cycle), ONE).loc["a"]
     assert "ended early" not in whole["reason"]
 
@@ -79,7 +81,7 @@ def by_variant(see):
 
 
 def bounded(cot):
-    """Repetitions 0 to 5 are of the game itself, 6 to 11 of its variant; cot has some of them."""
+    """Repetitions 0 to 11 are of the game itself, 12 to 23 of its variant; cot has some of them."""
     matches = pd.concat(
         [
             play(itself("a", by_variant, mode), games=[game], seed=10 * k + game.variant)
@@ -87,23 +89,23 @@ def bounded(cot):
             for game in (PD, OTHER)
         ]
     )
-    matches = matches[matches["variant"] == matches["repetition"] // 6]
+    matches = matches[matches["variant"] == matches["repetition"] // 12]
     return matches[(matches["mode"] == "scratchpad") | matches["repetition"].isin(cot)]
 
 
 def test_a_bound_on_repetitions_compares_other_payoffs_with_none():
     games = [PD, OTHER]
-    row = judged("B5", bounded(range(6)), ONE, games=games).loc["a"]
-    assert row["estimate"] == 0
     row = judged("B5", bounded(range(12)), ONE, games=games).loc["a"]
-    assert (row["estimate"], row["n_matches"]) == (0, 24)
-    # A variant as often in one arm as in the other: the first of both.
-    row = judged("B5", bounded(range(9)), ONE, games=games).loc["a"]
-    assert (row["estimate"], row["n_matches"]) == (0, 18)
+    assert row["estimate"] == 0
+    row = judged("B5", bounded(range(24)), ONE, games=games).loc["a"]
+    assert (row["estimate"], row["n_matches"]) == (0, 48)
+    # A variant as often in one arm as in the other: the first of both, in whole blocks.
+    row = judged("B5", bounded(range(18)), ONE, games=games).loc["a"]
+    assert (row["estimate"], row["n_matches"]) == (0, 32)
 
 
 def test_arms_without_a_variant_in_common():
-    matches = bounded(range(12))
+    matches = bounded(range(24))
     first, last = (matches[matches["variant"] == k] for k in (0, 1))
     found = comparable_arms({"first": first, "last": last})
     assert isinstance(found, Missing)
@@ -113,13 +115,24 @@ def test_arms_without_a_variant_in_common():
 # ---- single games ----
 
 
+def alike(names, blocks=2):
+    """Games of so many blocks of four matches that are all alike."""
+    rows = [
+        {
+            "game": name, "scenario_id": f"{name}/{b}", "block_id": f"{name}/{b}", "x": 1.0,
+            "match_id": f"{name}{b}{k}", "template": "t", "label_set": "l", "n_rounds": 12,
+            "label_map": FORMS[k][0], "option_order": FORMS[k][1],
+        }
+        for name in names for b in range(blocks) for k in range(4)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def test_more_games_do_not_narrow_a_single_one():
     settings = JudgeSettings("a", 0.95, 200, 3)
 
     def error(names, cell):
-        rows = [(name, f"{name}{k}", 1.0, 12) for name in names for k in range(8)]
-        table = pd.DataFrame(rows, columns=["game", "match_id", "x", "n_rounds"])
-        means = ArmMeans({"all": table}, ["x"], settings, "t")
+        means = ArmMeans({"all": alike(names)}, ["x"], settings)
         return means.contrast("x", {"all": 1.0}, cell).error
 
     assert error("a", "a") == error("abcde", "a") == 0.5 / 8
@@ -128,8 +141,8 @@ def test_more_games_do_not_narrow_a_single_one():
 
 
 def test_games_do_not_bear_witness_for_one_another():
-    few = judged("B6", play(itself("a", ALLD), repetitions=4), ONE).loc["a"]
-    many = play(itself("a", ALLD), games=(PD, STAG), repetitions=4)
+    few = judged("B6", play(itself("a", ALLD), repetitions=8), ONE).loc["a"]
+    many = play(itself("a", ALLD), games=(PD, STAG), repetitions=8)
     more = judged("B6", many, ONE).loc["a"]
     assert more["ci_high"] >= few["ci_high"] > 0.1
     assert more["verdict"] == "inconclusive"

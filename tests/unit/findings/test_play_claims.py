@@ -48,12 +48,12 @@ def test_a_lock_on_cooperation(policy):
     rows = judged("B1", play(itself("small", policy), itself("big", policy)), TWO)
     assert rows["verdict"].tolist() == ["supported"] * 3
     row = rows.loc["small"]
-    assert (row["estimate"], row["n_matches"], row["n"]) == (1, 12, 144)
+    assert (row["estimate"], row["n_matches"], row["n"]) == (1, 24, 288)
     assert row["ci_low"] < 1 == row["ci_high"]
     assert row["control"] == pytest.approx(4.0**-6)
     # Full cooperation and distance 0 cannot both hold.
     assert "nash_tv 1.00 (full cooperation lies at distance 1, not at 0)" in row["reason"]
-    assert rows.loc["all models", "n_matches"] == 24
+    assert rows.loc["all models", "n_matches"] == 48
 
 
 def test_a_lock_on_defection_is_none():
@@ -77,9 +77,9 @@ def test_liking_a_label_is_no_universal_lock():
 
 
 def test_a_few_matches_or_games_are_too_few():
-    one = judged("B1", play(itself("small", ALLC), repetitions=1), TWO)
+    one = judged("B1", play(itself("small", ALLC), repetitions=4), TWO)
     assert verdict(one, "small")[0] == "inconclusive"
-    assert "fewer than two matches" in one.loc["small", "reason"]
+    assert "fewer than two whole blocks of matches" in one.loc["small", "reason"]
     assert verdict(one, "all models") == (
         "not_applicable",
         "one model plays itself in mode direct: nothing about all models follows",
@@ -226,7 +226,7 @@ def test_two_families_of_one_size():
     many = {"repetitions": 60, "games": (PD, STAG)}
     same = play(itself("a", noisy(ALLD, 0.1)), itself("b", noisy(ALLD, 0.1)), **many)
     assert judged("B4", same, APART).loc["a--b", "verdict"] == "contradicted"
-    few = play(itself("a", noisy(ALLD, 0.3)), itself("b", noisy(ALLD, 0.4)), repetitions=3)
+    few = play(itself("a", noisy(ALLD, 0.3)), itself("b", noisy(ALLD, 0.4)), repetitions=8)
     assert judged("B4", few, APART).loc["a--b", "verdict"] == "inconclusive"
     rows = judged("B4", play(itself("small", ALLC), itself("big", ALLD)), TWO)
     assert rows.loc["all models", "verdict"] == "not_applicable"

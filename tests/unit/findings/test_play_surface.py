@@ -102,7 +102,11 @@ def test_one_level_alone_in_a_game_is_said():
     matches = play(itself("small", ALLC), games=(PD, DEADLOCK))
     cut = matches[(matches["game"] == "deadlock") | (matches["label_map"] == "identity")]
     row = judged("B6", cut, TWO, games=(PD, DEADLOCK)).loc["small"]
-    assert "small (direct) saw one label_map alone in prisoners_dilemma" in row["reason"]
+    assert "fewer than two whole blocks" in row["reason"]
+    assert "(prisoners_dilemma: 0)" in row["reason"]
+    every = matches[matches["label_map"] == "identity"]
+    row = judged("B6", every, TWO, games=(PD, DEADLOCK)).loc["small"]
+    assert "small (direct) saw one label_map alone in deadlock" in row["reason"]
 
 
 def test_payoffs_that_go_with_a_label_map_are_no_liking():
@@ -110,7 +114,7 @@ def test_payoffs_that_go_with_a_label_map_are_no_liking():
     other = Game("prisoners_dilemma", [[[5, 5], [0, 7]], [[7, 0], [1, 1]]], variant=1)
     matches = play(itself("small", lambda see: float(see["game"].variant)), games=(PD, other))
     usual = (matches["variant"] == 0) == (matches["label_map"] == "identity")
-    rows = matches[usual | (matches["repetition"] < 4)]
+    rows = matches[usual | (matches["repetition"] < 8)]
     means = rows.groupby("label_map")["cooperation"].mean()
     assert abs(means["identity"] - means["swapped"]) == 0.5
     assert surface_problem(rows, "small", 0.95) == ""
@@ -124,7 +128,9 @@ def test_luck_is_seldom_a_liking():
 
     found, large = [], 0
     for seed in range(60):
-        matches = play(itself("small", stays), games=(PD, STAG), rounds=6, seed=seed)
+        matches = play(
+            itself("small", stays), games=(PD, STAG), rounds=6, repetitions=12, seed=seed
+        )
         by_map = matches.groupby(["game", "label_map"])["cooperation"].mean().unstack()
         large += (by_map["identity"] - by_map["swapped"]).abs().max() >= LABEL_LIMIT
         detail = json.loads(judged("B6", matches, TWO, bootstrap=50).loc["small", "detail"])

@@ -54,15 +54,19 @@ def play_matches(matches, players, options):
 
 
 def matches_of(*pairs, games=(PD,), forms=FORMS, repetitions=1, seed=3, **more):
-    return schedule(
+    """The first so many repetitions of each pair, whole blocks or not."""
+    size = len({(form.label_map, form.option_order) for form in forms})
+    whole = size * -(-repetitions // size)
+    matches = schedule(
         list(games),
         list(pairs),
         forms,
-        repetitions=repetitions,
-        scripted_repetitions=repetitions,
+        repetitions=whole,
+        scripted_repetitions=whole,
         seed=seed,
         **more,
     )
+    return [match for match in matches if match.repetition < repetitions]
 
 
 def moves(frame, seat):

@@ -1,6 +1,7 @@
 """What is played of a config: its numbers, and none that the library makes up."""
 
 from dataclasses import MISSING, fields
+from functools import partial
 
 import pytest
 
@@ -13,7 +14,7 @@ from nashlens.play.schedule import forms_of_play, games_of_play
 
 GAMES = games_table(build_games({"chicken": {"canonical": "chicken"}}, 1))
 AGENTS = {
-    "a": {"model": "m", "mode": "cot", "repetitions": 3},
+    "a": {"model": "m", "mode": "cot", "repetitions": 12},
     "t": {"strategy": "TFT"},
 }
 
@@ -39,7 +40,7 @@ def test_the_settings_are_the_configs():
     assert settings.cot == Cot(**modes.cot.model_dump())
     assert settings.scratchpad == Scratchpad(**modes.scratchpad.model_dump())
     assert (settings.cot.tokens, settings.scratchpad.tokens) == (16, 48)
-    assert (settings.rounds, settings.window, settings.horizon_known) == (10, 2, False)
+    assert (settings.rounds, settings.window, settings.horizon_known) == (6, 2, False)
 
 
 def test_a_mode_that_no_agent_of_the_group_plays_has_no_settings():
@@ -51,11 +52,12 @@ def test_a_mode_that_no_agent_of_the_group_plays_has_no_settings():
 
 
 def test_a_groups_matches_follow_the_config():
-    options = {"sequential_games": "all", "scripted_repetitions": 1}
+    options = {"sequential_games": "all", "scripted_repetitions": 4}
     matches = matches_of_group(GAMES, config(**options), ["a", "t"])
     kinds = [(match.pairing, match.move_order) for match in matches]
-    assert kinds.count(("scripted", "simultaneous")) == len(kinds) - 9 == 2
-    assert kinds.count(("self_play", "row_first")) == 3
+    assert kinds.count(("scripted", "simultaneous")) == len(kinds) - 36 == 8
+    assert kinds.count(("self_play", "simultaneous")) == 12
+    assert kinds.count(("self_play", "row_first")) == 12
     none = matches_of_group(GAMES, config(self_play=False), ["a", "t"])
     assert {match.pairing for match in none} == {"scripted"}
 
@@ -64,6 +66,6 @@ def test_skipped_games_are_neither_played_nor_asked_about():
     skipping = config(skip_games=["chicken"])
     assert matches_of_group(GAMES, skipping, ["a"]) == []
     found = histories_of(
-        games_of_play(GAMES, skipping), forms_of_play(skipping), **skipping["quiz"], seed=1
+        games_of_play(GAMES, skipping), partial(forms_of_play, skipping), **skipping["quiz"], seed=1
     )
     assert found == []

@@ -139,7 +139,7 @@ def test_reordering_options_changes_the_order_and_the_prompt_alone():
         play(matches_of(pair, forms=forms(order), repetitions=2), plays("GRIM"), rounds=6)
         for order in ("forward", "reversed")
     )
-    changed = ["option_order", "prompt_id"]
+    changed = ["match_id", "option_order", "prompt_id"]
     pd.testing.assert_frame_equal(before.drop(columns=changed), after.drop(columns=changed))
     mine = before["model"].notna()
     assert (before.loc[mine, "prompt_id"] != after.loc[mine, "prompt_id"]).all()

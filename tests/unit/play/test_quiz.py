@@ -42,7 +42,7 @@ class Answers:
 
 def histories(games=GAMES, **changes):
     options = {"histories": 2, "cycles": 1, "seed": 5} | changes
-    return histories_of(games, ALL_FORMS, **options)
+    return histories_of(games, lambda game: ALL_FORMS, **options)
 
 
 def table(prefers, max_length=None, **changes):

@@ -6,12 +6,13 @@ from hypothesis import strategies as st
 
 from nashlens.games.catalog import CATALOG
 from nashlens.play.schedule import (
+    BLOCKS_PER_STRATUM,
     Agent,
+    blocks_of_forms,
     pairing,
     pairs_of,
     schedule,
     split_into_chunks,
-    surface_sequence,
 )
 from nashlens.prompts.design import surfaces
 
@@ -24,7 +25,7 @@ FORMS = surfaces(
 A, B = Agent("a", model="m"), Agent("b", model="n")
 TFT, ALLD = Agent("tft", strategy="TFT"), Agent("alld", strategy="ALLD")
 AGENTS = {agent.name: agent for agent in (A, B, TFT, ALLD)}
-SEEDED = {"scripted_repetitions": 1, "seed": 1}
+SEEDED = {"scripted_repetitions": 4, "seed": 1}
 GAMES = [CATALOG["prisoners_dilemma"], CATALOG["chicken"]]
 
 
@@ -49,40 +50,66 @@ def test_cross_play_is_of_both_orders():
 
 def test_match_ids_are_unique_and_do_not_depend_on_other_pairs():
     pairs = pairs_of(AGENTS, ["a", "tft", "alld"], self_play=True)
-    every = schedule(GAMES, pairs, FORMS, repetitions=3, scripted_repetitions=3, seed=1)
-    assert len({match.match_id for match in every}) == len(every) == 2 * 5 * 3
-    few = schedule(GAMES[:1], pairs[:1], FORMS, repetitions=3, scripted_repetitions=3, seed=1)
+    every = schedule(GAMES, pairs, FORMS, repetitions=8, scripted_repetitions=8, seed=1)
+    assert len({match.match_id for match in every}) == len(every) == 2 * 5 * 8
+    few = schedule(GAMES[:1], pairs[:1], FORMS, repetitions=8, scripted_repetitions=8, seed=1)
     assert few == [m for m in every if m.row == m.column and m.game == GAMES[0]]
 
 
-def test_two_repetitions_cancel_label_and_order_preferences():
-    for game in ("pd", "chicken", "harmony"):
-        first, second = surface_sequence(FORMS, game, 5, 2)
-        assert first.template == second.template
-        assert first.label_set == second.label_set
-        assert first.label_map != second.label_map
-        assert first.option_order != second.option_order
+VARIANTS = [replace(CATALOG["prisoners_dilemma"], variant=k) for k in range(3)]
 
 
-def test_one_scripted_repetition_mirrors_the_form_between_the_models_seats():
-    pairs = pairs_of(AGENTS, ["a", "tft", "alld"], self_play=True)
-    matches = schedule(GAMES, pairs, FORMS, repetitions=3, scripted_repetitions=1, seed=1)
-    scripted = [m for m in matches if m.pairing == "scripted"]
-    assert len(scripted) == 2 * 2 * 2
-    assert len(matches) - len(scripted) == 2 * 3
-    for game in GAMES:
-        first, second = (
-            {m.surface.code for m in scripted if m.game == game and (m.row == A) == seat}
-            for seat in (True, False)
-        )
-        assert len(first) == len(second) == 1
-        assert first != second
+@given(
+    st.sets(st.sampled_from(["neutral", "named", "cover", "table"]), min_size=1),
+    st.integers(1, 4),
+    st.tuples(st.integers(0, 40), st.integers(0, 12)),
+    st.integers(0, 3),
+)
+def test_matches_come_in_whole_blocks(templates, sets, repetitions, seed):
+    labels = {f"s{k}": [f"A{k}", f"B{k}"] for k in range(sets)}
+    forms = surfaces(sorted(templates), labels, ["identity", "swapped"], ["forward", "reversed"])
+    matches = schedule(
+        VARIANTS,
+        pairs_of(AGENTS, ["a", "tft"], self_play=True),
+        forms,
+        repetitions=repetitions[0],
+        scripted_repetitions=repetitions[1],
+        seed=seed,
+        move_orders=["simultaneous", "row_first"],
+    )
+    blocks, scenarios = {}, {}
+    for match in matches:
+        blocks.setdefault(match.block_id, []).append(match)
+        scenarios.setdefault(match.scenario_id, []).append(match)
+    assert len(matches) == 2 * (repetitions[0] // 4 * 4) + 2 * (repetitions[1] // 4 * 4)
+    for block in blocks.values():
+        cells = {(m.surface.label_map, m.surface.option_order) for m in block}
+        assert len(block) == len(cells) == 4
+    # What the same block of all pairs and move orders shares.
+    for same in scenarios.values():
+        about = {(m.game.variant, m.surface.template, m.surface.label_set) for m in same}
+        assert len(about) == 1
 
 
-def test_all_forms_come_before_any_repeats():
-    sequence = surface_sequence(FORMS, "pd", 5, 2 * len(FORMS))
-    assert set(Counter(form.code for form in sequence).values()) == {2}
-    assert len({form.code for form in sequence[: len(FORMS)]}) == len(FORMS)
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 60), st.integers(0, 5))
+def test_every_stratum_has_blocks_enough_and_all_come_before_any_repeats(n, sets, count, seed):
+    templates = ["neutral", "named", "cover", "table"][:n]
+    labels = {f"s{k}": [f"A{k}", f"B{k}"] for k in range(sets)}
+    forms = surfaces(templates, labels, ["identity", "swapped"], ["forward", "reversed"])
+    blocks = blocks_of_forms(forms, "pd", seed, count)
+    strata = [(block[0].template, block[0].label_set) for block in blocks]
+    used = Counter(strata)
+    assert min(used.values()) >= min(count, BLOCKS_PER_STRATUM)
+    whole = count // BLOCKS_PER_STRATUM
+    assert len(used) == max(1, min(whole, n * sets))
+    # As many templates and label sets as can be.
+    assert len({t for t, _ in used}) == min(n, max(1, whole))
+    assert len({s for _, s in used}) == min(sets, max(1, whole))
+
+
+def test_games_begin_with_different_strata():
+    first = {blocks_of_forms(FORMS, f"game {k}", 1, 1)[0][0].code for k in range(20)}
+    assert len(first) > 3
 
 
 def test_bounds_of_one_kind_hold_for_it_alone():
@@ -90,29 +117,29 @@ def test_bounds_of_one_kind_hold_for_it_alone():
         "b",
         {
             "model": "n",
-            "repetitions": 3,
-            "self_play": {"rounds": None, "repetitions": 2, "sequential": True},
+            "repetitions": 12,
+            "self_play": {"rounds": None, "repetitions": 8, "sequential": True},
             "cross_play": {"rounds": 4, "repetitions": None, "sequential": False},
-            "scripted": {"rounds": 2, "repetitions": 5, "sequential": True},
+            "scripted": {"rounds": 2, "repetitions": 0, "sequential": True},
         },
     )
     matches = schedule(
         GAMES[:1],
         [(A, A), (few, few), (A, few), (few, TFT), (A, TFT)],
         FORMS,
-        repetitions=6,
+        repetitions=16,
         scripted_repetitions=4,
         seed=1,
         move_orders=["simultaneous", "row_first"],
+        sequential_repetitions=4,
     )
     counts = Counter((m.row.name, m.column.name, m.move_order, m.length(10)) for m in matches)
     assert counts == {
-        ("a", "a", "simultaneous", 10): 6,
-        ("a", "a", "row_first", 10): 6,
-        ("b", "b", "simultaneous", 10): 2,
-        ("b", "b", "row_first", 10): 2,
-        ("a", "b", "simultaneous", 4): 3,
-        ("b", "tft", "simultaneous", 2): 3,
+        ("a", "a", "simultaneous", 10): 16,
+        ("a", "a", "row_first", 10): 4,
+        ("b", "b", "simultaneous", 10): 8,
+        ("b", "b", "row_first", 10): 4,
+        ("a", "b", "simultaneous", 4): 12,
         ("a", "tft", "simultaneous", 10): 4,
     }
 
@@ -122,7 +149,7 @@ def of_games(*counts):
     return [
         match
         for game, count in zip(games, counts, strict=True)
-        for match in schedule([game], [(A, B)], FORMS, repetitions=count, **SEEDED)
+        for match in schedule([game], [(A, B)], FORMS[:1], repetitions=count, **SEEDED)
     ]
 
 

@@ -110,7 +110,7 @@ def _of_model(
     if rows["locked"].isna().all():
         return Missing("matches have fewer than two rounds, so nothing can lock")
     columns = ["locked_cooperation", "locked", "chance", "cooperation", "nash_tv"]
-    means = ArmMeans({"all": rows}, columns, settings, "B1")
+    means = ArmMeans({"all": rows}, columns, settings)
     if means.missing is not None:
         return means.missing
     share, chance = means.of_arm("locked_cooperation", "all"), means.of_arm("chance", "all").value
@@ -139,14 +139,12 @@ def _of_all_models(
         models[name] = one
     bounds = {name: one.share.bounds(at_once=len(models)) for name, one in models.items()}
     least = min(models, key=lambda name: models[name].estimate)
-    low, high = bounds[least]
     every = models.values()
+    of_least = models[least].share.fields(at_once=len(models))
+    of_least["n"] = sum(one.n for one in every)
+    of_least["n_matches"] = sum(one.n_matches for one in every)
     return AllModelsLockEvidence(
-        estimate=models[least].estimate,
-        low=low,
-        high=high,
-        n=sum(one.n for one in every),
-        n_matches=sum(one.n_matches for one in every),
+        **of_least,
         control=max(one.control for one in every),
         p_value=max(one.p_value for one in every),
         shares={name: one.estimate for name, one in models.items()},

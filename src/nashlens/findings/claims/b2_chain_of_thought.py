@@ -53,7 +53,7 @@ def estimate(play: PlayField, settings: JudgeSettings) -> EvidenceBySubject:
 
 def _of_model(model: SizedModel) -> DistanceComparison:
     arms = {mode: (model, mode) for mode in ("cot", "direct")}
-    comparison = DistanceComparison("B2", model.name, arms, lambda contrast: float("nan"))
+    comparison = DistanceComparison(model.name, arms, lambda contrast: float("nan"))
     if model.parameters < SMALL:
         return replace(comparison, p_value=_p_of_farther, expected="farther")
     if model.parameters >= LARGEST:
@@ -63,7 +63,6 @@ def _of_model(model: SizedModel) -> DistanceComparison:
 
 def _of_family(family: str, small: SizedModel, large: SizedModel) -> DistanceComparison:
     return DistanceComparison(
-        "B2",
         f"{family} family",
         {
             f"{size}, {mode}": (model, mode)

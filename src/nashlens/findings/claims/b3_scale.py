@@ -24,7 +24,7 @@ def estimate(play: PlayField, settings: JudgeSettings) -> EvidenceBySubject:
     comparisons = []
     for family, small, large in play.families(models):
         arms = {"largest": (large, "direct"), "smallest": (small, "direct")}
-        comparisons.append(DistanceComparison("B3", f"{family} family", arms, _p_value))
+        comparisons.append(DistanceComparison(f"{family} family", arms, _p_value))
     return contrast_each(play, settings, comparisons, sizes_lacking(models, "direct"))
 
 

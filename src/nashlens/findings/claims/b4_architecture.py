@@ -30,7 +30,7 @@ def estimate(play: PlayField, settings: JudgeSettings) -> EvidenceBySubject:
     for one, two in combinations(models, 2):
         if one.family != two.family and two.parameters <= MATCHED * one.parameters:
             arms = {model.name: (model, "direct") for model in (one, two)}
-            comparisons.append(DistanceComparison("B4", "--".join(arms), arms, p_of_arms_apart))
+            comparisons.append(DistanceComparison("--".join(arms), arms, p_of_arms_apart))
     lacking = (
         f"no two models of different families and of one size (at most {MATCHED:g} times apart)"
         f" play themselves in mode direct; there are {list_sizes_and_families(models)}"

@@ -24,7 +24,7 @@ def estimate(play: PlayField, settings: JudgeSettings) -> EvidenceBySubject:
     comparisons = []
     for model in play.with_mode(*modes):
         arms = {mode: (model, mode) for mode in modes}
-        comparisons.append(DistanceComparison("B5", model.name, arms, p_of_arms_apart))
+        comparisons.append(DistanceComparison(model.name, arms, p_of_arms_apart))
     return contrast_each(play, settings, comparisons, modes_lacking(play, *modes))
 
 

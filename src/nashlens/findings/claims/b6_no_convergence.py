@@ -71,7 +71,7 @@ def _of_model(
         return Missing("matches have fewer than two rounds, so no last third")
     rows = with_references(rows, "nash_tv_last")
     columns = ["beyond", "excess", "lead", "nash_tv_last", "nash_tv_last_control"]
-    means = ArmMeans({"all": rows}, columns, settings, "B6", ranges=UNCUT_RANGES)
+    means = ArmMeans({"all": rows}, columns, settings, ranges=UNCUT_RANGES)
     if means.missing is not None:
         return means.missing
     games, every = means.cells, {"all": 1.0}
@@ -85,17 +85,14 @@ def _of_model(
     beyond, excess, lead = (by_game(column) for column in ("beyond", "excess", "lead"))
     beyond_bounds = bounds(beyond)
     nearest = min(games, key=lambda game: beyond[game].value)
-    low, high = beyond_bounds[nearest]
     # Two things must hold: no game has converged, and not because play is random in each of them.
     p_converged = max(found.p_above(NOT_CONVERGED) for found in excess.values())
     p_random = min(found.p_apart(LEAST_DISTANCE) for found in lead.values()) * len(games)
     whole = means.contrast("beyond", every)
+    of_nearest = beyond[nearest].fields(at_once=len(games))
+    of_nearest["n"], of_nearest["n_matches"] = whole.n, whole.n_matches
     return ConvergenceEvidence(
-        estimate=beyond[nearest].value,
-        low=low,
-        high=high,
-        n=whole.n,
-        n_matches=whole.n_matches,
+        **of_nearest,
         control=means.contrast("nash_tv_last_control", every, nearest).value,
         p_value=min(1.0, max(p_converged, p_random)),
         game=nearest,

@@ -78,14 +78,11 @@ def _of_pair(
     if (with_small["match_rounds"] < 2).all():
         return Missing("matches have fewer than two rounds, so no defection can be answered")
     with_small = _with_answers(with_small)
-    cooperation = ArmMeans(
-        {"cross": with_small, "self": with_itself}, ["cooperation"], settings, "X1 cooperation"
-    )
+    cooperation = ArmMeans({"cross": with_small, "self": with_itself}, ["cooperation"], settings)
     means = ArmMeans(
         {"cross": with_small},
         ["change", "early", "first"],
         settings,
-        "X1",
         ranges={"change": (-1.0, 1.0)},
     )
     missing = means.missing or cooperation.missing

@@ -83,7 +83,6 @@ def _of_pair(
         _of_both_seats(play, arms, one, two),
         ["cooperation", "locked_cooperation", "chance", "nash_tv"],
         settings,
-        "X2",
     )
     if means.missing is not None:
         return means.missing
@@ -146,7 +145,7 @@ def _answer_to_scripts(
     if isinstance(arms, Missing):
         return arms
     by_kind = dict(zip(("kind", "unkind"), arms.rows.values(), strict=True))
-    means = ArmMeans(by_kind, ["cooperation"], settings, f"X2 answers of {model.name}")
+    means = ArmMeans(by_kind, ["cooperation"], settings)
     return means.missing or means.contrast("cooperation", {"kind": 1.0, "unkind": -1.0})
 
 

@@ -102,7 +102,7 @@ def _of_pair(
     if isinstance(arms, Missing):
         return arms
     columns = ["lead", "own", "other", "either", "coordinated"]
-    means = ArmMeans(arms.rows, columns, settings, "X3", cell="cell", ranges={"lead": (-1.0, 1.0)})
+    means = ArmMeans(arms.rows, columns, settings, cell="cell", ranges={"lead": (-1.0, 1.0)})
     if means.missing is not None:
         return means.missing
     swing = means.contrast("lead", {"row_first": 0.5, "column_first": -0.5})

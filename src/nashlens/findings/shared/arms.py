@@ -92,8 +92,8 @@ def comparable_arms(
 def _same_design(arms: Mapping[str, pd.DataFrame], cell: str) -> dict[str, pd.DataFrame]:
     """Keep the repetitions and the payoff variants of each cell that all arms have.
 
-    An agent's bound on repetitions keeps the first ones. The same repetition has the same variant
-    and surface form in all pairings, so the repetitions that all arms have are balanced alike.
+    An agent's bound on repetitions keeps the first blocks. The same block has the same variant and
+    surface forms in all pairings, so the blocks that all arms have are balanced alike.
     """
     reached = [rows.groupby(cell)["repetition"].max() for rows in arms.values()]
     last = pd.concat(reached, axis=1, join="inner").min(axis=1)
@@ -127,4 +127,5 @@ def _played_to_the_end(arms: Mapping[str, pd.DataFrame]) -> ComparableArms | Mis
             " modes.cot.retries",
             "inconclusive",
         )
-    return ComparableArms(whole, f"{ended}, which do not count" if ended else "")
+    left_out = f"{ended}: their blocks do not count" if ended else ""
+    return ComparableArms(whole, left_out)

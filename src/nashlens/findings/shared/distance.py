@@ -104,8 +104,6 @@ class DistanceContrast(NamedTuple):
 class DistanceComparison:
     """The arms that a claim compares."""
 
-    claim: str
-    """Names the random stream."""
     subject: str
     arms: Mapping[str, ModelInMode]
     """By name: who plays itself, in which mode."""
@@ -142,7 +140,7 @@ def _contrast_distances(
     if isinstance(cut, Missing):
         return cut
     rows = {name: with_references(rows) for name, rows in cut.rows.items()}
-    means = ArmMeans(rows, _COLUMNS, settings, comparison.claim, ranges=UNCUT_RANGES)
+    means = ArmMeans(rows, _COLUMNS, settings, ranges=UNCUT_RANGES)
     if means.missing is not None:
         return means.missing
     weights = dict(zip(comparison.arms, comparison.weights, strict=True))

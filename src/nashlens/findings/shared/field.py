@@ -15,6 +15,7 @@ from nashlens.findings.shared.arms import GameKey, rows_of_games
 from nashlens.findings.shared.surface import surface_problem
 from nashlens.games.equilibria import dominant_action, prosocial_action, solve
 from nashlens.games.table import games_from_table
+from nashlens.kept import neutral
 from nashlens.models.table import readable_count
 
 SMALL = 10e9
@@ -63,7 +64,7 @@ class PlayField:
     """
 
     def __init__(self, tables: Mapping[str, pd.DataFrame]):
-        self._matches = tables["matches"]
+        self._matches = neutral(tables["matches"])
         self._surface_problems: dict[tuple[str, str, frozenset[GameKey], float], str] = {}
         rows = tables["models"].itertuples(index=False)
         known = (SizedModel(str(m.model), str(m.family), float(m.n_parameters)) for m in rows)  # type: ignore[arg-type]

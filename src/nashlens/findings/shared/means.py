@@ -1,17 +1,15 @@
-"""Means of matches in cells of the design, and contrasts of them with intervals.
+"""Means of blocks of matches in cells of the design, and contrasts of them with intervals.
 
-Each game weighs the same. Matches are resampled within each cell (an arm of the contrast and a
-game), so that no resample lacks one; the bootstrap's variances of the cells add up to that of the
-contrast. A bootstrap of n matches underestimates the variance by (n - 1) / n, which is corrected,
-and the interval is Student's t with Satterthwaite's degrees of freedom (Biometrics 2, 1946,
-110-114):
+A block's matches have every label map and option order, so whatever a label or a place does is
+opposite within it. Matches are averaged over whole blocks first, and it is how blocks differ that
+an interval rests on (`nashlens.factorial`): games weigh the same, and strata (template and label
+set) within a game. The same block of two arms has the same payoff variant and surface forms, so
+arms are compared block by block, and what belongs to a block is no part of a contrast's error.
 
-    error^2 = sum_c w_c^2 v_c,    freedom = error^4 / sum_c ((w_c^2 v_c)^2 / (n_c - 1))
-
-Where all matches of a cell are alike, their spread is not known to be zero: that five agree does
-not mean that the sixth would. Where cells are averaged, all such cells of an arm together get an
-error of half a match (of the column's whole range), as a share of 0 or 1 would have; a cell that is
-looked at by itself gets an error of half of one of its own matches, however many games there are.
+Where all blocks of a cell are alike, their spread is not known to be zero: that four agree does not
+mean that the fifth would. All such cells together get an error of half a match (of the column's
+whole range), as a share of 0 or 1 would have; a cell that is looked at by itself gets an error of
+half of one of its own matches, however many games there are.
 """
 
 from __future__ import annotations
@@ -22,9 +20,14 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 import pandas as pd
 
-from nashlens.contrasts import Array, p_floor, resample_counts, student_interval, student_p
+from nashlens.contrasts import Array, p_floor, student_interval, student_p, student_quantile
+from nashlens.factorial import BlockEstimate
 from nashlens.findings.claim import JudgeSettings, Missing
 from nashlens.findings.shared.play import Bounded
+
+_STRATA = ["cell", "template", "label_set"]
+_BLOCK = [*_STRATA, "block"]
+_FORM = ["label_map", "option_order"]
 
 
 class EstimateFields(TypedDict):
@@ -33,6 +36,9 @@ class EstimateFields(TypedDict):
     estimate: float
     low: float
     high: float
+    error: float
+    freedom: float
+    critical: float
     n: int
     n_matches: int
 
@@ -47,6 +53,8 @@ class MeanEstimate(NamedTuple):
     n: int
     """Number of rounds of the matches that enter."""
     n_matches: int
+    n_blocks: int
+    """Number of blocks of each arm."""
     range: tuple[float, float]
     """Least and largest value that it can have."""
     confidence: float
@@ -61,16 +69,24 @@ class MeanEstimate(NamedTuple):
         """Return the value with its interval."""
         return Bounded(self.value, *self.bounds())
 
-    def fields(self) -> EstimateFields:
-        """Return it as fields of an `Evidence`."""
-        low, high = self.bounds()
+    def fields(self, at_once: int = 1) -> EstimateFields:
+        """Return it as fields of an `Evidence`, with bounds for several estimates at once."""
+        low, high = self.bounds(at_once)
+        tail = (1.0 - self.confidence) / 2.0 / at_once
         return EstimateFields(
-            estimate=self.value, low=low, high=high, n=self.n, n_matches=self.n_matches
+            estimate=self.value,
+            low=low,
+            high=high,
+            error=self.error,
+            freedom=self.freedom,
+            critical=student_quantile(tail, self.freedom),
+            n=self.n,
+            n_matches=self.n_matches,
         )
 
     def p_above(self, bound: float) -> float:
         """Return the p-value of the truth being above a bound."""
-        floor = p_floor(self.n_matches, self.resamples)
+        floor = p_floor(self.n_blocks, self.resamples)
         return student_p(self.value - bound, self.error, self.freedom, floor)
 
     def p_below(self, bound: float) -> float:
@@ -83,17 +99,15 @@ class MeanEstimate(NamedTuple):
 
 
 class ArmMeans:
-    """Means of some columns in each arm and cell.
+    """Means of some columns in each block that all arms have.
 
     Parameters
     ----------
     arms : mapping of str to DataFrame
-        One row a match, or several that are averaged first; each arm has the same cells.
+        One row a match, or several that are averaged first.
     columns : sequence of str
         Rows without a number in any of them are left out.
     settings : JudgeSettings
-    name : str
-        Name of the random stream.
     cell : str
         The column whose values weigh the same.
     ranges : mapping of str to (float, float), optional
@@ -106,7 +120,6 @@ class ArmMeans:
         arms: Mapping[str, pd.DataFrame],
         columns: Sequence[str],
         settings: JudgeSettings,
-        name: str,
         *,
         cell: str = "game",
         ranges: Mapping[str, tuple[float, float]] | None = None,
@@ -115,42 +128,32 @@ class ArmMeans:
         ranges = ranges or {}
         self._settings = settings
         self._ranges = np.array([ranges.get(column, (0.0, 1.0)) for column in columns])
-        width = np.ptp(self._ranges, axis=1)
-        width = np.where(np.isfinite(width), width, 1.0)
-        rng = settings.rng(name)
-        means, variances, sizes, rounds = [], [], [], []
-        self.few = ""
-        """The first cell with fewer than two matches; empty where there is none."""
         self.cells = sorted({str(value) for rows in arms.values() for value in rows[cell]})
-        for arm, rows in arms.items():
-            rows = rows.dropna(subset=self.columns)
-            keys = [rows[cell].astype(str), rows["match_id"]]
-            by_match = rows[[*columns, "n_rounds"]].astype(float).groupby(keys).mean()
-            present = set(by_match.index.get_level_values(0))
-            for one in self.cells:
-                part = by_match.loc[one] if one in present else by_match.iloc[:0]
-                values = part[self.columns].to_numpy(float)
-                if len(values) < 2 and not self.few:
-                    self.few = f"{arm}, {one}: {len(values)}"
-                means.append(values.mean(axis=0) if len(values) else np.full(len(columns), np.nan))
-                variances.append(_variance(values, settings.resamples, rng))
-                sizes.append(len(values))
-                rounds.append(float(part["n_rounds"].sum()))
-        shape = (len(self.arms), len(self.cells), len(columns))
-        self.mean: Array = np.array(means).reshape(shape)
-        """(arms, cells, columns)."""
-        self._sizes: Array = np.array(sizes, dtype=float).reshape(shape[:2])
-        self._rounds: Array = np.array(rounds).reshape(shape[:2])
-        self._variance, self._single_variance = _never_zero(
-            np.array(variances).reshape(shape), self._sizes, width
-        )
+        forms = pd.concat([rows[_FORM] for rows in arms.values()]).drop_duplicates()
+        parts = [_whole_blocks(rows, self.columns, cell, len(forms)) for rows in arms.values()]
+        # Only blocks that every arm has.
+        joined = pd.concat(parts, axis=1, join="inner", keys=self.arms).sort_index()
+        self._frame = joined.index.to_frame(index=False)
+        shape = (len(joined), len(self.arms), len(columns) + 2)
+        wide = joined.to_numpy(float).reshape(shape)
+        self._values: Array = wide[..., :-2]
+        """(blocks, arms, columns)."""
+        self._rounds, self._matches = wide[..., -2], wide[..., -1]
+        """(blocks, arms)."""
 
     @property
     def missing(self) -> Missing | None:
         """Why there is no interval, or None where there is one."""
-        if not self.few:
-            return None
-        return Missing(f"fewer than two matches, so no interval ({self.few})", "inconclusive")
+        sizes = self._frame["cell"].value_counts()
+        for cell in self.cells:
+            n = int(sizes.get(cell, 0))
+            if n < 2:
+                return Missing(
+                    "fewer than two whole blocks of matches (every label map and option order) in"
+                    f" {' and '.join(self.arms)}, so no interval ({cell}: {n})",
+                    "inconclusive",
+                )
+        return None
 
     def contrast(
         self, column: str | Mapping[str, str], weights: Mapping[str, float], cell: str | None = None
@@ -166,30 +169,32 @@ class ArmMeans:
         cell : str, optional
             Only this cell.
         """
-        chosen = list(range(len(self.cells))) if cell is None else [self.cells.index(cell)]
-        variance = self._variance if cell is None else self._single_variance
-        value = squared = below = least = largest = 0.0
-        used = np.zeros_like(self._sizes, dtype=bool)
-        for arm, weight in weights.items():
-            a = self.arms.index(arm)
-            k = self.columns.index(column if isinstance(column, str) else column[arm])
-            share = weight / len(chosen)
-            # The arm's summands of the module's two sums over cells.
-            v = share**2 * variance[a, chosen, k]
-            value += share * float(self.mean[a, chosen, k].sum())
-            squared += float(v.sum())
-            with np.errstate(divide="ignore", invalid="ignore"):
-                below += float((v**2 / (self._sizes[a, chosen] - 1)).sum())
-            ends = sorted(weight * self._ranges[k])
-            least, largest = least + ends[0], largest + ends[1]
-            used[a, chosen] = True
+        chosen = np.ones(len(self._frame), dtype=bool)
+        if cell is not None:
+            chosen = (self._frame["cell"] == cell).to_numpy()
+        used = [self.arms.index(arm) for arm in weights]
+        places = [
+            self.columns.index(column if isinstance(column, str) else column[arm])
+            for arm in weights
+        ]
+        weight = np.array(list(weights.values()))
+        values = self._values[chosen][:, used, places] @ weight
+        frame = self._frame[chosen].reset_index(drop=True)
+        matches = self._matches[chosen][:, used]
+        found = BlockEstimate.of(frame, values[:, None], "block", _STRATA)
+        ranges = self._ranges[places]
+        width = np.where(np.isfinite(ranges).all(axis=1), np.ptp(ranges, axis=1), 1.0)
+        error, freedom = _never_zero(found, matches, np.abs(weight) * width)
+        # Each arm's ends; a negative weight turns them round.
+        ends = np.sort(weight[:, None] * ranges, axis=1).sum(axis=0)
         return MeanEstimate(
-            value=round(value, 12) + 0.0,  # so that 0 is 0, and not -0
-            error=float(np.sqrt(squared)),
-            freedom=squared**2 / below if below > 0 else np.nan,
-            n=int(self._rounds[used].sum()),
-            n_matches=int(self._sizes[used].sum()),
-            range=(float(least), float(largest)),
+            value=round(float(found.estimate[0]), 12) + 0.0,  # so that 0 is 0, and not -0
+            error=error,
+            freedom=freedom,
+            n=int(self._rounds[chosen][:, used].sum()),
+            n_matches=int(matches.sum()),
+            n_blocks=len(frame),
+            range=(float(ends[0]), float(ends[1])),
             confidence=self._settings.confidence,
             resamples=self._settings.resamples,
         )
@@ -199,26 +204,47 @@ class ArmMeans:
         return self.contrast(column, {arm: 1.0})
 
 
-def _variance(values: Array, resamples: int, rng: np.random.Generator) -> Array:
-    """Return the variance of column means, (k,), by bootstrap over rows; 0 where all are alike."""
-    n = len(values)
-    if n < 2:
-        return np.full(values.shape[1], np.nan)
-    draws = resample_counts(n, resamples, rng) @ values / n
-    alike = np.ptp(values, axis=0) < 1e-12
-    return np.where(alike, 0.0, draws.var(axis=0) * n / (n - 1))
+def _whole_blocks(
+    rows: pd.DataFrame, columns: Sequence[str], cell: str, forms: int
+) -> pd.DataFrame:
+    """Return an arm's means over whole blocks, by `_BLOCK`, with their rounds and matches.
 
-
-def _never_zero(variance: Array, sizes: Array, width: Array) -> tuple[Array, Array]:
-    """Give cells without spread, of (arms, cells, k), an error of half a match.
-
-    Once for averages over cells, where they share it, and once for each cell by itself.
+    The blocks of one number that agents play in both orders of seats are averaged.
     """
-    alike = variance == 0
-    count = alike.sum(axis=1, keepdims=True)
-    matches = (alike * sizes[..., None]).sum(axis=1, keepdims=True)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # The average of `count` cells of weight 1 / count then has an error of 0.5 / matches.
-        shared = count * (0.5 * width / matches) ** 2
-        single = (0.5 * width / sizes[..., None]) ** 2
-    return np.where(alike, shared, variance), np.where(alike, single, variance)
+    rows = rows.dropna(subset=list(columns)).assign(
+        cell=rows[cell].astype(str), block=rows["scenario_id"]
+    )
+    form = rows["label_map"].astype(str) + rows["option_order"].astype(str)
+    whole = form.groupby(rows["block_id"]).transform("nunique") == forms
+    keys = [rows.loc[whole, name] for name in _BLOCK]
+    by_match = (
+        rows.loc[whole, [*columns, "n_rounds"]]
+        .astype(float)
+        .groupby([*keys, rows.loc[whole, "match_id"]], observed=True)
+        .mean()
+    )
+    by_block = by_match.groupby(level=_BLOCK)
+    found = by_block[list(columns)].mean()
+    return found.assign(n_rounds=by_block["n_rounds"].sum(), n_matches=by_block.size())
+
+
+def _never_zero(found: BlockEstimate, matches: Array, width: Array) -> tuple[float, float]:
+    """Return the error, and its degrees of freedom, where cells whose blocks are alike count.
+
+    `matches` is (blocks, arms), `width` the range of each arm's summand.
+    """
+    error, freedom = float(found.error[0]), float(found.freedom[0])
+    names = found.frame["cell"].to_numpy()
+    cells, code = np.unique(names, return_inverse=True)
+    # Blocks of one cell in the order of first appearance, as `BlockEstimate` numbers clusters.
+    clusters, _ = pd.factorize(found.frame["block"].astype(str))
+    alike = np.ones(len(cells), dtype=bool)
+    np.logical_and.at(alike, code, np.abs(found.influence[clusters, 0]) < 1e-12)
+    if not alike.any():
+        return error, freedom
+    here = alike[code]
+    share = alike.sum() / len(cells)
+    floor = share * float(np.sqrt(((0.5 * width / matches[here].sum(axis=0)) ** 2).sum()))
+    of_floor = max(1.0, float(here.sum() - alike.sum()))
+    squared = error**2 + floor**2
+    return float(np.sqrt(squared)), squared**2 / (error**4 / freedom + floor**4 / of_floor)

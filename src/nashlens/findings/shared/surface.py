@@ -1,28 +1,29 @@
 """Whether a surface form, and not the game, decides what a model does.
 
-An action cannot be distinguished from its label, or its place, unless both were swapped. The effect
-of a form in a game is the size of the difference of P(action 0) between its two levels, averaged
-over label sets (a liking for J and one for Y do not cancel):
+An action cannot be distinguished from its label, or its place, unless both were swapped: so whole
+blocks of matches are looked at, which have every label map and option order. The word part of a
+block (`nashlens.factorial`) is half of what swapping the labels changes in P(action 0), its place
+part half of what swapping the places does. The effect of a form in a game is the size of that
+change, averaged over label sets (a liking for J and one for Y do not cancel):
 
-    effect = mean_s |e_s|,    e_s = sum_k w_k d_k / sum_k w_k,    w_k = n_0 n_1 / (n_0 + n_1)
+    effect = mean_s |e_s|,    e_s = the mean change of the blocks of label set s
 
-over strata k of one label set s: one payoff variant, opponent and seat (where no stratum saw both
-levels, the game as a whole). Averages over games would hide a liking that decides one game only, or
-opposite ones in two games, so the largest effect counts. Noise in small cells can be as large. So
-an effect counts only if the F ratio of the e_s^2 to their error, from the spread of matches within
-strata, is too large for noise, corrected for the number of games and forms looked at.
+Averages over games would hide a liking that decides one game only, or opposite ones in two games,
+so the largest effect counts. Noise in few blocks can be as large. So an effect counts only if the F
+ratio of the e_s^2 to their error, from the spread of blocks of one payoff variant, opponent and
+seat, is too large for noise, corrected for the number of games and forms looked at.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.stats import f as fisher
 
 from nashlens.contrasts import Array
+from nashlens.factorial import Blocks
 
 LABEL_LIMIT = 0.4
 """Change of P(action 0) with a surface form from which on the surface, not the game, decides.
@@ -30,14 +31,17 @@ LABEL_LIMIT = 0.4
 A seat that takes a label with probability 0.7, whatever it stands for, reaches it. That changes its
 Nash distance in the Prisoner's Dilemma from 0.75 to 0.71, which no claim counts as a change.
 """
-SURFACES = {"label_map": ("identity", "swapped"), "option_order": ("forward", "reversed")}
+PARTS_OF = {"label_map": "word", "option_order": "place"}
+"""The part of a block that each surface form gives."""
 MEASURES = ("recorded", "acted")
 """P(action 0) as recorded, before temperature, and as acted on: at temperature 0 a recorded 0.6 is
 acted on always."""
-_GROUP = ["pairing", "game", "label_set"]
-_STRATUM = ["variant", "opponent", "seat"]
+_GROUP = ["game", "label_set"]
+_STRATUM = [*_GROUP, "template", "variant", "opponent", "seat"]
+_KEYS = ["pairing", *_STRATUM, "scenario_id", "block_id", *PARTS_OF, "match_id"]
 _LEAST_FREEDOM = 4
-"""Degrees of freedom below which strata are pooled to estimate the spread of matches."""
+"""Degrees of freedom below which strata are pooled to estimate the spread of blocks."""
+_UNKNOWN = "what it does there cannot be told from a liking for a label or a place"
 
 
 class SwapEffect(NamedTuple):
@@ -64,20 +68,16 @@ def surface_problem(rows: pd.DataFrame, who: str, confidence: float) -> str:
         One less the chance that noise is called a liking.
     """
     seen = _observed(rows)
-    group = seen.groupby(_GROUP).ngroup().to_numpy()
-    stratum = seen.groupby([*_GROUP, *_STRATUM]).ngroup().to_numpy()
-    groups = seen.loc[np.unique(group, return_index=True)[1], _GROUP]
+    blocks = Blocks(seen, cluster="scenario_id")
+    known = set(blocks.frame["game"])
+    for game in sorted(set(seen["game"]) - known):
+        return f"{who} {_unswapped(seen[seen['game'] == game])} in {game}: {_UNKNOWN}"
     effects = []
-    for factor in SURFACES:
-        for measure in MEASURES:
-            strata, whole = _strata(seen, factor, measure, group, stratum)
-            known = set(groups["game"].iloc[strata.group])
-            if unknown := sorted(set(groups["game"]) - known):
-                return (
-                    f"{who} saw one {factor} alone in {unknown[0]}: what it does there cannot be"
-                    " told from a liking for a label or a place"
-                )
-            effects += _effects(groups, strata, whole, factor)
+    for measure in MEASURES:
+        # Recorded and acted values are P(action 0), and parts point to action 1.
+        parts = blocks.parts(-seen[measure].to_numpy(float), np.ones(len(seen)))
+        for factor, part in PARTS_OF.items():
+            effects += _effects(blocks.frame, 2.0 * parts[part][:, 0], factor)
     limit = (1 - confidence) / max(1, len(effects) // len(MEASURES))
     found = [e for e in effects if e.size >= LABEL_LIMIT and e.p_value <= limit]
     if not found:
@@ -105,98 +105,47 @@ def _observed(rows: pd.DataFrame) -> pd.DataFrame:
     # Both seats of a match with itself are one observation.
     seat = rows["seat"].where(rows["pairing"] != "self_play", "both")
     seen = rows.assign(acted=acted, recorded=recorded.fillna(acted), seat=seat)
-    keys = [*_GROUP, *_STRATUM, *SURFACES, "match_id"]
-    return seen.groupby(keys, as_index=False)[list(MEASURES)].mean()
+    return seen.groupby(_KEYS, as_index=False)[list(MEASURES)].mean()
 
 
-class LevelContrasts(NamedTuple):
-    """Level 0 less level 1 in each of the n strata that saw both; all arrays are (n,)."""
-
-    group: NDArray[np.intp]
-    """Index of the stratum's pairing, game and label set."""
-    change: Array
-    weight: Array
-    squares: Array
-    """Squared deviations of matches from their level's mean, summed."""
-    freedom: Array
-    """Degrees of freedom of the squares."""
-
-    def select(self, chosen: NDArray[np.bool_]) -> LevelContrasts:
-        """Return some of the strata."""
-        return LevelContrasts._make(values[chosen] for values in self)
+def _unswapped(seen: pd.DataFrame) -> str:
+    for factor in PARTS_OF:
+        if seen[factor].nunique() == 1:
+            return f"saw one {factor} alone"
+    return "saw no label map and option order of one block together"
 
 
-def _strata(
-    seen: pd.DataFrame, factor: str, measure: str, group: NDArray[Any], stratum: NDArray[Any]
-) -> tuple[LevelContrasts, LevelContrasts]:
-    """Return contrasts in strata, and in groups as a whole.
-
-    A group none of whose strata saw both levels is one stratum.
-    """
-    level = np.select([seen[factor] == name for name in SURFACES[factor]], [0, 1], -1)
-    values = seen[measure].to_numpy(float)
-    whole = _contrasts(values, level, group, group)
-    fine = _contrasts(values, level, stratum, group)
-    coarse = whole.select(~np.isin(whole.group, fine.group))
-    joined = (np.concatenate(both) for both in zip(fine, coarse, strict=True))
-    return LevelContrasts._make(joined), whole
-
-
-def _contrasts(
-    values: Array, level: NDArray[Any], stratum: NDArray[Any], group: NDArray[Any]
-) -> LevelContrasts:
-    """Contrast the levels in each stratum that saw both."""
-    k = int(stratum.max(initial=-1)) + 1
-    owner = np.zeros(k, dtype=np.intp)
-    owner[stratum] = group
-    # By level and stratum: matches, mean of their values; by stratum: squares about these means.
-    sizes, means, squares = np.zeros((2, k)), np.zeros((2, k)), np.zeros(k)
-    for side in (0, 1):
-        here = level == side
-        codes, found = stratum[here], values[here]
-        sizes[side] = np.bincount(codes, minlength=k)
-        sums = np.bincount(codes, weights=found, minlength=k)
-        means[side] = sums / np.maximum(sizes[side], 1)
-        squares += np.bincount(codes, weights=(found - means[side][codes]) ** 2, minlength=k)
-    both = sizes.min(axis=0) > 0
-    total = np.maximum(sizes.sum(axis=0), 1)
-    weight = sizes.prod(axis=0) / total
-    return LevelContrasts(owner, means[0] - means[1], weight, squares, total - 2).select(both)
-
-
-def _effects(
-    groups: pd.DataFrame, strata: LevelContrasts, whole: LevelContrasts, factor: str
-) -> list[SwapEffect]:
+def _effects(blocks: pd.DataFrame, change: Array, factor: str) -> list[SwapEffect]:
     """Return the effect in each game, and over games, with itself and with others."""
-    game, pairing = groups["game"].to_numpy(), groups["pairing"].to_numpy()
-    label_set = groups["label_set"].to_numpy()[strata.group]
     found = []
-    for kind in np.unique(pairing):
-        games = list(np.unique(game[pairing == kind]))
+    for kind in blocks["pairing"].unique():
+        games = sorted(blocks.loc[blocks["pairing"] == kind, "game"].unique())
         for where in [*games, ""] if len(games) > 1 else games:
-            chosen = (pairing == kind) & ((game == where) | (where == ""))
-            lines = chosen[strata.group]
-            if lines.any():
-                coarse = whole.select(chosen[whole.group])
-                found.append(_effect(strata.select(lines), coarse, label_set[lines], factor, where))
+            here = (blocks["pairing"] == kind) & ((blocks["game"] == where) | (where == ""))
+            chosen = here.to_numpy()
+            found.append(_effect(blocks[chosen], change[chosen], factor, where))
     return found
 
 
-def _effect(
-    strata: LevelContrasts, whole: LevelContrasts, label_set: NDArray[Any], factor: str, where: str
-) -> SwapEffect:
-    # By label set: its strata's changes, each weighted by how exact it is.
-    sets = [strata.select(label_set == name) for name in np.unique(label_set)]
-    weight = np.array([one.weight.sum() for one in sets])
-    change = np.array([one.weight @ one.change for one in sets]) / weight
-    spread = strata if strata.freedom.sum() >= _LEAST_FREEDOM else whole
-    squares, freedom = float(spread.squares.sum()), float(spread.freedom.sum())
+def _effect(blocks: pd.DataFrame, change: Array, factor: str, where: str) -> SwapEffect:
+    by_set = pd.Series(change).groupby(blocks["label_set"].to_numpy())
+    means, sizes = by_set.mean().to_numpy(), by_set.size().to_numpy()
+    squares, freedom = _spread(blocks[_STRATUM], change)
+    if freedom < _LEAST_FREEDOM:
+        squares, freedom = _spread(blocks[_GROUP], change)
     return SwapEffect(
-        size=float(np.abs(change).mean()),
-        p_value=_by_noise(float((change**2 * weight).mean()), len(sets), squares, freedom),
+        size=float(np.abs(means).mean()),
+        p_value=_by_noise(float((means**2 * sizes).mean()), len(means), squares, freedom),
         factor=factor,
         where=where,
     )
+
+
+def _spread(strata: pd.DataFrame, change: Array) -> tuple[float, int]:
+    """Return the squared deviations from the strata's means, summed, and their freedom."""
+    code = strata.groupby(list(strata.columns)).ngroup().to_numpy()
+    means = np.bincount(code, weights=change) / np.bincount(code)
+    return float(((change - means[code]) ** 2).sum()), len(change) - len(means)
 
 
 def _by_noise(squared: float, n: int, squares: float, freedom: float) -> float:

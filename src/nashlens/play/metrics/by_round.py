@@ -1,4 +1,4 @@
-"""P(action 0) from round to round, by kind of opponent, with intervals over matches."""
+"""P(action 0) from round to round, by kind of opponent, with intervals over blocks of matches."""
 
 from __future__ import annotations
 
@@ -59,8 +59,9 @@ def round_estimates(play: pd.DataFrame, how: Bootstrap) -> pd.DataFrame:
     known = data[data["p_action_0"].notna()]
     for key, part in known.groupby(_GROUP, sort=False):
         names = ("rounds", *map(str, key))
-        found = mean_estimates(part[["p_action_0"]], part["match_id"], how, *names)
+        found = mean_estimates(part[["p_action_0"]], part["block_id"], how, *names)
         keys: dict[str, Any] = dict(zip(_GROUP, key, strict=True))
+        keys["n_matches"] = part["match_id"].nunique()
         tables.append(found.assign(**keys))
     models = data.drop_duplicates("agent").set_index("agent")["model"]
     parts = (table.assign(model=table["agent"].map(models)) for table in tables)

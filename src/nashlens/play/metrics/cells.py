@@ -1,4 +1,8 @@
-"""Cells of the design, and the bootstrap of all ratio measures of a cell at once."""
+"""Cells of the design, and the bootstrap of all ratio measures of a cell at once.
+
+Matches of a block share their draws and mirror each other's labels and places, so whole blocks are
+resampled.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +35,8 @@ class PlayCell:
     """Positions of its rows in the matches table."""
     matches: NDArray[Any]
     """Number of the match of each row, from 0."""
+    blocks: NDArray[Any]
+    """Number of the block of each row, from 0."""
 
     @property
     def name(self) -> tuple[str, ...]:
@@ -59,9 +65,12 @@ def _groups(table: pd.DataFrame, keys: Sequence[str], lines: NDArray[Any]) -> It
     groups: dict[Any, Any] = chosen.groupby(list(keys), dropna=False, sort=True).indices
     for key, index in groups.items():
         members = lines[np.asarray(index)]
-        _, matches = np.unique(table["match_id"].to_numpy()[members], return_inverse=True)
+        matches, blocks = (
+            np.unique(table[name].to_numpy()[members], return_inverse=True)[1]
+            for name in ("match_id", "block_id")
+        )
         named = dict.fromkeys(KEYS, None) | dict(zip(keys, key, strict=True))
-        yield PlayCell(named, members, matches)
+        yield PlayCell(named, members, matches, blocks)
 
 
 def derived(table: pd.DataFrame) -> pd.DataFrame:
@@ -88,11 +97,12 @@ class Ratio:
     n: int
     """Number of rounds."""
     n_matches: int
+    n_blocks: int
     control: float
 
 
 class _Sums(NamedTuple):
-    """What measures add up: for each row, match or resample, one value a measure."""
+    """What measures add up: for each row, block or resample, one value a measure."""
 
     numerator: Array
     denominator: Array
@@ -128,19 +138,20 @@ class RatioMeasures:
     ) -> list[Ratio]:
         """Return every measure of a cell, in the order of `measures`.
 
-        One set of resamples of matches serves all of them. Bounds are NaN where fewer than two
-        matches enter.
+        One set of resamples of blocks serves all of them. Bounds are NaN where fewer than two
+        blocks enter.
         """
-        by_match = _Sums(*(cluster_sums(sums[cell.lines], cell.matches)[0] for sums in self._sums))
-        total = _Sums(*(sums.sum(axis=0) for sums in by_match))
-        counts = resample_counts(len(by_match.rows), resamples, rng)
+        by_block = _Sums(*(cluster_sums(sums[cell.lines], cell.blocks)[0] for sums in self._sums))
+        total = _Sums(*(sums.sum(axis=0) for sums in by_block))
+        counts = resample_counts(len(by_block.rows), resamples, rng)
         # One matrix product gives the four sums of all measures, (resamples, measures, 4).
-        four = np.stack(by_match[:4], axis=-1)
+        four = np.stack(by_block[:4], axis=-1)
         drawn = (counts @ four.reshape(len(four), -1)).reshape(resamples, -1, 4)
         low, high = percentile_interval(self._ratios(drawn), confidence)
         estimate = self._ratios(np.stack(total[:4], axis=-1))
-        n_matches = (by_match.rows > 0).sum(axis=0)
-        unbounded = (n_matches < 2) | np.isnan(estimate)
+        by_match, _ = cluster_sums(self._sums.rows[cell.lines], cell.matches)
+        n_matches, n_blocks = ((rows > 0).sum(axis=0) for rows in (by_match, by_block.rows))
+        unbounded = (n_blocks < 2) | np.isnan(estimate)
         low, high = np.where(unbounded, np.nan, low), np.where(unbounded, np.nan, high)
         with np.errstate(divide="ignore", invalid="ignore"):
             control = total.control / total.denominator
@@ -151,6 +162,7 @@ class RatioMeasures:
                 high=float(high[k]),
                 n=round(float(total.rounds[k])),
                 n_matches=int(n_matches[k]),
+                n_blocks=int(n_blocks[k]),
                 control=float(control[k]),
             )
             for k in range(len(self.measures))

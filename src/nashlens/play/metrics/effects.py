@@ -78,7 +78,7 @@ def surface_effects(
     confidence : float
         Coverage of the intervals.
     resamples : int
-        Number of bootstrap resamples of matches.
+        Number of bootstrap resamples of blocks.
     rng : numpy.random.Generator
     """
     design, terms = _design(matches, asymmetric)
@@ -86,18 +86,18 @@ def surface_effects(
     estimate = np.full((1, len(terms)), np.nan)
     draws = np.full((resamples, len(terms)), np.nan)
     if known:
-        _, match = np.unique(matches["match_id"].to_numpy(str), return_inverse=True)
-        counts = resample_counts(int(match.max()) + 1, resamples, rng)
+        _, block = np.unique(matches["block_id"].to_numpy(str), return_inverse=True)
+        counts = resample_counts(int(block.max()) + 1, resamples, rng)
         contrasts = np.stack([term.contrast for term in known if term.contrast is not None])
         cells = matches.groupby(_CELL, dropna=False, sort=True).ngroup().to_numpy()
         weight = matches["n_p_action_0"].to_numpy(float)
         mean = matches["sum_p_action_0"].to_numpy(float) / weight
         columns = np.column_stack([np.ones(len(mean)), design, mean])
         place = [k for k, term in enumerate(terms) if term.contrast is not None]
-        # The estimate counts every match once, a resample as often as it was drawn.
+        # The estimate counts every block once, a resample as often as it was drawn.
         once = np.ones((1, counts.shape[1]))
         for target, drawn in ((estimate, once), (draws, counts)):
-            target[:, place] = _fit(columns, weight, cells, drawn[:, match], contrasts)
+            target[:, place] = _fit(columns, weight, cells, drawn[:, block], contrasts)
         if counts.shape[1] < 2:
             draws[:] = np.nan
     low, high = percentile_interval(draws, confidence)

@@ -66,9 +66,9 @@ def fit_mixture(own: Array, other: Array, groups: NDArray[Any], resampled: Array
     own, other : ndarray, shape (n, t)
         One line a match and seat, with at least one round in all.
     groups : ndarray of int, shape (n,)
-        The match of each line.
-    resampled : ndarray, shape (b, matches)
-        Number of times that each resample holds each match.
+        What is resampled as a whole: the block of each line.
+    resampled : ndarray, shape (b, blocks)
+        Number of times that each resample holds each block.
     """
     moves = predictions(own, other)
     classes, places = _classes(moves)

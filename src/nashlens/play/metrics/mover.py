@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from nashlens.contrasts import bootstrap_draws, percentile_interval
 from nashlens.play.metrics.cells import KEYS
-from nashlens.play.metrics.rows import ONE_MATCH, measure_row
+from nashlens.play.metrics.rows import ONE_BLOCK, measure_row
 
 Array = NDArray[Any]
 _SHARE = "own scaled payoff over both seats', moving first"
@@ -55,7 +55,8 @@ def advantages(
     """
     together = matches[matches["move_order"] == "simultaneous"].groupby(_SAME, dropna=False)
     at_once = {key: matches.index.get_indexer(index) for key, index in together.groups.items()}
-    payoffs, ids = matches[_PAYOFFS].to_numpy(float), matches["match_id"].to_numpy(str)
+    payoffs = matches[_PAYOFFS].to_numpy(float)
+    ids, blocks = (matches[name].to_numpy(str) for name in ("match_id", "block_id"))
     n_rounds = matches["n_rounds"].to_numpy(int)
     first = matches[matches["turn"] == "first"].reset_index().rename(columns={"index": "line"})
     for values, moving_first in first.groupby([*KEYS, "seat"], dropna=False, sort=True):
@@ -69,12 +70,13 @@ def advantages(
             _Share(
                 *bootstrap_draws(
                     payoffs[which],
-                    ids[which],
+                    blocks[which],
                     lambda sums, count: payoff_share(sums),
                     resamples=resamples,
                     rng=stream,
                 ),
                 n_matches=len(set(ids[which])),
+                n_blocks=len(set(blocks[which])),
                 n=int(n_rounds[which].sum()),
             )
             for which in (lines, others)
@@ -93,6 +95,7 @@ class _Share(NamedTuple):
     draws: Array
     """(resamples, 1)."""
     n_matches: int
+    n_blocks: int
     n: int
 
     @property
@@ -104,8 +107,8 @@ def _share_row(
     in_turn: _Share, simultaneous: _Share, seat: str, confidence: float
 ) -> dict[str, Any]:
     reason = _EMPTY if np.isnan(in_turn.estimate) else ""
-    if not reason and in_turn.n_matches < 2:
-        reason = ONE_MATCH
+    if not reason and in_turn.n_blocks < 2:
+        reason = ONE_BLOCK
     return measure_row(
         "first_mover_share",
         _SHARE,
@@ -128,8 +131,8 @@ def _advantage_row(
     elif not undefined and np.isnan(simultaneous.estimate):
         undefined = f"{_EMPTY} when both move at once"
     reason = undefined
-    if not reason and min(in_turn.n_matches, simultaneous.n_matches) < 2:
-        reason = "one match of a kind: no interval"
+    if not reason and min(in_turn.n_blocks, simultaneous.n_blocks) < 2:
+        reason = "one block of a kind: no interval"
     return measure_row(
         "first_mover_advantage",
         f"{_SHARE}, less the same of the {seat} seat when both move at once",

@@ -15,11 +15,12 @@ from nashlens.games.game import ROW, Game
 
 Array = NDArray[Any]
 KEYS = (
-    "match_id", "game", "variant", "repetition", "pairing", "move_order", "horizon", "match_rounds",
-    "seat", "agent", "opponent", "model", "mode", "strategy", "template", "label_set", "label_map",
-    "option_order",
+    "match_id", "block_id", "scenario_id", "game", "variant", "repetition", "pairing", "move_order",
+    "horizon", "match_rounds", "seat", "agent", "opponent", "model", "mode", "strategy", "template",
+    "label_set", "label_kind", "label_map", "option_order",
 )  # fmt: skip
 _OTHERS = ("model", "mode", "strategy")
+DROPPED_KEYS = ("agent", "opponent", "pairing", "game", "move_order")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ class Rounds:
     """The other's recorded P(action 0)."""
     games: list[Game]
     """The game of each line as its own seat sees it: own action first, own payoff first."""
+    dropped: pd.DataFrame
+    """`DROPPED_KEYS` of the matches without a second seat, from each seat's view: the first mover's
+    first answer was invalid, so that the other one was never asked."""
 
     @property
     def length(self) -> NDArray[Any]:
@@ -78,6 +82,7 @@ def rounds_of(play: pd.DataFrame, games: Sequence[Game]) -> Rounds:
             f"play table: {twice['match_id']}, {twice['seat']}, round {twice['round']} stands"
             " twice; rerun join_play"
         )
+    play, dropped = _with_both_seats(play)
     line = play.groupby(seats, sort=False).ngroup().to_numpy()
     keys = play.loc[~play.duplicated(seats), list(KEYS)].reset_index(drop=True)
     grid = _grid(play, line, len(keys))
@@ -94,7 +99,7 @@ def rounds_of(play: pd.DataFrame, games: Sequence[Game]) -> Rounds:
     ]
     _check(keys, own, other, recorded, grid["payoff"], views)
     p = np.where(whole, grid["p_action_0"], np.nan)
-    return Rounds(keys, own, other, p, p[partner], views)
+    return Rounds(keys, own, other, p, p[partner], views, dropped)
 
 
 def _grid(play: pd.DataFrame, line: NDArray[Any], lines: int) -> dict[str, Array]:
@@ -107,14 +112,23 @@ def _grid(play: pd.DataFrame, line: NDArray[Any], lines: int) -> dict[str, Array
     return found
 
 
+def _with_both_seats(play: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the decisions of matches that both seats played, and the keys of the others."""
+    alone = play.groupby("match_id")["seat"].transform("nunique") != 2
+    lost = play[alone]
+    # Only an invalid first answer, in turn, may leave a seat without a decision.
+    wrong = lost[lost["action"].notna() | (lost["move_order"] == "simultaneous")]
+    if len(wrong):
+        raise DataError(
+            f"play table: match {wrong['match_id'].iloc[0]} has one seat only; rerun join_play"
+        )
+    own = lost.drop_duplicates("match_id")[list(DROPPED_KEYS)]
+    other = own.rename(columns={"agent": "opponent", "opponent": "agent"})
+    return play[~alone].reset_index(drop=True), pd.concat([own, other], ignore_index=True)
+
+
 def _partners(keys: pd.DataFrame) -> NDArray[Any]:
     """Return the line of each line's opponent."""
-    size = keys.groupby("match_id", sort=False)["seat"].transform("size")
-    if (size != 2).any():
-        raise DataError(
-            f"play table: match {keys.loc[size != 2, 'match_id'].iloc[0]} has one seat only; rerun"
-            " join_play"
-        )
     # Lines are sorted by match and seat, so the opponent of an even line is the next one.
     return np.arange(len(keys)) ^ 1
 

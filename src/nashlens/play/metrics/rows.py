@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-ONE_MATCH = "one match: no interval"
-"""The reason of an estimate from a single match."""
+ONE_BLOCK = "one block of matches: no interval"
+"""The reason of an estimate from a single block."""
 
 
 def measure_row(

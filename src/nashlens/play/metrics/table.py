@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,14 +20,14 @@ from nashlens.play.metrics.matches import matches_table
 from nashlens.play.metrics.measures import measures
 from nashlens.play.metrics.mover import advantages
 from nashlens.play.metrics.quiz import accuracy_by_model
-from nashlens.play.metrics.rounds import Rounds, rounds_of
-from nashlens.play.metrics.rows import ONE_MATCH, measure_row
+from nashlens.play.metrics.rounds import DROPPED_KEYS, Rounds, rounds_of
+from nashlens.play.metrics.rows import ONE_BLOCK, measure_row
 from nashlens.seeds import stream
 
 COLUMNS = (
     "measure", "term", "definition", *KEYS, "estimate", "ci_low", "ci_high", "n", "n_matches",
-    "control", "control_measure", "reason", "n_invalid", "label_mass", "quiz_accuracy", "quiz_low",
-    "quiz_high", "quiz_n", "family", "n_parameters",
+    "control", "control_measure", "reason", "n_invalid", "n_dropped", "label_mass", "quiz_accuracy",
+    "quiz_low", "quiz_high", "quiz_n", "family", "n_parameters",
 )  # fmt: skip
 _NUMBERS = ("estimate", "ci_low", "ci_high", "control")
 _TEXTS = (
@@ -79,7 +79,7 @@ def measure_play(
     confidence : float
         Coverage of the intervals.
     resamples : int
-        Number of bootstrap resamples of matches.
+        Number of bootstrap resamples of blocks.
     seed : int
         The experiment's seed.
 
@@ -99,6 +99,7 @@ def measure_play(
     matches = matches_table(rounds)
     how = Resampling(confidence, resamples, seed)
     ratios = RatioMeasures(matches, measures())
+    quality = partial(_quality, rounds.dropped)
     rows: list[dict[str, Any]] = []
     for cell in cells_of(matches):
         found = [
@@ -106,26 +107,31 @@ def measure_play(
             *_serial_rows(rounds, matches, cell, how),
             *_mixture_rows(rounds, cell, how),
         ]
-        shared = cell.keys | _quality(matches.iloc[cell.lines])
+        shared = cell.keys | quality(matches.iloc[cell.lines])
         rows += [shared | row for row in found]
     rows += [
-        row | _quality(matches.iloc[lines])
+        row | quality(matches.iloc[lines])
         for row, lines in advantages(matches, how.confidence, how.resamples, how.rng)
     ]
-    rows += _effect_rows(matches, games, how)
+    rows += _effect_rows(matches, games, how, quality)
     table = pd.DataFrame(rows, columns=list(COLUMNS)[: COLUMNS.index("quiz_accuracy")])
     table = table.merge(accuracy_by_model(quiz), on="model", how="left")
     table = table.merge(models_table({}, {}) if models is None else models, on="model", how="left")
     table = table[list(COLUMNS)]
     types: dict[str, Any] = dict.fromkeys(_TEXTS, "str") | dict.fromkeys(_NUMBERS, "float64")
-    types |= dict.fromkeys(("n", "n_matches", "n_invalid"), "int64")
+    types |= dict.fromkeys(("n", "n_matches", "n_invalid", "n_dropped"), "int64")
     return matches, table.astype(types | {"match_rounds": "Int64", "quiz_n": "Int64"})
 
 
-def _quality(matches: pd.DataFrame) -> dict[str, Any]:
+def _quality(dropped: pd.DataFrame, matches: pd.DataFrame) -> dict[str, Any]:
     """Return what says how far the rows behind a measure can be trusted."""
-    n_invalid = int(matches["n_invalid"].sum())
-    return {"n_invalid": n_invalid, "label_mass": matches["label_mass"].mean()}
+    keys = list(DROPPED_KEYS)
+    alike = dropped.merge(matches[keys].drop_duplicates(), on=keys)
+    return {
+        "n_invalid": int(matches["n_invalid"].sum()),
+        "n_dropped": len(alike),
+        "label_mass": matches["label_mass"].mean(),
+    }
 
 
 def _ratio_rows(ratios: RatioMeasures, cell: PlayCell, how: Resampling) -> Iterator[dict[str, Any]]:
@@ -144,14 +150,14 @@ def _ratio_rows(ratios: RatioMeasures, cell: PlayCell, how: Resampling) -> Itera
             control_measure=""
             if measure.control is None or np.isnan(value.control)
             else measure.control.words,
-            reason=measure.reason if none else ONE_MATCH if value.n_matches < 2 else "",
+            reason=measure.reason if none else ONE_BLOCK if value.n_blocks < 2 else "",
         )
 
 
-def _bounds(draws: Array, how: Resampling, n_matches: int) -> dict[str, Any]:
+def _bounds(draws: Array, how: Resampling, blocks: Array) -> dict[str, Any]:
     """Return the bounds of resampled estimates, or why there are none."""
-    if n_matches < 2:
-        return {"reason": ONE_MATCH}
+    if len(np.unique(blocks)) < 2:
+        return {"reason": ONE_BLOCK}
     low, high = percentile_interval(draws[:, None], how.confidence)
     return {"bounds": (float(low[0]), float(high[0]))}
 
@@ -193,9 +199,9 @@ def _serial_rows(
     rng = how.rng("serial", *cell.name)
     reference = serial.permuted(shown, how.resamples, rng)
     estimate = float(serial.mutual_information(steps.sum(axis=0)))
-    by_match, _ = cluster_sums(steps, cell.matches)
-    draws = serial.mutual_information(resample_counts(len(by_match), how.resamples, rng) @ by_match)
-    bounds = _bounds(draws, how, n_matches)
+    by_block, _ = cluster_sums(steps, cell.blocks)
+    draws = serial.mutual_information(resample_counts(len(by_block), how.resamples, rng) @ by_block)
+    bounds = _bounds(draws, how, cell.blocks[stepping])
     return [
         information(estimate=estimate, control=float(reference.mean()), **bounds),
         p_value(estimate=serial.p_value(estimate, reference)),
@@ -222,13 +228,13 @@ def _mixture_rows(rounds: Rounds, cell: PlayCell, how: Resampling) -> list[dict[
         return [weight(term=name, reason="no whole round was played") for name in mixture.NAMES]
     # A match without a whole round counts as drawn, and adds nothing to the likelihood.
     counts = resample_counts(
-        int(cell.matches.max()) + 1, how.resamples, how.rng("mixture", *cell.name)
+        int(cell.blocks.max()) + 1, how.resamples, how.rng("mixture", *cell.name)
     )
-    found = mixture.fit_mixture(own, other, cell.matches, counts)
+    found = mixture.fit_mixture(own, other, cell.blocks, counts)
     rows = []
     for members, weights in zip(found.classes, found.weights.T, strict=True):
         term, control = "+".join(members), len(members) / len(mixture.NAMES)
-        bounds = _bounds(weights[1:], how, n_matches)
+        bounds = _bounds(weights[1:], how, cell.blocks[played])
         rows.append(weight(term=term, estimate=float(weights[0]), control=control, **bounds))
         if len(members) > 1:
             same = f"all its moves are those of others: see the term {term}"
@@ -242,12 +248,15 @@ def _mixture_rows(rounds: Rounds, cell: PlayCell, how: Resampling) -> list[dict[
     )
     if np.isnan(found.error[0]):
         return [*rows, error(reason="all weight is RANDOM's, which has no error")]
-    bounds = _bounds(found.error[1:], how, n_matches)
+    bounds = _bounds(found.error[1:], how, cell.blocks[played])
     return [*rows, error(estimate=float(found.error[0]), **bounds)]
 
 
 def _effect_rows(
-    matches: pd.DataFrame, games: Sequence[Game], how: Resampling
+    matches: pd.DataFrame,
+    games: Sequence[Game],
+    how: Resampling,
+    quality: Callable[[pd.DataFrame], dict[str, Any]],
 ) -> list[dict[str, Any]]:
     """Return surface effects of each agent, over all games and in each."""
     asymmetric = {game.name for game in games if game.transpose().payoffs != game.payoffs}
@@ -261,7 +270,7 @@ def _effect_rows(
                 "mode": chosen["mode"].iloc[0],
                 "game": game,
             }
-            shared |= _quality(chosen)
+            shared |= quality(chosen)
             stream_name = ("effects", str(agent), str(game or ""))
             found = _agent_effects(chosen, asymmetric, how, stream_name)
             rows += [shared | row for row in found]
@@ -294,7 +303,7 @@ def _agent_effects(
             estimate=effect.estimate,
             bounds=(effect.low, effect.high),
             control=np.nan if np.isnan(effect.estimate) else 0.0,
-            reason=effect.reason or (ONE_MATCH if n_matches < 2 else ""),
+            reason=effect.reason or (ONE_BLOCK if used["block_id"].nunique() < 2 else ""),
         )
         for effect in surface_effects(used, asymmetric, **how.options(*stream_name))
     ]

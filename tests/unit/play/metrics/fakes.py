@@ -63,12 +63,14 @@ def by_hand(pairs_of_moves, game, agents=("x", "y"), **columns):
             pay = (np.nan, np.nan) if None in moves else game.payoff(*moves)
             rows.append(
                 {
-                    "match_id": f"m{number}", "game": game.name, "variant": game.variant,
+                    "match_id": f"m{number}", "block_id": f"b{number}",
+                    "scenario_id": f"s{number}", "game": game.name, "variant": game.variant,
                     "repetition": number, "pairing": "cross_play", "move_order": "simultaneous",
                     "horizon": "unknown", "match_rounds": len(row), "round": t + 1,
                     "seat": ("row", "column")[seat], "agent": agents[seat],
                     "opponent": agents[1 - seat], "model": agents[seat], "mode": "direct",
                     "strategy": None, "template": "neutral", "label_set": "jf",
+                    "label_kind": "neutral",
                     "label_map": "identity", "option_order": "forward", "label_mass": 0.5,
                     "p_action_0": np.nan if moves[seat] is None else 1.0 - moves[seat],
                     "action": moves[seat], "opponent_action": moves[1 - seat],

@@ -18,8 +18,9 @@ def make_play(games):
     rng = np.random.default_rng(0)
     rows = [
         {
-            "match_id": f"{game}{match}", "game": game, "round": turn, "agent": "a", "model": "m",
-            "opponent": "a", "pairing": "self_play", "strategy": None, "p_action_0": rng.random(),
+            "match_id": f"{game}{match}", "block_id": f"{game}{match}", "game": game, "round": turn,
+            "agent": "a", "model": "m", "opponent": "a", "pairing": "self_play",
+            "strategy": None, "p_action_0": rng.random(),
         }
         for game, match, turn in product(games, range(4), (1, 2))
     ]  # fmt: skip

@@ -14,7 +14,7 @@ from nashlens.games.equilibria import prosocial_action
 from nashlens.games.game import Game
 from nashlens.play.schedule import Agent
 
-from .fakes import MODEL, by_hand, measured_matches, played, scripted
+from .fakes import MODEL, by_hand, measured, measured_matches, played, scripted
 
 PD, BOS = CATALOG["prisoners_dilemma"], CATALOG["battle_of_the_sexes"]
 sequences = st.integers(1, 8).flatmap(
@@ -221,3 +221,29 @@ def test_the_agent_has_its_opponents_columns():
     assert set(mine["opponent_strategy"]) == {"WSLS"}
     assert mine["opponent_model"].isna().all()
     assert set(table.loc[table["agent"] == "w", "opponent_mode"]) == {"direct"}
+
+
+def in_turn(lost):
+    """Matches in turn of an agent that has no valid first answer in some of them."""
+    rows = [([None], [None]) if k in lost else ([0, 1], [1, 1]) for k in range(4)]
+    play = by_hand(rows, PD, move_order="row_first")
+    # The second mover had nothing to see.
+    return play[(play["seat"] == "row") | play["opponent_action"].notna()]
+
+
+def test_a_match_whose_first_answer_is_invalid_in_turn_is_dropped_and_counted():
+    table, metrics = measured(in_turn({1, 2}))
+    assert set(table["match_id"]) == {"m0", "m3"}
+    rates = metrics[metrics["measure"] == "cooperation"]
+    assert rates["n_dropped"].tolist() == [2] * len(rates)
+    assert rates["n_matches"].tolist() == [2] * len(rates)
+    table, metrics = measured(in_turn(set()))
+    assert len(table) == 8
+    assert (metrics["n_dropped"] == 0).all()
+
+
+def test_a_seat_that_is_missing_for_another_reason_is_one_clear_error():
+    play = in_turn(set())
+    cut = play[(play["match_id"] != "m1") | (play["seat"] == "row")]
+    with pytest.raises(DataError, match="match m1 has one seat only"):
+        measured_matches(cut, [PD])

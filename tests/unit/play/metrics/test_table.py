@@ -173,7 +173,7 @@ def test_effects_are_least_squares_with_cell_means():
     n = 60
     frame = pd.DataFrame(
         {
-            "match_id": [f"m{k}" for k in range(n)],
+            "match_id": [f"m{k}" for k in range(n)], "block_id": [f"b{k // 4}" for k in range(n)],
             "game": rng.choice(["a", "b"], n), "opponent": rng.choice(["x", "y"], n),
             "pairing": "scripted", "move_order": "simultaneous", "turn": None, "match_rounds": 4,
             "seat": rng.choice(["row", "column"], n), "n_p_action_0": rng.integers(1, 5, n),
