@@ -26,7 +26,7 @@ rule summarise_surface:
     resources:
         **light_job(),
     params:
-        **provenance("summarise_surface", reads=[*BOOTSTRAP, SEED]),
+        **provenance("summarise_surface", reads=["findings.confidence"]),
     conda:
         "../envs/cpu.yaml"
     message:

@@ -134,7 +134,7 @@ rule estimate_effects:
     resources:
         **light_job(),
     params:
-        **provenance("estimate_effects", reads=[*BOOTSTRAP, SEED]),
+        **provenance("estimate_effects", reads=["findings.confidence"]),
     conda:
         "../envs/cpu.yaml"
     message:

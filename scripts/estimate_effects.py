@@ -2,16 +2,20 @@
 
 import pandas as pd
 
-from nashlens.estimates import Bootstrap
 from nashlens.lens.effects import effect_estimates
 from nashlens.tables import read_table, write_table
 from workflow.job import run_job
 
 
 def main(inputs, outputs, config, fingerprint, model):
-    prompts, how = read_table(inputs["prompts"]), Bootstrap.from_config(config)
     parts = [
-        effect_estimates(read_table(inputs[name]), prompts, model=model, name=name, how=how)
+        effect_estimates(
+            read_table(inputs[name]),
+            read_table(inputs["prompts"]),
+            model=model,
+            name=name,
+            confidence=config["findings"]["confidence"],
+        )
         for name in ("logit", "tuned")
     ]
     table = pd.concat(parts, ignore_index=True)

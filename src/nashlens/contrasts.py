@@ -181,49 +181,6 @@ def cluster_bootstrap(
     return Interval(estimate, low, high, len(table), n_clusters)
 
 
-def cell_mean_draws(
-    values: Array,
-    cells: ArrayLike,
-    groups: ArrayLike,
-    *,
-    resamples: int,
-    rng: np.random.Generator,
-) -> tuple[Array, Array]:
-    """Average columns over cells of a design, each cell weighing the same.
-
-    Whatever is opposite in two cells, as a token preference is under the two label maps, cancels
-    exactly, even where the cells differ in size.
-
-    Parameters
-    ----------
-    values : ndarray, shape (n, k)
-    cells : array_like of str, shape (n,)
-    groups : array_like, shape (n,)
-        The cluster (match) of each row.
-    resamples : int
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    estimate : ndarray, shape (k,)
-    draws : ndarray, shape (resamples, k)
-        Whole clusters resampled; NaN where a resample lacks a cell.
-    """
-    names, codes = np.unique(np.asarray(cells, dtype=str), return_inverse=True)
-    member = np.eye(len(names))[codes]
-    k = values.shape[1]
-    wide = np.hstack([values * member[:, [c]] for c in range(len(names))] + [member])
-
-    def statistic(sums: Array, count: Array) -> Array:
-        del count
-        parts = sums[..., : k * len(names)].reshape(*sums.shape[:-1], len(names), k)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            means: Array = (parts / sums[..., k * len(names) :, None]).mean(axis=-2)
-        return means
-
-    return bootstrap_draws(wide, groups, statistic, resamples=resamples, rng=rng)
-
-
 def student_interval(
     estimate: Any, error: Any, freedom: float, confidence: float, at_once: int = 1
 ) -> tuple[Any, Any]:

@@ -85,50 +85,6 @@ def mean_estimates(
     return frame(found.estimate, found.low, found.high, "percentile", found.n, found.n_clusters)
 
 
-def contrast_estimates(
-    values: ArrayLike,
-    strata: ArrayLike,
-    weights: Mapping[str, float],
-    matches: ArrayLike,
-    how: Bootstrap,
-    *names: str | int,
-) -> pd.DataFrame:
-    """Return a weighted sum of strata's means, such as a difference, with its interval.
-
-    The bootstrap resamples each row's influence on the sum, ``w_g (n / n_g) (v - mean_g)``, so
-    that strata of unequal size, and strata that share a match, are both treated rightly.
-
-    Parameters
-    ----------
-    values : array_like, shape (n, k)
-        One row an observation.
-    strata : array_like of str, shape (n,)
-        The stratum of each row; rows of strata without a weight are left out.
-    weights : mapping of str to float
-        For instance ``{"swapped": 1, "identity": -1}``.
-    matches, how, *names
-        As in `mean_estimates`.
-
-    Returns
-    -------
-    DataFrame
-        `COLUMNS`, (k rows); without estimates where a stratum has no rows.
-    """
-    matrix, labels = np.asarray(values, dtype=float), np.asarray(strata, dtype=object)
-    used = np.isin(labels, list(weights))
-    matrix, labels, clusters = matrix[used], labels[used], np.asarray(matches, dtype=object)[used]
-    if any(not (labels == name).any() for name in weights):
-        nothing = np.full(matrix.shape[1], np.nan)
-        return frame(nothing, nothing, nothing, "", len(matrix), len(set(clusters)))
-    influence, total = np.empty_like(matrix), np.zeros(matrix.shape[1])
-    for name, weight in weights.items():
-        inside = labels == name
-        mean = matrix[inside].mean(axis=0)
-        total += weight * mean
-        influence[inside] = weight * (len(matrix) / inside.sum()) * (matrix[inside] - mean)
-    return mean_estimates(influence + total, clusters, how, *names)
-
-
 def plain_means(values: ArrayLike, matches: ArrayLike) -> pd.DataFrame:
     """Return the mean of each column of a matrix, without an interval; as `mean_estimates`."""
     matrix = np.asarray(values, dtype=float)

@@ -19,8 +19,9 @@ MEASURED = {
 PROBED = {"fit_probes", "draw_probes", "draw_transfer", *JUDGED, *CLIMBED}
 # The model's choice, which probes decode, is read off the lens.
 BIASED = {"summarise_surface", "draw_biases"}
-LENSED = {"read_lens", "summarise_lens", "draw_lens", "draw_tuned", *BIASED, *PROBED}
-TUNED = {"fit_tuned_lens", "read_tuned_lens", "summarise_tuned_lens", "draw_tuned"}
+PARTED = {"estimate_effects", "draw_effects"}
+LENSED = {"read_lens", "summarise_lens", "draw_lens", "draw_tuned", *PARTED, *BIASED, *PROBED}
+TUNED = {"fit_tuned_lens", "read_tuned_lens", "summarise_tuned_lens", "draw_tuned", *PARTED}
 STEERED = {"summarise_steering", "draw_steering", "draw_clamping"}
 SWEPT = {"sweep_steering", *STEERED, *JUDGED, *CLIMBED}
 HEADED = {"summarise_heads", "draw_heads"}
@@ -42,12 +43,12 @@ GAMED = {"build_games", "draw_games"} | PROMPTED | PLAYED | QUIZZED
 CONVERTED = {"convert_model"} | TUNED | PROMPTED | PLAYED | QUIZZED
 DRAWN = {
     "draw_games", "draw_cooperation", "draw_pairs", "draw_rounds", "draw_reasoning",
-    "draw_selection", "draw_strategies", "draw_probes", "draw_transfer", "draw_lens", "draw_tuned",
-    "draw_biases", "draw_steering", "draw_clamping", "draw_heads", "draw_ladder",
-    "draw_findings",
+    "draw_selection", "draw_strategies", "draw_probes", "draw_transfer", "draw_effects",
+    "draw_lens", "draw_tuned", "draw_biases", "draw_steering", "draw_clamping", "draw_heads",
+    "draw_ladder", "draw_findings",
 }  # fmt: skip
 RESAMPLED = {
-    "summarise_lens", "draw_lens", "summarise_tuned_lens", "draw_tuned", *BIASED, *STEERED, *HEADED,
+    "summarise_lens", "draw_lens", "summarise_tuned_lens", "draw_tuned", *STEERED, *HEADED,
 }  # fmt: skip
 
 CONFIG_EDITS = {

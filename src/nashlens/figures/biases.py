@@ -31,7 +31,7 @@ def draw(surface_summary: pd.DataFrame, look: Look) -> Figure:
     rows = data[_KEYS].drop_duplicates()
     if rows.empty:
         raise style.NothingToShowError(
-            "every surface form has one level only, so nothing can be compared"
+            "nothing comes in whole blocks (both label maps in both option orders) to be compared"
         )
     rows = rows.sort_values("factor", key=lambda names: names.map(_FACTORS.index), kind="stable")
     models = list(dict.fromkeys(counts["model"]))
@@ -89,4 +89,4 @@ def _legend_entries(color: dict[str, Any], confidence: float) -> list[Line2D]:
         Line2D([], [], color=color[source], marker=style.MARKERS[place], label=label)
         for place, (source, label) in enumerate(SOURCES.items())
     ]
-    return [*handles, style.note(f"bars: {confidence:.0%} percentile intervals over matches")]
+    return [*handles, style.note(f"bars: {confidence:.0%} Student intervals")]

@@ -18,7 +18,7 @@ COLUMNS = ("model", "lens", "quantity", "part", "game", "layer", *style.ESTIMATE
            "n", "n_matches", "spread_label_sets", "lasting")  # fmt: skip
 SMALL = 0.2
 """Logits within which a part is too small to matter; the claims' own threshold."""
-_PARTS: dict[str, tuple[str, str, float]] = {
+_PARTS: dict[str, tuple[str, Any, float]] = {
     "action": ("the action, whatever its word and place", "-", 2.4),
     "word": ("the word: the pair's first label", "-", 1.5),
     "place": ("the place: the option listed first", "--", 1.5),

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nashlens.contrasts import Array
-from nashlens.estimates import Bootstrap, collect, frame
+from nashlens.estimates import collect, frame
 from nashlens.factorial import PARTS, BlockEstimate
 from nashlens.kept import kept
 from nashlens.lens.readings import PREFERENCE, Readings, conflicting, defined
@@ -41,7 +41,7 @@ _FURTHER = {
 
 
 def effect_estimates(
-    lens: pd.DataFrame, prompts: pd.DataFrame, *, model: str, name: str, how: Bootstrap
+    lens: pd.DataFrame, prompts: pd.DataFrame, *, model: str, name: str, confidence: float
 ) -> pd.DataFrame:
     """Return the parts of one lens's logits, layer by layer.
 
@@ -53,7 +53,8 @@ def effect_estimates(
         The model's prompts.
     model, name : str
         Of the model and of the lens (`logit`, `tuned`), for the table.
-    how : Bootstrap
+    confidence : float
+        Coverage of the intervals.
 
     Returns
     -------
@@ -76,7 +77,7 @@ def effect_estimates(
         for game in (None, *dict.fromkeys(games)):
             here = None if game is None else (games == game).to_numpy()
             found = readings.blocks.estimate(parts, here)
-            rows = _rows(found, how).assign(
+            rows = _rows(found, confidence).assign(
                 part=np.repeat(PARTS, len(readings.layers)),
                 layer=np.tile(readings.layers, len(PARTS)),
             )
@@ -84,8 +85,8 @@ def effect_estimates(
     return collect(tables, _KEYS, _FURTHER)
 
 
-def _rows(found: BlockEstimate, how: Bootstrap) -> pd.DataFrame:
-    low, high = found.interval(how.confidence)
+def _rows(found: BlockEstimate, confidence: float) -> pd.DataFrame:
+    low, high = found.interval(confidence)
     rows = frame(found.estimate, low, high, "student", found.n, found.n_clusters)
     return rows.assign(
         error=found.error,

@@ -59,12 +59,12 @@ def layer_estimates(
     nash, has_nash = readings.probability("nash_action"), readings.has("nash_action")
     about = blocks.frame
     differ = about["nash_action"].ne(about["prosocial_action"]).fillna(False).to_numpy(dtype=bool)
-    every = np.ones(len(blocks), dtype=bool)
+    every, prior_known = np.ones(len(blocks), dtype=bool), np.isfinite(prior).all(axis=1)
     means: list[tuple[str, str | None, Array, np.ndarray]] = [
         ("nash", None, nash, has_nash),
         ("prosocial", None, readings.probability("prosocial_action"),
          differ & readings.has("nash_action", "prosocial_action")),
-        ("prior", None, prior, np.isfinite(prior).all(axis=1)),
+        ("prior", None, prior, np.asarray(prior_known)),
         ("kl", None, blocks.means(readings.further["kl"]), every),
     ]  # fmt: skip
     for game in dict.fromkeys(about["game"][has_nash]):

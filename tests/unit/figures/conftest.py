@@ -193,8 +193,12 @@ def make_play(models, rounds=5) -> pd.DataFrame:
     scripts = ("ALLC", "ALLD", "TFT", "GRIM", "WSLS", "RANDOM")
     pairs = [(m, o, "self_play" if m == o else "cross_play") for m in models for o in models]
     pairs += [(m, s, "scripted") for m in models for s in scripts]
-    for game, (one, two, pairing), repetition in product(GAMES, pairs, range(3)):
-        template, label_set, label_map, order = SURFACES[rng.integers(len(SURFACES))]
+    cells = list(product(("identity", "swapped"), ("forward", "reversed")))
+    for game, (one, two, pairing), repetition in product(GAMES, pairs, range(4)):
+        # The four matches of a block differ in label map and option order only.
+        label_map, order = cells[repetition]
+        if repetition == 0:
+            template, label_set, *_ = SURFACES[rng.integers(len(SURFACES))]
         skill = models.index(one) * 0.6
         lean = {0: 1.0, 1: -1.0}.get(NASH.get(game), 0.0)
         match = f"{game}|{one}|{two}|{repetition}"
@@ -210,8 +214,9 @@ def make_play(models, rounds=5) -> pd.DataFrame:
                 rows.append(
                     {
                         "match_id": match,
+                        "block_id": f"{game}|{one}|{two}",
                         "game": game,
-                        "variant": repetition % 3,
+                        "variant": 0,
                         "repetition": repetition,
                         "round": turn,
                         "pairing": pairing,

@@ -28,7 +28,9 @@ def with_summaries(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
 
     parts = {
         "effects": lambda m: pd.concat(
-            effect_estimates(of(table, m), of("prompts", m), model=m, name=name, how=HOW)
+            effect_estimates(
+                of(table, m), of("prompts", m), model=m, name=name, confidence=HOW.confidence
+            )
             for table, name in (("lens", "logit"), ("lens_tuned", "tuned"))
         ),
         "lens_layers": lambda m: layer_estimates(
@@ -40,7 +42,7 @@ def with_summaries(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
         "steering_summary": lambda m: steering_estimates(of("steering", m), model=m, how=HOW),
         "heads_summary": lambda m: heads_estimates(of("heads", m), model=m, how=HOW),
         "surface_summary": lambda m: surface_estimates(
-            of("prompts", m), of("lens", m), play, model=m, how=HOW
+            of("prompts", m), of("lens", m), play, model=m, confidence=HOW.confidence
         ),
     }
     found = {name: pd.concat(map(make, models), ignore_index=True) for name, make in parts.items()}

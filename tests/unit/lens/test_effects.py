@@ -6,18 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nashlens.estimates import Bootstrap
 from nashlens.factorial import PARTS
 from nashlens.lens.effects import QUANTITIES, effect_estimates
 from tests.unit.findings.tables import LAYERS, lens, prompts, steps
 
 FRAME = prompts(templates=("neutral", "named"))
-HOW = Bootstrap(confidence=0.95, resamples=200, seed=1)
 CONFLICT = "prosocial over Nash"
 
 
 def effects(table, frame=FRAME):
-    return effect_estimates(table, frame, model="m", name="logit", how=HOW)
+    return effect_estimates(table, frame, model="m", name="logit", confidence=0.95)
 
 
 def rows(table, part, quantity=CONFLICT, game=None):

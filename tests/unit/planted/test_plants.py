@@ -1,16 +1,19 @@
 """The planted facts hold of the weights, checked by a plain forward pass and not by the study."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from nashlens.findings import CLAIMS, judge
 from nashlens.games import build_games
+from nashlens.lens.effects import effect_estimates
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.planted import build, read_facts
 from nashlens.planted.circuit import LENGTH, N_LAYERS, Circuit
 from nashlens.planted.mechanisms import codes
-from nashlens.planted.plants import PLANTS
+from nashlens.planted.plants import COMPUTED, LATE, PLANTS
 from nashlens.prompts.table import build_prompts
 
 GAMES = ("prisoners_dilemma", "harmony", "deadlock", "concord")
@@ -204,6 +207,65 @@ def test_the_layers_favour_what_the_record_says(models, prompts, residuals, name
         assert abs(token[-1]) > 2 * abs(towards[-1])
     if facts.follows == "action":
         assert abs(towards[-1]) > 2 * abs(token[-1])
+
+
+def lens_of(model, prompts):
+    """The logit lens of a model as a table, from its plain forward pass."""
+    odds = model.odds(model.run(prompts["token_ids"].to_list()), prompts)
+    tables = [
+        prompts[["prompt_id", "match_id"]].assign(
+            layer=layer,
+            logit_0=0.0,
+            logit_1=odds[:, layer],
+            p_action_1=1 / (1 + np.exp(-odds[:, layer])),
+            label_mass=0.5,
+        )
+        for layer in range(N_LAYERS + 1)
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+PARTS_FROM = {
+    "override": {"action": LATE},
+    # The Nash action is still answered, besides the word.
+    "token_override": {"action": COMPUTED + 1, "word": LATE},
+    "label_bias": {"word": LATE},
+}
+VERDICTS = {
+    "override": {"M5": "supported", "M6": "supported"},
+    "token_override": {"M5": "supported", "M6": "contradicted"},
+    "label_bias": {"M5": "contradicted", "M6": "contradicted"},
+}
+
+
+@pytest.mark.parametrize("name", PARTS_FROM)
+def test_the_parts_and_the_claims_tell_an_action_from_a_word(models, name):
+    prompts = make_prompts(
+        models[name].tokenizer,
+        templates=["neutral", "named"],
+        label_sets={"jf": ["J", "F"], "xy": ["X", "Y"]},
+        histories=8,
+    )
+    table = lens_of(models[name], prompts)
+    effects = effect_estimates(table, prompts, model=name, name="logit", confidence=0.95)
+    effects = effects[effects["game"].isna() & (effects["quantity"] == "prosocial over Nash")]
+    first = effects[effects["lasting"]].groupby("part")["layer"].min().to_dict()
+    assert first == PARTS_FROM[name]
+    last = effects[effects["layer"] == N_LAYERS].set_index("part")["ci_low"]
+    assert (last["action"] > 0) == (name == "override")
+    assert (last["word"] > 0) == (name != "override")
+    found = judge(
+        {"lens": table, "prompts": prompts},
+        model=name,
+        confidence=0.95,
+        bootstrap=200,
+        late_fraction=0.25,
+        min_label_mass=0.01,
+        seed=1,
+        claims=[claim for claim in CLAIMS if claim.id in ("M5", "M6")],
+    )
+    found = found.set_index("claim")
+    assert found["verdict"].to_dict() == VERDICTS[name], found["reason"].to_list()
 
 
 @pytest.mark.parametrize("name", sorted(PLANTS))
