@@ -15,15 +15,15 @@ from nashlens.figures.findings import VERDICTS
 from nashlens.figures.registry import Look
 
 TITLE = "The ladder: what each published finding becomes as one control after the other is added"
-WIDTH = 10.0
+WIDTH = 11.0
 """Default width in inches."""
 COLUMNS = (
     *("claim", "model", "statement", "rung", "name", "adds"),
-    *(*style.ESTIMATE, "unit", "n", "n_matches", "concludes"),
+    *(*style.ESTIMATE, "unit", "control", "n", "n_matches", "concludes"),
 )
 _LEFT = 0.19
 """Share of the width that the claims have; the rungs share the rest."""
-_ROW, _HEAD, _MODEL, _FRAME = 0.74, 1.15, 0.24, 1.2
+_ROW, _HEAD, _MODEL, _FRAME = 0.86, 1.1, 0.24, 1.2
 """Inches of a claim's row, of the headings, of a model's line, and of all around them."""
 _SHORT = 14.0
 """Letters in an inch of a cell."""
@@ -121,8 +121,9 @@ def _cell(
     ax.text(place + 0.07, top + 0.36, bounds, fontsize=style.SMALL, color="0.2", **options)
     unit = style.fit(str(row["unit"]), inches - 0.1).partition("\n")[0]
     ax.text(place + 0.07, top + 0.485, unit, fontsize=style.SMALL, color="0.4", **options)
+    ax.text(place + 0.07, top + 0.61, row["control"], fontsize=style.SMALL, color="0.2", **options)
     n = f"n = {int(row['n'])}, {int(row['n_matches'])} histories"
-    ax.text(place + 0.07, top + 0.61, n, fontsize=style.SMALL, color="0.4", **options)
+    ax.text(place + 0.07, top + 0.735, n, fontsize=style.SMALL, color="0.4", **options)
 
 
 def _legend(color: dict[str, Any], look: Look) -> list[Line2D]:

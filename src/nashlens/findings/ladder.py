@@ -15,7 +15,7 @@ from nashlens.kept import kept
 
 COLUMNS = (
     *("claim", "model", "statement", "rung", "name", "adds"),
-    *("estimate", "ci_low", "ci_high", "unit", "n", "n_matches"),
+    *("estimate", "ci_low", "ci_high", "unit", "control", "n", "n_matches"),
     *("concludes", "because", "short", "reason"),
 )
 STATEMENTS = {claim.id: claim.statement for claim in CLAIMS}
@@ -91,6 +91,7 @@ def _columns(found: RungReading | Missing) -> dict[str, Any]:
         "ci_low": found.low,
         "ci_high": found.high,
         "unit": found.unit,
+        "control": found.control,
         "n": found.n,
         "n_matches": found.n_matches,
         "concludes": found.concludes,

@@ -105,13 +105,14 @@ def controlled(
     claim: Claim[Any],
     unit: str,
     what: str,
+    control: str,
     data: LadderData,
     prompts: pd.DataFrame,
     settings: JudgeSettings,
 ) -> RungReading | Missing:
     """Judge a claim as the findings table does, before the correction over all claims."""
     tables = {**data.tables, "prompts": neutral(data.tables["prompts"])}
-    return by_claim(claim, tables, settings, unit, what)
+    return by_claim(claim, tables, settings, unit, what, control)
 
 
 Protocol = Mapping[str, Estimate]
@@ -126,7 +127,7 @@ PROTOCOLS: dict[str, Protocol] = {
         "+ label map": probes.history_random,
         "+ neutral labels": probes.history_random,
         "+ held out, baselines": probes.history_grouped,
-        CONTROLLED: partial(controlled, m1.CLAIM, "balanced accuracy", "accuracy"),
+        CONTROLLED: partial(controlled, m1.CLAIM, "balanced accuracy", "accuracy", "permuted"),
     },
     "M3": {
         PUBLISHED: probes.nash_random,
@@ -134,7 +135,9 @@ PROTOCOLS: dict[str, Protocol] = {
         "+ label map": probes.label_random,
         "+ neutral labels": probes.label_random,
         "+ held out, baselines": probes.label_grouped,
-        CONTROLLED: partial(controlled, m3.CLAIM, "balanced accuracy", "largest accuracy"),
+        CONTROLLED: partial(
+            controlled, m3.CLAIM, "balanced accuracy", "largest accuracy", "permuted"
+        ),
     },
     "M5": {
         PUBLISHED: lens.early_word_whole,
@@ -142,7 +145,9 @@ PROTOCOLS: dict[str, Protocol] = {
         "+ order": lens.early_word,
         "+ label map": lens.early_action,
         "+ neutral labels": lens.early_action,
-        CONTROLLED: partial(controlled, m5.CLAIM, "share of layers", "share of layers"),
+        CONTROLLED: partial(
+            controlled, m5.CLAIM, "share of layers", "share of layers", "by the word"
+        ),
     },
     "M6": {
         PUBLISHED: lens.late_word_whole,
@@ -150,7 +155,7 @@ PROTOCOLS: dict[str, Protocol] = {
         "+ order": lens.late_word,
         "+ label map": lens.late_action,
         "+ neutral labels": lens.late_action,
-        CONTROLLED: partial(controlled, m6.CLAIM, "logits", "action part"),
+        CONTROLLED: partial(controlled, m6.CLAIM, "logits", "action part", "word part"),
     },
     "M7": {
         PUBLISHED: steering.published_words,
@@ -158,7 +163,7 @@ PROTOCOLS: dict[str, Protocol] = {
         "+ label map": steering.published_parts,
         "+ neutral labels": steering.label_direction,
         "+ held out, baselines": steering.beyond_random,
-        CONTROLLED: partial(controlled, m7.CLAIM, "P", "change"),
+        CONTROLLED: partial(controlled, m7.CLAIM, "change of P", "change", "random up to"),
     },
 }
 """Claim -> its protocol."""

@@ -195,10 +195,19 @@ def make_ladder(models) -> pd.DataFrame:
                     continue
                 keys = (claim, model, statements[claim], number, name, rung.adds)
                 if (number + m + c) % 9 == 8:
-                    numbers = (np.nan, np.nan, np.nan, "", pd.NA, pd.NA, "not_applicable")
+                    numbers = (np.nan, np.nan, np.nan, "", "", pd.NA, pd.NA, "not_applicable")
                 else:
                     value = 0.9 - 0.12 * number
                     said = ("supported", "inconclusive", "contradicted")[min(2, (number + m) // 3)]
-                    numbers = (value, value - 0.04, value + 0.04, "P(prosocial word)", 48, 12, said)
+                    numbers = (
+                        value,
+                        value - 0.04,
+                        value + 0.04,
+                        "P(prosocial word)",
+                        "before: 0.10",
+                        48,
+                        12,
+                        said,
+                    )
                 rows.append((*keys, *numbers, "", f"{name} of {claim}", "because"))
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -94,6 +94,8 @@ def test_an_override_of_the_action_stands_on_every_rung():
     first = found.loc["M6", PUBLISHED]
     assert first["estimate"] > 0.8
     assert first["n"] == HISTORIES // 2
+    assert first["control"].startswith("before: 0.")
+    assert found.loc[("M6", CONTROLLED), "control"].startswith("word part ")
     assert first["short"].startswith(f"{first['estimate']:.2f} at layer ")
 
 

@@ -112,6 +112,7 @@ def late_word(
         f" {int(found.layers.max())} and {found.mean[-1]:.2f} at the last layer; before the late"
         f" layers it is {float(early):.2f} on average, and below"
         f" {UNLIKELY:g} at {below} of {before} layers",
+        control=f"before: {float(early):.2f}",
     )
 
 
@@ -162,7 +163,7 @@ def late_action(
 ) -> RungReading | Missing:
     """M6 by its own estimator: the action part, which no preference for a word can enter."""
     tables = {"lens": data.tables["lens"], "prompts": any_words(prompts)}
-    return by_claim(m6.CLAIM, tables, settings, "logits", "action part")
+    return by_claim(m6.CLAIM, tables, settings, "logits", "action part", "word part")
 
 
 def early_action(
@@ -170,4 +171,4 @@ def early_action(
 ) -> RungReading | Missing:
     """M5 by its own estimator, on prompts with a conflict as the rungs below."""
     tables = {"lens": data.tables["lens"], "prompts": any_words(conflicting(prompts))}
-    return by_claim(m5.CLAIM, tables, settings, "share of layers", "share of layers")
+    return by_claim(m5.CLAIM, tables, settings, "share of layers", "share of layers", "by the word")

@@ -193,6 +193,7 @@ def grouped_folds(
         short=f"{accuracy:.2f} at layer {layer}, bag of words {words:.2f}",
         reason=f"with each {split} held out, balanced accuracy is {accuracy:.2f} at layer {layer};"
         f" the prompt's bag of words reaches {words:.2f}",
+        control=f"bag of words {words:.2f}",
     )
 
 

@@ -46,10 +46,12 @@ class RungReading:
     """The numbers, and what decided."""
     because: str = ""
     """What decided, where the numbers do not say it."""
+    control: str = ""
+    """What the estimate is to be compared with, and its number; empty where there is nothing."""
 
 
 def by_claim(
-    claim: Claim[Any], tables: Tables, settings: JudgeSettings, unit: str, what: str
+    claim: Claim[Any], tables: Tables, settings: JudgeSettings, unit: str, what: str, control: str
 ) -> RungReading | Missing:
     """Judge a claim by its own estimator and rule.
 
@@ -64,6 +66,8 @@ def by_claim(
         The estimate's unit.
     what : str
         The estimate's name, for `short`.
+    control : str
+        The control's name.
     """
     lacking = [name for name in claim.tables if name not in tables or tables[name].empty]
     if lacking:
@@ -85,6 +89,7 @@ def by_claim(
         short=f"{what} {with_bounds(found)}",
         reason=claim.reason(found, outcome),
         because=outcome.because,
+        control=f"{control} {found.control:.2f}" if np.isfinite(found.control) else "",
     )
 
 

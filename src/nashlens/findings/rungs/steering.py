@@ -66,10 +66,10 @@ def _reading(
     where: str,
     counts: tuple[int, int],
     more: str,
-    verdict: str | None = None,
+    control: str = "",
 ) -> RungReading:
     estimate, low, high = found
-    verdict = verdict or verdict_of(low > 0 and estimate >= LEAST_CHANGE, high < LEAST_CHANGE)
+    verdict = verdict_of(low > 0 and estimate >= LEAST_CHANGE, high < LEAST_CHANGE)
     return RungReading(
         estimate=estimate,
         low=low,
@@ -80,6 +80,7 @@ def _reading(
         concludes=verdict,
         short=f"{estimate:+.2f} after layer {where}",
         reason=f"from the smallest to the largest value that is added after layer {where}, {more}",
+        control=control,
     )
 
 
@@ -149,6 +150,7 @@ def _by_part(
         (one.n, one.n_clusters),
         f"the {part} part changes by {one.estimate[k]:+.2f}, and the {name} part by up to"
         f" {other.estimate[most]:+.2f} (after layer {found.places[most]})",
+        f"{name} part {other.estimate[most]:+.2f}",
     )
     return reading, found, float(one.estimate[k])
 
@@ -198,5 +200,6 @@ def beyond_random(
             "concludes": verdict,
             "short": f"{reading.short}, random {max(random):.2f}",
             "reason": reading.reason + more,
+            "control": f"random up to {max(random):.2f}",
         }
     )
