@@ -179,7 +179,7 @@ class SteeringConfig(Section):
     """Lists of blocks after each of which it is changed in the same pass."""
     positions: Literal["last", "all"] | Position = "last"
     """Where: the decision, every token, or all tokens from one of activations.positions on."""
-    alphas: Distinct[Number] = [-1.0, -0.5, 0.0, 0.5, 1.0]
+    alphas: Distinct[Number] = [-0.5, -0.25, 0.0, 0.25, 0.5]
     """Lengths to add along the unit direction; 0 must be one."""
     units: Literal["norms", "absolute"] = "norms"
     """Of the lengths: mean residual norms of the layer, or the residual's own."""

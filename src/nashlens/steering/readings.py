@@ -27,6 +27,10 @@ from nashlens.vocabulary.edits import DIRECTION_KINDS
 
 TARGET_PARTS = {"abstract": "action", "label": "word", "published": "action"}
 """Kind of direction -> the part that it is meant to move."""
+STRATA = ("game", "label_set")
+"""What intervals take as given. Not the template: a game has two histories with each template and
+label set, whose spread alone would leave errors with one or two degrees of freedom. Intervals so
+include how far templates differ, which makes them wider."""
 _CELL = ["block_id", "label_map", "option_order"]
 
 
@@ -99,7 +103,7 @@ class Responses:
         known = np.ones(len(prompts), dtype=bool)
         for cube in cubes.values():
             known &= ~np.isnan(cube).any(axis=(1, 2))
-        self.blocks = Blocks(prompts[known])
+        self.blocks = Blocks(prompts[known], strata=STRATA)
         self._responses = {k: Response(self.doses, cube[known]) for k, cube in cubes.items()}
         self.random: list[str] = []
         """Random directions that have the smallest and the largest dose on the same prompts."""
@@ -226,7 +230,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Bounded:
-    """What was read of a target at all places, with bounds that hold for all of it at once."""
+    """What was read of a target, with bounds of each number that hold for all places at once."""
 
     target: Target
     found: BlockEstimate
@@ -250,7 +254,7 @@ def bounded(
     resamples: int,
     rng: Callable[[str], np.random.Generator],
 ) -> list[Bounded]:
-    """Return bounds of all targets, which hold for all kinds of directions and all places at once.
+    """Return bounds of all targets; each number's hold for all kinds and all places at once.
 
     Parameters
     ----------
@@ -267,8 +271,15 @@ def bounded(
     each = 1.0 - (1.0 - confidence) / max(len(targets), 1)
     result = []
     for target in targets:
-        found = read(target)
-        result.append(
-            Bounded(target, found, *found.simultaneous(each, resamples, rng(target.kind)))
-        )
+        found, draw, n = read(target), rng(target.kind), responses.n_places
+        groups = [found.values[:, k : k + n] for k in range(0, len(found.estimate), n)]
+        # Rules that need several numbers need all of them, so each pays for the places only.
+        parts = [
+            BlockEstimate.of(found.frame, group, found.cluster, found.strata).simultaneous(
+                each, resamples, draw
+            )
+            for group in groups
+        ]
+        low, high, critical = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        result.append(Bounded(target, found, low, high, critical))
     return result

@@ -5,7 +5,7 @@ move by knowing a word: the action part of P(action 1), or, for the `label` dire
 on words that it was not fitted on. All is on games that no direction was fitted on. The estimate is
 the target's change from the smallest to the largest alpha, for the kind and the place (one layer,
 or several at once) where its lower bound lies highest over the least change that counts; it must
-move up and down from no edit. Bounds hold for all kinds, places and both ways at once.
+move up and down from no edit. Bounds hold for all kinds and places at once.
 
 A direction that is made of words moves the words that it knows, and in late layers always does.
 That is no Nash direction: where nothing else can move, the claim is contradicted.
@@ -181,8 +181,9 @@ def rule(e: SteeringBothWays) -> Outcome:
     if both and e.random.beaten:
         return Outcome("supported")
     if not contradicted:
-        moves = "it does not clearly move both ways" if e.random.beaten else ""
-        return Outcome("inconclusive", moves)
+        if not e.random.beaten:
+            return Outcome("inconclusive", "a random direction moves it as much")
+        return Outcome("inconclusive", "it does not clearly move both ways")
     if e.within_reach:
         return Outcome("contradicted", "most random directions move it as much")
     only_words = abs(e.words.change) >= LEAST_CHANGE
