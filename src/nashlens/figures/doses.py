@@ -30,8 +30,8 @@ _PARTS = {"action": "o", "word": "s", "place": "^"}
 """Parts and their markers."""
 _MEANT = {
     "abstract": "meant to move the action",
-    "label": "meant to move words, of any label set",
-    "published": "of fixed words; meant to move the action",
+    "label": "meant to move any words",
+    "published": "meant to move the action",
 }
 _RESPONSES = 2
 """Panels of responses for each kind."""

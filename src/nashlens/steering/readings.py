@@ -11,7 +11,7 @@ not fitted on. The intervals of a target hold for all places at once, and for al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -218,9 +218,12 @@ class Target:
 
     def random_changes(self) -> Array:
         """Return the mean change of the same part along random directions, (random, places)."""
-        names: Sequence[str] = self.responses.random
-        found = [self.estimate(self.responses.changes(name, self.part)).estimate for name in names]
-        return np.array(found).reshape(len(names), self.responses.n_places)
+        names = self.responses.random
+        if not names:
+            return np.zeros((0, self.responses.n_places))
+        # All directions in one average, which costs hardly more than one of them.
+        changes = [self.responses.changes(name, self.part) for name in names]
+        return self.estimate(np.hstack(changes)).estimate.reshape(len(names), -1)
 
     def change_on(self, blocks: NDArray[np.bool_], part: str | None = None) -> BlockEstimate:
         """Average the change of a part (the target's own) over some blocks, by place."""

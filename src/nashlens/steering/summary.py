@@ -115,13 +115,11 @@ class _Reading:
         """Return the mean over random directions, and where they lie, at the doses of all."""
         names = self.responses.random
         doses = self.responses.response(names[0]).doses
-        means, found = [], None
-        for name in names:
-            values = self._response(name, part)
-            found = self.responses.blocks.estimate(values.reshape(len(values), -1), chosen)
-            means.append(found.estimate)
-        assert found is not None
-        table = self._over_directions(np.array(means), found)
+        values = [self._response(name, part) for name in names]
+        flat = np.hstack([one.reshape(len(one), -1) for one in values])
+        found = self.responses.blocks.estimate(flat, chosen)
+        means = found.estimate.reshape(len(names), -1)
+        table = self._over_directions(means, found)
         return self._at_places(table, doses).assign(quantity="response")
 
     def _at_places(self, table: pd.DataFrame, doses: Array) -> pd.DataFrame:
@@ -157,13 +155,12 @@ class _Reading:
                     )
         for part in PARTS if self.responses.random else ():
             for words, chosen in self.words.items():
-                each = [
-                    self.responses.blocks.estimate(self.responses.changes(name, part), chosen)
-                    for name in self.responses.random
-                ]
-                means = np.array([found.estimate for found in each])
+                names = self.responses.random
+                each = np.hstack([self.responses.changes(name, part) for name in names])
+                found = self.responses.blocks.estimate(each, chosen)
+                means = found.estimate.reshape(len(names), -1)
                 table = pd.concat(
-                    [self._over_directions(means, each[0]), self.responses.places], axis=1
+                    [self._over_directions(means, found), self.responses.places], axis=1
                 )
                 yield table.assign(
                     **{"quantity": "change", "direction": "random", "part": part, "words": words},
