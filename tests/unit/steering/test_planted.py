@@ -11,6 +11,7 @@ from nashlens.games import build_games
 from nashlens.models.convert import convert_source
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
+from nashlens.planted.plants import PLANTS
 from nashlens.prompts.table import build_prompts
 from nashlens.steering.directions import fit_directions
 from nashlens.steering.doses import Doses, places_of
@@ -19,6 +20,12 @@ from nashlens.steering.training import Training
 from tests.unit.findings.tables import SETTINGS
 
 TRAIN, TEST = ["prisoners_dilemma", "harmony"], ["deadlock", "concord"]
+
+
+def needs(name):
+    return pytest.mark.skipif(name not in PLANTS, reason=f"there is no planted model {name}")
+
+
 M7 = [claim for claim in CLAIMS if claim.id == "M7"]
 
 
@@ -83,3 +90,28 @@ def test_a_nash_action_that_is_looked_up_afterwards_can_be_pushed(tmp_path, fit)
 def test_what_is_there_and_not_read_moves_nothing(tmp_path):
     row, _ = judged(steered("inert", tmp_path / "m", [3, 7, 11]))
     assert row["verdict"] == "contradicted", row["reason"]
+
+
+@needs("word_bound")
+def test_a_label_direction_that_is_bound_to_words_is_contradicted(tmp_path):
+    row, detail = judged(steered("word_bound", tmp_path / "m", [8, 11]))
+    assert row["verdict"] == "contradicted", row["reason"]
+    assert "only words move" in row["reason"]
+    assert detail["word_direction"] == "label"
+    assert detail["word_change"] > 0.5
+    assert abs(detail["word_change_others"]) < 0.05
+
+
+@needs("carries_over")
+def test_a_label_direction_that_carries_over_is_supported(tmp_path):
+    row, detail = judged(steered("carries_over", tmp_path / "m", [8, 11]))
+    assert row["verdict"] == "supported", row["reason"]
+    assert (detail["direction"], detail["part"]) == ("label", "word")
+    assert min(detail["seen_words"], detail["unseen_words"]) > 0.3
+
+
+@needs("joint")
+def test_a_push_that_works_at_three_layers_together_is_found_there(tmp_path):
+    row, detail = judged(steered("joint", tmp_path / "m", [6, 7, 8], [[6, 7, 8]]))
+    assert row["verdict"] == "supported", row["reason"]
+    assert (detail["direction"], detail["layers"]) == ("label", "6+7+8")
