@@ -56,9 +56,7 @@ def match_phases(chosen: pd.DataFrame) -> pd.Series:
     """
     phase: dict[str, str] = {}
     for game, rows in chosen.groupby("game", sort=False):
-        wordings = rows.groupby("match_id", sort=False)[_WORDING].agg(
-            lambda one: tuple(sorted(set(one)))
-        )
+        wordings = rows.groupby("match_id", sort=False)[_WORDING].agg(_distinct)
         matches = wordings.groupby(_WORDING, sort=False).ngroup().sort_values(kind="stable")
         if len(matches) < 2:
             raise DataError(

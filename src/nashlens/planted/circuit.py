@@ -25,12 +25,14 @@ from nashlens.seeds import stream
 
 Array = NDArray[np.float64]
 
-WIDTH, HEADS, HEAD_DIM, NEURONS, N_LAYERS = 96, 6, 32, 48, 12
+WIDTH, HEADS, HEAD_DIM, NEURONS, N_LAYERS = 114, 6, 32, 48, 12
 ROPE_THETA = 1e12
 LENGTH = 8.0
 """Length of every embedding."""
 NORM = np.sqrt(WIDTH) / LENGTH
 """The factor by which a block's norm multiplies."""
+SCALE = np.sqrt(96.0 / WIDTH)
+"""Of weights that are not divided by `NORM`, on which the norm of a wider residual acts more."""
 SHARP = 25.0
 """Score of each of the three pairs of a `FixedOffset` at its distance."""
 SINK = 20.0
@@ -40,6 +42,7 @@ SINK = 20.0
 SLOTS: dict[str, int] = {
     # Written by the embedding.
     "one": 1, "length": 1, "bos": 1, "digit": 1, "payoff": 2, "code": 8, "label": 1,
+    "rank": 1, "word": 8,
     "chose": 1, "player": 1, "you": 1, "get": 1, "do": 1, "question_mark": 1,
     "full_stop": 1,
     # Written by the reading blocks, at tokens before the decision.
@@ -50,6 +53,8 @@ SLOTS: dict[str, int] = {
     "seen_opponent_last": 1, "seen_own_last": 1, "seen_nash": 1, "seen_prosocial": 1,
     # The same where a model has moved it: at the decision.
     "opponent_last": 1, "own_last": 1, "nash": 1, "prosocial": 1,
+    # The label that means it, where a model has looked it up: its rank in its pair, or itself.
+    "nash_rank": 1, "nash_word": 8,
     # Read by the unembedding.
     "answer": 8,
 }
@@ -254,7 +259,7 @@ class Circuit:
         own = slice(NEURONS // 2, NEURONS)
         for weights in (self.gate, self.up):
             shape = (own.stop - own.start, wide)
-            weights[block, own, self.background] = rng.standard_normal(shape)
+            weights[block, own, self.background] = SCALE * rng.standard_normal(shape)
         targets = [(self.background, gain), *((self.slots[s], g) for s, g in onto.items())]
         for target, size in targets:
             draw = rng.standard_normal((target.stop - target.start, own.stop - own.start))
@@ -265,7 +270,8 @@ class Circuit:
         self._heads[block] += 1
         rows = slice(start, start + HEAD_DIM)
         for weights in (self.q, self.k, self.v):
-            weights[block, rows, self.background] = rng.standard_normal((HEAD_DIM, wide))
+            draw = rng.standard_normal((HEAD_DIM, wide))
+            weights[block, rows, self.background] = SCALE * draw
         for target, size in targets:
             draw = rng.standard_normal((target.stop - target.start, HEAD_DIM))
             self.o[block, target, rows] = size * draw / HEAD_DIM
@@ -275,7 +281,7 @@ class Circuit:
         result = {
             "model.embed_tokens.weight": self.embed,
             "model.norm.weight": np.ones(WIDTH),
-            "lm_head.weight": self.unembed,
+            "lm_head.weight": SCALE * self.unembed,
         }
         for block in range(N_LAYERS):
             parts = {

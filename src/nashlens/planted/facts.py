@@ -11,6 +11,7 @@ from nashlens.errors import ModelError
 from nashlens.files import read_json
 
 FILE = "planted.json"
+_TUPLES = ("claims", "denied", "joint_layers")
 Layer = int | Literal["unknown"] | None
 
 
@@ -34,6 +35,14 @@ class Facts:
     """First layer after which a push along the Nash direction moves the answer."""
     steerable_until: Layer = None
     """Last such layer."""
+    label_from: Layer = "unknown"
+    """First layer after which a push along the label direction moves the answer to that label."""
+    label_until: Layer = "unknown"
+    """Last such layer."""
+    label_words: Literal["all", "fitted", "unknown"] = "unknown"
+    """Whether it does so for all pairs of labels, or for those only that it was fitted on."""
+    joint_layers: tuple[int, ...] = ()
+    """Layers at which such pushes move the answer together, where one of them does not."""
     follows: Literal["action", "word", "unknown"] = "unknown"
     """What the answer follows when labels are swapped."""
     answering_heads: bool | Literal["unknown"] = False
@@ -67,7 +76,7 @@ def read_facts(folder: Path | str) -> Facts:
     record: dict[str, Any] = read_json(path)
     try:
         facts = dict(record["facts"])
-        return Facts(**facts | {key: tuple(facts[key]) for key in ("claims", "denied")})
+        return Facts(**facts | {key: tuple(facts[key]) for key in _TUPLES})
     except (KeyError, TypeError) as error:
         raise ModelError(
             f"{path}: not a planted model's facts ({error}); convert it again"

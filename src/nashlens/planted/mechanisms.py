@@ -46,6 +46,10 @@ FACTS = ("opponent_last", "own_last", "nash", "prosocial")
 PREFERRED, AVOIDED = (*"JXP", WORDS[0]), (*"FYQ", WORDS[1])
 """Labels that `prefer` prefers, and over which: the first ones of the default sets, and the word of
 the cooperative action."""
+FIRSTS = (*"JXPABCDE", WORDS[0])
+"""Labels that are the first of their pair; all others are the second."""
+NAMED = "JFXYPQBG"
+"""Labels that `word` tells apart; all others are nothing to it."""
 _FLAG = 40.0
 _CODE = 24.0
 _LATEST = 60.0
@@ -125,7 +129,9 @@ def _embed(c: Circuit) -> None:
         value = (int(digit) - 4.5) / 4.5
         c.token(digit, {"digit": 1.0, "payoff": np.array([value, np.sqrt(1 - value**2)])})
     for label, code in codes().items():
-        c.token(label, {"label": 1.0, "code": code})
+        word = np.array([float(label == name) for name in NAMED])
+        rank = 1.0 if label in FIRSTS else -1.0
+        c.token(label, {"label": 1.0, "code": code, "rank": rank, "word": word})
         c.unembed[c.ids[label], c.slots["answer"]] = _READ_OUT * code
         c.unembed[c.ids[label], c.slots["one"]] = _LABEL_BIAS
     c.fill_lengths()
@@ -171,6 +177,19 @@ def move(c: Circuit, layer: int, facts: dict[str, float]) -> None:
 def write_rounds(c: Circuit, gain: float) -> None:
     """Write the opponent's last move at the end of each round, in the last reading block."""
     c.head(READ, _latest("full_stop", "after_player"), [("helps", "opponent_last", -gain)])
+
+
+def find_label(c: Circuit, layer: int, what: str, gain: float) -> None:
+    """Look up in the question the label of the Nash action, and keep its `rank` or its `word`."""
+    entries = [("one", "label", _FLAG), ("one", "asked", _FLAG), ("nash", "helps", -8.0)]
+    c.head(layer, ContentMatch(entries), [(what, f"nash_{what}", gain)])
+
+
+def answer_label(c: Circuit, layer: int, what: str, gain: float) -> None:
+    """Answer the label in the question whose `rank` or `word` was kept."""
+    kept = (f"nash_{what}", what, 8.0)
+    entries = [("one", "label", _FLAG), ("one", "asked", _FLAG), kept]
+    c.head(layer, ContentMatch(entries), [("code", "answer", gain)])
 
 
 def answer(c: Circuit, layer: int, fact: str, gain: float) -> None:

@@ -12,10 +12,19 @@ from dataclasses import dataclass, replace
 
 from nashlens.planted.circuit import N_LAYERS, Circuit
 from nashlens.planted.facts import Facts
-from nashlens.planted.mechanisms import answer, copy_last, move, prefer, write_rounds
+from nashlens.planted.mechanisms import (
+    answer,
+    answer_label,
+    copy_last,
+    find_label,
+    move,
+    prefer,
+    write_rounds,
+)
 
-COMPUTED, LATE = 5, 10
-"""The block that brings a fact to the decision, and the block that changes the answer."""
+COMPUTED, KEPT, LATE = 5, 6, 10
+"""The block that brings a fact to the decision, the one that looks up its label (where a model
+keeps it), and the one that changes the answer."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,26 @@ def _inert(c: Circuit) -> None:
     move(c, COMPUTED, {"nash": 1.5})
 
 
+def _word_bound(c: Circuit) -> None:
+    move(c, COMPUTED, {"nash": 1.5})
+    find_label(c, KEPT, "word", 1.0)
+    answer_label(c, N_LAYERS, "word", 2.0)
+
+
+def _carries_over(c: Circuit) -> None:
+    move(c, COMPUTED, {"nash": 1.5})
+    find_label(c, KEPT, "rank", 1.0)
+    answer_label(c, N_LAYERS, "rank", 2.0)
+
+
+def _joint(c: Circuit) -> None:
+    # A fifth of the residual's length is about 2: less than what is kept, and three times more.
+    move(c, COMPUTED, {"nash": 4.0})
+    find_label(c, KEPT, "rank", 4.0)
+    # So strong an answer that a push of the answer itself, after the last block, turns it neither.
+    answer_label(c, N_LAYERS, "rank", 6.0)
+
+
 def _nash_facts(last: int) -> Facts:
     """Return what is true where the Nash action is moved, and looked up in blocks up to `last`."""
     return Facts(
@@ -104,6 +133,14 @@ def _overridden() -> Facts:
 
 # No action is at the first layer, and none is ever preferred.
 _NOTHING = Facts(denied=("M1", "M5", "M6", "M7"))
+
+# The abstract direction acts only before the label is looked up.
+_LABEL_KEPT = replace(
+    _nash_facts(KEPT),
+    favoured_from=N_LAYERS,
+    claims=(),
+    denied=("M1", "M5", "M6"),
+)
 
 PLANTS: dict[str, Plant] = {
     "history": Plant(
@@ -148,6 +185,32 @@ PLANTS: dict[str, Plant] = {
             denied=("M1", "M5", "M6"),
         ),
         "the Nash action is there from layer 5 on and looked up once, in block 9",
+    ),
+    "word_bound": Plant(
+        _word_bound,
+        replace(_LABEL_KEPT, label_from=KEPT, label_until=N_LAYERS - 1, label_words="fitted"),
+        "the Nash action's label is kept as a word from layer 6 on and answered in block 12: a push"
+        " towards a word moves that word",
+    ),
+    "carries_over": Plant(
+        _carries_over,
+        replace(_LABEL_KEPT, label_from=KEPT, label_until=N_LAYERS - 1, label_words="all"),
+        "whether the Nash action's label is the first of its pair is kept from layer 6 on and"
+        " answered in block 12: a push moves the first label of any pair",
+    ),
+    "joint": Plant(
+        _joint,
+        replace(
+            _LABEL_KEPT,
+            steerable_from=None,
+            steerable_until=None,
+            label_from=None,
+            label_until=None,
+            label_words="all",
+            joint_layers=tuple(range(KEPT, KEPT + 3)),
+        ),
+        "as carries_over, but so strongly that a push by a fifth of the residual's length moves the"
+        " answer at three layers together and at none by itself",
     ),
     "inert": Plant(
         _inert,

@@ -27,8 +27,12 @@ class Model:
         self.model = AutoModelForCausalLM.from_pretrained(folder).eval()
         self.slots = Circuit(self.tokenizer._tokenizer.get_vocab(), 0, "").slots
 
-    def run(self, sequences, *, at=None, push=None):
-        """Return residuals (n, layers + 1, width) at one position each, the last by default."""
+    def run(self, sequences, *, at=None, push=None, add=None):
+        """Return residuals (n, layers + 1, width) at one position each, the last by default.
+
+        `push`, a layer and a number, adds to the slot of the Nash action at the last position;
+        `add` has a vector for each layer after which it is added there.
+        """
         lengths = np.array([len(ids) for ids in sequences])
         where = lengths - 1 if at is None else np.array(at)
         result = np.zeros((len(sequences), N_LAYERS + 1, self.model.config.hidden_size))
@@ -44,6 +48,9 @@ class Model:
                     if push is not None and push[0] == layer:
                         output = output.clone()
                         output[:, -1, self.slots["nash"]] += push[1]
+                    if add is not None and layer in add:
+                        output = output.clone()
+                        output[:, -1] += torch.tensor(add[layer]).float()
                     result[rows, layer] = output[pick]
                     return output
 
