@@ -9,6 +9,9 @@ Each planted fact is looked for in the study's own tables by one rule, the same 
 - **steerable** (steering): from the smallest to the largest value that is added along the abstract
   direction, the action part of P rises by what claims about steering call a change, with a lower
   bound above 0 for all layers at once, and by more than any random direction changes it there;
+- **label** (steering): the same for the word part along the label direction, on words that it was
+  fitted on; it *carries over* where words that it was not fitted on move before the last layer, and
+  moves *jointly* where these do at the planted layers together and at none of them by itself;
 - **follows**: the lens summary's decision between action and word;
 - **answering_heads**: claim M4 (no heads compute the Nash action) is contradicted in the findings;
 - **claims** M1, M5, M6, M7: supported in the findings table.
@@ -24,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from nashlens.contrasts import wilson_interval
 from nashlens.findings.claims.m1_history_early import DECODABLE
@@ -33,7 +37,7 @@ from nashlens.findings.shared.sweep import LEAST_CHANGE
 from nashlens.kept import at_position
 from nashlens.planted.facts import Facts
 from nashlens.seeds import stream
-from nashlens.steering.readings import Responses
+from nashlens.steering.readings import Responses, Target
 
 RECALL, LAYER_ERROR, FALSE_POSITIVES = 1.0, 1.0, 0.05
 """Goals: at least the recall, at most the layer error, at most the rate of false positives."""
@@ -102,6 +106,9 @@ def check(
         # A fact that is nowhere has one row: its last layer says nothing more than its first.
         if not (name.endswith("until") and planted is None):
             rows.append(_layer_row(name, planted, found[name]) | {"basis": basis})
+    rows += _label_rows(
+        facts, mine["steering"], confidence=confidence, resamples=resamples, rng=rng
+    )
     if facts.follows != "unknown":
         decided = str(lens["follows_action"]["reason"]).removeprefix("follows the ")
         row = _truth_row(f"follows_{facts.follows}", True, decided == facts.follows)
@@ -212,15 +219,62 @@ def steerable_layers(
     resamples : int
     rng : numpy.random.Generator
     """
-    rows = steering[~steering["layers"].str.contains("+", regex=False)]
-    responses = Responses(rows, "add")
+    responses = Responses(_single(steering), "add")
     (target,) = [target for target in responses.targets() if target.kind == "abstract"]
+    moved = _moved(target, confidence, resamples, rng)
+    return _span(responses.places["layer"].to_numpy(dtype=float)[moved])
+
+
+def _single(steering: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of pushes at one layer."""
+    return steering[~steering["layers"].str.contains("+", regex=False)]
+
+
+def _moved(
+    target: Target, confidence: float, resamples: int, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Tell at which places adding a direction moves its target, beyond every random direction."""
     found = target.change_on(target.chosen)
     low, _, _ = found.simultaneous(confidence, resamples, rng)
-    # The largest mean change, in size, of any random direction at each layer.
+    # The largest mean change, in size, of any random direction at each place.
     random = np.abs(target.random_changes()).max(axis=0)
     moved = (low > 0) & (found.estimate >= LEAST_CHANGE) & (found.estimate > random)
-    return _span(responses.places["layer"].to_numpy(dtype=float)[moved])
+    return np.asarray(moved)
+
+
+def _label_rows(
+    facts: Facts,
+    steering: pd.DataFrame,
+    *,
+    confidence: float,
+    resamples: int,
+    rng: np.random.Generator,
+) -> list[dict[str, Any]]:
+    """Compare what pushes along the label direction move with what is planted, where that is."""
+    if facts.label_from == "unknown" and not facts.joint_layers:
+        return []
+
+    def moved(responses: Responses, unseen: bool) -> pd.DataFrame:
+        chosen = responses.unseen if unseen else ~responses.unseen
+        target = Target(responses, "label", "word", chosen)
+        return responses.places[_moved(target, confidence, resamples, rng)]
+
+    single = Responses(_single(steering), "add")
+    on_seen, on_unseen = moved(single, unseen=False), moved(single, unseen=True)
+    first, last = _span(on_seen["layer"].to_numpy(dtype=float))
+    rows = [_layer_row("label_from", facts.label_from, first)]
+    if facts.label_from is not None:
+        rows.append(_layer_row("label_until", facts.label_until, last))
+        # After the last block a push of the answer itself moves words: nothing is carried there.
+        before = on_unseen["layer"] < steering["layer"].max()
+        carried = facts.label_words == "all"
+        rows.append(_truth_row("label_carries_over", carried, bool(before.any())))
+    if facts.joint_layers:
+        place = "+".join(str(layer) for layer in facts.joint_layers)
+        together = moved(Responses(steering, "add"), unseen=True)["layers"]
+        alone = on_unseen["layer"].isin(facts.joint_layers)
+        rows.append(_truth_row("label_jointly", True, place in set(together) and not alone.any()))
+    return [row | {"basis": "steering"} for row in rows]
 
 
 def summarise_calibration(checks: pd.DataFrame, confidence: float) -> pd.DataFrame:

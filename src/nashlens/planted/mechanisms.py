@@ -129,9 +129,8 @@ def _embed(c: Circuit) -> None:
         value = (int(digit) - 4.5) / 4.5
         c.token(digit, {"digit": 1.0, "payoff": np.array([value, np.sqrt(1 - value**2)])})
     for label, code in codes().items():
-        word = np.array([float(label == name) for name in NAMED])
-        rank = 1.0 if label in FIRSTS else -1.0
-        c.token(label, {"label": 1.0, "code": code, "rank": rank, "word": word})
+        c.token(label, {"label": 1.0, "code": code, "rank": 1.0 if label in FIRSTS else -1.0})
+        c.token(label, {"word": np.array([float(label == name) for name in NAMED])})
         c.unembed[c.ids[label], c.slots["answer"]] = _READ_OUT * code
         c.unembed[c.ids[label], c.slots["one"]] = _LABEL_BIAS
     c.fill_lengths()

@@ -101,7 +101,7 @@ def _carries_over(c: Circuit) -> None:
 
 def _joint(c: Circuit) -> None:
     # A fifth of the residual's length is about 2: less than what is kept, and three times more.
-    move(c, COMPUTED, {"nash": 4.0})
+    move(c, COMPUTED, {"nash": 6.0})
     find_label(c, KEPT, "rank", 4.0)
     # So strong an answer that a push of the answer itself, after the last block, turns it neither.
     answer_label(c, N_LAYERS, "rank", 6.0)

@@ -143,3 +143,39 @@ def test_the_summary_counts_and_judges():
     assert rate["estimate"] == pytest.approx(1 / 28)
     assert rate["ci_low"] < 1 / 28 < rate["ci_high"]
     assert pd.isna(found.loc["null_models_with_any", "met"])
+
+
+LABEL = replace(FACTS, label_from=8, label_until=8, label_words="fitted")
+
+
+@pytest.mark.parametrize(("carries", "words"), [(0.0, "fitted"), (2.0, "all")])
+def test_whether_a_label_direction_carries_over_is_told(carries, words):
+    sweep = steering(slope=2.0, word=2.0, carries=carries, random_slope=0.4)
+    found = checked(replace(LABEL, label_words=words), steering=sweep)
+    assert found.loc["label_from", ["found", "outcome"]].tolist() == [8, "hit"]
+    assert found.loc["label_until", "layer_error"] == 0
+    assert found.loc["label_carries_over", "found"] == float(words == "all")
+    assert found.loc["label_carries_over", "outcome"] in ("hit", "true_negative")
+    other = replace(LABEL, label_words="all" if words == "fitted" else "fitted")
+    wrong = checked(other, steering=sweep).loc["label_carries_over", "outcome"]
+    assert wrong in ("miss", "false_positive")
+
+
+def test_pushes_at_several_layers_are_told_from_one():
+    """The label direction moves other words at layer 4 and 12 together, and at neither alone."""
+    facts = replace(FACTS, label_from=None, label_words="all", joint_layers=(4, 12))
+    strong = steering(slope=2.0, word=0.0, carries=2.0, random_slope=0.4)
+    at_once = strong[strong["layers"] == "8"].assign(layers="4+12", layer=4)
+    weak = steering(slope=2.0, word=0.0, carries=0.0, random_slope=0.4)
+    weak = weak[weak["layers"] != "1+2"]
+    found = checked(facts, steering=pd.concat([weak, at_once], ignore_index=True))
+    assert found.loc["label_jointly", "outcome"] == "hit"
+    assert found.loc["label_from", "outcome"] == "true_negative"
+    again = pd.concat([strong[strong["layers"] != "1+2"], at_once.assign(layers="1+8", layer=1)])
+    facts = replace(facts, joint_layers=(1, 8))
+    single = checked(facts, steering=again.reset_index(drop=True))
+    assert single.loc["label_jointly", "outcome"] == "miss"
+
+
+def test_what_is_not_known_of_labels_is_not_looked_for():
+    assert not any(name.startswith("label_") for name in checked().index)
