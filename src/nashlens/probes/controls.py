@@ -153,8 +153,7 @@ def control_tasks(
     labels, coarse = pd.Series(target.labels), ["game", "seat"]
 
     def types_by(columns: list[str]) -> NDArray[np.intp]:
-        codes: NDArray[np.intp] = frame.groupby(columns, sort=True).ngroup().to_numpy()
-        return codes
+        return np.asarray(frame.groupby(columns, sort=True).ngroup(), dtype=np.intp)
 
     for columns in (coarse, *([*coarse, name] for name in _FORM)):
         types = types_by(columns)

@@ -84,7 +84,7 @@ def add_choices(prompts: pd.DataFrame, lens: pd.DataFrame) -> pd.DataFrame:
     chosen[np.isnan(p) | (p == 0.5)] = pd.NA
     # The second label means action 0 where the map is swapped; so do places where the order is.
     swapped, turned = (
-        pd.array(prompts[column] == levels[1], dtype="Int64")
+        (prompts[column] == levels[1]).astype("Int64").array
         for column, levels in (("label_map", LABEL_MAPS), ("option_order", OPTION_ORDERS))
     )
     return prompts.assign(
