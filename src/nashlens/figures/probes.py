@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from matplotlib.patches import Patch
 
 from nashlens.figures import style
 from nashlens.figures.registry import Look
+from nashlens.figures.targets import panel_rows, target_words
 from nashlens.kept import at_position
 
 TITLE = "What linear probes decode at the decision position, by layer"
@@ -34,7 +34,9 @@ _DOTS = (0, (4, 1, 1, 1, 1, 1))
 def draw(probes: pd.DataFrame, look: Look) -> Figure:
     """Draw the score by layer with all baselines, a panel for each target (and model).
 
-    Balanced accuracy for actions, R2 for shares; matches are held out together.
+    Balanced accuracy for actions, labels and places, R2 for shares; whole histories are held out.
+    An action, its label and its place share a row: the kind of game gives the first, not the other
+    two. With several models a row is a target and a column a model.
     """
     probes = at_position(probes)
     probes = probes[probes["split"] == "match"]
@@ -43,25 +45,29 @@ def draw(probes: pd.DataFrame, look: Look) -> Figure:
     models = list(dict.fromkeys(probes["model"]))
     targets = list(dict.fromkeys(probes["target"]))
     single = len(models) == 1
-    across = min(3, len(targets)) if single else len(targets)
-    down = math.ceil(len(targets) / across) if single else len(models)
+    if single:
+        rows = [[(models[0], target) for target in some] for some in panel_rows(targets, 3)]
+    else:
+        ordered = [target for some in panel_rows(targets, 3) for target in some]
+        rows = [[(model, target) for model in models] for target in ordered]
+    down, across = len(rows), max(map(len, rows))
     color = style.colors(look.palette, _KEYS)
     title = f"{TITLE}: {models[0]}" if single else TITLE
-    # A column a target, where there are several models, so that rows can be compared.
     width = look.width or max(style.WIDTH, 1.7 * across)
-    figure, body = style.canvas(width, 1.4 + 1.9 * down, title)
+    figure, body = style.canvas(width, 1.4 + 1.75 * down, title)
     grid = body.subplots(down, across, squeeze=False)
-    style.hide(grid.ravel()[len(models) * len(targets) :])
-    for row, model in enumerate(models):
-        for column, target in enumerate(targets):
-            ax = grid[divmod(column, across) if single else (row, column)]
+    for axes, panels in zip(grid, rows, strict=True):
+        style.hide(axes[len(panels) :])
+        for ax, (model, target) in zip(axes, panels, strict=False):
             part = probes[(probes["model"] == model) & (probes["target"] == target)]
             measure = _target(ax, part.sort_values("layer"), color)
-            heading = f"{style.words(target)}\n{ax.get_title(loc='left')}"
+            about = target_words(target) if single else f"{model}: {target_words(target)}"
+            heading = f"{about}\n{ax.get_title(loc='left')}"
             ax.set_title(style.fit(heading, width / across - 0.4), fontsize=style.SMALL)
-            head = "" if single or column else f"{model}\n"
-            if not column % across or measure != "balanced accuracy":
-                ax.set_ylabel(f"{head}{measure}", fontsize=style.SMALL)
+            if ax is axes[0] or measure != "balanced accuracy":
+                ax.set_ylabel(measure, fontsize=style.SMALL)
+            if panels is rows[-1]:
+                ax.set_xlabel("layer (0: embedding)", fontsize=style.SMALL)
     style.legend(body, _legend_entries(probes, color), columns=3)
     return figure
 
@@ -73,7 +79,7 @@ def _legend_entries(probes: pd.DataFrame, color: dict[str, tuple]) -> list[Line2
     untrained = f"random weights (n = {style.counted(counts)})" if len(counts) else "random weights"
     return [
         Line2D([], [], color=color["probe"], marker="o", label="probe"),
-        Patch(color="0.4", alpha=0.2, label=f"{level}interval over matches (baselines: bars)"),
+        Patch(color="0.4", alpha=0.2, label=f"{level}interval over histories (baselines: bars)"),
         Line2D([], [], color=color["random_weights"], linestyle="-.", label=untrained),
         Line2D([], [], color=color["bag_of_words"], linestyle="--", label="bag of words"),
         Line2D([], [], color=color["embedding"], linestyle=_DOTS, label="embedding layer"),
@@ -121,7 +127,7 @@ def _target(ax: Axes, rows: pd.DataFrame, color: dict[str, tuple]) -> str:
     style.line(ax, good, columns=(value, low, high), **look)
     peak = good.iloc[int(np.argmax(good[value].to_numpy(float)))]
     ax.set_title(
-        style.sizes(good["n"].max(), "", good["n_matches"].max()) + "\n"
+        f"n = {good['n'].max()}, {good['n_matches'].max()} histories\n"
         f"peak {peak[value]:.2f} at layer {int(peak['layer'])}",
     )
     shown = [value, low, high, "random_weights_low", "bag_of_words", "embedding"]
@@ -129,6 +135,5 @@ def _target(ax: Axes, rows: pd.DataFrame, color: dict[str, tuple]) -> str:
     floor = max(least, -0.5) if regression else min(0.4, least)
     # A share is rarely decoded well; an accuracy has the same axis in every panel.
     ax.set_ylim(floor - 0.05, float(np.nanmax(good[[high, *shown]])) + 0.1 if regression else 1.03)
-    ax.set_xlabel("layer (0: embedding)", fontsize=style.SMALL)
     style.ticks(ax.xaxis, 5, integer=True)
     return measure

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from matplotlib.patches import Patch
 
 from nashlens.figures import style
 from nashlens.figures.registry import Look
+from nashlens.figures.targets import panel_rows, target_words
 from nashlens.kept import at_position
 
 TITLE = "Probes fitted on one game, tried on another"
@@ -47,29 +47,35 @@ def draw(transfer: pd.DataFrame, probes: pd.DataFrame, look: Look) -> Figure:
     shown = [name for name in targets if (known["target"] == name).any()]
     if not shown:
         raise style.NothingToShowError("; ".join(sorted(set(transfer["reason"]))[:3]))
-    panels = [(model, target) for model in models for target in shown]
-    across = 2 if len(models) == 1 else len(shown)
-    down = math.ceil(len(panels) / across)
     single = len(models) == 1
+    if single:
+        rows = [[(models[0], target) for target in some] for some in panel_rows(shown, 2)]
+    else:
+        ordered = [target for some in panel_rows(shown, 3) for target in some]
+        rows = [[(model, target) for model in models] for target in ordered]
+    down, across = len(rows), max(map(len, rows))
     width = look.width or (style.WIDTH if single else max(style.WIDTH, 1.7 * across + 1.5))
     size = (width - 0.4) / across
     title = f"{TITLE}: {models[0]}" if single else TITLE
     figure, body = style.canvas(width, 1.2 + (size * 0.92) * down, title)
     grid = body.subplots(down, across, squeeze=False)
-    style.hide(grid.ravel()[len(panels) :])
-    for place, (model, target) in enumerate(panels):
-        row, column = divmod(place, across)
-        part = transfer[(transfer["model"] == model) & (transfer["target"] == target)]
+    for row, column in np.ndindex(down, across):
         ax = grid[row, column]
+        if column >= len(rows[row]):
+            style.hide([ax])
+            continue
+        model, target = rows[row][column]
+        part = transfer[(transfer["model"] == model) & (transfer["target"] == target)]
         known = probes[probes["layer"].isin(part["layer"])]
         layer = _matrix(ax, part, _best_layer(known, model, target), numbers=single)
-        head = style.words(target) if single else f"{model}\n{style.words(target)}"
-        ax.set_title(f"{head}, layer {layer}", fontsize=style.SMALL)
+        head = target_words(target) if single else f"{model}: {target_words(target)}"
+        heading = style.fit(f"{head}, layer {layer}", 0.8 * size)
+        ax.set_title(heading, fontsize=style.SMALL)
         if column:
             ax.set_yticklabels([])
         else:
             ax.set_ylabel("fitted on", fontsize=style.SMALL)
-        if place + across < len(panels):
+        if any(column < len(below) for below in rows[row + 1 : row + 2]):
             ax.set_xticklabels([])
         else:
             ax.set_xlabel("tried on", fontsize=style.SMALL)
@@ -88,13 +94,15 @@ def _legend_entries(
     mark = "bold" if numbers else "dot"
     good = transfer[transfer["status"] == "ok"]
     counts = style.counted(good["n"]), style.counted(good["n_matches"])
-    size = "a game: n = {} prompts, {} matches".format(*counts)
+    size = "a game: n = {} prompts, {} histories".format(*counts)
     handles = [
         Patch(facecolor="none", label=size),
-        Patch(facecolor="none", label=f"{mark}: the {level} interval over matches leaves out 0.5"),
-        Patch(label="the target is constant in a game", **_UNKNOWN),
+        Patch(
+            facecolor="none", label=f"{mark}: the {level} interval over histories leaves out 0.5"
+        ),
+        Patch(label="the target is constant or undefined in a game", **_UNKNOWN),
     ]
-    missing = [style.words(name) for name in targets if name not in shown]
+    missing = [target_words(name) for name in targets if name not in shown]
     if missing:
         text = f"not shown, as each game fixes it: {', '.join(missing)}"
         handles.append(Patch(facecolor="none", label=text))
@@ -130,7 +138,7 @@ def _matrix(ax: Axes, rows: pd.DataFrame, layer: int | None, *, numbers: bool) -
         sure = cell["ci_low"] > 0.5 or cell["ci_high"] < 0.5
         ink = "white" if abs(value - 0.5) > 0.36 else "black"
         if numbers:
-            text, weight = f"{value:.2f}".replace("0.", "."), "bold" if sure else "normal"
+            text, weight = _number(value), "bold" if sure else "normal"
             style.centred(ax, text, x, y, ax.transData, color=ink, fontweight=weight)
         elif sure:
             ax.plot(x, y, ".", color=ink, markersize=2.5)
@@ -140,3 +148,9 @@ def _matrix(ax: Axes, rows: pd.DataFrame, layer: int | None, *, numbers: bool) -
     ax.grid(False)
     ax.tick_params(length=0)
     return chosen
+
+
+def _number(value: float) -> str:
+    """Return a share in as few characters as a cell has room for."""
+    text = f"{value:.2f}"
+    return {"1.00": "1", "0.00": "0"}.get(text, text.replace("0.", "."))

@@ -22,7 +22,7 @@ class TargetColumn(NamedTuple):
 
 
 KINDS = {
-    "history": "the past moves",
+    "history": "the past moves, and what follows from them",
     "action": "an action in the game's own order, whatever it is called",
     "label": "the word for it: the pair's first label, or its second",
     "place": "where it stands: listed first, or second",
@@ -40,7 +40,7 @@ TARGET_COLUMNS = (
     TargetColumn("prosocial_action", "action"),
     TargetColumn("prosocial_label", "label"),
     TargetColumn("prosocial_place", "place"),
-    TargetColumn("best_response", "action"),
+    TargetColumn("best_response", "history"),
     TargetColumn("chosen_action", "action", from_lens=True),
     TargetColumn("chosen_label", "label", from_lens=True),
     TargetColumn("chosen_place", "place", from_lens=True),

@@ -31,7 +31,10 @@ PROSOCIAL = {"prisoners_dilemma": 0, "harmony": 0, "deadlock": 1, "concord": 0, 
 MODELS = ["smol-135m", "llama-3-8b-instruct", "qwen2.5-32b-instruct", "llama-3-70b-instruct"]
 LABELS = {"jf": ("J", "F"), "xy": ("X", "Y"), "pq": ("P", "Q")}
 LAYERS = range(31)
-TARGETS = ("own_last", "opponent_last", "nash_action", "prosocial_action", "best_response")
+TARGETS = (
+    *("own_last", "opponent_last", "nash_action", "nash_label", "nash_place", "prosocial_action"),
+    "best_response",
+)
 SURFACES = list(
     product(("neutral", "named"), LABELS, ("identity", "swapped"), ("forward", "reversed"))
 )

@@ -158,7 +158,9 @@ def test_figures_of_probes_are_about_the_decision(name, one_model):
 
 
 def test_targets_that_do_not_transfer_are_named(one_model):
-    assert "each game fixes it: Nash action" in texts(draw("transfer", one_model))
+    assert "each game fixes it: Nash action: which kind of game" in texts(
+        draw("transfer", one_model)
+    )
     fixed = one_model["transfer"].assign(status="degenerate", reason="constant in pd")
     assert "no data: constant in pd" in texts(draw("transfer", {**one_model, "transfer": fixed}))
 
