@@ -37,7 +37,8 @@ def neutral_prompts(config: Config, game: str) -> int:
     wordings = len(prompts.templates) if "templates" in prompts.crossed else 1
     if "label_sets" in prompts.crossed:
         wordings *= len(neutral_labels(config))
-    blocks = neutral_histories(config, game) * wordings * len(prompts.rounds)
+    # A history and its mirror image.
+    blocks = 2 * neutral_histories(config, game) * wordings * len(prompts.rounds)
     return blocks * block_size(config)
 
 

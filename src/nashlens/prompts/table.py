@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -51,8 +52,9 @@ def build_prompts(
     """Return the decision prompts of one model.
 
     Each game has histories, over which variants, seats, opponents, templates and label sets are
-    spread (`design.plan_histories`). The decision is asked at each of `rounds` of a history, in
-    every label map and option order.
+    spread (`design.plan_histories`). The decision is asked at each of `rounds` of a history and of
+    its mirror image, in which both seats took the other action, in every label map and option
+    order: so a habit of repeating the labels seen favours no action.
 
     Parameters
     ----------
@@ -87,9 +89,9 @@ def build_prompts(
     Returns
     -------
     pandas.DataFrame
-        One row per history, surface form and round; columns as documented. Rows may share a
-        `prompt_id`. A game, history or round that is added at the end changes no other row; a
-        template or label set that is added changes only which histories are asked in which
+        One row per history, mirror image of it, surface form and round; columns as documented. Rows
+        may share a `prompt_id`. A game, history or round that is added at the end changes no other
+        row; a template or label set that is added changes only which histories are asked in which
         (crossed, it changes no other row).
 
     Raises
@@ -122,13 +124,15 @@ def build_prompts(
         for history in planned:
             game = family[history.variant]
             rng = stream(seed, "history", history.match_id)
-            own, other = draw_history(history.opponent, max(rounds) - 1, own_cooperation, rng)
-            for template, label_set in history.wordings:
+            drawn = draw_history(history.opponent, max(rounds) - 1, own_cooperation, rng)
+            for mirrored, (template, label_set) in product((False, True), history.wordings):
+                own, other = mirror(*drawn) if mirrored else drawn
                 pair = {label_set: label_sets[label_set]}
                 for form in surfaces([template], pair, label_maps, option_orders, game):
-                    for now in rounds:
+                    # Before the first round there is nothing to mirror.
+                    for now in (now for now in rounds if now > 1 or not mirrored):
                         view = View(game, history.seat, form, own[: now - 1], other[: now - 1])
-                        rows.append(_row(history, view, asked, further))
+                        rows.append(_row(history, view, asked, further, mirrored))
     kinds = PROMPT_TARGETS | {position_column(name): "Int64" for name in further}
     return pd.DataFrame(rows).astype(kinds)
 
@@ -156,7 +160,7 @@ class _Asked:
 
 
 def _row(
-    history: PlannedHistory, view: View, asked: _Asked, positions: Sequence[str]
+    history: PlannedHistory, view: View, asked: _Asked, positions: Sequence[str], mirrored: bool
 ) -> dict[str, Any]:
     form = view.surface
     messages = decision_messages(view, system=asked.system)
@@ -164,7 +168,7 @@ def _row(
     ids, prior = encoded.ids, asked.prior(form)
     needed, most = encoded.n_tokens_with_label, asked.tokenizer.max_length
     too_long = most is not None and needed > most
-    scenario = f"{history.match_id}/{view.round}"
+    scenario = f"{history.match_id}/{view.round}{'/mirrored' if mirrored else ''}"
     places = find_positions(asked.tokenizer, view, text, ids, positions)
     return {
         "prompt_id": prompt_id(ids),
@@ -181,6 +185,7 @@ def _row(
         "label_map": form.label_map,
         "option_order": form.option_order,
         "opponent": history.opponent,
+        "mirrored": mirrored,
         "text": text,
         "token_ids": _array(ids),
         "n_tokens": len(ids),
@@ -200,6 +205,15 @@ def _row(
 
 def _array(ids: Sequence[int]) -> NDArray[np.int32]:
     return np.asarray(ids, dtype=np.int32)
+
+
+def mirror(own: Sequence[int], other: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Return a history in which both seats took the other action in every round.
+
+    Under the swapped label map it shows the labels that the history itself shows under identity: a
+    model that repeats the labels it saw, whatever they mean, prefers opposite actions in the two.
+    """
+    return [1 - action for action in own], [1 - action for action in other]
 
 
 def draw_history(

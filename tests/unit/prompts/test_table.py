@@ -1,4 +1,5 @@
 import itertools
+import re
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from nashlens.errors import DataError, LabelError
 from nashlens.games import best_response, build_games, nash_action, prosocial_action
 from nashlens.prompts.labels import prompt_id
 from nashlens.prompts.render import Surface, View, decision_messages, render
-from nashlens.prompts.table import build_prompts, draw_history
+from nashlens.prompts.table import build_prompts, draw_history, mirror
 from nashlens.seeds import stream
 from nashlens.strategies import STRATEGIES
 from nashlens.tables import read_table, write_table
@@ -54,8 +55,9 @@ def game_of(row):
 
 
 def test_one_row_for_each_game_history_form_and_round(table):
-    assert len(table) == 2 * 6 * 4 * 3
-    keys = ["match_id", *SURFACE_COLUMNS, "round"]
+    # Three rounds, of which two have a mirror image.
+    assert len(table) == 2 * 6 * 4 * (3 + 2)
+    keys = ["match_id", *SURFACE_COLUMNS, "round", "mirrored"]
     assert not table.duplicated(keys).any()
     assert table["match_id"].nunique() == 12
     of_match = ["game", "variant", "seat", "opponent"]
@@ -108,6 +110,7 @@ def test_blocks_are_complete_and_differ_in_map_and_order_only(design):
     number = table["match_id"].str.extract(r"^(.+)/(\d+)$")
     assert (number[0] == table["game"]).all()
     scenario = table["match_id"] + "/" + table["round"].astype(str)
+    scenario += np.where(table["mirrored"], "/mirrored", "")
     assert (table["scenario_id"] == scenario).all()
     words = scenario + "/" + table["template"] + "/" + table["label_set"]
     assert (table["block_id"] == words).all()
@@ -142,7 +145,7 @@ def test_columns_are_the_documented_ones(table):
     assert list(table.columns) == [
         *("prompt_id", "match_id", "scenario_id", "block_id"),
         *("game", "variant", "seat", "round", "template", "label_set", "label_kind"),
-        *("label_map", "option_order", "opponent", "text"),
+        *("label_map", "option_order", "opponent", "mirrored", "text"),
         *("token_ids", "n_tokens", "decision_position", "label_0", "label_1"),
         *(
             "label_tokens_0",
@@ -163,9 +166,10 @@ def test_columns_are_the_documented_ones(table):
 
 def test_every_row_is_rebuilt_by_the_builder_that_play_uses(table):
     tokenizer = WordTokenizer(bos=True)
-    for _, match in table.groupby(["match_id", *SURFACE_COLUMNS]):
+    for _, match in table.groupby(["match_id", "mirrored", *SURFACE_COLUMNS]):
         last = match.iloc[-1]
-        own, other = draw_history(last["opponent"], 4, 0.5, stream(1, "history", last["match_id"]))
+        moves = draw_history(last["opponent"], 4, 0.5, stream(1, "history", last["match_id"]))
+        own, other = mirror(*moves) if last["mirrored"] else moves
         surface = Surface(
             last["template"],
             last["label_set"],
@@ -224,6 +228,23 @@ def test_last_actions_are_the_ones_that_the_text_shows(table):
         assert row["opponent_cooperation"] == pytest.approx(np.mean(shown))
 
 
+def test_a_mirror_image_shows_the_same_labels_with_the_other_meaning():
+    """Its history under the swapped map reads as the history itself under identity."""
+    table = prompts(rounds=[5], option_orders=["forward"])
+    keys = ["match_id", "template", "label_set"]
+    identity, swapped = (table["label_map"] == name for name in ("identity", "swapped"))
+    one = table[identity & ~table["mirrored"]].set_index(keys)
+    other = table[swapped & table["mirrored"]].set_index(keys)
+    assert (one["own_last"] == 1 - other["own_last"]).all()
+    assert (one["opponent_cooperation"] == 1 - other["opponent_cooperation"]).all()
+    for key, row in one.iterrows():
+        shown = [
+            re.findall(r"chose option (\w+)", text)
+            for text in (row["text"], other.loc[key, "text"])
+        ]
+        assert shown[0] == shown[1]
+
+
 def test_the_first_round_has_no_last_action(table):
     first = table[table["round"] == 1]
     columns = ["own_last", "opponent_last", "opponent_cooperation", "best_response"]
@@ -242,7 +263,7 @@ def test_token_columns(table):
 
 
 def test_later_rounds_share_all_but_the_question(table):
-    for _, match in table.groupby(["match_id", *SURFACE_COLUMNS]):
+    for _, match in table.groupby(["match_id", "mirrored", *SURFACE_COLUMNS]):
         for earlier, later in itertools.combinations(match["token_ids"], 2):
             different = earlier != later[: len(earlier)]
             shared = int(np.argmax(different))
@@ -283,6 +304,7 @@ def test_a_template_that_is_added_changes_no_scenario(table):
 def test_the_seed_and_the_seats_cooperation_have_an_effect(table):
     assert prompts(seed=2)["text"].tolist() != table["text"].tolist()
     always = prompts(own_cooperation=1.0, opponents=["TFT"])
+    always = always[~always["mirrored"]]
     assert (always["own_last"].dropna() == 0).all()
     assert (always["opponent_cooperation"].dropna() == 1).all()
 
