@@ -62,7 +62,7 @@ class PromptsConfig(Section):
     """Who plays the other seat in the histories; RANDOM samples both actions alike."""
     own_cooperation: Fraction = 0.5
     """Chance of action 0 in each of the seat's own moves in a history."""
-    rounds: Distinct[RoundCount] = [3, 7]
+    rounds: Distinct[RoundCount] = [5]
     """Rounds at which a history's decision is asked; round r shows r - 1 played rounds."""
     histories: Count = 16
     """Histories of each game."""
