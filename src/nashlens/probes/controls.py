@@ -65,6 +65,11 @@ def permuted_labels(
         Groups within which histories exchange.
     """
     frame = prompts.loc[target.rows, ["match_id", "game", *_FORM, *_WORDING]]
+    # A history and its mirror image are one match, and each keeps to its kind.
+    mirrored = (
+        prompts["mirrored"] if "mirrored" in prompts.columns else pd.Series(False, prompts.index)
+    )
+    frame = frame.assign(mirrored=mirrored.iloc[target.rows].to_numpy())
     if varies_within_blocks(prompts, target):
         units = _forms(frame)
     else:
@@ -81,7 +86,7 @@ def permuted_labels(
 
 def _forms(frame: pd.DataFrame) -> list[NDArray[np.intp]]:
     """Return the surface forms of each history as sets of units; see `permuted_labels`."""
-    wording = frame.groupby(_WORDING, sort=True).ngroup().to_numpy()
+    wording = frame.groupby([*_WORDING, "mirrored"], sort=True).ngroup().to_numpy()
     form = frame.groupby(_FORM, sort=True).ngroup().to_numpy()
     match = pd.factorize(frame["match_id"])[0]
     order = np.lexsort((wording, form, match))
@@ -99,8 +104,8 @@ def _histories(
     game = pd.factorize(frame["game"])[0]
     varies = bool((pd.Series(labels).groupby(game).nunique() > 1).any())
     # A history has a wording of its own, so rows meet by round and form.
-    kind = frame.groupby(["round", *_FORM], sort=True).ngroup().to_numpy()
-    wording = frame.groupby(_WORDING, sort=True).ngroup().to_numpy()
+    kind = frame.groupby(["round", "mirrored", *_FORM], sort=True).ngroup().to_numpy()
+    wording = frame.groupby([*_WORDING, "mirrored"], sort=True).ngroup().to_numpy()
     match = np.unique(frame["match_id"].to_numpy(dtype=str), return_inverse=True)[1]
     order = np.lexsort((wording, kind, match))
     sets: dict[Hashable, list[NDArray[np.intp]]] = {}

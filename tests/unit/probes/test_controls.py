@@ -84,6 +84,22 @@ def test_permutations_do_exchange():
         assert changed > 0.05, name
 
 
+def test_a_mirror_image_keeps_to_its_history():
+    """Both are one match: their labels move together, and stay opposite."""
+    prompts = prompts_table(16, forms=FORMS).assign(mirrored=False)
+    image = prompts.assign(mirrored=True, opponent_last=1 - prompts["opponent_last"])
+    image["block_id"] += "/mirrored"
+    both = pd.concat([prompts, image]).sample(frac=1, random_state=0).reset_index(drop=True)
+    for name in ("opponent_last", "nash_label"):
+        target = read_target(both, name)
+        shuffled = permuted_labels(both, target, 5, np.random.default_rng(0))
+        frame = both.loc[target.rows, ["match_id", "round", "label_map", "option_order"]]
+        keys = [frame[column].to_numpy() for column in frame]
+        size = pd.DataFrame(shuffled).groupby(keys).nunique()
+        assert (size == (2 if name == "opponent_last" else 1)).all(axis=None)
+        assert (shuffled != target.labels[:, None]).mean() > 0.15
+
+
 def test_histories_stay_within_parts():
     prompts = prompts_table(40)
     target = read_target(prompts, "opponent_last")
