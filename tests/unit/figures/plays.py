@@ -112,7 +112,10 @@ def _table(game, row, column, pairing, order, k, moves, agents):
         frames.append(
             pd.DataFrame(
                 {
-                    "match_id": f"{game}/{row}--{column}/{turn}{k}", "game": game, "variant": 0,
+                    "match_id": f"{game}/{row}--{column}/{turn}{k}",
+                    # Each match is a block of its own here.
+                    "block_id": f"{game}/{row}--{column}/{turn}{k}", "scenario_id": f"{game}/{k}",
+                    "label_kind": "neutral", "game": game, "variant": 0,
                     "repetition": k, "pairing": pairing, "move_order": order,
                     "horizon": "unknown", "match_rounds": n, "round": np.arange(1, n + 1),
                     "seat": ("row", "column")[seat], "agent": names[seat],
