@@ -66,7 +66,9 @@ HOW = Bootstrap(confidence=0.95, resamples=50, seed=1)
             table, LENS_PROMPTS, model="m", confidence=0.95, resamples=50, seed=1
         ),
         lambda table: layer_estimates(table, LENS_PROMPTS, model="m", name="logit", how=HOW),
-        lambda table: effect_estimates(table, LENS_PROMPTS, model="m", name="logit", how=HOW),
+        lambda table: effect_estimates(
+            table, LENS_PROMPTS, model="m", name="logit", confidence=0.95
+        ),
         lambda table: _asked(LENS_PROMPTS, table),
         lambda table: judge(
             {"lens": table, "prompts": LENS_PROMPTS},

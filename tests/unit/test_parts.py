@@ -27,7 +27,8 @@ def test_every_match_is_in_one_half_whatever_the_order_of_rows():
 def test_small_cells_do_not_all_fall_alike():
     # One match in each cell: a half of one label map alone could not be judged.
     frame = prompts(1, games=("pd", "harmony"))
-    frame = frame[frame["label_set"] == "jf"]
+    frame = frame[frame["label_set"] == "jf"].drop_duplicates(CELLS)
+    frame["match_id"] = frame[CELLS].agg("/".join, axis=1)
     frame = frame.assign(phase=frame["game"].map({"pd": "choose", "harmony": "test"}))
     for seed in range(20):
         half = frame["match_id"].map(halves(frame, seed))

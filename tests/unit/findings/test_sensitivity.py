@@ -180,7 +180,7 @@ def test_a_design_that_is_too_small_says_so():
     parts = _parts({"heads": table}, "M4")[1]
     rows = _levels(parts, "M4", "label_set")
     assert rows.loc["jf", "agreement"] == "not_judged"
-    assert "label_maps has one value" in rows.loc["jf", "reason"]
+    assert "one history to test on" in rows.loc["jf", "reason"]
     assert rows.loc["xy", "agreement"] == "agrees"
 
 
@@ -355,6 +355,9 @@ def test_scale_under_one_label_set_alone_is_fragile_there_and_nowhere_else():
         play(itself("small", one), itself("big", two), label_set=name, seed=k, repetitions=40)
         for k, (name, (one, two)) in enumerate(players.items())
     ]
+    # A block has one label set.
+    for name, rows in zip(players, matches, strict=True):
+        rows[["block_id", "scenario_id"]] += f"/{name}"
     tables = {
         "matches": pd.concat(matches, ignore_index=True),
         "games": games_table([PD]),
