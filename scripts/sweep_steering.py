@@ -1,5 +1,6 @@
 """Rule sweep_steering: what adding, clamping and ablating directions does to the decisions."""
 
+from functools import partial
 from pathlib import Path
 
 from nashlens.config.layers import resolve_layers
@@ -14,14 +15,11 @@ from workflow.job import run_job
 
 
 def main(inputs, outputs, config, fingerprint, model, threads, batch_tokens):
-    folder = Path(inputs["model"]).parent
-    engine = Engine(load_model(folder, **config["models"][model], threads=threads), batch_tokens)
+    loaded = load_model(Path(inputs["model"]).parent, **config["models"][model], threads=threads)
+    engine = Engine(loaded, batch_tokens)
     settings, prompts = config["steering"], read_table(inputs["prompts"])
-
-    def layers_of(spec, key):
-        return resolve_layers(spec, engine.n_layers, first=1, key=f"steering.{key}")
-
-    joint = [layers_of(spec, f"joint[{i}]") for i, spec in enumerate(settings["joint"])]
+    layers = partial(resolve_layers, n_layers=engine.n_layers, first=1)
+    joint = [layers(x, key=f"steering.joint[{i}]") for i, x in enumerate(settings["joint"])]
     result = sweep_table(
         engine,
         prompts,
@@ -29,9 +27,8 @@ def main(inputs, outputs, config, fingerprint, model, threads, batch_tokens):
         Training.from_config(prompts, settings),
         Doses(*(settings[name] for name in ("alphas", "clamps", "ablate", "units"))),
         test_games=settings["test_games"],
-        places=places_of(layers_of(settings["layers"], "layers"), joint),
-        positions=settings["positions"],
-        random_directions=settings["random_directions"],
+        places=places_of(layers(settings["layers"], key="steering.layers"), joint),
+        **{name: settings[name] for name in ("positions", "random_directions")},
         prompts_per_game=settings["prompts"],
         seed=config["experiment"]["seed"],
         model=model,

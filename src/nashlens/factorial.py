@@ -320,8 +320,12 @@ class BlockEstimate:
 
 def _exchangeable(cells: pd.DataFrame, n_clusters: int) -> NDArray[np.intp]:
     """Return the group of each cluster: those with the same strata, collapsed where it is alone."""
-    signature = cells.groupby("cluster")["stratum"].agg(lambda values: tuple(values))
-    games = cells.groupby("cluster")["game"].agg(lambda values: tuple(sorted(set(values))))
+
+    def text(values: pd.Series) -> str:
+        return "|".join(map(str, sorted(set(values))))
+
+    signature = cells.groupby("cluster")["stratum"].agg(text)
+    games = cells.groupby("cluster")["game"].agg(text)
     group = pd.factorize(signature.reindex(range(n_clusters)))[0]
     game = pd.factorize(games.reindex(range(n_clusters)))[0]
     size = np.bincount(group)
