@@ -60,7 +60,7 @@ def draw(transfer: pd.DataFrame, probes: pd.DataFrame, look: Look) -> Figure:
     figure, body = style.canvas(width, 1.2 + (size * 0.92) * down, title)
     grid = body.subplots(down, across, squeeze=False)
     for row, column in np.ndindex(down, across):
-        ax = grid[row, column]
+        ax: Axes = grid[row, column]
         if column >= len(rows[row]):
             style.hide([ax])
             continue
