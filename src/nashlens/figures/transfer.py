@@ -59,8 +59,9 @@ def draw(transfer: pd.DataFrame, probes: pd.DataFrame, look: Look) -> Figure:
     title = f"{TITLE}: {models[0]}" if single else TITLE
     figure, body = style.canvas(width, 1.2 + (size * 0.92) * down, title)
     grid = body.subplots(down, across, squeeze=False)
+    axes: list[Axes] = list(grid.flat)
     for row, column in np.ndindex(down, across):
-        ax: Axes = grid[row, column]
+        ax = axes[row * across + column]
         if column >= len(rows[row]):
             style.hide([ax])
             continue
