@@ -25,7 +25,10 @@ from nashlens.seeds import stream
 
 Array = NDArray[np.float64]
 
-WIDTH, HEADS, HEAD_DIM, NEURONS, N_LAYERS = 114, 6, 32, 48, 12
+WIDTH, HEADS, HEAD_DIM, NEURONS, N_LAYERS = 120, 6, 32, 48, 12
+BACKGROUND = 31
+"""Dimensions of the background. A new slot takes none of them, so that the others' models stay as
+they are: a background of another size is drawn anew."""
 ROPE_THETA = 1e12
 LENGTH = 8.0
 """Length of every embedding."""
@@ -59,7 +62,7 @@ SLOTS: dict[str, int] = {
     "answer": 8,
 }
 # fmt: on
-"""Slot to its number of dimensions; the rest of the width holds the background."""
+"""Slot to its number of dimensions; the background comes after them."""
 
 LETTERS = "JFXYPQABCDEGHKLMNORSTUVWZ"
 """Labels that the models know: capitals but I, those of the default label sets first."""
@@ -110,7 +113,7 @@ class Circuit:
         ends = np.cumsum(list(SLOTS.values())).tolist()
         starts = [0, *ends[:-1]]
         self.slots = {name: slice(a, b) for name, a, b in zip(SLOTS, starts, ends, strict=True)}
-        self.background = slice(ends[-1], WIDTH)
+        self.background = slice(ends[-1], ends[-1] + BACKGROUND)
         size = HEADS * HEAD_DIM
         self.embed: Array = np.zeros((len(self.ids), WIDTH))
         self.unembed: Array = np.zeros((len(self.ids), WIDTH))

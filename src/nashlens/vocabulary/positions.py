@@ -20,7 +20,6 @@ lies in its last round, however many came before.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 DECISION = "decision"
 OPTIONS = ("option_first", "option_second")
@@ -44,14 +43,14 @@ def rounds_back(position: str) -> int | None:
     return None if found is None else int(found[1] or 0)
 
 
-def expand_positions(asked: Sequence[str], rounds: Sequence[int]) -> list[str]:
+def expand_positions(asked: list[str], rounds: list[int]) -> list[str]:
     """Return single positions, in the order in which they are stored.
 
     Parameters
     ----------
-    asked : sequence of str
+    asked : list of str
         Positions, or `options`, `payoffs` and `rounds` for all of a kind.
-    rounds : sequence of int
+    rounds : list of int
         Rounds, from 1, at which decisions are asked. The latest has one round less behind it.
 
     Returns
