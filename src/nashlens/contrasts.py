@@ -1,14 +1,15 @@
-"""Contrasts of cells and clusters: resampling, intervals of three kinds, p-values.
+"""Resampling of clusters, intervals of two kinds, p-values.
 
 Decisions of one match are not independent, so every interval resamples whole matches (clusters)
 with replacement. Each cluster enters by the sums of its rows, so a resample costs one row of a
 matrix product however many prompts a match has.
 
-There are three kinds of intervals:
+There are two kinds of intervals:
 
 - *percentile*: two quantiles of the resamples;
-- *student*: Student's t with a standard error, which allows for few matches;
-- *simultaneous*: bounds that hold for several estimates at once.
+- *student*: Student's t with a standard error, which allows for few matches.
+
+Bounds that hold for several estimates at once are those of blocks (`nashlens.factorial`).
 
     >>> rng = np.random.default_rng(0)
     >>> interval = cluster_bootstrap([1, 1, 0, 0], ["a", "a", "b", "b"],
@@ -203,22 +204,6 @@ def student_interval(
 def student_quantile(tail: float, freedom: float) -> float:
     """Return the value that Student's t exceeds with probability `tail`."""
     return float(-ndtri(tail) if np.isposinf(freedom) else -stdtrit(freedom, tail))
-
-
-def simultaneous_interval(estimate: Array, draws: Array, confidence: float) -> tuple[Array, Array]:
-    """Return bounds that hold for all columns at once, by the bootstrap of the largest |t|.
-
-    Parameters
-    ----------
-    estimate : ndarray, shape (k,)
-    draws : ndarray, shape (resamples, k)
-    confidence : float
-    """
-    error = np.maximum(np.nanstd(draws, axis=0), 1e-12)
-    # The largest distance of any column in each resample, in standard errors.
-    largest = np.nanmax(np.abs(draws - estimate) / error, axis=1)
-    critical = float(np.nanquantile(largest, confidence))
-    return estimate - critical * error, estimate + critical * error
 
 
 def wilson_interval(successes: int, n: int, confidence: float) -> tuple[float, float]:

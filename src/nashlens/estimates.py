@@ -85,14 +85,6 @@ def mean_estimates(
     return frame(found.estimate, found.low, found.high, "percentile", found.n, found.n_clusters)
 
 
-def plain_means(values: ArrayLike, matches: ArrayLike) -> pd.DataFrame:
-    """Return the mean of each column of a matrix, without an interval; as `mean_estimates`."""
-    matrix = np.asarray(values, dtype=float)
-    none = np.full(matrix.shape[1], np.nan)
-    mean = matrix.mean(axis=0) if len(matrix) else none
-    return frame(mean, none, none, "", len(matrix), len(set(np.asarray(matches, dtype=object))))
-
-
 def frame(
     estimate: Any, low: Any, high: Any, interval: str, n: int, n_matches: int
 ) -> pd.DataFrame:

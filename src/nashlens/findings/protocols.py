@@ -140,7 +140,7 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
     },
     "M5": {
-        PUBLISHED: lens.early_word_whole,
+        PUBLISHED: partial(lens.early_word, column=lens.WHOLE),
         "+ first token": lens.early_word,
         "+ order": lens.early_word,
         "+ label map": lens.early_action,
@@ -150,7 +150,7 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
     },
     "M6": {
-        PUBLISHED: lens.late_word_whole,
+        PUBLISHED: partial(lens.late_word, column=lens.WHOLE),
         "+ first token": lens.late_word,
         "+ order": lens.late_word,
         "+ label map": lens.late_action,

@@ -16,7 +16,13 @@ from nashlens.contrasts import Array
 from nashlens.findings.claim import JudgeSettings, Missing
 from nashlens.findings.claims import m5_nash_favoured as m5
 from nashlens.findings.claims import m6_late_override as m6
-from nashlens.findings.rungs.reading import LadderData, RungReading, any_words, by_claim
+from nashlens.findings.rungs.reading import (
+    LadderData,
+    RungReading,
+    any_words,
+    by_claim,
+    naive_interval,
+)
 from nashlens.kept import at_position
 from nashlens.lens.readings import conflicting
 
@@ -60,14 +66,7 @@ def _words(
         return Missing("one prompt only: no interval", "inconclusive")
     layers = np.asarray(wide.columns.to_numpy(dtype=int))
     matches = wide.index.get_level_values("match_id").nunique()
-    return _WordByLayer(values, layers, *_naive(values, settings), n, int(matches))
-
-
-def _naive(values: Array, settings: JudgeSettings) -> tuple[Array, Array, Array]:
-    """Return means over rows with bounds that take every row as independent of the others."""
-    mean = values.mean(axis=0)
-    half = settings.z * values.std(axis=0, ddof=1) / np.sqrt(len(values))
-    return mean, mean - half, mean + half
+    return _WordByLayer(values, layers, *naive_interval(values, settings), n, int(matches))
 
 
 def late_word(
@@ -91,7 +90,7 @@ def late_word(
     if late.all():
         return Missing("no layer lies before the late ones: the model is too shallow")
     peak = int(np.flatnonzero(late)[found.mean[late].argmax()])
-    early, early_low, early_high = _naive(found.values[:, ~late].mean(axis=1), settings)
+    early, early_low, early_high = naive_interval(found.values[:, ~late].mean(axis=1), settings)
     verdict = "inconclusive"
     if found.low[peak] > LIKELY and early_high < UNLIKELY:
         verdict = "supported"
@@ -114,13 +113,6 @@ def late_word(
         f" {UNLIKELY:g} at {below} of {before} layers",
         control=f"before: {float(early):.2f}",
     )
-
-
-def late_word_whole(
-    data: LadderData, prompts: pd.DataFrame, settings: JudgeSettings
-) -> RungReading | Missing:
-    """Return `late_word` of whole labels, as the model answers them."""
-    return late_word(data, prompts, settings, WHOLE)
 
 
 def early_word(
@@ -149,13 +141,6 @@ def early_word(
         short=f"{favoured} of {layers} layers",
         reason=f"the Nash word is likelier than the prosocial one at {favoured} of {layers} layers",
     )
-
-
-def early_word_whole(
-    data: LadderData, prompts: pd.DataFrame, settings: JudgeSettings
-) -> RungReading | Missing:
-    """Return `early_word` of whole labels."""
-    return early_word(data, prompts, settings, WHOLE)
 
 
 def late_action(

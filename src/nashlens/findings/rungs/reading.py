@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nashlens.contrasts import Array
 from nashlens.findings.claim import Claim, JudgeSettings, Missing, Tables, with_bounds
 
 LoadRows = Callable[[int, pd.DataFrame], NDArray[np.floating]]
@@ -96,3 +97,21 @@ def by_claim(
 def any_words(prompts: pd.DataFrame) -> pd.DataFrame:
     """Return prompts without the kind of their labels, so that controlled estimators take them."""
     return prompts.drop(columns="label_kind", errors="ignore")
+
+
+def naive_interval(values: Array, settings: JudgeSettings) -> tuple[Array, Array, Array]:
+    """Return means over rows, with bounds that take every row as independent of the others.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, k) or (n,)
+        One row a prompt.
+    settings : JudgeSettings
+
+    Returns
+    -------
+    mean, low, high : ndarray, shape (k,) or ()
+    """
+    mean = values.mean(axis=0)
+    half = settings.z * values.std(axis=0, ddof=1) / np.sqrt(len(values))
+    return mean, mean - half, mean + half

@@ -15,7 +15,7 @@ import pandas as pd
 from nashlens.contrasts import Array
 from nashlens.factorial import BlockEstimate, Blocks
 from nashlens.findings.claim import JudgeSettings, Missing, verdict_of
-from nashlens.findings.rungs.reading import LadderData, RungReading
+from nashlens.findings.rungs.reading import LadderData, RungReading, naive_interval
 from nashlens.findings.shared.sweep import LEAST_CHANGE
 
 KEYS = ["prompt_id", "match_id"]
@@ -102,11 +102,10 @@ def published_words(
     n = len(found.rows)
     if n < 2:
         return Missing("one prompt only: no interval", "inconclusive")
-    mean = found.change.mean(axis=0)
-    half = settings.z * found.change.std(axis=0, ddof=1) / np.sqrt(n)
+    mean, low, high = naive_interval(found.change, settings)
     k = int(mean.argmax())
     return _reading(
-        (float(mean[k]), float(mean[k] - half[k]), float(mean[k] + half[k])),
+        (float(mean[k]), float(low[k]), float(high[k])),
         "P(action 1)",
         found.places[k],
         (n, int(found.rows["match_id"].nunique())),
