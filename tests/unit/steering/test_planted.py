@@ -11,7 +11,6 @@ from nashlens.games import build_games
 from nashlens.models.convert import convert_source
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
-from nashlens.planted.plants import PLANTS
 from nashlens.prompts.table import build_prompts
 from nashlens.steering.directions import fit_directions
 from nashlens.steering.doses import Doses, places_of
@@ -22,14 +21,13 @@ from tests.unit.findings.tables import SETTINGS
 TRAIN, TEST = ["prisoners_dilemma", "harmony"], ["deadlock", "concord"]
 
 
-def needs(name):
-    return pytest.mark.skipif(name not in PLANTS, reason=f"there is no planted model {name}")
-
-
 M7 = [claim for claim in CLAIMS if claim.id == "M7"]
 
 
-def steered(name, folder, layers, joint=(), fit="means"):
+KINDS = ["abstract", "label", "published"]
+
+
+def steered(name, folder, layers, joint=(), fit="means", kinds=KINDS):
     """Return the steering table of a planted model."""
     convert_source(f"planted:{name}", folder)
     games = build_games({game: {"canonical": game} for game in (*TRAIN, *TEST)}, 1)
@@ -55,7 +53,6 @@ def steered(name, folder, layers, joint=(), fit="means"):
     x = np.zeros((len(rows), engine.n_layers + 1, engine.width), dtype=np.float32)
     for which, residuals in engine.residuals([ids.tolist() for ids in rows["token_ids"]]):
         x[which] = residuals
-    kinds = ["abstract", "label", "published"]
     found = fit_directions(lambda k: x[:, k], engine.n_layers, rows, kinds, fit=fit)
     return sweep_table(
         engine,
@@ -80,7 +77,7 @@ def judged(table):
 
 @pytest.mark.parametrize("fit", ["means", "probe"])
 def test_a_nash_action_that_is_looked_up_afterwards_can_be_pushed(tmp_path, fit):
-    row, detail = judged(steered("steerable", tmp_path / "m", [3, 7, 11], fit=fit))
+    row, detail = judged(steered("steerable", tmp_path / "m", [3, 7, 11], fit=fit, kinds=KINDS[:2]))
     assert row["verdict"] == "supported", row["reason"]
     assert (detail["direction"], detail["layers"]) == ("abstract", "7")
     assert detail["action"] > 5 * abs(detail["word"])
@@ -92,7 +89,6 @@ def test_what_is_there_and_not_read_moves_nothing(tmp_path):
     assert row["verdict"] == "contradicted", row["reason"]
 
 
-@needs("word_bound")
 def test_a_label_direction_that_is_bound_to_words_is_contradicted(tmp_path):
     row, detail = judged(steered("word_bound", tmp_path / "m", [8, 11]))
     assert row["verdict"] == "contradicted", row["reason"]
@@ -102,7 +98,6 @@ def test_a_label_direction_that_is_bound_to_words_is_contradicted(tmp_path):
     assert abs(detail["word_change_others"]) < 0.05
 
 
-@needs("carries_over")
 def test_a_label_direction_that_carries_over_is_supported(tmp_path):
     row, detail = judged(steered("carries_over", tmp_path / "m", [8, 11]))
     assert row["verdict"] == "supported", row["reason"]
@@ -110,7 +105,6 @@ def test_a_label_direction_that_carries_over_is_supported(tmp_path):
     assert min(detail["seen_words"], detail["unseen_words"]) > 0.3
 
 
-@needs("joint")
 def test_a_push_that_works_at_three_layers_together_is_found_there(tmp_path):
     row, detail = judged(steered("joint", tmp_path / "m", [6, 7, 8], [[6, 7, 8]]))
     assert row["verdict"] == "supported", row["reason"]

@@ -130,7 +130,7 @@ def rule(e: NoNashHeads) -> Outcome:
     """Ask whether the drop counts, and whether there was a preference to lose."""
     if e.low > LEAST_DROP and e.drop > e.random_largest:
         return Outcome("contradicted")
-    if e.preference_low <= 0:
+    if e.preference_low <= LEAST_DROP:
         return Outcome("inconclusive", "no preference for the Nash action that heads could compute")
     limit = min(LEAST_DROP, LEAST_SHARE * e.preference)
     return Outcome(verdict_of(e.low > -LEAST_DROP and e.high < limit))
@@ -160,7 +160,7 @@ CLAIM = Claim(
     interval="student",
     supported="what ablating the chosen heads costs the Nash action, beyond random groups, lies"
     f" with its interval within {LEAST_DROP:g} logits and below {LEAST_SHARE:.0%} of the Nash"
-    " action's lead, which is above 0 with its interval",
+    f" action's lead, which is above {LEAST_DROP:g} logits with its interval",
     contradicted=f"that drop lies above {LEAST_DROP:g} logits with its interval, and beyond every"
     " random group",
     estimate=estimate,
