@@ -48,6 +48,7 @@ def prompts(embedded_model):
         assistant_prefix="I choose option",
         seed=1,
     )
+    table = table[~table["mirrored"]].reset_index(drop=True)
     assert table["label_tokens_0"].map(len).tolist() == [1, 1, 2, 2]
     return table
 
