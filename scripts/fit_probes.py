@@ -4,7 +4,8 @@ import torch
 
 from nashlens.activations.store import ActivationStore
 from nashlens.config.layers import resolve_layers
-from nashlens.probes import ProbeSettings, study_probes
+from nashlens.probes.design import ProbeSettings
+from nashlens.probes.study import study_probes
 from nashlens.tables import read_table, write_table
 from nashlens.vocabulary.positions import expand_positions
 from nashlens.vocabulary.targets import CLAIM_TARGETS
@@ -16,8 +17,7 @@ def main(inputs, outputs, config, fingerprint, model, threads):
     options, store = config["probes"], ActivationStore(inputs["activations"])
     tables = study_probes(
         store,
-        read_table(inputs["prompts"]),
-        read_table(inputs["lens"]),
+        *(read_table(inputs[name]) for name in ("prompts", "lens")),
         resolve_layers(options["layers"], store.n_layers, first=0, key="probes.layers"),
         options["targets"],
         ProbeSettings(

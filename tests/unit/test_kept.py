@@ -10,8 +10,7 @@ from nashlens.lens.effects import effect_estimates
 from nashlens.lens.layers import layer_estimates
 from nashlens.lens.summary import summarise_lens
 from nashlens.planted.calibration import _readable
-from nashlens.probes import usable
-from nashlens.probes.design import add_choices
+from nashlens.probes.design import add_choices, usable
 from nashlens.surface import _asked
 from nashlens.vocabulary.targets import CLAIM_TARGETS as TARGETS
 from tests.unit.findings.tables import SETTINGS, probe_rows

@@ -20,7 +20,7 @@ def test_a_run_ends_with_the_figures_and_the_findings(built):
         "figures:  results/tiny/figures/",
         "findings: results/tiny/findings.csv",
     ]
-    table = [line for line in said if re.match(r"M\d ", line)]
+    table = [line for line in said if re.match(r"M\d +tiny_", line)]
     assert len(table) == 16
     for name in STUDY:
         for suffix in ("png", "svg"):
@@ -71,8 +71,8 @@ def test_the_calibration_has_an_experiment_of_its_own(fresh):
     assert done.returncode == 0, text[-3000:]
     assert "results/calibration/calibration.csv" in text
     assert re.search(r"^calibrate +1$", text, re.MULTILINE)
-    assert re.search(r"^sweep_steering +28$", text, re.MULTILINE)
-    assert re.search(r"^ablate_heads +28$", text, re.MULTILINE)
+    assert re.search(r"^sweep_steering +31$", text, re.MULTILINE)
+    assert re.search(r"^ablate_heads +31$", text, re.MULTILINE)
     assert "play_part" not in text
 
 

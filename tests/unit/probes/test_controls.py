@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nashlens.probes import ProbeSettings, fit_probes
 from nashlens.probes.controls import control_tasks, permuted_labels, varies_within_blocks
-from nashlens.probes.design import read_target
+from nashlens.probes.design import ProbeSettings, read_target
+from nashlens.probes.study import fit_probes
 from tests.unit.probes.tables import FORMS, WIDTH, prompts_table
 
 TURNING = ("nash_label", "nash_place", "prosocial_label", "chosen_label", "chosen_place")

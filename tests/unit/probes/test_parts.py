@@ -11,9 +11,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from nashlens.parts import DRAWS, HALVES, halves
-from nashlens.probes import ProbeSettings, fit_probes
-from nashlens.probes.design import grouped_folds
+from nashlens.probes.design import ProbeSettings, grouped_folds
 from nashlens.probes.parts import COLUMNS
+from nashlens.probes.study import fit_probes
 from nashlens.seeds import stream
 from nashlens.vocabulary.targets import TARGETS
 from tests.unit.probes.tables import WIDTH, loader, prompts_table

@@ -6,7 +6,8 @@ import pytest
 from nashlens.planted import build
 from nashlens.planted.circuit import N_LAYERS
 from nashlens.planted.plants import PLANTS
-from nashlens.probes import ProbeSettings, fit_probes
+from nashlens.probes.design import ProbeSettings
+from nashlens.probes.study import fit_probes
 from tests.unit.planted.test_plants import Model, make_prompts
 
 SETTINGS = ProbeSettings(

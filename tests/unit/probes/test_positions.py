@@ -20,8 +20,8 @@ from nashlens.models.weights import load_readout
 from nashlens.planted import build
 from nashlens.planted.mechanisms import READ
 from nashlens.planted.plants import COMPUTED, PLANTS
-from nashlens.probes import ProbeSettings, study_probes
-from nashlens.probes.design import add_choices
+from nashlens.probes.design import ProbeSettings, add_choices
+from nashlens.probes.study import study_probes
 from nashlens.prompts.extra import extra_sequences
 from nashlens.prompts.table import build_prompts
 from nashlens.tables import write_table

@@ -9,9 +9,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from nashlens.errors import DataError
-from nashlens.probes import ProbeSettings, add_choices, fit_probes, usable
-from nashlens.probes.design import grouped_folds, hold_out
-from nashlens.probes.study import COLUMNS
+from nashlens.probes.design import ProbeSettings, add_choices, grouped_folds, hold_out, usable
+from nashlens.probes.study import COLUMNS, fit_probes
 from nashlens.seeds import stream
 from nashlens.vocabulary.targets import TARGETS
 from tests.unit.probes.tables import FORMS, WIDTH, loader, prompts_table

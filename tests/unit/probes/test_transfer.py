@@ -7,8 +7,8 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from nashlens.probes import ProbeSettings, fit_transfer
-from nashlens.probes.transfer import COLUMNS
+from nashlens.probes.design import ProbeSettings
+from nashlens.probes.transfer import COLUMNS, fit_transfer
 from nashlens.vocabulary.targets import TARGETS
 from tests.unit.probes.tables import FORMS, loader, prompts_table
 
