@@ -40,7 +40,8 @@ def _history(c: Circuit) -> None:
     # It is written where it stands before it is moved to the decision.
     write_rounds(c, 1.5)
     move(c, COMPUTED, {"opponent_last": 1.5})
-    move(c, LATE - 1, {"opponent_last": -1.5})
+    # The norm of block 9 divides by a little more than that of block 5.
+    move(c, LATE - 1, {"opponent_last": -1.5 * 1.009})
 
 
 def _answer_nash(c: Circuit, last: int, gain: float) -> None:

@@ -4,8 +4,8 @@ There are directions of three kinds, and each is judged by what it is meant to m
 move by knowing a word: the action part of P(action 1), or, for the `label` direction, the word part
 on words that it was not fitted on. All is on games that no direction was fitted on. The estimate is
 the target's change from the smallest to the largest alpha, for the kind and the place (one layer,
-or several at once) where its lower bound lies highest over the least change that counts; it must
-move up and down from no edit. Bounds hold for all kinds and places at once.
+or several at once) where it counts and random directions at the same place can least explain it; it
+must move up and down from no edit. Bounds hold for all kinds and places at once.
 
 A direction that is made of words moves the words that it knows, and in late layers always does.
 That is no Nash direction: where nothing else can move, the claim is contradicted.
@@ -199,7 +199,7 @@ def reason(e: SteeringBothWays, outcome: Outcome) -> str:
         f" {e.swapped:+.2f})"
     )
     if e.random.n:
-        text += f"; random directions up to {e.control:.2f} (rank p {e.random.rank_p:.2f})"
+        text += f"; random directions there up to {e.control:.2f} (rank p {e.random.rank_p:.2f})"
     if e.words.kind:
         text += (
             f"; most of a word moves the {e.words.kind} direction {where(e.words.layers)}:"
@@ -212,11 +212,11 @@ CLAIM = Claim(
     id="M7",
     statement="Adding the Nash direction moves behaviour both ways, beyond random directions.",
     measure="change of P from the smallest to the largest alpha, for the kind of direction and the"
-    " place where it moves its target most surely: the action part, or for the `label` direction"
-    " the word part on words that it was not fitted on",
+    " place where it moves its target and random directions move it least: the action part, or for"
+    " the `label` direction the word part on words that it was not fitted on",
     unit="of P",
     largest_effect=1.0,
-    control="largest such change, in size, of any random direction at any place",
+    control="largest such change, in size, of any random direction at the same place",
     paper="at the first three layers cooperation rises from 0.1% to 98.6%; alpha -5: 99.2%"
     " defection; +10: 88.7% cooperation",
     tables=("steering",),

@@ -25,6 +25,7 @@ from nashlens.findings.claim import (
 from nashlens.findings.shared.sweep import (
     CARRIES,
     LEAST_CHANGE,
+    Best,
     SweepEvidence,
     choose_best,
     common_evidence,
@@ -79,7 +80,7 @@ def estimate(tables: Tables, settings: JudgeSettings) -> ClampingMonotone | Miss
     steps = np.diff(target.values[target.chosen][:, best.place], axis=1)
     return ClampingMonotone(
         **common | {"low": max(common["low"], -1.0), "high": min(common["high"], 1.0)},
-        control=_random_correlation(target),
+        control=_random_correlation(best),
         # Above 0 *and* beyond random.
         p_value=float(np.nanmax([best.p_value(CORRELATION, settings.resamples), random.p_value])),
         monotone_share=float((steps >= 0).all(axis=1).mean()),
@@ -91,14 +92,13 @@ def estimate(tables: Tables, settings: JudgeSettings) -> ClampingMonotone | Miss
     )
 
 
-def _random_correlation(target: Target) -> float:
-    """Return the median size of random directions' mean rank correlation, where they move most."""
-    responses, changes = target.responses, np.abs(target.random_changes())
-    sizes = []
-    for name, change in zip(responses.random, changes, strict=True):
-        values = responses.parts(name)[target.part].round(7)
-        each = rank_correlations(values, responses.response(name).doses)
-        sizes.append(abs(float(target.estimate(each).estimate[change.argmax()])))
+def _random_correlation(best: Best) -> float:
+    """Return the median size of random directions' mean rank correlation at the same place."""
+    target, sizes = best.target, []
+    for name in target.responses.random:
+        values = target.responses.parts(name)[target.part][:, [best.place]].round(7)
+        each = rank_correlations(values, target.responses.response(name).doses)
+        sizes.append(abs(float(target.estimate(each).estimate[0])))
     return float(np.median(sizes)) if sizes else np.nan
 
 
@@ -120,7 +120,7 @@ def reason(e: ClampingMonotone, outcome: Outcome) -> str:
         f" changes by {e.change:+.2f} of P from {e.clamp_low:g} to {e.clamp_high:g} deviations"
     )
     if e.random.n:
-        numbers += f", random directions by up to {e.random.largest:.2f}"
+        numbers += f", random directions there by up to {e.random.largest:.2f}"
     return joined(numbers, outcome.because)
 
 
@@ -128,7 +128,7 @@ CLAIM = Claim(
     id="M8",
     statement="Behaviour is monotone in the clamped value of the Nash direction.",
     measure="mean rank correlation of the target of M7 with the clamped value, over blocks, for the"
-    " kind of direction and the place where the target changes most surely",
+    " kind of direction and the place where the target changes and random ones change it least",
     unit="in rank correlation",
     largest_effect=1.0,
     control="median size of it for random directions, clamped at the smallest and largest value",

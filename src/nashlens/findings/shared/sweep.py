@@ -3,9 +3,11 @@
 Each kind of direction is judged by its target (`nashlens.steering.readings`): the action part of
 P(action 1), or, for the `label` direction, the word part on words that it was not fitted on. A
 direction of words moves the words that it knows; it carries over where it moves others by at least
-half as much. The kind and the place are chosen where the target's lower bound lies highest over the
-least change that counts; bounds hold for all kinds and places at once. The control is the same
-choice of a place made for each random direction, in either sign.
+half as much. The control is random directions at the same place, in either sign: a push at several
+layers at once moves an answer along any direction further than a push at one. Of the kinds and
+places whose target's lower bound lies over the least change that counts, the one is chosen that is
+least like random directions there; of none, the one whose bound lies highest. Bounds hold for all
+kinds and places at once, and p-values pay for the choice.
 """
 
 from __future__ import annotations
@@ -25,6 +27,10 @@ LEAST_CHANGE = 0.05
 """Change of P(action) that counts as moving behaviour."""
 CARRIES = 0.5
 """Least change on other words, as a share of the change on those that a direction was fitted on."""
+LEAST_SIZE = 1e-3
+"""Smaller changes of P are all alike where directions are compared."""
+LEAST_SPREAD = 0.3
+"""Least standard deviation of the logarithms of random directions' changes."""
 
 
 class Best(NamedTuple):
@@ -89,7 +95,7 @@ def choose_best(
     settings: JudgeSettings,
     within_reach: Callable[[Bounded, Array], Any],
 ) -> Best | Missing:
-    """Choose the kind and the place whose change surpasses the least that counts the most.
+    """Choose the kind and the place whose change counts and is least like that of random ones.
 
     Parameters
     ----------
@@ -109,18 +115,22 @@ def choose_best(
         resamples=settings.resamples,
         rng=lambda kind: settings.rng(f"{claim} {kind}"),
     )
-    options: list[tuple[float, Bounded, int]] = []
+    options: list[tuple[tuple[bool, float, float], Bounded, int]] = []
     reach = False
     for bounds in every:
         least = least_changes(bounds.target)
         low = bounds.low[-responses.n_places :]
         reach |= bool(np.any(within_reach(bounds, least) | np.isnan(low)))
-        options += [
-            (gap, bounds, place) for place, gap in enumerate(low - least) if np.isfinite(gap)
-        ]
+        change = bounds.found.estimate[-responses.n_places :]
+        unusual = _unusual(change, np.abs(bounds.target.random_changes()))
+        for place, gap in enumerate(low - least):
+            if np.isfinite(gap):
+                # First those that count, the least like random ones before others.
+                key = (gap <= 0, -unusual[place] if gap > 0 else 0.0, -gap)
+                options.append((key, bounds, place))
     if not options:
         return Missing("fewer than two matches of each game: no interval", "inconclusive")
-    _, bounds, place = max(options, key=lambda option: option[0])
+    _, bounds, place = min(options, key=lambda option: option[0])
     return Best(bounds, place, len(every), reach)
 
 
@@ -157,20 +167,33 @@ def largest_word_change(
     return largest
 
 
+def _unusual(change: Array, random: Array) -> Array:
+    """Return how far changes (..., places) lie beyond those along random directions, by place.
+
+    It is the logarithm of the change in standard deviations from the mean of those of the `random`
+    changes' sizes, (directions, places). Changes below `LEAST_SIZE` count as that, and standard
+    deviations below `LEAST_SPREAD` as that; without random directions it is 0.
+    """
+    if not len(random):
+        return np.zeros_like(change)
+    logs = np.log(np.maximum(random, LEAST_SIZE))
+    spread = np.maximum(logs.std(axis=0), LEAST_SPREAD)
+    result: Array = (np.log(np.maximum(change, LEAST_SIZE)) - logs.mean(axis=0)) / spread
+    return result
+
+
 @dataclass(frozen=True)
 class RandomControl:
-    """How the largest change of the target compares with that of random directions."""
+    """How a change of the target compares with that along random directions at the same place."""
 
     n: int
     """Number of random directions."""
     rank_p: float
     """Rank of the direction among them; NaN without any."""
     p_value: float
-    """Tail of Student's t, where no random direction does as well; for all kinds together."""
-    ours: float
-    """Largest change over places of the direction."""
+    """Chance that one more random direction is as unlike the others at any place."""
     largest: float
-    """Largest change, in size, of any random direction at any place."""
+    """Largest change, in size, of a random direction."""
 
     @property
     def beaten(self) -> bool:
@@ -182,7 +205,6 @@ class RandomControl:
         if not self.n:
             return {"random_directions": 0, "random_rank_p": np.nan, "random_p": np.nan}
         return {
-            "largest_change": self.ours,
             "random_directions": self.n,
             "random_change_largest": self.largest,
             "random_rank_p": self.rank_p,
@@ -241,26 +263,27 @@ def common_evidence(best: Best, which: int) -> dict[str, Any]:
 
 
 def compare_with_random(best: Best) -> RandomControl:
-    """Compare the largest change of the target over places with that of each random direction.
+    """Compare the change of the target with those along random directions at the same place.
 
-    The p-value is the tail of Student's t for one more draw in addition to the random directions'
-    logarithms, since a rank among a few directions cannot fall below 1 / (directions + 1); the rank
-    is used where a random direction does as well. It pays for the choice among the kinds.
+    The p-value asks whether one more random direction, at the place where it is least like the
+    others, would be as unlike them. It is Student's tail for one more draw, since a rank among a
+    few directions cannot fall below 1 / (directions + 1); the rank is used where a random direction
+    is as unlike the others. It pays for the choice among the kinds.
     """
     change = best.bounds.found.estimate[-best.target.responses.n_places :]
-    ours = float(np.nanmax(change))
-    random = best.target.random_changes()
+    random = np.abs(best.target.random_changes())
     if not len(random):
-        return RandomControl(0, np.nan, np.nan, ours, np.nan)
-    largest = np.abs(random).max(axis=1)
-    rank = p = rank_p(ours, largest)
-    if len(largest) >= 3 and ours > largest.max():
-        logs = np.log(np.maximum(largest, 1e-9))
+        return RandomControl(0, np.nan, np.nan, np.nan)
+    here = random[:, best.place]
+    ours = float(_unusual(change, random)[best.place])
+    others = _unusual(random, random).max(axis=1)
+    p = rank_p(ours, others)
+    if len(others) >= 3 and ours > others.max():
         # The error of one more draw around the mean of the others.
-        error = max(float(logs.std(ddof=1)), 1e-6) * np.sqrt(1 + 1 / len(logs))
-        p = student_p(np.log(ours) - logs.mean(), error, len(logs) - 1, 0.0)
-    p = min(1.0, best.kinds * max(p, 1e-6))
-    return RandomControl(len(largest), rank, p, ours, float(largest.max()))
+        error = max(float(others.std(ddof=1)), 1e-6) * np.sqrt(1 + 1 / len(others))
+        p = student_p(ours - others.mean(), error, len(others) - 1, 1e-6)
+    p = min(1.0, best.kinds * p)
+    return RandomControl(len(random), rank_p(change[best.place], here), p, float(here.max()))
 
 
 def where(layers: str) -> str:
