@@ -84,21 +84,36 @@ def find_positions(
     if not wanted:
         return found
     content, ends = piece_ends(view)
-    if text.count(content) != 1:
-        raise LabelError(
-            f"{tokenizer.name}: the chat template does not hold the question word for word, so its"
-            " positions cannot be found; set activations.positions to [decision]"
-        )
-    start, spans = text.index(content), tokenizer.spans(text)
-    if len(spans) != len(ids):
-        raise LabelError(
-            f"{tokenizer.name}: found the characters of {len(spans)} tokens in a prompt of"
-            f" {len(ids)}; set activations.positions to [decision]"
-        )
+    start, spans = find_content(tokenizer, content, text, ids)
     for name in wanted:
         if name in ends:
             found[name] = _token_at(tokenizer, spans, text, start + ends[name] - 1)
     return found
+
+
+def find_content(
+    tokenizer: PromptTokenizer, content: str, text: str, ids: Sequence[int]
+) -> tuple[int, list[tuple[int, int]]]:
+    """Return where the user message starts in a prompt's text, and the characters of each token.
+
+    Raises
+    ------
+    LabelError
+        If the chat template changes the user message, or tokens cannot be told.
+    """
+    if text.count(content) != 1:
+        raise LabelError(
+            f"{tokenizer.name}: the chat template does not hold the question word for word, so its"
+            " positions cannot be found; set activations.positions to [decision] and patching to"
+            " null"
+        )
+    spans = tokenizer.spans(text)
+    if len(spans) != len(ids):
+        raise LabelError(
+            f"{tokenizer.name}: found the characters of {len(spans)} tokens in a prompt of"
+            f" {len(ids)}; set activations.positions to [decision] and patching to null"
+        )
+    return text.index(content), spans
 
 
 def _token_at(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -101,15 +101,75 @@ def build_prompts(
     DataError
         If there is no game, round, surface form or opponent.
     """
+    further = [name for name in positions if name != DECISION]
+    asked = Asked(tokenizer, system, assistant_prefix)
+    decisions = planned_decisions(
+        games,
+        templates=templates,
+        label_sets=label_sets,
+        label_maps=label_maps,
+        option_orders=option_orders,
+        opponents=opponents,
+        own_cooperation=own_cooperation,
+        rounds=rounds,
+        histories=histories,
+        seed=seed,
+        crossed=crossed,
+        histories_of=histories_of,
+    )
+    rows = [_row(decision, asked, further) for decision in decisions]
+    kinds = PROMPT_TARGETS | {position_column(name): "Int64" for name in further}
+    return pd.DataFrame(rows).astype(kinds)
+
+
+class Decision(NamedTuple):
+    """One decision of the design: a history, and what its seat knows, in a surface form."""
+
+    history: PlannedHistory
+    view: View
+    mirrored: bool
+    """Whether the history is the mirror image of the one that was drawn."""
+
+    @property
+    def scenario_id(self) -> str:
+        """What is asked, whatever its surface form."""
+        mirrored = "/mirrored" if self.mirrored else ""
+        return f"{self.history.match_id}/{self.view.round}{mirrored}"
+
+    @property
+    def block_id(self) -> str:
+        """The scenario in one template and label set."""
+        form = self.view.surface
+        return f"{self.scenario_id}/{form.template}/{form.label_set}"
+
+
+def planned_decisions(
+    games: Sequence[Game],
+    *,
+    templates: Sequence[str],
+    label_sets: LabelSets,
+    label_maps: Sequence[str],
+    option_orders: Sequence[str],
+    opponents: Sequence[str],
+    own_cooperation: float,
+    rounds: Sequence[int],
+    histories: int,
+    seed: int,
+    crossed: Collection[str] = (),
+    histories_of: Mapping[str, int | None] | None = None,
+) -> Iterator[Decision]:
+    """Yield every decision of the design, in the order of the prompts table; see `build_prompts`.
+
+    Raises
+    ------
+    DataError
+        If there is no game, round, surface form or opponent.
+    """
     if not games or not rounds or min(rounds) < 1:
         raise DataError(f"prompts: {len(games)} games, rounds {list(rounds)}: give both, from 1 up")
     families: dict[str, list[Game]] = {}
     for game in games:
         families.setdefault(game.name, []).append(game)
-
-    asked = _Asked(tokenizer, system, assistant_prefix)
-    further = [name for name in positions if name != DECISION]
-    rows = []
     for name, family in families.items():
         planned = plan_histories(
             name,
@@ -132,12 +192,10 @@ def build_prompts(
                     # Before the first round there is nothing to mirror.
                     for now in (now for now in rounds if now > 1 or not mirrored):
                         view = View(game, history.seat, form, own[: now - 1], other[: now - 1])
-                        rows.append(_row(history, view, asked, further, mirrored))
-    kinds = PROMPT_TARGETS | {position_column(name): "Int64" for name in further}
-    return pd.DataFrame(rows).astype(kinds)
+                        yield Decision(history, view, mirrored)
 
 
-class _Asked:
+class Asked:
     """Texts and token ids of prompts in one tokenizer."""
 
     def __init__(self, tokenizer: PromptTokenizer, system: str | None, prefix: str):
@@ -159,22 +217,20 @@ class _Asked:
         return self._priors[form]
 
 
-def _row(
-    history: PlannedHistory, view: View, asked: _Asked, positions: Sequence[str], mirrored: bool
-) -> dict[str, Any]:
+def _row(decision: Decision, asked: Asked, positions: Sequence[str]) -> dict[str, Any]:
+    history, view, mirrored = decision
     form = view.surface
     messages = decision_messages(view, system=asked.system)
     text, encoded = asked.encode(messages, form.action_labels)
     ids, prior = encoded.ids, asked.prior(form)
     needed, most = encoded.n_tokens_with_label, asked.tokenizer.max_length
     too_long = most is not None and needed > most
-    scenario = f"{history.match_id}/{view.round}{'/mirrored' if mirrored else ''}"
     places = find_positions(asked.tokenizer, view, text, ids, positions)
     return {
         "prompt_id": prompt_id(ids),
         "match_id": history.match_id,
-        "scenario_id": scenario,
-        "block_id": f"{scenario}/{form.template}/{form.label_set}",
+        "scenario_id": decision.scenario_id,
+        "block_id": decision.block_id,
         "game": view.game.name,
         "variant": view.game.variant,
         "seat": view.seat,

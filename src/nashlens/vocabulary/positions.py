@@ -22,6 +22,8 @@ from __future__ import annotations
 import re
 
 DECISION = "decision"
+SYSTEM, OPENING, QUESTION, ANSWER, REST = "system", "opening", "question", "answer", "rest"
+"""Further groups of tokens (`nashlens.prompts.groups`)."""
 OPTIONS = ("option_first", "option_second")
 PAYOFFS = ("payoff_1", "payoff_2", "payoff_3", "payoff_4")
 POSITION_PATTERN = (
@@ -30,6 +32,13 @@ POSITION_PATTERN = (
 )
 """A position, or several by one name: `options`, `payoffs`, `rounds`."""
 _ROUND = re.compile(r"round_last(?:-(\d+))?")
+
+
+GROUP_PATTERN = (
+    r"^(system|opening|payoffs|payoff_[1-4]|rounds|round_last(-[1-9]\d{0,2})?|question|options"
+    r"|option_first|option_second|answer|decision|rest|all)$"
+)
+"""A group of a prompt's tokens, or several by one name: `payoffs`, `rounds`, `options`, `all`."""
 
 
 def round_position(back: int) -> str:
