@@ -35,9 +35,11 @@ def choose_prompts(
 ) -> pd.DataFrame:
     """Choose the prompts to intervene on: as many whole blocks of each game.
 
-    Blocks are taken from one template and label set after another, two histories from each, as an
-    interval needs two or more of them; first those with the templates and label sets used
-    least so far. A history gives its second block after all others have given one.
+    A history's block is taken with that of its mirror image, so that a habit of repeating labels
+    cancels within the history. Blocks are taken from one template and label set after another, two
+    histories from each, as an interval needs two or more of them; first those with the templates
+    and label sets used least so far. A history gives a second round after all others have given
+    one.
 
     Parameters
     ----------
@@ -72,12 +74,17 @@ def choose_prompts(
         rows = rows[rows.groupby("block_id")["prompt_id"].transform("size") == size]
         if rows.empty:
             raise DataError(f"{key}: {game} has no prompt; look at the prompts table")
-        if per_game < size:
-            raise DataError(
-                f"{key}: {per_game} prompts of {game}: a block has {size}; give that or more"
-            )
         blocks = rows.drop_duplicates("block_id")
-        order = _in_turn(blocks, stream(seed, stream_name, game))[: per_game // size]
+        order: list[str] = []
+        for together in _in_turn(blocks, stream(seed, stream_name, game)):
+            if (len(order) + len(together)) * size > per_game:
+                break
+            order += together
+        if not order:
+            raise DataError(
+                f"{key}: {per_game} prompts of {game}: a history and its mirror image have"
+                f" {len(together) * size}; give that or more"
+            )
         rows = rows[rows["block_id"].isin(order)]
         place = rows["block_id"].map({name: k for k, name in enumerate(order)})
         rows = rows.assign(_place=place).sort_values(["_place", "label_map", "option_order"])
@@ -85,12 +92,14 @@ def choose_prompts(
     return pd.concat(chosen, ignore_index=True)
 
 
-def _in_turn(blocks: pd.DataFrame, rng: np.random.Generator) -> list[str]:
-    """Return the ids of one game's blocks, in the order in which they are taken."""
-    blocks = blocks.sort_values("block_id")
+def _in_turn(blocks: pd.DataFrame, rng: np.random.Generator) -> list[list[str]]:
+    """Return the ids of one game's blocks, those of mirror images together, in turn."""
+    keys = ["match_id", "round", *WORDING]
+    blocks = blocks.sort_values("block_id").groupby(keys, sort=False)["block_id"].agg(list)
+    blocks = blocks.reset_index()
     blocks = blocks.iloc[rng.permutation(len(blocks))]
     turns = blocks.groupby("match_id").cumcount()
-    taken: list[str] = []
+    taken: list[list[str]] = []
     used: Counter[object] = Counter()
     for _, of_turn in blocks.groupby(turns):
         waiting = {

@@ -29,14 +29,29 @@ def test_histories_are_taken_by_twos_or_more_from_a_wording():
     assert choose(["deadlock"], 8)["template"].nunique() == 1
 
 
-def test_a_history_gives_a_second_block_after_all_others_gave_one():
+def twice(table, suffix):
+    """Return rows and the same ones as another scenario of the same histories."""
+    names = ("prompt_id", "scenario_id", "block_id")
+    return table.assign(**{name: table[name] + suffix for name in names})
+
+
+def test_a_history_gives_a_second_round_after_all_others_gave_one():
     table = prompts_table(np.random.default_rng(3), histories=2)
-    later = table.assign(
-        **{name: table[name] + "/later" for name in ("prompt_id", "scenario_id", "block_id")}
-    )
+    later = twice(table, "/later").assign(round=3)
     both = pd.concat([table, later], ignore_index=True)
     assert choose(["deadlock"], 16, table=both)["match_id"].nunique() == 4
     assert choose(["deadlock"], 32, table=both)["block_id"].nunique() == 8
+
+
+def test_mirror_images_are_taken_together():
+    table = prompts_table(np.random.default_rng(3), histories=4)
+    both = pd.concat([table, twice(table, "/mirrored")], ignore_index=True)
+    for per_game, histories in ((8, 1), (15, 1), (16, 2), (32, 4)):
+        chosen = choose(["deadlock"], per_game, table=both)
+        assert chosen["match_id"].nunique() == histories
+        assert (chosen.groupby("match_id")["block_id"].nunique() == 2).all()
+    with pytest.raises(DataError, match="7 prompts of deadlock: a history and its mirror image"):
+        choose(["deadlock"], 7, table=both)
 
 
 def test_templates_and_label_sets_are_spread():
@@ -60,7 +75,7 @@ def test_words_with_a_meaning_and_broken_blocks_are_left_out():
 
 
 def test_less_than_a_block_is_refused():
-    with pytest.raises(DataError, match="3 prompts of deadlock: a block has 4"):
+    with pytest.raises(DataError, match=r"3 prompts of deadlock: .* have 4; give that"):
         choose(["deadlock"], 3)
 
 

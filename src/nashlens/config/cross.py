@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from nashlens.config.design import (
     action_labels,
     block_size,
+    mirrored_size,
     neutral_histories,
     neutral_labels,
     neutral_prompts,
@@ -310,8 +311,7 @@ def _steering_position(at: Place) -> str | None:
     *(f"agents.*.{kind}.repetitions" for kind in PAIRINGS),
 )
 def _whole_blocks(at: Place) -> str | None:
-    prompts = at.config.prompts
-    size = len(prompts.label_maps) * len(prompts.option_orders)
+    size = block_size(at.config)
     if at.found is None or at.found % size == 0:
         return None
     return (
@@ -396,11 +396,14 @@ def _enough_prompts(at: Place) -> str | None:
             f"allowed: at most {counts[fewest]}, the prompts of {fewest} in neutral labels "
             "(label maps x option orders x prompts.rounds x its histories)"
         )
-    least = block_size(at.config) * (1 if steered else 2)
+    least = mirrored_size(at.config) * (1 if steered else 2)
     if at.found >= least:
         return None
-    what = "one block" if steered else "two blocks, to choose heads and to test them"
-    return f"allowed: at least {least}, the prompts of {what} (label maps x option orders)"
+    what = "a history" if steered else "two histories, to choose heads and to test them"
+    return (
+        f"allowed: at least {least}, the prompts of {what} (label maps x option orders, each with "
+        "its mirror image)"
+    )
 
 
 @_rule("circuits.games.*")

@@ -18,6 +18,11 @@ def block_size(config: Config) -> int:
     return len(config.prompts.label_maps) * len(config.prompts.option_orders)
 
 
+def mirrored_size(config: Config) -> int:
+    """Return the number of prompts of a block and of its mirror image, which are taken together."""
+    return 2 * block_size(config)
+
+
 def neutral_labels(config: Config) -> list[str]:
     """Return the names of the label sets that say nothing about a game."""
     return [name for name, pair in config.prompts.label_sets.items() if pair != ACTION_LABELS]
@@ -37,9 +42,8 @@ def neutral_prompts(config: Config, game: str) -> int:
     wordings = len(prompts.templates) if "templates" in prompts.crossed else 1
     if "label_sets" in prompts.crossed:
         wordings *= len(neutral_labels(config))
-    # A history and its mirror image.
-    blocks = 2 * neutral_histories(config, game) * wordings * len(prompts.rounds)
-    return blocks * block_size(config)
+    pairs = neutral_histories(config, game) * wordings * len(prompts.rounds)
+    return pairs * mirrored_size(config)
 
 
 def action_labels(game: GameConfig) -> Sequence[str]:

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from nashlens.config.cross import nash_actions
-from nashlens.config.design import block_size, history_count, neutral_labels
+from nashlens.config.design import history_count, mirrored_size, neutral_labels
 from nashlens.config.problems import problem_line
 from nashlens.config.sections import Config
 from nashlens.errors import NashlensError
@@ -166,7 +166,7 @@ def _word_notes(config: Config) -> Iterator[str]:
 
 
 def _prompt_notes(config: Config) -> Iterator[str]:
-    size = block_size(config)
+    size = mirrored_size(config)
     for section, found, parts in (
         ("steering", config.steering.prompts, 1),
         ("circuits", config.circuits.prompts, 2),
@@ -174,15 +174,18 @@ def _prompt_notes(config: Config) -> Iterator[str]:
         path, used = (section, "prompts"), found // size * size
         if used != found:
             yield problem_line(
-                path, found, f"prompts are taken in blocks of {size}, so {used} of a game are used"
+                path,
+                found,
+                f"prompts are taken {size} at a time, a history's and its mirror image's, so {used}"
+                " of a game are used",
             )
         if used < 2 * parts * size:
             halves = " in each half" if parts > 1 else ""
             yield problem_line(
                 path,
                 found,
-                f"a game then has {used // size} blocks, and an interval needs histories to "
-                f"compare, two{halves} or more; give {2 * parts * size} or more",
+                f"histories of a game: {used // size}; an interval needs two{halves} or more; give "
+                f"{2 * parts * size} or more",
             )
 
 

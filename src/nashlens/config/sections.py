@@ -198,7 +198,7 @@ class CircuitsConfig(Section):
 
     games: Distinct[Name] = ["deadlock", "concord"]
     """Games whose decisions are looked at; each has a Nash action."""
-    prompts: Annotated[Integer, Field(ge=4, le=100000)] = 40
+    prompts: Annotated[Integer, Field(ge=4, le=100000)] = 48
     """Prompts of each game; a quarter of their histories choose the heads, the others test them."""
     replacement: Literal["mean", "zero"] = "mean"
     """What replaces a head's output: its mean over all these prompts, or zero."""

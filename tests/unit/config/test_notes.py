@@ -81,12 +81,14 @@ def test_games_without_a_conflict_cannot_be_overridden():
 
 
 def test_prompts_that_are_no_whole_blocks_are_rounded_down():
-    lines = notes({"steering": {"prompts": 27}, "circuits": {"prompts": 9}})
+    lines = notes({"steering": {"prompts": 27}, "circuits": {"prompts": 17}})
     assert lines == [
-        "steering.prompts: found 27; prompts are taken in blocks of 4, so 24 of a game are used",
-        "circuits.prompts: found 9; prompts are taken in blocks of 4, so 8 of a game are used",
-        "circuits.prompts: found 9; a game then has 2 blocks, and an interval needs histories to "
-        "compare, two in each half or more; give 16 or more",
+        "steering.prompts: found 27; prompts are taken 8 at a time, a history's and its mirror "
+        "image's, so 24 of a game are used",
+        "circuits.prompts: found 17; prompts are taken 8 at a time, a history's and its mirror "
+        "image's, so 16 of a game are used",
+        "circuits.prompts: found 17; histories of a game: 2; an interval needs two in each half or "
+        "more; give 32 or more",
     ]
 
 
