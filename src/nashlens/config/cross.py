@@ -86,6 +86,9 @@ def _places(
     """Find the keys of a pattern, in which * is each entry of a map or list."""
     if not keys:
         yield path, here, owner
+    elif here is None:
+        # A section that is left out.
+        return
     elif keys[0] == "*":
         lists = enumerate(here if isinstance(here, list) else ())
         for name, entry in here.items() if isinstance(here, Mapping) else lists:
@@ -267,6 +270,7 @@ def _played_games(at: Place) -> str | None:
 @_rule(
     *("matches.skip_games.*", "matches.sequential_games.*"),
     *("steering.train_games.*", "steering.test_games.*", "circuits.games.*"),
+    "patching.games.*",
 )
 def _known_game(at: Place) -> str | None:
     unread = at.path[1] == "sequential_games" and at.config.matches.move_orders == ["simultaneous"]
@@ -343,12 +347,15 @@ def _test_game(at: Place) -> str | None:
     return None
 
 
-@_rule("steering.train_games.*", "steering.test_games.*", "circuits.games.*")
+@_rule(*("steering.train_games.*", "steering.test_games.*", "circuits.games.*", "patching.games.*"))
 def _nash_game(at: Place) -> str | None:
     if nash_actions(at.config, at.found) != set():
         return None
-    steered = at.path[0] == "steering"
-    use = "nothing can be steered towards it" if steered else "no head could compute it"
+    uses = {
+        "steering": "nothing can be steered towards it",
+        "patching": "no exchange of payoffs could flip it",
+    }
+    use = uses.get(str(at.path[0]), "no head could compute it")
     return (
         "it has no Nash action (one that every equilibrium plays for sure), "
         f"so {use}; choose a game that has one"
@@ -404,6 +411,24 @@ def _enough_prompts(at: Place) -> str | None:
         f"allowed: at least {least}, the prompts of {what} (label maps x option orders, each with "
         "its mirror image)"
     )
+
+
+@_rule("patching.pairs")
+def _enough_pairs(at: Place) -> str | None:
+    least = block_size(at.config)
+    if at.found >= least:
+        return None
+    return f"allowed: at least {least}, the pairs of one block (label maps x option orders)"
+
+
+@_rule("patching.groups.*", "patching.heads.*")
+def _patched_group(at: Place) -> str | None:
+    rounds = at.config.prompts.rounds
+    if at.found != "rounds" and not at.found.startswith("round_last"):
+        return None
+    if expand_positions([at.found], rounds):
+        return None
+    return f"no prompt has it: the last of prompts.rounds has {max(rounds) - 1} before it"
 
 
 @_rule("circuits.games.*")

@@ -59,7 +59,8 @@ def _relax(section: dict[str, Any]) -> None:
     section.pop("required", None)
     for entry in section["properties"].values():
         entry.pop("title", None)
-        if "$ref" in entry:
+        kinds = [entry, *entry.get("anyOf", [])]
+        if any("Config" in kind.get("$ref", "") for kind in kinds):
             # The sections' own keys have the defaults, one by one.
             entry.pop("default", None)
 

@@ -27,6 +27,7 @@ from nashlens.config.values import (
     Distinct,
     DistinctOrEmpty,
     Fraction,
+    Group,
     InnerFraction,
     Integer,
     Layers,
@@ -39,6 +40,8 @@ from nashlens.config.values import (
 )
 from nashlens.vocabulary.edits import DIRECTION_KINDS
 from nashlens.vocabulary.figures import FIGURES
+from nashlens.vocabulary.pairs import PAIR_KINDS
+from nashlens.vocabulary.patching import DIRECTIONS, SITES
 from nashlens.vocabulary.play import CANONICAL_GAMES
 from nashlens.vocabulary.positions import DECISION
 from nashlens.vocabulary.prompts import TEMPLATES
@@ -208,6 +211,27 @@ class CircuitsConfig(Section):
     """Groups of other heads of the same layers, as the control."""
 
 
+class PatchingConfig(Section):
+    """Activation patching between prompts that differ in one thing, aligned token by token."""
+
+    games: Distinct[Name] = ["deadlock"]
+    """Games whose decisions are looked at; each has a Nash action."""
+    kinds: Distinct[Literal[PAIR_KINDS]] = ["payoffs", "history"]  # type: ignore[valid-type]
+    """What the two prompts of a pair differ in: payoffs, history, labels, order."""
+    pairs: Annotated[Integer, Field(ge=4, le=100000)] = 8
+    """Pairs of each kind and game, at most, in whole blocks of surface forms."""
+    directions: Distinct[Literal[DIRECTIONS]] = ["destroy"]  # type: ignore[valid-type]
+    """destroy: the other prompt's values into the design's own; restore: the other way round."""
+    sites: Distinct[Literal[SITES]] = ["residual"]  # type: ignore[valid-type]
+    """What is patched: residual, attention (what a block's attention adds), mlp."""
+    layers: Layers = [10, 20]
+    """Blocks after which, or in which, it is patched; negative counts from the last block (-1)."""
+    groups: Distinct[Group] = ["payoffs", "rounds", "options", "question", "answer", "decision"]
+    """The tokens that are patched together."""
+    heads: DistinctOrEmpty[Group] = []
+    """Groups of tokens at which every attention head is patched by itself; [] for none."""
+
+
 class FindingsConfig(Section):
     """How the claims are judged."""
 
@@ -291,6 +315,8 @@ class Config(Section):
     """A Nash direction, added, clamped or ablated."""
     circuits: CircuitsConfig = CircuitsConfig()
     """Attention heads, ablated one by one and in groups."""
+    patching: PatchingConfig | None = PatchingConfig()
+    """Patching between counterfactual prompts; null leaves it out."""
     findings: FindingsConfig = FindingsConfig()
     """How the claims are judged."""
     figures: FiguresConfig = FiguresConfig()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from types import NoneType
 from typing import Annotated, Any, cast, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
@@ -128,6 +129,10 @@ def _check_section(section: type[Section], raw: Any, path: KeyPath, problems: li
 def _check(hint: Any, raw: Any, path: KeyPath, description: str, problems: list[str]) -> Any:
     """Return a key's value, what of it passed, or `REFUSED`."""
     kind, *limits = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    # A section that may be null: null leaves its stage out.
+    one_of = [one for one in get_args(kind) if one is not NoneType]
+    if len(one_of) == 1 and isinstance(one_of[0], type) and issubclass(one_of[0], Section):
+        return None if raw is None else _check_section(one_of[0], raw, path, problems)
     if isinstance(kind, type) and issubclass(kind, Section):
         return _check_section(kind, raw, path, problems)
     if get_origin(kind) is not dict:

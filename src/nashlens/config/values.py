@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from nashlens.vocabulary.positions import POSITION_PATTERN
+from nashlens.vocabulary.positions import GROUP_PATTERN, POSITION_PATTERN
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
 # Windows and Samba refuse files of these names, whatever their ending.
@@ -40,6 +40,16 @@ def _check_position(value: str) -> str:
     return value
 
 
+def _check_group(value: str) -> str:
+    if not re.fullmatch(GROUP_PATTERN, value):
+        raise ValueError(
+            "allowed: system, opening, payoffs (payoff_1 to payoff_4), rounds (round_last, "
+            "round_last-1 and so on), question, options (option_first, option_second), answer, "
+            "decision, rest or all"
+        )
+    return value
+
+
 def _distinct(values: list[Any]) -> list[Any]:
     for i, value in enumerate(values):
         if value in values[:i]:
@@ -51,6 +61,9 @@ Name = Annotated[str, AfterValidator(_check_name)]
 Text = Annotated[str, AfterValidator(_check_text)]
 Position = Annotated[
     str, AfterValidator(_check_position), Field(json_schema_extra={"pattern": POSITION_PATTERN})
+]
+Group = Annotated[
+    str, AfterValidator(_check_group), Field(json_schema_extra={"pattern": GROUP_PATTERN})
 ]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 # Strict: YAML's yes, no and true are ints to Python, and a payoff of `true` is always a slip.

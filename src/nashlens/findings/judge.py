@@ -23,6 +23,7 @@ from nashlens.findings.claim import (
 from nashlens.findings.claims import CLAIMS, PLAY_CLAIMS
 from nashlens.findings.detectable import said_with_power, smallest_effect
 from nashlens.kept import kept, neutral
+from nashlens.vocabulary.stages import left_out_by
 
 COLUMNS = (
     "claim",
@@ -150,8 +151,7 @@ def _evidence(
     subject = settings.subject
     for name in claim.tables:
         if name not in tables or tables[name].empty:
-            whose = " for this model" if claim.about == "model" else ""
-            yield subject, Missing(f"the {name} table has no row{whose}")
+            yield subject, Missing(_absence(claim, name, name in tables))
             return
     if claim.reads not in inputs:
         inputs[claim.reads] = claim.reads(tables)
@@ -160,6 +160,14 @@ def _evidence(
         yield from found
     else:
         yield subject, found
+
+
+def _absence(claim: Claim[Any], table: str, given: bool) -> str:
+    """Say why a claim's table has nothing to read."""
+    key = None if given else left_out_by(table)
+    if key is not None:
+        return f"left out: {key} is null in the config"
+    return f"the {table} table has no row{' for this model' if claim.about == 'model' else ''}"
 
 
 def _decide(claim: Claim[Any], found: Evidence | Missing) -> tuple[str, str]:

@@ -79,12 +79,13 @@ def _other_order(view: View) -> View:
     return replace(view, surface=replace(form, option_order=other))
 
 
-_CHANGES: dict[str, Callable[[View], View]] = {
+CHANGES: dict[str, Callable[[View], View]] = {
     "payoffs": _other_payoffs,
     "history": _other_move,
     "labels": _other_map,
     "order": _other_order,
 }
+"""Kind -> from what the seat knows to what it knows in the other prompt."""
 
 
 def counterfactual(view: View, kind: str) -> View:
@@ -101,9 +102,9 @@ def counterfactual(view: View, kind: str) -> View:
     DataError
         If there is no such kind, or nothing of that kind to change.
     """
-    if kind not in _CHANGES:
+    if kind not in CHANGES:
         raise DataError(f"pairs of kind {kind!r}: must be one of {list(PAIR_KINDS)}")
-    return _CHANGES[kind](view)
+    return CHANGES[kind](view)
 
 
 def build_pairs(
@@ -173,7 +174,7 @@ def _pair(decision: Decision, kind: str, asked: Asked) -> dict[str, Any]:
     }
     try:
         other = counterfactual(view, kind)
-        source = _encoded(other, asked)[1]
+        source_text, source = _encoded(other, asked)
         row["source_ids"] = _array(source.ids)
         row["source_nash_action"] = nash_action(other.game, other.seat)
         row["source_opponent_last"] = other.other[-1] if other.other else None
@@ -181,6 +182,8 @@ def _pair(decision: Decision, kind: str, asked: Asked) -> dict[str, Any]:
         row["dropped"] = _problem(row, base, source)
         if len(base.ids) == len(source.ids):
             row["changed"] = differing_groups(row["groups"], base.ids, source.ids)
+            theirs = token_groups(asked.tokenizer, other, source_text, source.ids)
+            row["dropped"] = row["dropped"] or _shifted(row["groups"], theirs)
             row["dropped"] = row["dropped"] or _misplaced(row["changed"], kind)
     except (DataError, LabelError) as error:
         row["dropped"] = str(error)
@@ -205,6 +208,12 @@ def _problem(row: dict[str, Any], base: EncodedPrompt, source: EncodedPrompt) ->
         return ""
     actions = row["nash_action"], row["source_nash_action"]
     return "" if None not in actions and actions[0] != actions[1] else "no Nash action that flips"
+
+
+def _shifted(groups: Sequence[str], theirs: Sequence[str]) -> str:
+    """Return where the pieces of the two prompts have other lengths; empty where none has."""
+    wrong = dict.fromkeys(a for a, b in zip(groups, theirs, strict=True) if a != b)
+    return f"not aligned: {', '.join(wrong)} of other lengths" if wrong else ""
 
 
 def _misplaced(changed: Sequence[str], kind: str) -> str:

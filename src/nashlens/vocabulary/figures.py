@@ -17,6 +17,7 @@ FIGURES = (
     "steering",
     "clamping",
     "heads",
+    "patching",
     "ladder",
     "findings",
     "calibration",

@@ -38,7 +38,8 @@ GROUP_PATTERN = (
     r"^(system|opening|payoffs|payoff_[1-4]|rounds|round_last(-[1-9]\d{0,2})?|question|options"
     r"|option_first|option_second|answer|decision|rest|all)$"
 )
-"""A group of a prompt's tokens, or several by one name: `payoffs`, `rounds`, `options`, `all`."""
+"""A group of a prompt's tokens (`nashlens.prompts.groups`), or several by one name: `payoffs`,
+`rounds`, `options`, `all`."""
 
 
 def round_position(back: int) -> str:

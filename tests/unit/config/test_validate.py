@@ -247,3 +247,23 @@ def test_a_value_that_contains_itself(raw: dict[str, Any]):
     raw["steering"]["alphas"] = nest
     raw["lens"] = loop
     _only_config_errors(raw)
+
+
+def test_a_section_that_is_null_leaves_its_stage_out(raw: dict[str, Any]):
+    config = validate(merge(raw, {"patching": None}))
+    assert config.patching is None
+    assert config.model_dump(mode="json")["patching"] is None
+
+
+def test_an_overlay_brings_a_stage_back(raw: dict[str, Any]):
+    without = merge(raw, {"patching": None})
+    assert validate(merge(without, {"patching": {"pairs": 4}})).patching.pairs == 4
+
+
+def test_what_is_wrong_in_a_section_that_may_be_null_is_named_by_its_key(raw: dict[str, Any]):
+    with pytest.raises(ConfigError) as caught:
+        validate(merge(raw, {"patching": {"pairs": "many", "kind": "payoffs"}}))
+    assert [line.partition(":")[0] for line in caught.value.problems] == [
+        "patching.pairs",
+        "patching.kind",
+    ]
