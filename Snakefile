@@ -27,6 +27,7 @@ include: "rules/probes.smk"
 include: "rules/lens.smk"
 include: "rules/steering.smk"
 include: "rules/circuits.smk"
+include: "rules/patching.smk"
 include: "rules/ladder.smk"
 include: "rules/findings.smk"
 include: "rules/calibration.smk"
@@ -40,7 +41,7 @@ include: "rules/messages.smk"
 rule figures:
     default_target: True
     input:
-        [path for figure in STUDY for path in figure_files(figure)],
+        [path for figure in SHOWN for path in figure_files(figure)],
         results("findings.csv"),
         results("quiz.parquet"),
         results("metrics.parquet"),
@@ -96,6 +97,15 @@ rule circuits:
         expand(results("heads/{model}.parquet"), model=MODELS),
 
 
+rule patching:
+    input:
+        list(
+            made(
+                patching_summary=expand(results("patching_summary/{model}.parquet"), model=MODELS)
+            ).values()
+        ),
+
+
 rule ladder:
     input:
         figure_files("ladder"),
@@ -137,6 +147,7 @@ localrules:
     lens,
     steering,
     circuits,
+    patching,
     ladder,
     findings,
     figures,

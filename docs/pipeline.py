@@ -33,6 +33,7 @@ BOXES = {
     "lens": (3, 1, "P(action)\nby layer"),
     "directions": (3, 0, "difference of means,\ntraining games"),
     "circuits": (4, -1, "heads ablated, singly\nand in a group"),
+    "patching": (3, -1, "values of prompts that\ndiffer in one thing"),
     "steering": (4, 0, "add and clamp,\nheld-out games"),
     "ladder": (5, 0, "from the published to\nthe controlled protocol"),
     "findings": (5, 1, "claims on models and\nplay, with verdicts"),

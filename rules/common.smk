@@ -7,7 +7,8 @@ ROOT = Path(workflow.basedir)
 # First-party code is found here, in this process.
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from nashlens.figures.registry import STUDY
+from nashlens.figures.registry import FIGURES, STUDY
+from nashlens.vocabulary.stages import NULLABLE
 from workflow.experiment import Experiment, calibrating, export_path, nested
 from workflow.provenance import Stage
 
@@ -77,6 +78,22 @@ def table_files(table):
     if results(f"{table}.parquet") in made:
         return results(f"{table}.parquet")
     return expand(results(f"{table}/{{model}}.parquet"), model=MODELS)
+
+
+def left_out(tables):
+    """Say whether the config leaves out a stage that makes one of some tables."""
+    return any(
+        CONFIG[key] is None for key, made in NULLABLE.items() if not set(made).isdisjoint(tables)
+    )
+
+
+def made(**inputs):
+    """Return the inputs, tables by name, without those of stages that the config leaves out."""
+    return {name: path for name, path in inputs.items() if not left_out([name])}
+
+
+SHOWN = [name for name in STUDY if not left_out(FIGURES[name].tables)]
+"""Figures of the study that this config has tables for."""
 
 
 def figure_files(name):

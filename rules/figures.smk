@@ -3,8 +3,6 @@
 Figures draw tables of estimates, which the rules above make; one that several stages share is here.
 """
 
-from nashlens.figures.registry import FIGURES
-
 # A figure's own option -> its key of the config.
 OPTION_KEYS = {
     "confidence": "findings.confidence",
@@ -35,7 +33,7 @@ rule summarise_surface:
         "../scripts/summarise_surface.py"
 
 
-for figure in FIGURES:
+for figure in [*SHOWN, *(name for name in FIGURES if name not in STUDY)]:
 
     rule:
         name:
@@ -81,7 +79,7 @@ for figure in FIGURES:
 
 rule build_report:
     input:
-        figures=[path for figure in STUDY for path in figure_files(figure)],
+        figures=[path for figure in SHOWN for path in figure_files(figure)],
         findings=results("findings.csv"),
     output:
         page=results("report.html"),

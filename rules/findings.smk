@@ -3,6 +3,7 @@
 
 rule judge_findings:
     input:
+        **made(patching=results("patching/{model}.parquet")),
         prompts=results("prompts/{model}.parquet"),
         probes=results("probes/{model}.parquet"),
         probes_parts=results("probes_parts/{model}.parquet"),

@@ -5,17 +5,22 @@ from __future__ import annotations
 import ast
 from importlib import import_module
 from pathlib import Path
+from types import NoneType
+from typing import get_args
 
 import pytest
 
 from nashlens import strategies
+from nashlens.circuits.patches import MAIN_PART
 from nashlens.config.playing import AgentConfig, MatchesConfig, PromptsConfig
-from nashlens.config.sections import GameConfig, ProbesConfig
+from nashlens.config.sections import Config, GameConfig, ProbesConfig
+from nashlens.engine.patching import KINDS
 from nashlens.figures import registry
 from nashlens.games import CATALOG
+from nashlens.prompts.pairs import CHANGES
 from nashlens.prompts.targets import TARGETS
 from nashlens.prompts.templates import TEMPLATES
-from nashlens.vocabulary import edits, figures, play, prompts, targets
+from nashlens.vocabulary import edits, figures, pairs, patching, play, prompts, stages, targets
 
 FOLDER = Path(play.__file__).parent
 
@@ -79,3 +84,16 @@ def test_targets_of_claims_are_those_that_claims_name():
     named = {module.TARGET for module in modules if hasattr(module, "TARGET")}
     named |= {name for module in modules for name in getattr(module, "TARGETS", ())}
     assert named == set(targets.CLAIM_TARGETS)
+
+
+def test_pairs_and_sites_are_those_that_are_made_and_patched():
+    assert set(CHANGES) == set(pairs.PAIR_KINDS)
+    assert {*patching.SITES, "head"} == set(KINDS)
+    assert set(MAIN_PART) == set(pairs.PAIR_KINDS)
+
+
+def test_stages_that_can_be_left_out_are_sections_that_may_be_null():
+    for key in stages.NULLABLE:
+        assert NoneType in get_args(Config.model_fields[key].annotation)
+    assert stages.left_out_by("patching") == "patching"
+    assert stages.left_out_by("prompts") is None

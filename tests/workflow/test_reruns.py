@@ -32,7 +32,10 @@ UNTRAINED = {"extract_untrained", *PROBED}
 EXTRACTED = STORED | UNTRAINED | LENSED | DIRECTED | TUNED - {"fit_tuned_lens"}
 PLAYED = {"play_part", "join_play", *BIASED, *MEASURED}
 QUIZZED = {"ask_quiz", "join_quiz", *MEASURED}
-PROMPTED = {"build_prompts"} | EXTRACTED | ABLATED
+PATCH_SHOWN = {"summarise_patching", "draw_patching"}
+PATCHED = {"patch_pairs", *PATCH_SHOWN, *JUDGED}
+PAIRED = {"build_pairs", *PATCHED}
+PROMPTED = {"build_prompts"} | EXTRACTED | ABLATED | PAIRED
 # A user's own payoffs: a stag hunt, with one drawn variant.
 MINE = {
     "payoffs": [[[4, 4], [1, 3]], [[3, 1], [2, 2.5]]],
@@ -45,10 +48,12 @@ DRAWN = {
     "draw_games", "draw_cooperation", "draw_pairs", "draw_rounds", "draw_reasoning",
     "draw_selection", "draw_strategies", "draw_probes", "draw_transfer", "draw_effects",
     "draw_lens", "draw_tuned", "draw_biases", "draw_steering", "draw_clamping", "draw_heads",
+    "draw_patching",
     "draw_ladder", "draw_findings",
 }  # fmt: skip
 RESAMPLED = {
     "summarise_lens", "draw_lens", "summarise_tuned_lens", "draw_tuned", *STEERED, *HEADED,
+    *PATCH_SHOWN,
 }  # fmt: skip
 
 CONFIG_EDITS = {
@@ -78,6 +83,16 @@ CONFIG_EDITS = {
     "circuits.replacement": ({"circuits": {"replacement": "zero"}}, ABLATED),
     "circuits.group": ({"circuits": {"group": 1}}, ABLATED),
     "circuits.random_groups": ({"circuits": {"random_groups": 2}}, ABLATED),
+    "patching.kinds": ({"patching": {"kinds": ["payoffs", "order"]}}, PAIRED),
+    "patching.games": ({"patching": {"games": ["concord"]}}, PAIRED),
+    "patching.pairs": ({"patching": {"pairs": 4}}, PATCHED),
+    "patching.directions": ({"patching": {"directions": ["restore"]}}, PATCHED),
+    "patching.sites": ({"patching": {"sites": ["mlp"]}}, PATCHED),
+    "patching.layers": ({"patching": {"layers": [2]}}, PATCHED),
+    "patching.groups": ({"patching": {"groups": ["options"]}}, PATCHED),
+    "patching.heads": ({"patching": {"heads": []}}, PATCHED),
+    # Without it, the claims and their table are judged anew, and nothing else.
+    "no patching": ({"patching": None}, JUDGED),
     "findings.q_value": ({"findings": {"q_value": 0.1}}, JOINED),
     "findings.late_fraction": ({"findings": {"late_fraction": 0.5}}, JUDGED | CLIMBED),
     "findings.bootstrap": (
@@ -115,7 +130,7 @@ CONFIG_EDITS = {
     "activations.dtype": ({"activations": {"dtype": "float16"}}, EXTRACTED),
     "a model's dtype": (
         {"models": {"tiny_llama": {"dtype": "auto"}}},
-        EXTRACTED | ABLATED | TUNED | PLAYED | QUIZZED,
+        EXTRACTED | ABLATED | PATCHED | TUNED | PLAYED | QUIZZED,
     ),
     "a model's family": (
         {"models": {"tiny_llama": {"family": "other"}}},
@@ -169,8 +184,10 @@ CODE_EDITS = {
         {"draw_findings", "draw_ladder"},
     ),
     "the sweep": ("src/nashlens/steering/sweep.py", CODE, SWEPT),
+    "patching": ("src/nashlens/circuits/patching.py", CODE, PATCHED),
+    "pairs of prompts": ("src/nashlens/prompts/pairs.py", CODE, PAIRED),
     "the heads": ("src/nashlens/circuits/heads.py", CODE, ABLATED),
-    "the choice of prompts": ("src/nashlens/interventions.py", CODE, SWEPT | ABLATED),
+    "the choice of prompts": ("src/nashlens/interventions.py", CODE, SWEPT | ABLATED | PATCHED),
     "the lockstep of play": ("src/nashlens/play/run.py", CODE, PLAYED),
     "the probes": ("src/nashlens/probes/study.py", CODE, PROBED),
     # A direction can be the normal of a probe.
@@ -182,7 +199,7 @@ CODE_EDITS = {
     "the engine": (
         "src/nashlens/engine/core.py",
         CODE,
-        EXTRACTED | ABLATED | TUNED | PLAYED | QUIZZED,
+        EXTRACTED | ABLATED | PATCHED | TUNED | PLAYED | QUIZZED,
     ),
     "a script": ("scripts/fit_probes.py", CODE, PROBED),
     "logging": ("src/nashlens/logs.py", CODE, set()),

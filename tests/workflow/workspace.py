@@ -29,7 +29,7 @@ PARTS = (
 )
 TARGETS = {
     "all", "calibration", "games", "prompts", "play", "quiz", "activations", "probes", "lens",
-    "steering", "circuits", "ladder", "findings", "figures", "report",
+    "steering", "circuits", "patching", "ladder", "findings", "figures", "report",
 }  # fmt: skip
 
 

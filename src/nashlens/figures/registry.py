@@ -66,6 +66,7 @@ FIGURES = {
     "steering": _entry("doses", "steering_summary", "confidence"),
     "clamping": _entry("doses", "steering_summary", "confidence"),
     "heads": _entry("heads", "heads_summary", "confidence"),
+    "patching": _entry("patching", "patching_summary", "confidence"),
     "ladder": _entry("ladder", "ladder", "confidence"),
     "findings": _entry("findings", "findings sensitivity"),
     "calibration": _entry("calibration", "calibration calibration_rates", "confidence"),

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from nashlens.lens.summary import summarise_lens
+from tests.unit.findings.tables import PLANTED_PATH, patching
 
 from .plays import plays_of
 from .summaries import with_summaries
@@ -430,6 +431,7 @@ def make_tables(models) -> dict[str, pd.DataFrame]:
         "calibration": make_calibration(),
         "steering": make_steering(models),
         "heads": make_heads(models),
+        "patching": pd.concat(patching(PLANTED_PATH, model=model) for model in models),
         "ladder": make_ladder(models),
         "findings": make_findings(models),
         "sensitivity": make_sensitivity(make_findings(models), LABELS),

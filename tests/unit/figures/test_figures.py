@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -352,3 +354,13 @@ def test_the_ladder_shows_where_a_published_finding_dissolves(one_model):
     assert len(boxes) == 2 * len(m6)
     assert len(edges) == m6["concludes"].nunique()
     assert "no claim has a ladder" in texts(draw("ladder", {"ladder": m6.iloc[:0]}))
+
+
+def test_patching_says_how_far_apart_the_answers_are(one_model):
+    figure = draw("patching", one_model)
+    text = " ".join(texts(figure).split())
+    assert re.search(r"other payoffs: towards the other action in all (2\.9|3\.0)\d \[", text)
+    assert "another last move" in text
+    rows = one_model["patching_summary"]
+    nothing = {"patching_summary": rows[rows["site"] == "total"]}
+    assert "no residual was patched" in " ".join(texts(draw("patching", nothing)).split())

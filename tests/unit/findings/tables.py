@@ -254,3 +254,63 @@ def heads(
             rows.append(common | {"ablation": name, "kind": kind, "heads": "5.0 6.1"})
             rows[-1] |= {"drop": drop, "logit_nash": lead - drop}
     return pd.DataFrame(rows)
+
+
+PATCHED = ("payoffs", "options", "question", "decision")
+
+
+def patching(
+    shares,
+    total=3.0,
+    control=0.0,
+    token=0.5,
+    noise=0.05,
+    histories=16,
+    layers=(0, 2, 4, 6),
+    kinds=("payoffs", "history"),
+    directions=("destroy",),
+    model="m",
+    seed=0,
+):
+    """Patches of the residual, on histories of two games, a block each.
+
+    `shares` has for each group which share of `total` it carries at each of `layers`; pairs of
+    other kinds carry `control` at every place. The pair's first label gains `token` of it.
+    """
+    rng = np.random.default_rng(seed)
+    rows = []
+    forms = product(
+        kinds, directions, range(histories), ("identity", "swapped"), ("forward", "reversed")
+    )
+    for kind, direction, i, label_map, order in forms:
+        game, nash = (("deadlock", 1), ("concord", 0))[i % 2]
+        into = 1.0 if direction == "destroy" else -1.0
+        other = -1.0 if nash == 1 else 1.0
+        word = token if label_map == "swapped" else -token
+        block = f"m{i}/3/neutral"
+        common = {
+            "model": model, "pair_id": f"{block}/{label_map}/{order}/{kind}", "kind": kind,
+            "prompt_id": f"p{i}{label_map}{order}", "match_id": f"m{i}", "block_id": block,
+            "game": game, "nash_action": nash, "source_nash_action": nash,
+            "opponent_last": i // 2 % 2, "source_opponent_last": 1 - i // 2 % 2,
+            "label_map": label_map, "option_order": order, "template": "neutral",
+            "label_set": ("jf", "xy")[i // 2 % 2], "direction": direction, "site": "residual",
+            "head": -1, "logit": 0.0, "label_mass": 0.9,
+        }  # fmt: skip
+        whole = total if kind == "payoffs" else control
+        lead = into * (other * whole + word + noise * rng.normal())
+        for layer, group in product(range(len(layers)), shares):
+            share = shares[group][layer] if kind == "payoffs" else 1.0
+            effect = into * (other * share * whole + share * word + noise * rng.normal())
+            rows.append(common | {"layer": layers[layer], "group": group, "total": lead})
+            rows[-1] |= {"patch": f"residual/{layers[layer]}/{group}", "effect": effect}
+    return pd.DataFrame(rows)
+
+
+PLANTED_PATH = {
+    "payoffs": (1.0, 0.9, 0.0, 0.0),
+    "options": (0.0, 0.0, 0.9, 0.1),
+    "question": (0.0, 0.0, 0.1, 0.8),
+    "decision": (0.0, 0.0, 0.0, 0.9),
+}
+"""Payoffs until layer 2, the label at the options after layer 4, then at the question."""

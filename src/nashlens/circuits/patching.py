@@ -1,0 +1,236 @@
+"""Activation patching: what values of one prompt of a pair do in the other.
+
+The prompts of a pair differ in one thing and are aligned token by token (`nashlens.prompts.pairs`).
+At a site (the residual after a layer, what its attention or MLP adds, or one head) and a group of
+tokens, one prompt gets the values of the other. As far as its answer then becomes the other's, what
+the two differ in passes through there (Vig et al. 2020, arXiv:2004.12265; Meng et al. 2022,
+arXiv:2202.05262).
+
+`destroy` puts the counterfactual prompt's values into the design's own, `restore` the other way
+round. Pairs of label maps and of option orders have both prompts in their block, so that one
+direction is all there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from nashlens.engine.labels import LabelledPrompt, label_probabilities
+from nashlens.engine.patching import Change, Site, patch_scores
+from nashlens.interventions import PROMPT_COLUMNS, choose_prompts, prompts_by_interventions
+from nashlens.kept import kept
+from nashlens.prompts.groups import group_indices
+
+if TYPE_CHECKING:
+    from nashlens.engine.core import Engine
+
+PAIR_COLUMNS = (
+    *("pair_id", "kind", *PROMPT_COLUMNS),
+    *("source_nash_action", "opponent_last", "source_opponent_last"),
+)
+"""Columns of the pairs table that the patching table repeats."""
+IN_BLOCK = ("labels", "order")
+"""Kinds of pairs whose two prompts are in one block."""
+_INTEGERS = dict.fromkeys(("layer", "head"), "Int64")
+
+
+class Patch(NamedTuple):
+    """What is patched together."""
+
+    site: str
+    """`residual`, `attention`, `mlp` or `head`."""
+    layer: int
+    head: int
+    """Which head of the layer, from 0; -1 where it is no head."""
+    group: str
+
+    @property
+    def change(self) -> Change:
+        """What the engine is asked for."""
+        return Change((Site(self.site, self.layer, self.head),), self.group, "source")
+
+
+def patching_table(
+    engine: Engine,
+    pairs: pd.DataFrame,
+    *,
+    games: Sequence[str],
+    kinds: Sequence[str],
+    pairs_per_game: int,
+    directions: Sequence[str],
+    sites: Sequence[str],
+    layers: Sequence[int],
+    groups: Sequence[str],
+    heads: Sequence[str],
+    seed: int,
+    model: str,
+) -> pd.DataFrame:
+    """Patch every site and group of tokens of some pairs.
+
+    Parameters
+    ----------
+    engine : Engine
+    pairs : pandas.DataFrame
+        The pairs table.
+    games, kinds : sequence of str
+    pairs_per_game : int
+        Pairs of each kind and game, at most, in whole blocks.
+    directions : sequence of {"destroy", "restore"}
+    sites : sequence of {"residual", "attention", "mlp"}
+    layers : sequence of int
+        Blocks, from 1. The residual is also patched at layer 0, the embedding.
+    groups : sequence of str
+        Groups of tokens, see `nashlens.prompts.groups.group_indices`.
+    heads : sequence of str
+        Groups of tokens at which every head of these layers is patched by itself.
+    seed : int
+    model : str
+
+    Returns
+    -------
+    pandas.DataFrame
+        The patching table: one row per pair, direction and patch. `logit` is the answer of the
+        prompt that is patched (action 1 over action 0), `total` what the other prompt's answer is
+        more, in the same labels, and `effect` what the patch adds. A patch that can change nothing,
+        as the two prompts do not differ up to its last token, is not computed: its effect is 0.
+        Without a pair that is aligned the table is empty.
+    """
+    tables = []
+    for kind in kinds:
+        chosen = choose_pairs(pairs, kind, kinds, games, pairs_per_game, seed)
+        patches = list(_patches(engine, sites, layers, groups, heads))
+        for direction in directions if kind not in IN_BLOCK else ["destroy"]:
+            if len(chosen):
+                tables.append(_patched(engine, chosen, patches, direction, f"pairs: {kind}"))
+    columns = [*PAIR_COLUMNS, "direction", "patch", *Patch._fields]
+    empty = pd.DataFrame(columns=[*columns, "logit", "total", "effect", "label_mass"])
+    table = pd.concat(tables, ignore_index=True) if tables else empty
+    table.insert(0, "model", model)
+    return table.astype(_INTEGERS)
+
+
+def choose_pairs(
+    pairs: pd.DataFrame,
+    kind: str,
+    kinds: Sequence[str],
+    games: Sequence[str],
+    per_game: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Choose the pairs of one kind: whole blocks, if they can be the same ones for all kinds.
+
+    Parameters
+    ----------
+    pairs : pandas.DataFrame
+        The pairs table.
+    kind : str
+    kinds : sequence of str
+        All that are patched.
+    games : sequence of str
+    per_game : int
+    seed : int
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows of `pairs`; none of a game in which no whole block is aligned.
+    """
+    used = kept(pairs[pairs["game"].isin(games)])
+    whole = {}
+    for one in kinds:
+        rows = used[used["kind"] == one]
+        size = rows.groupby("block_id")["prompt_id"].transform("nunique")
+        whole[one] = rows[size == _cells(pairs)]
+    here, chosen = whole[kind], []
+    for game, rows in here.groupby("game", sort=False):
+        others = [frame[frame["game"] == game]["block_id"] for frame in whole.values()]
+        shared = set(rows["block_id"]).intersection(*(set(ids) for ids in others if len(ids)))
+        some = rows[rows["block_id"].isin(shared)] if shared else rows
+        key = "patching.games"
+        chosen.append(choose_prompts(some, [str(game)], per_game, seed, "patching pairs", key=key))
+    return pd.concat(chosen, ignore_index=True) if chosen else here
+
+
+def _cells(pairs: pd.DataFrame) -> int:
+    """Return the number of prompts of a whole block."""
+    return len(pairs[["label_map", "option_order"]].drop_duplicates())
+
+
+def _patches(
+    engine: Engine,
+    sites: Sequence[str],
+    layers: Sequence[int],
+    groups: Sequence[str],
+    heads: Sequence[str],
+) -> Iterator[Patch]:
+    for site in sites:
+        for layer in [0, *layers] if site == "residual" else layers:
+            yield from (Patch(site, layer, -1, group) for group in groups)
+    for layer in layers:
+        for head in range(engine.n_heads):
+            yield from (Patch("head", layer, head, group) for group in heads)
+
+
+def _patched(
+    engine: Engine, chosen: pd.DataFrame, patches: Sequence[Patch], direction: str, what: str
+) -> pd.DataFrame:
+    """Return rows of the table for pairs of one kind, in one direction."""
+    columns = ("ids", "source_ids") if direction == "destroy" else ("source_ids", "ids")
+    into, source = ([ids.tolist() for ids in chosen[name]] for name in columns)
+    labels = [
+        (first.tolist(), second.tolist())
+        for first, second in zip(chosen["label_tokens_0"], chosen["label_tokens_1"], strict=True)
+    ]
+    prompts = [LabelledPrompt(*one) for one in zip(into, labels, strict=True)]
+    names = list(dict.fromkeys(["decision", *(patch.group for patch in patches)]))
+    groups = [group_indices(list(of_tokens), names) for of_tokens in chosen["groups"]]
+    computed = [k for k, patch in enumerate(patches) if _can_change(patch, groups, into, source)]
+    # The last layer's residual at the decision is the other prompt's answer.
+    whole = Patch("residual", engine.n_layers, -1, "decision").change
+    changes = [Change((), "decision", "source"), whole, *(patches[k].change for k in computed)]
+    logprobs = patch_scores(engine, prompts, changes, groups=groups, sources=source, what=what)
+    logits = logprobs[..., 1] - logprobs[..., 0]
+    if any(len(label) > 1 for pair in labels for label in pair):
+        # Later tokens of a label see the prompt itself, so that is asked by itself.
+        asked = [LabelledPrompt(*one) for one in zip(source, labels, strict=True)]
+        theirs = engine.label_logprobs(asked)
+        logits[:, 1] = theirs[:, 1] - theirs[:, 0]
+    effect = np.zeros((len(chosen), len(patches)))
+    effect[:, computed] = logits[:, 2:] - logits[:, :1]
+    mass = np.repeat(label_probabilities(logprobs[:, 0])[1][:, None], len(patches), axis=1)
+    mass[:, computed] = label_probabilities(logprobs[:, 2:])[1]
+    described = pd.DataFrame(patches, columns=Patch._fields)
+    described.insert(0, "patch", [patch_name(patch) for patch in patches])
+    own = chosen[list(PAIR_COLUMNS)].assign(
+        direction=direction, logit=logits[:, 0], total=logits[:, 1] - logits[:, 0]
+    )
+    return prompts_by_interventions(own, described, {"effect": effect, "label_mass": mass})
+
+
+def _can_change(
+    patch: Patch,
+    groups: Sequence[dict[str, list[int]]],
+    into: Sequence[list[int]],
+    source: Sequence[list[int]],
+) -> bool:
+    """Say whether the values of any pair's two prompts can differ where a patch replaces them."""
+    for of_prompt, ids, other in zip(groups, into, source, strict=True):
+        tokens = of_prompt[patch.group]
+        if patch.site == "residual" and patch.layer == 0:
+            if any(ids[k] != other[k] for k in tokens):
+                return True
+        elif tokens:
+            first = next(k for k, (a, b) in enumerate(zip(ids, other, strict=True)) if a != b)
+            if max(tokens) >= first:
+                return True
+    return False
+
+
+def patch_name(patch: Patch) -> str:
+    """Return a patch in one word: site/layer/group, or head/layer.head/group."""
+    place = f"{patch.layer}.{patch.head}" if patch.site == "head" else f"{patch.layer}"
+    return f"{patch.site}/{place}/{patch.group}"

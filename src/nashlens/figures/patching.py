@@ -1,0 +1,149 @@
+"""Where is the answer carried? Patches between counterfactual prompts, layer by token group."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+
+from nashlens.figures import style
+from nashlens.figures.registry import Look
+
+TITLE = "Where the model carries what the payoffs say"
+_COLUMNS = ("model", "kind", "quantity", "patch", "site", "layer", "group", *style.ESTIMATE,
+            "n", "n_matches", "share_low")  # fmt: skip
+_MAP = "PuOr_r"
+"""Diverging, told apart by colour-blind readers; its middle is no effect."""
+_HALF = 0.5
+"""Share of the difference from which a cell is outlined; the bound of claim M11."""
+_LEAST = 0.2
+"""Logits from which a difference counts, as for the claim."""
+_CHANGED = {
+    "payoffs": "other payoffs",
+    "history": "another last move",
+    "labels": "the other labels",
+    "order": "the other order",
+}
+
+
+class _Panel(NamedTuple):
+    kind: str
+    quantity: str
+    title: str
+
+
+@style.figure(TITLE, patching_summary=_COLUMNS)
+def draw(patching_summary: pd.DataFrame, look: Look) -> Figure:
+    """Draw what patching the residual moves, by layer and group of tokens.
+
+    A row of panels for each model: what values from prompts with other payoffs move towards the
+    other action, whatever it is called; what they move towards the pair's first label, whatever it
+    means; and what values from prompts with another last move, and the same payoffs, move.
+    """
+    rows = patching_summary[patching_summary["site"].isin(["residual", "total"])]
+    if rows[rows["site"] == "residual"].empty:
+        raise style.NothingToShowError(
+            "no residual was patched: look at patching.sites, and at the column dropped of the"
+            " pairs table"
+        )
+    models = list(dict.fromkeys(rows["model"]))
+    panels = _panels(list(dict.fromkeys(rows["kind"])))
+    title = f"{TITLE}: {models[0]}" if len(models) == 1 else TITLE
+    groups = max(rows["group"].nunique(), 4)
+    height = 1.3 + len(models) * (1.1 + 0.17 * groups)
+    figure, body = style.canvas(look.width or style.WIDTH, height, title)
+    grid = body.subplots(len(models), len(panels), squeeze=False, sharey="row")
+    for line, model in zip(grid, models, strict=True):
+        mine = rows[rows["model"] == model]
+        shown = pd.concat([_of(mine, panel) for panel in panels])
+        # A scale for each model: one model's largest effect would hide another's.
+        largest = max(float(shown["estimate"].abs().max()), 1e-3)
+        scale = Normalize(-largest, largest)
+        name = "" if len(models) == 1 else f"{model}: "
+        for ax, panel in zip(line, panels, strict=True):
+            _heat(ax, _of(mine, panel), scale)
+            ax.set_title(f"{name}{panel.title}\n{_whole(_of(mine, panel))}", fontsize=style.SMALL)
+            name = ""
+        line[0].set_ylabel("tokens, as they are read")
+        bar = body.colorbar(ScalarMappable(scale, _MAP), ax=list(line), aspect=20, pad=0.02)
+        bar.set_label("moved by the patch (logits)", fontsize=style.SMALL)
+    style.legend(body, _legend_entries(look.confidence), columns=2)
+    return figure
+
+
+def _panels(kinds: list[str]) -> list[_Panel]:
+    """Return what is shown: the first kind's action and word part, a second kind's action part."""
+    main = "payoffs" if "payoffs" in kinds else kinds[0]
+    panels = [
+        _Panel(main, "action_part", f"{_CHANGED[main]}:\ntowards the other action"),
+        _Panel(main, "word_part", f"{_CHANGED[main]}:\ntowards the pair's first label"),
+    ]
+    others = [kind for kind in kinds if kind != main]
+    if others:
+        quantity = "place_part" if others[0] == "order" else "action_part"
+        towards = {
+            "order": "towards the option listed first",
+            "history": "towards what the other did",
+        }.get(others[0], "towards the other action")
+        panels.append(_Panel(others[0], quantity, f"{_CHANGED[others[0]]}:\n{towards}"))
+    return panels
+
+
+def _of(rows: pd.DataFrame, panel: _Panel) -> pd.DataFrame:
+    return rows[(rows["kind"] == panel.kind) & (rows["quantity"] == panel.quantity)]
+
+
+def _whole(rows: pd.DataFrame) -> str:
+    """Say how far apart the answers of the two prompts are."""
+    total = rows[rows["site"] == "total"]
+    if total.empty:
+        return "no pair"
+    mean, low, high = (float(total[name].iloc[0]) for name in style.ESTIMATE)
+    n, matches = int(total["n"].iloc[0]), int(total["n_matches"].iloc[0])
+    bounds = f" [{low:.2f}, {high:.2f}]" if np.isfinite(low) else ""
+    return f"in all {mean:.2f}{bounds}\n{style.sizes(n, 'pairs', matches)}"
+
+
+def _heat(ax: Axes, rows: pd.DataFrame, scale: Normalize) -> None:
+    rows = rows[rows["site"] == "residual"]
+    if rows.empty:
+        style.no_data(ax, "no pair")
+        return
+    layers = sorted(rows["layer"].astype(int).unique())
+    groups = list(dict.fromkeys(rows["group"]))
+    column = rows["layer"].astype(int).map(layers.index).to_numpy()
+    line = rows["group"].map(groups.index).to_numpy()
+    values = np.full((len(groups), len(layers)), np.nan)
+    values[line, column] = rows["estimate"]
+    ax.set_facecolor("0.88")
+    ax.imshow(
+        np.ma.masked_invalid(values), cmap=_MAP, norm=scale, aspect="auto", interpolation="nearest"
+    )
+    sure = ((rows["ci_low"] > 0) | (rows["ci_high"] < 0)).to_numpy(dtype=bool)
+    ax.plot(column[sure], line[sure], ".", color="black", markersize=2.5)
+    large = ((rows["share_low"] > _HALF) & (rows["estimate"].abs() > _LEAST)).to_numpy(dtype=bool)
+    for x, y in zip(column[large], line[large], strict=True):
+        ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor="black", lw=1.1))
+    step = -(-len(layers) // 10)
+    ax.set_xticks(range(0, len(layers), step), [str(layer) for layer in layers[::step]])
+    ax.set_yticks(range(len(groups)), [style.words(group) for group in groups])
+    ax.set_xlabel("residual after layer (0: embedding)")
+    ax.grid(False)
+
+
+def _legend_entries(confidence: float) -> list[Any]:
+    level = f"{confidence:.0%} Student interval"
+    return [
+        Line2D(
+            [], [], marker=".", color="black", linestyle="none", markersize=5,
+            label=f"{level} over histories, for all patches at once, leaves out 0",
+        ),
+        Patch(fill=False, edgecolor="black", label="more than half of all, with its own interval"),
+    ]  # fmt: skip

@@ -1,0 +1,231 @@
+"""M11: the Nash label is computed at one place before the decision, from payoffs.
+
+Two prompts differ in the asked seat's own payoffs of its two actions, and so in the Nash action. At
+which layer and group of tokens does the residual of one make the other's answer? Where a group
+carries that from the embedding on, it only holds the payoffs. The *place* is the lowest layer at
+which another group, before the decision, carries half of the difference: the Nash label, or what it
+follows from, was computed there by then.
+
+The control patches the same place from prompts that differ in the opponent's last move, or in the
+order of the options, and in no payoff.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from nashlens.circuits.patches import Patches
+from nashlens.contrasts import Array, p_floor, student_p
+from nashlens.findings.claim import (
+    Claim,
+    Evidence,
+    JudgeSettings,
+    Missing,
+    Outcome,
+    Tables,
+    joined,
+    verdict_of,
+    with_bounds,
+)
+from nashlens.vocabulary.positions import DECISION
+
+LEAST_TOTAL = 0.2
+"""Logits by which exchanged payoffs must move the answer, for there to be something to carry."""
+LEAST_SHARE = 0.5
+"""Share of that difference which a place must carry."""
+CONTROLS = ("history", "order")
+"""Kinds of pairs that differ in no payoff, the first one that there is."""
+NOT_BEFORE = (DECISION, "answer", "all")
+"""Groups that are not before the decision, where the answer is on its way out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Computed(Evidence):
+    """The share that the place carries, and what it is a share of."""
+
+    layer: int
+    """Layer of the place; where none carries half, of the one that carries the most."""
+    group: str
+    """Its tokens."""
+    layers: int
+    """Number of layers that were patched."""
+    decision_layer: int | None
+    """Lowest layer at which the decision carries half; None where it is at none."""
+    total: float
+    """Logits by which exchanged payoffs move the answer to the other action: their action part."""
+    total_low: float
+    """Its lower bound."""
+    total_high: float
+    """Its upper bound."""
+    word_part: float
+    """What exchanged payoffs move towards the pair's first label, in logits."""
+    largest_high: float
+    """Upper bound of the largest share that any place carries, for all places at once."""
+    control_kind: str
+    """Kind of the control's pairs; empty where there is none."""
+    control_low: float
+    """Lower bound of the control."""
+    control_high: float
+    """Upper bound of the control."""
+
+
+def estimate(tables: Tables, settings: JudgeSettings) -> Computed | Missing:
+    """Find the lowest place that carries half, and what it carries."""
+    patches = Patches(tables["patching"], "payoffs", "nash")
+    if not len(patches):
+        return Missing("no complete block of pairs whose payoffs are exchanged")
+    action, blocks = patches.parts["action"], patches.blocks
+    whole = blocks.estimate(np.hstack([action[:, :1], patches.parts["word"][:, :1]]))
+    if np.isnan(whole.error[0]):
+        return Missing("a game has pairs of one history: no interval", "inconclusive")
+    total = float(whole.estimate[0])
+    # What each patch carries beyond half of the whole difference, and whether it is a place.
+    beyond = action[:, 1:] - LEAST_SHARE * action[:, :1]
+    candidates = _candidates(patches, blocks.estimate(beyond).estimate, total)
+    if not len(candidates):
+        return Missing("no patch of the residual before the decision; see patching.groups")
+    if total <= 0:
+        return Missing(
+            f"exchanged payoffs move the answer by {total:.2f} logits: nothing to carry",
+            "inconclusive",
+        )
+    found = blocks.estimate(beyond[:, candidates])
+    low, high, critical = found.simultaneous(
+        settings.confidence, settings.resamples, settings.rng("M11")
+    )
+    layer = patches.places["layer"].to_numpy(int)[candidates]
+    place = _lowest(low > 0, layer, found.estimate)
+    total_low, total_high = whole.interval(settings.confidence)
+    kind, control = _control(tables["patching"], patches.places.index[candidates[place]], settings)
+    # As many tests as places: on the safe side, as places go together.
+    floor = p_floor(found.n_clusters, settings.resamples)
+    chance = student_p(found.estimate[place], found.error[place], found.freedom[place], 0.0)
+    p = max(chance * len(candidates), floor)
+    return Computed(
+        estimate=LEAST_SHARE + float(found.estimate[place]) / total,
+        low=LEAST_SHARE + float(low[place]) / total,
+        high=LEAST_SHARE + float(high[place]) / total,
+        n=found.n,
+        n_matches=found.n_clusters,
+        control=control[0] / total,
+        p_value=float(min(p, 1.0)),
+        error=float(found.error[place]) / total,
+        freedom=float(found.freedom[place]),
+        critical=float(critical[place]),
+        layer=int(layer[place]),
+        group=str(patches.places["group"].iloc[candidates[place]]),
+        layers=len(set(layer.tolist())),
+        decision_layer=_decision_layer(patches, beyond, settings),
+        total=total,
+        total_low=float(total_low[0]),
+        total_high=float(total_high[0]),
+        word_part=float(whole.estimate[1]),
+        largest_high=LEAST_SHARE + float(high.max()) / total,
+        control_kind=kind,
+        control_low=control[1] / total,
+        control_high=control[2] / total,
+    )
+
+
+def _candidates(patches: Patches, beyond: Array, total: float) -> NDArray[np.intp]:
+    """Return the patches that may be the place, as indices.
+
+    They are of the residual after a block, before the decision, and not of a group that carries
+    half from the embedding on.
+    """
+    places = patches.places.reset_index(drop=True)
+    residual = places["site"] == "residual"
+    given = places[residual & (places["layer"] == 0) & (total > 0) & (beyond >= 0)]["group"]
+    apart = ~places["group"].isin([*NOT_BEFORE, *given])
+    return np.flatnonzero((residual & (places["layer"] > 0) & apart).to_numpy(dtype=bool))
+
+
+def _lowest(carries: NDArray[np.bool_], layer: NDArray[np.int_], estimate: Array) -> int:
+    """Return the place: of the lowest layer that carries, or of all, the one that does most."""
+    lowest = carries & (layer == layer[carries].min(initial=layer.max()))
+    among = np.flatnonzero(lowest if carries.any() else np.ones_like(carries))
+    return int(among[np.argmax(estimate[among])])
+
+
+def _decision_layer(patches: Patches, beyond: Array, settings: JudgeSettings) -> int | None:
+    """Return the lowest layer at which the decision carries half, beyond chance."""
+    places = patches.places.reset_index(drop=True)
+    here = (places["site"] == "residual") & (places["group"] == DECISION)
+    low, _ = patches.blocks.estimate(beyond).interval(settings.confidence)
+    layers = places["layer"][here & (low > 0)]
+    return int(layers.min()) if len(layers) else None
+
+
+def _control(
+    patching: pd.DataFrame, patch: str, settings: JudgeSettings
+) -> tuple[str, tuple[float, float, float]]:
+    """Return the kind of the control, and what its patch carries in logits, with bounds."""
+    for kind in CONTROLS:
+        control = Patches(patching, kind, "nash")
+        if len(control):
+            column = 1 + list(control.places.index).index(patch)
+            found = control.blocks.estimate(control.parts["action"][:, [column]])
+            low, high = found.interval(settings.confidence)
+            return kind, (float(found.estimate[0]), float(low[0]), float(high[0]))
+    return "", (float("nan"), float("nan"), float("nan"))
+
+
+def rule(e: Computed) -> Outcome:
+    """Ask whether payoffs move the answer, whether a place carries that, and the control not."""
+    if not e.total_low > LEAST_TOTAL:
+        return Outcome("inconclusive", "exchanged payoffs flip nothing that a place could carry")
+    if e.low > LEAST_SHARE:
+        if not e.control_kind:
+            return Outcome("inconclusive", "no pairs without other payoffs as the control")
+        if not max(-e.control_low, e.control_high) < LEAST_SHARE:
+            return Outcome("inconclusive", "pairs without other payoffs may carry as much")
+        return Outcome("supported")
+    return Outcome(verdict_of(False, e.largest_high < LEAST_SHARE))
+
+
+def reason(e: Computed, outcome: Outcome) -> str:
+    """Say the place, its share, the control's, and where the decision has it."""
+    after = (
+        f"the decision carries half from layer {e.decision_layer} on"
+        if e.decision_layer is not None
+        else "the decision carries half at no layer patched"
+    )
+    numbers = (
+        f"exchanged payoffs move the answer by {e.total:.2f} [{e.total_low:.2f},"
+        f" {e.total_high:.2f}] logits to the other action (the pair's first label gains"
+        f" {e.word_part:.2f}); of {e.layers} layers, the residual after layer {e.layer} at"
+        f" {e.group} carries {with_bounds(e)} of it"
+    )
+    if e.control_kind:
+        numbers += (
+            f", from {e.control_kind} pairs {e.control:.2f} [{e.control_low:.2f},"
+            f" {e.control_high:.2f}]"
+        )
+    return joined(f"{numbers}; {after}", outcome.because)
+
+
+CLAIM = Claim(
+    id="M11",
+    statement="The Nash label is computed at one place before the decision, from payoffs.",
+    measure="share of the answer's difference between prompts with exchanged payoffs that the"
+    " residual of one layer and group of tokens carries, action part",
+    unit="of the difference",
+    control="the same place patched from pairs that differ in no payoff",
+    beyond=f"{LEAST_SHARE:g}",
+    paper="",
+    tables=("patching",),
+    interval="student",
+    supported=f"exchanged payoffs move the answer by more than {LEAST_TOTAL:g} logits with the"
+    " interval, and at some layer one group of tokens before the decision, which does not at the"
+    f" embedding, carries more than {LEAST_SHARE:.0%} of that, with its interval for all places at"
+    " once; pairs that differ in no payoff carry less there, with their interval",
+    contradicted="exchanged payoffs move the answer as much, and at none of the layers patched"
+    f" does such a group carry {LEAST_SHARE:.0%} of that, with their intervals",
+    estimate=estimate,
+    rule=rule,
+    reason=reason,
+)

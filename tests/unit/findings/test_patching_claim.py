@@ -1,0 +1,97 @@
+"""M11 on tables of known paths: computed at a place, nowhere, or not from payoffs."""
+
+import json
+
+import numpy as np
+import pytest
+
+from nashlens.findings import CLAIMS, judge
+from nashlens.findings.claims import m11_computed_from_payoffs as m11
+from tests.unit.findings.tables import PLANTED_PATH, SETTINGS, patching
+
+CLAIMED = [claim for claim in CLAIMS if claim.id == "M11"]
+
+
+def verdict(table):
+    return judge({"patching": table}, claims=CLAIMED, **SETTINGS).iloc[0]
+
+
+@pytest.mark.parametrize("directions", [("destroy",), ("destroy", "restore")])
+def test_the_lowest_place_that_carries_half_is_found(directions):
+    found = verdict(patching(PLANTED_PATH, directions=directions))
+    detail = json.loads(found["detail"])
+    assert found["verdict"] == "supported"
+    assert (detail["layer"], detail["group"], detail["decision_layer"]) == (4, "options", 6)
+    assert found["estimate"] == pytest.approx(0.9, abs=0.02)
+    assert 0.5 < found["ci_low"] < found["estimate"] < found["ci_high"]
+    assert abs(found["control"]) < 0.05
+    assert detail["total"] == pytest.approx(3.0, abs=0.05)
+    assert found["p_value"] < 0.01
+    assert (found["n"], found["n_matches"]) == (64, 16)
+
+
+def test_what_follows_the_word_is_not_counted():
+    found = verdict(patching(PLANTED_PATH, total=0.0, token=5.0))
+    assert found["verdict"] == "inconclusive"
+    swamped = verdict(patching(PLANTED_PATH, token=5.0))
+    assert swamped["verdict"] == "supported"
+    assert json.loads(swamped["detail"])["word_part"] == pytest.approx(5.0, abs=0.1)
+
+
+def test_no_place_before_the_decision_contradicts_it():
+    shares = PLANTED_PATH | {"options": (0.0, 0.0, 0.3, 0.1), "question": (0.0, 0.0, 0.1, 0.3)}
+    found = verdict(patching(shares))
+    assert found["verdict"] == "contradicted"
+    assert found["estimate"] == pytest.approx(0.3, abs=0.05)
+
+
+def test_what_carries_from_the_embedding_on_is_no_place():
+    shares = PLANTED_PATH | {"options": (0.0, 0.0, 0.1, 0.1), "question": (0.0, 0.0, 0.1, 0.1)}
+    assert verdict(patching(shares))["verdict"] == "contradicted"
+    detail = json.loads(verdict(patching(shares))["detail"])
+    assert detail["group"] in ("options", "question")
+
+
+def test_pairs_that_flip_nothing_are_inconclusive():
+    found = verdict(patching(PLANTED_PATH, total=0.1))
+    assert found["verdict"] == "inconclusive"
+    assert "flip nothing" in found["reason"]
+    assert verdict(patching(PLANTED_PATH, total=-3.0))["verdict"] == "inconclusive"
+
+
+def test_a_control_that_carries_as_much_leaves_it_open():
+    found = verdict(patching(PLANTED_PATH, control=2.5))
+    assert found["verdict"] == "inconclusive"
+    assert "may carry as much" in found["reason"]
+    without = verdict(patching(PLANTED_PATH, kinds=("payoffs",)))
+    assert without["verdict"] == "inconclusive"
+    assert "as the control" in without["reason"]
+
+
+def test_one_history_has_no_interval():
+    found = verdict(patching(PLANTED_PATH, histories=2))
+    assert found["verdict"] == "inconclusive"
+
+
+def test_without_blocks_or_the_table_it_is_not_applicable():
+    table = patching(PLANTED_PATH)
+    some = verdict(table[table["label_map"] == "identity"])
+    assert some["verdict"] == "not_applicable"
+    assert verdict(table[:0])["reason"] == "the patching table has no row for this model"
+    left = judge({}, claims=CLAIMED, **SETTINGS).iloc[0]
+    assert left["verdict"] == "not_applicable"
+    assert left["reason"] == "left out: patching is null in the config"
+
+
+def test_no_path_is_false_at_the_nominal_rate():
+    """Places that carry exactly half are called so as rarely as the interval says."""
+    shares = {"payoffs": (1.0, 1.0, 0.0, 0.0), "options": (0.0, 0.0, 0.5, 0.5),
+              "question": (0.0, 0.0, 0.5, 0.5), "decision": (0.0, 0.0, 0.0, 0.0)}  # fmt: skip
+    found = [verdict(patching(shares, noise=1.0, seed=seed))["verdict"] for seed in range(60)]
+    assert np.mean([v == "supported" for v in found]) < 0.12
+
+
+def test_the_detectable_effect_is_a_share():
+    found = verdict(patching(PLANTED_PATH))
+    assert 0 < found["detectable"] < 0.2
+    assert m11.LEAST_SHARE == 0.5
