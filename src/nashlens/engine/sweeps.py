@@ -41,6 +41,8 @@ _PROMPTS_AT_ONCE = 8
 
 Positions = Literal["last", "all"] | Sequence[int]
 """Which positions are edited; a sequence has for each prompt the first."""
+Watch = Callable[[int, torch.Tensor], None]
+"""What is shown residuals after a layer."""
 
 
 @torch.inference_mode()
@@ -230,16 +232,20 @@ class SteeredFork:
         for start in range(0, len(order), self.copies):
             yield order[start : start + self.copies]
 
-    def run(self, which: np.ndarray) -> torch.Tensor:
+    def run(self, which: np.ndarray, watch: Watch | None = None) -> torch.Tensor:
         """Return `(copies * f, width)` residuals after the last block.
 
-        `which` are indices of interventions, in order of their lowest layers.
+        `which` are indices of interventions, in order of their lowest layers. `watch` is shown what
+        has joined after each layer: the layer, and `(copies, f, width)` residuals.
         """
         copies = _Copies(self, which)
         last = len(self.blocks)
         for layer in range(copies.first_layer, last + 1):
             copies.join(layer)
             copies.edit(layer)
+            if watch is not None:
+                seen = copies.residuals()
+                watch(layer, seen.view(-1, len(self.fork), seen.shape[-1]))
             if layer < last:
                 copies.step(layer)
         return copies.residuals()
