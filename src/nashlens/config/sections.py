@@ -144,7 +144,7 @@ class ProbesConfig(Section):
     """Cross-validation folds; a match is never in two of them."""
     permutations: Count = 100
     """Label permutations of each control; below 100 the smallest p-value says little."""
-    random_weights: Annotated[Integer, Field(ge=0, le=1000000)] = 256
+    random_weights: Annotated[Integer, Field(ge=0, le=1000000)] = 128
     """Prompts that the same architecture with random weights is probed on; 0 for none."""
     device: Device = "cpu"
     """Where probes are fitted: cpu, auto (a GPU where there is one), cuda or cuda:N."""
@@ -201,7 +201,7 @@ class CircuitsConfig(Section):
 
     games: Distinct[Name] = ["deadlock", "concord"]
     """Games whose decisions are looked at; each has a Nash action."""
-    prompts: Annotated[Integer, Field(ge=4, le=100000)] = 48
+    prompts: Annotated[Integer, Field(ge=4, le=100000)] = 32
     """Prompts of each game; a quarter of their histories choose the heads, the others test them."""
     replacement: Literal["mean", "zero"] = "mean"
     """What replaces a head's output: its mean over all these prompts, or zero."""
