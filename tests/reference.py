@@ -168,7 +168,7 @@ def _scored(
 ) -> np.ndarray:
     """Score labels, one forward a prompt and label, while a prompt's hooks are on."""
     result = np.zeros((len(prompts), 2))
-    for i, (ids, labels) in enumerate(prompts):
+    for i, (ids, labels, _) in enumerate(prompts):
         for action, label in enumerate(labels):
             # The label's last token is predicted, never run.
             tokens = torch.tensor([[*ids, *label[:-1]]], device=loaded.device)

@@ -20,6 +20,7 @@ from nashlens.engine.forest import PackedSequence, Row, pack
 from nashlens.engine.labels import LabelledPrompt, ScoredTokens, label_runs
 from nashlens.engine.segments import SegmentAttention, path_segments
 from nashlens.engine.stack import AttentionPattern, BlockInput, BlockStack
+from nashlens.engine.steered import MarkedRows, Steering
 from nashlens.engine.tensor import TensorBlocks
 from nashlens.engine.transfer import copy_to
 
@@ -72,6 +73,8 @@ class Engine:
         Number of blocks, width of the residual stream.
     n_heads, head_dim : int
         Number of heads in a block, width of one's output.
+    steering : Steering or None
+        What edits label scores and generation (`steered.steered`).
     """
 
     def __init__(self, loaded: LoadedModel, batch_tokens: int = 4096):
@@ -80,6 +83,7 @@ class Engine:
         self.width = int(loaded.width)
         self.n_heads, self.head_dim = self.blocks.heads, self.blocks.head_dim
         self.batch_tokens = batch_tokens
+        self.steering: Steering | None = None
 
     def residuals(
         self, sequences: Sequence[Sequence[int]]
@@ -164,7 +168,7 @@ class Engine:
         numpy.ndarray
             `(n, 2)` float64: log P(whole label sequence | prompt), for actions 0 and 1.
         """
-        runs = label_runs(prompts)
+        runs = label_runs(prompts, self.steering)
         result = np.full((len(prompts), 2), np.nan)
 
         def score(row: Row, packed: list[PackedSequence]) -> None:
@@ -269,10 +273,13 @@ class Engine:
     ) -> Iterator[tuple[int, torch.Tensor]]:
         """Run a prepared row through the blocks, yielding what is captured on the way."""
         positions, attention = torch.from_numpy(prepared.positions), prepared.attention
-        h = self.blocks.embed(torch.from_numpy(prepared.tokens), positions)
+        steered = MarkedRows(self.steering, prepared.tokens)
+        h = self.blocks.embed(torch.from_numpy(steered.tokens), positions)
         rotations = self.blocks.rotations(positions, h)
         # Moved once: a copy to a GPU in every layer would wait for it each time.
         nodes = copy_to(torch.from_numpy(capture.nodes), h.device)
+        if steered.changes(0):
+            h = steered.apply(0, h)
         if 0 in capture.layers:
             yield 0, h[nodes]
         projected = None
@@ -292,7 +299,12 @@ class Engine:
                 keep=cache is not None,
                 only=nodes if few else None,
             )
-            h, projected = self.blocks.forward_ahead(index, given, projected)
+            if steered.changes(index + 1):
+                # The next block's projections wait for the edit.
+                h, projected = self.blocks.forward(index, given), None
+                h = steered.apply(index + 1, h, capture.nodes if few else None)
+            else:
+                h, projected = self.blocks.forward_ahead(index, given, projected)
             if cache is not None and prepared.new < len(positions):
                 before.trim(prepared.new)
             if index + 1 in capture.layers:

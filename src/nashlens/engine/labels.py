@@ -27,14 +27,20 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+    from nashlens.engine.steered import Steering
+
 _LOGIT_ROWS = 128  # rows of the vocabulary's logits in memory at once
 
 
 class LabelledPrompt(NamedTuple):
-    """Token ids of a prompt up to the decision position, and of the labels of actions 0 and 1."""
+    """Token ids of a prompt up to the decision position, and of the labels of actions 0 and 1.
+
+    The last `written` ids are what the model wrote before, with the anchor of its answer.
+    """
 
     ids: Sequence[int]
     labels: tuple[Sequence[int], Sequence[int]]
+    written: int = 0
 
 
 def labelled_prompts(table: pd.DataFrame) -> list[LabelledPrompt]:
@@ -166,10 +172,15 @@ class LabelRun:
         return ScoredTokens(path[self.length - 1 + after], token, (prompt, action))
 
 
-def label_runs(prompts: Sequence[LabelledPrompt]) -> list[LabelRun]:
-    """Return the sequences that score both labels of every prompt; DataError if one is empty."""
+def label_runs(
+    prompts: Sequence[LabelledPrompt], steering: Steering | None = None
+) -> list[LabelRun]:
+    """Return the sequences that score both labels of every prompt; DataError if one is empty.
+
+    Where there is steering, the tokens that it edits are marked.
+    """
     runs = []
-    for index, (ids, labels) in enumerate(prompts):
+    for index, (ids, labels, written) in enumerate(prompts):
         if len(ids) == 0 or any(len(label) == 0 for label in labels):
             raise DataError(f"prompt {index} or one of its labels has no tokens")
         # Labels that differ in their last token only share a run.
@@ -178,8 +189,11 @@ def label_runs(prompts: Sequence[LabelledPrompt]) -> list[LabelRun]:
             tokens = tuple(label)
             by_prefix.setdefault(tokens[:-1], {})[action] = tokens
         prompt = tuple(ids)
-        runs += [
-            LabelRun(index, len(prompt), prompt + prefix, scored)
-            for prefix, scored in by_prefix.items()
-        ]
+        for prefix, scored in by_prefix.items():
+            sequence = prompt + prefix
+            if steering is not None:
+                given, decision = len(prompt) - written, len(prompt)
+                marked = steering.marked(sequence, prompt=given, decision=decision)
+                sequence = tuple(marked.tolist())
+            runs.append(LabelRun(index, len(prompt), sequence, scored))
     return runs

@@ -52,7 +52,7 @@ class Session:
             `(n, 2)` float64: log P(whole label sequence | prompt).
         """
         result = np.full((len(prompts), 2), np.nan)
-        runs = label_runs(prompts)
+        runs = label_runs(prompts, self.engine.steering)
         for long, row in self._rows.items():
             mine = [r for r in runs if self._is_long(r.sequence) == long]
             if mine:
@@ -65,7 +65,8 @@ class Session:
     ) -> Iterator[tuple[list[int], list[np.ndarray], torch.Tensor, Cache]]:
         """Compute what is new of prompts, for a caller that continues them.
 
-        `kept` is as for `label_logprobs`; what is not kept stays for the next call only.
+        Steered tokens are marked (`steered.Steering.marked`). `kept` is as for `label_logprobs`;
+        what is not kept stays for the next call only.
 
         Yields
         ------

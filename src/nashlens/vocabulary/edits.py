@@ -8,6 +8,10 @@ EditKind = Literal["none", "add", "clamp", "ablate"]
 EDIT_KINDS: tuple[EditKind, ...] = get_args(EditKind)
 """What is done to a residual (`nashlens.engine.edits` computes them)."""
 
+SteeredTokens = Literal["last", "prompt", "generated", "all"]
+STEERED_TOKENS: tuple[SteeredTokens, ...] = get_args(SteeredTokens)
+"""At which of its tokens a steered player is edited (`nashlens.engine.steered`)."""
+
 DirectionKind = Literal["abstract", "label", "published"]
 DIRECTION_KINDS: tuple[DirectionKind, ...] = get_args(DirectionKind)
 """What a direction separates (`nashlens.steering.directions` fits them)."""

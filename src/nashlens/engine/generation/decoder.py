@@ -94,6 +94,7 @@ class Decoder:
         session: Session | None = None,
     ):
         self._blocks, self._temperature = engine.blocks, temperature
+        self._steering = engine.steering
         self._tuning = tuning or Tuning()
         self.device = engine.blocks.input_device
         cuda = self.device.type == "cuda"
@@ -148,7 +149,13 @@ class Decoder:
         new tokens there may be in all. `uniforms` are `sampling.uniforms` of each request, for all
         new tokens, and `kept` is as for `Slots.prefill`.
         """
-        final = self._slots.prefill(slots, prompts, kept)
+        given = prompts
+        if self._steering is not None:
+            given = [
+                self._steering.marked(ids, prompt=len(ids) - n, decision=len(ids) - n)
+                for ids, n in zip(prompts, made, strict=True)
+            ]
+        final = self._slots.prefill(slots, given, kept)
         drawn = np.zeros((len(slots), self._uniform.shape[1]), dtype=np.float32)
         for i, uniform in enumerate(uniforms):
             drawn[i, : len(uniform)] = uniform
@@ -218,12 +225,18 @@ class Decoder:
         # A token may be the mark of logits that were not finite.
         h = blocks.embed(self._token[rows].clamp(min=0), place)
         step = _Step(rows, position, blocks.rotations(place, h), length, len(blocks.shards))
+        steering = self._steering
+        edited = steering.layers if steering is not None and steering.writing else ()
+        if steering is not None and 0 in edited:
+            h = steering.apply(0, h)
         for index in range(len(blocks)):
 
             def attend(shard: int, h: torch.Tensor, index: int = index) -> torch.Tensor:
                 return self._attended(shard, index, h, step)
 
             h = blocks.forward_around(index, h.to(blocks.device(index)), attend, self._steps)
+            if steering is not None and index + 1 in edited:
+                h = steering.apply(index + 1, h)
         self._record(h, rows)
 
     def _attended(self, shard: int, index: int, h: torch.Tensor, step: _Step) -> torch.Tensor:
