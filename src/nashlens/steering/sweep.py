@@ -21,7 +21,7 @@ from nashlens.vocabulary.positions import position_column
 if TYPE_CHECKING:
     from nashlens.engine.core import Engine
 
-WORDS_SHARE = 4
+WORDS_SHARE = 2
 """Of so many prompts with neutral words, one is asked again with the games' own words."""
 _COLUMNS = dict.fromkeys(
     (*PROMPT_COLUMNS, "block_id", "label_kind", "seen_label_set", "seen_template")
@@ -84,8 +84,9 @@ def sweep_table(
     studies = [(tested, prompts_per_game, directions.units, random)]
     published = {k: v for k, v in directions.units.items() if k == "published"}
     if published and set(test_games) <= set(words["game"]):
-        block = int(words.groupby("block_id").size().max())
-        fewer = max(block, prompts_per_game // WORDS_SHARE)
+        # A history and its mirror image at least.
+        least = 2 * int(words.groupby("block_id").size().max())
+        fewer = max(least, prompts_per_game // WORDS_SHARE)
         studies.append((words, fewer, published, random[:0]))
     tables = []
     for rows, per_game, units, controls in studies:

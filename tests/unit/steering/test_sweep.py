@@ -9,7 +9,7 @@ from nashlens.engine.edits import Edit
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.steering.directions import Directions
 from nashlens.steering.doses import Doses, places_of, steering_edits
-from nashlens.steering.sweep import sweep_table
+from nashlens.steering.sweep import WORDS_SHARE, sweep_table
 from nashlens.steering.training import Training
 from tests import reference
 from tests.tiny_models import tiny
@@ -163,6 +163,6 @@ def test_the_games_own_words_are_steered_along_the_published_direction_only(rng)
     table = swept(rng, directions_of(rng), prompts=prompts)[1]
     words = table[table["label_kind"] == "actions"]
     assert set(words["direction"]) == {"published"}
-    assert words["prompt_id"].nunique() == 2 * 32 // 4
+    assert words["prompt_id"].nunique() == 2 * 32 // WORDS_SHARE
     without = swept(rng, directions_of(rng, ("abstract",)), prompts=prompts)[1]
     assert set(without["label_kind"]) == {"neutral"}

@@ -199,7 +199,7 @@ def reason(e: SteeringBothWays, outcome: Outcome) -> str:
         f" {e.swapped:+.2f})"
     )
     if e.random.n:
-        text += f"; random directions there up to {e.control:.2f} (rank p {e.random.rank_p:.2f})"
+        text += f"; random directions up to {e.control:.2f} (rank p {e.random.rank_p:.2f})"
     if e.words.kind:
         text += (
             f"; most of a word moves the {e.words.kind} direction {where(e.words.layers)}:"
@@ -216,7 +216,8 @@ CLAIM = Claim(
     " the `label` direction the word part on words that it was not fitted on",
     unit="of P",
     largest_effect=1.0,
-    control="largest such change, in size, of any random direction at the same place",
+    control="largest such change, in size, of any random direction: of the action at the same"
+    " place, of words at any place",
     paper="at the first three layers cooperation rises from 0.1% to 98.6%; alpha -5: 99.2%"
     " defection; +10: 88.7% cooperation",
     tables=("steering",),

@@ -120,7 +120,7 @@ def reason(e: ClampingMonotone, outcome: Outcome) -> str:
         f" changes by {e.change:+.2f} of P from {e.clamp_low:g} to {e.clamp_high:g} deviations"
     )
     if e.random.n:
-        numbers += f", random directions there by up to {e.random.largest:.2f}"
+        numbers += f", random directions by up to {e.random.largest:.2f}"
     return joined(numbers, outcome.because)
 
 

@@ -4,7 +4,8 @@ Each kind of direction is judged by its target (`nashlens.steering.readings`): t
 P(action 1), or, for the `label` direction, the word part on words that it was not fitted on. A
 direction of words moves the words that it knows; it carries over where it moves others by at least
 half as much. The control is random directions at the same place, in either sign: a push at several
-layers at once moves an answer along any direction further than a push at one. Of the kinds and
+layers at once moves an answer along any direction further than a push at one. For words it is the
+largest change at any place: late pushes move some words along any direction. Of the kinds and
 places whose target's lower bound lies over the least change that counts, the one is chosen that is
 least like random directions there; of none, the one whose bound lies highest. Bounds hold for all
 kinds and places at once, and p-values pay for the choice.
@@ -122,7 +123,7 @@ def choose_best(
         low = bounds.low[-responses.n_places :]
         reach |= bool(np.any(within_reach(bounds, least) | np.isnan(low)))
         change = bounds.found.estimate[-responses.n_places :]
-        unusual = _unusual(change, np.abs(bounds.target.random_changes()))
+        unusual = _unusual(change, _random_sizes(bounds.target))
         for place, gap in enumerate(low - least):
             if np.isfinite(gap):
                 # First those that count, the least like random ones before others.
@@ -165,6 +166,17 @@ def largest_word_change(
             layers = str(responses.places["layers"].iloc[place])
             largest = WordChange(float(found.estimate[place]), kind, layers, float(others))
     return largest
+
+
+def _random_sizes(target: Target) -> Array:
+    """Return the sizes of the changes along random directions, (random, places), to compare with.
+
+    Of words it is the largest at any place, at each place.
+    """
+    sizes = np.abs(target.random_changes())
+    if target.part == "word" and len(sizes):
+        sizes = np.broadcast_to(sizes.max(axis=1, keepdims=True), sizes.shape)
+    return np.asarray(sizes)
 
 
 def _unusual(change: Array, random: Array) -> Array:
@@ -263,7 +275,7 @@ def common_evidence(best: Best, which: int) -> dict[str, Any]:
 
 
 def compare_with_random(best: Best) -> RandomControl:
-    """Compare the change of the target with those along random directions at the same place.
+    """Compare the change of the target with those along random directions.
 
     The p-value asks whether one more random direction, at the place where it is least like the
     others, would be as unlike them. It is Student's tail for one more draw, since a rank among a
@@ -271,7 +283,7 @@ def compare_with_random(best: Best) -> RandomControl:
     is as unlike the others. It pays for the choice among the kinds.
     """
     change = best.bounds.found.estimate[-best.target.responses.n_places :]
-    random = np.abs(best.target.random_changes())
+    random = _random_sizes(best.target)
     if not len(random):
         return RandomControl(0, np.nan, np.nan, np.nan)
     here = random[:, best.place]
