@@ -1,0 +1,81 @@
+"""What spikes say of a null: power by strength and layer, and the smallest effect found."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from nashlens.contrasts import wilson_interval
+from nashlens.findings.detectable import POWER
+
+NONE = "none"
+"""The spike that is none: the model as it is."""
+_KEYS = ["model", "spike", "layer", "strength", "unit", "claim", "counts", "wanted"]
+
+
+def summarise_spikes(spikes: pd.DataFrame, confidence: float) -> pd.DataFrame:
+    """Return the share of draws with the verdict that counts, with Wilson's interval.
+
+    Parameters
+    ----------
+    spikes : DataFrame
+        From `spike_table`.
+    confidence : float
+
+    Returns
+    -------
+    DataFrame
+        One row per spike, layer, strength and claim: `estimate`, `ci_low`, `ci_high`, `n` draws.
+    """
+    hit = spikes["verdict"].eq(spikes["wanted"])
+    groups = spikes.assign(hit=hit).groupby(_KEYS, sort=False, dropna=False)["hit"]
+    table = groups.agg(["sum", "size"]).reset_index()
+    bounds = [
+        wilson_interval(int(k), int(n), confidence)
+        for k, n in zip(table["sum"], table["size"], strict=True)
+    ]
+    low, high = np.array(bounds).reshape(-1, 2).T
+    return table[_KEYS].assign(
+        estimate=table["sum"] / table["size"], ci_low=low, ci_high=high, n=table["size"]
+    )
+
+
+def worth(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return for each model and claim what the spikes say of a null.
+
+    Returns
+    -------
+    DataFrame
+        `model`, `claim`, `spike_found`: the smallest strength that has power 0.8 at some layer and
+        so has every larger one there; infinite if none has; missing where the model has the
+        verdict without a spike. `spike_unit`, and `spike_false`: the largest share of draws, over
+        spikes of the wrong kind, with the verdict.
+    """
+    rows = []
+    for (model, claim), part in summary.groupby(["model", "claim"], sort=False):
+        power = part[part["counts"] == "power"]
+        spiked = power[power["spike"] != NONE]
+        own = power.loc[power["spike"] == NONE, "estimate"].max()
+        wrong = part[part["counts"] == "false"]
+        found = np.nan if own >= POWER else _smallest(spiked)
+        rows.append(
+            {
+                "model": model,
+                "claim": claim,
+                "spike_found": found,
+                "spike_unit": spiked["unit"].iloc[0] if len(spiked) else "",
+                "spike_false": float(wrong["estimate"].max()) if len(wrong) else np.nan,
+            }
+        )
+    columns = ["model", "claim", "spike_found", "spike_unit", "spike_false"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _smallest(power: pd.DataFrame) -> float:
+    smallest = np.inf
+    for _, rows in power.groupby("layer"):
+        rows = rows.sort_values("strength", ascending=False)
+        # The unbroken run of strengths with power, from the largest down.
+        run = rows["estimate"].ge(POWER).cummin()
+        smallest = min(smallest, float(rows.loc[run, "strength"].min()) if run.any() else np.inf)
+    return smallest
