@@ -123,6 +123,9 @@ def choose_pairs(
 ) -> pd.DataFrame:
     """Choose the pairs of one kind: whole blocks, if they can be the same ones for all kinds.
 
+    Mirror images of histories are left out: what a habit of repeating labels does is the same in
+    both prompts of a pair, but for the one thing that differs.
+
     Parameters
     ----------
     pairs : pandas.DataFrame
@@ -139,7 +142,7 @@ def choose_pairs(
     pandas.DataFrame
         Rows of `pairs`; none of a game in which no whole block is aligned.
     """
-    used = kept(pairs[pairs["game"].isin(games)])
+    used = kept(pairs[pairs["game"].isin(games) & ~pairs["mirrored"].astype(bool)])
     whole = {}
     for one in kinds:
         rows = used[used["kind"] == one]

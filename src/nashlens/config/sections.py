@@ -226,7 +226,7 @@ class PatchingConfig(Section):
     """What is patched: residual, attention (what a block's attention adds), mlp."""
     layers: Layers = [10, 20]
     """Blocks after which, or in which, it is patched; negative counts from the last block (-1)."""
-    groups: Distinct[Group] = ["payoffs", "rounds", "options", "question", "answer", "decision"]
+    groups: Distinct[Group] = ["options", "question", "answer", "decision"]
     """The tokens that are patched together."""
     heads: DistinctOrEmpty[Group] = []
     """Groups of tokens at which every attention head is patched by itself; [] for none."""

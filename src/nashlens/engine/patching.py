@@ -104,7 +104,7 @@ def patch_scores(
         source = None
         if sources is not None:
             ids = [*sources[run.prompt], *run.sequence[run.length :]]
-            source = _whole(stack, torch.tensor(ids))
+            source = _whole(stack, torch.tensor(ids), base, tokens)
         for k, change in enumerate(changes):
             where = list(groups[run.prompt].get(change.group, ()))
             final, start = _changed(stack, base, source, change, where, means)
@@ -138,21 +138,39 @@ def _check(
             raise DataError("values of other prompts are asked for, and no sources were given")
 
 
-def _whole(stack: Blocks, tokens: torch.Tensor) -> _Run:
-    """Run a whole sequence and keep everything."""
-    run = _Run({}, [])
+def _whole(
+    stack: Blocks,
+    tokens: torch.Tensor,
+    known: _Run | None = None,
+    known_tokens: torch.Tensor | None = None,
+) -> _Run:
+    """Run a whole sequence and keep everything; what it shares with a known one is not run."""
+    run, start = _Run({}, []), 0
+    if known is not None and known_tokens is not None:
+        differs = torch.nonzero(tokens != known_tokens)
+        if not len(differs):
+            return known
+        start = int(differs[0])
     positions = torch.arange(len(tokens))
-    h = stack.embed(tokens, positions)
-    run.values["residual", 0] = h
+    embedded = stack.embed(tokens, positions)
+    run.values["residual", 0] = embedded
 
     def keep(kind: str, layer: int, values: torch.Tensor) -> torch.Tensor:
-        run.values[kind, layer] = values
+        whole = values
+        if known is not None and start:
+            whole = torch.cat([known.values[kind, layer][:start], values])
+        run.values[kind, layer] = whole
         return values
 
+    h = embedded[start:]
     rotations = stack.rotations(positions, h)
     for index, block in enumerate(stack.blocks):
         h = h.to(block.device)
-        h, k, v = _block(block, index + 1, h, [r.to(h.device) for r in rotations], None, keep)
+        here = [r[start:].to(h.device) for r in rotations]
+        before = None
+        if known is not None and start:
+            before = tuple(part[:, :start] for part in known.keys[index])
+        h, k, v = _block(block, index + 1, h, here, before, keep)
         run.keys.append((k, v))
     return run
 

@@ -42,7 +42,7 @@ def pairs(nash):
         option_orders=["forward", "reversed"],
         opponents=["RANDOM"],
         own_cooperation=0.5,
-        rounds=[2],
+        rounds=[4],
         histories=2,
         seed=1,
     )

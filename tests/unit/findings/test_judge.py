@@ -15,9 +15,11 @@ from nashlens.games.table import games_table
 from nashlens.vocabulary.targets import CLAIM_TARGETS
 from tests.unit.findings.play_tables import ALLC, PD, itself, models, play
 from tests.unit.findings.tables import (
+    PLANTED_PATH,
     SETTINGS,
     heads,
     lens,
+    patching,
     probe_rows,
     prompts,
     steering,
@@ -39,6 +41,7 @@ def _tables():
         "lens": lens(frame, nash=steps(1.0, 0.2), prosocial=steps(0.0, 2.0)),
         "steering": steering(slope=2.0, clamp=0.4),
         "heads": heads(),
+        "patching": patching(PLANTED_PATH),
     }
 
 
@@ -46,7 +49,8 @@ def test_claims_come_by_letter_and_number_from_modules_of_their_names():
     modules = sorted(module.name for module in iter_modules(folder.__path__))
     ids = [claim.id for claim in (*CLAIMS, *PLAY_CLAIMS)]
     assert sorted(name.partition("_")[0].upper() for name in modules) == sorted(ids)
-    assert [claim.id for claim in CLAIMS] == [f"M{k}" for k in range(1, 1 + len(CLAIMS))]
+    numbers = [int(claim.id.removeprefix("M")) for claim in CLAIMS]
+    assert numbers == sorted(set(numbers))
     assert ids[len(CLAIMS) :] == sorted(ids[len(CLAIMS) :])
     assert {claim.about for claim in CLAIMS} == {"model"}
     assert {claim.about for claim in PLAY_CLAIMS} == {"play"}
@@ -121,7 +125,7 @@ def test_a_supported_claim_must_survive_the_family():
     assert row["q_value"] > 0.05
     assert row["verdict"] == "inconclusive"
     assert "correction" in row["reason"]
-    assert table["claim"].tolist() == sorted(table["claim"])
+    assert table["claim"].tolist() == sorted(table["claim"], key=lambda name: int(name[1:]))
     assert table["model"].iloc[0] == "m"
 
 
