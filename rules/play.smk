@@ -8,6 +8,13 @@ rule play_part:
             "results/models/{model}/manifest.json",
             model=EXPERIMENT.provenance.models_of(dict(wildcards)),
         ),
+        # Only for steered agents, whose play waits for them.
+        directions=lambda wildcards: expand(
+            results("directions/{model}.npz"), model=EXPERIMENT.steered_models(wildcards.group)
+        ),
+        sizes=lambda wildcards: expand(
+            results("directions/{model}.parquet"), model=EXPERIMENT.steered_models(wildcards.group)
+        ),
     output:
         decisions=results("play/{group}.{part}-of-{parts}.parquet"),
         texts=results("play/texts/{group}.{part}-of-{parts}.parquet"),
@@ -82,6 +89,8 @@ rule join_play:
     output:
         decisions=results("play.parquet"),
         texts=results("texts.parquet"),
+        steered=results("steered_play.parquet"),
+        steered_texts=results("steered_texts.parquet"),
     log:
         results("logs/join_play.log"),
     benchmark:
@@ -90,6 +99,7 @@ rule join_play:
         **light_job(),
     params:
         **provenance("join_play"),
+        steered=EXPERIMENT.steered,
     conda:
         "../envs/cpu.yaml"
     message:

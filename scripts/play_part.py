@@ -30,6 +30,7 @@ def main(
         fingerprint=batch_fingerprint,
         threads=threads,
         batch_tokens=batch_tokens,
+        directions=[Path(file) for file in inputs["directions"]],
     )
     write_table(decisions, outputs["decisions"], config=config, fingerprint=fingerprint)
     write_table(texts, outputs["texts"], config=config, fingerprint=fingerprint)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nashlens.config.cross import used_models
+from nashlens.config.doses import dose_agents
 from nashlens.config.notes import design_notes
 from nashlens.config.preflight import preflight as look_outside
 from nashlens.config.validate import validate
@@ -89,6 +90,7 @@ class Experiment:
                 print(f"nashlens: note: {note}", file=sys.stderr)
         self.config: dict[str, Any] = checked.model_dump(mode="json")
         self.name = checked.experiment.name
+        self.config["agents"] = dose_agents(self.config["agents"], self.config["steering"]["units"])
         self.groups = play_groups(self.config["agents"], self.config["matches"])
         self.provenance = Provenance(self.config, root, self.models, self.groups, list_rules)
 
@@ -99,6 +101,17 @@ class Experiment:
             return cls(*args, **kwargs)
         except ConfigError as error:
             _refuse(error.problems)
+
+    @property
+    def steered(self) -> dict[str, float]:
+        """The doses of the agents that are steered."""
+        agents = {name: agent["intervention"] for name, agent in self.config["agents"].items()}
+        return {name: how["value"] for name, how in agents.items() if how is not None}
+
+    def steered_models(self, group: str) -> list[str]:
+        """List the models of a group's steered agents."""
+        steered = [name for name in self.groups[group] if name in self.steered]
+        return list(dict.fromkeys(self.config["agents"][name]["model"] for name in steered))
 
     def gpus(self, wildcards: Any = ()) -> int:
         """Return how many GPUs a job asks for that holds the models of some wildcards, or all."""

@@ -19,6 +19,7 @@ from nashlens.config.design import (
     neutral_labels,
     neutral_prompts,
 )
+from nashlens.config.doses import dose_name
 from nashlens.config.problems import KeyPath, dotted_path, problem_line, show_value, suggestion
 from nashlens.config.sections import Config
 from nashlens.errors import NashlensError
@@ -235,11 +236,47 @@ def _agent_p(at: Place) -> str | None:
     return None
 
 
+@_rule("agents.*.intervention", shown=False)
+def _intervention(at: Place) -> str | None:
+    found, agent = at.found, at.owner
+    if found is None:
+        return None
+    if agent.strategy is not None:
+        return "a scripted strategy has no residuals to steer; leave it out"
+    given = [value is not None for value in (found.value, found.values)]
+    if found.kind == "ablate":
+        return "ablate takes no value and no values; leave them out" if any(given) else None
+    return None if sum(given) == 1 else f"{found.kind} needs either value or values; give one"
+
+
+@_rule("agents.*.intervention.direction")
+def _intervention_direction(at: Place) -> str | None:
+    fitted = at.config.steering.directions
+    if at.found in fitted:
+        return None
+    return f"steering.directions does not fit it; allowed: {', '.join(fitted)}"
+
+
+@_rule("agents.*.intervention.values")
+def _dose_names(at: Place) -> str | None:
+    agent = str(at.path[1])
+    names = [dose_name(agent, value) for value in at.found or ()]
+    for i, name in enumerate(names):
+        if name in at.config.agents or name in names[:i]:
+            return f"an agent {name!r} is there already; rename one"
+        if len(name) > 64:
+            return f"the agent's name becomes {name!r}, longer than 64; give it a shorter one"
+    return None
+
+
 @_rule("agents", shown=False)
 def _agents(at: Place) -> str | None:
-    if any(agent.model is not None for agent in at.found.values()):
-        return None
-    return f"found {show_value(list(at.found))}; at least one agent must have a model"
+    models = [agent for agent in at.found.values() if agent.model is not None]
+    if not models:
+        return f"found {show_value(list(at.found))}; at least one agent must have a model"
+    if all(agent.intervention is not None for agent in models):
+        return "every model is steered; at least one agent must have no intervention"
+    return None
 
 
 @_rule("matches", shown=False)

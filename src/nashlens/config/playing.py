@@ -21,6 +21,7 @@ from nashlens.config.values import (
     Section,
     Text,
 )
+from nashlens.vocabulary.edits import DIRECTION_KINDS, STEERED_TOKENS
 from nashlens.vocabulary.play import MODES, STRATEGIES
 from nashlens.vocabulary.prompts import (
     ACTION_LABELS,
@@ -85,6 +86,23 @@ class BoundsConfig(Section):
     """Whether they are played in row_first and column_first too, where the game is."""
 
 
+class InterventionConfig(Section):
+    """A steered player: its residuals are edited whenever it decides or writes."""
+
+    direction: Literal[DIRECTION_KINDS] = "abstract"  # type: ignore[valid-type]
+    """Which of steering.directions."""
+    layers: Annotated[list[Integer], Field(min_length=1)]
+    """Blocks after each of which it is edited; negative counts from the last block (-1)."""
+    kind: Literal["add", "clamp", "ablate"] = "add"
+    """As in the steering sweep: add the dose, clamp the projection to it, or remove it."""
+    value: Number | None = None
+    """The dose: of add in steering.units, of clamp in standard deviations; ablate has none."""
+    values: Distinct[Number] | None = None
+    """In place of value: one agent a dose, named NAME_DOSE."""
+    positions: Literal[STEERED_TOKENS] = "all"  # type: ignore[valid-type]
+    """Tokens: last of the prompt and the decision, the prompt, what is generated, or all."""
+
+
 class AgentConfig(Section):
     """A player: a model with a mode, or a scripted strategy."""
 
@@ -106,6 +124,8 @@ class AgentConfig(Section):
     """Bounds of its matches with other models' agents."""
     scripted: BoundsConfig = BoundsConfig()
     """Bounds of its matches with scripts."""
+    intervention: InterventionConfig | None = None
+    """Makes a model a steered player; null for none."""
 
 
 class CotConfig(Section):

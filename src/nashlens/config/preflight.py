@@ -222,6 +222,11 @@ def _layer_problems(config: Config, name: str, n_layers: int | None) -> Iterator
         ("probes.layers", config.probes.layers, 0),
         ("steering.layers", steering.layers, 1),
         *((f"steering.joint[{i}]", place, 1) for i, place in enumerate(steering.joint)),
+        *(
+            (f"agents.{agent}.intervention.layers", entry.intervention.layers, 1)
+            for agent, entry in config.agents.items()
+            if entry.model == name and entry.intervention is not None
+        ),
     ]
     for key, spec, first in specs:
         try:

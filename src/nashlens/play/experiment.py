@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from nashlens.engine.core import Engine
+from nashlens.engine.edits import Edit
 from nashlens.engine.generation import generate
 from nashlens.engine.session import Session
+from nashlens.engine.steered import steered as steer
+from nashlens.errors import DataError
 from nashlens.games.game import Game
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
@@ -25,6 +28,8 @@ from nashlens.play.schedule import (
     pairs_of,
     schedule,
 )
+from nashlens.play.steered import ModelDirections, edits_hash
+from nashlens.vocabulary.edits import SteeredTokens
 
 
 def play_group(
@@ -39,6 +44,7 @@ def play_group(
     fingerprint: str,
     threads: int,
     batch_tokens: int,
+    directions: Sequence[Path] = (),
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Play one job's share of a group's matches; rounds already played are read back.
 
@@ -63,21 +69,51 @@ def play_group(
         Number of torch threads.
     batch_tokens : int
         The most tokens of a forward pass.
+    directions : sequence of Path, optional
+        Files of directions, named as the models, of those that a steered agent of the group uses.
 
     Returns
     -------
     decisions, texts : pandas.DataFrame
         The play table and the texts table.
     """
+    agents = [Agent.from_config(name, config["agents"][name]) for name in group]
+    steered = steered_agents(agents, directions)
+    if steered:
+        edits = {name: some for name, (_, some, _) in steered.items()}
+        fingerprint = f"{fingerprint}-{edits_hash(edits)}"
     return play_job(
         matches_of_group(games, config, group),
-        _Loader(models, config["models"], threads, batch_tokens),
+        _Loader(models, config["models"], threads, batch_tokens, steered),
         settings_of_play(config),
         job=job,
         jobs=jobs,
         folder=folder,
         fingerprint=fingerprint,
     )
+
+
+class SteeredAgent(NamedTuple):
+    """A steered agent's model, its edits, and the tokens at which they are made."""
+
+    model: str
+    edits: tuple[Edit, ...]
+    positions: SteeredTokens
+
+
+def steered_agents(agents: Sequence[Agent], directions: Sequence[Path]) -> dict[str, SteeredAgent]:
+    """Return the steered ones of some agents by name; `directions` as for `play_group`."""
+    files = {path.stem: path for path in directions}
+    result = {}
+    for agent in agents:
+        how = agent.intervention
+        if how is None or agent.model is None:
+            continue
+        if agent.model not in files:
+            raise DataError(f"agents.{agent.name}: no directions of {agent.model} were given")
+        edits = ModelDirections.read(files[agent.model]).edits(agent.name, how)
+        result[agent.name] = SteeredAgent(agent.model, edits, how.positions)
+    return result
 
 
 def matches_of_group(
@@ -133,19 +169,25 @@ class _Loader:
         options: Mapping[str, Mapping[str, Any]],
         threads: int,
         batch_tokens: int,
+        steered: Mapping[str, SteeredAgent],
     ):
         self.folders = {folder.name: folder for folder in folders}
         self.options = options
         self.threads, self.batch_tokens = threads, batch_tokens
+        self.steered = steered
         self._loaded: dict[str, tuple[ChatTokenizer, Engine]] = {}
 
     def __call__(self) -> dict[str, Player]:
-        """Return players with sessions of their own, by model name."""
+        """Return players with sessions of their own, by `Agent.player`."""
         for name, folder in self.folders.items():
             if name not in self._loaded:
                 model = load_model(folder, **self.options[name], threads=self.threads)
                 self._loaded[name] = ChatTokenizer(folder), Engine(model, self.batch_tokens)
-        return {name: self._player(*self._loaded[name]) for name in self.folders}
+        players = {name: self._player(*self._loaded[name]) for name in self.folders}
+        for name, agent in self.steered.items():
+            tokenizer, engine = self._loaded[agent.model]
+            players[name] = self._player(tokenizer, steer(engine, agent.edits, agent.positions))
+        return players
 
     def _player(self, tokenizer: ChatTokenizer, engine: Engine) -> Player:
         session = Session(engine)

@@ -20,7 +20,7 @@ from nashlens.engine.labels import LabelledPrompt, label_probabilities
 from nashlens.errors import DataError
 from nashlens.games.game import SEATS
 from nashlens.play.answers import VALID, Answer, before_answer, final_answer
-from nashlens.play.player import Cot, Player, PlaySettings
+from nashlens.play.player import Cot, Player, PlaySettings, PlayTokenizer
 from nashlens.play.schedule import Agent, Match
 from nashlens.prompts import templates
 from nashlens.prompts.labels import encode_prompt, encode_prompts, prompt_id
@@ -58,6 +58,8 @@ class _Scored(NamedTuple):
     """The text after which a decision's labels are scored."""
     stem: str | None
     """The start of it that later prompts of the match share; None for all of it."""
+    given: str | None = None
+    """The start of it that a steered player was given before it reasoned; None elsewhere."""
 
 
 def decide(
@@ -70,7 +72,7 @@ def decide(
     decisions : sequence of Decision
         Their `texts` and, in mode scratchpad, the notes of their `view` are brought up to date.
     players : mapping of str to Player
-        By model name.
+        By `Agent.player`: the model's name, or the agent's where it is steered.
     settings : PlaySettings
 
     Returns
@@ -85,8 +87,8 @@ def decide(
         if agent.strategy is not None:
             p = cooperation(agent.strategy, view.own, view.other, agent.p)
             beliefs[i] = _belief(p, 1.0 - p)
-    for model, indices in _by_model(decisions).items():
-        found = _decide_with([decisions[i] for i in indices], players[model], settings)
+    for name, indices in _by_player(decisions).items():
+        found = _decide_with([decisions[i] for i in indices], players[name], settings)
         for i, belief in zip(indices, found, strict=True):
             beliefs[i] = belief
     return beliefs
@@ -97,8 +99,8 @@ def write_messages(
 ) -> list[str]:
     """Return the message that each seat sends before this round's moves; scripts send none."""
     messages = [""] * len(decisions)
-    for model, indices in _by_model(decisions).items():
-        chosen, player = [decisions[i] for i in indices], players[model]
+    for name, indices in _by_player(decisions).items():
+        chosen, player = [decisions[i] for i in indices], players[name]
         prompts = [
             _request(decision, player, templates.WRITE_MESSAGE, templates.MESSAGE_PREFIX, settings)
             for decision in chosen
@@ -119,12 +121,12 @@ def quotable(text: str) -> str:
     return " ".join(text.replace('"', "'").split())
 
 
-def _by_model(decisions: Sequence[Decision]) -> dict[str, list[int]]:
-    """Return the indices of each model's decisions; scripted agents have none."""
+def _by_player(decisions: Sequence[Decision]) -> dict[str, list[int]]:
+    """Return the indices of each player's decisions; scripted agents have none."""
     indices: dict[str, list[int]] = {}
     for i, decision in enumerate(decisions):
-        if decision.agent.model is not None:
-            indices.setdefault(decision.agent.model, []).append(i)
+        if decision.agent.player is not None:
+            indices.setdefault(decision.agent.player, []).append(i)
     return indices
 
 
@@ -159,7 +161,8 @@ def _decide_with(
             prompt = _prompt(decision, player, settings)
             start = settings.assistant_prefix
         stem = None if decision.agent.mode == "direct" else _stem(decision, prompt)
-        scored.append(_Scored(prompt + start, stem))
+        reasoned = i in reasonings and decision.agent.intervention is not None
+        scored.append(_Scored(prompt + start, stem, prompt if reasoned else None))
     beliefs = _score(decisions, scored, player)
     for i, (decision, belief) in enumerate(zip(decisions, beliefs, strict=True)):
         if i in reasonings:
@@ -294,17 +297,20 @@ def _score(
 ) -> list[dict[str, Any]]:
     tokenizer = player.tokenizer
     labels = [decision.match.surface.action_labels for decision in decisions]
-    encoded = encode_prompts(tokenizer, [text for text, _ in scored], labels)
+    encoded = encode_prompts(tokenizer, [one.text for one in scored], labels)
     for decision, prompt in zip(decisions, encoded, strict=True):
         _check_length(decision, player, prompt.n_tokens_with_label)
-    prompts = [LabelledPrompt(prompt.ids, prompt.labels) for prompt in encoded]
-    if all(stem is None for _, stem in scored):
+    prompts = [
+        LabelledPrompt(prompt.ids, prompt.labels, _written(tokenizer, prompt.ids, one.given))
+        for prompt, one in zip(encoded, scored, strict=True)
+    ]
+    if all(one.stem is None for one in scored):
         logprobs = player.scorer.label_logprobs(prompts)
     else:
-        stem_ids = tokenizer.encode_many([stem or "" for _, stem in scored])
+        stem_ids = tokenizer.encode_many([one.stem or "" for one in scored])
         kept = [
-            len(prompt.ids) if stem is None else _common_length(prompt.ids, shared)
-            for prompt, (_, stem), shared in zip(prompts, scored, stem_ids, strict=True)
+            len(prompt.ids) if one.stem is None else _common_length(prompt.ids, shared)
+            for prompt, one, shared in zip(prompts, scored, stem_ids, strict=True)
         ]
         logprobs = player.scorer.label_logprobs(prompts, kept)
     probabilities, mass = label_probabilities(logprobs)
@@ -317,6 +323,13 @@ def _score(
         }
         for k, prompt in enumerate(prompts)
     ]
+
+
+def _written(tokenizer: PlayTokenizer, ids: Sequence[int], given: str | None) -> int:
+    """Return how many of the last tokens come after what the player was given."""
+    if given is None:
+        return 0
+    return len(ids) - _common_length(ids, encode_prompt(tokenizer, given))
 
 
 def _common_length(first: Sequence[int], second: Sequence[int]) -> int:

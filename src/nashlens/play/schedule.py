@@ -16,6 +16,7 @@ import pandas as pd
 
 from nashlens.games.game import Game
 from nashlens.games.table import games_from_table
+from nashlens.play.steered import PlayerIntervention
 from nashlens.prompts.design import neutral_sets, surfaces
 from nashlens.prompts.render import Surface
 from nashlens.seeds import stream
@@ -56,6 +57,13 @@ class Agent:
     self_play: Bounds = Bounds()
     cross_play: Bounds = Bounds()
     scripted: Bounds = Bounds()
+    intervention: PlayerIntervention | None = None
+    """What is done to its residuals; None where it is not steered."""
+
+    @property
+    def player(self) -> str | None:
+        """The name of its player: the model's, or its own where it is steered; None of a script."""
+        return self.model if self.intervention is None else self.name
 
     @classmethod
     def from_config(cls, name: str, config: Mapping[str, Any]) -> Agent:
@@ -64,6 +72,8 @@ class Agent:
         for kind in PAIRINGS:
             if kind in keys:
                 keys[kind] = Bounds(**keys[kind])
+        if keys.get("intervention") is not None:
+            keys["intervention"] = PlayerIntervention.from_config(keys["intervention"])
         return cls(name, **keys)
 
     def bounds(self, kind: Pairing) -> tuple[Bounds, Bounds]:

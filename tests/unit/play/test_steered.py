@@ -1,0 +1,138 @@
+"""Steered players: doses in the residual's units, and play as plain hooks have it."""
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nashlens.config.doses import dose_agents
+from nashlens.engine.core import Engine
+from nashlens.engine.edits import Edit
+from nashlens.engine.generation import generate
+from nashlens.engine.steered import steered
+from nashlens.errors import ConfigError, DataError
+from nashlens.models.load import load_model
+from nashlens.models.tokenizer import ChatTokenizer
+from nashlens.play.experiment import steered_agents
+from nashlens.play.join import split_steered, with_doses
+from nashlens.play.player import Player
+from nashlens.play.run import decisions_table, play_rounds
+from nashlens.play.schedule import Agent
+from nashlens.play.steered import ModelDirections, PlayerIntervention, edits_hash
+from nashlens.vocabulary.edits import STEERED_TOKENS
+from tests.unit.engine.test_steered import assert_equal_scores, hooked_scores
+
+from .fakes import matches_of, settings
+from .test_engine import OPTIONS, Kept
+
+
+def intervention(**changes):
+    given = {"direction": "abstract", "layers": (1, -1), "kind": "add", "value": 0.5}
+    return PlayerIntervention(**{**given, "positions": "all", **changes})
+
+
+@pytest.fixture
+def directions():
+    vectors = np.eye(4, 3, dtype=np.float32)
+    rows = [
+        {
+            "direction": "abstract",
+            "layer": layer,
+            "residual_norm": 10.0 * layer,
+            "projection_mean": 1.0,
+            "projection_std": 2.0,
+        }
+        for layer in range(4)
+    ]
+    return ModelDirections({"abstract": vectors}, pd.DataFrame(rows))
+
+
+@pytest.mark.parametrize(
+    ("changes", "values"),
+    [
+        ({"layers": (1, 2)}, [5.0, 10.0]),
+        ({"layers": (2, 1), "units": "absolute"}, [0.5, 0.5]),
+        ({"layers": (2,), "kind": "clamp", "value": -2.0}, [-3.0]),
+        ({"layers": (-2,), "kind": "ablate", "value": 0.0}, [0.0]),
+    ],
+)
+def test_doses_are_those_of_the_sweep(directions, changes, values):
+    edits = directions.edits("a", intervention(**changes))
+    assert [edit.value for edit in edits] == values
+    assert all((e.vector == directions.units["abstract"][e.layer]).all() for e in edits)
+
+
+def test_what_the_model_lacks_is_named(directions):
+    with pytest.raises(DataError, match=r"agents.a.intervention.direction: found 'label'"):
+        directions.edits("a", intervention(direction="label"))
+    with pytest.raises(DataError, match=r"agents.a.intervention.direction: .* at layer 3"):
+        directions.edits("a", intervention(layers=(3,)))
+    with pytest.raises(ConfigError) as caught:
+        directions.edits("a", intervention(layers=(9,)))
+    assert "agents.a.intervention.layers: found layer 9" in caught.value.problems[0]
+    with pytest.raises(DataError, match="no directions of m were given"):
+        steered_agents([Agent("a", "m", intervention=intervention())], [])
+
+
+def test_other_edits_have_another_hash():
+    edits = [Edit(1, "add", np.ones(3), value) for value in (0.0, 1.0)]
+    edits.append(Edit(1, "add", np.arange(1, 4), 1.0))
+    assert len({edits_hash({"a": [edit]}) for edit in edits}) == 3
+
+
+def test_one_agent_a_dose():
+    how = {"kind": "add", "value": None, "values": [-1.0, 0.5]}
+    plain = {"x": {"model": "m", "intervention": None}, "s": {"model": "m", "intervention": how}}
+    agents = dose_agents(plain, "norms")
+    assert list(agents) == ["x", "s_-1", "s_0.5"]
+    assert agents["s_0.5"]["intervention"] == {"kind": "add", "value": 0.5, "units": "norms"}
+    assert agents["x"] == plain["x"]
+
+
+def test_steered_matches_are_apart():
+    play = pd.DataFrame(
+        {
+            "match_id": ["1", "2", "2"],
+            "row_agent": ["a", "a", "a"],
+            "column_agent": ["b", "s", "s"],
+            "agent": ["a", "a", "s"],
+            "opponent": ["b", "s", "a"],
+        }
+    )
+    texts = pd.DataFrame({"match_id": ["2", "1"], "text": ["of 2", "of 1"]})
+    (plain, written), (mine, wrote) = split_steered(play, texts, {"s": 0.5})
+    assert list(plain["match_id"]) == ["1"]
+    assert list(written["text"]) == ["of 1"]
+    assert list(wrote["text"]) == ["of 2"]
+    doses = with_doses(mine, {"s": 0.5})
+    assert doses["dose"].isna().tolist() == [True, False]
+    assert doses["opponent_dose"].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("positions", STEERED_TOKENS)
+@pytest.mark.parametrize("mode", ["direct", "cot", "scratchpad"])
+def test_a_steered_seat_plays_as_plain_hooks_have_it(tiny_model, mode, positions):
+    loaded = load_model(tiny_model, dtype="float32", device="cpu", native=False)
+    tokenizer, engine = ChatTokenizer(tiny_model), Engine(loaded)
+    vector = np.random.default_rng(0).normal(size=engine.width)
+    edits = (Edit(1, "add", vector, 4.0),)
+
+    def player(engine):
+        session = Kept(engine)
+        write = partial(generate, engine, stop=tokenizer.stop_ids, session=session)
+        return Player(tokenizer, session, write)
+
+    players = {"tiny": player(engine), "s": player(steered(engine, edits, positions))}
+    mine = Agent("s", "tiny", mode=mode, intervention=intervention(positions=positions))
+    other = Agent("x", "tiny", mode=mode)
+    matches = matches_of((mine, other), (mine, mine), repetitions=1)
+    table = decisions_table(play_rounds(matches, lambda: players, settings(**OPTIONS)))
+    assert set(table["agent"]) == {"s", "x"}
+    for name, done in (("s", edits), ("tiny", ())):
+        assert players[name].scorer.seen
+        for prompts, scores in players[name].scorer.seen:
+            assert all(
+                (prompt.written > 0) == (name == "s" and mode == "cot") for prompt in prompts
+            )
+            assert_equal_scores(scores, hooked_scores(loaded, prompts, done, positions))
