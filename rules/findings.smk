@@ -37,6 +37,7 @@ rule judge_play:
     input:
         matches=results("matches.parquet"),
         games=results("games.parquet"),
+        beliefs=expand(results("beliefs/{model}.parquet"), model=MODELS),
         models=expand("results/models/{model}/manifest.json", model=MODELS),
     output:
         findings=results("play_findings.parquet"),

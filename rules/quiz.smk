@@ -15,13 +15,56 @@ rule ask_quiz:
     resources:
         **model_job(),
     params:
-        **provenance("ask_quiz", reads=["quiz", *PRECISION, *SURFACES, "matches.skip_games", SEED]),
+        **provenance(
+            "ask_quiz",
+            reads=[
+                "quiz.histories",
+                "quiz.cycles",
+                *PRECISION,
+                *SURFACES,
+                "matches.skip_games",
+                SEED,
+            ],
+        ),
     conda:
         "../envs/gpu.yaml"
     message:
         "Quiz {wildcards.model} on rules and history"
     script:
         "../scripts/ask_quiz.py"
+
+
+rule ask_beliefs:
+    input:
+        games=results("games.parquet"),
+        model="results/models/{model}/manifest.json",
+    output:
+        table=results("beliefs/{model}.parquet"),
+    log:
+        results("logs/ask_beliefs/{model}.log"),
+    benchmark:
+        results("benchmarks/ask_beliefs/{model}.tsv")
+    threads: CONFIG["resources"]["threads"]
+    resources:
+        **model_job(),
+    params:
+        **provenance(
+            "ask_beliefs",
+            reads=[
+                "quiz.beliefs",
+                *PRECISION,
+                *SURFACES,
+                "prompts.assistant_prefix",
+                "matches.skip_games",
+                SEED,
+            ],
+        ),
+    conda:
+        "../envs/gpu.yaml"
+    message:
+        "Ask {wildcards.model} what it expects of the other"
+    script:
+        "../scripts/ask_beliefs.py"
 
 
 rule join_quiz:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nashlens.findings import PLAY_CLAIMS, judge_play, judge_with_parts
 from nashlens.models.table import read_models
-from nashlens.tables import read_table, write_table
+from nashlens.tables import read_table, read_tables, write_table
 from workflow.job import run_job
 
 
@@ -16,6 +16,7 @@ def main(inputs, outputs, config, fingerprint):
             "matches": read_table(inputs["matches"]),
             "games": read_table(inputs["games"]),
             "models": read_models(folders, config["models"]),
+            "beliefs": read_tables(inputs["beliefs"]),
         },
         claims=PLAY_CLAIMS,
         confidence=config["findings"]["confidence"],

@@ -25,6 +25,7 @@ SPLIT = {"resources": {"parts": 2}, "models": {"tiny_llama": {"gpus": 1}}}
 ON_GPU = (
     "play_part",
     "ask_quiz",
+    "ask_beliefs",
     "extract_activations",
     "extract_untrained",
     "fit_tuned_lens",

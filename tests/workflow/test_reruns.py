@@ -31,7 +31,9 @@ STORED = {"plan_activations", "extract_activations", "join_activations"}
 UNTRAINED = {"extract_untrained", *PROBED}
 EXTRACTED = STORED | UNTRAINED | LENSED | DIRECTED | TUNED - {"fit_tuned_lens"}
 PLAYED = {"play_part", "join_play", *BIASED, *MEASURED}
+BELIEVED = {"ask_beliefs", "judge_play", *JOINED}
 QUIZZED = {"ask_quiz", "join_quiz", *MEASURED}
+ASKED = QUIZZED | BELIEVED
 PATCH_SHOWN = {"summarise_patching", "draw_patching"}
 PATCHED = {"patch_pairs", *PATCH_SHOWN, *JUDGED}
 PAIRED = {"build_pairs", *PATCHED}
@@ -42,8 +44,8 @@ MINE = {
     "actions": ["stag", "hare"],
     "variants": 1,
 }
-GAMED = {"build_games", "draw_games"} | PROMPTED | PLAYED | QUIZZED
-CONVERTED = {"convert_model"} | TUNED | PROMPTED | PLAYED | QUIZZED
+GAMED = {"build_games", "draw_games"} | PROMPTED | PLAYED | ASKED
+CONVERTED = {"convert_model"} | TUNED | PROMPTED | PLAYED | ASKED
 DRAWN = {
     "draw_games", "draw_cooperation", "draw_pairs", "draw_rounds", "draw_reasoning",
     "draw_selection", "draw_strategies", "draw_probes", "draw_transfer", "draw_effects",
@@ -110,19 +112,23 @@ CONFIG_EDITS = {
     "matches.move_orders": ({"matches": {"move_orders": ["simultaneous"]}}, PLAYED),
     "matches.history_window": ({"matches": {"history_window": 1}}, PLAYED),
     "matches.talk_tokens": ({"matches": {"talk_tokens": 3}}, PLAYED),
-    "matches.templates": ({"matches": {"templates": ["cover"]}}, PLAYED | QUIZZED),
-    "matches.skip_games": ({"matches": {"skip_games": ["concord"]}}, PLAYED | QUIZZED),
+    "matches.templates": ({"matches": {"templates": ["cover"]}}, PLAYED | ASKED),
+    "matches.skip_games": ({"matches": {"skip_games": ["concord"]}}, PLAYED | ASKED),
     "modes.cot": ({"modes": {"cot": {"tokens": 5}}}, PLAYED),
     "quiz.histories": ({"quiz": {"histories": 2}}, QUIZZED),
+    "quiz.beliefs": ({"quiz": {"beliefs": 1}}, BELIEVED),
     "prompts.templates": ({"prompts": {"templates": ["table"]}}, PROMPTED),
-    "prompts.system": ({"prompts": {"system": "Play."}}, PROMPTED | PLAYED | QUIZZED),
+    "prompts.system": ({"prompts": {"system": "Play."}}, PROMPTED | PLAYED | ASKED),
     "a scripted agent": ({"agents": {"wsls": {"strategy": "WSLS"}}}, PLAYED),
     "a new game": ({"games": {"mine": MINE}}, GAMED),
     "prompts.histories": ({"prompts": {"histories": 8}}, PROMPTED),
     "prompts.crossed": ({"prompts": {"crossed": ["label_sets"]}}, PROMPTED),
     # A game's own number of histories changes neither the game nor its play.
     "a game's histories": ({"games": {"harmony": {"histories": 6}}}, PROMPTED),
-    "prompts.assistant_prefix": ({"prompts": {"assistant_prefix": "I take"}}, PROMPTED | PLAYED),
+    "prompts.assistant_prefix": (
+        {"prompts": {"assistant_prefix": "I take"}},
+        PROMPTED | PLAYED | BELIEVED,
+    ),
     "activations.positions": (
         {"activations": {"positions": ["decision", "round_last"]}},
         PROMPTED,
@@ -130,7 +136,7 @@ CONFIG_EDITS = {
     "activations.dtype": ({"activations": {"dtype": "float16"}}, EXTRACTED),
     "a model's dtype": (
         {"models": {"tiny_llama": {"dtype": "auto"}}},
-        EXTRACTED | ABLATED | PATCHED | TUNED | PLAYED | QUIZZED,
+        EXTRACTED | ABLATED | PATCHED | TUNED | PLAYED | ASKED,
     ),
     "a model's family": (
         {"models": {"tiny_llama": {"family": "other"}}},
@@ -195,11 +201,12 @@ CODE_EDITS = {
     "the grammar of answers": ("src/nashlens/play/answers.py", CODE, PLAYED),
     "the measures of play": ("src/nashlens/play/metrics/mixture.py", CODE, MEASURED),
     "the quiz": ("src/nashlens/play/quiz.py", CODE, QUIZZED),
+    "the beliefs": ("src/nashlens/play/beliefs.py", CODE, BELIEVED),
     "generation": ("src/nashlens/engine/generation/scheduler.py", CODE, PLAYED),
     "the engine": (
         "src/nashlens/engine/core.py",
         CODE,
-        EXTRACTED | ABLATED | PATCHED | TUNED | PLAYED | QUIZZED,
+        EXTRACTED | ABLATED | PATCHED | TUNED | PLAYED | ASKED,
     ),
     "a script": ("scripts/fit_probes.py", CODE, PROBED),
     "logging": ("src/nashlens/logs.py", CODE, set()),

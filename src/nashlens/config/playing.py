@@ -203,3 +203,5 @@ class QuizConfig(Section):
     """Histories for each game of play and template, twelve questions each."""
     cycles: Annotated[Integer, Field(ge=1, le=250)] = 1
     """How often each of the four outcomes occurs in a history: 4 x cycles rounds."""
+    beliefs: Annotated[Integer, Field(ge=0, le=10000)] = 2
+    """Histories for each game without a dominant action, after which beliefs are asked; 0: none."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -145,6 +145,13 @@ def label_probabilities(logprobs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     total = np.logaddexp(logprobs[..., 0], logprobs[..., 1])
     return np.exp(logprobs - total[..., None]), np.exp(total)
+
+
+class LabelScorer(Protocol):
+    """What forced choices need of an engine: `nashlens.engine.core.Engine` is one."""
+
+    def label_logprobs(self, prompts: Sequence[LabelledPrompt]) -> np.ndarray:
+        """Return log P of each prompt's two labels, shape `(n, 2)`."""
 
 
 @dataclass(frozen=True)

@@ -110,8 +110,8 @@ def judge_play(
     Parameters
     ----------
     tables : mapping of str to DataFrame
-        `matches`, `games` and `models` (`nashlens.models.table.models_table`). Some rows of
-        `matches` (of one template, say) are judged as all of them would be.
+        `matches`, `games`, `models` (`nashlens.models.table.models_table`) and `beliefs`. Some
+        rows of `matches` (of one template, say) are judged as all of them would be.
     confidence : float
         Coverage of the intervals.
     bootstrap : int

@@ -8,5 +8,6 @@
 - `journal`, `chunks`: rounds already played are kept, and not played again.
 - `join`: the play of all groups and jobs as one table.
 - `quiz`: whether a model knows the rules and the history.
+- `beliefs`: what a model expects of the other, and whether it best-responds to that.
 - `metrics`: what all this measures, for each match and each cell of the design.
 """

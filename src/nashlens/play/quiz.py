@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from nashlens.engine.core import Engine
-from nashlens.engine.labels import LabelledPrompt, label_probabilities
+from nashlens.engine.labels import LabelledPrompt, LabelScorer, label_probabilities
 from nashlens.errors import LabelError
 from nashlens.games.game import SEATS, Game
 from nashlens.models.load import load_model
@@ -36,13 +36,6 @@ from nashlens.prompts.render import Surface, View, question_messages, render, sh
 from nashlens.seeds import stream
 
 CELLS = ((0, 0), (0, 1), (1, 0), (1, 1))
-
-
-class LabelScorer(Protocol):
-    """What the quiz needs of an engine: `nashlens.engine.core.Engine` is one."""
-
-    def label_logprobs(self, prompts: Sequence[LabelledPrompt]) -> np.ndarray:
-        """Return log P of each prompt's two labels, shape `(n, 2)`."""
 
 
 class QuizQuestion(NamedTuple):
@@ -200,7 +193,8 @@ def quiz_model(
         histories_of(
             games_of_play(games, config),
             partial(forms_of_play, config),
-            **config["quiz"],
+            histories=config["quiz"]["histories"],
+            cycles=config["quiz"]["cycles"],
             seed=seed,
         ),
         ChatTokenizer(folder),

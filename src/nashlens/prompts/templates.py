@@ -127,6 +127,11 @@ QUIZ = {
     "gain_other": ("How many {unit} did {player} get in round {round}?", "{Player} got"),
 }
 """Kinds of quiz questions on rules and history: the question and the start of its answer."""
+EXPECT = (
+    "Which option does {player} choose in round {round}, {first} or {second}?",
+    "In round {round} {player} chooses option",
+)
+"""What the other is expected to do: the question and the start of its answer."""
 
 UNKNOWN_HORIZON = "several rounds"
 ONE_ROUND = "1 round"
@@ -155,7 +160,10 @@ def vocabulary() -> list[str]:
     """
     texts = [text for template in TEMPLATES.values() for text in astuple(template)]
     texts += [QUESTION, SEEN, SAID, NOTHING, NOTES, THINK, WRITE_NOTES, WRITE_MESSAGE]
-    texts += [text for pair in QUIZ.values() for text in pair] + ["The other", "the other"]
+    texts += [text for pair in (*QUIZ.values(), EXPECT) for text in pair] + [
+        "The other",
+        "the other",
+    ]
     texts += [NOTES_PREFIX, MESSAGE_PREFIX, SYSTEM, ASSISTANT_PREFIX, ANCHOR]
     texts += [UNKNOWN_HORIZON, ONE_ROUND, KNOWN_HORIZON, "0 1 2 3 4 5 6 7 8 9 - ."]
     texts += [game.title for game in CATALOG.values()]
