@@ -46,7 +46,7 @@ def test_templates_are_those_that_are_written():
 
 
 def test_targets_are_those_that_are_computed():
-    assert tuple(TARGETS) == tuple(targets.PROMPT_TARGETS)
+    assert (*TARGETS, "opponent_next") == tuple(targets.PROMPT_TARGETS)
 
 
 def test_figures_are_those_that_can_be_drawn():

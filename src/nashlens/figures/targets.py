@@ -13,6 +13,7 @@ _SAYS = {
     "prosocial_action": "prosocial action: which kind of game",
     "chosen_action": "chosen action: which action",
     "best_response": "best response to the last action",
+    "opponent_next": "opponent's next action",
 }
 
 

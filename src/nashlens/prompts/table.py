@@ -23,7 +23,7 @@ from nashlens.prompts.render import (
     decision_messages,
     render,
 )
-from nashlens.prompts.targets import TARGETS
+from nashlens.prompts.targets import TARGETS, opponent_next
 from nashlens.seeds import stream
 from nashlens.strategies import cooperation, sample_action
 from nashlens.vocabulary.positions import DECISION, position_column
@@ -255,6 +255,7 @@ def _row(decision: Decision, asked: Asked, positions: Sequence[str]) -> dict[str
         "prior_id": prompt_id(prior.ids),
         "prior_token_ids": _array(prior.ids),
         **{name: target(view) for name, target in TARGETS.items()},
+        "opponent_next": opponent_next(history.opponent, view, mirrored=mirrored),
         "dropped": f"{needed} tokens with the label, the model takes {most}" if too_long else "",
     }
 

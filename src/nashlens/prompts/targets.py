@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from nashlens.games.equilibria import best_response, nash_action, prosocial_action
 from nashlens.prompts.render import View
+from nashlens.strategies import cooperation
 
 
 def label_of(view: View, action: int | None) -> int | None:
@@ -49,4 +50,16 @@ TARGETS: dict[str, Callable[[View], float | None]] = {
         best_response(view.game, view.seat, view.other[-1]) if view.other else None
     ),
 }
-"""The targets that are columns of the prompts table (`nashlens.vocabulary.targets`)."""
+"""The targets that are columns of the prompts table (`nashlens.vocabulary.targets`), but for
+`opponent_next`: whom a seat plays is no part of what it knows."""
+
+
+def opponent_next(strategy: str, view: View, *, mirrored: bool) -> int | None:
+    """Return the action that the opponent's strategy takes next; None where it draws one.
+
+    In a mirror image both seats took the other action in every round, so it goes on with the other
+    action, too: ALLC becomes ALLD, and TFT stays TFT.
+    """
+    own, other = ([1 - a if mirrored else a for a in moves] for moves in (view.own, view.other))
+    p = cooperation(strategy, other, own)
+    return None if p not in (0.0, 1.0) else int((p == 0.0) != mirrored)

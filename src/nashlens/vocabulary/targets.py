@@ -41,6 +41,7 @@ TARGET_COLUMNS = (
     TargetColumn("prosocial_label", "label"),
     TargetColumn("prosocial_place", "place"),
     TargetColumn("best_response", "history"),
+    TargetColumn("opponent_next", "history"),
     TargetColumn("chosen_action", "action", from_lens=True),
     TargetColumn("chosen_label", "label", from_lens=True),
     TargetColumn("chosen_place", "place", from_lens=True),

@@ -11,7 +11,7 @@ def test_an_action_its_label_and_its_place_share_a_row():
     rows = panel_rows(TARGETS, 3)
     assert ["nash_action", "nash_label", "nash_place"] in rows
     assert ["chosen_action", "chosen_label", "chosen_place"] in rows
-    assert rows[-1] == ["best_response"]
+    assert rows[-1] == ["best_response", "opponent_next"]
     two = panel_rows([name for name in TARGETS if name != "nash_action"], 2)
     assert ["nash_label", "nash_place"] in two
     assert ["chosen_label", "chosen_place"] in two

@@ -157,7 +157,8 @@ def test_columns_are_the_documented_ones(table):
             "opponent_last",
         ),
         *("opponent_cooperation", "nash_action", "nash_label", "nash_place"),
-        *("prosocial_action", "prosocial_label", "prosocial_place", "best_response", "dropped"),
+        *("prosocial_action", "prosocial_label", "prosocial_place", "best_response"),
+        *("opponent_next", "dropped"),
     ]
     integers = ["own_last", "opponent_last", "best_response"]
     integers += [f"{who}_{what}" for who in ("nash", "prosocial") for what in KINDS]
@@ -250,6 +251,21 @@ def test_the_first_round_has_no_last_action(table):
     columns = ["own_last", "opponent_last", "opponent_cooperation", "best_response"]
     assert first[columns].isna().all().all()
     assert table[table["round"] > 1][columns[:3]].notna().all().all()
+
+
+def test_the_opponent_goes_on_as_its_history_does():
+    table = prompts(rounds=[2, 4, 5], opponents=["ALLC", "TFT", "GRIM", "WSLS", "RANDOM"])
+    keys = ["match_id", "mirrored", *SURFACE_COLUMNS]
+    drawn = table["opponent"] == "RANDOM"
+    assert table.loc[drawn, "opponent_next"].isna().all()
+    assert table.loc[~drawn, "opponent_next"].notna().all()
+    # What it does in round 4 is its last action in round 5.
+    now = table[table["round"] == 4].set_index(keys)["opponent_next"].dropna()
+    later = table[table["round"] == 5].set_index(keys)["opponent_last"]
+    assert (now == later[now.index]).all()
+    copies = table[table["opponent"] == "TFT"]
+    assert (copies["opponent_next"] == copies["own_last"]).all()
+    assert set(now) == {0, 1}
 
 
 def test_token_columns(table):
