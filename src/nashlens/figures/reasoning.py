@@ -17,7 +17,12 @@ from nashlens.models.table import readable_count
 from nashlens.play.metrics.pooled import DIFFERENCE_PAIRINGS, at_once, compared_modes
 
 TITLE = "Reasoning and notes against direct answers"
-MODES = {"direct": "direct", "cot": "chain of thought", "scratchpad": "scratchpad"}
+MODES = {
+    "direct": "direct",
+    "cot": "chain of thought",
+    "scratchpad": "scratchpad",
+    "predict": "prediction",
+}
 """Mode -> as readers call it; the first one is what the others are compared with."""
 _MEASURES = {"nash_tv": "Nash distance", "cooperation": "cooperation"}
 _DIFFERENCES = ("model", "mode", "game", "pairing", "measure", *style.ESTIMATE, "reason")

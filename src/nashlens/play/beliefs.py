@@ -28,11 +28,11 @@ from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.play.responses import COLUMNS, hold_against_beliefs
 from nashlens.play.schedule import forms_of_play, games_of_play
-from nashlens.prompts import templates
 from nashlens.prompts.labels import EncodedPrompt, PromptTokenizer, encode_prompts, prompt_id
 from nashlens.prompts.render import (
     Surface,
     View,
+    belief_question,
     decision_messages,
     question_messages,
     render,
@@ -99,13 +99,6 @@ def belief_histories(
             own, other = draw_history(opponent, ROUNDS, 0.5, stream(seed, "belief", key))
             for form in blocks[h // 4 % len(blocks)]:
                 yield BeliefHistory(key, opponent, View(game, seat, form, own, other))
-
-
-def belief_question(view: View) -> tuple[str, str]:
-    """Return the question about the other's next move, and the start of its answer."""
-    fields = {"round": view.round, "player": view.template.other}
-    question, start = templates.EXPECT
-    return view.with_options(question, **fields), start.format(**fields)
 
 
 def ask_beliefs(

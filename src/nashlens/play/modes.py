@@ -1,4 +1,4 @@
-"""How an agent comes to its decision: scored at once, after reasoning, or with its notes.
+"""How an agent decides: at once, after reasoning, with its notes, or after a prediction.
 
 Whatever the mode, the two labels are scored in the end, so every decision of a model has a
 P(action). In mode cot they are scored after the reasoning and the anchor: what the model wrote
@@ -24,7 +24,13 @@ from nashlens.play.player import Cot, Player, PlaySettings, PlayTokenizer
 from nashlens.play.schedule import Agent, Match
 from nashlens.prompts import templates
 from nashlens.prompts.labels import encode_prompt, encode_prompts, prompt_id
-from nashlens.prompts.render import View, action_question, question_messages, render
+from nashlens.prompts.render import (
+    View,
+    action_question,
+    belief_question,
+    question_messages,
+    render,
+)
 from nashlens.seeds import stream
 from nashlens.strategies import cooperation
 
@@ -53,6 +59,13 @@ class _Reasoning(NamedTuple):
     """The final answer in it."""
 
 
+class _Prediction(NamedTuple):
+    text: str
+    """What the agent says that the other does: the likelier action."""
+    p_action_0: float
+    """P(the other takes action 0)."""
+
+
 class _Scored(NamedTuple):
     text: str
     """The text after which a decision's labels are scored."""
@@ -79,7 +92,7 @@ def decide(
     -------
     list of dict
         Columns of the play table: `p_action_0`, `p_action_1`, `prompt_id`, `n_tokens`,
-        `label_mass`, `answer`, `parsed_action`, `attempts`, `n_written`.
+        `label_mass`, `answer`, `parsed_action`, `attempts`, `n_written`, `p_expected_0`.
     """
     beliefs: list[dict[str, Any]] = [{} for _ in decisions]
     for i, decision in enumerate(decisions):
@@ -141,6 +154,7 @@ def _belief(p_0: float, p_1: float) -> dict[str, Any]:
         "parsed_action": None,
         "attempts": None,
         "n_written": None,
+        "p_expected_0": np.nan,
     }
 
 
@@ -150,6 +164,7 @@ def _decide_with(
     """Decide for one model, in whatever modes it plays."""
     _take_notes(decisions, player, settings)
     reasonings = _reason(decisions, player, settings)
+    predictions = _predict(decisions, player, settings)
     scored = []
     for i, decision in enumerate(decisions):
         if i in reasonings:
@@ -160,6 +175,8 @@ def _decide_with(
         else:
             prompt = _prompt(decision, player, settings)
             start = settings.assistant_prefix
+            if i in predictions:
+                start = f"{predictions[i].text}. {start}"
         stem = None if decision.agent.mode == "direct" else _stem(decision, prompt)
         reasoned = i in reasonings and decision.agent.intervention is not None
         scored.append(_Scored(prompt + start, stem, prompt if reasoned else None))
@@ -168,10 +185,39 @@ def _decide_with(
         if i in reasonings:
             answer = reasonings[i].answer
             belief |= {"answer": answer.status, "parsed_action": answer.action}
+        if i in predictions:
+            belief["p_expected_0"] = predictions[i].p_action_0
         if decision.texts:
             belief["attempts"] = decision.texts[-1]["attempt"]
             belief["n_written"] = sum(text["n_tokens"] for text in decision.texts)
     return beliefs
+
+
+def _predict(
+    decisions: Sequence[Decision], player: Player, settings: PlaySettings
+) -> dict[int, _Prediction]:
+    """Ask agents in mode predict what the other does; who has seen it predicts nothing."""
+    asked = [
+        i
+        for i, decision in enumerate(decisions)
+        if decision.agent.mode == "predict" and decision.view.seen is None
+    ]
+    starts, scored = [], []
+    for i in asked:
+        question, start = belief_question(decisions[i].view)
+        messages = question_messages(decisions[i].view, question, system=settings.system)
+        prompt = player.tokenizer.chat(messages)
+        starts.append(start)
+        scored.append(_Scored(prompt + start, _stem(decisions[i], prompt)))
+    if not asked:
+        return {}
+    found = _score([decisions[i] for i in asked], scored, player)
+    predictions = {}
+    for i, start, belief in zip(asked, starts, found, strict=True):
+        likelier = int(belief["p_action_0"] < belief["p_action_1"])
+        label = decisions[i].view.surface.label(likelier)
+        predictions[i] = _Prediction(f"{start} {label}", belief["p_action_0"])
+    return predictions
 
 
 def _take_notes(decisions: Sequence[Decision], player: Player, settings: PlaySettings) -> None:

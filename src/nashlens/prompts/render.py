@@ -267,6 +267,13 @@ def action_question(view: View, anchor: str | None = None) -> str:
     return text if anchor is None else text + view.with_options(templates.THINK, anchor=anchor)
 
 
+def belief_question(view: View) -> tuple[str, str]:
+    """Return the question about the other's next move, and the start of its answer."""
+    fields = {"round": view.round, "player": view.template.other}
+    question, start = templates.EXPECT
+    return view.with_options(question, **fields), start.format(**fields)
+
+
 def decision_messages(view: View, *, system: str | None) -> list[Message]:
     """Return the chat messages that ask one seat for its next action; see `question_messages`.
 

@@ -21,7 +21,7 @@ STRATEGIES = ("ALLC", "ALLD", "TFT", "GRIM", "WSLS", "RANDOM", "TFT_ERRORS")
 STRATEGIES_WITH_P = ("RANDOM", "TFT_ERRORS")
 """Strategies that use a number of their own, `p`."""
 
-MODES = ("direct", "cot", "scratchpad")
+MODES = ("direct", "cot", "scratchpad", "predict")
 """How a model comes to a decision (`nashlens.play.modes`)."""
 
 Pairing = Literal["self_play", "cross_play", "scripted"]

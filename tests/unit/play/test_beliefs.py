@@ -6,9 +6,9 @@ import pytest
 
 from nashlens.games.catalog import CATALOG
 from nashlens.games.equilibria import best_response, dominant_action
-from nashlens.play.beliefs import ask_beliefs, belief_histories, belief_question
+from nashlens.play.beliefs import ask_beliefs, belief_histories
 from nashlens.play.responses import COLUMNS
-from nashlens.prompts.render import decision_messages, question_messages, render
+from nashlens.prompts.render import belief_question, decision_messages, question_messages, render
 from nashlens.prompts.templates import vocabulary
 
 from .fakes import ALL_FORMS, Letters
