@@ -134,7 +134,7 @@ def _heat(ax: Axes, rows: pd.DataFrame, scale: Normalize) -> None:
     step = -(-len(layers) // 10)
     ax.set_xticks(range(0, len(layers), step), [str(layer) for layer in layers[::step]])
     ax.set_yticks(range(len(groups)), [style.words(group) for group in groups])
-    ax.set_xlabel("residual after layer (0: embedding)")
+    ax.set_xlabel("layer (0: embedding)")
     ax.grid(False)
 
 
