@@ -164,7 +164,7 @@ class LensConfig(Section):
 class SteeringConfig(Section):
     """Directions of three kinds: added, clamped and ablated, at one layer or at several."""
 
-    directions: Distinct[Literal[DIRECTION_KINDS]] = list(DIRECTION_KINDS)  # type: ignore[valid-type]
+    directions: Distinct[Literal[DIRECTION_KINDS]] = ["abstract", "label", "published"]  # type: ignore[valid-type]
     """Kinds: abstract (the Nash action), label (the word for it), published (fixed words)."""
     fit: Literal["means", "probe"] = "means"
     """A difference of means, or the normal of a logistic probe."""

@@ -32,6 +32,8 @@ _MEANT = {
     "abstract": "meant to move the action",
     "label": "meant to move any words",
     "published": "meant to move the action",
+    "cooperation": "meant to move the action",
+    "expected": "meant to move the action",
 }
 _RESPONSES = 2
 """Panels of responses for each kind."""

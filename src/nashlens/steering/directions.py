@@ -1,4 +1,4 @@
-r"""Directions of three kinds, one for each layer: what a push could move.
+r"""Directions of several kinds, one for each layer: what a push could move.
 
 Each is a contrast: the mean residual of some prompts minus that of others, taken within cells that
 are alike in all else, and averaged over these.
@@ -12,6 +12,8 @@ are alike in all else, and averaged over these.
 - `published`: Nash action 1 minus 0 as a naive study fits it, on prompts with each game's own
   words, one label map, one order, one template: action and word are one. It is there where the
   design has such prompts.
+- `cooperation`: prosocial action 1 minus 0, within each surface form.
+- `expected`: the opponent's next action 1 minus 0, within each game and surface form.
 
 With `fit: probe` the direction is instead the normal of an L2 logistic regression that separates
 the two sides, after each cell's mean was taken away.
@@ -173,10 +175,39 @@ def _published(prompts: pd.DataFrame) -> list[Cell]:
     raise DataError("the design has no label set of the games' own words (words: actions)")
 
 
+def _within(prompts: pd.DataFrame, target: str, columns: Sequence[str]) -> list[Cell]:
+    """Return the cells of a target, 1 minus 0, of neutral prompts that agree in some columns."""
+    if target not in prompts.columns:
+        raise DataError(f"the prompts table has no column {target}; build it again")
+    rows = neutral(prompts)
+    rows = rows[rows[target].notna()]
+    used, side = _positions(prompts, rows), rows[target].to_numpy(dtype=np.float64)
+    pairs = []
+    for _, inside in sorted(rows.groupby(list(columns)).indices.items()):
+        zero, one = (used[inside[side[inside] == value]] for value in (0, 1))
+        if len(zero) and len(one):
+            pairs.append((zero, one))
+    if not pairs:
+        raise DataError(
+            f"no training prompts that agree in {', '.join(columns)} differ in {target}"
+        )
+    return [Cell(zero, one, 1.0 / len(pairs)) for zero, one in pairs]
+
+
+def _cooperation(prompts: pd.DataFrame) -> list[Cell]:
+    return _within(prompts, "prosocial_action", SURFACE_COLUMNS)
+
+
+def _expected(prompts: pd.DataFrame) -> list[Cell]:
+    return _within(prompts, "opponent_next", ("game", *SURFACE_COLUMNS))
+
+
 _CELLS: dict[DirectionKind, Callable[[pd.DataFrame], list[Cell]]] = {
     "abstract": _abstract,
     "label": _label,
     "published": _published,
+    "cooperation": _cooperation,
+    "expected": _expected,
 }
 
 
@@ -241,7 +272,19 @@ def fit_directions(
     table["status"] = np.where(table["reason"] == "", "ok", "not_applicable")
     table[["n_0", "n_1"]] = table[["n_0", "n_1"]].fillna(0).astype("int64")
     stacked = {kind: np.stack(layers) for kind, layers in units.items()}
-    return Directions(stacked, np.stack(means), table)
+    return Directions(stacked, np.stack(means), table.assign(**_cosines(table, stacked)))
+
+
+def _cosines(table: pd.DataFrame, units: dict[str, NDArray[np.float32]]) -> dict[str, list[float]]:
+    """Return by column `cos_KIND` the cosine of each row's direction with one of that kind."""
+    places = list(zip(table["direction"], table["layer"], strict=True))
+    return {
+        f"cos_{kind}": [
+            float(units[name][layer] @ one[layer]) if name in units else np.nan
+            for name, layer in places
+        ]
+        for kind, one in units.items()
+    }
 
 
 COLUMNS = (

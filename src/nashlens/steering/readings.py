@@ -25,7 +25,11 @@ from nashlens.factorial import BlockEstimate, Blocks
 from nashlens.kept import neutral
 from nashlens.vocabulary.edits import DIRECTION_KINDS
 
-TARGET_PARTS = {"abstract": "action", "label": "word", "published": "action"}
+TARGET_PARTS = {
+    "abstract": "action",
+    "label": "word",
+    **dict.fromkeys(("published", "cooperation", "expected"), "action"),
+}
 """Kind of direction -> the part that it is meant to move."""
 STRATA = ("game", "label_set")
 """What intervals take as given. Not the template: a game has two histories with each template and

@@ -12,6 +12,6 @@ SteeredTokens = Literal["last", "prompt", "generated", "all"]
 STEERED_TOKENS: tuple[SteeredTokens, ...] = get_args(SteeredTokens)
 """At which of its tokens a steered player is edited (`nashlens.engine.steered`)."""
 
-DirectionKind = Literal["abstract", "label", "published"]
+DirectionKind = Literal["abstract", "label", "published", "cooperation", "expected"]
 DIRECTION_KINDS: tuple[DirectionKind, ...] = get_args(DirectionKind)
 """What a direction separates (`nashlens.steering.directions` fits them)."""

@@ -12,10 +12,10 @@ from nashlens.steering.directions import (
     fit_directions,
     random_unit_vectors,
 )
-from nashlens.vocabulary.edits import DIRECTION_KINDS
 from tests.unit.steering.tables import prompts_table
 
 GAMES = ("pd", "harmony")
+KINDS = ("abstract", "label", "published")
 ACTION, WORD, MAP, PLACE = range(4)
 WIDTH = 8
 
@@ -44,7 +44,7 @@ def residuals(table, *, word=2.0, surface=0.0, noise=0.1):
 
 
 def fitted(table, x, **how):
-    return fit_directions(lambda _layer: x, 1, table, DIRECTION_KINDS, model="m", **how)
+    return fit_directions(lambda _layer: x, 1, table, KINDS, model="m", **how)
 
 
 @pytest.mark.parametrize(("fit", "least"), [("means", 0.98), ("probe", 0.9)])
@@ -53,7 +53,7 @@ def test_each_kind_finds_what_it_is_about(fit, least):
     found = fitted(table, residuals(table, surface=5.0, noise=0.6), fit=fit)
     assert found.units["abstract"].shape == (2, WIDTH)
     assert found.units["abstract"].dtype == np.float32
-    for kind in DIRECTION_KINDS:
+    for kind in KINDS:
         np.testing.assert_allclose(np.linalg.norm(found.units[kind], axis=1), 1.0, rtol=1e-6)
     assert found.units["abstract"][1, ACTION] > least
     assert found.units["label"][1, WORD] > least

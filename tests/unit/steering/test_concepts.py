@@ -1,0 +1,57 @@
+"""Directions of concepts beside Nash, from residuals in which they are planted."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nashlens.errors import DataError
+from nashlens.steering.directions import cells_of, fit_directions
+
+from .test_directions import prompts
+
+WIDTH = 6
+
+
+def planted(seed=0):
+    """Each concept on an axis of its own; the expected move is drawn within games and forms."""
+    rng, table = np.random.default_rng(seed), prompts().reset_index(drop=True)
+    table["prosocial_action"] = pd.array(table["game"].eq("harmony").astype(int), dtype="Int64")
+    table["opponent_next"] = pd.array(rng.integers(2, size=len(table)), dtype="Int64")
+    x = rng.normal(scale=0.02, size=(len(table), WIDTH))
+    x[:, 0] += 2.0 * table["nash_action"].astype(float)
+    x[:, 1] += 2.0 * table["prosocial_action"].astype(float)
+    x[:, 2] += 2.0 * table["opponent_next"].astype(float)
+    return table, x
+
+
+def test_the_expected_move_is_found_whatever_the_game_adds():
+    table, x = planted()
+    found = fit_directions(lambda layer: x, 0, table, ["abstract", "expected"])
+    assert found.units["expected"][0, 2] > 0.95
+    assert abs(found.units["expected"][0, :2]).max() < 0.05
+
+
+def test_cooperation_points_to_prosocial_action_1():
+    table, x = planted()
+    found = fit_directions(lambda layer: x, 0, table, ["abstract", "cooperation"])
+    assert found.units["cooperation"][0, 1] > 0.5
+
+
+def test_what_does_not_vary_or_is_not_there_has_no_direction_and_says_why():
+    table, _ = planted()
+    with pytest.raises(DataError, match="differ in opponent_next"):
+        cells_of(table.assign(opponent_next=pd.array([1] * len(table), dtype="Int64")), "expected")
+    with pytest.raises(DataError, match="no column prosocial_action"):
+        cells_of(table.drop(columns="prosocial_action"), "cooperation")
+
+
+def test_cosines_between_directions_are_those_of_their_units():
+    table, x = planted()
+    kinds = ["abstract", "cooperation", "expected"]
+    found = fit_directions(lambda layer: x, 0, table, kinds)
+    rows = found.table.set_index("direction")
+    for one in kinds:
+        for other in kinds:
+            cosine = found.units[one][0] @ found.units[other][0]
+            assert rows.loc[one, f"cos_{other}"] == pytest.approx(float(cosine), abs=1e-6)
+    assert rows.loc["expected", "cos_expected"] == pytest.approx(1.0)
