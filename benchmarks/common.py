@@ -11,9 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks.shapes import SHAPES, build_random
+from nashlens.engine.core import Engine
+from nashlens.engine.edits import Edit
+from nashlens.engine.steered import steered
 from nashlens.games.catalog import CATALOG
 from nashlens.models.load import LoadedModel
 from nashlens.models.tokenizer import ChatTokenizer
@@ -107,3 +111,22 @@ def report(**fields: Any) -> None:
     print(
         json.dumps({k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in fields.items()})
     )
+
+
+def steered_cost(engine: Engine, run: Callable[[Engine], Any], options: Any) -> float:
+    """Return the time of `run` with an engine that is steered at every token, over that without.
+
+    Both run in turn, after a run of each that is not counted; the cost is of the medians.
+    """
+    vector = np.random.default_rng(0).normal(size=engine.width)
+    layers = sorted({1, engine.n_layers // 2, engine.n_layers})
+    edits = tuple(Edit(layer, "add", vector, 1e-3) for layer in layers)
+    engines = (engine, steered(engine, edits, "all"))
+    for each in engines:
+        run(each)
+    seconds = [
+        [clock(lambda each=each: run(each), options.device)[0] for each in engines]
+        for _ in range(5)
+    ]
+    plain, edited = np.median(seconds, axis=0)
+    return float(edited / plain)

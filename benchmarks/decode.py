@@ -30,6 +30,7 @@ from benchmarks.common import (
     matrix_peak,
     random_model,
     report,
+    steered_cost,
 )
 from benchmarks.profiling import add_option, profiled
 from nashlens.engine.core import Engine
@@ -172,6 +173,7 @@ def options_of() -> argparse.Namespace:
     parser.add_argument("--uncaptured", action="store_true")
     for name in ("parts", "tile", "warps", "stages"):
         parser.add_argument(f"--{name}", type=int, default=None, help="of the attention kernel")
+    parser.add_argument("--steered", action="store_true", help="a steered engine beside it too")
     parser.add_argument("--variants", action="store_true", help="time a step in many ways too")
     return parser.parse_args()
 
@@ -198,6 +200,9 @@ def main() -> None:
         key=lambda pair: pair[0],
     )
     profile = profiled(lambda: ours(engine, requests, options.slots, tuning), options)
+    cost = None
+    if options.steered:
+        cost = steered_cost(engine, lambda e: ours(e, requests, options.slots, tuning), options)
     prefill, step, held = timed_steps(engine, requests, options.slots, device, tuning)
     compared = {}
     if options.variants:
@@ -241,6 +246,7 @@ def main() -> None:
         matrix_peak=peak,
         floor_seconds=floor,
         floor_share=floor / seconds,
+        steered_over_unsteered=cost,
         variants=compared,
         profile=profile,
     )

@@ -23,6 +23,7 @@ from benchmarks.common import (
     matrix_peak,
     random_model,
     report,
+    steered_cost,
     word_tokenizer,
 )
 from benchmarks.peers import padded
@@ -103,6 +104,7 @@ def main() -> None:
     parser.add_argument("--batch-tokens", type=int, default=None)
     parser.add_argument("--peer-batch", type=int, default=None)
     parser.add_argument("--peer-rounds", type=int, default=None, help="default: all")
+    parser.add_argument("--steered", action="store_true", help="steered play beside it too")
     options = parser.parse_args()
     cuda = options.device == "cuda"
     rounds = min(10, options.rounds) if options.quick else options.rounds
@@ -136,6 +138,7 @@ def main() -> None:
         clock(lambda: play(Session(engine)), options.device)
     recording = Recording(Session(engine))
     seconds, ours = clock(lambda: play(recording), options.device)
+    cost = steered_cost(engine, lambda e: play(Session(e)), options) if options.steered else None
     profile = profiled(lambda: play(Session(engine)), options)
     size = options.peer_batch or (32 if cuda else 8)
     some = np.linspace(0, rounds - 1, min(rounds, options.peer_rounds or rounds)).round()
@@ -161,6 +164,7 @@ def main() -> None:
         matrix_peak=peak,
         floor_seconds=operations / peak,
         floor_share=operations / peak / seconds,
+        steered_over_unsteered=cost,
         profile=profile,
     )
 

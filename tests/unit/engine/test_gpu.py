@@ -8,9 +8,12 @@ import torch
 
 from nashlens.engine.core import FLEX_TOKENS, Engine
 from nashlens.engine.edits import Edit
+from nashlens.engine.generation import Request, Tuning, generate
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.session import Session
+from nashlens.engine.steered import steered
 from nashlens.engine.sweeps import sweep
+from nashlens.vocabulary.edits import STEERED_TOKENS
 from tests.tiny_models import FAMILIES, LONGROPE, tiny
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="compares a GPU with the CPU")
@@ -111,3 +114,24 @@ def test_a_sessions_questions_and_answers(rng, family):
             found.append(session.label_logprobs(labelled, [*kept, *map(len, others)]))
         np.testing.assert_allclose(*found, atol=1e-4)
         stems = [[*stem, *rng.integers(3, 60, 11).tolist()] for stem in stems]
+
+
+@pytest.mark.parametrize("positions", STEERED_TOKENS)
+@pytest.mark.parametrize("many", [False, True], ids=["segments", "flex"])
+def test_steered_scores_and_text(rng, positions, many):
+    """Also within a decode step's CUDA graph, whose edits are copied to the device once."""
+    engines = both("LlamaForCausalLM")
+    u, v = rng.normal(size=(2, engines[0].width))
+    edits = (Edit(1, "add", u, 3.0), Edit(2, "clamp", v, -2.0))
+    cpu, gpu = (steered(engine, edits, positions) for engine in engines)
+    asked = prompts(rng, rng.integers(40, 120, 20 if many else 3), shared=25)
+    labelled = [LabelledPrompt(ids, ((1,), (2, 1))) for ids in asked]
+    expected = cpu.label_logprobs(labelled)
+    np.testing.assert_allclose(gpu.label_logprobs(labelled), expected, atol=1e-4, rtol=0)
+    found = Session(gpu).label_logprobs(labelled)
+    np.testing.assert_allclose(found, expected, atol=1e-4, rtol=0)
+    requests = [Request(ids, seed, 9, kept=20) for seed, ids in enumerate(asked[:6])]
+    theirs = generate(cpu, requests, temperature=0.0, stop=())
+    for tuning in (None, Tuning(attention="mask"), Tuning(compiled=False, graph=False)):
+        ours = generate(gpu, requests, temperature=0.0, stop=(), tuning=tuning)
+        assert [text.ids for text in ours] == [text.ids for text in theirs]
