@@ -49,7 +49,9 @@ class Writing:
     reads: bool = False
 
 
-def written(x: torch.Tensor, along: torch.Tensor, value: torch.Tensor, norm: FinalNorm | None):
+def written(
+    x: torch.Tensor, along: torch.Tensor, value: torch.Tensor, norm: FinalNorm | None
+) -> torch.Tensor:
     """Return residuals `(n, width)` float32 after a writing; with a norm, after one that reads.
 
     With `c` the residual (less its mean, where the norm is centred), `a` its component along the

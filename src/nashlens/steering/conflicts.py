@@ -62,15 +62,15 @@ class Conflicts:
             "spiked prompts",
             key="spikes.games",
         )
-        labels = [np.stack(rows[f"label_tokens_{a}"].map(lambda t: t[0])) for a in (0, 1)]
-        tokens = np.stack(labels, axis=1).astype(int)  # (n, 2)
+        labels = [[int(tokens[0]) for tokens in rows[f"label_tokens_{a}"]] for a in (0, 1)]
+        tokens = np.stack(labels, axis=1)  # (n, 2)
         if (tokens[:, 0] == tokens[:, 1]).any():
             raise DataError(
                 "spikes: two labels start with the same token; choose labels that differ in it"
             )
         # The lens compares first tokens only, so later tokens of labels are not read.
         self.prompts = rows.assign(
-            label_tokens_0=[[t] for t in tokens[:, 0]], label_tokens_1=[[t] for t in tokens[:, 1]]
+            label_tokens_0=list(tokens[:, :1]), label_tokens_1=list(tokens[:, 1:])
         ).drop(columns=["prior_id", "prior_token_ids"], errors="ignore")
         self.ids = rows["prompt_id"].tolist()
         self._row = {name: i for i, name in enumerate(self.ids)}
