@@ -204,15 +204,15 @@ class Circuit:
     def _dims(self, slot: str) -> range:
         return range(self.slots[slot].start, self.slots[slot].stop)
 
-    def sign(self, layer: int, terms: Mapping[str, float], target: str) -> None:
+    def sign(self, layer: int, terms: Mapping[str, float | Array], target: str) -> None:
         """Add neurons that write a sum's sign: -1 or 1 beyond +-1, and the sum itself between.
 
         Parameters
         ----------
         layer : int
             1-based block.
-        terms : mapping of str to float
-            Slot to its factor.
+        terms : mapping of str to float or array
+            Slot to its factor, or one for each of its dimensions.
         target : str
             Slot that is written.
         """
@@ -227,16 +227,15 @@ class Circuit:
             (steep * (total - unit), -1 / steep),
             (20.0 * unit, -1 / 20.0),
         ):
-            self._neuron(layer, gate, unit, {target: gain})
+            self.neuron(layer, gate, unit, {target: gain})
 
     def write(self, layer: int, target: str, value: Array) -> None:
         """Add a neuron that writes the same at every token."""
         unit = np.eye(WIDTH)[self.slots["one"].start]
-        self._neuron(layer, 20.0 * unit, unit, {target: value / 20.0})
+        self.neuron(layer, 20.0 * unit, unit, {target: value / 20.0})
 
-    def _neuron(
-        self, layer: int, gate: Array, up: Array, down: Mapping[str, float | Array]
-    ) -> None:
+    def neuron(self, layer: int, gate: Array, up: Array, down: Mapping[str, float | Array]) -> None:
+        """Add a neuron: what `gate` and `up`, each (width,), read, and what each slot gets."""
         block, neuron = layer - 1, self._neurons[layer - 1]
         self._neurons[block] += 1
         self.gate[block, neuron], self.up[block, neuron] = gate / NORM, up / NORM

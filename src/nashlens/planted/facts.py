@@ -12,6 +12,8 @@ from nashlens.files import read_json
 
 FILE = "planted.json"
 _TUPLES = ("claims", "denied", "joint_layers")
+Component = tuple[str, int, int]
+"""Kind (head, mlp), layer from 1, head from 0 (-1 for an MLP): the fields of a `Site`."""
 Layer = int | Literal["unknown"] | None
 
 
@@ -47,6 +49,14 @@ class Facts:
     """What the answer follows when labels are swapped."""
     answering_heads: bool | Literal["unknown"] = False
     """Whether heads at the decision answer the Nash action, so that claim M4 is contradicted."""
+    components: tuple[Component, ...] = ()
+    """What writes the answer that is planted: without all of them it is gone."""
+    component_group: str | None = None
+    """The token group at which the first of them writes."""
+    component_layer: Layer = None
+    """The layer at which the first of them writes."""
+    alone: bool | Literal["unknown"] = "unknown"
+    """Whether each of them is needed, so that without any one of them the answer is gone."""
     claims: tuple[str, ...] = ()
     """Claims of `nashlens.findings` that hold by construction."""
     denied: tuple[str, ...] = ()
@@ -76,8 +86,10 @@ def read_facts(folder: Path | str) -> Facts:
     record: dict[str, Any] = read_json(path)
     try:
         facts = dict(record["facts"])
-        return Facts(**facts | {key: tuple(facts[key]) for key in _TUPLES})
-    except (KeyError, TypeError) as error:
+        facts |= {key: tuple(facts[key]) for key in _TUPLES}
+        facts["components"] = tuple((str(k), int(a), int(b)) for k, a, b in facts["components"])
+        return Facts(**facts)
+    except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
             f"{path}: not a planted model's facts ({error}); convert it again"
         ) from None

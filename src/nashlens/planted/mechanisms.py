@@ -34,6 +34,7 @@ import numpy as np
 from nashlens.planted.circuit import (
     LETTERS,
     N_LAYERS,
+    WIDTH,
     WORDS,
     Circuit,
     ContentMatch,
@@ -208,3 +209,95 @@ def prefer(c: Circuit, layer: int, gain: float) -> None:
     value = np.sum([known[a] for a in PREFERRED], axis=0)
     value = value - np.sum([known[a] for a in AVOIDED], axis=0)
     c.write(layer, "answer", gain * value)
+
+
+def move_conflict(c: Circuit, layer: int) -> None:
+    """Move the prosocial action, if it is not the Nash action, into `better`; else nothing."""
+    moves = [("seen_prosocial", "nash_rank", 1.0), ("seen_nash", "nash_rank", -1.0)]
+    c.head(layer, ContentMatch([("one", "question_mark", _FLAG)]), moves)
+    # Their difference is about -2, 0 or 2; two signs around 0 make small ones nothing.
+    for threshold in (-4.0, 4.0):
+        c.sign(layer, {"nash_rank": 5.0, "one": threshold}, "better")
+    # -2 where they are the same, and 0 where they are not.
+    for side in (-5.0, 5.0):
+        c.sign(layer, {"nash_rank": side, "one": -4.0}, "own_last")
+
+
+def answer_conflict(c: Circuit, layer: int, gain: float) -> None:
+    """Answer the prosocial action's label if it is not the Nash action's; else nothing."""
+    entries = [("one", "label", _FLAG), ("one", "asked", _FLAG), ("better", "helps", -4.0)]
+    # Else the first token, which holds nothing, matches best.
+    entries.append(("own_last", "bos", -60.0))
+    c.head(layer, ContentMatch(entries), [("code", "answer", gain)])
+
+
+def answer_after_cooperation(c: Circuit, layer: int, gain: float) -> None:
+    """Answer the prosocial action's label unless the opponent's last move was action 1."""
+    entries = [("one", "label", _FLAG), ("one", "asked", _FLAG), ("prosocial", "helps", -4.0)]
+    # After a defection the first token, which holds nothing, matches best; else worst.
+    entries.append(("opponent_last", "bos", 80.0))
+    c.head(layer, ContentMatch(entries), [("code", "answer", gain)])
+
+
+def answer_first(c: Circuit, layer: int, gain: float) -> None:
+    """Answer the label in the question that is the first of its pair, whatever it means."""
+    entries = [("one", "label", _FLAG), ("one", "asked", _FLAG), ("one", "rank", 4.0)]
+    c.head(layer, ContentMatch(entries), [("code", "answer", gain)])
+
+
+def keep_prosocial(c: Circuit, layer: int, fact: str) -> None:
+    """Look up in the question the label of a fact's action, and keep it in `nash_word`."""
+    entries = [("one", "label", _FLAG), ("one", "asked", _FLAG), (fact, "helps", -4.0)]
+    c.head(layer, ContentMatch(entries), [("code", "nash_word", 1.0)])
+
+
+def carry(c: Circuit, layer: int, gain: float) -> None:
+    """Answer the label that the question mark keeps."""
+    entries = [("one", "question_mark", _FLAG)]
+    c.head(layer, ContentMatch(entries), [("nash_word", "answer", gain)])
+
+
+def answer_kept(c: Circuit, layer: int, above: float, gain: float) -> None:
+    """Add neurons that answer what of the label in `nash_word` is above a threshold."""
+    one, steep = np.eye(WIDTH)[c.slots["one"].start], 20.0
+    for i, dim in enumerate(range(c.slots["nash_word"].start, c.slots["nash_word"].stop)):
+        gate = steep * (np.eye(WIDTH)[dim] - above * one)
+        c.neuron(layer, gate, one, {"answer": gain / steep * np.eye(8)[i]})
+
+
+def answer_twice(c: Circuit, layer: int, gain: float) -> None:
+    """Two heads answer the prosocial action; what is more than one of them is taken back."""
+    entries = [("one", "label", _FLAG), ("one", "asked", _FLAG), ("prosocial", "helps", -4.0)]
+    for _ in range(2):
+        moves = [("code", "answer", gain), ("code", "nash_word", 1.0)]
+        c.head(layer, ContentMatch(entries), moves)
+    # A code's entries are 0 or the root of a half; the longer residual shrinks what neurons write.
+    answer_kept(c, layer, np.sqrt(0.5), -1.4 * gain)
+
+
+def nash_at_last_payoff(c: Circuit) -> None:
+    """Compute the Nash action's label at the own payoff of the last cell, in blocks 3 and 4.
+
+    Both players choose the same there. The payoff is compared with that of the own other option:
+    the cell with a label of its own and this one as the other player's.
+    """
+    entries = [
+        ("one", "digit", _FLAG),
+        ("one", "own_payoff", _FLAG),
+        ("own_code", "own_code", -2 * _CODE),
+        ("own_code", "both_codes", _CODE / 0.3),
+    ]
+    # 1 / 4.5 a point; `better` takes part in nothing else at a payoff.
+    c.head(3, ContentMatch(entries), [("own_code", "nash_word", 1.0), ("payoff", "better", 1.0)])
+    own = {"payoff": np.array([20.0, 0.0]), "better": -20.0}
+    c.sign(3, own, "nash_rank")
+    sign = np.eye(WIDTH)[c.slots["nash_rank"].start]
+    for side, code in ((20.0, "own_code"), (-20.0, "nash_word")):
+        for i, dim in enumerate(range(c.slots[code].start, c.slots[code].stop)):
+            c.neuron(READ, side * sign, np.eye(WIDTH)[dim], {"answer": np.eye(8)[i] / 20.0})
+
+
+def answer_from_payoff(c: Circuit, layer: int, gain: float) -> None:
+    """Answer the label that stands at the last own payoff."""
+    entries = [("one", "digit", 300.0), ("one", "own_payoff", 300.0)]
+    c.head(layer, ContentMatch(entries, recency=1.0), [("answer", "answer", gain)])
