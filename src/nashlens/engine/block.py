@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 
 Projected = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Rotated queries, rotated keys and values, each `(heads, n, head)`."""
+Changed = Callable[[torch.Tensor], torch.Tensor]
+"""From values to changed ones."""
+HeadChange = Callable[[torch.Tensor, int], torch.Tensor]
+"""From outputs of heads, `(heads, n, head)`, and the number of the first of them, to changed ones.
+"""
+
+
+class BlockChange(NamedTuple):
+    """What is changed within a block: outputs of heads, and `(n, width)` that a part adds."""
+
+    heads: HeadChange | None = None
+    attention: Changed | None = None
+    mlp: Changed | None = None
 
 
 def _rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
@@ -111,15 +124,22 @@ class TransformerBlock(torch.nn.Module):
             q, k = _rotated(q, cos, sin), _rotated(k, cos, sin)
         return q, k, v
 
-    def finish(self, h: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
-        """Return the block's output from its input and `(heads, n, head)` attention results."""
+    def finish(
+        self, h: torch.Tensor, attended: torch.Tensor, change: BlockChange | None = None
+    ) -> torch.Tensor:
+        """Return the block's output from its input and `(heads, n, head)` attention results.
+
+        Of a change, only what attention and MLP add is changed here.
+        """
         heads = attended.transpose(0, 1).reshape(h.shape[0], self.heads * self.head_dim)
         a = self.attention_out_norm(self.o(heads))
-        if self.parallel:
-            parallel: torch.Tensor = self.mlp(self.mlp_norm(h)) + a + h
-            return parallel
-        h = h + a
-        result: torch.Tensor = h + self.mlp_out_norm(self.mlp(self.mlp_norm(h)))
+        if change is not None and change.attention is not None:
+            a = change.attention(a)
+        before = h if self.parallel else h + a
+        m = self.mlp_out_norm(self.mlp(self.mlp_norm(before)))
+        if change is not None and change.mlp is not None:
+            m = change.mlp(m)
+        result: torch.Tensor = m + a + h if self.parallel else before + m
         return result
 
 

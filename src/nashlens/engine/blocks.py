@@ -113,11 +113,15 @@ class Blocks:
             q, k, v = steps.project(block, h, *given.rotations)
             k, v = given.before.extended(k, v)
             attended = attention(q, k, v, block.scale, softcap=block.softcap, window=block.window)
-            if given.change is not None:
-                attended = given.change(attended, 0)
+            change = given.change
+            if change is not None and change.heads is not None:
+                attended = change.heads(attended, 0)
             if only is not None:
                 h, attended = h[only], attended[:, only]
-            h = steps.finish(block, h, attended)
+            if change is not None and (change.attention or change.mlp):
+                h = block.finish(h, attended, change)
+            else:
+                h = steps.finish(block, h, attended)
         else:
             assert pieces is not None
             run = pieces.sparse_attention_block if self.quantised else pieces.sparse_block

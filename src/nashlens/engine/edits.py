@@ -18,7 +18,8 @@ from nashlens.errors import DataError
 from nashlens.vocabulary.edits import EditKind
 
 if TYPE_CHECKING:
-    from nashlens.engine.stack import HeadChange
+    from nashlens.engine.block import BlockChange
+    from nashlens.engine.forks import Fork
 
 
 def _add(h: torch.Tensor, units: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -131,12 +132,16 @@ class InterventionBatch:
     edited_layers : collection of int
         Layers after which residuals change.
     changed_blocks : collection of int
-        Blocks, counted from 0, within which outputs of heads change.
+        Blocks, counted from 0, within which something changes.
     """
 
     first_layers: np.ndarray
     edited_layers: Collection[int] = ()
     changed_blocks: Collection[int] = ()
+
+    def on(self, fork: Fork) -> InterventionBatch:
+        """Return the interventions on one fork; others where they depend on its tokens."""
+        return self
 
     def apply(self, layer: int, residual: torch.Tensor, which: np.ndarray) -> torch.Tensor:
         """Return residuals `(n, t, width)` after what interventions `(n,)` do at one layer.
@@ -146,10 +151,10 @@ class InterventionBatch:
         """
         return residual
 
-    def head_change(
+    def block_change(
         self, block: int, which: np.ndarray, tokens: np.ndarray, size: int
-    ) -> HeadChange | None:
-        """Return what interventions do to the heads' outputs within a block, if anything.
+    ) -> BlockChange | None:
+        """Return what interventions do within a block, if anything.
 
         Parameters
         ----------

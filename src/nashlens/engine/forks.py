@@ -55,34 +55,38 @@ class Fork:
 
     `source` holds them as a forest of their own, in which a token is the node that it copies and a
     root the token from which a run runs again; `depth` their positions; `scored` what is scored
-    after them.
+    after them; `marks` what they are edited by, -1 for nothing.
     """
 
     source: Row = field(default_factory=Row)
     depth: list[int] = field(default_factory=list)
     pieces: list[_Piece] = field(default_factory=list)
     scored: list[ScoredTokens] = field(default_factory=list)
+    marks: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def add(self, run: LabelRun, path: np.ndarray, start: int, above: np.ndarray) -> np.ndarray:
+    def add(
+        self, run: LabelRun, path: np.ndarray, marks: np.ndarray, start: int, above: np.ndarray
+    ) -> np.ndarray:
         """Add the tokens of a run from position `start` on; return its path in the fork.
 
-        `path` is that of the run in the row, and `above` the part of the result that the fork has
-        already.
+        `path` and `marks` are those of the run in the row, and `above` the part of the result that
+        the fork has already.
         """
         have = start + len(above)
         own = self.source.append(above, path[have:].tolist())
         self.depth.extend(range(have, len(path)))
+        self.marks.extend(marks[have:].tolist())
         self.pieces.append(_Piece(path[:start], own, len(path) - have))
         # As long as the run's path, for `scored_tokens` counts from its beginning.
         self.scored.append(run.scored_tokens(np.concatenate((path[:start], own))))
         return own
 
-    def roots(self) -> np.ndarray:
-        """Return the tokens from which runs run again."""
-        return np.flatnonzero(np.array(self.source.parent) < 0)
+    def edited(self) -> np.ndarray:
+        """Return the tokens that are edited."""
+        return np.flatnonzero(np.array(self.marks) >= 0)
 
     def scored_under(self, edits: np.ndarray) -> ScoredTokens:
         """Return what is scored under some edits, one copy of the fork's tokens each."""
@@ -114,8 +118,16 @@ class Fork:
         return None if any(len(piece.before) for piece in self.pieces) else self.source.ends()
 
 
+def first_edited(marks: np.ndarray) -> int:
+    """Return the first token that is edited."""
+    return int(np.argmax(marks >= 0))
+
+
 def forks_of(
-    runs: Sequence[LabelRun], paths: Sequence[np.ndarray], starts: Sequence[int], max_tokens: int
+    runs: Sequence[LabelRun],
+    paths: Sequence[np.ndarray],
+    marks: Sequence[np.ndarray],
+    max_tokens: int,
 ) -> Iterator[Fork]:
     """Fork every run of a row.
 
@@ -123,21 +135,24 @@ def forks_of(
     ----------
     runs, paths : sequences of LabelRun and numpy.ndarray
         In the row's own, depth-first order, so that neighbours share the most.
-    starts : sequence of int
-        Position from which each runs again.
+    marks : sequence of numpy.ndarray
+        For each token of each run what it is edited by, from 0, and -1 for nothing; from the first
+        edited one on it runs again. Tokens are shared where what edits their path is the same.
     max_tokens : int
         Tokens of a fork, unless one run has more.
     """
     fork, own = Fork(), np.empty(0, dtype=np.int64)
+    starts = [first_edited(some) for some in marks]
     last: int | None = None
     for i in np.argsort(starts, kind="stable").tolist():
         start, path = starts[i], paths[i]
         have = 0
         if last is not None and starts[last] == start:
             have = shared_prefix(paths[last][start:], path[start:])
+            have = min(have, shared_prefix(marks[last][start:], marks[i][start:]))
         if len(fork) and len(fork) + len(path) - start - have > max_tokens:
             yield fork
             fork, have = Fork(), 0
-        own = fork.add(runs[i], path, start, own[:have])
+        own = fork.add(runs[i], path, marks[i], start, own[:have])
         last = i
     yield fork

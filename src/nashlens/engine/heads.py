@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from nashlens.engine.block import BlockChange
 from nashlens.engine.edits import InterventionBatch
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.sweeps import map_forks, score_under
@@ -27,7 +28,6 @@ from nashlens.errors import DataError
 if TYPE_CHECKING:
     from nashlens.engine.core import Engine
     from nashlens.engine.forks import Fork
-    from nashlens.engine.stack import HeadChange
     from nashlens.engine.sweeps import SteeredFork
 
 Head = tuple[int, int]
@@ -107,9 +107,9 @@ class _HeadRecorder(InterventionBatch):
         self.tokens = torch.empty(0, dtype=torch.int64)
         self._into = into
 
-    def head_change(
+    def block_change(
         self, block: int, which: np.ndarray, tokens: np.ndarray, size: int
-    ) -> HeadChange | None:
+    ) -> BlockChange | None:
         """Return what records outputs and hands them on."""
 
         def record(attended: torch.Tensor, first: int) -> torch.Tensor:
@@ -118,7 +118,7 @@ class _HeadRecorder(InterventionBatch):
             self._into[self.prompts, block, heads] = here.float().cpu().numpy()
             return attended
 
-        return record
+        return BlockChange(record)
 
 
 class _HeadAblations(InterventionBatch):
@@ -149,9 +149,9 @@ class _HeadAblations(InterventionBatch):
         self._ablated = ablated
         self._values = torch.from_numpy(np.asarray(replacement, dtype=np.float32))
 
-    def head_change(
+    def block_change(
         self, block: int, which: np.ndarray, tokens: np.ndarray, size: int
-    ) -> HeadChange | None:
+    ) -> BlockChange | None:
         """Return what replaces heads' outputs at some tokens of each copy."""
         ablated = self._ablated[block, which]
         if not ablated.any():
@@ -166,4 +166,4 @@ class _HeadAblations(InterventionBatch):
             values = self._values[block, heads, None].to(attended)
             return torch.where(mask[heads].to(attended.device), values, attended)
 
-        return replace
+        return BlockChange(replace)

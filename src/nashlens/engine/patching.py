@@ -1,41 +1,37 @@
-"""Patched runs: values of another prompt, or zero, at some sites and tokens of a prompt.
+"""Patched runs: values of another prompt, a mean or zero, at some sites and tokens of a prompt.
 
 Only what a patch can change is computed: the tokens from the first patched one on, in the blocks
-from the first patched one up. Everything before comes from one run of the prompt itself.
+from the first patched one up. All patches of a prompt stand on one run of the prompt itself and
+one of its source; those of one group of tokens, of whatever layers, run in one batch (`sweeps`).
+
+Ablation is a patch, too: heads or MLPs at all positions, replaced by means or by zero.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import torch
 
-from nashlens.engine.blocks import Blocks
-from nashlens.engine.labels import LabelledPrompt, LabelRun, label_runs, token_logprobs
+from nashlens.engine.block import BlockChange
+from nashlens.engine.edits import InterventionBatch
+from nashlens.engine.labels import LabelledPrompt, LabelRun, label_runs
+from nashlens.engine.recording import KINDS, Place, Recorded, Site, check_sites, record
+from nashlens.engine.sweeps import Job, map_jobs
 from nashlens.errors import DataError
 from nashlens.progress import progress
 
 if TYPE_CHECKING:
-    from nashlens.engine.block import TransformerBlock
     from nashlens.engine.core import Engine
+    from nashlens.engine.forks import Fork
+    from nashlens.engine.sweeps import SteeredFork
 
-KINDS = ("residual", "attention", "mlp", "head")
-Edit = Callable[[str, int, torch.Tensor], torch.Tensor]
-"""From a site's kind, its layer and the values there to changed ones."""
+__all__ = ["KINDS", "Change", "Means", "Site", "patch_scores"]
 
-
-class Site(NamedTuple):
-    """Where values are replaced."""
-
-    kind: str
-    """`residual` after a layer; what its `attention` or `mlp` adds; one `head`'s output before the
-    output projection."""
-    layer: int
-    """From 1; the residual has a layer 0 too, the embedding."""
-    head: int = -1
-    """From 0, for heads."""
+_PROMPTS_AT_ONCE = 8  # whose sources' values are in memory
 
 
 class Change(NamedTuple):
@@ -47,12 +43,10 @@ class Change(NamedTuple):
     replacement: Literal["source", "mean", "zero"] = "source"
 
 
-class _Run(NamedTuple):
-    """What a run of a whole sequence leaves behind."""
-
-    values: dict[tuple[str, int], torch.Tensor]
-    """(kind, layer) -> `(n, width)`, or `(n, heads, head)` for heads."""
-    keys: list[tuple[torch.Tensor, torch.Tensor]]
+Means = Mapping[Site | tuple[Site, str], np.ndarray]
+"""Values of the replacement `mean`, by site, or by site and group of tokens, which comes first."""
+_SOURCE, _MEAN, _ZERO = 1, 2, 3
+_CODES = {"source": _SOURCE, "mean": _MEAN, "zero": _ZERO}
 
 
 @torch.inference_mode()
@@ -63,7 +57,7 @@ def patch_scores(
     *,
     groups: Sequence[Mapping[str, Sequence[int]]],
     sources: Sequence[Sequence[int]] | None = None,
-    means: Mapping[Site, np.ndarray] | None = None,
+    means: Means | None = None,
     what: str | None = None,
 ) -> np.ndarray:
     """Score both labels of prompts under changes.
@@ -77,10 +71,11 @@ def patch_scores(
         For each prompt the tokens of each group; a group without tokens changes nothing.
     sources : sequence of sequence of int, optional
         For each prompt the token ids, as many, that values come from.
-    means : mapping of Site to ndarray, optional
-        `(width,)`, or `(head_dim,)` for heads: values of the replacement `mean`.
+    means : mapping, optional
+        `(width,)`, or `(head_dim,)` for heads: values of the replacement `mean`, by `Site` or by
+        `(Site, group)`. Those of a group are to be preferred (see `recording.site_outputs`).
     what : str, optional
-        What is counted in the progress bar.
+        What is counted in the progress display.
 
     Returns
     -------
@@ -92,23 +87,13 @@ def patch_scores(
     DataError
         If a prompt and its source differ in length, a site does not exist, or values are missing.
     """
-    stack = engine.blocks
-    if not isinstance(stack, Blocks):
-        raise DataError("patching needs all heads of a block on one device; use parallel: none")
     _check(engine, prompts, changes, sources, means)
     result = np.full((len(prompts), len(changes), 2), np.nan)
-    runs = label_runs(prompts)
-    for run in progress(runs, what) if what else runs:
-        tokens = torch.tensor(run.sequence)
-        base = _whole(stack, tokens)
-        source = None
-        if sources is not None:
-            ids = [*sources[run.prompt], *run.sequence[run.length :]]
-            source = _whole(stack, torch.tensor(ids), base, tokens)
-        for k, change in enumerate(changes):
-            where = list(groups[run.prompt].get(change.group, ()))
-            final, start = _changed(stack, base, source, change, where, means)
-            result[run.prompt, k] = _scores(stack, run, final, start, result[run.prompt, k])
+    starts = range(0, len(prompts), _PROMPTS_AT_ONCE)
+    steps = [slice(start, start + _PROMPTS_AT_ONCE) for start in starts]
+    for some in progress(steps, what, unit="steps") if what else steps:
+        theirs = None if sources is None else sources[some]
+        _score(engine, prompts[some], changes, groups[some], theirs, means, result[some])
     return result
 
 
@@ -117,7 +102,7 @@ def _check(
     prompts: Sequence[LabelledPrompt],
     changes: Sequence[Change],
     sources: Sequence[Sequence[int]] | None,
-    means: Mapping[Site, np.ndarray] | None,
+    means: Means | None,
 ) -> None:
     for index, prompt in enumerate(prompts if sources is not None else ()):
         if sources is not None and len(sources[index]) != len(prompt.ids):
@@ -126,140 +111,182 @@ def _check(
                 f" {len(sources[index])}; give sources that are aligned"
             )
     for change in changes:
-        for site in change.sites:
-            least = 0 if site.kind == "residual" else 1
-            if site.kind not in KINDS or not least <= site.layer <= engine.n_layers:
-                raise DataError(f"{site}: this model has no such site in {engine.n_layers} layers")
-            if site.kind == "head" and not 0 <= site.head < engine.n_heads:
-                raise DataError(f"{site}: this model has heads 0 to {engine.n_heads - 1}")
-            if change.replacement == "mean" and site not in (means or {}):
+        check_sites(engine, change.sites)
+        for site in change.sites if change.replacement == "mean" else ():
+            if _mean(means, site, change.group) is None:
                 raise DataError(f"{site}: no mean was given to replace it by")
         if change.replacement == "source" and change.sites and sources is None:
             raise DataError("values of other prompts are asked for, and no sources were given")
 
 
-def _whole(
-    stack: Blocks,
-    tokens: torch.Tensor,
-    known: _Run | None = None,
-    known_tokens: torch.Tensor | None = None,
-) -> _Run:
-    """Run a whole sequence and keep everything; what it shares with a known one is not run."""
-    run, start = _Run({}, []), 0
-    if known is not None and known_tokens is not None:
-        differs = torch.nonzero(tokens != known_tokens)
-        if not len(differs):
-            return known
-        start = int(differs[0])
-    positions = torch.arange(len(tokens))
-    embedded = stack.embed(tokens, positions)
-    run.values["residual", 0] = embedded
-
-    def keep(kind: str, layer: int, values: torch.Tensor) -> torch.Tensor:
-        whole = values
-        if known is not None and start:
-            whole = torch.cat([known.values[kind, layer][:start], values])
-        run.values[kind, layer] = whole
-        return values
-
-    h = embedded[start:]
-    rotations = stack.rotations(positions, h)
-    for index, block in enumerate(stack.blocks):
-        h = h.to(block.device)
-        here = [r[start:].to(h.device) for r in rotations]
-        before = None
-        if known is not None and start:
-            before = tuple(part[:, :start] for part in known.keys[index])
-        h, k, v = _block(block, index + 1, h, here, before, keep)
-        run.keys.append((k, v))
-    return run
+def _mean(means: Means | None, site: Site, group: str) -> np.ndarray | None:
+    found = means or {}
+    return found.get((site, group), found.get(site))
 
 
-def _changed(
-    stack: Blocks,
-    base: _Run,
-    source: _Run | None,
-    change: Change,
-    where: list[int],
-    means: Mapping[Site, np.ndarray] | None,
-) -> tuple[torch.Tensor, int]:
-    """Return last-layer residuals under a change, from the first changed token on."""
-    if not change.sites or not where:
-        return base.values["residual", len(stack)], 0
-    start = min(where)
-    rows = torch.tensor([k - start for k in where])
+def _score(
+    engine: Engine,
+    prompts: Sequence[LabelledPrompt],
+    changes: Sequence[Change],
+    groups: Sequence[Mapping[str, Sequence[int]]],
+    sources: Sequence[Sequence[int]] | None,
+    means: Means | None,
+    result: np.ndarray,
+) -> None:
+    """Write the scores of a few prompts."""
+    runs = label_runs(prompts)
+    changed: dict[str, list[int]] = {}
+    for k, change in enumerate(changes):
+        if change.sites:
+            changed.setdefault(change.group, []).append(k)
+    theirs = _source_values(engine, runs, changes, groups, sources)
+    # A copy of the decision token that joins after the last block is what no patch changes.
+    whole = [np.where(np.arange(len(r.sequence)) == r.length - 1, 0, -1) for r in runs]
+    jobs = [Job(_Patches(engine, [Change((), "")], np.array([-1]), theirs, means), whole)]
+    for group, columns in changed.items():
+        mine = [changes[k] for k in columns]
+        patches = _Patches(engine, mine, np.array(columns), theirs, means)
+        jobs.append(Job(patches, _marks(runs, groups, group, theirs)))
+    # The last column is that of no change.
+    scores = np.full((len(prompts), len(changes) + 1, 2), np.nan)
 
-    def edit(kind: str, layer: int, values: torch.Tensor) -> torch.Tensor:
-        for site in change.sites:
-            if (site.kind, site.layer) != (kind, layer):
-                continue
-            values = values.clone()
-            at = (rows, site.head) if kind == "head" else (rows,)
-            if change.replacement == "source" and source is not None:
-                theirs = source.values[kind, layer][start:]
-                values[at] = theirs[at]
-            elif change.replacement == "mean" and means is not None:
-                values[at] = torch.from_numpy(means[site]).to(values)
-            else:
-                values[at] = 0.0
-        return values
+    def work(fork: Fork, steered: SteeredFork) -> None:
+        patches = steered.interventions
+        assert isinstance(patches, _Patches)
+        for which in steered.chunks():
+            scored = fork.scored_under(patches.columns[which])
+            scored.add_to(scores, steered.run(which), engine.blocks.logits)
 
-    # Residuals change after their block, everything else within it.
-    first = min(site.layer - (site.kind != "residual") for site in change.sites)
-    h = edit("residual", first, base.values["residual", first][start:])
-    positions = torch.arange(len(base.values["residual", 0]))
-    rotations = stack.rotations(positions, h)
-    for index in range(first, len(stack)):
-        block = stack.blocks[index]
-        h = h.to(block.device)
-        here = [r[start:].to(h.device) for r in rotations]
-        before = tuple(part[:, :start] for part in base.keys[index])
-        h, _, _ = _block(block, index + 1, h, here, before, edit)
-    return h, start
+    map_jobs(engine, runs, jobs, work)
+    unchanged = np.isnan(scores)
+    result[:] = np.where(unchanged, scores[:, -1:], scores)[:, :-1]
 
 
-def _block(
-    block: TransformerBlock,
-    layer: int,
-    h: torch.Tensor,
-    rotations: Sequence[torch.Tensor],
-    before: tuple[torch.Tensor, ...] | None,
-    edit: Edit,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Run one block step by step; return its output, and keys and values of all tokens."""
-    q, k, v = block.project(h, *rotations)
-    if before is not None:
-        k, v = torch.cat([before[0], k], dim=1), torch.cat([before[1], v], dim=1)
-    attended = _attention(block, q, k, v).transpose(0, 1)
-    attended = edit("head", layer, attended)
-    a = edit("attention", layer, block.attention_out_norm(block.o(attended.flatten(1))))
-    inner = h if block.parallel else h + a
-    m = edit("mlp", layer, block.mlp_out_norm(block.mlp(block.mlp_norm(inner))))
-    return edit("residual", layer, h + a + m), k, v
+def _source_values(
+    engine: Engine,
+    runs: Sequence[LabelRun],
+    changes: Sequence[Change],
+    groups: Sequence[Mapping[str, Sequence[int]]],
+    sources: Sequence[Sequence[int]] | None,
+) -> Recorded | None:
+    """Return the sources' values wherever a change takes them from."""
+    taking = [change for change in changes if change.sites and change.replacement == "source"]
+    if sources is None or not taking:
+        return None
+    names = {change.group for change in taking}
+    tokens = [sorted({k for g in names for k in groups[run.prompt].get(g, ())}) for run in runs]
+    # With the label's tokens behind them: a sequence's length may set its rotations (longrope).
+    sequences = [[*sources[run.prompt], *run.sequence[run.length :]] for run in runs]
+    places = {(site.kind, site.layer) for change in taking for site in change.sites}
+    return record(engine, sequences, tokens, places)
 
 
-def _attention(
-    block: TransformerBlock, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
-) -> torch.Tensor:
-    """Return `(heads, t, head)` for the last t of n tokens."""
-    t, n, shared = q.shape[1], k.shape[1], block.heads // block.kv_heads
-    k, v = k.repeat_interleave(shared, dim=0), v.repeat_interleave(shared, dim=0)
-    scores = q @ k.transpose(1, 2) * block.scale
-    if block.softcap is not None:
-        scores = block.softcap * torch.tanh(scores / block.softcap)
-    # How many tokens back each key is; negative ones are yet to come.
-    back = torch.arange(n - t, n)[:, None] - torch.arange(n)
-    seen = (back >= 0) & (back < (block.window or n))
-    scores = scores.masked_fill(~seen.to(scores.device), float("-inf"))
-    return torch.softmax(scores.float(), dim=-1).to(v.dtype) @ v
+def _marks(
+    runs: Sequence[LabelRun],
+    groups: Sequence[Mapping[str, Sequence[int]]],
+    group: str,
+    theirs: Recorded | None,
+) -> list[np.ndarray | None]:
+    """Return for each run which of the sources' values replace those of its tokens."""
+    marks: list[np.ndarray | None] = []
+    for index, run in enumerate(runs):
+        tokens = np.asarray(groups[run.prompt].get(group, ()), dtype=np.int64)
+        edited = np.full(len(run.sequence), -1)
+        # Where the group is that of no change by a source, nothing was recorded.
+        edited[tokens] = 0 if theirs is None else np.maximum(theirs.rows[index][tokens], 0)
+        marks.append(edited if len(tokens) else None)
+    return marks
 
 
-def _scores(
-    stack: Blocks, run: LabelRun, final: torch.Tensor, start: int, known: np.ndarray
-) -> np.ndarray:
-    """Return both labels' scores, those of the labels that the run scores filled in."""
-    scores = known.copy()
-    for action, label in run.labels.items():
-        rows = run.length - 1 + np.arange(len(label)) - start
-        scores[action] = token_logprobs(final, rows, np.array(label), stack.logits).sum()
-    return scores
+class _Patches(InterventionBatch):
+    """Changes at one group of tokens; `columns` says which of all changes each is."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        changes: Sequence[Change],
+        columns: np.ndarray,
+        theirs: Recorded | None,
+        means: Means | None,
+    ):
+        self.columns = columns
+        # Residuals change after their block, everything else within it.
+        self.first_layers = np.array(
+            [
+                min((s.layer - (s.kind != "residual") for s in c.sites), default=engine.n_layers)
+                for c in changes
+            ]
+        )
+        sites = {(site.kind, site.layer) for change in changes for site in change.sites}
+        self.edited_layers = {layer for kind, layer in sites if kind == "residual"}
+        self.changed_blocks = {layer - 1 for kind, layer in sites if kind != "residual"}
+        self._values = {} if theirs is None else theirs.values
+        self._rows = torch.empty(0, dtype=torch.int64)
+        # What replaces each part: (changes, parts) codes, and (parts, size) means.
+        self._codes: dict[Place, np.ndarray] = {}
+        self._means: dict[Place, torch.Tensor] = {}
+        for i, change in enumerate(changes):
+            for site in change.sites:
+                place, part = (site.kind, site.layer), max(site.head, 0)
+                parts, size = 1, engine.width
+                if site.kind == "head":
+                    parts, size = engine.n_heads, engine.head_dim
+                codes = self._codes.setdefault(place, np.zeros((len(changes), parts), np.int64))
+                codes[i, part] = _CODES[change.replacement]
+                mean = _mean(means, site, change.group)
+                if change.replacement == "mean" and mean is not None:
+                    held = self._means.setdefault(place, torch.zeros(parts, size))
+                    held[part] = torch.from_numpy(np.asarray(mean, dtype=np.float32))
+
+    def on(self, fork: Fork) -> _Patches:
+        """Return the patches with the values of a fork's tokens."""
+        mine = copy.copy(self)
+        mine._rows = torch.tensor([mark for mark in fork.marks if mark >= 0])
+        return mine
+
+    def apply(self, layer: int, residual: torch.Tensor, which: np.ndarray) -> torch.Tensor:
+        """Return residuals after what patches do at one layer."""
+        tokens = np.arange(residual.shape[1])
+        return self._replaced(("residual", layer), residual[None], which, tokens)[0]
+
+    def block_change(
+        self, block: int, which: np.ndarray, tokens: np.ndarray, size: int
+    ) -> BlockChange | None:
+        """Return what patches do within a block, if anything."""
+
+        def change(kind: str, x: torch.Tensor, first: int) -> torch.Tensor:
+            copies = x.unflatten(1, (len(which), size))
+            return self._replaced((kind, block + 1), copies, which, tokens, first).flatten(1, 2)
+
+        here = {
+            kind: (kind, block + 1) in self._codes and self._codes[kind, block + 1][which].any()
+            for kind in ("head", "attention", "mlp")
+        }
+        if not any(here.values()):
+            return None
+        return BlockChange(
+            (lambda x, first: change("head", x, first)) if here["head"] else None,
+            (lambda x: change("attention", x[None], 0)[0]) if here["attention"] else None,
+            (lambda x: change("mlp", x[None], 0)[0]) if here["mlp"] else None,
+        )
+
+    def _replaced(
+        self, place: Place, x: torch.Tensor, which: np.ndarray, tokens: np.ndarray, first: int = 0
+    ) -> torch.Tensor:
+        """Return values `(parts, copies, t, size)` with those of some tokens replaced.
+
+        `first` is the number of the first part, where devices share the heads.
+        """
+        codes = self._codes[place][which][:, first : first + len(x)]
+        x, at = x.clone(), torch.from_numpy(tokens).to(x.device)
+        for code in np.unique(codes[codes > 0]).tolist():
+            copies, parts = np.nonzero(codes == code)
+            part, copy_ = (torch.from_numpy(k).to(x.device)[:, None] for k in (parts, copies))
+            new: torch.Tensor | float = 0.0
+            if code == _SOURCE:
+                values = self._values[place].to(x.device)
+                new = values[part + first, self._rows.to(x.device)]
+            elif code == _MEAN:
+                new = self._means[place].to(x)[part + first].expand(-1, len(tokens), -1)
+            x[part, copy_, at] = new
+        return x

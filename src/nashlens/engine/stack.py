@@ -13,13 +13,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 
-from nashlens.engine.block import BlockSteps, Projected, TransformerBlock
+from nashlens.engine.block import BlockChange, BlockSteps, Projected, TransformerBlock
 from nashlens.engine.cache import KeyValues
 from nashlens.engine.segments import SegmentAttention
-
-HeadChange = Callable[[torch.Tensor, int], torch.Tensor]
-"""From outputs of heads, `(heads, n, head)`, and the number of the first of them, to changed ones.
-"""
 
 
 class SparseMask(Protocol):
@@ -73,8 +69,8 @@ class BlockInput(NamedTuple):
         Keys and values of the tokens before the new ones.
     keep : bool
         Whether the new tokens are added to `before`.
-    change : HeadChange or None
-        Changes the heads' outputs before they are projected.
+    change : BlockChange or None
+        Changes heads' outputs before they are projected, or what attention or MLP add.
     only : torch.Tensor or None
         `(m,)` the new tokens that are needed after the block; None for all.
     """
@@ -84,7 +80,7 @@ class BlockInput(NamedTuple):
     attention: AttentionPattern
     before: KeyValues
     keep: bool = False
-    change: HeadChange | None = None
+    change: BlockChange | None = None
     only: torch.Tensor | None = None
 
 
@@ -163,8 +159,7 @@ class BlockStack(Protocol):
         Raises
         ------
         ValueError
-            If heads are changed under a block-sparse mask, where one compiled call holds the whole
-            block.
+            If a block is changed under a block-sparse mask, where one compiled call holds it.
         """
 
     def forward_ahead(
@@ -191,9 +186,9 @@ class BlockStack(Protocol):
 
 
 def check_change(given: BlockInput) -> None:
-    """Refuse to change heads under a block-sparse mask (see `BlockStack.forward`)."""
+    """Refuse to change a block under a block-sparse mask (see `BlockStack.forward`)."""
     if given.change is not None and not isinstance(given.attention, SegmentAttention):
-        raise ValueError("heads cannot be changed under a block-sparse mask")
+        raise ValueError("a block cannot be changed under a block-sparse mask")
 
 
 def own_rotations(

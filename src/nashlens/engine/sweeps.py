@@ -25,8 +25,8 @@ from torch.nn import functional
 from nashlens.engine.cache import Cache, KeyValues, empty_cache
 from nashlens.engine.core import FLEX_PAD, FLEX_TOKENS, Capture, move_to
 from nashlens.engine.edits import EditBatch, Intervention, InterventionBatch, edits_of
-from nashlens.engine.forks import Fork, forks_of
-from nashlens.engine.labels import LabelledPrompt, label_runs
+from nashlens.engine.forks import Fork, first_edited, forks_of
+from nashlens.engine.labels import LabelledPrompt, LabelRun, label_runs
 from nashlens.engine.segments import SegmentAttention
 from nashlens.engine.stack import AttentionPattern, BlockInput
 from nashlens.errors import DataError
@@ -131,8 +131,6 @@ def map_forks(
 ) -> None:
     """Run the unsteered rows, and let `work` run each of their forks.
 
-    Where memory runs out, what is left is repeated in smaller rows (`Engine.map_rows`).
-
     Raises
     ------
     DataError
@@ -140,20 +138,55 @@ def map_forks(
     """
     runs = label_runs(prompts)
     starts = _starts(prompts, positions)
+    marks: list[np.ndarray | None] = []
+    for run in runs:
+        start, last = starts[run.prompt], positions == "last"
+        edited = np.full(len(run.sequence), -1)
+        edited[start : start + 1 if last else None] = 0
+        marks.append(edited)
+    map_jobs(engine, runs, [Job(interventions, marks)], work)
+
+
+class Job(NamedTuple):
+    """Interventions at the tokens that `marks` says of each run (see `forks_of`), or None there."""
+
+    interventions: InterventionBatch
+    marks: Sequence[np.ndarray | None]
+
+
+def map_jobs(
+    engine: Engine,
+    runs: Sequence[LabelRun],
+    jobs: Sequence[Job],
+    work: Callable[[Fork, SteeredFork], None],
+) -> None:
+    """Run the unsteered rows once, and let `work` run the forks of each job.
+
+    Where memory runs out, what is left is repeated in smaller rows (`Engine.map_rows`).
+    """
 
     def fork_row(row: Row, packed: list[PackedSequence]) -> None:
-        mine = [runs[p.index] for p in packed]
-        first = [starts[run.prompt] for run in mine]
-        forks = list(forks_of(mine, [p.path for p in packed], first, engine.batch_tokens))
-        nodes = np.unique(np.concatenate([fork.source.tokens for fork in forks]))
-        cache = empty_cache(engine.n_layers) if any(first) else None
-        wanted = Capture(nodes, np.unique(interventions.first_layers).tolist())
+        forks: list[tuple[InterventionBatch, Fork]] = []
+        layers: set[int] = set()
+        later = False
+        for interventions, marks in jobs:
+            mine = [(runs[p.index], p.path, m) for p in packed if (m := marks[p.index]) is not None]
+            if mine:
+                some, paths, edited = zip(*mine, strict=True)
+                made = forks_of(some, paths, edited, engine.batch_tokens)
+                forks += [(interventions, fork) for fork in made]
+                layers.update(interventions.first_layers.tolist())
+                later = later or any(map(first_edited, edited))
+        if not forks:
+            return
+        nodes = np.unique(np.concatenate([fork.source.tokens for _, fork in forks]))
+        cache = empty_cache(engine.n_layers) if later else None
+        wanted = Capture(nodes, sorted(layers))
         states = dict(engine.run_row(row, packed, capture=wanted, cache=cache))
         positions_before = np.array(row.depth if cache else [], dtype=np.int64)
         base = UnsteeredRow(nodes, states, cache, positions_before)
-        for fork in forks:
-            edited = fork.roots() if positions == "last" else np.arange(len(fork))
-            work(fork, SteeredFork(engine, fork, base, interventions, edited))
+        for interventions, fork in forks:
+            work(fork, SteeredFork(engine, fork, base, interventions))
 
     for _ in engine.map_rows([run.sequence for run in runs], fork_row):
         pass
@@ -201,7 +234,7 @@ class UnsteeredRow(NamedTuple):
 
 
 class SteeredFork:
-    """A fork under interventions, several at once; `edited` says which of its tokens are edited."""
+    """A fork under interventions, several at once."""
 
     def __init__(
         self,
@@ -209,10 +242,9 @@ class SteeredFork:
         fork: Fork,
         base: UnsteeredRow,
         interventions: InterventionBatch,
-        edited: np.ndarray,
     ):
         self.blocks, self.fork, self.base = engine.blocks, fork, base
-        self.interventions, self.edited = interventions, edited
+        self.interventions, self.edited = interventions.on(fork), fork.edited()
         self.states = torch.from_numpy(np.searchsorted(base.nodes, fork.source.tokens))
         pieces, budget = self.blocks.pieces, engine.batch_tokens
         if pieces is None:
@@ -329,7 +361,7 @@ class _Copies:
         change = None
         if layer in interventions.changed_blocks:
             which = self._which[: self._copies]
-            change = interventions.head_change(layer, which, steered.edited, len(fork))
+            change = interventions.block_change(layer, which, steered.edited, len(fork))
         # Rotations are those of as many copies as there may be.
         rotations = tuple(r[: len(self._h)] for r in self._rotations)
         before = steered.base.cache[layer] if steered.base.cache else KeyValues()

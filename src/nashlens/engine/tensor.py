@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch.cuda import nccl
 
-from nashlens.engine.block import AS_WRITTEN, BlockSteps, Projected, output_share
+from nashlens.engine.block import AS_WRITTEN, BlockChange, BlockSteps, Projected, output_share
 from nashlens.engine.blocks import Blocks
 from nashlens.engine.segments import SegmentAttention
 from nashlens.engine.stack import (
@@ -155,8 +155,8 @@ class TensorBlocks:
                 attended = attention(
                     q, k, v, block.scale, softcap=block.softcap, window=block.window
                 )
-                if given.change is not None:
-                    attended = given.change(attended, first_head)
+                if given.change is not None and given.change.heads is not None:
+                    attended = given.change.heads(attended, first_head)
                 share = output_share(block, attended)
             else:
                 assert self.pieces is not None
@@ -172,7 +172,7 @@ class TensorBlocks:
             states, shares = (
                 [x[at] for x, at in zip(found, places, strict=True)] for found in (states, shares)
             )
-        return self._finished(index, states, shares, steps)
+        return self._finished(index, states, shares, steps, given.change)
 
     def forward_ahead(
         self, index: int, given: BlockInput, projected: Projected | None
@@ -201,11 +201,17 @@ class TensorBlocks:
         states: list[torch.Tensor],
         shares: list[torch.Tensor],
         steps: BlockSteps,
+        change: BlockChange | None = None,
     ) -> torch.Tensor:
         """Return a block's output from each device's input and share of the attention output."""
         attended = self.collectives.sum_on_all(shares)
+        if change is not None and change.attention is not None:
+            attended = [change.attention(share) for share in attended]
         ends = [
             steps.mlp_share(blocks[index], *each)
             for blocks, *each in zip(self.shards, states, attended, strict=True)
         ]
-        return ends[0][0] + self.collectives.sum_on_first([share for _, share in ends])
+        added = self.collectives.sum_on_first([share for _, share in ends])
+        if change is not None and change.mlp is not None:
+            added = change.mlp(added)
+        return ends[0][0] + added

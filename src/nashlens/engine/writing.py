@@ -75,7 +75,7 @@ def written(
 
 
 class _Writings(InterventionBatch):
-    """Writings of some interventions; `of` gives those of a fork's prompts."""
+    """Writings of some interventions; `on` gives those of a fork's prompts."""
 
     def __init__(
         self,
@@ -87,7 +87,8 @@ class _Writings(InterventionBatch):
         self.edited_layers = {w.layer for some in interventions for w in some}
         self._interventions, self._norm, self._prompts = interventions, norm, prompts
 
-    def of(self, fork: Fork) -> _Writings:
+    def on(self, fork: Fork) -> _Writings:
+        """Return the writings into a fork's prompts."""
         scored = fork.scored_under(np.zeros(1, dtype=int))
         prompts = np.zeros(len(fork), dtype=int)
         prompts[scored.rows] = scored.where[0]
@@ -157,9 +158,8 @@ def residuals_under(
     )
 
     def work(fork: Fork, steered: SteeredFork) -> None:
-        mine = steered.interventions = batch.of(fork)
-        assert mine._prompts is not None
-        where = mine._prompts
+        where = batch.on(fork)._prompts
+        assert where is not None
         for which in steered.chunks():
 
             def watch(layer: int, seen: torch.Tensor, which: np.ndarray = which) -> None:

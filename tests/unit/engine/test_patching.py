@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+from nashlens.engine import core, flex, segments, sweeps
 from nashlens.engine.core import Engine
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.patching import Change, Site, patch_scores
+from nashlens.engine.recording import site_outputs
 from nashlens.errors import DataError
 from tests.tiny_models import tiny
+
+from .test_tensor import pair
 
 TOLERANCE = 1e-5
 SITES = [
@@ -170,3 +174,114 @@ def test_sources_must_be_aligned_and_given(rng):
         patch_scores(engine, prompts, changes, groups=groups, sources=[s[1:] for s in sources])
     with pytest.raises(DataError, match="no sources"):
         patch_scores(engine, prompts, changes, groups=groups)
+
+
+def stems(rng):
+    """Prompts that share tokens; some of them share groups or sources, too."""
+    stem, other = rng.integers(3, 40, 9).tolist(), rng.integers(3, 40, 9).tolist()
+    prompts = [LabelledPrompt([*stem, k], ([5, 6], [5, 7, 8])) for k in (1, 1, 1, 2)]
+    sources = [[*other, 1], [*other[:8], 4, 1], [*other, 1], [*other, 2]]
+    middle = [[2, 4], [2, 4], [2, 5], [2, 4]]
+    groups = [{"middle": m, "decision": [9], "all": list(range(10)), "none": []} for m in middle]
+    return prompts, sources, groups
+
+
+@pytest.mark.parametrize("budget", [16, 60, 4096])
+def test_prompts_that_share_tokens_get_their_own_sources(loaded, rng, budget):
+    prompts, sources, groups = stems(rng)
+    means = {(Site("mlp", 4), "decision"): rng.normal(size=loaded.width).astype(np.float32)}
+    ours = patch_scores(
+        Engine(loaded, budget), prompts, CHANGES, groups=groups, sources=sources, means=means
+    )
+    plain = {Site("mlp", 4): means[Site("mlp", 4), "decision"]}
+    theirs = np.array(
+        [
+            [expected(loaded, p, s, c, g[c.group], plain) for c in CHANGES[::4]]
+            for p, s, g in zip(prompts, sources, groups, strict=True)
+        ]
+    )
+    assert np.abs(ours[:, ::4] - theirs).max() < TOLERANCE * np.abs(theirs).max()
+
+
+def test_what_a_gpu_does_equals_what_a_cpu_does(loaded, rng, monkeypatch):
+    """Rows and forks with a block-sparse mask, segments in batches; as written, not compiled."""
+    prompts, sources, groups = stems(rng)
+    engine = Engine(loaded, 400)
+    changes = [c for c in CHANGES if c.replacement != "mean"]
+    given = {"groups": groups, "sources": sources}
+    theirs = patch_scores(engine, prompts, changes, **given)
+    for module_ in (core, sweeps):
+        monkeypatch.setattr(module_, "FLEX_TOKENS", 2)
+        monkeypatch.setattr(module_, "FLEX_PAD", 16)
+    monkeypatch.setattr(segments, "_batched", lambda _device: True)
+    engine.blocks.pieces = flex.PIECES
+    with torch.compiler.set_stance("force_eager"):
+        ours = patch_scores(engine, prompts, changes, **given)
+    assert np.abs(ours - theirs).max() < TOLERANCE * np.abs(theirs).max()
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_patches_on_several_devices_are_the_same(rng, parts):
+    plain, sharded = (Engine(loaded, 64) for loaded in pair("LlamaForCausalLM", parts))
+    prompts, sources, groups = stems(rng)
+    sites = [Site(k, layer) for k in ("residual", "attention", "mlp") for layer in (1, 3)]
+    sites += [Site("head", 2, head) for head in range(plain.n_heads)]
+    changes = [Change((s,), g) for s in sites for g in ("middle", "decision")]
+    ours, theirs = (
+        patch_scores(engine, prompts, changes, groups=groups, sources=sources)
+        for engine in (sharded, plain)
+    )
+    assert np.abs(ours - theirs).max() < TOLERANCE * np.abs(theirs).max()
+
+
+def test_only_what_can_change_is_computed(rng, monkeypatch):
+    stem = rng.integers(3, 40, 20).tolist()
+    prompts = [LabelledPrompt([*stem, k], ([1], [2])) for k in (3, 4)]
+    engine, computed = Engine(tiny("LlamaForCausalLM")), []
+    forward = type(engine.blocks).forward
+
+    def counted(self, index, given):
+        computed.append(len(given.h))
+        return forward(self, index, given)
+
+    monkeypatch.setattr(type(engine.blocks), "forward", counted)
+    changes = [Change((Site("head", layer, 0),), "last") for layer in (3, 4)]
+    sources = [[*stem[:-1], 7, k] for k in (3, 4)]
+    groups = [{"last": [20]}] * 2
+    patch_scores(engine, prompts, changes, groups=groups, sources=sources)
+    # The sources up to the highest patched block, the prompts, and forks of the decision token.
+    assert computed == [22] * 4 + [22] * 4 + [2, 4]
+
+
+def test_site_outputs_are_what_hooks_see(loaded, rng):
+    sequences = [rng.integers(3, 40, n).tolist() for n in (5, 12)]
+    tokens = [[1, 4], [0, 11]]
+    ours = site_outputs(Engine(loaded, 16), sequences, SITES, tokens)
+    head_dim = Engine(loaded).head_dim
+    for site in SITES:
+        seen = []
+        with ExitStack() as stack, torch.inference_mode():
+            hooked(loaded, site, lambda x, seen=seen: seen.append(x.clone()), stack)
+            for ids in sequences:
+                loaded.model(torch.tensor([ids]), use_cache=False)
+        theirs = torch.cat([x[at] for x, at in zip(seen, tokens, strict=True)]).numpy()
+        if site.kind == "head":
+            theirs = theirs[:, site.head * head_dim : (site.head + 1) * head_dim]
+        assert np.abs(ours[site] - theirs).max() < TOLERANCE * np.abs(theirs).max()
+
+
+def test_means_at_all_positions_ablate_heads_and_mlps_together(loaded, rng):
+    prompts, _, groups = stems(rng)
+    sites = (Site("head", 2, 1), Site("mlp", 3))
+    every = [range(len(prompt.ids)) for prompt in prompts]
+    found = site_outputs(Engine(loaded), [p.ids for p in prompts], sites, every)
+    means = {site: values.mean(axis=0) for site, values in found.items()}
+    changes = [Change(sites, "all", "mean"), Change(sites, "all", "zero")]
+    ours = patch_scores(Engine(loaded), prompts, changes, groups=groups, means=means)
+    theirs = np.array(
+        [
+            [expected(loaded, p, p.ids, c, g["all"], means) for c in changes]
+            for p, g in zip(prompts, groups, strict=True)
+        ]
+    )
+    assert np.abs(ours - theirs).max() < TOLERANCE * np.abs(theirs).max()
