@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nashlens.engine.attribution import attribute
+from nashlens.engine.attribution import attribute, mlp_outputs
 from nashlens.engine.core import Engine
 from nashlens.errors import DataError
 from nashlens.models.weights import FinalNorm
@@ -115,6 +115,15 @@ def test_a_head_that_is_taken_away_takes_its_part(loaded, sequences):
     others = after.heads[:, -1, [0, 1, 3]] / before.heads[:, -1, [0, 1, 3]]
     if not norm.centred:
         assert others == pytest.approx(np.tile(others[:, :1], (1, 3)), rel=1e-3)
+
+
+def test_what_mlps_add_is_that_of_plain_hooks(loaded, sequences):
+    found = mlp_outputs(Engine(loaded, 16), sequences)
+    for i, ids in enumerate(sequences):
+        added, _ = hooked(loaded, ids)
+        theirs = [added["mlp", index] for index in range(found.shape[1])]
+        # A difference of residuals in float32 is as exact as they are.
+        assert found[i] == pytest.approx(np.array(theirs), rel=1e-5, abs=TOLERANCE)
 
 
 def test_shards_give_what_one_piece_gives(sequences):
