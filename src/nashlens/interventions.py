@@ -95,8 +95,8 @@ def choose_prompts(
 def _in_turn(blocks: pd.DataFrame, rng: np.random.Generator) -> list[list[str]]:
     """Return the ids of one game's blocks, those of mirror images together, in turn."""
     keys = ["match_id", "round", *WORDING]
-    blocks = blocks.sort_values("block_id").groupby(keys, sort=False)["block_id"].agg(list)
-    blocks = blocks.reset_index()
+    together = blocks.sort_values("block_id").groupby(keys, sort=False)["block_id"].agg(list)
+    blocks = together.reset_index()
     blocks = blocks.iloc[rng.permutation(len(blocks))]
     turns = blocks.groupby("match_id").cumcount()
     taken: list[list[str]] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nashlens.config.sections import Config, GameConfig
+from nashlens.errors import NashlensError
 from nashlens.vocabulary.prompts import ACTION_LABELS
 
 
@@ -55,3 +56,22 @@ def action_labels(game: GameConfig) -> Sequence[str]:
     canonical = CATALOG.get(game.canonical or "")
     actions = game.actions or (canonical.actions if canonical else Game.actions)
     return tuple(name[:1].upper() + name[1:] for name in actions)
+
+
+def nash_actions(config: Config, name: str) -> set[int] | None:
+    """Return the Nash actions of a game's seats; None where the game itself is wrong."""
+    # Here, as the config is read by many jobs that never build a game.
+    from nashlens.games import build_games, nash_action
+
+    entry = config.games.get(name)
+    if entry is None or (entry.canonical is None) == (entry.payoffs is None):
+        return None
+    spec = {key: getattr(entry, key) for key in ("canonical", "payoffs", "actions", "title")}
+    given = {key: value for key, value in spec.items() if value is not None}
+    try:
+        # Variants have the same Nash actions.
+        games = build_games({name: given | {"variants": 0}}, config.experiment.seed)
+    except NashlensError:
+        return set()
+    actions = {nash_action(game, seat) for game in games for seat in ("row", "column")}
+    return {action for action in actions if action is not None}

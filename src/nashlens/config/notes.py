@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from nashlens.config.cross import nash_actions
-from nashlens.config.design import history_count, mirrored_size, neutral_labels
+from nashlens.config.design import history_count, mirrored_size, nash_actions, neutral_labels
 from nashlens.config.problems import problem_line
 from nashlens.config.sections import Config
 from nashlens.errors import NashlensError

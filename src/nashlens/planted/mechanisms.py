@@ -289,7 +289,7 @@ def nash_at_last_payoff(c: Circuit) -> None:
     ]
     # 1 / 4.5 a point; `better` takes part in nothing else at a payoff.
     c.head(3, ContentMatch(entries), [("own_code", "nash_word", 1.0), ("payoff", "better", 1.0)])
-    own = {"payoff": np.array([20.0, 0.0]), "better": -20.0}
+    own: dict[str, float | np.ndarray] = {"payoff": np.array([20.0, 0.0]), "better": -20.0}
     c.sign(3, own, "nash_rank")
     sign = np.eye(WIDTH)[c.slots["nash_rank"].start]
     for side, code in ((20.0, "own_code"), (-20.0, "nash_word")):

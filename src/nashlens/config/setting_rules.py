@@ -1,0 +1,229 @@
+"""Rules between the keys of models, games, prompts, agents and matches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import permutations
+
+from nashlens.config.design import (
+    action_labels,
+    block_size,
+    neutral_labels,
+)
+from nashlens.config.doses import dose_name
+from nashlens.config.problems import show_value
+from nashlens.config.rules import (
+    Place,
+    earlier,
+    exactly_one,
+    no_entry,
+    rule,
+)
+from nashlens.vocabulary.play import PAIRINGS, STRATEGIES_WITH_P
+from nashlens.vocabulary.prompts import ACTION_LABELS
+
+
+@rule("models.*", "games.*", "prompts.label_sets.*", "agents.*", shown=False)
+def _names_differ(at: Place) -> str | None:
+    first = earlier(at, lambda name: name.lower() == str(at.path[-1]).lower())
+    if first is None:
+        return None
+    return (
+        f"differs from {first!r} only in case, which some file systems do not see; "
+        "choose another name"
+    )
+
+
+@rule("models.*.parallel")
+def _parallel_device(at: Place) -> str | None:
+    if at.found != "none" and at.owner.device not in ("auto", "cuda"):
+        return f"it needs all visible GPUs, so device must be auto or cuda, not {at.owner.device}"
+    return None
+
+
+@rule("models.*.parallel")
+def _parallel_weights(at: Place) -> str | None:
+    if at.found == "tensor" and at.owner.quantization != "none":
+        return (
+            f"it cannot split weights quantised to {at.owner.quantization}; set one of the two to "
+            "none, or parallel to pipeline"
+        )
+    return None
+
+
+@rule("games.*", shown=False)
+def _game_payoffs(at: Place) -> str | None:
+    return exactly_one(at.found, "canonical", "payoffs")
+
+
+@rule("games.*.actions")
+def _game_actions(at: Place) -> str | None:
+    return "the two must differ" if at.found and at.found[0] == at.found[1] else None
+
+
+@rule("prompts.label_sets.*")
+def _labels(at: Place) -> str | None:
+    if at.found != ACTION_LABELS:
+        return _label_problem(at.found)
+    for name, game in at.config.games.items():
+        problem = _label_problem(action_labels(game))
+        if problem:
+            names = show_value(list(action_labels(game)))
+            return f"in game {name} they are {names}: {problem}; give games.{name}.actions"
+    return None
+
+
+def _label_problem(labels: Sequence[str]) -> str | None:
+    a, b = (label.casefold() for label in labels)
+    if any(not label or label != label.strip() for label in labels):
+        return "labels must not be empty or have blanks around them"
+    if any("\n" in label or "\t" in label for label in labels):
+        return "labels must stand on one line, without tabs"
+    if a == b:
+        return "the two labels must differ in more than case"
+    if a.startswith(b) or b.startswith(a):
+        return "one label must not begin with the other"
+    return None
+
+
+@rule("prompts.label_sets.*")
+def _labels_differ(at: Place) -> str | None:
+    first = earlier(at, lambda name: sorted(at.owner[name]) == sorted(at.found))
+    if first is None:
+        return None
+    return f"{first!r} has the same labels, and label_maps swaps them already; drop one"
+
+
+@rule("prompts.label_sets")
+def _neutral_labels(at: Place) -> str | None:
+    if neutral_labels(at.config):
+        return None
+    return "one must be a pair of labels: play and the controlled estimates use no others"
+
+
+@rule("agents.*", shown=False)
+def _agent_kind(at: Place) -> str | None:
+    return exactly_one(at.found, "model", "strategy")
+
+
+@rule("agents.*.model")
+def _agent_model(at: Place) -> str | None:
+    return no_entry(at, "models")
+
+
+@rule("agents.*.mode")
+def _agent_mode(at: Place) -> str | None:
+    scripted = at.owner.strategy is not None and at.found != "direct"
+    return "a scripted strategy has no mode" if scripted else None
+
+
+@rule("agents.*.p")
+def _agent_p(at: Place) -> str | None:
+    if at.found is not None and at.owner.strategy not in STRATEGIES_WITH_P:
+        return f"only strategies {' and '.join(STRATEGIES_WITH_P)} have a p"
+    return None
+
+
+@rule("agents.*.intervention", shown=False)
+def _intervention(at: Place) -> str | None:
+    found, agent = at.found, at.owner
+    if found is None:
+        return None
+    if agent.strategy is not None:
+        return "a scripted strategy has no residuals to steer; leave it out"
+    given = [value is not None for value in (found.value, found.values)]
+    if found.kind == "ablate":
+        return "ablate takes no value and no values; leave them out" if any(given) else None
+    return None if sum(given) == 1 else f"{found.kind} needs either value or values; give one"
+
+
+@rule("agents.*.intervention.direction")
+def _intervention_direction(at: Place) -> str | None:
+    fitted = at.config.steering.directions
+    if at.found in fitted:
+        return None
+    return f"steering.directions does not fit it; allowed: {', '.join(fitted)}"
+
+
+@rule("agents.*.intervention.values")
+def _dose_names(at: Place) -> str | None:
+    agent = str(at.path[1])
+    names = [dose_name(agent, value) for value in at.found or ()]
+    for i, name in enumerate(names):
+        if name in at.config.agents or name in names[:i]:
+            return f"an agent {name!r} is there already; rename one"
+        if len(name) > 64:
+            return f"the agent's name becomes {name!r}, longer than 64; give it a shorter one"
+    return None
+
+
+@rule("agents", shown=False)
+def _agents(at: Place) -> str | None:
+    models = [agent for agent in at.found.values() if agent.model is not None]
+    if not models:
+        return f"found {show_value(list(at.found))}; at least one agent must have a model"
+    if all(agent.intervention is not None for agent in models):
+        return "every model is steered; at least one agent must have no intervention"
+    return None
+
+
+@rule("matches", shown=False)
+def _meetings(at: Place) -> str | None:
+    matches, agents = at.found, at.config.agents.values()
+    modes = [agent.mode for agent in agents if agent.model is not None]
+    models, scripted = len(modes), len(agents) - len(modes)
+    met = [a == b or matches.cross_modes for a, b in permutations(modes, 2)]
+    pairs = (
+        matches.self_play * models
+        + matches.cross_play * sum(met)
+        + matches.scripted * 2 * models * scripted
+    )
+    if pairs or not models:
+        return None
+    return (
+        f"no two agents meet ({models} with a model, {scripted} scripted); turn on "
+        "self_play, cross_play (two models or more, of one mode unless cross_modes is on) or "
+        "scripted (a scripted agent or more)"
+    )
+
+
+@rule("matches.skip_games")
+def _played_games(at: Place) -> str | None:
+    return None if set(at.config.games) - set(at.found) else "no game is left"
+
+
+@rule(
+    *("matches.skip_games.*", "matches.sequential_games.*"),
+    *("steering.train_games.*", "steering.test_games.*", "circuits.games.*"),
+    "patching.games.*",
+)
+def _known_game(at: Place) -> str | None:
+    unread = at.path[1] == "sequential_games" and at.config.matches.move_orders == ["simultaneous"]
+    return None if unread else no_entry(at, "games")
+
+
+@rule("matches.sequential_games.*")
+def _sequential_game(at: Place) -> str | None:
+    matches = at.config.matches
+    read = matches.move_orders != ["simultaneous"] and at.found in at.config.games
+    return "it is one of matches.skip_games" if read and at.found in matches.skip_games else None
+
+
+@rule(
+    *(f"matches.{key}repetitions" for key in ("", "scripted_", "sequential_")),
+    "agents.*.repetitions",
+    *(f"agents.*.{kind}.repetitions" for kind in PAIRINGS),
+)
+def _whole_blocks(at: Place) -> str | None:
+    size = block_size(at.config)
+    if at.found is None or at.found % size == 0:
+        return None
+    return (
+        f"allowed: multiples of {size}, as matches come in blocks of every label map and option"
+        " order (prompts.label_maps, prompts.option_orders)"
+    )
+
+
+@rule("matches.label_sets.*")
+def _known_label_set(at: Place) -> str | None:
+    return no_entry(at, "label_sets", "prompts.")

@@ -1,0 +1,157 @@
+"""Rules between the keys of the stages: activations, probes, lens, steering, circuits, patching."""
+
+from __future__ import annotations
+
+from nashlens.config.design import (
+    block_size,
+    mirrored_size,
+    nash_actions,
+    neutral_histories,
+    neutral_labels,
+    neutral_prompts,
+)
+from nashlens.config.problems import suggestion
+from nashlens.config.rules import (
+    Place,
+    rule,
+)
+from nashlens.vocabulary.positions import DECISION, expand_positions
+
+
+@rule("activations.positions", "probes.positions", "lens.positions")
+def _decision_is_a_position(at: Place) -> str | None:
+    return None if DECISION in at.found else f"{DECISION} must be one: findings are judged there"
+
+
+@rule("activations.positions.*", "probes.positions.*", "lens.positions.*")
+def _position(at: Place) -> str | None:
+    rounds = at.config.prompts.rounds
+    wanted = set(expand_positions([at.found], rounds))
+    if not wanted:
+        return f"no prompt has it: the last of prompts.rounds has {max(rounds) - 1} before it"
+    # The decision is always extracted: the rule above says so.
+    extracted = expand_positions([DECISION, *at.config.activations.positions], rounds)
+    return None if wanted <= set(extracted) else "add it to activations.positions, which lacks it"
+
+
+@rule("steering.positions")
+def _steering_position(at: Place) -> str | None:
+    if at.found in ("last", "all"):
+        return None
+    if expand_positions([at.found], at.config.prompts.rounds) not in ([at.found], []):
+        return "name one position of them, from which on every token is steered"
+    return _position(at)
+
+
+@rule("probes.folds")
+def _folds(at: Place) -> str | None:
+    histories = sum(neutral_histories(at.config, game) for game in at.config.games)
+    if at.found <= histories or not neutral_labels(at.config):
+        return None
+    return (
+        f"allowed: at most {histories}, as there are that many histories in neutral labels "
+        "(prompts.histories of each game) and none stands in two folds"
+    )
+
+
+@rule("steering.test_games.*")
+def _test_game(at: Place) -> str | None:
+    if at.found in at.config.steering.train_games:
+        return "it is a training game too; directions are tested on other games"
+    return None
+
+
+@rule(*("steering.train_games.*", "steering.test_games.*", "circuits.games.*", "patching.games.*"))
+def _nash_game(at: Place) -> str | None:
+    if nash_actions(at.config, at.found) != set():
+        return None
+    uses = {
+        "steering": "nothing can be steered towards it",
+        "patching": "no exchange of payoffs could flip it",
+    }
+    use = uses.get(str(at.path[0]), "no head could compute it")
+    return (
+        "it has no Nash action (one that every equilibrium plays for sure), "
+        f"so {use}; choose a game that has one"
+    )
+
+
+@rule("steering.train_games")
+def _two_nash_actions(at: Place) -> str | None:
+    found = [nash_actions(at.config, name) for name in at.found]
+    actions = {action for of_game in found for action in of_game or ()}
+    if not all(found) or len(actions) > 1:
+        return None
+    return (
+        f"the Nash action is action {actions.pop()} in all of them; add a game where it is "
+        "the other one, else the direction is that of an action"
+    )
+
+
+@rule("steering.train_label_sets.*", "steering.train_templates.*")
+def _trained_form(at: Place) -> str | None:
+    name = str(at.path[1]).removeprefix("train_")
+    there = getattr(at.config.prompts, name)
+    if at.found in there:
+        return None
+    return f"prompts.{name} has no such entry; {suggestion(at.found, there)}"
+
+
+@rule("steering.alphas")
+def _alphas(at: Place) -> str | None:
+    if 0.0 not in at.found:
+        return "0 must be one of them, as the baseline"
+    return "at least one must differ from 0" if len(at.found) < 2 else None
+
+
+@rule("steering.prompts", "circuits.prompts")
+def _enough_prompts(at: Place) -> str | None:
+    steered = at.path[0] == "steering"
+    games = at.owner.test_games if steered else at.owner.games
+    counts = {name: neutral_prompts(at.config, name) for name in games if name in at.config.games}
+    if not neutral_labels(at.config):
+        return None
+    fewest = min(counts, key=lambda name: counts[name], default=None)
+    if fewest is not None and at.found > counts[fewest]:
+        return (
+            f"allowed: at most {counts[fewest]}, the prompts of {fewest} in neutral labels "
+            "(label maps x option orders x prompts.rounds x its histories)"
+        )
+    least = mirrored_size(at.config) * (1 if steered else 2)
+    if at.found >= least:
+        return None
+    what = "a history" if steered else "two histories, to choose heads and to test them"
+    return (
+        f"allowed: at least {least}, the prompts of {what} (label maps x option orders, each with "
+        "its mirror image)"
+    )
+
+
+@rule("patching.pairs")
+def _enough_pairs(at: Place) -> str | None:
+    least = block_size(at.config)
+    if at.found >= least:
+        return None
+    return f"allowed: at least {least}, the pairs of one block (label maps x option orders)"
+
+
+@rule("patching.groups.*", "patching.heads.*")
+def _patched_group(at: Place) -> str | None:
+    rounds = at.config.prompts.rounds
+    if at.found != "rounds" and not at.found.startswith("round_last"):
+        return None
+    if expand_positions([at.found], rounds):
+        return None
+    return f"no prompt has it: the last of prompts.rounds has {max(rounds) - 1} before it"
+
+
+@rule("circuits.games.*")
+def _halves_for_circuits(at: Place) -> str | None:
+    if at.found not in at.config.games or not neutral_labels(at.config):
+        return None
+    if neutral_histories(at.config, at.found) >= 2:
+        return None
+    return (
+        "it must have two histories in neutral labels or more, as heads are chosen on some and "
+        f"tested on others; set games.{at.found}.histories or prompts.histories"
+    )
