@@ -87,7 +87,7 @@ def patch_scores(
     DataError
         If a prompt and its source differ in length, a site does not exist, or values are missing.
     """
-    _check(engine, prompts, changes, sources, means)
+    check_changes(engine, prompts, changes, sources, means)
     result = np.full((len(prompts), len(changes), 2), np.nan)
     starts = range(0, len(prompts), _PROMPTS_AT_ONCE)
     steps = [slice(start, start + _PROMPTS_AT_ONCE) for start in starts]
@@ -97,13 +97,14 @@ def patch_scores(
     return result
 
 
-def _check(
+def check_changes(
     engine: Engine,
     prompts: Sequence[LabelledPrompt],
     changes: Sequence[Change],
     sources: Sequence[Sequence[int]] | None,
     means: Means | None,
 ) -> None:
+    """Refuse what cannot be patched, by a DataError; arguments are those of `patch_scores`."""
     for index, prompt in enumerate(prompts if sources is not None else ()):
         if sources is not None and len(sources[index]) != len(prompt.ids):
             raise DataError(
