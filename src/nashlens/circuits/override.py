@@ -17,7 +17,7 @@ The control is as many random other components of the same layers, and random or
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -154,7 +154,9 @@ def override_table(
     sites = late_writers(attribution[phase], late_fraction, engine.n_heads)
     rng = stream(seed, "random components", model)
     others = random_groups(sites, engine.n_heads, draws, rng) if sites else []
-    groups = {("none", 0): []} | {("candidate", 0): sites} if sites else {("none", 0): []}
+    groups: dict[tuple[str, int], list[Site]] = {("none", 0): []}
+    if sites:
+        groups["candidate", 0] = sites
     groups |= {("random", k): group for k, group in enumerate(others)}
     groups |= {("first", k): sites[:k] for k in range(1, len(sites) + 1)}
     for draw in range(orders):
@@ -175,7 +177,8 @@ def override_table(
             "draw": [k // len(sites) if kind == "order" else k for kind, k in groups],
             "heads": [" ".join(map(site_name, group)) for group in groups.values()],
         }
-    ).assign(layer=pd.NA, head=pd.NA)
+    )
+    described[["layer", "head"]] = pd.NA
     scores = {
         "logit_nash": nash,
         "drop": nash[:, :1] - nash,
@@ -265,7 +268,9 @@ def site_name(site: Site) -> str:
     return f"{site.layer}.{site.head if site.kind == 'head' else site.kind}"
 
 
-def _means(engine: Engine, chosen: pd.DataFrame, sites: set[Site]) -> Mapping[Site, np.ndarray]:
+def _means(
+    engine: Engine, chosen: pd.DataFrame, sites: set[Site]
+) -> dict[Site | tuple[Site, str], np.ndarray]:
     """Return what each component writes at the decision, on average over all prompts."""
     ids = [tokens.tolist() for tokens in chosen["token_ids"]]
     heads, mlps = head_outputs(engine, ids).mean(axis=0), np.empty(0)
