@@ -18,6 +18,8 @@ from nashlens.estimates import Bootstrap, collect, frame
 
 SHARES = (0.5, 0.8, 0.95)
 """Shares of the whole effect of which it is said how many components carry them."""
+LEAST_EFFECT = 0.2
+"""Whole effect, in logits, from which on it is counted who carries it (P from 0.50 to 0.55)."""
 _KEYS = {"model": "str", "quantity": "str", "order": "str", "size": "Int64", "share": "float64"}
 
 
@@ -87,14 +89,16 @@ def concentration_estimates(override: pd.DataFrame, *, model: str, how: Bootstra
         `model`, `quantity`, `order` (`chosen`, or `random`: the mean over random orders), `size`,
         `share`, `estimates.COLUMNS`. `curve`: by how many logits the first `size` components
         together, when ablated, bring the Nash action back (action part), bounds for all sizes at
-        once; `needed`: how many carry a `share` of the whole; `gini`: of what each adds to the
-        curve. The last two are missing where the whole effect is not above 0 with its interval.
+        once; `needed`: how many carry a `share` of the whole; `gini`: of what each late
+        component adds to the curve, nothing if it is no candidate. The last two are missing where
+        the whole effect is not above `LEAST_EFFECT` with its interval.
         Without a late component that writes against the Nash action the table is empty.
     """
     chosen, random = Ablations(override, "first"), Ablations(override, "order")
     if not len(chosen.blocks):
         return collect([], _KEYS)
     size, blocks = len(chosen.names), chosen.blocks
+    of = int(override["late_components"].iloc[0])
     # Columns: the chosen order's curve, then each random order's.
     orders = [-chosen.parts["action"]]
     if random.names:
@@ -113,9 +117,9 @@ def concentration_estimates(override: pd.DataFrame, *, model: str, how: Bootstra
         numbers = frame(curve.estimate, low, high, "student, all at once", *counts)
         tables.append(numbers.assign(quantity="curve", order=name, size=range(1, size + 1)))
         # The whole effect is the same in every order.
-        if not blocks.estimate(orders[0][:, -1:]).interval(how.confidence)[0][0] > 0:
+        if not blocks.estimate(orders[0][:, -1:]).interval(how.confidence)[0][0] > LEAST_EFFECT:
             continue
-        for quantity, share, values in _spread(means[some], draws[:, some]):
+        for quantity, share, values in _spread(means[some], draws[:, some], of):
             ends = [(1.0 - how.confidence) / 2.0, (1.0 + how.confidence) / 2.0]
             low, high = np.nanquantile(values[1], ends)
             numbers = frame(values[0], low, high, "draws", *counts)
@@ -123,11 +127,16 @@ def concentration_estimates(override: pd.DataFrame, *, model: str, how: Bootstra
     return collect([table.assign(model=model) for table in tables], _KEYS)
 
 
-def _spread(means: Array, draws: Array) -> list[tuple[str, float, tuple[float, Array]]]:
-    """Return quantities with their share, estimate and draws, averaged over orders."""
+def _spread(means: Array, draws: Array, of: int) -> list[tuple[str, float, tuple[float, Array]]]:
+    """Return quantities with share, estimate and draws, averaged over orders.
+
+    `of` is the number of late components.
+    """
 
     def steps(curve: Array) -> Array:
-        return np.diff(curve, axis=-1, prepend=0.0)
+        # Late components that are no candidates add nothing.
+        others = [(0, 0)] * (curve.ndim - 1) + [(0, of - curve.shape[-1])]
+        return np.pad(np.diff(curve, axis=-1, prepend=0.0), others)
 
     found = [
         ("needed", share, (float(needed(means, share).mean()), needed(draws, share).mean(axis=-1)))

@@ -17,6 +17,7 @@ The control is as many random other components of the same layers, and random or
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,6 @@ import numpy as np
 import pandas as pd
 
 from nashlens.circuits.attribution import Writers
-from nashlens.circuits.heads import control_groups
 from nashlens.engine.attribution import mlp_outputs
 from nashlens.engine.heads import head_outputs
 from nashlens.engine.labels import (
@@ -50,7 +50,12 @@ SWAPS = ("destroy", "restore")
 """Into the prompt with a conflict from the one without, and the other way round."""
 
 
-def late_writers(attribution: pd.DataFrame, late_fraction: float, n_heads: int) -> list[Site]:
+def late_layers(n_layers: int, late_fraction: float) -> list[int]:
+    """Return the layers that count as late: a share of all, from the top."""
+    return [k for k in range(1, n_layers + 1) if k > n_layers * (1.0 - late_fraction)]
+
+
+def late_writers(attribution: pd.DataFrame, late_fraction: float) -> list[Site]:
     """Choose the late heads and MLPs that write against the Nash action.
 
     Parameters
@@ -59,9 +64,6 @@ def late_writers(attribution: pd.DataFrame, late_fraction: float, n_heads: int) 
         The attribution table of the histories that choose.
     late_fraction : float
         Share of the layers, from the top, that counts as late.
-    n_heads : int
-        Number of heads in a layer. At most half of a layer's components are chosen, so that the
-        control finds as many others.
 
     Returns
     -------
@@ -79,40 +81,66 @@ def late_writers(attribution: pd.DataFrame, late_fraction: float, n_heads: int) 
             "attribution.games: no scenario was asked in both prompts.label_maps and both"
             " prompts.option_orders; without that an action cannot be told from its word"
         )
-    against = -writers.blocks.estimate(writers.parts["action"]).estimate
-    places = writers.places
-    late = (places["layer"] > places["layer"].max() * (1.0 - late_fraction)).fillna(False)
-    here = (late & places["kind"].isin(["head", "mlp"])).to_numpy(dtype=bool)
-    least = LEAST_SHARE * against[here & (against > 0)].sum()
-    chosen: list[Site] = []
-    for index in np.argsort(-against, kind="stable"):
-        place = places.iloc[index]
-        taken = sum(site.layer == place["layer"] for site in chosen) if here[index] else 0
-        if here[index] and against[index] > max(least, 0.0) and taken < (n_heads + 1) // 2:
-            head = -1 if place["kind"] == "mlp" else int(place["head"])
-            chosen.append(Site(str(place["kind"]), int(place["layer"]), head))
-    return chosen
+    places = writers.places.assign(
+        against=-writers.blocks.estimate(writers.parts["action"]).estimate
+    )
+    late = places["layer"].isin(late_layers(int(places["layer"].max()), late_fraction))
+    against = places[late & places["kind"].isin(["head", "mlp"]) & (places["against"] > 0)]
+    against = against[against["against"] > LEAST_SHARE * against["against"].sum()]
+    against = against.sort_values("against", ascending=False, kind="stable")
+    return [
+        Site(str(kind), int(layer), -1 if kind == "mlp" else int(head))
+        for kind, layer, head in zip(
+            against["kind"], against["layer"], against["head"], strict=True
+        )
+    ]
 
 
 def random_groups(
-    sites: Sequence[Site], n_heads: int, count: int, rng: np.random.Generator
+    sites: Sequence[Site],
+    layers: Sequence[int],
+    n_heads: int,
+    count: int,
+    rng: np.random.Generator,
 ) -> list[list[Site]]:
     """Draw groups of other components, as many from each layer as were chosen there.
+
+    Where a layer has too few others, the rest comes from the other late layers, as far as they go.
 
     Parameters
     ----------
     sites : sequence of Site
+    layers : sequence of int
+        The late layers.
     n_heads : int
         Number of heads in a layer; its MLP is drawn like one more.
     count : int
         Number of groups, all different; fewer are returned if no more are found.
     rng : numpy.random.Generator
     """
-    numbered = [(site.layer, n_heads if site.kind == "mlp" else site.head) for site in sites]
-    groups = control_groups(numbered, n_heads + 1, count, rng)
+    others = [site for site in late_components(layers, n_heads) if site not in sites]
+    wanted = Counter(site.layer for site in sites)
+    found: dict[tuple[Site, ...], None] = {}
+    for _ in range(20 * count):
+        drawn: list[Site] = []
+        shuffled = [others[k] for k in rng.permutation(len(others))]
+        for layer, size in sorted(wanted.items()):
+            drawn += [site for site in shuffled if site.layer == layer][:size]
+        rest = [site for site in shuffled if site not in drawn]
+        drawn += rest[: len(sites) - len(drawn)]
+        if drawn:
+            found[tuple(sorted(drawn))] = None
+        if len(found) == count:
+            break
+    return [list(group) for group in found]
+
+
+def late_components(layers: Sequence[int], n_heads: int) -> list[Site]:
+    """Return all heads and MLPs of some layers."""
     return [
-        [Site("mlp", k) if head == n_heads else Site("head", k, head) for k, head in group]
-        for group in groups
+        Site(kind, layer, head)
+        for layer in layers
+        for kind, head in [("mlp", -1), *(("head", head) for head in range(n_heads))]
     ]
 
 
@@ -147,13 +175,15 @@ def override_table(
     pandas.DataFrame
         One row per prompt of the histories that test and ablation: `ablation`, `kind` (see
         `KINDS`), `size` (how many components), `draw` (which random group or order), `heads` (the
-        components), `logit_nash` (the Nash action over the other), `drop` (how much less that is
-        than without an ablation; negative where Nash play returns) and `label_mass`.
+        components), `late_components` (number of all late heads and MLPs), `logit_nash` (the Nash
+        action over the other), `drop` (how much less that is than without an ablation; negative
+        where Nash play returns) and `label_mass`.
     """
     phase = attribution["phase"] == "choose"
-    sites = late_writers(attribution[phase], late_fraction, engine.n_heads)
+    sites = late_writers(attribution[phase], late_fraction)
+    layers = late_layers(engine.n_layers, late_fraction)
     rng = stream(seed, "random components", model)
-    others = random_groups(sites, engine.n_heads, draws, rng) if sites else []
+    others = random_groups(sites, layers, engine.n_heads, draws, rng) if sites else []
     groups: dict[tuple[str, int], list[Site]] = {("none", 0): []}
     if sites:
         groups["candidate", 0] = sites
@@ -179,6 +209,7 @@ def override_table(
         }
     )
     described[["layer", "head"]] = pd.NA
+    described["late_components"] = len(late_components(layers, engine.n_heads))
     scores = {
         "logit_nash": nash,
         "drop": nash[:, :1] - nash,
@@ -195,6 +226,7 @@ def swaps_table(
     pairs: pd.DataFrame,
     sites: Sequence[Site],
     *,
+    layers: Sequence[int],
     draws: int,
     seed: int,
     model: str,
@@ -210,6 +242,8 @@ def swaps_table(
         prosocial action stays; the caller chooses such games.
     sites : sequence of Site
         Of `late_writers`, chosen on other histories.
+    layers : sequence of int
+        The late layers.
     draws : int
         Number of random groups.
     seed : int
@@ -223,7 +257,7 @@ def swaps_table(
         more; `effect`, what the exchange adds.
     """
     rng = stream(seed, "random components", model)
-    others = random_groups(sites, engine.n_heads, draws, rng)
+    others = random_groups(sites, layers, engine.n_heads, draws, rng)
     groups = {"candidate_000": list(sites)}
     groups |= {f"random_{k:03d}": group for k, group in enumerate(others)}
     none = Change((), DECISION, "source")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nashlens.circuits.attribution import attribution_table, choose_decisions
+from nashlens.circuits.concentration import concentration_estimates
 from nashlens.circuits.override import (
     override_table,
     random_groups,
@@ -13,6 +14,7 @@ from nashlens.circuits.override import (
 from nashlens.circuits.readings import Ablations
 from nashlens.engine.core import Engine
 from nashlens.engine.patching import Site
+from nashlens.estimates import Bootstrap
 from nashlens.games import CATALOG
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
@@ -80,13 +82,45 @@ def test_the_phases_share_no_history(planted):
     assert not set(table["match_id"]) & set(choosing)
 
 
+@pytest.mark.parametrize(
+    "name", ["override_soloist", "override_choir", "override_redundant", "override_mlp"]
+)
+def test_the_planted_components_are_those_that_are_found(planted, name):
+    folder, facts, prompts = planted(name)
+    table = ablated(folder, prompts)
+    found = table[table["kind"] == "candidate"]["heads"].iloc[0].split()
+    assert set(found) == {site_name(Site(*one)) for one in facts.components}
+    before = action_part(table, "none", "logit_nash")[0]
+    assert before < -0.2 < 0.2 < action_part(table, "candidate", "logit_nash")[0]
+    assert action_part(table, "random", "logit_nash").max() < 0
+    numbers = concentration_estimates(table, model="m", how=Bootstrap(0.95, 200, 1))
+    half = numbers[(numbers["share"] == 0.5) & (numbers["order"] == "chosen")]["estimate"].iloc[0]
+    assert half >= 3 if name == "override_choir" else half <= 2
+
+
+def test_words_that_a_choir_writes_are_no_override(planted):
+    folder, _, prompts = planted("word_choir")
+    table = ablated(folder, prompts)
+    assert abs(action_part(table, "candidate")[0]) < 0.2
+    numbers = concentration_estimates(table, model="m", how=Bootstrap(0.95, 200, 1))
+    assert set(numbers["quantity"]) == {"curve"}
+
+
 def test_random_groups_are_others_of_the_same_layers():
     rng = np.random.default_rng(0)
     sites = [Site("mlp", 3), Site("head", 3, 1), Site("head", 2, 0)]
-    for group in random_groups(sites, 4, 4, rng):
+    groups = random_groups(sites, [2, 3], 4, 4, rng)
+    assert len(groups) == 4
+    for group in groups:
         assert sorted(site.layer for site in group) == [2, 3, 3]
         assert not set(group) & set(sites)
         assert all(site.kind == "mlp" or 0 <= site.head < 4 for site in group)
+
+
+def test_a_layer_with_too_few_others_borrows_from_late_ones():
+    sites = [Site("mlp", 3), Site("head", 3, 1)]
+    (group,) = random_groups(sites, [2, 3], 2, 1, np.random.default_rng(0))
+    assert sorted(site.layer for site in group) == [2, 3]
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +140,15 @@ def swapped(planted):
                 for kind, head in [("mlp", -1), *(("head", h) for h in range(engine.n_heads))]
             ]
         some = pairs[pairs["dropped"] == ""].iloc[:8].reset_index(drop=True)
-        return swaps_table(engine, some, sites, draws=0 if len(sites) > 9 else 3, seed=1, model="m")
+        return swaps_table(
+            engine,
+            some,
+            sites,
+            layers=range(9, 13),
+            draws=0 if len(sites) > 9 else 3,
+            seed=1,
+            model="m",
+        )
 
     return make
 
