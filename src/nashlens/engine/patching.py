@@ -18,6 +18,7 @@ import torch
 
 from nashlens.engine.block import BlockChange
 from nashlens.engine.edits import InterventionBatch
+from nashlens.engine.forest import shared_prefix
 from nashlens.engine.labels import LabelledPrompt, LabelRun, label_runs
 from nashlens.engine.recording import KINDS, Place, Recorded, Site, check_sites, record
 from nashlens.engine.sweeps import Job, map_jobs
@@ -136,18 +137,21 @@ def _score(
 ) -> None:
     """Write the scores of a few prompts."""
     runs = label_runs(prompts)
-    changed: dict[str, list[int]] = {}
+    # Other tokens may change where values are the source's than where they are constants.
+    changed: dict[tuple[str, bool], list[int]] = {}
     for k, change in enumerate(changes):
         if change.sites:
-            changed.setdefault(change.group, []).append(k)
+            by_source = change.replacement == "source"
+            changed.setdefault((change.group, by_source), []).append(k)
     theirs = _source_values(engine, runs, changes, groups, sources)
     # A copy of the decision token that joins after the last block is what no patch changes.
     whole = [np.where(np.arange(len(r.sequence)) == r.length - 1, 0, -1) for r in runs]
     jobs = [Job(_Patches(engine, [Change((), "")], np.array([-1]), theirs, means), whole)]
-    for group, columns in changed.items():
+    for (group, by_source), columns in changed.items():
         mine = [changes[k] for k in columns]
-        patches = _Patches(engine, mine, np.array(columns), theirs, means)
-        jobs.append(Job(patches, _marks(runs, groups, group, theirs)))
+        values, given = (theirs, sources) if by_source else (None, None)
+        patches = _Patches(engine, mine, np.array(columns), values, means)
+        jobs.append(Job(patches, _marks(runs, groups, group, values, given)))
     # The last column is that of no change.
     scores = np.full((len(prompts), len(changes) + 1, 2), np.nan)
 
@@ -187,14 +191,22 @@ def _marks(
     groups: Sequence[Mapping[str, Sequence[int]]],
     group: str,
     theirs: Recorded | None,
+    sources: Sequence[Sequence[int]] | None,
 ) -> list[np.ndarray | None]:
-    """Return for each run which of the sources' values replace those of its tokens."""
+    """Return for each run which of the sources' values replace those of its tokens.
+
+    Up to the first token in which the two differ, values are the same: nothing is replaced there.
+    """
     marks: list[np.ndarray | None] = []
     for index, run in enumerate(runs):
         tokens = np.asarray(groups[run.prompt].get(group, ()), dtype=np.int64)
         edited = np.full(len(run.sequence), -1)
-        # Where the group is that of no change by a source, nothing was recorded.
-        edited[tokens] = 0 if theirs is None else np.maximum(theirs.rows[index][tokens], 0)
+        if theirs is None or sources is None:
+            edited[tokens] = 0
+        else:
+            source = np.asarray(sources[run.prompt])
+            tokens = tokens[tokens >= shared_prefix(source, np.array(run.sequence[: run.length]))]
+            edited[tokens] = theirs.rows[index][tokens]
         marks.append(edited if len(tokens) else None)
     return marks
 

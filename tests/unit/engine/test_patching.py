@@ -251,6 +251,11 @@ def test_only_what_can_change_is_computed(rng, monkeypatch):
     patch_scores(engine, prompts, changes, groups=groups, sources=sources)
     # The sources up to the highest patched block, the prompts, and forks of the decision token.
     assert computed == [22] * 4 + [22] * 4 + [2, 4]
+    # Before the first token in which prompt and source differ, their values are the same.
+    computed.clear()
+    early = [{"last": [2, 19]}] * 2
+    patch_scores(engine, prompts, changes[:1], groups=early, sources=sources)
+    assert computed == [22] * 3 + [22] * 4 + [3] * 2
 
 
 def test_site_outputs_are_what_hooks_see(loaded, rng):
