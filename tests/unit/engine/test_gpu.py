@@ -10,6 +10,7 @@ from nashlens.engine.core import FLEX_TOKENS, Engine
 from nashlens.engine.edits import Edit
 from nashlens.engine.generation import Request, Tuning, generate
 from nashlens.engine.labels import LabelledPrompt
+from nashlens.engine.patching import Change, Site, patch_scores
 from nashlens.engine.session import Session
 from nashlens.engine.steered import steered
 from nashlens.engine.sweeps import sweep
@@ -81,6 +82,27 @@ def test_sweeps(rng, family, positions):
         for kind in ("none", "add", "clamp", "ablate")
     ]
     found, expected = (sweep(engine, labelled, edits, positions) for engine in (gpu, cpu))
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_patches(rng, family):
+    asked = prompts(rng, rng.integers(40, 120, 8), shared=25)
+    labelled = [LabelledPrompt(prompt, ([5], [6, 7])) for prompt in asked]
+    sources = [[*prompt[:30], 3, 4, *prompt[32:]] for prompt in asked]
+    groups = [{"some": [30, 33], "decision": [len(prompt) - 1]} for prompt in asked]
+    cpu, gpu = both(family)
+    sites = [Site(kind, layer) for kind in ("residual", "attention", "mlp") for layer in (1, 3)]
+    changes = [
+        Change((site,), group, replacement)
+        for site in (*sites, Site("head", 2, 1))
+        for group in groups[0]
+        for replacement in ("source", "zero")
+    ]
+    found, expected = (
+        patch_scores(engine, labelled, changes, groups=groups, sources=sources)
+        for engine in (gpu, cpu)
+    )
     np.testing.assert_allclose(found, expected, atol=2e-4)
 
 
