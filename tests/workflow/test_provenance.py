@@ -37,7 +37,22 @@ NO_RESULT = (
     "nashlens.logs",
     "nashlens.progress",
     "nashlens.findings.page",
+    "nashlens.vocabulary.patching",
 )
+LIBRARY_ONLY = {
+    "nashlens.circuits.attribution",
+    "nashlens.circuits.concentration",
+    "nashlens.circuits.override",
+    "nashlens.engine.attribution",
+    "nashlens.engine.gradients",
+    "nashlens.engine.paths",
+    "nashlens.engine.plain",
+    "nashlens.engine.writing",
+    "nashlens.steering.conflicts",
+    "nashlens.steering.spike_summary",
+    "nashlens.steering.spikes",
+}
+"""Studies that are called from Python: no rule runs them yet."""
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +138,12 @@ def test_every_modules_code_counts_in_a_fingerprint(tiny):
         for own in (stage, *stage.pieces.values()):
             named = own.modules({"model": "tiny_llama"}) if callable(own.modules) else own.modules
             counted |= set(closure(source, named))
-    for path in source.rglob("*.py"):
-        parts = path.relative_to(source).with_suffix("").parts
-        module = ".".join(parts).removesuffix(".__init__")
-        assert module in counted or module.startswith(NO_RESULT), module
+    every = {
+        ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
+        for path in source.rglob("*.py")
+    }
+    uncounted = {module for module in every - counted if not module.startswith(NO_RESULT)}
+    assert uncounted == LIBRARY_ONLY
 
 
 def leaves(config, prefix=""):
