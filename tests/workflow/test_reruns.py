@@ -81,7 +81,7 @@ CONFIG_EDITS = {
         DIRECTED,
     ),
     "circuits.games": ({"circuits": {"games": ["concord"]}}, ABLATED),
-    "circuits.prompts": ({"circuits": {"prompts": 12}}, ABLATED),
+    "circuits.prompts": ({"circuits": {"prompts": 24}}, ABLATED),
     "circuits.replacement": ({"circuits": {"replacement": "zero"}}, ABLATED),
     "circuits.group": ({"circuits": {"group": 1}}, ABLATED),
     "circuits.random_groups": ({"circuits": {"random_groups": 2}}, ABLATED),
