@@ -131,7 +131,8 @@ CONFIG_EDITS = {
     ),
     "activations.positions": (
         {"activations": {"positions": ["decision", "round_last"]}},
-        PROMPTED,
+        # Pairs find the tokens that they patch by themselves.
+        PROMPTED - (PAIRED - set(JUDGED)),
     ),
     "activations.dtype": ({"activations": {"dtype": "float16"}}, EXTRACTED),
     "a model's dtype": (
