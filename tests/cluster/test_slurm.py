@@ -30,6 +30,7 @@ ON_GPU = (
     "extract_untrained",
     "fit_tuned_lens",
     "sweep_steering",
+    "patch_pairs",
     "ablate_heads",
 )
 # What a job of the model with a GPU may be called by: itself, or its agent that reasons.

@@ -9,6 +9,7 @@ from nashlens.findings import PLAY_CLAIMS, judge_play
 from nashlens.games.catalog import CATALOG
 from nashlens.games.table import games_table
 from nashlens.models.table import models_table
+from nashlens.play.responses import hold_against_beliefs
 from nashlens.strategies import cooperation
 from tests.unit.play.metrics.fakes import measured_matches
 
@@ -155,3 +156,31 @@ def judged(claim, matches, known, games=(PD, BOS, STAG, PENNIES), **changes):
     tables = {"matches": matches, "games": games_table(list(games)), "models": known}
     claims = [one for one in PLAY_CLAIMS if one.id == claim]
     return judge_play(tables, claims=claims, **(SETTINGS | changes)).set_index("model")
+
+
+GAINS = {"stag": (-0.5, 0.5), "chicken": (0.5, -0.5), "hens": (-0.4, 0.6), "sexes": (-0.6, 0.4)}
+"""What action 1 gains over action 0 where the other plays 0 and 1, by game."""
+
+
+def beliefs(act, believe=None, histories=6, seed=3):
+    """Rows of a model whose P(action 1) is `act(belief, gain)`; beliefs differ by history."""
+    rng, rows = np.random.default_rng(seed), []
+    for (game, gains), h in product(GAINS.items(), range(histories)):
+        belief = rng.uniform(0.75, 0.95) if h % 2 else rng.uniform(0.05, 0.25)
+        belief = belief if believe is None else believe
+        gain = (1 - belief) * gains[0] + belief * gains[1]
+        p = np.clip(act(belief, gain, rng), 0.01, 0.99)
+        for form in product(("identity", "swapped"), ("forward", "reversed")):
+            # A liking for the first label, in belief and in action, which the block cancels.
+            sign = -1 if form[0] == "identity" else 1
+            odds = np.log(belief / (1 - belief)) + 2 * sign
+            rows.append(
+                {"model": "m", "match_id": f"{game}/{h}", "block_id": f"{game}/{h}/b"}
+                | {"game": game, "variant": 0, "seat": "row", "opponent": "ALLC"}
+                | {"template": "neutral", "label_set": "jf", "label_kind": "neutral"}
+                | {"label_map": form[0], "option_order": form[1], "dropped": "", "n_tokens": 9}
+                | {"gain_0": gains[0], "gain_1": gains[1], "belief_mass": 0.9, "label_mass": 0.9}
+                | {"p_expected_1": 1 / (1 + np.exp(-odds)), "belief_prompt_id": "", "prompt_id": ""}
+                | {"p_action_1": p, "belief": np.nan, "loss": np.nan, "best_response": pd.NA}
+            )
+    return hold_against_beliefs(pd.DataFrame(rows))

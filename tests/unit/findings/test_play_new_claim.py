@@ -59,7 +59,7 @@ def made_up(tmp_path, monkeypatch):
 
 def test_a_file_is_a_claim_that_is_found_in_its_place(made_up):
     names = [claim.id for claim in claims.PLAY_CLAIMS]
-    assert [claim.id for claim in made_up] == [*names[:6], "B12", *names[6:]]
+    assert [claim.id for claim in made_up] == [*names[:7], "B12", *names[7:]]
     assert "B12" not in names
 
 

@@ -31,11 +31,12 @@ from nashlens.findings.sensitivity import (
 )
 from nashlens.games.table import games_table
 from nashlens.parts import DRAWS, HALVES
-from tests.unit.findings.play_tables import ALLC, ALLD, PD, itself, models, play
+from tests.unit.findings.play_tables import ALLC, ALLD, PD, beliefs, itself, models, play
 from tests.unit.findings.tables import (
     SETTINGS,
     heads,
     lens,
+    patching,
     probe_rows,
     prompts,
     steering,
@@ -342,7 +343,8 @@ def test_every_claim_can_be_parted(claim):
         "probes_parts": pd.concat([probes.assign(factor="half", level=h) for h in HALVES]),
         "steering": steering(directions=1).assign(**forms), "heads": heads().assign(**forms),
         "matches": play(itself("m", ALLC), repetitions=4), "games": games_table([PD]),
-        "models": models(m=("f", 8)),
+        "models": models(m=("f", 8)), "patching": patching({"options": [0.0, 0.5, 1.0, 1.0]}),
+        "beliefs": beliefs(lambda belief, gain, rng: 0.5),
     }  # fmt: skip
     parts = restrict(CLAIM[claim], known, "half", 0)
     assert list(parts) == list(HALVES)
