@@ -27,7 +27,7 @@ def test_every_pair_of_games_has_its_row():
     table = _fit(loader(prompts, {}), prompts, TARGETS, layers=(0, 1))
     assert tuple(table.columns) == COLUMNS.names
     assert "opponent_cooperation" not in set(table["target"])
-    assert len(table) == 12 * 2 * 16
+    assert len(table) == 13 * 2 * 16
     assert table.groupby(["target", "layer"]).size().eq(16).all()
 
 
