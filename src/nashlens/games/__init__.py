@@ -17,7 +17,7 @@ from nashlens.games.equilibria import (
     prosocial_action,
     solve,
 )
-from nashlens.games.game import COLUMN, ROW, SEATS, Game, to_fraction
+from nashlens.games.game import COLUMN, ROW, SEATS, Game, families, to_fraction
 from nashlens.games.table import build_games, games_from_table, games_table
 from nashlens.games.variants import ordinal_class, variants
 
@@ -31,6 +31,7 @@ __all__ = [
     "best_response",
     "build_games",
     "dominant_action",
+    "families",
     "games_from_table",
     "games_table",
     "is_zero_sum",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -102,6 +103,14 @@ class Game:
         """Return the game with its two seats exchanged."""
         cells = tuple(tuple(self.seat_payoffs(COLUMN, i, j) for j in (0, 1)) for i in (0, 1))
         return Game(self.name, cells, self.actions, self.title, self.variant, self.base)  # type: ignore[arg-type]
+
+
+def families(games: Iterable[Game]) -> dict[str, list[Game]]:
+    """Return games by name: each with its variants, in the order given."""
+    result: dict[str, list[Game]] = {}
+    for game in games:
+        result.setdefault(game.name, []).append(game)
+    return result
 
 
 def check_seat(seat: str) -> str:

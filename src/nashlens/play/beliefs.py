@@ -23,7 +23,7 @@ import pandas as pd
 from nashlens.engine.core import Engine
 from nashlens.engine.labels import LabelledPrompt, LabelScorer, label_probabilities
 from nashlens.games.equilibria import dominant_action
-from nashlens.games.game import SEATS, Game
+from nashlens.games.game import SEATS, Game, families
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.play.responses import COLUMNS, hold_against_beliefs
@@ -82,10 +82,7 @@ def belief_histories(
         fewer, and the seats take turns.
     seed : int
     """
-    families: dict[str, list[Game]] = {}
-    for game in games:
-        families.setdefault(game.name, []).append(game)
-    for place, (name, family) in enumerate(families.items()):
+    for place, (name, family) in enumerate(families(games).items()):
         by_stratum: dict[tuple[str, str], list[Surface]] = {}
         for form in forms_of(family[0]):
             by_stratum.setdefault((form.template, form.label_set), []).append(form)

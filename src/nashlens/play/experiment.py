@@ -15,7 +15,7 @@ from nashlens.engine.generation import generate
 from nashlens.engine.session import Session
 from nashlens.engine.steered import steered as steer
 from nashlens.errors import DataError
-from nashlens.games.game import Game
+from nashlens.games.game import families
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.play.chunks import play_job
@@ -123,9 +123,6 @@ def matches_of_group(
     matches = config["matches"]
     agents = {name: Agent.from_config(name, agent) for name, agent in config["agents"].items()}
     sequential = matches["sequential_games"]
-    families: dict[str, list[Game]] = {}
-    for game in games_of_play(games, config):
-        families.setdefault(game.name, []).append(game)
     of_game = partial(
         schedule,
         pairs=pairs_of(agents, group, self_play=matches["self_play"]),
@@ -138,7 +135,7 @@ def matches_of_group(
     )
     return [
         match
-        for family in families.values()
+        for family in families(games_of_play(games, config)).values()
         for match in of_game(family, forms=forms_of_play(config, family[0]))
     ]
 

@@ -20,7 +20,7 @@ import pandas as pd
 from nashlens.engine.core import Engine
 from nashlens.engine.labels import LabelledPrompt, LabelScorer, label_probabilities
 from nashlens.errors import LabelError
-from nashlens.games.game import SEATS, Game
+from nashlens.games.game import SEATS, Game, families
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.play.schedule import forms_of_play, games_of_play
@@ -84,11 +84,8 @@ def histories_of(
         How often each of the four cells is played in a history.
     seed : int
     """
-    families: dict[str, list[Game]] = {}
-    for game in games:
-        families.setdefault(game.name, []).append(game)
     found = []
-    for place, (name, family) in enumerate(families.items()):
+    for place, (name, family) in enumerate(families(games).items()):
         forms = forms_of(family[0])
         for template in dict.fromkeys(form.template for form in forms):
             mine = [form for form in forms if form.template == template]

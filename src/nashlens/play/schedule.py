@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from nashlens.games.game import Game
+from nashlens.games.game import Game, families
 from nashlens.games.table import games_from_table
 from nashlens.play.steered import PlayerIntervention
 from nashlens.prompts.design import neutral_sets, surfaces
@@ -232,11 +232,8 @@ def schedule(
     list of Match
         By game, then pair, then move order, then block.
     """
-    families: dict[str, list[Game]] = {}
-    for game in games:
-        families.setdefault(game.name, []).append(game)
     matches = []
-    for name, family in families.items():
+    for name, family in families(games).items():
         size = len({(form.label_map, form.option_order) for form in forms})
         most = max(repetitions, scripted_repetitions) // size
         blocks = blocks_of_forms(forms, name, seed, most)

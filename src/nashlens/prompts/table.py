@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nashlens.errors import DataError
-from nashlens.games.game import Game
+from nashlens.games.game import Game, families
 from nashlens.prompts.design import LabelSets, PlannedHistory, plan_histories, surfaces
 from nashlens.prompts.labels import EncodedPrompt, PromptTokenizer, encode_labels, prompt_id
 from nashlens.prompts.positions import find_positions
@@ -142,6 +142,26 @@ class Decision(NamedTuple):
         form = self.view.surface
         return f"{self.scenario_id}/{form.template}/{form.label_set}"
 
+    def columns(self) -> dict[str, Any]:
+        """Return what tables of decisions say of one."""
+        view, form = self.view, self.view.surface
+        return {
+            "match_id": self.history.match_id,
+            "scenario_id": self.scenario_id,
+            "block_id": self.block_id,
+            "game": view.game.name,
+            "variant": view.game.variant,
+            "seat": view.seat,
+            "round": view.round,
+            "template": form.template,
+            "label_set": form.label_set,
+            "label_kind": form.label_kind,
+            "label_map": form.label_map,
+            "option_order": form.option_order,
+            "opponent": self.history.opponent,
+            "mirrored": self.mirrored,
+        }
+
 
 def planned_decisions(
     games: Sequence[Game],
@@ -167,10 +187,7 @@ def planned_decisions(
     """
     if not games or not rounds or min(rounds) < 1:
         raise DataError(f"prompts: {len(games)} games, rounds {list(rounds)}: give both, from 1 up")
-    families: dict[str, list[Game]] = {}
-    for game in games:
-        families.setdefault(game.name, []).append(game)
-    for name, family in families.items():
+    for name, family in families(games).items():
         planned = plan_histories(
             name,
             templates=templates,
@@ -228,20 +245,7 @@ def _row(decision: Decision, asked: Asked, positions: Sequence[str]) -> dict[str
     places = find_positions(asked.tokenizer, view, text, ids, positions)
     return {
         "prompt_id": prompt_id(ids),
-        "match_id": history.match_id,
-        "scenario_id": decision.scenario_id,
-        "block_id": decision.block_id,
-        "game": view.game.name,
-        "variant": view.game.variant,
-        "seat": view.seat,
-        "round": view.round,
-        "template": form.template,
-        "label_set": form.label_set,
-        "label_kind": form.label_kind,
-        "label_map": form.label_map,
-        "option_order": form.option_order,
-        "opponent": history.opponent,
-        "mirrored": mirrored,
+        **decision.columns(),
         "text": text,
         "token_ids": _array(ids),
         "n_tokens": len(ids),
