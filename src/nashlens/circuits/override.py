@@ -25,14 +25,12 @@ import numpy as np
 import pandas as pd
 
 from nashlens.circuits.attribution import Writers
-from nashlens.engine.attribution import mlp_outputs
-from nashlens.engine.heads import head_outputs
 from nashlens.engine.labels import (
-    LabelledPrompt,
     label_probabilities,
     labelled_prompts,
 )
 from nashlens.engine.patching import Change, Site, patch_scores
+from nashlens.engine.recording import site_outputs
 from nashlens.errors import DataError
 from nashlens.interventions import PROMPT_COLUMNS, prompts_by_interventions
 from nashlens.seeds import stream
@@ -262,14 +260,7 @@ def swaps_table(
     groups |= {f"random_{k:03d}": group for k, group in enumerate(others)}
     none = Change((), DECISION, "source")
     changes = [none, *(Change(tuple(group), DECISION, "source") for group in groups.values())]
-    labels = list(zip(pairs["label_tokens_0"], pairs["label_tokens_1"], strict=True))
-    both = [
-        [
-            LabelledPrompt(ids.tolist(), (first.tolist(), second.tolist()))
-            for ids, (first, second) in zip(pairs[name], labels, strict=True)
-        ]
-        for name in ("ids", "source_ids")
-    ]
+    both = [labelled_prompts(pairs, name) for name in ("ids", "source_ids")]
     at = [{DECISION: [len(prompt.ids) - 1]} for prompt in both[0]]
     logits = []
     for into, source in (both, both[::-1]):
@@ -307,13 +298,8 @@ def _means(
 ) -> dict[Site | tuple[Site, str], np.ndarray]:
     """Return what each component writes at the decision, on average over all prompts."""
     ids = [tokens.tolist() for tokens in chosen["token_ids"]]
-    heads, mlps = head_outputs(engine, ids).mean(axis=0), np.empty(0)
-    if any(site.kind == "mlp" for site in sites):
-        mlps = mlp_outputs(engine, ids).mean(axis=0)
-    return {
-        site: heads[site.layer - 1, site.head] if site.kind == "head" else mlps[site.layer - 1]
-        for site in sites
-    }
+    found = site_outputs(engine, ids, sorted(sites), [[len(tokens) - 1] for tokens in ids])
+    return {site: values.mean(axis=0) for site, values in found.items()}
 
 
 def _towards_nash(logprobs: np.ndarray, action: pd.Series) -> np.ndarray:

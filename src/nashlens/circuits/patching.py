@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from nashlens.engine.labels import LabelledPrompt, label_probabilities
+from nashlens.engine.labels import label_probabilities, labelled_prompts
 from nashlens.engine.patching import Change, Site, patch_scores
 from nashlens.interventions import PROMPT_COLUMNS, choose_prompts, prompts_by_interventions
 from nashlens.kept import kept
@@ -183,12 +183,8 @@ def _patched(
 ) -> pd.DataFrame:
     """Return rows of the table for pairs of one kind, in one direction."""
     columns = ("ids", "source_ids") if direction == "destroy" else ("source_ids", "ids")
-    into, source = ([ids.tolist() for ids in chosen[name]] for name in columns)
-    labels = [
-        (first.tolist(), second.tolist())
-        for first, second in zip(chosen["label_tokens_0"], chosen["label_tokens_1"], strict=True)
-    ]
-    prompts = [LabelledPrompt(*one) for one in zip(into, labels, strict=True)]
+    prompts, others = (labelled_prompts(chosen, name) for name in columns)
+    into, source = ([list(prompt.ids) for prompt in some] for some in (prompts, others))
     names = list(dict.fromkeys(["decision", *(patch.group for patch in patches)]))
     groups = [group_indices(list(of_tokens), names) for of_tokens in chosen["groups"]]
     computed = [k for k, patch in enumerate(patches) if _can_change(patch, groups, into, source)]
@@ -197,10 +193,9 @@ def _patched(
     changes = [Change((), "decision", "source"), whole, *(patches[k].change for k in computed)]
     logprobs = patch_scores(engine, prompts, changes, groups=groups, sources=source, what=what)
     logits = logprobs[..., 1] - logprobs[..., 0]
-    if any(len(label) > 1 for pair in labels for label in pair):
+    if any(len(label) > 1 for prompt in prompts for label in prompt.labels):
         # Later tokens of a label see the prompt itself, so that is asked by itself.
-        asked = [LabelledPrompt(*one) for one in zip(source, labels, strict=True)]
-        theirs = engine.label_logprobs(asked)
+        theirs = engine.label_logprobs(others)
         logits[:, 1] = theirs[:, 1] - theirs[:, 0]
     effect = np.zeros((len(chosen), len(patches)))
     effect[:, computed] = logits[:, 2:] - logits[:, :1]

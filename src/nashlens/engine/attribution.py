@@ -118,36 +118,6 @@ def attribute(
     )
 
 
-@torch.inference_mode()
-def mlp_outputs(engine: Engine, sequences: Sequence[Sequence[int]]) -> np.ndarray:
-    """Return what each block's MLP adds to the residual of the last token of each sequence.
-
-    Returns
-    -------
-    numpy.ndarray
-        `(n, n_layers, width)` float64: what a block adds, less what its attention adds.
-    """
-    residuals = np.empty((len(sequences), engine.n_layers + 1, engine.width))
-    for indices, values in engine.residuals(sequences):
-        residuals[indices] = values
-    outputs = torch.from_numpy(head_outputs(engine, sequences))
-    added = np.diff(residuals, axis=1)
-    for layer in range(engine.n_layers):
-        shares = [blocks[layer] for blocks in engine.blocks.shards]
-        added[:, layer] -= _added(shares, outputs[:, layer])
-    return added
-
-
-def _added(shares: Sequence[TransformerBlock], outputs: torch.Tensor) -> np.ndarray:
-    """Return what attention adds, (n, width), of its heads' outputs (n, heads, head)."""
-    whole, first = np.zeros((1, 1)), 0
-    for block in shares:
-        whole = whole + _projected(block, outputs[:, first : first + block.heads].flatten(1))
-        first += block.heads
-    norm = shares[0].attention_out_norm
-    return whole if isinstance(norm, torch.nn.Identity) else _frozen(norm, whole)[0]
-
-
 def _towards(last: np.ndarray, differences: np.ndarray, norm: FinalNorm) -> np.ndarray:
     """Return the directions, (n, width), whose products with parts are their parts in logits."""
     x = last - last.mean(axis=1, keepdims=True) if norm.centred else last

@@ -43,12 +43,15 @@ class LabelledPrompt(NamedTuple):
     written: int = 0
 
 
-def labelled_prompts(table: pd.DataFrame) -> list[LabelledPrompt]:
-    """Return the prompts of a prompts table's rows; each column holds arrays of token ids."""
-    columns = (table[name] for name in ("token_ids", "label_tokens_0", "label_tokens_1"))
+def labelled_prompts(table: pd.DataFrame, ids: str = "token_ids") -> list[LabelledPrompt]:
+    """Return the prompts of a table's rows; `ids` names the column with a prompt's token ids.
+
+    Each column holds arrays of token ids.
+    """
+    columns = (table[name] for name in (ids, "label_tokens_0", "label_tokens_1"))
     return [
-        LabelledPrompt(ids.tolist(), (first.tolist(), second.tolist()))
-        for ids, first, second in zip(*columns, strict=True)
+        LabelledPrompt(prompt.tolist(), (first.tolist(), second.tolist()))
+        for prompt, first, second in zip(*columns, strict=True)
     ]
 
 

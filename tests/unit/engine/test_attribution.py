@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from nashlens.engine.attribution import attribute, mlp_outputs
+from nashlens.engine.attribution import attribute
 from nashlens.engine.core import Engine
+from nashlens.engine.recording import Site, site_outputs
 from nashlens.errors import DataError
 from nashlens.models.weights import FinalNorm
 
@@ -118,11 +119,13 @@ def test_a_head_that_is_taken_away_takes_its_part(loaded, sequences):
 
 
 def test_what_mlps_add_is_that_of_plain_hooks(loaded, sequences):
-    found = mlp_outputs(Engine(loaded, 16), sequences)
+    sites = [Site("mlp", layer) for layer in range(1, Engine(loaded).n_layers + 1)]
+    last = [[len(ids) - 1] for ids in sequences]
+    outputs = site_outputs(Engine(loaded, 16), sequences, sites, last)
+    found = np.stack([outputs[site] for site in sites], axis=1)
     for i, ids in enumerate(sequences):
         added, _ = hooked(loaded, ids)
         theirs = [added["mlp", index] for index in range(found.shape[1])]
-        # A difference of residuals in float32 is as exact as they are.
         assert found[i] == pytest.approx(np.array(theirs), rel=1e-5, abs=TOLERANCE)
 
 
