@@ -44,6 +44,8 @@ class Best(NamedTuple):
     """Number of kinds among which it was chosen."""
     within_reach: bool
     """Whether any kind's target can reach the least change that counts at any place."""
+    random: Array
+    """(random, places) sizes of the target's changes along random directions."""
 
     @property
     def target(self) -> Target:
@@ -116,23 +118,24 @@ def choose_best(
         resamples=settings.resamples,
         rng=lambda kind: settings.rng(f"{claim} {kind}"),
     )
-    options: list[tuple[tuple[bool, float, float], Bounded, int]] = []
+    options: list[tuple[tuple[bool, float, float], Bounded, int, Array]] = []
     reach = False
     for bounds in every:
         least = least_changes(bounds.target)
         low = bounds.low[-responses.n_places :]
         reach |= bool(np.any(within_reach(bounds, least) | np.isnan(low)))
         change = bounds.found.estimate[-responses.n_places :]
-        unusual = _unusual(change, _random_sizes(bounds.target))
+        random = _random_sizes(bounds.target)
+        unusual = _unusual(change, random)
         for place, gap in enumerate(low - least):
             if np.isfinite(gap):
                 # First those that count, the least like random ones before others.
                 key = (gap <= 0, -unusual[place] if gap > 0 else 0.0, -gap)
-                options.append((key, bounds, place))
+                options.append((key, bounds, place, random))
     if not options:
         return Missing("fewer than two matches of each game: no interval", "inconclusive")
-    _, bounds, place = min(options, key=lambda option: option[0])
-    return Best(bounds, place, len(every), reach)
+    _, bounds, place, random = min(options, key=lambda option: option[0])
+    return Best(bounds, place, len(every), reach, random)
 
 
 class WordChange(NamedTuple):
@@ -283,7 +286,7 @@ def compare_with_random(best: Best) -> RandomControl:
     is as unlike the others. It pays for the choice among the kinds.
     """
     change = best.bounds.found.estimate[-best.target.responses.n_places :]
-    random = _random_sizes(best.target)
+    random = best.random
     if not len(random):
         return RandomControl(0, np.nan, np.nan, np.nan)
     here = random[:, best.place]
