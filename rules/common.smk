@@ -8,6 +8,7 @@ ROOT = Path(workflow.basedir)
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from nashlens.figures.registry import FIGURES, STUDY
+from nashlens.vocabulary.models import ADAPTER_FILES
 from nashlens.vocabulary.stages import NULLABLE
 from workflow.experiment import Experiment, calibrating, export_path, nested
 from workflow.provenance import Stage
@@ -114,9 +115,15 @@ def untrained_manifest(wildcards):
 
 
 def own_files(wildcards):
-    """Return the file that a model is made from, where it is a user's own."""
+    """Return the files that a model is made from, where they are a user's own."""
     kind, _, location = CONFIG["models"][wildcards.model]["source"].partition(":")
-    return [location] if kind == "gguf" else []
+    return [*([location] if kind == "gguf" else []), *adapter_files(wildcards)]
+
+
+def adapter_files(wildcards):
+    """Return the files of a model's adapter: what they hold counts, wherever they lie."""
+    folder = CONFIG["models"][wildcards["model"]]["adapter"]
+    return [] if folder is None else [str(Path(folder).expanduser() / f) for f in ADAPTER_FILES]
 
 
 def planted_code(wildcards):
@@ -133,16 +140,17 @@ def claim_modules(letters):
     ]
 
 
-def provenance(rule, reads=(), modules=(), **pieces):
+def provenance(rule, reads=(), modules=(), files=None, **pieces):
     """Return the `params:` of a script rule.
 
     They are the slice of the config that the rule `reads`, and the fingerprint of that slice, of
     the script's code closure and of everything that made the rule's input. Whatever changes a
     result changes it, and nothing else does: so a downstream file never looks current when an
-    upstream rule failed. `modules` are code that the script imports by name at run time, `pieces`
-    further fingerprints, of what a job keeps for later runs.
+    upstream rule failed. `modules` are code that the script imports by name at run time, `files`
+    a user's own whose bytes count, `pieces` further fingerprints, of what a job keeps for later
+    runs.
     """
-    return EXPERIMENT.provenance.params(rule, Stage(reads, modules, pieces=pieces))
+    return EXPERIMENT.provenance.params(rule, Stage(reads, modules, files=files, pieces=pieces))
 
 
 def cluster_default(name):

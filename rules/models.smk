@@ -14,7 +14,12 @@ rule convert_model:
         mem_mb=EXPERIMENT.mem_mb,
         runtime=CONFIG["resources"]["model_runtime"],
     params:
-        **provenance("convert_model", reads=["models.{model}.source"], modules=planted_code),
+        **provenance(
+            "convert_model",
+            reads=[f"models.{{model}}.{key}" for key in ("source", "adapter", "chat_template")],
+            modules=planted_code,
+            files=adapter_files,
+        ),
     conda:
         "../envs/gpu.yaml"
     message:

@@ -7,7 +7,13 @@ from workflow.job import run_job
 
 
 def main(outputs, config, model):
-    convert_source(config["models"][model]["source"], Path(outputs["manifest"]).parent)
+    how = config["models"][model]
+    convert_source(
+        how["source"],
+        Path(outputs["manifest"]).parent,
+        adapter=how["adapter"],
+        chat_template=how["chat_template"],
+    )
 
 
 if "snakemake" in globals():

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from nashlens.files import sha256_of
 from workflow.fingerprint import code_hash, digest
 
 JOBS = ("part", "parts")
@@ -31,6 +32,8 @@ class Stage:
     """Code that its script imports by names that the source does not show. Of a piece: all code."""
     of: str | None = None
     """Of a piece: the rule's only input that it is made from."""
+    files: Callable[[Mapping[str, str]], Sequence[str]] | None = None
+    """A user's own files whose bytes count; one that is missing counts as such."""
     pieces: Mapping[str, Stage] = field(default_factory=dict)
     """Entry of `params:` -> what a piece depends on besides its own key."""
 
@@ -160,8 +163,10 @@ class Provenance:
     def _fingerprint(self, name: str, stage: Stage, wildcards: Mapping[str, str]) -> str:
         key = (name, stage.of, *_subject(wildcards))
         if key not in self._fingerprints:
+            files = [] if stage.files is None else stage.files(wildcards)
             self._fingerprints[key] = digest(
                 {
+                    **({"files": [bytes_hash(path) for path in files]} if files else {}),
                     "slice": self.slice(stage.reads, wildcards),
                     "code": self._code_hash(name, stage, wildcards),
                     "upstream": {
@@ -184,6 +189,12 @@ class Provenance:
         if key not in self._code:
             self._code[key] = code_hash(self.root / "src", script, modules)
         return self._code[key]
+
+
+@cache
+def bytes_hash(path: str) -> str | None:
+    """Hash a file's bytes, once a process; None where there is no such file."""
+    return sha256_of(path) if Path(path).is_file() else None
 
 
 def _subject(wildcards: Mapping[str, str]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from nashlens.config.validate import validate
 from nashlens.figures.registry import FIGURES
 from workflow.fingerprint import closure, imports
 from workflow.loading import load_workflow
+from workflow.provenance import bytes_hash
 
 pytestmark = pytest.mark.workflow
 
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 READ_BY_NONE = {
     "experiment.name",
     # How a model is run, and what its jobs ask for.
+    "models.NAME.base",
     "models.NAME.parallel",
     "models.NAME.gpus",
     "models.NAME.mem_mb",
@@ -118,6 +120,36 @@ def test_parts_change_no_fingerprint(tiny):
         for part, parts in (("1", "2"), ("2", "2"), ("1", "7"))
     }
     assert len(made) == 1
+
+
+def test_the_bytes_of_an_adapter_count_in_all_that_is_made_of_its_model(
+    tiny, tmp_path, monkeypatch
+):
+    rules, provenance = tiny
+    stages = [
+        ("convert_model", {"model": "tiny_llama"}),
+        ("read_lens", {"model": "tiny_llama"}),
+        ("convert_model", {"model": "tiny_qwen"}),
+    ]
+
+    def found():
+        bytes_hash.cache_clear()
+        provenance._fingerprints.clear()
+        return [provenance.fingerprint(*stage) for stage in stages]
+
+    plain = found()
+    monkeypatch.setitem(provenance.config["models"]["tiny_llama"], "adapter", str(tmp_path))
+    missing = found()
+    weights = tmp_path / "adapter_model.safetensors"
+    weights.write_bytes(b"first")
+    first = found()
+    weights.write_bytes(b"other")
+    other = found()
+    assert [len(set(one)) for one in zip(plain, missing, first, other, strict=True)] == [4, 4, 1]
+    inputs = rules["convert_model"].expand_input({"model": "tiny_llama"})[0]
+    assert str(weights) in inputs
+    monkeypatch.undo()
+    assert found() == plain
 
 
 def test_every_table_of_a_figure_is_made_by_a_rule(tiny):

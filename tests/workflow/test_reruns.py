@@ -147,6 +147,10 @@ CONFIG_EDITS = {
         {"models": {"tiny_llama": {"source": "planted:random_qwen2"}}},
         CONVERTED,
     ),
+    "a model's chat template": (
+        {"models": {"tiny_llama": {"chat_template": "none"}}},
+        CONVERTED,
+    ),
     "a model that no agent uses": ({"models": {"spare": {"source": "planted:random"}}}, set()),
     "experiment.seed": ({"experiment": {"seed": 1}}, GAMED | TUNED),
     "resources": (

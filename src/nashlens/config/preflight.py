@@ -72,6 +72,7 @@ def preflight(
             model = config.models[name]
             facts = _facts(name, model, converted.get(name), dry_run, stack)
             problems += facts.problems
+            problems += _adapter_problems(name, model)
             problems += _device_problems(name, model, dry_run, remote)
             problems += _tensor_problems(name, model, facts.tokenizer, dry_run, remote)
             problems += _layer_problems(config, name, facts.n_layers)
@@ -113,6 +114,31 @@ def _source_line(name: str, model: ModelConfig, problem: str) -> str:
     for prefix in (f"source {model.source!r}: ", f"{model.source}: "):
         text = text.removeprefix(prefix)
     return problem_line(("models", name, "source"), model.source, text)
+
+
+def _adapter_problems(name: str, model: ModelConfig) -> Iterator[str]:
+    """Yield why an adapter cannot be merged, as far as it and a source's own folder tell."""
+    if model.adapter is None:
+        return
+    from nashlens.models.adapter import check_adapter, read_adapter
+    from nashlens.models.weights import WeightReader
+
+    path, source = ("models", name, "adapter"), Path(model.source.partition(":")[2]).expanduser()
+    try:
+        adapter = read_adapter(model.adapter)
+    except NashlensError as error:
+        yield problem_line(path, model.adapter, str(error))
+        return
+    try:
+        base = WeightReader(source) if model.source.startswith("path:") else None
+    except NashlensError:
+        # That is the source's own problem.
+        return
+    try:
+        if base is not None:
+            check_adapter(adapter, base)
+    except NashlensError as error:
+        yield problem_line(path, model.adapter, str(error))
 
 
 def _unreachable(repository: str, revision: str) -> list[str]:

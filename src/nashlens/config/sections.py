@@ -82,6 +82,12 @@ class ModelConfig(Section):
 
     source: Annotated[Text, AfterValidator(_check_source)]
     """package:DIST/FILE.gguf, gguf:PATH, path:DIR, hub:ID@REVISION or planted:NAME."""
+    base: Name | None = None
+    """The model of this config that it was trained from: claim C1 compares the two."""
+    adapter: Text | None = None
+    """Folder of a PEFT LoRA adapter, which is merged into the source's weights."""
+    chat_template: Literal["own", "none"] = "own"
+    """own, or none: prompts are then plain paragraphs, as for a model that has no template."""
     family: Name | None = None
     """Models that differ only in size share one; the default is the architecture's name."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

@@ -51,6 +51,22 @@ def _parallel_weights(at: Place) -> str | None:
     return None
 
 
+@rule("models.*.base")
+def _base(at: Place) -> str | None:
+    problem = no_entry(at, "models")
+    if problem or at.found is None:
+        return problem
+    used = {agent.model for agent in at.config.agents.values()}
+    if at.path[1] in used and at.found not in used:
+        return "no agent uses it, so it would not be asked; give it an agent, or drop this key"
+    seen = [str(at.path[1])]
+    while (name := at.config.models[seen[-1]].base) in at.config.models:
+        if name in seen:
+            return f"{' from '.join([*seen, name])}: no model is trained from itself"
+        seen.append(name)
+    return None
+
+
 @rule("games.*", shown=False)
 def _game_payoffs(at: Place) -> str | None:
     return exactly_one(at.found, "canonical", "payoffs")

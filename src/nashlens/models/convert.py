@@ -20,6 +20,7 @@ from typing import Any
 
 from nashlens.errors import ModelError
 from nashlens.files import sha256_of
+from nashlens.models.adapter import Adapter, merge_adapter, read_adapter
 from nashlens.models.inspect import (
     ModelFacts,
     hub_offline,
@@ -47,7 +48,12 @@ _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
 def convert_source(
-    source: Source | str, folder: Path | str, *, expected: ModelFacts | None = None
+    source: Source | str,
+    folder: Path | str,
+    *,
+    adapter: Path | str | None = None,
+    chat_template: str = "own",
+    expected: ModelFacts | None = None,
 ) -> dict[str, Any]:
     """Convert a model source.
 
@@ -58,6 +64,10 @@ def convert_source(
         sources stay as they are, hard-linked or symlinked rather than copied.
     folder : path
         Where the model goes; what is there already is replaced as a whole.
+    adapter : path, optional
+        Folder of a PEFT LoRA adapter, which is merged into the weights.
+    chat_template : {"own", "none"}
+        Whether the model keeps its chat template.
     expected : ModelFacts, optional
         Facts that the result must have; by default those of `nashlens.models.inspect`.
 
@@ -67,7 +77,8 @@ def convert_source(
         The manifest, also written as manifest.json: `source`, `kind`, `revision`, `sha256` (of the
         GGUF file, or of the list of the weight files' own), `files`, `architecture`, `n_layers`,
         `width`, `n_parameters` (weights that the files hold, a shared one once), `dtype`,
-        `vocab_size`, `context_length`, `bos_token` (null where none is added), `chat_template`.
+        `vocab_size`, `context_length`, `bos_token` (null where none is added), `chat_template`, and
+        `adapter` (null without one): digests of its files, `rank`, `scale`, `modules`.
 
     Raises
     ------
@@ -79,6 +90,7 @@ def convert_source(
     facts = inspect_source(source)
     if facts.problems:
         raise ModelError("; ".join(facts.problems))
+    added = None if adapter is None else read_adapter(adapter)
     with _whole(folder) as partial:
         if source.kind in ("package", "gguf"):
             provenance = _from_gguf(source, partial)
@@ -91,6 +103,9 @@ def convert_source(
             provenance = _from_hub(source, partial)
         else:
             provenance = _from_planted(source, partial)
+        if chat_template == "none":
+            _drop_template(partial)
+        provenance["adapter"] = None if added is None else _merge(partial, added)
         manifest = {"source": source.text, "kind": source.kind} | provenance | _describe(partial)
         _check(source, manifest, expected or facts)
         text = json.dumps(manifest, indent=2, sort_keys=True)
@@ -234,6 +249,20 @@ def _from_planted(source: Source, partial: Path) -> dict[str, Any]:
     with _quiet():
         build(source.location, partial)
     return {"revision": None} | _hashes(weight_files(partial))
+
+
+def _drop_template(folder: Path) -> None:
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    path = folder / "tokenizer_config.json"
+    if path.is_file():
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config.pop("chat_template", None)
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _merge(folder: Path, adapter: Adapter) -> dict[str, Any]:
+    merge_adapter(folder, adapter)
+    return adapter.summary()
 
 
 def _hashes(files: Sequence[Path]) -> dict[str, Any]:

@@ -39,11 +39,15 @@ _BUFFERS = (".attn.bias", ".attention.bias", ".masked_bias", ".inv_freq")
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
+    """One tensor of a safetensors file."""
+
     file: Path
     dtype: str
+    """As the file spells it: F32, BF16."""
     shape: tuple[int, ...]
     offset: int
+    """Where in the file its bytes start."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +108,9 @@ class WeightReader:
         if problems:
             raise ModelError(f"{self.folder}: {problems[0]}")
         self.architecture: Architecture = ARCHITECTURES[self.config["architectures"][0]]
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, Entry] = {}
         for file in weight_files(self.folder):
-            self._entries.update(_read_entries(file))
+            self._entries.update(read_entries(file))
 
     @property
     def names(self) -> list[str]:
@@ -121,6 +125,15 @@ class WeightReader:
             for name, entry in self._entries.items()
             if not name.endswith(_BUFFERS)
         )
+
+    @property
+    def tied(self) -> bool:
+        """Whether the unembedding is the embedding, as the configuration has it."""
+        return bool(self.architecture.value(self.config, "tie_word_embeddings"))
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return a tensor's shape."""
+        return self._entry(name).shape
 
     def dtype(self, name: str) -> str:
         """Return a tensor's stored dtype as safetensors spells it, such as F32 or BF16."""
@@ -188,22 +201,24 @@ class WeightReader:
         """
         a = self.architecture
         names = [f"{name}.weight" for name in (a.unembed, a.stored_unembed) if name]
-        if a.value(self.config, "tie_word_embeddings"):
+        if self.tied:
             # As transformers has it, an unembedding in the file is used, whatever the config says.
             names.append(f"{a.embed}.weight")
-        found = [name for name in names if self._stored_name(name) in self._entries]
+        found = [name for name in names if self.stored_name(name) is not None]
         return self.tensor(found[0] if found else names[0], rows)
 
-    def _stored_name(self, name: str) -> str:
-        """Return a tensor's name in the files: models saved without their head lack a prefix."""
-        short = name.partition(".")[2]
-        return short if name not in self._entries and short in self._entries else name
+    def stored_name(self, name: str) -> str | None:
+        """Return a tensor's name in the files, None where they have none.
 
-    def _entry(self, name: str) -> _Entry:
-        name = self._stored_name(name)
-        if name not in self._entries:
+        Models that were saved without their head lack a prefix.
+        """
+        return next((n for n in (name, name.partition(".")[2]) if n in self._entries), None)
+
+    def _entry(self, name: str) -> Entry:
+        stored = self.stored_name(name)
+        if stored is None:
             raise ModelError(f"{self.folder}: the weights have no tensor {name!r}")
-        return self._entries[name]
+        return self._entries[stored]
 
 
 def load_readout(folder: Path | str, rows: ArrayLike | None = None) -> Readout:
@@ -224,7 +239,8 @@ def load_readout(folder: Path | str, rows: ArrayLike | None = None) -> Readout:
     return Readout(reader.final_norm(), reader.unembedding(rows), reader.softcap())
 
 
-def _read_entries(file: Path) -> dict[str, _Entry]:
+def read_entries(file: Path) -> dict[str, Entry]:
+    """List a safetensors file's tensors by name; ModelError where it is not an intact one."""
     # The library checks the file, and says neither where a tensor's bytes are nor, to NumPy, what
     # bfloat16 is; so they are read here.
     try:
@@ -240,6 +256,6 @@ def _read_entries(file: Path) -> dict[str, _Entry]:
     if unknown:
         raise ModelError(f"{file}: tensors of type {unknown[0]} are not supported")
     return {
-        name: _Entry(file, e["dtype"], tuple(e["shape"]), 8 + length + e["data_offsets"][0])
+        name: Entry(file, e["dtype"], tuple(e["shape"]), 8 + length + e["data_offsets"][0])
         for name, e in header.items()
     }

@@ -87,6 +87,17 @@ def test_an_unsupported_architecture(tmp_path: Path):
     assert all(p.startswith("models.tiny_llama.source: found 'path:") for p in problems)
 
 
+def test_adapters_that_cannot_be_merged(tmp_path: Path):
+    start = "models.tiny_llama.adapter: found "
+    (problem,) = check(of_model(adapter="no/such"))
+    assert problem == f"{start}'no/such'; no/such: no such folder; give that of a PEFT adapter"
+    (problem,) = check(of_model(adapter=str(tmp_path)), dry_run=True)
+    assert "no adapter_config.json; give the folder of a PEFT adapter" in problem
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "use_dora": true}')
+    (problem,) = check(of_model(adapter=str(tmp_path)))
+    assert "use_dora is not merged here" in problem
+
+
 def test_the_hub_when_it_is_forbidden(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     (problem,) = check(of_model(source="hub:org/not-here@main"))
