@@ -87,7 +87,7 @@ CONFIG_EDITS = {
     "circuits.random_groups": ({"circuits": {"random_groups": 2}}, ABLATED),
     "patching.kinds": ({"patching": {"kinds": ["payoffs", "order"]}}, PAIRED),
     "patching.games": ({"patching": {"games": ["concord"]}}, PAIRED),
-    "patching.pairs": ({"patching": {"pairs": 4}}, PATCHED),
+    "patching.pairs": ({"patching": {"pairs": 8}}, PATCHED),
     "patching.directions": ({"patching": {"directions": ["restore"]}}, PATCHED),
     "patching.sites": ({"patching": {"sites": ["mlp"]}}, PATCHED),
     "patching.layers": ({"patching": {"layers": [2]}}, PATCHED),

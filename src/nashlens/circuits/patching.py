@@ -123,8 +123,7 @@ def choose_pairs(
 ) -> pd.DataFrame:
     """Choose the pairs of one kind: whole blocks, if they can be the same ones for all kinds.
 
-    Mirror images of histories are left out: what a habit of repeating labels does is the same in
-    both prompts of a pair, but for the one thing that differs.
+    A history's block is taken with that of its mirror image (see `choose_prompts`).
 
     Parameters
     ----------
@@ -142,7 +141,7 @@ def choose_pairs(
     pandas.DataFrame
         Rows of `pairs`; none of a game in which no whole block is aligned.
     """
-    used = kept(pairs[pairs["game"].isin(games) & ~pairs["mirrored"].astype(bool)])
+    used = kept(pairs[pairs["game"].isin(games)])
     whole = {}
     for one in kinds:
         rows = used[used["kind"] == one]

@@ -166,16 +166,19 @@ def _word_notes(config: Config) -> Iterator[str]:
 
 def _prompt_notes(config: Config) -> Iterator[str]:
     size = mirrored_size(config)
-    for section, found, parts in (
-        ("steering", config.steering.prompts, 1),
-        ("circuits", config.circuits.prompts, 2),
-    ):
-        path, used = (section, "prompts"), found // size * size
+    asked = [
+        ("steering", "prompts", config.steering.prompts, 1),
+        ("circuits", "prompts", config.circuits.prompts, 2),
+    ]
+    if config.patching is not None:
+        asked.append(("patching", "pairs", config.patching.pairs, 1))
+    for section, key, found, parts in asked:
+        path, used = (section, key), found // size * size
         if used != found:
             yield problem_line(
                 path,
                 found,
-                f"prompts are taken {size} at a time, a history's and its mirror image's, so {used}"
+                f"{key} are taken {size} at a time, a history's and its mirror image's, so {used}"
                 " of a game are used",
             )
         if used < 2 * parts * size:

@@ -224,8 +224,8 @@ class PatchingConfig(Section):
     """Games whose decisions are looked at; each has a Nash action."""
     kinds: Distinct[Literal[PAIR_KINDS]] = ["payoffs", "history"]  # type: ignore[valid-type]
     """What the two prompts of a pair differ in: payoffs, history, labels, order."""
-    pairs: Annotated[Integer, Field(ge=4, le=100000)] = 8
-    """Pairs of each kind and game, at most, in whole blocks of surface forms."""
+    pairs: Annotated[Integer, Field(ge=4, le=100000)] = 16
+    """Pairs of each kind and game, at most, in whole blocks, each with its mirror image."""
     directions: Distinct[Literal[DIRECTIONS]] = ["destroy"]  # type: ignore[valid-type]
     """destroy: the other prompt's values into the design's own; restore: the other way round."""
     sites: Distinct[Literal[SITES]] = ["residual"]  # type: ignore[valid-type]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from nashlens.config.design import (
-    block_size,
     mirrored_size,
     nash_actions,
     neutral_histories,
@@ -129,10 +128,13 @@ def _enough_prompts(at: Place) -> str | None:
 
 @rule("patching.pairs")
 def _enough_pairs(at: Place) -> str | None:
-    least = block_size(at.config)
+    least = mirrored_size(at.config)
     if at.found >= least:
         return None
-    return f"allowed: at least {least}, the pairs of one block (label maps x option orders)"
+    return (
+        f"allowed: at least {least}, the pairs of a history (label maps x option orders, each with "
+        "its mirror image)"
+    )
 
 
 @rule("patching.groups.*", "patching.heads.*")

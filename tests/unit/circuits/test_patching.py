@@ -57,7 +57,7 @@ def engine(nash):
 
 def patched(engine, pairs, **changes):
     settings = {
-        "games": ["deadlock"], "kinds": KINDS, "pairs_per_game": 8, "sites": ["residual"],
+        "games": ["deadlock"], "kinds": KINDS, "pairs_per_game": 16, "sites": ["residual"],
         "directions": ["destroy", "restore"], "layers": LAYERS, "groups": GROUPS, "heads": [],
     }  # fmt: skip
     return patching_table(engine, pairs, **(settings | changes), seed=1, model="nash")
@@ -121,7 +121,7 @@ def test_a_patch_that_can_change_nothing_is_not_computed(table):
 def test_heads_and_what_blocks_add(engine, pairs):
     table = patched(
         engine, pairs, kinds=["payoffs"], layers=[3], groups=["options"],
-        sites=["attention", "mlp"], heads=["options"], pairs_per_game=4,
+        sites=["attention", "mlp"], heads=["options"],
     )  # fmt: skip
     assert list(dict.fromkeys(table["site"])) == ["attention", "mlp", "head"]
     assert table["patch"].nunique() == 2 + engine.n_heads
@@ -132,6 +132,14 @@ def test_pairs_of_all_kinds_are_of_the_same_blocks(pairs):
     chosen = [choose_pairs(pairs, kind, KINDS, ["deadlock"], 8, 1) for kind in KINDS]
     assert len({tuple(one["block_id"]) for one in chosen}) == 1
     assert all(len(one) == 8 for one in chosen)
+
+
+def test_a_history_is_patched_with_its_mirror_image(pairs):
+    chosen = choose_pairs(pairs, "payoffs", KINDS, ["deadlock"], 8, 1)
+    assert chosen["match_id"].nunique() == 1
+    assert chosen.groupby("mirrored")["pair_id"].size().to_dict() == {False: 4, True: 4}
+    both = choose_pairs(pairs, "payoffs", KINDS, ["deadlock"], 16, 1)
+    assert both.groupby("match_id")["mirrored"].sum().tolist() == [4, 4]
 
 
 def test_without_an_aligned_pair_the_table_is_empty(engine, pairs):

@@ -257,7 +257,7 @@ def test_a_section_that_is_null_leaves_its_stage_out(raw: dict[str, Any]):
 
 def test_an_overlay_brings_a_stage_back(raw: dict[str, Any]):
     without = merge(raw, {"patching": None})
-    assert validate(merge(without, {"patching": {"pairs": 4}})).patching.pairs == 4
+    assert validate(merge(without, {"patching": {"pairs": 8}})).patching.pairs == 8
 
 
 def test_what_is_wrong_in_a_section_that_may_be_null_is_named_by_its_key(raw: dict[str, Any]):
