@@ -5,7 +5,7 @@ rule calibrate:
     input:
         **{
             table: expand(results(f"{table}/{{model}}.parquet"), model=MODELS)
-            for table in ("probes", "lens_summary", "steering", "findings")
+            for table in ("probes", "lens_summary", "steering", "findings", "beliefs")
         },
         models=expand("results/models/{model}/manifest.json", model=MODELS),
     output:
@@ -20,7 +20,11 @@ rule calibrate:
     resources:
         **light_job(),
     params:
-        **provenance("calibrate", reads=[*BOOTSTRAP, "findings.q_value", SEED]),
+        **provenance(
+            "calibrate",
+            reads=[*BOOTSTRAP, "findings.q_value", SEED],
+            modules=claim_modules("b"),
+        ),
     conda:
         "../envs/cpu.yaml"
     message:

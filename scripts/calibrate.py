@@ -2,25 +2,28 @@
 
 from pathlib import Path
 
-from nashlens.findings import combine
-from nashlens.planted.calibration import calibration_rates, check_all, summarise_calibration
+from nashlens.planted.calibration import check_all, judged_together
+from nashlens.planted.calibration_summary import calibration_rates, summarise_calibration
 from nashlens.planted.facts import read_facts
 from nashlens.tables import read_table, read_tables, write_csv, write_table
 from workflow.job import run_job
 
 
 def main(inputs, outputs, config, fingerprint):
-    settings = config["findings"]
+    settings, seed = config["findings"], config["experiment"]["seed"]
+    how = {"confidence": settings["confidence"], "resamples": settings["bootstrap"], "seed": seed}
     tables = {name: read_tables(inputs[name]) for name in ("probes", "lens_summary", "steering")}
-    # Play is no part of the calibration, so neither are its claims of the family.
-    findings = combine([read_table(path) for path in inputs["findings"]], settings["q_value"])
+    findings = judged_together(
+        [read_table(path) for path in inputs["findings"]],
+        read_tables(inputs["beliefs"]),
+        q_value=settings["q_value"],
+        **how,
+    )
     folders = [Path(manifest).parent for manifest in inputs["models"]]
     table = check_all(
         {folder.name: read_facts(folder) for folder in folders},
         {**tables, "findings": findings},
-        confidence=settings["confidence"],
-        resamples=settings["bootstrap"],
-        seed=config["experiment"]["seed"],
+        **how,
     )
     write_table(table, outputs["table"], config=config, fingerprint=fingerprint)
     write_csv(table, outputs["csv"])

@@ -1,60 +1,109 @@
-"""Planted against found: layers in models whose mechanism is known, errors in null models."""
+"""Planted against found: facts of models whose mechanism is known, errors in null models."""
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 from nashlens.figures import style
 from nashlens.figures.registry import Look
 
 TITLE = "Calibration: what the study finds in models whose mechanism is known"
-_COLUMNS = ["model", "null", "fact", "planted", "found", "layer_error", "outcome", "basis"]
+WIDTH = 10.0
+"""Default width in inches."""
+_COLUMNS = [
+    *("model", "null", "fact", "planted", "found", "layer_error", "precision", "recall"),
+    *("outcome", "basis"),
+]
 _RATES = ("quantity", "fact", "estimate", "ci_low", "ci_high", "n", "goal")
-_SPANS = {
-    "history (probe)": ("history_from", "history_until"),
-    "Nash action (probe)": ("nash_from", "nash_until"),
-    "Nash favoured from (lens)": ("favoured_from", None),
-    "override at (lens)": ("override_at", None),
-    "steerable (steering)": ("steerable_from", "steerable_until"),
-}
-"""Row -> the facts at its ends."""
-_OTHERS = {
-    "follows_action": "answer follows the action",
-    "follows_word": "answer follows the word",
+_FACTS = {
+    "history_from": "history (probe)",
+    "nash_from": "Nash action (probe)",
+    "nash_label_from": "Nash label (probe)",
+    "nash_place_from": "Nash place (probe)",
+    "favoured_from": "Nash favoured from (lens)",
+    "override_at": "override at (lens)",
+    "steerable_from": "steerable (steering)",
+    "label_from": "label steerable",
+    "label_carries_over": "carries to other labels",
+    "label_jointly": "only at layers together",
+    "computed_at": "Nash computed at (patching)",
+    "components": "overriding components",
+    "follows_action": "follows the action (lens)",
+    "follows_word": "follows the word (lens)",
     "answering_heads": "heads answer Nash (M4)",
     "M1": "M1 history at layer 1",
     "M5": "M5 lens favours Nash",
     "M6": "M6 late override",
     "M7": "M7 steering both ways",
+    "M9": "M9 late cause",
+    "M10": "M10 a choir",
+    "M11": "M11 from payoffs",
+    "B7": "B7 responds to belief",
+    "S1": "S1 steered play",
 }
+"""Fact -> its column's name. Facts that end at a layer are in the column of their first layer."""
+_KINDS = {
+    "exact": "found as planted",
+    "near": "found, one layer off or with other components",
+    "far": "found, further off",
+    "miss": "missed",
+    "false_positive": "found though absent",
+    "true_negative": "absent and not found",
+}
+"""What a cell says; empty cells are not known by construction."""
+
+
+class _Cell(NamedTuple):
+    kind: str
+    text: str
 
 
 @style.figure(TITLE, calibration=_COLUMNS, calibration_rates=_RATES)
 def draw(calibration: pd.DataFrame, calibration_rates: pd.DataFrame, look: Look) -> Figure:
-    """Draw planted and found layers of each planted model, and the null models' errors."""
+    """Draw each planted model's facts as found, and how many null models show each fact.
+
+    Above, a row is a planted model and a column a fact, with the layers that the study found, a
+    tick for what holds, or how many of the planted components it named. Below, the share of null
+    models that show the fact, with its interval.
+    """
     if calibration.empty:
         raise style.NothingToShowError("no model is a planted one")
     planted = calibration[~calibration["null"].astype(bool)]
-    rows = _rows(planted)
-    values = style.colors(look.palette, ["found", "x", "y", "wrong"]) | {"planted": (0.78,) * 3}
-    figure, body = style.canvas(look.width or 9.0, 1.6 + 0.155 * max(len(rows), 12), TITLE)
-    axes = body.subplots(1, 2, width_ratios=[2.1, 1])
-    _layers(axes[0], rows, values)
-    _errors(axes[1], calibration_rates, values)
+    cells = {str(model): _cells(mine) for model, mine in planted.groupby("model", sort=False)}
+    rates = calibration_rates[calibration_rates["quantity"] == "null_rate"].set_index("fact")
+    named = {fact for row in cells.values() for fact in row} | set(rates.index)
+    facts = [fact for fact in _FACTS if fact in named]
+    color = _colors(look.palette)
+    rows = max(len(cells), 3)
+    figure, body = style.canvas(look.width or WIDTH, 3.9 + 0.19 * rows, TITLE)
+    axes = body.subplots(2, 1, sharex=True, height_ratios=[0.19 * rows, 1.0])
+    _grid(axes[0], cells, facts, color)
     goal = float(calibration_rates.set_index("quantity")["goal"]["false_positive_rate"])
-    axes[1].axvline(goal, color="0.3", linestyle=":", linewidth=1)
-    handles = _legend_entries(values, goal, look.confidence)
+    _errors(axes[1], rates, facts, color["false_positive"], goal)
+    axes[1].set_xticks(range(len(facts)), [_FACTS[fact] for fact in facts], rotation=90)
+    axes[1].set_xlim(-0.5, len(facts) - 0.5)
+    handles: list[Any] = [Patch(color=color[kind], label=text) for kind, text in _KINDS.items()]
+    bar = f"share of null models, {look.confidence:.0%} Wilson interval"
+    handles += [
+        Line2D([], [], color=color["false_positive"], marker="o", markersize=4, label=bar),
+        Line2D([], [], color="0.3", linestyle=":", label=f"goal: at most {goal:.0%}"),
+    ]
     style.legend(body, handles, 4, _in_numbers(calibration_rates))
     return figure
+
+
+def _colors(palette: str) -> dict[str, Any]:
+    base = style.colors(palette, ["exact", "far", "x", "miss", "false_positive"])
+    light = tuple(1 - 0.45 * (1 - part) for part in base["exact"])
+    return base | {"near": light, "true_negative": (0.93, 0.93, 0.93)}
 
 
 def _in_numbers(rates: pd.DataFrame) -> str:
@@ -72,108 +121,84 @@ def _in_numbers(rates: pd.DataFrame) -> str:
     return "; ".join(parts) + "."
 
 
-_NOWHERE = (np.nan, np.nan)
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One fact of one planted model."""
-
-    model: str
-    name: str
-    outcome: str
-    planted: tuple[float, float]
-    """First and last layer; missing where it is nowhere, or no fact of layers."""
-    found: tuple[float, float]
-
-
-def _rows(planted: pd.DataFrame) -> list[_Row]:
-    """Return what is planted or found, models in their order."""
-    rows = []
-    for model, mine in planted.groupby("model", sort=False):
-        facts = {record["fact"]: record for record in mine.to_dict("records")}
-        for name, (first, until) in _SPANS.items():
-            ends = {
-                column: (
-                    float(facts[first][column]),
-                    float(facts[until][column]) if until in facts else np.nan,
-                )
-                for column in ("planted", "found")
-            }
-            if not np.isnan([ends["planted"][0], ends["found"][0]]).all():
-                rows.append(_Row(str(model), name, str(facts[first]["outcome"]), **ends))
-        for fact, name in _OTHERS.items():
-            outcome = str(facts.get(fact, {}).get("outcome", "unknown"))
-            if outcome not in ("true_negative", "unknown"):
-                rows.append(_Row(str(model), name, outcome, _NOWHERE, _NOWHERE))
-        if not rows or rows[-1].model != str(model):
-            rows.append(_Row(str(model), "nothing of these", "true_negative", _NOWHERE, _NOWHERE))
-    return rows
-
-
-def _layers(ax: Axes, rows: list[_Row], color: Any) -> None:
-    ends = [end for row in rows for end in (*row.planted, *row.found)]
-    last = float(np.nanmax(np.array([1.0, *ends])))
-    said = {"hit": "found", "miss": "missed", "false_positive": "found though absent"}
-    said["true_negative"] = "nothing found"
-    for y, row in enumerate(rows):
-        good = row.outcome in ("hit", "unknown", "true_negative")
-        if np.isnan([row.planted[0], row.found[0]]).all():
-            shade = color["found" if good else "wrong"]
-            ax.text(0.7, y, said[row.outcome], va="center", fontsize=style.SMALL, color=shade)
+def _cells(mine: pd.DataFrame) -> dict[str, _Cell]:
+    """Return what is to be said of each fact of one model."""
+    facts = {str(row["fact"]): row for row in mine.to_dict("records")}
+    cells = {}
+    for fact, row in facts.items():
+        if fact not in _FACTS or row["outcome"] == "unknown":
             continue
-        _bar(ax, y, row.planted, color=color["planted"], marker="s", markersize=9, linewidth=7)
-        shade = color["wrong" if row.outcome == "false_positive" else "found"]
-        _bar(ax, y, row.found, color=shade, marker="o", markersize=4, linewidth=2)
-        if row.outcome == "miss":
-            ax.text(0.7, y, "missed", va="center", fontsize=style.SMALL, color=color["wrong"])
-    labels = [f"{row.model}: {row.name}" for row in rows]
-    ax.set_yticks(range(len(rows)), labels, fontsize=style.SMALL)
-    for y, (one, two) in enumerate(itertools.pairwise(rows)):
-        if one.model != two.model:
-            ax.axhline(y + 0.5, color="0.6", linewidth=0.6)
-    ax.set_ylim(len(rows) - 0.4, -0.6)
-    ax.set_xlim(0.5, last + 0.5)
-    style.ticks(ax.xaxis, 12, integer=True)
-    ax.set_xlabel("layer", fontsize=style.SMALL)
-    models = len({row.model for row in rows})
-    ax.set_title(f"planted models (n = {models})")
+        until = facts.get(fact.replace("_from", "_until"), {}) if fact.endswith("_from") else {}
+        cells[fact] = _cell(fact, row, until)
+    return cells
 
 
-def _bar(ax: Axes, y: int, span: tuple[float, float], **options: Any) -> None:
-    """Draw a span, or its one known end."""
-    known = [end for end in span if not np.isnan(end)]
-    if known:
-        ax.plot(known, [y] * len(known), solid_capstyle="butt", **options)
+def _cell(fact: str, row: Mapping[str, Any], until: Mapping[str, Any]) -> _Cell:
+    if row["outcome"] == "true_negative":
+        return _Cell("true_negative", "")
+    if row["outcome"] == "miss":
+        return _Cell("miss", "-")
+    if fact == "components":
+        if row["outcome"] == "false_positive":
+            return _Cell("false_positive", f"{row['found']:.0f}")
+        right = round(row["recall"] * row["planted"])
+        others = round(row["found"]) - right
+        text = f"{right}/{row['planted']:.0f}" + (f"+{others}" if others else "")
+        return _Cell("exact" if right == row["planted"] and not others else "near", text)
+    if pd.isna(row["layer_error"]) and row["outcome"] == "hit":
+        return _Cell("exact", "✓")
+    if not fact.endswith(("_from", "_at")):
+        return _Cell(row["outcome"], "✓")
+    ends = [row["found"], until.get("found", np.nan)]
+    known = [f"{end:.0f}" for end in ends if pd.notna(end)]
+    text = "-".join(dict.fromkeys(known))
+    if row["outcome"] == "false_positive":
+        return _Cell("false_positive", text)
+    if until.get("outcome") == "miss":
+        return _Cell("miss", text)
+    errors = [row["layer_error"], until.get("layer_error", np.nan)]
+    largest = max(float(error) for error in errors if pd.notna(error))
+    return _Cell("exact" if largest == 0 else "near" if largest <= 1 else "far", text)
 
 
-def _errors(ax: Axes, rates: pd.DataFrame, color: Any) -> None:
-    rows = rates[rates["quantity"] == "null_rate"].to_dict("records")
-    known = {row["fact"]: row for row in rows}
-    if not known:
-        style.no_data(ax, "no null model in this experiment")
+def _grid(
+    ax: Axes, cells: Mapping[str, Mapping[str, _Cell]], facts: list[str], color: Mapping[str, Any]
+) -> None:
+    for y, row in enumerate(cells.values()):
+        for x, fact in enumerate(facts):
+            if fact not in row:
+                continue
+            cell = row[fact]
+            box = Rectangle((x - 0.46, y - 0.42), 0.92, 0.84, color=color[cell.kind], linewidth=0)
+            ax.add_patch(box)
+            dark = sum(color[cell.kind]) < 1.6
+            shade = "white" if dark else "black"
+            ax.text(x, y, cell.text, ha="center", va="center_baseline", fontsize=7, color=shade)
+    ax.set_yticks(range(len(cells)), [style.words(model) for model in cells])
+    ax.set_ylim(len(cells) - 0.4, -0.6)
+    ax.grid(False)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.set_title(f"planted models (n = {len(cells)}): what was found, layers in figures")
+
+
+def _errors(ax: Axes, rates: pd.DataFrame, facts: list[str], color: Any, goal: float) -> None:
+    if rates.empty:
+        style.shade_empty(ax, "no data: no null model in this experiment")
+        ax.set_yticks([])
         return
-    facts = {first: name for name, (first, _) in _SPANS.items()} | _OTHERS
-    shown = [fact for fact in facts if fact in known]
-    for y, fact in enumerate(shown):
-        rate = known[fact]
-        ax.hlines(y, rate["ci_low"], rate["ci_high"], color=color["wrong"], linewidth=1.8)
-        ax.plot(rate["estimate"], y, "o", color=color["wrong"], markersize=4.5)
-        text = f"{round(rate['estimate'] * rate['n'])} of {int(rate['n'])}"
-        ax.text(max(rate["ci_high"], 0.05) + 0.02, y, text, va="center", fontsize=style.SMALL)
-    ax.set_yticks(range(len(shown)), [facts[fact] for fact in shown], fontsize=style.SMALL)
-    ax.set_ylim(len(shown) - 0.4, -0.6)
-    ax.set_xlim(-0.02, 1)
-    ax.set_xlabel("share of null models", fontsize=style.SMALL)
-    (models,) = rates.loc[rates["quantity"] == "null_models_with_any", "n"]
-    ax.set_title(f"found in null models (n = {int(models)})")
-
-
-def _legend_entries(color: Any, goal: float, confidence: float) -> list[Any]:
-    return [
-        Patch(color=color["planted"], label="planted"),
-        Line2D([], [], color=color["found"], marker="o", markersize=4, label="found"),
-        Line2D([], [], color=color["wrong"], marker="o", markersize=4,
-               label=f"found though absent ({confidence:.0%} Wilson interval)"),
-        Line2D([], [], color="0.3", linestyle=":", label=f"goal: at most {goal:.0%}"),
-    ]  # fmt: skip
+    for x, fact in enumerate(facts):
+        if fact not in rates.index:
+            continue
+        rate = rates.loc[fact]
+        ax.vlines(x, rate["ci_low"], rate["ci_high"], color=color, linewidth=1.8)
+        ax.plot(x, rate["estimate"], "o", color=color, markersize=4.5)
+        ax.text(
+            x, rate["ci_high"], f"{round(rate['estimate'] * rate['n'])} of\n{int(rate['n'])}",
+            ha="center", va="bottom", fontsize=style.SMALL,
+        )  # fmt: skip
+    ax.axhline(goal, color="0.3", linestyle=":", linewidth=1)
+    ax.set_ylim(-0.02, max(0.3, float(rates["ci_high"].max()) * 1.7))
+    ax.set_ylabel("share of\nnull models", fontsize=style.SMALL)
+    models = int(rates["n"].max())
+    ax.set_title(f"null models (n = {models}): found though nothing is there")

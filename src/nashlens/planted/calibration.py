@@ -2,8 +2,9 @@
 
 Each planted fact is looked for in the study's own tables by one rule, the same for every model:
 
-- **history**, **nash** (probes): a layer holds a target where the probe's balanced accuracy is what
-  M1 calls decodable, its interval is above 0.5, and no permutation did as well at any layer;
+- **history**, **nash**, **nash_label**, **nash_place** (probes): a layer holds a target where the
+  probe's balanced accuracy is what M1 calls decodable, its interval is above 0.5, and no
+  permutation did as well at any layer;
 - **favoured**, **override** (lens): `nash_from` and `flip_layer` of the lens summary, whose bounds
   hold for all layers at once;
 - **steerable** (steering): from the smallest to the largest value that is added along the abstract
@@ -14,7 +15,11 @@ Each planted fact is looked for in the study's own tables by one rule, the same 
   moves *jointly* where these do at the planted layers together and at none of them by itself;
 - **follows**: the lens summary's decision between action and word;
 - **answering_heads**: claim M4 (no heads compute the Nash action) is contradicted in the findings;
-- **claims** M1, M5, M6, M7: supported in the findings table.
+- **computed_at**: where claim M11 is supported, the layer of its place, if its tokens are the
+  planted ones;
+- **components**: where claim M9 is supported, the late components that it ablates, compared one by
+  one with those that are planted;
+- **claims** (`CLAIMS`): supported in the findings table. Those that a study leaves out have no row.
 
 A planted fact that is found is a *hit*, and its layer error is the distance between the two
 layers; a fact found where there is none by construction is a *false positive*.
@@ -22,14 +27,15 @@ layers; a fact found where there is none by construction is a *false positive*.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nashlens.contrasts import wilson_interval
+from nashlens.findings import PLAY_CLAIMS, combine, judge_play
 from nashlens.findings.claims.m1_history_early import DECODABLE
 from nashlens.findings.claims.m1_history_early import TARGET as HISTORY
 from nashlens.findings.claims.m3_nash_weak import GAME_TARGET as NASH
@@ -39,21 +45,25 @@ from nashlens.planted.facts import Facts
 from nashlens.seeds import stream
 from nashlens.steering.readings import Responses, Target
 
-RECALL, LAYER_ERROR, FALSE_POSITIVES = 1.0, 1.0, 0.05
-"""Goals: at least the recall, at most the layer error, at most the rate of false positives."""
 LAYER_FACTS = {
     "history_from": "probes",
     "history_until": "probes",
     "nash_from": "probes",
     "nash_until": "probes",
+    "nash_label_from": "probes",
+    "nash_label_until": "probes",
+    "nash_place_from": "probes",
     "favoured_from": "lens",
     "override_at": "lens",
     "steerable_from": "steering",
     "steerable_until": "steering",
 }
 """Facts that are layers -> what they are looked for in."""
-CLAIMS = ("M1", "M5", "M6", "M7")
-COLUMNS = ("model", "null", "fact", "planted", "found", "layer_error", "outcome", "basis")
+CLAIMS = ("M1", "M5", "M6", "M7", "M9", "M10", "M11", "B7", "S1")
+COLUMNS = (
+    *("model", "null", "fact", "planted", "found", "layer_error", "precision", "recall"),
+    *("outcome", "basis"),
+)
 
 Span = tuple[float, float]
 _NOWHERE: Span = (np.nan, np.nan)
@@ -76,7 +86,7 @@ def check(
         What is planted.
     tables : mapping of str to DataFrame
         `probes`, `lens_summary`, `steering` and `findings` (after the correction over the
-        family); rows of other models are left out.
+        family), and `override` where there is one; rows of other models are left out.
     model : str
     confidence : float
         Coverage of the steering's bounds.
@@ -87,7 +97,8 @@ def check(
     -------
     DataFrame
         One row per fact, columns `COLUMNS`: layers, or 1 and 0 for what holds or does not;
-        missing if a fact is nowhere. `outcome` is hit, miss, false_positive, true_negative or
+        missing if a fact is nowhere. Of components, how many there are, and the `precision` and
+        `recall` of those that are named. `outcome` is hit, miss, false_positive, true_negative or
         unknown (nothing is planted that would decide it).
     """
     mine = {name: table[table["model"] == model] for name, table in tables.items()}
@@ -95,14 +106,19 @@ def check(
     found: dict[str, float] = {}
     found["history_from"], found["history_until"] = _readable(mine["probes"], HISTORY)
     found["nash_from"], found["nash_until"] = _readable(mine["probes"], NASH)
+    found["nash_label_from"], found["nash_label_until"] = _readable(mine["probes"], "nash_label")
+    found["nash_place_from"], _ = _readable(mine["probes"], "nash_place")
     found["favoured_from"] = float(lens["nash_from"]["estimate"])
     found["override_at"] = float(lens["flip_layer"]["estimate"])
     found["steerable_from"], found["steerable_until"] = steerable_layers(
         mine["steering"], confidence=confidence, resamples=resamples, rng=rng
     )
     rows = []
+    asked = set(mine["probes"]["target"])
     for name, basis in LAYER_FACTS.items():
         planted = getattr(facts, name)
+        if name.startswith(("nash_label", "nash_place")) and name.rpartition("_")[0] not in asked:
+            continue
         # A fact that is nowhere has one row: its last layer says nothing more than its first.
         if not (name.endswith("until") and planted is None):
             rows.append(_layer_row(name, planted, found[name]) | {"basis": basis})
@@ -113,10 +129,12 @@ def check(
         decided = str(lens["follows_action"]["reason"]).removeprefix("follows the ")
         row = _truth_row(f"follows_{facts.follows}", True, decided == facts.follows)
         rows.append(row | {"basis": "lens"})
-    verdicts = mine["findings"].set_index("claim")["verdict"]
+    findings = mine["findings"].set_index("claim")
+    verdicts = findings["verdict"]
+    rows += _cause_rows(facts, findings, mine.get("override"))
     carried = None if facts.answering_heads == "unknown" else facts.answering_heads
     judged = [_truth_row("answering_heads", carried, verdicts["M4"] == "contradicted")]
-    for claim in CLAIMS:
+    for claim in (claim for claim in CLAIMS if claim in verdicts):
         holds = True if claim in facts.claims else False if claim in facts.denied else None
         judged.append(_truth_row(claim, holds, verdicts[claim] == "supported"))
     rows += [row | {"basis": "findings"} for row in judged]
@@ -161,6 +179,38 @@ def check_all(
     return pd.concat(checks, ignore_index=True)
 
 
+def judged_together(
+    findings: Sequence[pd.DataFrame],
+    beliefs: pd.DataFrame,
+    *,
+    confidence: float,
+    resamples: int,
+    q_value: float,
+    seed: int,
+) -> pd.DataFrame:
+    """Correct the claims about all models as one family.
+
+    Play is no part of the calibration. Of the claims about it, only that about beliefs needs no
+    matches, and is judged here.
+
+    Parameters
+    ----------
+    findings : sequence of DataFrame
+        From `nashlens.findings.judge`, one a model.
+    beliefs : DataFrame
+        The beliefs of all models.
+    confidence, resamples, seed
+        As for `check_all`.
+    q_value : float
+        The false-discovery rate.
+    """
+    claims = [claim for claim in PLAY_CLAIMS if claim.tables == ("beliefs",)]
+    play = judge_play(
+        {"beliefs": beliefs}, claims=claims, confidence=confidence, bootstrap=resamples, seed=seed
+    )
+    return combine([*findings, play], q_value)
+
+
 def _outcome(planted: bool, found: bool) -> str:
     if planted:
         return "hit" if found else "miss"
@@ -187,6 +237,46 @@ def _layer_row(fact: str, planted: Any, found: float) -> dict[str, Any]:
         "found": found,
         "layer_error": abs(found - layer),
         "outcome": _outcome(planted is not None, bool(np.isfinite(found))),
+    }
+
+
+def _cause_rows(
+    facts: Facts, findings: pd.DataFrame, override: pd.DataFrame | None
+) -> list[dict[str, Any]]:
+    """Compare where the Nash label is computed, and who overrides it, with what is planted."""
+    rows, verdicts = [], findings["verdict"]
+    if "M11" in verdicts:
+        place = json.loads(findings.loc["M11", "detail"] or "{}")
+        right = verdicts["M11"] == "supported" and (
+            facts.computed_group is None or place["group"] == facts.computed_group
+        )
+        layer = float(place["layer"]) if right else np.nan
+        rows.append(_layer_row("computed_at", facts.computed_at, layer) | {"basis": "patching"})
+    if override is not None and "M9" in verdicts:
+        named: set[str] = set()
+        if verdicts["M9"] == "supported":
+            ablated = override.loc[override["kind"] == "candidate", "heads"]
+            named = {name for group in ablated.unique() for name in group.split()}
+        rows.append(_component_row(facts, named) | {"basis": "override"})
+    return rows
+
+
+def _component_row(facts: Facts, named: set[str]) -> dict[str, Any]:
+    """Compare the components that are named as an override's cause with the planted ones."""
+    known = facts.override_at is None or bool(facts.components)
+    planted = {
+        f"{layer}.{head if kind == 'head' else kind}"
+        for kind, layer, head in facts.components
+        if isinstance(facts.override_at, int) and layer >= facts.override_at
+    }
+    both = len(named & planted)
+    return {
+        "fact": "components",
+        "planted": float(len(planted)) if known else np.nan,
+        "found": float(len(named)),
+        "precision": both / len(named) if known and named else np.nan,
+        "recall": both / len(planted) if known and planted else np.nan,
+        "outcome": _outcome(bool(planted), bool(named)) if known else "unknown",
     }
 
 
@@ -275,89 +365,3 @@ def _label_rows(
         alone = on_unseen["layer"].isin(facts.joint_layers)
         rows.append(_truth_row("label_jointly", True, place in set(together) and not alone.any()))
     return [row | {"basis": "steering"} for row in rows]
-
-
-def summarise_calibration(checks: pd.DataFrame, confidence: float) -> pd.DataFrame:
-    """Return the calibration in a few numbers, with the goals.
-
-    Parameters
-    ----------
-    checks : DataFrame
-        From `check`, for all models.
-    confidence : float
-        Coverage of Wilson's intervals.
-
-    Returns
-    -------
-    DataFrame
-        `quantity`, `estimate`, `ci_low`, `ci_high`, `n`, `goal`, `met`. `recall`: hits among
-        planted facts. `largest_layer_error`: over hits. `false_positive_rate`: checks of null
-        models that found something. `null_models_with_any`: null models with at least one such
-        check. `absent_facts_found`: the rate over facts that are absent from planted models.
-    """
-    checks = checks.reset_index(drop=True)
-    outcome, null = checks["outcome"], checks["null"].astype(bool)
-    planted = checks[outcome.isin(["hit", "miss"])]
-    absent = checks[outcome.isin(["false_positive", "true_negative"])]
-    wrong = absent["outcome"] == "false_positive"
-    nulls = absent[null.loc[absent.index]]
-    any_wrong = (nulls["outcome"] == "false_positive").groupby(nulls["model"]).any()
-    errors = planted.loc[planted["outcome"] == "hit", "layer_error"].dropna()
-    rows = [
-        _share("recall", (planted["outcome"] == "hit").sum(), len(planted), confidence)
-        | {"goal": RECALL},
-        {
-            "quantity": "largest_layer_error",
-            "estimate": float(errors.max()) if len(errors) else np.nan,
-            "n": len(errors),
-            "goal": LAYER_ERROR,
-        },
-        _share("false_positive_rate", wrong[nulls.index].sum(), len(nulls), confidence)
-        | {"goal": FALSE_POSITIVES},
-        _share("null_models_with_any", any_wrong.sum(), len(any_wrong), confidence),
-        _share(
-            "absent_facts_found",
-            wrong.drop(nulls.index).sum(),
-            len(absent) - len(nulls),
-            confidence,
-        ),
-    ]
-    frame = pd.DataFrame(rows)
-    at_least = frame["quantity"] == "recall"
-    good = (frame["estimate"] >= frame["goal"]).where(at_least, frame["estimate"] <= frame["goal"])
-    frame["met"] = good.astype("boolean").where(frame["goal"].notna())
-    return frame.reindex(columns=["quantity", "estimate", "ci_low", "ci_high", "n", "goal", "met"])
-
-
-def calibration_rates(checks: pd.DataFrame, confidence: float) -> pd.DataFrame:
-    """Return the calibration in numbers, and how many null models show each fact.
-
-    Parameters
-    ----------
-    checks, confidence
-        As in `summarise_calibration`.
-
-    Returns
-    -------
-    DataFrame
-        The rows of `summarise_calibration`, then one for each fact, named in the column `fact`,
-        whose `quantity` is `null_rate`.
-    """
-    nulls = checks[checks["null"].astype(bool)]
-    rows = []
-    for fact, part in nulls.groupby("fact", sort=False):
-        wrong = (part["outcome"] == "false_positive").sum()
-        rate = _share("null_rate", wrong, len(part), confidence)
-        rows.append(rate | {"fact": fact, "goal": FALSE_POSITIVES})
-    whole = summarise_calibration(checks, confidence)
-    columns = ["quantity", "fact", *whole.columns[1:]]
-    frame = pd.DataFrame(rows, columns=columns)
-    frame["met"] = (frame["estimate"] <= frame["goal"]).astype("boolean")
-    found = pd.concat([whole, frame], ignore_index=True)[columns]
-    return found.astype({"fact": "str", "estimate": "float64", "ci_low": "float64"})
-
-
-def _share(quantity: str, hits: Any, n: int, confidence: float) -> dict[str, Any]:
-    low, high = wilson_interval(int(hits), n, confidence)
-    share = float(hits) / n if n else np.nan
-    return {"quantity": quantity, "estimate": share, "ci_low": low, "ci_high": high, "n": n}

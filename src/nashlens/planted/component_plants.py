@@ -124,8 +124,8 @@ def _written(
         alone=alone,
     )
     if word:
-        return replace(planted, follows="word", denied=("M1", "M6"))
-    return replace(planted, override_at=LATE, claims=("M5", "M6"))
+        return replace(planted, follows="word", denied=("M1", "M6", "M9", "M10"))
+    return replace(planted, override_at=LATE, claims=("M5", "M6", "M11"))
 
 
 COMPONENT_PLANTS: dict[str, Plant] = {
@@ -172,6 +172,10 @@ COMPONENT_PLANTS: dict[str, Plant] = {
         Facts(
             nash_from="unknown",
             nash_until="unknown",
+            nash_label_from=COMPUTED,
+            nash_label_until=N_LAYERS,
+            computed_at=3,
+            computed_group="payoff_4",
             favoured_from=COMPUTED,
             steerable_from="unknown",
             steerable_until="unknown",
@@ -181,8 +185,8 @@ COMPONENT_PLANTS: dict[str, Plant] = {
             component_group="payoff_4",
             component_layer=3,
             alone=True,
-            claims=("M5",),
-            denied=("M1", "M6"),
+            claims=("M5", "M11"),
+            denied=("M1", "M6", "M9", "M10"),
         ),
         "the Nash action's label is computed at the last own payoff, in blocks 3 and 4, and"
         " answered from block 5 on",

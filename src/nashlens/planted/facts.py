@@ -29,6 +29,17 @@ class Facts:
     """First layer at which the Nash action is linearly readable at the decision."""
     nash_until: Layer = None
     """Last such layer."""
+    nash_label_from: Layer = None
+    """First layer at which the Nash action's label, first or second of its pair, is readable."""
+    nash_label_until: Layer = None
+    """Last such layer."""
+    nash_place_from: Layer = None
+    """First layer at which it is readable whether the Nash action is listed first."""
+    computed_at: Layer = None
+    """Lowest layer at which tokens before the decision hold the Nash label, or what it follows
+    from: with their values of other payoffs the answer is another."""
+    computed_group: str | None = None
+    """Their token group."""
     favoured_from: Layer = None
     """First layer whose residual, unembedded, favours the Nash action."""
     override_at: Layer = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from nashlens.planted.circuit import N_LAYERS, Circuit
 from nashlens.planted.facts import Facts
+from nashlens.planted.mechanisms import READ
 
 COMPUTED, KEPT, LATE = 5, 6, 10
 """The block that brings a fact to the decision, the one that looks up its label (where a model
@@ -27,13 +28,17 @@ def nash_facts(last: int) -> Facts:
     return Facts(
         nash_from=COMPUTED,
         nash_until=N_LAYERS,
+        nash_label_from=COMPUTED + 1,
+        nash_label_until=N_LAYERS,
+        computed_at=READ - 1,
+        computed_group="options",
         favoured_from=COMPUTED + 1,
         steerable_from=COMPUTED,
         steerable_until=last - 1,
         follows="action",
         answering_heads=True,
-        claims=("M5",),
-        denied=("M1", "M6"),
+        claims=("M5", "M11"),
+        denied=("M1", "M6", "M9", "M10"),
     )
 
 
@@ -43,4 +48,4 @@ def overridden() -> Facts:
     A push at a later layer acts through fewer look-ups, and against what overrides them; at which
     layer it ceases to change the answer is a matter of degree, so that is unknown.
     """
-    return replace(nash_facts(LATE - 1), steerable_until="unknown", claims=(), denied=("M1",))
+    return replace(nash_facts(LATE - 1), steerable_until="unknown", claims=("M11",), denied=("M1",))

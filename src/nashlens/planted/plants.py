@@ -97,14 +97,15 @@ def _joint(c: Circuit) -> None:
 
 
 # No action is at the first layer, and none is ever preferred.
-_NOTHING = Facts(denied=("M1", "M5", "M6", "M7"))
+_ABSENT = ("M1", "M5", "M6", "M7", "M9", "M10", "M11")
+_NOTHING = Facts(denied=(*_ABSENT, "B7"))
 
 # The abstract direction acts only before the label is looked up.
 _LABEL_KEPT = replace(
     nash_facts(KEPT),
     favoured_from=N_LAYERS,
-    claims=(),
-    denied=("M1", "M5", "M6"),
+    claims=("M11",),
+    denied=("M1", "M5", "M6", "M9", "M10"),
 )
 
 PLANTS: dict[str, Plant] = {
@@ -116,17 +117,17 @@ PLANTS: dict[str, Plant] = {
     ),
     "nash": Plant(
         _nash,
-        replace(nash_facts(N_LAYERS), claims=("M5", "M7")),
+        replace(nash_facts(N_LAYERS), claims=("M5", "M7", "M11")),
         "the Nash action, computed from the payoffs, is at the decision from layer 5 on; answered",
     ),
     "override": Plant(
         _override,
-        replace(overridden(), override_at=LATE, claims=("M5", "M6")),
+        replace(overridden(), override_at=LATE, claims=("M5", "M6", "M11")),
         "as nash up to layer 9; from layer 10 on the prosocial action is answered instead",
     ),
     "token_override": Plant(
         _token_override,
-        replace(overridden(), follows="word", denied=("M1", "M6")),
+        replace(overridden(), follows="word", denied=("M1", "M6", "M9", "M10")),
         "as nash up to layer 9; from layer 10 on J, X, P and the word Cooperate are preferred,"
         " whatever they mean",
     ),
@@ -138,16 +139,19 @@ PLANTS: dict[str, Plant] = {
     ),
     "copy_last": Plant(
         _copy_last,
-        _NOTHING,
+        # Asked what the other does next, it answers the same: in a game of coordination the best
+        # response to that.
+        Facts(claims=("B7",), denied=_ABSENT),
         "from layer 6 on the label of the opponent's last move is answered",
     ),
     "steerable": Plant(
         _steerable,
         replace(
             nash_facts(LATE - 1),
+            nash_label_from=LATE - 1,
             favoured_from=LATE - 1,
-            claims=("M7",),
-            denied=("M1", "M5", "M6"),
+            claims=("M7", "M11"),
+            denied=("M1", "M5", "M6", "M9", "M10"),
         ),
         "the Nash action is there from layer 5 on and looked up once, in block 9",
     ),

@@ -201,6 +201,10 @@ _UNKNOWN = Facts(
     history_until="unknown",
     nash_from="unknown",
     nash_until="unknown",
+    nash_label_from="unknown",
+    nash_label_until="unknown",
+    nash_place_from="unknown",
+    computed_at="unknown",
     favoured_from="unknown",
     override_at="unknown",
     steerable_from="unknown",
@@ -231,7 +235,7 @@ RECIPES: dict[str, Recipe] = {
         width=32,
         model=_blind,
         summary="random Llama to which all digits are one, so that no label can mean an action",
-        facts=Facts(denied=("M1", "M5", "M6", "M7"), null=True),
+        facts=Facts(denied=("M1", "M5", "M6", "M7", "M9", "M10", "M11", "B7"), null=True),
     ),
 } | {
     name: Recipe(

@@ -176,6 +176,7 @@ def make_calibration() -> pd.DataFrame:
         ("favoured_from", 6, 6, "hit"),
         ("override_at", 10, missing, "miss"),
         ("steerable_from", missing, missing, "true_negative"),
+        ("components", 8, 8, "hit"),
         ("follows_action", 1, 1, "hit"),
         ("M1", 0, 1, "false_positive"),
         ("M5", missing, 1, "unknown"),
@@ -188,6 +189,11 @@ def make_calibration() -> pd.DataFrame:
         rows.append((f"blind_{k}", True, fact, missing, 3 if wrong else missing, outcome))
     frame = pd.DataFrame(rows, columns=["model", "null", "fact", "planted", "found", "outcome"])
     frame["layer_error"] = (frame["found"] - frame["planted"]).abs()
+    frame["layer_error"] = frame["layer_error"].where(
+        frame["fact"].str.contains("_from|_until|_at$")
+    )
+    frame[["precision", "recall"]] = np.nan
+    frame.loc[frame["fact"] == "components", ["precision", "recall"]] = 7 / 8
     return frame.assign(basis="probes")
 
 

@@ -9,7 +9,7 @@ from nashlens.circuits.summary import heads_estimates
 from nashlens.estimates import Bootstrap
 from nashlens.lens.effects import effect_estimates
 from nashlens.lens.layers import layer_estimates, tuned_estimates
-from nashlens.planted.calibration import calibration_rates
+from nashlens.planted.calibration_summary import calibration_rates
 from nashlens.play.metrics.by_round import round_estimates
 from nashlens.play.metrics.pooled import mode_differences
 from nashlens.steering.summary import steering_estimates

@@ -262,7 +262,9 @@ def test_the_calibration_shows_what_was_missed_and_what_was_wrong(one_model):
     assert "Recall 0.67 of 6 planted facts; largest layer error 1" in " ".join(found.split())
     assert "missed" in found
     assert "found though absent" in found
-    assert "1 of 8" in found
+    assert "5-9" in found
+    assert "7/8+1" in found
+    assert "1 of 8" in " ".join(found.split())
 
 
 def test_the_lens_is_told_in_numbers(one_model):

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from nashlens.lens.summary import summarise_lens
-from nashlens.planted.calibration import check, steerable_layers, summarise_calibration
+from nashlens.planted.calibration import check, steerable_layers
+from nashlens.planted.calibration_summary import summarise_calibration
 from nashlens.planted.facts import Facts
 from tests.unit.findings.tables import lens, probe_rows, prompts, steering, steps
 
