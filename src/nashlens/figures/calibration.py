@@ -90,6 +90,7 @@ def draw(calibration: pd.DataFrame, calibration_rates: pd.DataFrame, look: Look)
     _errors(axes[1], rates, facts, color["false_positive"], goal)
     axes[1].set_xticks(range(len(facts)), [_FACTS[fact] for fact in facts], rotation=90)
     axes[1].set_xlim(-0.5, len(facts) - 0.5)
+    axes[1].set_xlabel("fact, and what it is looked for in", fontsize=style.SMALL)
     handles: list[Any] = [Patch(color=color[kind], label=text) for kind, text in _KINDS.items()]
     bar = f"share of null models, {look.confidence:.0%} Wilson interval"
     handles += [
