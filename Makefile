@@ -5,9 +5,11 @@
 #
 # PYTHON is the interpreter that .venv is made from: make PYTHON=python3.12 figures
 # ARGS goes to the command: make figures ARGS="--configfile experiments/tiny.yaml"
+# WORKERS is the number of processes that run tests, each whole files: make test WORKERS=8
 
 PYTHON ?= python3
 ARGS ?=
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -20,7 +22,7 @@ figures report: $(VENV)/.installed
 	snakemake --cores all $@ $(ARGS)
 
 test: $(VENV)/.installed-test
-	python -m pytest $(ARGS)
+	python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: $(VENV)/.installed-test
 	ruff check .
