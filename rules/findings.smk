@@ -1,4 +1,4 @@
-"""The claims, judged of all data and of its parts: each model's, those about play, and together."""
+"""The claims, judged of all data and of its parts: of models, play, and descent, and together."""
 
 
 rule judge_findings:
@@ -62,15 +62,52 @@ rule judge_play:
         "../scripts/judge_play.py"
 
 
+rule judge_lineage:
+    input:
+        lens=expand(results("lens/{model}.parquet"), model=MODELS),
+        prompts=expand(results("prompts/{model}.parquet"), model=MODELS),
+        models=expand("results/models/{model}/manifest.json", model=MODELS),
+    output:
+        findings=results("lineage_findings.parquet"),
+        sensitivity=results("lineage_sensitivity.parquet"),
+    log:
+        results("logs/judge_lineage.log"),
+    benchmark:
+        results("benchmarks/judge_lineage.tsv")
+    resources:
+        **light_job(),
+    params:
+        **provenance(
+            "judge_lineage",
+            reads=[
+                *BOOTSTRAP,
+                "findings.late_fraction",
+                "lens.min_label_mass",
+                "models.{model}.family",
+                "models.{model}.base",
+                SEED,
+            ],
+            modules=claim_modules("c"),
+        ),
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Claims about models of one descent"
+    script:
+        "../scripts/judge_lineage.py"
+
+
 rule join_findings:
     input:
         findings=[
             *expand(results("findings/{model}.parquet"), model=MODELS),
             results("play_findings.parquet"),
+            results("lineage_findings.parquet"),
         ],
         sensitivity=[
             *expand(results("sensitivity/{model}.parquet"), model=MODELS),
             results("play_sensitivity.parquet"),
+            results("lineage_sensitivity.parquet"),
         ],
         # What the published protocol concludes, where the games' own words are asked about.
         ladder=(

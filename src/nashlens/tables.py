@@ -87,8 +87,14 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None) -> pd.Dat
         return file.read(columns=None if columns is None else list(columns)).to_pandas()
 
 
-def read_tables(paths: Iterable[str | Path]) -> pd.DataFrame:
+def read_tables(paths: Iterable[str | Path], *, named: str | None = None) -> pd.DataFrame:
     """Read several tables as one, their rows in the order of the paths.
+
+    Parameters
+    ----------
+    paths : iterable of str or Path
+    named : str, optional
+        A further column, with the name of each row's file, less its ending.
 
     Raises
     ------
@@ -97,7 +103,10 @@ def read_tables(paths: Iterable[str | Path]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    return pd.concat([read_table(path) for path in paths], ignore_index=True)
+    tables = [(Path(path).stem, read_table(path)) for path in paths]
+    if named is not None:
+        tables = [(name, table.assign(**{named: name})) for name, table in tables]
+    return pd.concat([table for _, table in tables], ignore_index=True)
 
 
 def write_csv(frame: pd.DataFrame, path: str | Path) -> None:

@@ -22,7 +22,6 @@ ROOT = Path(__file__).resolve().parents[2]
 READ_BY_NONE = {
     "experiment.name",
     # How a model is run, and what its jobs ask for.
-    "models.NAME.base",
     "models.NAME.parallel",
     "models.NAME.gpus",
     "models.NAME.mem_mb",

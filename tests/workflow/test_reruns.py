@@ -9,6 +9,7 @@ pytestmark = pytest.mark.workflow
 
 JOINED = {"join_findings", "draw_findings"}
 JUDGED = {"judge_findings", *JOINED}
+ALL_JUDGED = {"judge_play", "judge_lineage", *JUDGED}
 # The findings say what the ladder makes of them as published.
 CLIMBED = {"climb_ladder", "join_ladder", "draw_ladder", *JOINED}
 # Play ends in the claims about it.
@@ -20,7 +21,10 @@ PROBED = {"fit_probes", "draw_probes", "draw_transfer", *JUDGED, *CLIMBED}
 # The model's choice, which probes decode, is read off the lens.
 BIASED = {"summarise_surface", "draw_biases"}
 PARTED = {"estimate_effects", "draw_effects"}
-LENSED = {"read_lens", "summarise_lens", "draw_lens", "draw_tuned", *PARTED, *BIASED, *PROBED}
+LENSED = {
+    "read_lens", "summarise_lens", "draw_lens", "draw_tuned", "judge_lineage", *PARTED, *BIASED,
+    *PROBED,
+}  # fmt: skip
 TUNED = {"fit_tuned_lens", "read_tuned_lens", "summarise_tuned_lens", "draw_tuned", *PARTED}
 STEERED = {"summarise_steering", "draw_steering", "draw_clamping"}
 SWEPT = {"sweep_steering", *STEERED, *JUDGED, *CLIMBED}
@@ -63,7 +67,10 @@ CONFIG_EDITS = {
     "probes.C": ({"probes": {"C": [0.02]}}, PROBED),
     "probes.random_weights": ({"probes": {"random_weights": 12}}, UNTRAINED),
     "probes.targets": ({"probes": {"targets": ["own_last"]}}, PROBED),
-    "lens.min_label_mass": ({"lens": {"min_label_mass": 0.02}}, JUDGED | CLIMBED | {"draw_lens"}),
+    "lens.min_label_mass": (
+        {"lens": {"min_label_mass": 0.02}},
+        {*JUDGED, *CLIMBED, "judge_lineage", "draw_lens"},
+    ),
     "lens.tuned_tokens": ({"lens": {"tuned_tokens": 300}}, TUNED),
     "steering.alphas": ({"steering": {"alphas": [-2.0, 0.0, 2.0]}}, SWEPT),
     "steering.clamps": ({"steering": {"clamps": [-1.0, 1.0]}}, SWEPT),
@@ -96,10 +103,13 @@ CONFIG_EDITS = {
     # Without it, the claims and their table are judged anew, and nothing else.
     "no patching": ({"patching": None}, JUDGED),
     "findings.q_value": ({"findings": {"q_value": 0.1}}, JOINED),
-    "findings.late_fraction": ({"findings": {"late_fraction": 0.5}}, JUDGED | CLIMBED),
+    "findings.late_fraction": (
+        {"findings": {"late_fraction": 0.5}},
+        {*JUDGED, *CLIMBED, "judge_lineage"},
+    ),
     "findings.bootstrap": (
         {"findings": {"bootstrap": 101}},
-        {*PROBED, "join_quiz", *MEASURED, *RESAMPLED},
+        {*PROBED, "join_quiz", "judge_lineage", *MEASURED, *RESAMPLED},
     ),
     "figures.palette": ({"figures": {"palette": "deep"}}, DRAWN),
     "figures.dpi": ({"figures": {"dpi": 61}}, DRAWN),
@@ -141,7 +151,11 @@ CONFIG_EDITS = {
     ),
     "a model's family": (
         {"models": {"tiny_llama": {"family": "other"}}},
-        MEASURED,
+        {"judge_lineage", *MEASURED},
+    ),
+    "a model's base": (
+        {"models": {"tiny_llama": {"base": "tiny_qwen"}}},
+        {"judge_lineage", *JOINED},
     ),
     "a model's source": (
         {"models": {"tiny_llama": {"source": "planted:random_qwen2"}}},
@@ -170,8 +184,19 @@ CODE_EDITS = {
     "the tuned lens": ("src/nashlens/lens/tuned.py", CODE, TUNED),
     "one figure": ("src/nashlens/figures/probes.py", CODE, {"draw_probes"}),
     "all figures' style": ("src/nashlens/figures/style.py", CODE, DRAWN),
-    "what a claim is": ("src/nashlens/findings/claim.py", CODE, {*JUDGED, *CLIMBED, "judge_play"}),
-    "a claim": ("src/nashlens/findings/claims/m6_late_override.py", CODE, JUDGED | CLIMBED),
+    "what a claim is": ("src/nashlens/findings/claim.py", CODE, {*ALL_JUDGED, *CLIMBED}),
+    "a claim": ("src/nashlens/findings/claims/m5_nash_favoured.py", CODE, JUDGED | CLIMBED),
+    # Models of one descent are compared in it.
+    "M6": (
+        "src/nashlens/findings/claims/m6_late_override.py",
+        CODE,
+        {*JUDGED, *CLIMBED, "judge_lineage"},
+    ),
+    "a claim about models of one descent": (
+        "src/nashlens/findings/claims/c1_trained_in.py",
+        CODE,
+        {"judge_lineage", *JOINED},
+    ),
     "what claims about play share": (
         "src/nashlens/findings/shared/arms.py",
         CODE,
@@ -185,9 +210,9 @@ CODE_EDITS = {
     "the sensitivity": (
         "src/nashlens/findings/sensitivity.py",
         CODE,
-        {*JUDGED, *CLIMBED, "judge_play"},
+        {*ALL_JUDGED, *CLIMBED},
     ),
-    "the parts of the data": ("src/nashlens/parts.py", CODE, {*PROBED, "judge_play"}),
+    "the parts of the data": ("src/nashlens/parts.py", CODE, {*PROBED, *ALL_JUDGED}),
     "a rung": ("src/nashlens/findings/rungs/lens.py", CODE, CLIMBED),
     "the strips of a figure": (
         "src/nashlens/figures/strips.py",

@@ -1,17 +1,20 @@
 """From tables to verdicts: claims, one judge, one false-discovery family, sensitivity."""
 
 from nashlens.findings.claim import Claim
-from nashlens.findings.claims import CLAIMS, PLAY_CLAIMS
-from nashlens.findings.judge import combine, judge, judge_play
+from nashlens.findings.claims import ALL_CLAIMS, CLAIMS, LINEAGE_CLAIMS, PLAY_CLAIMS
+from nashlens.findings.judge import combine, judge, judge_lineage, judge_play
 from nashlens.findings.sensitivity import attach, judge_with_parts, sensitivity
 
 __all__ = [
+    "ALL_CLAIMS",
     "CLAIMS",
+    "LINEAGE_CLAIMS",
     "PLAY_CLAIMS",
     "Claim",
     "attach",
     "combine",
     "judge",
+    "judge_lineage",
     "judge_play",
     "judge_with_parts",
     "sensitivity",

@@ -146,13 +146,13 @@ class Claim(Generic[E]):
     contradicted: str
     """When it is contradicted, in words."""
     estimate: Callable[..., Any]
-    """(tables, settings) -> E or Missing; about play (play, settings) -> iterator of
-    (subject, E or Missing)."""
+    """(tables, settings) -> E or Missing; about several models (what `reads` made, settings) ->
+    iterator of (subject, E or Missing)."""
     rule: Callable[[E], Outcome]
     """Reads the evidence and its module's thresholds only."""
     reason: Callable[[E, Outcome], str]
     """The numbers, then what decided."""
-    about: Literal["model", "play"] = "model"
+    about: Literal["model", "play", "lineage"] = "model"
     reads: Callable[[Tables], Any] = dict
     """What makes, of the tables, what `estimate` reads; called once for all claims with it."""
 

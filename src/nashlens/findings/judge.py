@@ -20,7 +20,7 @@ from nashlens.findings.claim import (
     Outcome,
     Tables,
 )
-from nashlens.findings.claims import CLAIMS, PLAY_CLAIMS
+from nashlens.findings.claims import ALL_CLAIMS, CLAIMS, LINEAGE_CLAIMS, PLAY_CLAIMS
 from nashlens.findings.detectable import said_with_power, smallest_effect
 from nashlens.kept import kept, neutral
 from nashlens.vocabulary.stages import left_out_by
@@ -130,6 +130,38 @@ def judge_play(
     return _judged(tables, claims, JudgeSettings(ALL_MODELS, confidence, bootstrap, seed))
 
 
+def judge_lineage(
+    tables: Mapping[str, pd.DataFrame],
+    *,
+    confidence: float,
+    bootstrap: int,
+    late_fraction: float,
+    min_label_mass: float,
+    seed: int,
+    claims: Sequence[Claim[Any]] = LINEAGE_CLAIMS,
+) -> pd.DataFrame:
+    """Judge every claim about models of one descent, before the correction over the family.
+
+    Parameters
+    ----------
+    tables : mapping of str to DataFrame
+        `lens` and `prompts` of all models, each with `model`, and `models`
+        (`nashlens.models.table.read_models`).
+    confidence, bootstrap, late_fraction, min_label_mass, seed
+        As in `judge`.
+    claims : sequence of Claim
+        All of `LINEAGE_CLAIMS` by default.
+
+    Returns
+    -------
+    DataFrame
+        As `judge`, one row per claim and subject: a pair `base--trained`, `NAME family`, or all
+        models.
+    """
+    settings = JudgeSettings(ALL_MODELS, confidence, bootstrap, seed, late_fraction, min_label_mass)
+    return _judged(tables, claims, settings)
+
+
 def _judged(tables: Tables, claims: Sequence[Claim[Any]], settings: JudgeSettings) -> pd.DataFrame:
     present = dict(tables)
     if "prompts" in present and "dropped" in present["prompts"].columns:
@@ -156,10 +188,10 @@ def _evidence(
     if claim.reads not in inputs:
         inputs[claim.reads] = claim.reads(tables)
     found = claim.estimate(inputs[claim.reads], settings)
-    if claim.about == "play":
-        yield from found
-    else:
+    if claim.about == "model":
         yield subject, found
+    else:
+        yield from found
 
 
 def _absence(claim: Claim[Any], table: str, given: bool) -> str:
@@ -253,12 +285,12 @@ def false_discovery(p_values: np.ndarray) -> np.ndarray:
 
 
 def combine(frames: Sequence[pd.DataFrame], q_value: float) -> pd.DataFrame:
-    """Join the findings of all models and of play, and correct over the whole family.
+    """Join all findings, and correct over the whole family of claims.
 
     Parameters
     ----------
     frames : sequence of DataFrame
-        From `judge`, one a model, and from `judge_play`, one for all of play, with
+        From `judge`, one a model, and one each from `judge_play` and `judge_lineage`, with
         `sensitivity` and `fragile` where `attach` added them.
     q_value : float
         False-discovery rate: a supported claim with a larger q-value becomes inconclusive.
@@ -281,7 +313,7 @@ def combine(frames: Sequence[pd.DataFrame], q_value: float) -> pd.DataFrame:
         else reason
         for reason, q, no in zip(joined["reason"], joined["q_value"], lost, strict=True)
     ]
-    by_id = {claim.id: claim for claim in (*CLAIMS, *PLAY_CLAIMS)}
+    by_id = {claim.id: claim for claim in ALL_CLAIMS}
     joined["reason"] = [
         said_with_power(reason, verdict, detectable, by_id.get(claim))
         for reason, verdict, detectable, claim in zip(

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from nashlens.errors import DataError
-from nashlens.findings.claims import CLAIMS, PLAY_CLAIMS
+from nashlens.findings.claims import ALL_CLAIMS
 
 BEGIN, END = "<!-- begin: claims -->", "<!-- end: claims -->"
 """The table lies between these two lines of a page."""
@@ -21,7 +21,7 @@ def claims_table() -> str:
     rows = [HEADER, ("---",) * len(HEADER)]
     rows += [
         (claim.id, claim.statement, claim.paper, claim.supported, claim.contradicted)
-        for claim in (*CLAIMS, *PLAY_CLAIMS)
+        for claim in ALL_CLAIMS
     ]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 

@@ -33,12 +33,13 @@ def read_models(
     folders : iterable of Path or str
         Converted models, each in a folder of its own name.
     configured : mapping of str to mapping
-        The config's `models`: each one's `family`, which may be None.
+        The config's `models`: each one's `family`, which may be None, and its `base` where that is
+        asked about.
 
     Returns
     -------
     pandas.DataFrame
-        Of `models_table`.
+        Of `models_table`, with `base`: the model that it was trained from, empty for none.
 
     Raises
     ------
@@ -46,7 +47,9 @@ def read_models(
         A folder is no converted model.
     """
     manifests = {Path(folder).name: read_manifest(folder) for folder in folders}
-    return models_table(manifests, {name: model["family"] for name, model in configured.items()})
+    table = models_table(manifests, {name: model["family"] for name, model in configured.items()})
+    bases = [configured[name].get("base") or "" for name in table["model"]]
+    return table.assign(base=pd.Series(bases, index=table.index, dtype="str"))
 
 
 def models_table(

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import nct
 from scipy.stats import t as student
 
-from nashlens.findings import CLAIMS, PLAY_CLAIMS, combine, judge
+from nashlens.findings import ALL_CLAIMS, CLAIMS, combine, judge
 from nashlens.findings.claim import Claim, Evidence, Outcome
 from nashlens.findings.detectable import power_sentence, smallest_effect
 
@@ -63,7 +63,7 @@ def test_the_sentence_says_number_unit_and_from_where():
 
 
 def test_every_claim_has_a_unit():
-    assert all(claim.unit for claim in (*CLAIMS, *PLAY_CLAIMS))
+    assert all(claim.unit for claim in ALL_CLAIMS)
 
 
 def _claim(verdict: str) -> Claim:

@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
-from nashlens.findings import CLAIMS, PLAY_CLAIMS, combine, judge, judge_play
+from nashlens.findings import (
+    ALL_CLAIMS,
+    CLAIMS,
+    LINEAGE_CLAIMS,
+    PLAY_CLAIMS,
+    combine,
+    judge,
+    judge_play,
+)
 from nashlens.findings import claims as folder
 from nashlens.findings.claims import m1_history_early, m2_history_consumed, m3_nash_weak
 from nashlens.findings.judge import COLUMNS, false_discovery
@@ -47,13 +55,16 @@ def _tables():
 
 def test_claims_come_by_letter_and_number_from_modules_of_their_names():
     modules = sorted(module.name for module in iter_modules(folder.__path__))
-    ids = [claim.id for claim in (*CLAIMS, *PLAY_CLAIMS)]
+    ids = [claim.id for claim in ALL_CLAIMS]
     assert sorted(name.partition("_")[0].upper() for name in modules) == sorted(ids)
     numbers = [int(claim.id.removeprefix("M")) for claim in CLAIMS]
     assert numbers == sorted(set(numbers))
-    assert ids[len(CLAIMS) :] == sorted(ids[len(CLAIMS) :])
+    assert ids == [claim.id for claim in (*CLAIMS, *PLAY_CLAIMS, *LINEAGE_CLAIMS)]
+    for group in (PLAY_CLAIMS, LINEAGE_CLAIMS):
+        assert [claim.id for claim in group] == sorted(claim.id for claim in group)
     assert {claim.about for claim in CLAIMS} == {"model"}
     assert {claim.about for claim in PLAY_CLAIMS} == {"play"}
+    assert {claim.about for claim in LINEAGE_CLAIMS} == {"lineage"}
 
 
 def test_probes_are_scored_on_parts_for_all_targets_of_claims():

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from nashlens.errors import DataError
-from nashlens.findings import CLAIMS, PLAY_CLAIMS
+from nashlens.findings import ALL_CLAIMS
 from nashlens.findings.page import BEGIN, END, HEADER, claims_table, with_table
 
 PAGE = Path(__file__).parents[3] / "docs" / "explanation" / "verdicts.md"
@@ -18,9 +18,9 @@ def test_the_page_has_the_table_of_the_claims():
 def test_every_claim_is_one_row_and_says_when_it_is_supported_and_contradicted():
     _, _, *rows = claims_table().splitlines()
     cells = [row.strip("| ").split(" | ") for row in rows]
-    assert [row[0] for row in cells] == [claim.id for claim in (*CLAIMS, *PLAY_CLAIMS)]
+    assert [row[0] for row in cells] == [claim.id for claim in ALL_CLAIMS]
     assert {len(row) for row in cells} == {len(HEADER)}
-    assert all(claim.supported and claim.contradicted for claim in (*CLAIMS, *PLAY_CLAIMS))
+    assert all(claim.supported and claim.contradicted for claim in ALL_CLAIMS)
 
 
 def test_only_what_lies_between_the_markers_is_replaced():

@@ -26,8 +26,9 @@ def test_models_are_read_from_their_folders(tmp_path):
     for name, manifest in MANIFESTS.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "manifest.json").write_text(json.dumps(manifest))
-    configured = {"small": {"family": "llama3"}, "other": {"family": None}}
+    configured = {"small": {"family": "llama3", "base": "other"}, "other": {"family": None}}
     table = read_models([tmp_path / name for name in MANIFESTS], configured)
+    assert table.pop("base").tolist() == ["other", ""]
     pd.testing.assert_frame_equal(
         table, models_table(MANIFESTS, {"small": "llama3", "other": None})
     )

@@ -20,8 +20,8 @@ SETTINGS = {
 }
 
 
-def climb_model(name, folder):
-    """Return what each rung concludes of M6, from a model's residuals at its decisions."""
+def lens_of(name, folder):
+    """Return a planted model's prompts of the Prisoner's Dilemma, and its lens."""
     build(name, folder)
     model = Model(folder)
     prompts = make_prompts(
@@ -45,8 +45,13 @@ def climb_model(name, folder):
         model=name,
         last=N_LAYERS,
     )
+    return {"prompts": prompts, "lens": table}
+
+
+def climb_model(name, folder):
+    """Return what each rung concludes of M6, from a model's residuals at its decisions."""
     found = climb(
-        {"prompts": prompts, "lens": table},
+        lens_of(name, folder),
         model=name,
         **SETTINGS,
         protocols={"M6": PROTOCOLS["M6"]},

@@ -1,7 +1,8 @@
 """The claims, one module each: adding a claim is adding one file here.
 
-Claims about what happens inside a model are in `m*.py`, those about a model's play in `b*.py`, and
-those about play between models in `x*.py`.
+Claims about what happens inside a model are in `m*.py`, those about a model's play in `b*.py`,
+those about play between models in `x*.py`, and those about what models of one descent differ in, in
+`c*.py`.
 """
 
 from __future__ import annotations
@@ -24,3 +25,7 @@ CLAIMS = load("m")
 """The claims about models, M1 first."""
 PLAY_CLAIMS = load("bx")
 """The claims about play: B, then X."""
+LINEAGE_CLAIMS = load("c")
+"""The claims about models of one descent: base and trained, small and large."""
+ALL_CLAIMS = (*CLAIMS, *PLAY_CLAIMS, *LINEAGE_CLAIMS)
+"""All of them, in the order of the findings."""

@@ -26,9 +26,10 @@ from nashlens.findings.shared.cooperation import (
     full_cooperation_note,
     with_locks,
 )
-from nashlens.findings.shared.field import PlayField, SizedModel
+from nashlens.findings.shared.field import PlayField
 from nashlens.findings.shared.means import ArmMeans, MeanEstimate
 from nashlens.findings.shared.play import EvidenceBySubject, PlayClaim, PlayEvidence, play_reason
+from nashlens.findings.shared.sizes import SizedModel
 
 
 @dataclass(frozen=True, kw_only=True)

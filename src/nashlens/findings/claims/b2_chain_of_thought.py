@@ -21,19 +21,14 @@ from nashlens.findings.shared.distance import (
     distance_numbers,
     random_doubt,
 )
-from nashlens.findings.shared.field import (
-    SMALL,
-    PlayField,
-    SizedModel,
-    modes_lacking,
-    sizes_lacking,
-)
+from nashlens.findings.shared.field import PlayField, modes_lacking, sizes_lacking
 from nashlens.findings.shared.play import (
     EvidenceBySubject,
     PlayClaim,
     play_reason,
     supported_unless,
 )
+from nashlens.findings.shared.sizes import SMALL, SizedModel, families
 
 LARGEST = 70e9
 """Number of parameters from which on chain of thought is said to help: "above 70B", Llama-3-70B
@@ -47,8 +42,8 @@ def estimate(play: PlayField, settings: JudgeSettings) -> EvidenceBySubject:
     yield from contrast_each(play, settings, each, modes_lacking(play, "direct", "cot"))
     if not models:
         return
-    families = [_of_family(*family) for family in play.families(models)]
-    yield from contrast_each(play, settings, families, sizes_lacking(models, "direct and cot"))
+    each = [_of_family(members[0], members[-1]) for members in families(models)]
+    yield from contrast_each(play, settings, each, sizes_lacking(models, "direct and cot"))
 
 
 def _of_model(model: SizedModel) -> DistanceComparison:
@@ -61,9 +56,9 @@ def _of_model(model: SizedModel) -> DistanceComparison:
     return comparison
 
 
-def _of_family(family: str, small: SizedModel, large: SizedModel) -> DistanceComparison:
+def _of_family(small: SizedModel, large: SizedModel) -> DistanceComparison:
     return DistanceComparison(
-        f"{family} family",
+        f"{large.family} family",
         {
             f"{size}, {mode}": (model, mode)
             for size, model in (("smallest", small), ("largest", large))

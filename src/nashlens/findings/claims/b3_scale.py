@@ -16,15 +16,16 @@ from nashlens.findings.shared.distance import (
 )
 from nashlens.findings.shared.field import PlayField, sizes_lacking
 from nashlens.findings.shared.play import EvidenceBySubject, PlayClaim, supported_unless
+from nashlens.findings.shared.sizes import families
 
 
 def estimate(play: PlayField, settings: JudgeSettings) -> EvidenceBySubject:
     """Return each family's distance of its largest model less that of its smallest."""
     models = play.with_mode("direct")
     comparisons = []
-    for family, small, large in play.families(models):
+    for small, *_, large in families(models):
         arms = {"largest": (large, "direct"), "smallest": (small, "direct")}
-        comparisons.append(DistanceComparison(f"{family} family", arms, _p_value))
+        comparisons.append(DistanceComparison(f"{large.family} family", arms, _p_value))
     return contrast_each(play, settings, comparisons, sizes_lacking(models, "direct"))
 
 

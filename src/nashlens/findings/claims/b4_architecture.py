@@ -16,8 +16,9 @@ from nashlens.findings.shared.distance import (
     p_of_arms_apart,
     rule_of_arms_apart,
 )
-from nashlens.findings.shared.field import PlayField, list_sizes_and_families
+from nashlens.findings.shared.field import PlayField
 from nashlens.findings.shared.play import EvidenceBySubject, PlayClaim
+from nashlens.findings.shared.sizes import list_sizes_and_families
 
 MATCHED = 1.25
 """Largest ratio of two sizes that count as one: the paper's 70 and 72 billion lie well within."""

@@ -21,7 +21,7 @@ from nashlens.findings.shared.distance import (
     UNCUT_RANGES,
     with_references,
 )
-from nashlens.findings.shared.field import PlayField, SizedModel
+from nashlens.findings.shared.field import PlayField
 from nashlens.findings.shared.means import ArmMeans, MeanEstimate
 from nashlens.findings.shared.play import (
     EvidenceBySubject,
@@ -30,6 +30,7 @@ from nashlens.findings.shared.play import (
     play_reason,
     supported_unless,
 )
+from nashlens.findings.shared.sizes import SizedModel
 
 NOT_CONVERGED = 0.05
 """Distance beyond that of exact equilibrium play above which a game has not converged."""

@@ -20,7 +20,7 @@ from nashlens.findings.shared.cooperation import (
     comparable_dilemmas,
     of_each_meeting,
 )
-from nashlens.findings.shared.field import SMALL, STEP, PlayField, SizedModel
+from nashlens.findings.shared.field import PlayField
 from nashlens.findings.shared.means import ArmMeans
 from nashlens.findings.shared.play import (
     Bounded,
@@ -30,6 +30,7 @@ from nashlens.findings.shared.play import (
     play_reason,
     supported_unless,
 )
+from nashlens.findings.shared.sizes import SMALL, STEP, SizedModel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from nashlens.findings.shared.cooperation import (
     seats_prosocial_actions,
     with_locks,
 )
-from nashlens.findings.shared.field import PlayField, SizedModel
+from nashlens.findings.shared.field import PlayField
 from nashlens.findings.shared.means import ArmMeans, MeanEstimate
 from nashlens.findings.shared.play import (
     Bounded,
@@ -33,6 +33,7 @@ from nashlens.findings.shared.play import (
     play_reason,
     supported_unless,
 )
+from nashlens.findings.shared.sizes import SizedModel
 
 LARGE = 30e9
 """Number of parameters from which on a model is large: the paper's three have 32, 70 and 72

@@ -14,7 +14,7 @@ import pandas as pd
 
 from nashlens.findings.claim import ALL_MODELS, JudgeSettings, Missing, Outcome, with_bounds
 from nashlens.findings.shared.arms import comparable_arms, rows_of_games
-from nashlens.findings.shared.field import PlayField, SizedModel
+from nashlens.findings.shared.field import PlayField
 from nashlens.findings.shared.means import ArmMeans
 from nashlens.findings.shared.play import (
     EvidenceBySubject,
@@ -23,6 +23,7 @@ from nashlens.findings.shared.play import (
     play_reason,
     supported_unless,
 )
+from nashlens.findings.shared.sizes import SizedModel
 
 ORDERS = ("row_first", "column_first", "simultaneous")
 LEAST_SELECTION = 0.1

@@ -14,8 +14,9 @@ import pandas as pd
 
 from nashlens.findings.claim import ALL_MODELS, JudgeSettings, Missing
 from nashlens.findings.shared.arms import ComparableArms, comparable_arms, game_keys, rows_of_games
-from nashlens.findings.shared.field import PlayField, SizedModel
+from nashlens.findings.shared.field import PlayField
 from nashlens.findings.shared.play import PlayEvidence
+from nashlens.findings.shared.sizes import SizedModel
 
 UNIVERSAL = 0.95
 """Share of matches from which on a lock counts as universal: sampling breaks single ones."""

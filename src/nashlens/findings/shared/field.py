@@ -6,36 +6,21 @@ may be compared is decided in `arms`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
 from nashlens.findings.shared.arms import GameKey, rows_of_games
+from nashlens.findings.shared.sizes import (
+    STEP,
+    SizedModel,
+    list_sizes_and_families,
+    sized_models,
+)
 from nashlens.findings.shared.surface import surface_problem
 from nashlens.games.equilibria import dominant_action, prosocial_action, solve
 from nashlens.games.table import games_from_table
 from nashlens.kept import neutral
-from nashlens.models.table import readable_count
-
-SMALL = 10e9
-"""Number of parameters below which a model is small: the paper's small one has 8 billion."""
-STEP = 2.0
-"""Least ratio of two sizes of a family: the paper's smaller step is 32 to 72 billion."""
-
-
-class SizedModel(NamedTuple):
-    """A model with its family and its number of parameters."""
-
-    name: str
-    family: str
-    parameters: float
-
-    @property
-    def size(self) -> str:
-        """Its name with its parameters: llama3_8b (8.03B), smollm2 (135M)."""
-        return f"{self.name} ({readable_count(self.parameters)})"
-
 
 ModelInMode = tuple[SizedModel, str]
 """A model and the mode in which it plays."""
@@ -66,9 +51,7 @@ class PlayField:
     def __init__(self, tables: Mapping[str, pd.DataFrame]):
         self._matches = neutral(tables["matches"])
         self._surface_problems: dict[tuple[str, str, frozenset[GameKey], float], str] = {}
-        rows = tables["models"].itertuples(index=False)
-        known = (SizedModel(str(m.model), str(m.family), float(m.n_parameters)) for m in rows)  # type: ignore[arg-type]
-        self.models = sorted(known, key=lambda model: (model.parameters, model.name))
+        self.models = sized_models(tables["models"])
         self.dilemmas: dict[GameKey, tuple[int, int]] = {}
         self.contested: set[GameKey] = set()
         for game in games_from_table(tables["games"]):
@@ -122,15 +105,6 @@ class PlayField:
             if all(len(self.self_play(model.name, mode)) for mode in modes)
         ]
 
-    def families(
-        self, models: Sequence[SizedModel]
-    ) -> Iterator[tuple[str, SizedModel, SizedModel]]:
-        """Yield each family with its smallest and largest model, where these are a step apart."""
-        for family in dict.fromkeys(model.family for model in models):
-            members = [model for model in models if model.family == family]
-            if members[-1].parameters >= STEP * members[0].parameters:
-                yield family, members[0], members[-1]
-
     def first_surface_problem(
         self, players: Iterable[ModelInMode], games: Iterable[GameKey], confidence: float
     ) -> str:
@@ -164,11 +138,6 @@ class PlayField:
     def _rows(self, model: str, mode: str) -> pd.DataFrame:
         m = self._matches
         return m[(m["model"] == model) & (m["mode"] == mode)]
-
-
-def list_sizes_and_families(models: Sequence[SizedModel]) -> str:
-    """Return models with their sizes and families, for a message; `none` where there are none."""
-    return ", ".join(f"{m.size}, family {m.family}" for m in models) or "none"
 
 
 def modes_lacking(play: PlayField, *modes: str) -> str:

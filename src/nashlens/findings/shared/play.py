@@ -53,7 +53,7 @@ class PlayClaim(Claim[E]):
 
     tables: tuple[str, ...] = ("matches", "games", "models")
     interval: Literal["percentile", "student"] = "student"
-    about: Literal["model", "play"] = "play"
+    about: Literal["model", "play", "lineage"] = "play"
     reads: Callable[[Tables], Any] = PlayField
 
 

@@ -1,0 +1,120 @@
+"""C1: training put the late override there: the trained model has it, and its base has not.
+
+Of two models of the config, one trained from the other (`models.NAME.base`): the late change of the
+trained one less that of its base, on the scenarios that both were asked. What M6 asks of a model
+holds for the trained one, and its opposite for the base.
+
+A base model has no chat template and is asked in plain paragraphs. Where the two were not asked in
+the same words, the difference may be the template's, and nothing is supported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from nashlens.findings.claim import (
+    ALL_MODELS,
+    Claim,
+    Evidence,
+    JudgeSettings,
+    Missing,
+    Outcome,
+    joined,
+    with_bounds,
+)
+from nashlens.findings.shared.lineage import LateDifference, Lineage, Override, SubjectEvidence
+from nashlens.lens.readings import PREFERENCE
+
+OTHER_WORDS = (
+    "the two were asked in other words, as one has a chat template: give the trained one"
+    " (or a second entry of its source) chat_template: none"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedIn(LateDifference):
+    """The difference, and what M6 says of both."""
+
+    trained: Override
+    base: Override
+
+
+def estimate(lineage: Lineage, settings: JudgeSettings) -> SubjectEvidence:
+    """Yield, of each trained model and its base, the difference of their late changes."""
+    for trained, base in lineage.pairs:
+        subject = f"{base}--{trained}"
+        yield subject, _compare(lineage, trained, base, settings.about(subject))
+    if not lineage.pairs:
+        yield ALL_MODELS, Missing("no model of the config has a base (models.NAME.base)")
+
+
+def _compare(
+    lineage: Lineage, trained: str, base: str, settings: JudgeSettings
+) -> TrainedIn | Missing:
+    found = lineage.difference(trained, base, settings, "C1")
+    if isinstance(found, Missing):
+        return found
+    blocks = lineage.shared_blocks(trained, base)
+    both = [lineage.override(model, settings, blocks) for model in (trained, base)]
+    for one in both:
+        if isinstance(one, Missing):
+            return one
+    first, second = (one for one in both if isinstance(one, Override))
+    known: dict[str, Any] = {field.name: getattr(found, field.name) for field in fields(found)}
+    # The claim asserts both, so it is as doubtful as the more doubtful of the two.
+    known["p_value"] = max(found.p_value, first.p_value)
+    return TrainedIn(**known, trained=first, base=second)
+
+
+def rule(e: TrainedIn) -> Outcome:
+    """Ask for the override in the trained model, for none in its base, and for a difference."""
+    if e.base.verdict == "supported":
+        return Outcome("contradicted", "the base has the override too")
+    if e.trained.verdict == "contradicted":
+        return Outcome("contradicted", "the trained model has no override")
+    if e.high < PREFERENCE:
+        return Outcome("contradicted", "training added no late change that counts")
+    if e.trained.verdict != "supported":
+        return Outcome("inconclusive", "whether the trained model has an override is open")
+    if e.base.verdict != "contradicted":
+        return Outcome("inconclusive", "whether the base has the override too is open")
+    if not (e.low > 0 and e.estimate >= PREFERENCE):
+        return Outcome("inconclusive", "the difference is open")
+    if e.same_prompts < 1.0:
+        return Outcome("inconclusive", OTHER_WORDS)
+    return Outcome("supported")
+
+
+def reason(e: TrainedIn, outcome: Outcome) -> str:
+    """Say both late changes, their difference, and what M6 says of each."""
+    numbers = (
+        f"late change of the trained model {e.change:.2f}, of its base {e.other_change:.2f}:"
+        f" {with_bounds(e)} logits more; M6 of the trained model {e.trained.verdict}, of its base"
+        f" {e.base.verdict}; {e.same_prompts:.0%} of the prompts in the same words"
+    )
+    return joined(numbers, outcome.because)
+
+
+CLAIM: Claim[Evidence] = Claim(
+    id="C1",
+    statement="Training put the late override there: the base has none.",
+    measure="late change (action part of prosocial over Nash at the late peak, less the mean of the"
+    " layers before): the trained model's less its base's, on the same scenarios",
+    unit="logits",
+    control="the same difference of the word part",
+    paper="",
+    tables=("lens", "prompts", "models"),
+    interval="student",
+    about="lineage",
+    reads=Lineage,
+    supported="on the scenarios that both were asked, in the same words, M6 is supported in the"
+    " trained model and contradicted in its base, and the trained one's late change is larger by"
+    f" at least {PREFERENCE:g} logits, with the interval (for all pairs of late layers at once)"
+    " above 0",
+    contradicted="M6 is supported in the base, or contradicted in the trained model, or the"
+    f" difference cannot reach {PREFERENCE:g} logits",
+    estimate=estimate,
+    rule=rule,  # type: ignore[arg-type]
+    reason=reason,  # type: ignore[arg-type]
+)

@@ -1,0 +1,158 @@
+"""C2: within a family, the late override appears from a size on.
+
+The models of a family, less those that another one was trained from, in the order of their
+parameters. M6 is judged in each. The *threshold* is the smallest size at which M6 is supported and
+stays so above; what counts is the step to it from the next smaller model: the difference of the
+two late changes, on the scenarios that both were asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from nashlens.findings.claim import (
+    ALL_MODELS,
+    Claim,
+    Evidence,
+    JudgeSettings,
+    Missing,
+    Outcome,
+    joined,
+    with_bounds,
+)
+from nashlens.findings.shared.lineage import LateDifference, Lineage, Override, SubjectEvidence
+from nashlens.findings.shared.sizes import (
+    STEP,
+    SizedModel,
+    families,
+    list_sizes_and_families,
+)
+from nashlens.lens.readings import PREFERENCE
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromASizeOn(LateDifference):
+    """The step to the threshold (of the largest from the smallest where there is none)."""
+
+    n_sizes: int
+    """Number of models."""
+    threshold: str
+    """The smallest model from which on M6 is supported; empty where the largest is not."""
+    below: str
+    """The next smaller one, empty where the threshold is the smallest of all."""
+    sizes: Mapping[str, float]
+    """Each model's parameters, from small to large."""
+    overrides: Mapping[str, Override]
+    """What M6 says of each, in the same order."""
+
+
+def estimate(lineage: Lineage, settings: JudgeSettings) -> SubjectEvidence:
+    """Yield, of each family, the difference of late changes at the step to its threshold."""
+    models = lineage.trained()
+    found = list(families(models))
+    for members in found:
+        subject = f"{members[0].family} family"
+        yield subject, _of_family(lineage, members, settings.about(subject))
+    if not found:
+        lacking = (
+            f"no family has two models whose sizes lie {STEP:g} times apart or more, bases left"
+            f" out; there are {list_sizes_and_families(models)}"
+        )
+        yield ALL_MODELS, Missing(lacking)
+
+
+def _of_family(
+    lineage: Lineage, members: Sequence[SizedModel], settings: JudgeSettings
+) -> FromASizeOn | Missing:
+    overrides: dict[str, Override] = {}
+    for model in members:
+        one = lineage.override(model.name, settings)
+        if isinstance(one, Missing):
+            return one
+        overrides[model.name] = one
+    start = _threshold([one.verdict for one in overrides.values()])
+    names = list(overrides)
+    step = (names[start], names[start - 1]) if 0 < start < len(names) else (names[-1], names[0])
+    found = lineage.difference(*step, settings, "C2")
+    if isinstance(found, Missing):
+        return found
+    known: dict[str, Any] = {field.name: getattr(found, field.name) for field in fields(found)}
+    # As many steps as could be the threshold's; and the claim asserts M6 from there on.
+    asserted = [overrides[name].p_value for name in names[start:]]
+    known["p_value"] = max([min(found.p_value * (len(names) - 1), 1.0), *asserted])
+    return FromASizeOn(
+        **known,
+        n_sizes=len(names),
+        threshold=names[start] if start < len(names) else "",
+        below=names[start - 1] if 0 < start < len(names) else "",
+        sizes={model.name: model.parameters for model in members},
+        overrides=overrides,
+    )
+
+
+def _threshold(verdicts: Sequence[str]) -> int:
+    """Return from which place on all verdicts are supported; their number where the last is not."""
+    start = len(verdicts)
+    while start and verdicts[start - 1] == "supported":
+        start -= 1
+    return start
+
+
+def rule(e: FromASizeOn) -> Outcome:
+    """Ask for M6 from the threshold on and at no smaller size, and for a step between the two."""
+    verdicts = [one.verdict for one in e.overrides.values()]
+    start = _threshold(verdicts)
+    if "contradicted" in verdicts and "supported" in verdicts[: _last(verdicts, "contradicted")]:
+        return Outcome("contradicted", "a larger model has no override, and a smaller one has")
+    if set(verdicts) == {"contradicted"}:
+        return Outcome("contradicted", "no size has the override")
+    if start == 0:
+        return Outcome("inconclusive", "the smallest has the override already")
+    if start == len(verdicts) or set(verdicts[:start]) != {"contradicted"}:
+        return Outcome("inconclusive", "whether some sizes have the override is open")
+    if not e.sizes[e.threshold] > e.sizes[e.below]:
+        return Outcome("inconclusive", "two models of one size differ")
+    if not (e.low > 0 and e.estimate >= PREFERENCE):
+        return Outcome("inconclusive", "the step to the threshold is open")
+    return Outcome("supported", f"from {e.threshold} on")
+
+
+def _last(verdicts: Sequence[str], wanted: str) -> int:
+    return max(i for i, verdict in enumerate(verdicts) if verdict == wanted)
+
+
+def reason(e: FromASizeOn, outcome: Outcome) -> str:
+    """Say M6 of each size, and the step."""
+    listed = ", ".join(
+        f"{SizedModel(name, '', e.sizes[name]).size} {one.late:.2f} logits, {one.verdict}"
+        for name, one in e.overrides.items()
+    )
+    step = f"step from {e.below} to {e.threshold}" if e.below else "largest model less the smallest"
+    numbers = f"M6 at {e.n_sizes} sizes: {listed}; {step}: {with_bounds(e)} logits"
+    return joined(numbers, outcome.because)
+
+
+CLAIM: Claim[Evidence] = Claim(
+    id="C2",
+    statement="Within a family, the late override appears from a size on.",
+    measure="late change (action part of prosocial over Nash at the late peak, less the mean of the"
+    " layers before) at the threshold less at the next smaller size, on the same scenarios; the"
+    " largest less the smallest where there is no threshold",
+    unit="logits",
+    control="the same difference of the word part",
+    paper="an override only in models above a capacity threshold",
+    tables=("lens", "prompts", "models"),
+    interval="student",
+    about="lineage",
+    reads=Lineage,
+    supported="M6 is contradicted at every size below some size and supported from it on, and the"
+    " late change is larger there than at the next smaller size by at least"
+    f" {PREFERENCE:g} logits, with the interval (for all pairs of late layers at once) above 0",
+    contradicted="M6 is contradicted at every size, or at one above a size at which it is"
+    " supported",
+    estimate=estimate,
+    rule=rule,  # type: ignore[arg-type]
+    reason=reason,  # type: ignore[arg-type]
+)
