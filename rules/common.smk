@@ -9,7 +9,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from nashlens.figures.registry import FIGURES, STUDY
 from nashlens.vocabulary.models import ADAPTER_FILES
-from nashlens.vocabulary.stages import NULLABLE
+from nashlens.vocabulary.stages import INTERVENTION, NULLABLE, left_out_by
 from workflow.experiment import Experiment, calibrating, export_path, nested
 from workflow.provenance import Stage
 
@@ -83,9 +83,9 @@ def table_files(table):
 
 def left_out(tables):
     """Say whether the config leaves out a stage that makes one of some tables."""
-    return any(
-        CONFIG[key] is None for key, made in NULLABLE.items() if not set(made).isdisjoint(tables)
-    )
+    nulls = {key for key in NULLABLE if CONFIG[key] is None}
+    nulls |= set() if EXPERIMENT.steered else {INTERVENTION}
+    return any(left_out_by(table) in nulls for table in tables)
 
 
 def made(**inputs):

@@ -33,7 +33,7 @@ rule summarise_surface:
         "../scripts/summarise_surface.py"
 
 
-for figure in [*SHOWN, *(name for name in FIGURES if name not in STUDY)]:
+for figure in FIGURES:
 
     rule:
         name:

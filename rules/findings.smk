@@ -35,6 +35,15 @@ rule judge_findings:
 
 rule judge_play:
     input:
+        **made(
+            steered_matches=results("steered_matches.parquet"),
+            steered_quiz=expand(
+                results("steered_quiz/{model}.parquet"), model=EXPERIMENT.steered_models()
+            ),
+            steered_text=expand(
+                results("steered_text/{model}.parquet"), model=EXPERIMENT.steered_models()
+            ),
+        ),
         matches=results("matches.parquet"),
         games=results("games.parquet"),
         beliefs=expand(results("beliefs/{model}.parquet"), model=MODELS),
@@ -52,7 +61,7 @@ rule judge_play:
         **provenance(
             "judge_play",
             reads=[*BOOTSTRAP, "models.{model}.family", SEED],
-            modules=claim_modules("bx"),
+            modules=claim_modules("bxs"),
         ),
     conda:
         "../envs/cpu.yaml"

@@ -108,6 +108,69 @@ rule join_play:
         "../scripts/join_play.py"
 
 
+rule check_players:
+    input:
+        games=results("games.parquet"),
+        model="results/models/{model}/manifest.json",
+        directions=results("directions/{model}.npz"),
+        sizes=results("directions/{model}.parquet"),
+    output:
+        quiz=results("steered_quiz/{model}.parquet"),
+        text=results("steered_text/{model}.parquet"),
+    log:
+        results("logs/check_players/{model}.log"),
+    benchmark:
+        results("benchmarks/check_players/{model}.tsv")
+    threads: CONFIG["resources"]["threads"]
+    resources:
+        **model_job(),
+    params:
+        **provenance(
+            "check_players",
+            reads=[
+                "agents.{steered}",
+                "quiz.histories",
+                "quiz.cycles",
+                *PRECISION,
+                *SURFACES,
+                "matches.skip_games",
+                SEED,
+            ],
+        ),
+    conda:
+        "../envs/gpu.yaml"
+    message:
+        "Quiz the steered players of {wildcards.model}, and let them read plain text"
+    script:
+        "../scripts/check_players.py"
+
+
+rule measure_steered:
+    input:
+        play=results("steered_play.parquet"),
+        games=results("games.parquet"),
+        quiz=expand(results("steered_quiz/{model}.parquet"), model=EXPERIMENT.steered_models()),
+        text=expand(results("steered_text/{model}.parquet"), model=EXPERIMENT.steered_models()),
+        models=expand("results/models/{model}/manifest.json", model=MODELS),
+    output:
+        matches=results("steered_matches.parquet"),
+        summary=results("steered_summary.parquet"),
+    log:
+        results("logs/measure_steered.log"),
+    benchmark:
+        results("benchmarks/measure_steered.tsv")
+    resources:
+        **light_job(),
+    params:
+        **provenance("measure_steered", reads=[*BOOTSTRAP, "models.{model}.family", SEED]),
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Measures of the play of steered agents"
+    script:
+        "../scripts/measure_steered.py"
+
+
 rule measure_play:
     input:
         play=results("play.parquet"),

@@ -10,14 +10,14 @@ from workflow.job import run_job
 
 def main(inputs, outputs, config, fingerprint):
     folders = [Path(manifest).parent for manifest in inputs["models"]]
+    read = {
+        name: read_table(files) if isinstance(files, str) else read_tables(files)
+        for name, files in inputs.items()
+        if name != "models"
+    }
     tables = judge_with_parts(
         judge_play,
-        {
-            "matches": read_table(inputs["matches"]),
-            "games": read_table(inputs["games"]),
-            "models": read_models(folders, config["models"]),
-            "beliefs": read_tables(inputs["beliefs"]),
-        },
+        read | {"models": read_models(folders, config["models"])},
         claims=PLAY_CLAIMS,
         confidence=config["findings"]["confidence"],
         seed=config["experiment"]["seed"],

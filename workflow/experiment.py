@@ -103,14 +103,15 @@ class Experiment:
             _refuse(error.problems)
 
     @property
-    def steered(self) -> dict[str, float]:
-        """The doses of the agents that are steered."""
+    def steered(self) -> dict[str, dict[str, Any]]:
+        """The interventions of the agents that are steered."""
         agents = {name: agent["intervention"] for name, agent in self.config["agents"].items()}
-        return {name: how["value"] for name, how in agents.items() if how is not None}
+        return {name: how for name, how in agents.items() if how is not None}
 
-    def steered_models(self, group: str) -> list[str]:
-        """List the models of a group's steered agents."""
-        steered = [name for name in self.groups[group] if name in self.steered]
+    def steered_models(self, group: str | None = None) -> list[str]:
+        """List the models of a group's steered agents, or of all."""
+        agents = self.config["agents"] if group is None else self.groups[group]
+        steered = [name for name in agents if name in self.steered]
         return list(dict.fromkeys(self.config["agents"][name]["model"] for name in steered))
 
     def gpus(self, wildcards: Any = ()) -> int:

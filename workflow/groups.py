@@ -24,7 +24,8 @@ def play_groups(
     dict of str to list of str
         Group -> its agents. A model agent's own group (`NAME`) holds its self-play and its matches
         with every scripted agent; `A--B` holds the cross-play of A and B in both orders of seats:
-        so both models are loaded once, and more matches advance together.
+        so both models are loaded once, and more matches advance together. Steered agents meet
+        unsteered ones only: between two of them nothing would say who changed whom.
     """
     models = [name for name, agent in agents.items() if agent["model"] is not None]
     scripted = [name for name, agent in agents.items() if agent["model"] is None]
@@ -38,5 +39,6 @@ def play_groups(
             f"{a}{PAIR}{b}": [a, b]
             for a, b in combinations(models, 2)
             if matches["cross_modes"] or agents[a]["mode"] == agents[b]["mode"]
+            if not (agents[a].get("intervention") and agents[b].get("intervention"))
         }
     return groups

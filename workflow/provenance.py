@@ -27,7 +27,7 @@ class Stage:
 
     reads: Sequence[str] = ()
     """Keys of the config, dotted; `{model}`, `{agent}`, `{mode}`: one for each of the subject's;
-    `{game}`: one for each of all games."""
+    `{steered}`: one for each steered agent of its models; `{game}`: one for each of all games."""
     modules: Sequence[str] | Callable[[Mapping[str, str]], Sequence[str]] = ()
     """Code that its script imports by names that the source does not show. Of a piece: all code."""
     of: str | None = None
@@ -120,6 +120,7 @@ class Provenance:
         names = {
             "{model}": self.models_of(wildcards),
             "{agent}": agents,
+            "{steered}": self._steered(wildcards),
             "{game}": list(self.config["games"]),
             "{mode}": sorted({self.config["agents"][agent]["mode"] for agent in agents}),
         }
@@ -128,6 +129,14 @@ class Provenance:
             kind = next((kind for kind in names if kind in key), None)
             keys += [key.replace(kind, name) for name in names[kind]] if kind else [key]
         return pick(self.config, keys)
+
+    def _steered(self, wildcards: Mapping[str, str]) -> list[str]:
+        """List the steered agents of a subject's models."""
+        models = self.models_of(wildcards)
+        agents = self.config["agents"].items()
+        return [
+            name for name, agent in agents if agent["intervention"] and agent["model"] in models
+        ]
 
     def fingerprint(self, name: str, wildcards: Mapping[str, str]) -> str:
         """Return the hash of a stage's slice, of its code, and of everything upstream."""

@@ -26,6 +26,7 @@ ON_GPU = (
     "play_part",
     "ask_quiz",
     "ask_beliefs",
+    "check_players",
     "extract_activations",
     "extract_untrained",
     "fit_tuned_lens",

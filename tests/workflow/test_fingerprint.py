@@ -109,6 +109,16 @@ def test_play_groups():
     assert list(play_groups(agents, apart | {"cross_modes": True})) == ["x--y", "x--z", "y--z"]
 
 
+def test_steered_agents_meet_unsteered_ones_only():
+    agents = {
+        "x": {"model": "m", "mode": "direct", "intervention": None},
+        "s_0": {"model": "m", "mode": "direct", "intervention": {"value": 0.0}},
+        "s_1": {"model": "m", "mode": "direct", "intervention": {"value": 1.0}},
+    }
+    every = {"self_play": False, "cross_play": True, "cross_modes": True, "scripted": False}
+    assert list(play_groups(agents, every)) == ["x--s_0", "x--s_1"]
+
+
 def test_the_science_imports_no_workflow():
     root = Path(__file__).resolve().parents[2] / "src"
     for path in root.rglob("*.py"):

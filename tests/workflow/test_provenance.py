@@ -191,7 +191,10 @@ def test_every_key_of_the_config_is_read_by_a_stage_or_changes_no_result(tiny):
     raw = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     keys = set(leaves(validate(raw).model_dump(mode="json")))
     reads = {key for stage in tiny[1].stages.values() for key in stage.reads}
-    reads = {re.sub(r"{(model|agent|game)}", "NAME", key).replace("{mode}", "cot") for key in reads}
+    reads = {
+        re.sub(r"{(model|agent|steered|game)}", "NAME", key).replace("{mode}", "cot")
+        for key in reads
+    }
     reads |= {"modes.scratchpad", "figures.styles"}
     for key in keys:
         parents = {key[: end.start()] for end in re.finditer(r"\.|$", key)}

@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from nashlens.figures.registry import STUDY
+
 PARTS = (
     "Snakefile",
     "config.yaml",
@@ -27,6 +29,8 @@ PARTS = (
     "slurm",
     "workflow",
 )
+SHOWN = tuple(name for name in STUDY if name != "steered_play")
+"""Figures that the tiny experiment draws: it steers no agent."""
 TARGETS = {
     "all", "calibration", "games", "prompts", "play", "quiz", "activations", "probes", "lens",
     "steering", "circuits", "patching", "ladder", "findings", "figures", "report",

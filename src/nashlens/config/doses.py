@@ -20,6 +20,7 @@ def dose_agents(agents: Mapping[str, Mapping[str, Any]], units: str) -> dict[str
         The section `agents` of a checked config, as plain values.
     units : str
         `steering.units`, which each intervention takes along: only these agents depend on it.
+        Also the name that all doses of an agent share, as `player`.
     """
     result: dict[str, dict[str, Any]] = {}
     for name, agent in agents.items():
@@ -30,7 +31,7 @@ def dose_agents(agents: Mapping[str, Mapping[str, Any]], units: str) -> dict[str
         values = intervention["values"]
         same = {k: v for k, v in intervention.items() if k not in ("value", "values")}
         for value in values or [intervention["value"]]:
-            own = same | {"value": value or 0.0, "units": units}
+            own = same | {"value": value or 0.0, "units": units, "player": name}
             dose = dose_name(name, value) if values else name
             result[dose] = {**agent, "intervention": own}
     return result

@@ -21,7 +21,7 @@ from nashlens.config.values import (
     Section,
     Text,
 )
-from nashlens.vocabulary.edits import DIRECTION_KINDS, STEERED_TOKENS
+from nashlens.vocabulary.edits import PLAYER_DIRECTIONS, STEERED_TOKENS
 from nashlens.vocabulary.play import MODES, STRATEGIES
 from nashlens.vocabulary.prompts import (
     ACTION_LABELS,
@@ -89,8 +89,8 @@ class BoundsConfig(Section):
 class InterventionConfig(Section):
     """A steered player: its residuals are edited whenever it decides or writes."""
 
-    direction: Literal[DIRECTION_KINDS] = "abstract"  # type: ignore[valid-type]
-    """Which of steering.directions."""
+    direction: Literal[PLAYER_DIRECTIONS] = "abstract"  # type: ignore[valid-type]
+    """Which of steering.directions; or random, as a control."""
     layers: Annotated[list[Integer], Field(min_length=1)]
     """Blocks after each of which it is edited; negative counts from the last block (-1)."""
     kind: Literal["add", "clamp", "ablate"] = "add"

@@ -155,10 +155,10 @@ def _intervention(at: Place) -> str | None:
 
 @rule("agents.*.intervention.direction")
 def _intervention_direction(at: Place) -> str | None:
-    fitted = at.config.steering.directions
-    if at.found in fitted:
+    allowed = [*at.config.steering.directions, "random"]
+    if at.found in allowed:
         return None
-    return f"steering.directions does not fit it; allowed: {', '.join(fitted)}"
+    return f"steering.directions does not fit it; allowed: {', '.join(allowed)}"
 
 
 @rule("agents.*.intervention.values")

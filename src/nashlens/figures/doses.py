@@ -25,7 +25,7 @@ from nashlens.vocabulary.edits import DIRECTION_KINDS
 
 _COLUMNS = ("model", "kind", "quantity", "direction", "part", "words", "game", "layers", "layer",
             "value", "target", "units", *style.ESTIMATE, "n", "n_matches",
-            "n_directions")  # fmt: skip
+            "n_directions", "wrong_way", "wrong_low", "wrong_high")  # fmt: skip
 _PARTS = {"action": "o", "word": "s", "place": "^"}
 """Parts and their markers."""
 _MEANT = {
@@ -37,6 +37,8 @@ _MEANT = {
 }
 _RESPONSES = 2
 """Panels of responses for each kind."""
+_HANGING = 0.15
+"""Share of a panel's height that a bar of all scenarios has."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ def _changes(
     x = {name: k + 0.6 * ("+" in name) for k, name in enumerate(places)}
     target = ours[ours["target"]]
     _random_band(ax, changes, target, x)
+    _wrong_way(ax, target, x, colors)
     ax.axhline(0, color="0.6", linewidth=0.7)
     limit = 0.1
     for series in _series(ours, kind):
@@ -212,6 +215,29 @@ def _random_band(
     ax.bar(at, height, 0.7, bottom=random["ci_low"], color="0.8", zorder=0)
 
 
+def _wrong_way(
+    ax: Axes, target: pd.DataFrame, x: Mapping[str, float], colors: Mapping[str, Any]
+) -> None:
+    """Hang bars from the top: how many scenarios the push moves against its meaning."""
+    if target.empty:
+        return
+    at, share = target["layers"].map(x).to_numpy(float), target["wrong_way"].to_numpy(float)
+    transform = ax.get_xaxis_transform()
+    look: dict[str, Any] = {"transform": transform, "zorder": 0.5}
+    ax.bar(at, _HANGING * share, 0.5, bottom=1 - _HANGING * share, color="0.35", **look)
+    ax.plot([0, 1], [1 - _HANGING] * 2, ":", color="0.6", linewidth=0.6, transform=ax.transAxes)
+
+
+def _share_wrong(rows: pd.DataFrame, kind: str, place: str) -> str:
+    """Say how many scenarios move the wrong way at a place."""
+    found = rows[(rows["quantity"] == "change") & (rows["direction"] == kind) & rows["target"]]
+    found = found[found["layers"] == place]
+    if found.empty or found["wrong_way"].isna().all():
+        return ""
+    share, low, high = found[["wrong_way", "wrong_low", "wrong_high"]].iloc[0]
+    return f"\nwrong way: {share:.0%} [{low:.0%}, {high:.0%}]"
+
+
 def _responses(
     axes: Any, rows: pd.DataFrame, kind: str, shown: _DoseFigure, colors: Mapping[str, Any]
 ) -> None:
@@ -245,7 +271,8 @@ def _responses(
         style.probability_axis(ax)
         ax.axvline(0, color="0.6", linewidth=0.7)
         several = "layers" if "+" in place else "layer"
-        ax.set_title(f"after {several} {place}", fontsize=style.SMALL)
+        wrong = _share_wrong(rows, kind, place)
+        ax.set_title(f"after {several} {place}{wrong}", fontsize=style.SMALL)
         units = shown.units[str(rows["units"].iloc[0])]
         ax.set_xlabel(f"{shown.symbol} ({units})", fontsize=style.SMALL)
         ax.set_ylabel("P(action 1)" if part == "action" else "P(first label)", fontsize=style.SMALL)
@@ -292,6 +319,8 @@ def _legend_entries(
     if not controls:
         text = "no random directions"
     handles.append(Patch(color="0.8", alpha=1 if controls else 0, label=text))
+    label = "from the top: share of scenarios that move the wrong way (dots: all)"
+    handles.append(Patch(color="0.35", label=label))
     ours = data[data["direction"] != "random"]
     whole = ours[ours["game"].isna() & (ours["words"] == "all")]
     counts = style.sizes(whole["n"].max(), "prompts", whole["n_matches"].max())

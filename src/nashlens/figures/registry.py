@@ -65,6 +65,7 @@ FIGURES = {
     "biases": _entry("biases", "surface_summary", "confidence"),
     "steering": _entry("doses", "steering_summary", "confidence"),
     "clamping": _entry("doses", "steering_summary", "confidence"),
+    "steered_play": _entry("steered", "steered_summary", "confidence"),
     "heads": _entry("heads", "heads_summary", "confidence"),
     "patching": _entry("patching", "patching_summary", "confidence"),
     "ladder": _entry("ladder", "ladder", "confidence"),

@@ -78,7 +78,7 @@ def play_group(
         The play table and the texts table.
     """
     agents = [Agent.from_config(name, config["agents"][name]) for name in group]
-    steered = steered_agents(agents, directions)
+    steered = steered_agents(agents, directions, seed=config["experiment"]["seed"])
     if steered:
         edits = {name: some for name, (_, some, _) in steered.items()}
         fingerprint = f"{fingerprint}-{edits_hash(edits)}"
@@ -101,7 +101,9 @@ class SteeredAgent(NamedTuple):
     positions: SteeredTokens
 
 
-def steered_agents(agents: Sequence[Agent], directions: Sequence[Path]) -> dict[str, SteeredAgent]:
+def steered_agents(
+    agents: Sequence[Agent], directions: Sequence[Path], *, seed: int
+) -> dict[str, SteeredAgent]:
     """Return the steered ones of some agents by name; `directions` as for `play_group`."""
     files = {path.stem: path for path in directions}
     result = {}
@@ -111,7 +113,8 @@ def steered_agents(agents: Sequence[Agent], directions: Sequence[Path]) -> dict[
             continue
         if agent.model not in files:
             raise DataError(f"agents.{agent.name}: no directions of {agent.model} were given")
-        edits = ModelDirections.read(files[agent.model]).edits(agent.name, how)
+        found = ModelDirections.read(files[agent.model])
+        edits = found.edits(agent.name, how, seed=seed)
         result[agent.name] = SteeredAgent(agent.model, edits, how.positions)
     return result
 

@@ -7,6 +7,7 @@ number of jobs.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -34,13 +35,28 @@ def split_steered(
     return tables[0], tables[1]
 
 
-def with_doses(decisions: pd.DataFrame, steered: Mapping[str, float]) -> pd.DataFrame:
-    """Return a play table with each seat's dose and its opponent's; NaN where it has none."""
-    doses = {
-        f"{side}dose": decisions[column].map(steered).astype("float64")
+DOSE_COLUMNS = {"player": "str", "direction": "str", "edit": "str", "dose": "float64"}
+"""What is said of a steered seat, with types: the name that its doses share, its direction, kind of
+edit and dose."""
+
+
+def with_doses(decisions: pd.DataFrame, steered: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Return a play table with each seat's intervention and its opponent's; missing without one.
+
+    Parameters
+    ----------
+    decisions : pandas.DataFrame
+    steered : mapping of str to mapping
+        Interventions of the steered agents (`nashlens.config.doses.dose_agents`), by name.
+    """
+    keys = {"player": "player", "direction": "direction", "edit": "kind", "dose": "value"}
+    columns = {
+        f"{side}{name}": decisions[column].map({a: how[key] for a, how in steered.items()})
         for side, column in (("", "agent"), ("opponent_", "opponent"))
+        for name, key in keys.items()
     }
-    return decisions.assign(**doses)
+    types = {f"{side}{name}": t for side in ("", "opponent_") for name, t in DOSE_COLUMNS.items()}
+    return decisions.assign(**columns).astype(types)
 
 
 def join_texts(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:

@@ -308,7 +308,7 @@ def _write(
         ids = encode_prompt(player.tokenizer, prompt)
         _check_length(decision, player, len(ids) + tokens)
         # Of the block: a player whose text is about no form writes the same in all four.
-        name = ("text", decision.match.block_id, decision.view.round, SEATS[decision.seat])
+        name = ("text", decision.match.draws_id, decision.view.round, SEATS[decision.seat])
         seed = int(stream(settings.seed, *name, kind, attempt).integers(2**62))
         requests.append(Request(ids, seed, tokens, _common_length(ids, shared)))
     texts = []

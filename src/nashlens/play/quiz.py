@@ -152,6 +152,17 @@ def _ask_twice(
         )
 
 
+def histories_of_play(games: pd.DataFrame, config: Mapping[str, Any]) -> list[History]:
+    """Return the histories of an experiment; parameters as of `quiz_model`."""
+    return histories_of(
+        games_of_play(games, config),
+        partial(forms_of_play, config),
+        histories=config["quiz"]["histories"],
+        cycles=config["quiz"]["cycles"],
+        seed=config["experiment"]["seed"],
+    )
+
+
 def quiz_model(
     games: pd.DataFrame,
     folder: Path,
@@ -187,13 +198,7 @@ def quiz_model(
     seed = config["experiment"]["seed"]
     loaded = load_model(folder, **config["models"][model], threads=threads)
     return ask_quiz(
-        histories_of(
-            games_of_play(games, config),
-            partial(forms_of_play, config),
-            histories=config["quiz"]["histories"],
-            cycles=config["quiz"]["cycles"],
-            seed=seed,
-        ),
+        histories_of_play(games, config),
         ChatTokenizer(folder),
         Engine(loaded, batch_tokens),
         system=config["prompts"]["system"],

@@ -135,7 +135,7 @@ def _shared_columns(match: Match, rounds: int, seat: int, settings: PlaySettings
     after = {
         "nash_action": nash_action(match.game, SEATS[seat]),
         "prosocial_action": prosocial_action(match.game, SEATS[seat]),
-        "seed": entropy_hex(settings.seed, "match", match.block_id),
+        "seed": entropy_hex(settings.seed, "match", match.draws_id),
     }
     return SharedColumns(before, after)
 
@@ -152,7 +152,7 @@ def play_rounds(
 
     The matches of a block draw the same two numbers a round (row, then column), from the stream of
     the block's name, and each text has a seed of its block's name, round and seat. So what happens
-    in a match does not depend on which others are played.
+    in a match does not depend on which others are played. Doses of one player draw the same.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def play_rounds(
     """
     states = [
         MatchState(
-            match, match.length(settings.rounds), stream(settings.seed, "match", match.block_id)
+            match, match.length(settings.rounds), stream(settings.seed, "match", match.draws_id)
         )
         for match in matches
     ]

@@ -65,6 +65,11 @@ class Agent:
         """The name of its player: the model's, or its own where it is steered; None of a script."""
         return self.model if self.intervention is None else self.name
 
+    @property
+    def drawn_as(self) -> str:
+        """Its name in random streams: steered players of one model and mode share their draws."""
+        return self.name if self.intervention is None else f"{self.model}/{self.mode}/steered"
+
     @classmethod
     def from_config(cls, name: str, config: Mapping[str, Any]) -> Agent:
         """Make an agent from its section in the configuration."""
@@ -105,12 +110,20 @@ class Match:
 
     @property
     def block_id(self) -> str:
-        """The block's name, and that of its random draws: game/row agent--column agent/block.
+        """The block's name: game/row agent--column agent/block.
 
         Where the seats move in turn, the move order comes before the block.
         """
+        return self._block_name(self.row.name, self.column.name)
+
+    @property
+    def draws_id(self) -> str:
+        """The name of the block's random draws: that of all doses of a player is the same."""
+        return self._block_name(self.row.drawn_as, self.column.drawn_as)
+
+    def _block_name(self, row: str, column: str) -> str:
         turns = "" if self.move_order == "simultaneous" else f"{self.move_order}/"
-        return f"{self.game.name}/{self.row.name}--{self.column.name}/{turns}{self.block}"
+        return f"{self.game.name}/{row}--{column}/{turns}{self.block}"
 
     @property
     def match_id(self) -> str:

@@ -14,16 +14,17 @@ import pandas as pd
 from nashlens.config.layers import resolve_layers
 from nashlens.engine.edits import Edit
 from nashlens.errors import DataError
+from nashlens.seeds import stream
 from nashlens.tables import read_table
-from nashlens.vocabulary.edits import DirectionKind, EditKind, SteeredTokens
+from nashlens.vocabulary.edits import EditKind, PlayerDirection, SteeredTokens
 
 
 @dataclass(frozen=True)
 class PlayerIntervention:
     """What is done to a player's residuals whenever it decides or writes."""
 
-    direction: DirectionKind
-    """Which of the model's directions."""
+    direction: PlayerDirection
+    """Which of the model's directions; or `random`, one of the same length."""
     layers: tuple[int, ...]
     """Blocks after each of which the residual is edited; negative ones count from the last."""
     kind: EditKind
@@ -34,6 +35,8 @@ class PlayerIntervention:
     """At which tokens (`nashlens.engine.steered.Steering`)."""
     units: str = "norms"
     """Of an added dose: mean residual norms of the layer, or the residual's own (`absolute`)."""
+    player: str = ""
+    """What all doses of an agent are called together."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> PlayerIntervention:
@@ -47,6 +50,8 @@ class ModelDirections:
 
     units: Mapping[str, np.ndarray]
     """Unit vectors by kind, `(layers + 1, width)` each."""
+    mean: np.ndarray
+    """Mean residuals, `(layers + 1, width)`, around which random directions are clamped."""
     table: pd.DataFrame
     """The directions table: one row a kind and layer."""
 
@@ -54,11 +59,16 @@ class ModelDirections:
     def read(cls, path: Path) -> ModelDirections:
         """Read `directions/{model}.npz` and the table beside it."""
         with np.load(path, allow_pickle=False) as arrays:
-            units = {name: arrays[name] for name in arrays.files if name != "mean"}
-        return cls(units, read_table(path.with_suffix(".parquet")))
+            units = {name: arrays[name] for name in arrays.files}
+        return cls(units, units.pop("mean"), read_table(path.with_suffix(".parquet")))
 
-    def edits(self, agent: str, intervention: PlayerIntervention) -> tuple[Edit, ...]:
+    def edits(
+        self, agent: str, intervention: PlayerIntervention, *, seed: int = 0
+    ) -> tuple[Edit, ...]:
         """Return an agent's edits, one a layer.
+
+        A random direction is drawn from `seed` and the player's name: all its doses share it, at
+        all layers. It is clamped as in the sweep, by the largest deviation of any direction there.
 
         Raises
         ------
@@ -68,10 +78,13 @@ class ModelDirections:
             If it has no such layer.
         """
         key, kind = f"agents.{agent}.intervention", intervention.direction
-        vectors = self.units.get(kind)
-        if vectors is None:
+        if kind == "random":
+            vectors, rows = self._random(intervention.player, seed)
+        elif kind in self.units:
+            vectors = self.units[kind]
+            rows = self.table[self.table["direction"] == kind].set_index("layer")
+        else:
             raise DataError(f"{key}.direction: found {kind!r}; fitted: {', '.join(self.units)}")
-        rows = self.table[self.table["direction"] == kind].set_index("layer")
         layers = resolve_layers(intervention.layers, len(vectors) - 1, first=1, key=f"{key}.layers")
         result = []
         for layer in layers:
@@ -83,6 +96,17 @@ class ModelDirections:
             value = _own_units(intervention, rows.loc[layer])
             result.append(Edit(layer, intervention.kind, vectors[layer], value))
         return tuple(result)
+
+    def _random(self, player: str, seed: int) -> tuple[np.ndarray, pd.DataFrame]:
+        """Return a random direction at all layers, and the sizes of doses along it."""
+        rng = stream(seed, "random direction of a player", player)
+        vector = rng.standard_normal(self.mean.shape[1])
+        vector = (vector / np.linalg.norm(vector)).astype(np.float32)
+        by_layer = self.table.groupby("layer")
+        rows = by_layer[["residual_norm", "projection_std"]].max()
+        along = self.mean @ vector
+        rows["projection_mean"] = [float(along[layer]) for layer in rows.index]
+        return np.broadcast_to(vector, self.mean.shape), rows
 
 
 def _own_units(intervention: PlayerIntervention, row: Any) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nashlens.contrasts import Array
+from nashlens.contrasts import Array, wilson_interval
 from nashlens.estimates import Bootstrap, collect, frame
 from nashlens.factorial import BlockEstimate
 from nashlens.steering.readings import TARGET_PARTS, Responses, Target, bounded
@@ -31,7 +31,10 @@ _KEYS = dict.fromkeys(
 )
 _KEYS |= {"layer": "int64", "value": "float64"}
 _FURTHER = {"target": "bool", "n_directions": "int64", "units": "str"}
-_FURTHER |= dict.fromkeys(("spread_label_set", "spread_template"), "float64")
+_SCENARIOS = ("spread_scenario", "wrong_way", "wrong_low", "wrong_high")
+_FURTHER |= dict.fromkeys(("spread_label_set", "spread_template", *_SCENARIOS), "float64")
+_STILL = 1e-6
+"""A change of P within it is rounding: such a scenario moves neither way."""
 
 
 def steering_estimates(steering: pd.DataFrame, *, model: str, how: Bootstrap) -> pd.DataFrame:
@@ -53,7 +56,7 @@ def steering_estimates(steering: pd.DataFrame, *, model: str, how: Bootstrap) ->
         `unseen`), `game` (missing: all games), `layers`, `layer`, `value` (missing for the change),
         `estimates.COLUMNS`, `target` (what the direction is meant to move, and is judged by),
         `n_directions`, `units` (of doses that are added), and of a change how its true values
-        spread over label sets and templates.
+        spread over label sets and templates, and `scenario_changes`.
     """
     tables = []
     for kind in _READ:
@@ -194,4 +197,36 @@ class _Reading:
         table = frame(found.estimate, low, high, "simultaneous", found.n, found.n_clusters)
         spread = {f"spread_{column}": found.over(column)[2] for column in ("label_set", "template")}
         described = pd.concat([table, self.responses.places], axis=1)
-        return described.assign(quantity="change", n_directions=1, **spread)
+        scenarios = scenario_changes(found, self.how.confidence)
+        return described.assign(quantity="change", n_directions=1, **spread, **scenarios)
+
+
+def scenario_changes(found: BlockEstimate, confidence: float) -> dict[str, Array]:
+    """Return how a change differs between scenarios, for each column of block values.
+
+    A scenario is a history, so that what it does in several surface forms is averaged first. Many
+    directions push some prompts against their mean (Tan et al. 2024, arXiv 2407.12404).
+
+    Parameters
+    ----------
+    found : BlockEstimate
+        Of changes that are meant to be positive.
+    confidence : float
+        Coverage of the bounds.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (k,)
+        `spread_scenario` (standard deviation over scenarios), `wrong_way` (share of scenarios whose
+        change is negative), `wrong_low` and `wrong_high` (Wilson's bounds of that share).
+    """
+    names = found.frame[found.cluster].astype(str).to_numpy()
+    by_scenario = pd.DataFrame(found.values).groupby(names).mean().to_numpy()
+    n, k = by_scenario.shape
+    if n == 0:
+        return dict.fromkeys(_SCENARIOS, np.full(k, np.nan))
+    wrong = (by_scenario < -_STILL).sum(axis=0)
+    bounds = {count: wilson_interval(int(count), n, confidence) for count in np.unique(wrong)}
+    low, high = np.array([bounds[count] for count in wrong]).T
+    spread = by_scenario.std(axis=0, ddof=1) if n > 1 else np.full(k, np.nan)
+    return dict(zip(_SCENARIOS, (spread, wrong / n, low, high), strict=True))

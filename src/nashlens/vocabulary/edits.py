@@ -15,3 +15,7 @@ STEERED_TOKENS: tuple[SteeredTokens, ...] = get_args(SteeredTokens)
 DirectionKind = Literal["abstract", "label", "published", "cooperation", "expected"]
 DIRECTION_KINDS: tuple[DirectionKind, ...] = get_args(DirectionKind)
 """What a direction separates (`nashlens.steering.directions` fits them)."""
+
+PlayerDirection = Literal[DirectionKind, "random"]
+PLAYER_DIRECTIONS: tuple[PlayerDirection, ...] = (*DIRECTION_KINDS, "random")
+"""Along what a player is steered: a fitted direction, or as a control a random one."""

@@ -16,6 +16,7 @@ FIGURES = (
     "biases",
     "steering",
     "clamping",
+    "steered_play",
     "heads",
     "patching",
     "ladder",

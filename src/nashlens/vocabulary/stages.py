@@ -7,6 +7,12 @@ NULLABLE = {"patching": ("pairs", "patching", "patching_summary")}
 not applicable, and figures of them are not drawn."""
 
 
+INTERVENTION = "agents.NAME.intervention"
+STEERED = ("steered_matches", "steered_quiz", "steered_text", "steered_summary")
+"""Tables that are there where an agent has an intervention."""
+
+
 def left_out_by(table: str) -> str | None:
     """Return the key of the config that can leave a table out; None if nothing can."""
-    return next((key for key, tables in NULLABLE.items() if table in tables), None)
+    keys = {**NULLABLE, INTERVENTION: STEERED}
+    return next((key for key, tables in keys.items() if table in tables), None)

@@ -67,8 +67,10 @@ def test_paper_has_twelve_ordered_pairings_in_three_modes_of_fifty_rounds(raw: d
     agents = {(agent.model, agent.mode) for agent in config.agents.values() if agent.model}
     assert agents == set(itertools.product(models, ("direct", "cot", "scratchpad")))
     plain = config.model_dump()
-    groups = play_groups(plain["agents"], plain["matches"])
-    players = {name: Agent(name, **agent) for name, agent in plain["agents"].items()}
+    # Steered players are ours.
+    unsteered = {n: a for n, a in plain["agents"].items() if a["intervention"] is None}
+    groups = play_groups(unsteered, plain["matches"])
+    players = {name: Agent(name, **agent) for name, agent in unsteered.items()}
     pairs = [
         tuple(agent.model for agent in pair)
         for group in groups.values()

@@ -420,6 +420,42 @@ def make_heads(models, n_layers=12, n_heads=8, randoms=20) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def make_steered(models) -> pd.DataFrame:
+    """A dose moves a player and its partner; a random direction moves neither."""
+    rows = []
+    doses = (-0.5, -0.25, 0.0, 0.25, 0.5)
+    for model, direction, dose in product(models, ("abstract", "random"), doses):
+        push = dose if direction == "abstract" else 0.0
+        values = {
+            "cooperation": (sigmoid(-6 * push), 0.1),
+            "nash_tv": (0.8 * sigmoid(-6 * push), 0.1),
+            "partner_cooperation": (sigmoid(-3 * push), 0.15),
+            "quiz_accuracy": (0.75 - 0.6 * dose**2, 0.08),
+            "kl": (1.2 * dose**2, 0.1),
+            "perplexity": (np.exp(dose**2), 0.1),
+        }
+        for quantity, (value, half) in values.items():
+            half = half if quantity != "kl" else 0.2 * value
+            rows.append(
+                {
+                    "player": f"steered_{model}" if direction == "abstract" else f"random_{model}",
+                    "model": model,
+                    "direction": direction,
+                    "edit": "add",
+                    "partner": model if quantity == "partner_cooperation" else None,
+                    "quantity": quantity,
+                    "dose": dose,
+                    "estimate": value,
+                    "ci_low": value - half,
+                    "ci_high": value + half,
+                    "interval": "student",
+                    "n": 96,
+                    "n_matches": 16,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
 def make_tables(models) -> dict[str, pd.DataFrame]:
     prompts = make_prompts(models)
     lens = make_lens(prompts)
@@ -436,6 +472,7 @@ def make_tables(models) -> dict[str, pd.DataFrame]:
         "lens_summary": make_lens_summary(prompts, lens),
         "calibration": make_calibration(),
         "steering": make_steering(models),
+        "steered_summary": make_steered(models),
         "heads": make_heads(models),
         "patching": pd.concat(patching(PLANTED_PATH, model=model) for model in models),
         "ladder": make_ladder(models),

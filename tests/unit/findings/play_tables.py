@@ -9,6 +9,8 @@ from nashlens.findings import PLAY_CLAIMS, judge_play
 from nashlens.games.catalog import CATALOG
 from nashlens.games.table import games_table
 from nashlens.models.table import models_table
+from nashlens.play.join import with_doses
+from nashlens.play.metrics.steered import steered_matches
 from nashlens.play.responses import hold_against_beliefs
 from nashlens.strategies import cooperation
 from tests.unit.play.metrics.fakes import measured_matches
@@ -47,10 +49,15 @@ def noisy(policy, error):
     return lambda see: (1 - error) * policy(see) + error * (1 - policy(see))
 
 
-def play(
+def play(*pairs, games=(PD,), **how):
+    """Play pairs of (name, mode, policy) and return the matches table; as `decisions`."""
+    return measured_matches(decisions(*pairs, games=games, **how), games)
+
+
+def decisions(
     *pairs, games=(PD,), rounds=12, repetitions=24, orders=("simultaneous",), seed=0, label_set="jf"
 ):
-    """Play pairs of (name, mode, policy) and return the matches table.
+    """Play pairs of (name, mode, policy) and return the play table.
 
     Repetitions come in blocks of the four `FORMS`, which share nothing else here.
 
@@ -64,8 +71,48 @@ def play(
         product(pairs, games, orders, range(repetitions))
     ):
         frames += _match(pair, game, order, r, rounds, f"m{seed}-{number}", label_set, rng)
-    table = pd.DataFrame(frames).astype({"action": "Int64", "opponent_action": "Int64"})
-    return measured_matches(table, games)
+    return pd.DataFrame(frames).astype({"action": "Int64", "opponent_action": "Int64"})
+
+
+def steered(own, partner=None, *, doses=(-1.0, 0.0, 1.0), random=None, **how):
+    """Play a steered player "s" whose policy is `own(dose)`; return its matches.
+
+    It meets itself, or `partner` (a policy) where there is one; `random` is a policy, likewise, of
+    a second player along a random direction.
+    """
+    players = {"s": ("abstract", own)} | ({"r": ("random", random)} if random else {})
+    pairs, interventions = [], {}
+    for (name, (direction, policy)), dose in product(players.items(), doses):
+        agent = f"{name}{dose:g}"
+        about = {"player": name, "direction": direction, "kind": "add", "value": dose}
+        interventions[f"{agent}_direct"] = about
+        if partner is None:
+            pairs.append(itself(agent, policy(dose)))
+        else:
+            pairs += meeting(agent, policy(dose), "p", partner)
+    table = with_doses(decisions(*pairs, **how), interventions)
+    return steered_matches(
+        table.assign(model=table["model"].where(table["player"].isna(), "m")), [PD]
+    )
+
+
+def checks(doses=(-1.0, 0.0, 1.0), *, right=lambda dose: 0.8, kl=lambda dose: 0.1 * dose**2):
+    """Return what player "s" answers in the quiz, and how it reads plain text."""
+    rng = np.random.default_rng(5)
+    quiz, text = [], []
+    about = {"player": "s", "direction": "abstract", "model": "m"}
+    ease = rng.uniform(size=(12, 12))
+    for dose in doses:
+        for history, question in product(range(12), range(12)):
+            row = {"history_id": f"h{history}", "kind": f"k{question // 2}", "asked_round": pd.NA}
+            row |= {"question": f"q{question}", "right": "a", "wrong": "b", "dose": dose}
+            quiz.append(about | row | {"correct": bool(ease[history, question] < right(dose))})
+        for passage in range(10):
+            row = {"passage": passage, "dose": dose, "n_tokens": 36, "kl": kl(dose)}
+            row["kl"] *= rng.uniform(0.8, 1.2)
+            text.append(about | row | {"nll": 3.0 + row["kl"], "nll_unsteered": 3.0})
+    quiz = pd.DataFrame(quiz).astype({"asked_round": "Int64", "correct": "boolean"})
+    return {"steered_quiz": quiz, "steered_text": pd.DataFrame(text)}
 
 
 def _match(pair, game, order, r, rounds, match_id, label_set, rng):

@@ -45,7 +45,7 @@ def directions():
         }
         for layer in range(4)
     ]
-    return ModelDirections({"abstract": vectors}, pd.DataFrame(rows))
+    return ModelDirections({"abstract": vectors}, 3 * vectors, pd.DataFrame(rows))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,24 @@ def test_what_the_model_lacks_is_named(directions):
         directions.edits("a", intervention(layers=(9,)))
     assert "agents.a.intervention.layers: found layer 9" in caught.value.problems[0]
     with pytest.raises(DataError, match="no directions of m were given"):
-        steered_agents([Agent("a", "m", intervention=intervention())], [])
+        steered_agents([Agent("a", "m", intervention=intervention())], [], seed=1)
+
+
+def test_random_directions_are_one_for_all_doses_of_a_player(directions):
+    """The control of a player's own direction, at doses of the same length."""
+
+    def edits(player="r", seed=1, **changes):
+        how = intervention(direction="random", player=player, **changes)
+        return directions.edits("a", how, seed=seed)
+
+    one, other = edits(value=0.5), edits(value=-0.5)
+    assert [edit.value for edit in one] == [5.0, 15.0]
+    assert all(np.linalg.norm(edit.vector) == pytest.approx(1.0) for edit in one)
+    assert all((a.vector == one[0].vector).all() for a in (*one, *other))
+    (clamped,) = edits(layers=(2,), kind="clamp", value=1.0)
+    assert clamped.value == pytest.approx(float(directions.mean[2] @ clamped.vector) + 2.0)
+    for others in (edits("r2"), edits(seed=2)):
+        assert (others[0].vector != one[0].vector).any()
 
 
 def test_other_edits_have_another_hash():
@@ -86,7 +103,9 @@ def test_one_agent_a_dose():
     plain = {"x": {"model": "m", "intervention": None}, "s": {"model": "m", "intervention": how}}
     agents = dose_agents(plain, "norms")
     assert list(agents) == ["x", "s_-1", "s_0.5"]
-    assert agents["s_0.5"]["intervention"] == {"kind": "add", "value": 0.5, "units": "norms"}
+    assert agents["s_0.5"]["intervention"] == {
+        "kind": "add", "value": 0.5, "units": "norms", "player": "s",
+    }  # fmt: skip
     assert agents["x"] == plain["x"]
 
 
@@ -101,13 +120,31 @@ def test_steered_matches_are_apart():
         }
     )
     texts = pd.DataFrame({"match_id": ["2", "1"], "text": ["of 2", "of 1"]})
-    (plain, written), (mine, wrote) = split_steered(play, texts, {"s": 0.5})
+    how = {"player": "p", "direction": "abstract", "kind": "add", "value": 0.5, "units": "norms"}
+    (plain, written), (mine, wrote) = split_steered(play, texts, {"s": how})
     assert list(plain["match_id"]) == ["1"]
     assert list(written["text"]) == ["of 1"]
     assert list(wrote["text"]) == ["of 2"]
-    doses = with_doses(mine, {"s": 0.5})
+    doses = with_doses(mine, {"s": how})
     assert doses["dose"].isna().tolist() == [True, False]
     assert doses["opponent_dose"].isna().tolist() == [False, True]
+    about = doses[["opponent_player", "opponent_direction", "opponent_edit"]]
+    assert about.iloc[0].tolist() == ["p", "abstract", "add"]
+    assert about.iloc[1].isna().all()
+
+
+def test_doses_of_a_player_draw_the_same_numbers_and_no_other_match_does():
+    doses = [
+        Agent(f"s_{value:g}", "m", intervention=intervention(value=value)) for value in (0.0, 1.0)
+    ]
+    plain = Agent("x", "m")
+    pairs = [*((d, d) for d in doses), *((plain, d) for d in doses), (plain, plain)]
+    matches = matches_of(*pairs, repetitions=1)
+    assert len({match.block_id for match in matches}) == 5
+    drawn = [match.draws_id for match in matches]
+    assert (drawn[0], drawn[2]) == (drawn[1], drawn[3])
+    assert len(set(drawn)) == 3
+    assert drawn[4] == matches[4].block_id
 
 
 @pytest.mark.parametrize("positions", STEERED_TOKENS)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from nashlens.contrasts import wilson_interval
 from nashlens.estimates import Bootstrap
+from nashlens.factorial import BlockEstimate
 from nashlens.findings import CLAIMS, judge
-from nashlens.steering.summary import steering_estimates
+from nashlens.steering.summary import scenario_changes, steering_estimates
 from tests.unit.findings.tables import SETTINGS, steering
 
 HOW = Bootstrap(SETTINGS["confidence"], SETTINGS["bootstrap"], SETTINGS["seed"])
@@ -110,3 +113,31 @@ def test_one_match_has_no_interval_and_one_dose_no_change(sweep):
     assert ours[["ci_low", "ci_high"]].isna().all(axis=None)
     single = steering_estimates(sweep[sweep["value"] == 0], model="m", how=HOW)
     assert set(single["quantity"]) == {"response"}
+
+
+def test_scenarios_that_move_the_wrong_way_are_counted():
+    """A history in two surface forms is one scenario, and what stands still goes neither way."""
+    rows = pd.DataFrame({"match_id": list("aabbcd"), "game": "g", "label_set": "l"})
+    changes = np.array([0.3, -0.1, -0.2, -0.1, 0.0, 0.4])[:, None] * [1.0, -1.0]
+    found = BlockEstimate.of(rows, changes, "match_id", ["game", "label_set"])
+    got = scenario_changes(found, 0.95)
+    assert got["wrong_way"].tolist() == [0.25, 0.5]
+    assert got["wrong_low"][0] == pytest.approx(wilson_interval(1, 4, 0.95)[0])
+    assert got["wrong_high"][1] == pytest.approx(wilson_interval(2, 4, 0.95)[1])
+    assert got["spread_scenario"] == pytest.approx([np.std([0.1, -0.15, 0.0, 0.4], ddof=1)] * 2)
+
+
+def test_a_sweep_that_pushes_all_scenarios_alike_and_one_that_does_not(sweep, table):
+    def wrong(table):
+        rows = table[(table["quantity"] == "change") & (table["direction"] == "abstract")]
+        rows = rows[(rows["kind"] == "add") & rows["target"]].set_index("layers")
+        return rows["wrong_way"]
+
+    assert wrong(table)["8"] == 0
+    # Two thirds of the scenarios are answered as if the push went the other way.
+    names = sweep["match_id"].astype("category").cat.codes
+    turned = sweep.assign(
+        p_action_1=sweep["p_action_1"].where(names % 3 == 0, sweep["p_action_0"]),
+        p_action_0=sweep["p_action_0"].where(names % 3 == 0, sweep["p_action_1"]),
+    )
+    assert wrong(steering_estimates(turned, model="m", how=HOW))["8"] > 0.5

@@ -1,8 +1,8 @@
 """The claims, one module each: adding a claim is adding one file here.
 
 Claims about what happens inside a model are in `m*.py`, those about a model's play in `b*.py`,
-those about play between models in `x*.py`, and those about what models of one descent differ in, in
-`c*.py`.
+those about play between models in `x*.py`, those about steered players in `s*.py`, and those about
+what models of one descent differ in, in `c*.py`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def load(letters: str) -> tuple[Claim[Any], ...]:
 
 CLAIMS = load("m")
 """The claims about models, M1 first."""
-PLAY_CLAIMS = load("bx")
-"""The claims about play: B, then X."""
+PLAY_CLAIMS = load("bxs")
+"""The claims about play: B, then X, then S."""
 LINEAGE_CLAIMS = load("c")
 """The claims about models of one descent: base and trained, small and large."""
 ALL_CLAIMS = (*CLAIMS, *PLAY_CLAIMS, *LINEAGE_CLAIMS)

@@ -1,0 +1,142 @@
+"""Steered players in play: what a dose moves, and what it breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from nashlens.figures import style
+from nashlens.figures.registry import Look
+
+TITLE = "Steered play: what a dose moves, in the player and in its partner, and what it breaks"
+_COLUMNS = ("player", "model", "direction", "partner", "quantity", "dose", *style.ESTIMATE,
+            "n", "n_matches")  # fmt: skip
+_RANDOM = "random"
+QUIZ_LOSS, DIVERGENCE = 0.1, 0.5
+"""What claim S2 allows."""
+
+
+class _Panel(NamedTuple):
+    quantity: str
+    title: str
+    label: str
+    towards: bool
+    """Whether doses are counted towards defection."""
+
+
+_PANELS = (
+    _Panel("cooperation", "cooperation", "share of rounds", True),
+    _Panel("nash_tv", "Nash distance", "total variation", True),
+    _Panel("quiz_accuracy", "quiz on rules, history", "share right", False),
+    _Panel("kl", "plain text", "KL from unsteered (nats)", False),
+)
+
+
+@style.figure(TITLE, steered_summary=_COLUMNS)
+def draw(steered_summary: pd.DataFrame, look: Look) -> Figure:
+    """Draw dose and response, a row for each player."""
+    fitted = steered_summary[steered_summary["direction"] != _RANDOM]
+    players = list(dict.fromkeys(fitted["player"]))
+    if not players:
+        raise style.NothingToShowError("no agent is steered along a fitted direction")
+    width = look.width or style.WIDTH
+    figure, body = style.canvas(width, 1.7 + 2.0 * len(players), TITLE)
+    grid = body.subplots(len(players), len(_PANELS), squeeze=False)
+    color = style.colors(look.palette, ["player", "partner"])
+    inches = width / len(_PANELS) - 0.3
+    for line, name in zip(grid, players, strict=True):
+        mine = fitted[fitted["player"] == name]
+        others = steered_summary[
+            (steered_summary["direction"] == _RANDOM)
+            & (steered_summary["model"] == mine["model"].iloc[0])
+        ]
+        for k, (ax, panel) in enumerate(zip(line, _PANELS, strict=True)):
+            ours = mine[mine["quantity"] == panel.quantity].sort_values("dose")
+            who = f"{name}, {mine['direction'].iloc[0]} direction\n" if k == 0 else ""
+            count = _sizes(panel, ours)
+            ax.set_title(style.fit(f"{who}{panel.title}{count}", inches), fontsize=style.SMALL)
+            if ours.empty:
+                style.no_data(ax, "see matches.self_play" if panel.towards else "nothing asked")
+                continue
+            random = others[others["quantity"] == panel.quantity]
+            _panel(ax, panel, ours, random, color)
+            if panel.quantity == "cooperation":
+                _partners(ax, mine, color)
+    entries = _legend_entries(
+        color, look.confidence, bool((steered_summary["direction"] == _RANDOM).any())
+    )
+    style.legend(body, entries, columns=2)
+    return figure
+
+
+def _sizes(panel: _Panel, rows: pd.DataFrame) -> str:
+    if rows.empty:
+        return ""
+    n, clusters = int(rows["n"].max()), int(rows["n_matches"].max())
+    nouns = {"quiz_accuracy": ("questions", "histories"), "kl": ("passages", "")}
+    if panel.quantity not in nouns:
+        return "\n" + style.sizes(n, "rounds", clusters)
+    one, two = nouns[panel.quantity]
+    text = f"n = {n} {one}" + (f", {clusters} {two}" if two else "")
+    return "\n" + text.replace(" ", "\u00a0").replace(",\u00a0", ", ")
+
+
+def _panel(
+    ax: Axes, panel: _Panel, ours: pd.DataFrame, random: pd.DataFrame, color: Mapping[str, Any]
+) -> None:
+    doses = ours["dose"].to_numpy(float)
+    if panel.quantity == "quiz_accuracy":
+        _allowed(ax, doses, float(ours.loc[ours["dose"] == 0, "estimate"].mean()) - QUIZ_LOSS, 1.03)
+        ax.axhline(0.5, color="0.4", linestyle=":", linewidth=0.8)
+    if panel.quantity == "kl":
+        _allowed(ax, doses, 0.0, DIVERGENCE)
+    for _, rows in random.groupby("player", sort=False):
+        rows = rows.sort_values("dose")
+        ax.plot(rows["dose"], rows["estimate"], "--", color=style.GREY, marker="x", linewidth=1.0)
+    style.line(ax, ours, "dose", color=color["player"], marker="o")
+    ax.axvline(0, color="0.6", linewidth=0.7)
+    if panel.quantity == "kl":
+        top = float(np.nanmax([*ours["ci_high"], *ours["estimate"], DIVERGENCE]))
+        ax.set_ylim(-0.03 * top, 1.08 * top)
+        style.ticks(ax.yaxis, 4)
+    else:
+        ax.set(ylim=(-0.03, 1.03), yticks=[0, 0.5, 1])
+    ends = sorted({float(doses.min()), 0.0, float(doses.max())})
+    ax.set_xticks(ends, [f"{value:g}" for value in ends])
+    ax.set_xlabel("dose, to defection" if panel.towards else "dose", fontsize=style.SMALL)
+    ax.set_ylabel(panel.label, fontsize=style.SMALL)
+
+
+def _allowed(ax: Axes, doses: Any, low: float, high: float) -> None:
+    """Shade what claim S2 allows."""
+    if np.isfinite(low):
+        ax.axhspan(low, high, color="0.92", linewidth=0, zorder=0)
+
+
+def _partners(ax: Axes, rows: pd.DataFrame, color: Mapping[str, Any]) -> None:
+    found = rows[rows["quantity"] == "partner_cooperation"]
+    for _, one in found.groupby("partner", sort=False):
+        look: dict[str, Any] = {"marker": "s", "linestyle": "-.", "markerfacecolor": "white"}
+        style.line(ax, one.sort_values("dose"), "dose", color=color["partner"], **look)
+
+
+def _legend_entries(color: Mapping[str, Any], confidence: float, random: bool) -> list[Any]:
+    partner: dict[str, Any] = {"color": color["partner"], "marker": "s", "linestyle": "-."}
+    entries: list[Any] = [
+        Line2D([], [], color=color["player"], marker="o", label="the steered player"),
+        Line2D(
+            [], [], markerfacecolor="white", label="its unsteered partner, round 2 on", **partner
+        ),
+        Patch(color="0.92", label="within what claim S2 allows"),
+    ]
+    if random:
+        label = "steered along a random direction"
+        entries.append(Line2D([], [], color=style.GREY, linestyle="--", marker="x", label=label))
+    return [*entries, style.note(f"bands: {confidence:.0%} Student interval")]
