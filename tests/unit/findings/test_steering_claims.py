@@ -89,6 +89,12 @@ def test_an_effect_no_larger_than_random_ones_is_not_supported():
     assert found.loc["M8", "verdict"] != "supported"
 
 
+def test_wide_bounds_of_few_matches_do_not_hide_that_random_directions_do_more():
+    # Bounds of four matches that hold at every place at once reach far over what counts.
+    found = verdicts(steering(word=3.0, histories=2, noise=0.1, random_slope=1.0))
+    assert (found["verdict"] == "contradicted").all()
+
+
 def test_one_way_only_is_inconclusive():
     table = steering(slope=2.0, random_slope=0.05)
     ours = (table["kind"] == "add") & (table["direction"] == "abstract") & (table["layers"] == "8")

@@ -112,7 +112,7 @@ def estimate(tables: Tables, settings: JudgeSettings) -> SteeringBothWays | Miss
         Target.both_ways,
         "M7",
         settings,
-        lambda bounds, least: bounds.high[bounds.at(WHOLE)] >= least,
+        lambda bounds, high, least: high[bounds.at(WHOLE)] >= least,
     )
     if isinstance(best, Missing):
         return best
@@ -225,8 +225,9 @@ CLAIM = Claim(
     supported="both halves of the target's dose-response lie above 0 with their intervals, the"
     f" change is at least {LEAST_CHANGE:g} (and for the `label` direction at least {CARRIES:.0%} of"
     " that on words that it knows), and no random direction changes it as much",
-    contradicted="no direction's target can reach that at any place (only words move, or nothing),"
-    f" or more than {MANY:.0%} of the random directions change it as much",
+    contradicted="no direction's target can reach that change, and what half of the random"
+    " directions do, at any place (only words move, or nothing), or more than"
+    f" {MANY:.0%} of the random directions change it as much",
     estimate=estimate,
     rule=rule,
     reason=reason,

@@ -67,9 +67,8 @@ def estimate(tables: Tables, settings: JudgeSettings) -> ClampingMonotone | Miss
         Target.monotone,
         "M8",
         settings,
-        lambda bounds, least: (
-            (bounds.high[bounds.at(CORRELATION)] >= LEAST_CORRELATION)
-            & (bounds.high[bounds.at(CHANGE)] >= least)
+        lambda bounds, high, least: (
+            (high[bounds.at(CORRELATION)] >= LEAST_CORRELATION) & (high[bounds.at(CHANGE)] >= least)
         ),
     )
     if isinstance(best, Missing):
@@ -139,7 +138,7 @@ CLAIM = Claim(
     f" least {LEAST_CHANGE:g} (for the `label` direction at least {CARRIES:.0%} of that on words"
     " that it knows) and above 0 with its interval, and no random direction changes it as much",
     contradicted=f"at no place can the correlation reach {LEAST_CORRELATION:g} and the change what"
-    " counts",
+    " counts and half of the random directions do",
     estimate=estimate,
     rule=rule,
     reason=reason,

@@ -96,7 +96,7 @@ def choose_best(
     read: Callable[[Target], BlockEstimate],
     claim: str,
     settings: JudgeSettings,
-    within_reach: Callable[[Bounded, Array], Any],
+    within_reach: Callable[[Bounded, Array, Array], Any],
 ) -> Best | Missing:
     """Choose the kind and the place whose change counts and is least like that of random ones.
 
@@ -109,7 +109,10 @@ def choose_best(
         Names the random streams.
     settings : JudgeSettings
     within_reach : callable
-        From bounds and least changes to whether each place can still do what is claimed.
+        From bounds, upper bounds of each number by itself, and the changes to reach at each place,
+        to whether each place can still do what is claimed. That none can needs no bounds that hold
+        at once, since every place must fall short by its own (Berger 1982). To reach are the least
+        change that counts and what half of the random directions do.
     """
     every = bounded(
         responses,
@@ -123,9 +126,12 @@ def choose_best(
     for bounds in every:
         least = least_changes(bounds.target)
         low = bounds.low[-responses.n_places :]
-        reach |= bool(np.any(within_reach(bounds, least) | np.isnan(low)))
         change = bounds.found.estimate[-responses.n_places :]
         random = _random_sizes(bounds.target)
+        usual = np.median(random, axis=0) if len(random) else np.zeros_like(least)
+        high = bounds.found.interval(settings.confidence)[1]
+        reaches = within_reach(bounds, high, np.maximum(least, usual))
+        reach |= bool(np.any(reaches | np.isnan(low)))
         unusual = _unusual(change, random)
         for place, gap in enumerate(low - least):
             if np.isfinite(gap):
