@@ -28,6 +28,7 @@ include: "rules/lens.smk"
 include: "rules/steering.smk"
 include: "rules/circuits.smk"
 include: "rules/patching.smk"
+include: "rules/spikes.smk"
 include: "rules/ladder.smk"
 include: "rules/findings.smk"
 include: "rules/calibration.smk"
@@ -106,6 +107,15 @@ rule patching:
         ),
 
 
+rule spikes:
+    input:
+        list(
+            made(
+                spikes_summary=expand(results("spikes_summary/{model}.parquet"), model=MODELS)
+            ).values()
+        ),
+
+
 rule ladder:
     input:
         figure_files("ladder"),
@@ -148,6 +158,7 @@ localrules:
     steering,
     circuits,
     patching,
+    spikes,
     ladder,
     findings,
     figures,

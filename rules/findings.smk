@@ -108,6 +108,7 @@ rule judge_lineage:
 
 rule join_findings:
     input:
+        **made(spikes_summary=expand(results("spikes_summary/{model}.parquet"), model=MODELS)),
         findings=[
             *expand(results("findings/{model}.parquet"), model=MODELS),
             results("play_findings.parquet"),

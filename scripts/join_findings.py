@@ -8,7 +8,8 @@ from workflow.job import run_job
 
 def main(inputs, outputs, config, fingerprint):
     each = [read_table(path) for path in inputs["findings"]]
-    findings = combine(each, config["findings"]["q_value"])
+    spikes = read_tables(inputs["spikes_summary"]) if inputs.get("spikes_summary") else None
+    findings = combine(each, config["findings"]["q_value"], spikes=spikes)
     ladder = read_table(inputs["ladder"]) if inputs.get("ladder") else None
     tables = {
         "findings": published(ladder, findings),

@@ -33,6 +33,7 @@ ON_GPU = (
     "sweep_steering",
     "patch_pairs",
     "ablate_heads",
+    "spike_model",
 )
 # What a job of the model with a GPU may be called by: itself, or its agent that reasons.
 GPU_SUBJECTS = ("tiny_llama", "tiny_cot")

@@ -48,10 +48,6 @@ LIBRARY_ONLY = {
     "nashlens.engine.gradients",
     "nashlens.engine.paths",
     "nashlens.engine.plain",
-    "nashlens.engine.writing",
-    "nashlens.steering.conflicts",
-    "nashlens.steering.spike_summary",
-    "nashlens.steering.spikes",
 }
 """Studies that are called from Python: no rule runs them yet."""
 

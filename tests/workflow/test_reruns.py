@@ -17,7 +17,9 @@ MEASURED = {
     "measure_play", "judge_play", "draw_cooperation", "draw_pairs", "draw_rounds",
     "draw_reasoning", "draw_selection", "draw_strategies", *JOINED,
 }  # fmt: skip
-PROBED = {"fit_probes", "draw_probes", "draw_transfer", *JUDGED, *CLIMBED}
+PROBED = {
+    "fit_probes", "draw_probes", "draw_transfer", "spike_model", "draw_spikes", *JUDGED, *CLIMBED,
+}  # fmt: skip
 # The model's choice, which probes decode, is read off the lens.
 BIASED = {"summarise_surface", "draw_biases"}
 PARTED = {"estimate_effects", "draw_effects"}
@@ -38,6 +40,7 @@ PLAYED = {"play_part", "join_play", *BIASED, *MEASURED}
 BELIEVED = {"ask_beliefs", "judge_play", *JOINED}
 QUIZZED = {"ask_quiz", "join_quiz", *MEASURED}
 ASKED = QUIZZED | BELIEVED
+SPIKED = {"spike_model", "draw_spikes", *JOINED}
 PATCH_SHOWN = {"summarise_patching", "draw_patching"}
 PATCHED = {"patch_pairs", *PATCH_SHOWN, *JUDGED}
 PAIRED = {"build_pairs", *PATCHED}
@@ -54,7 +57,7 @@ DRAWN = {
     "draw_games", "draw_cooperation", "draw_pairs", "draw_rounds", "draw_reasoning",
     "draw_selection", "draw_strategies", "draw_probes", "draw_transfer", "draw_effects",
     "draw_lens", "draw_tuned", "draw_biases", "draw_steering", "draw_clamping", "draw_heads",
-    "draw_patching",
+    "draw_patching", "draw_spikes",
     "draw_ladder", "draw_findings",
 }  # fmt: skip
 RESAMPLED = {
@@ -69,7 +72,7 @@ CONFIG_EDITS = {
     "probes.targets": ({"probes": {"targets": ["own_last"]}}, PROBED),
     "lens.min_label_mass": (
         {"lens": {"min_label_mass": 0.02}},
-        {*JUDGED, *CLIMBED, "judge_lineage", "draw_lens"},
+        {*JUDGED, *CLIMBED, *SPIKED, "judge_lineage", "draw_lens"},
     ),
     "lens.tuned_tokens": ({"lens": {"tuned_tokens": 300}}, TUNED),
     "steering.alphas": ({"steering": {"alphas": [-2.0, 0.0, 2.0]}}, SWEPT),
@@ -100,12 +103,19 @@ CONFIG_EDITS = {
     "patching.layers": ({"patching": {"layers": [2]}}, PATCHED),
     "patching.groups": ({"patching": {"groups": ["options"]}}, PATCHED),
     "patching.heads": ({"patching": {"heads": []}}, PATCHED),
+    "spikes.prompts": ({"spikes": {"prompts": 16}}, SPIKED),
+    "spikes.layers": ({"spikes": {"layers": [2]}}, SPIKED),
+    "spikes.logits": ({"spikes": {"logits": [2.0]}}, SPIKED),
+    "spikes.deviations": ({"spikes": {"deviations": [2.0]}}, SPIKED),
+    "spikes.draws": ({"spikes": {"draws": 2}}, SPIKED),
+    "spikes.resamples": ({"spikes": {"resamples": 200}}, SPIKED),
+    "no spikes": ({"spikes": None}, JOINED),
     # Without it, the claims and their table are judged anew, and nothing else.
     "no patching": ({"patching": None}, JUDGED),
     "findings.q_value": ({"findings": {"q_value": 0.1}}, JOINED),
     "findings.late_fraction": (
         {"findings": {"late_fraction": 0.5}},
-        {*JUDGED, *CLIMBED, "judge_lineage"},
+        {*JUDGED, *CLIMBED, *SPIKED, "judge_lineage"},
     ),
     "findings.bootstrap": (
         {"findings": {"bootstrap": 101}},
@@ -184,13 +194,17 @@ CODE_EDITS = {
     "the tuned lens": ("src/nashlens/lens/tuned.py", CODE, TUNED),
     "one figure": ("src/nashlens/figures/probes.py", CODE, {"draw_probes"}),
     "all figures' style": ("src/nashlens/figures/style.py", CODE, DRAWN),
-    "what a claim is": ("src/nashlens/findings/claim.py", CODE, {*ALL_JUDGED, *CLIMBED}),
-    "a claim": ("src/nashlens/findings/claims/m5_nash_favoured.py", CODE, JUDGED | CLIMBED),
+    "what a claim is": ("src/nashlens/findings/claim.py", CODE, {*ALL_JUDGED, *CLIMBED, *SPIKED}),
+    "a claim": (
+        "src/nashlens/findings/claims/m5_nash_favoured.py",
+        CODE,
+        JUDGED | CLIMBED | SPIKED,
+    ),
     # Models of one descent are compared in it.
     "M6": (
         "src/nashlens/findings/claims/m6_late_override.py",
         CODE,
-        {*JUDGED, *CLIMBED, "judge_lineage"},
+        {*JUDGED, *CLIMBED, *SPIKED, "judge_lineage"},
     ),
     "a claim about models of one descent": (
         "src/nashlens/findings/claims/c1_trained_in.py",
@@ -233,6 +247,7 @@ CODE_EDITS = {
     "the quiz": ("src/nashlens/play/quiz.py", CODE, QUIZZED),
     "the beliefs": ("src/nashlens/play/beliefs.py", CODE, BELIEVED),
     "generation": ("src/nashlens/engine/generation/scheduler.py", CODE, PLAYED),
+    "the spikes": ("src/nashlens/steering/spikes.py", CODE, SPIKED),
     "the engine": (
         "src/nashlens/engine/core.py",
         CODE,

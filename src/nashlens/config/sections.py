@@ -238,6 +238,23 @@ class PatchingConfig(Section):
     """Groups of tokens at which every attention head is patched by itself; [] for none."""
 
 
+class SpikesConfig(Section):
+    """Spike-ins: known effects put into the model, to see whether the claims find them."""
+
+    prompts: Annotated[Integer, Field(ge=4, le=100000)] = 16
+    """Prompts of each game with a conflict, at most, that are run, in whole blocks."""
+    layers: Layers = [-4, -2]
+    """Blocks after which an override turns and a Nash code is written; -1 is the last."""
+    logits: Distinct[Number] = [0.1, 0.3, 1.0]
+    """Strengths of an override, and of the same by word only, in logits of the lens."""
+    deviations: Distinct[Number] = [0.3, 1.0, 3.0]
+    """Strengths of a history and a Nash code, in standard deviations along their direction."""
+    draws: Annotated[Integer, Field(ge=1, le=10000)] = 10
+    """Draws of histories, over which power is estimated."""
+    resamples: Annotated[Integer, Field(ge=100, le=1000000)] = 200
+    """Bootstrap resamples of every interval of a draw."""
+
+
 class FindingsConfig(Section):
     """How the claims are judged."""
 
@@ -323,6 +340,8 @@ class Config(Section):
     """Attention heads, ablated one by one and in groups."""
     patching: PatchingConfig | None = PatchingConfig()
     """Patching between counterfactual prompts; null leaves it out."""
+    spikes: SpikesConfig | None = SpikesConfig()
+    """Known effects put into the models; null leaves them out."""
     findings: FindingsConfig = FindingsConfig()
     """How the claims are judged."""
     figures: FiguresConfig = FiguresConfig()

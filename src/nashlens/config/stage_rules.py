@@ -1,4 +1,4 @@
-"""Rules between the keys of the stages: activations, probes, lens, steering, circuits, patching."""
+"""Rules between the keys of stages: activations, probes, lens, steering, circuits, patching, .."""
 
 from __future__ import annotations
 
@@ -134,6 +134,17 @@ def _enough_pairs(at: Place) -> str | None:
     return (
         f"allowed: at least {least}, the pairs of a history (label maps x option orders, each with "
         "its mirror image)"
+    )
+
+
+@rule("spikes.prompts")
+def _enough_spiked(at: Place) -> str | None:
+    least = mirrored_size(at.config)
+    if at.found >= least:
+        return None
+    return (
+        f"allowed: at least {least}, the prompts of a history (label maps x option orders, with its"
+        " mirror image)"
     )
 
 

@@ -28,8 +28,11 @@ VERDICTS = {
 _COLUMNS = [
     "claim", "model", "statement", "measure", "estimate", "ci_low", "ci_high", "n", "n_matches",
     "control", "control_measure", "q_value", "detectable", "verdict", "reason", "paper", "fragile",
+    "spike_found", "spike_unit", "spike_false",
 ]
 # fmt: on
+_SHORT = {"standard deviations": "SD"}
+"""Units of spike-ins that have a shorter name."""
 ESTIMATE = 1.3
 """Height in lines of an estimate, above its strips."""
 _COLUMN_WIDTHS = {
@@ -55,7 +58,7 @@ def draw(findings: pd.DataFrame, sensitivity: pd.DataFrame, look: Look) -> Figur
 
     Estimates between -1 and 1 stand on a common axis. Others (layers, say) have no place on it
     and are given as numbers, as is the smallest effect that the study would have found four times
-    in five. Under an estimate, strips of small marks show the same claim judged
+    in five, and the smallest that it found when it was put into the model. Under an estimate, strips of small marks show the same claim judged
     on parts of the data: on each template, each label set, each half of the matches. Claims that
     were not judged on parts have no strips.
     """
@@ -260,7 +263,18 @@ def _numbers(row: pd.Series) -> str:
     lines = [first, ", ".join(counts)]
     if pd.notna(row["detectable"]) and row["detectable"] > 0:
         lines.append(f"would find {_number(row['detectable'])} four times in five")
+    if pd.notna(row["spike_found"]):
+        lines.append(_spike(row))
     return "\n".join(line for line in lines if line)
+
+
+def _spike(row: pd.Series) -> str:
+    """Say which effect, put into the model, is found, and how often a wrong one is."""
+    found = float(row["spike_found"])
+    size = f"{found:.3g} {_SHORT.get(row['spike_unit'], row['spike_unit'])}"
+    said = f"put in: {size} found" if np.isfinite(found) else "put in: nothing found"
+    wrong = row["spike_false"]
+    return f"{said}, {wrong:.0%} false" if pd.notna(wrong) else said
 
 
 def _number(value: Any) -> str:

@@ -172,3 +172,17 @@ def verdict_of(supported: bool, contradicted: bool = False) -> str:
 def joined(numbers: str, because: str, by: str = "; ") -> str:
     """Return a reason: the numbers, then what decided where there is something to add."""
     return f"{numbers}{by}{because}" if because else numbers
+
+
+def decide(claim: Claim[Any], found: Evidence | Missing) -> tuple[str, str]:
+    """Return a verdict with its reason; without a full interval (and a p-value) it is open."""
+    if isinstance(found, Missing):
+        return found.verdict, found.reason
+    needed = [found.estimate, found.low, found.high, *[found.p_value] * found.needs_p]
+    if not np.isfinite(needed).all():
+        reason = (
+            f"estimate {found.estimate:.2f} from {found.n_matches} matches: too few for an interval"
+        )
+        return "inconclusive", reason
+    outcome: Outcome = claim.rule(found)
+    return outcome.verdict, claim.reason(found, outcome)

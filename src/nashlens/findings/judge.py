@@ -17,14 +17,17 @@ from nashlens.findings.claim import (
     Evidence,
     JudgeSettings,
     Missing,
-    Outcome,
     Tables,
+    decide,
 )
 from nashlens.findings.claims import ALL_CLAIMS, CLAIMS, LINEAGE_CLAIMS, PLAY_CLAIMS
 from nashlens.findings.detectable import said_with_power, smallest_effect
 from nashlens.kept import kept, neutral
+from nashlens.steering.spike_summary import with_spike, worth
 from nashlens.vocabulary.stages import left_out_by
 
+SPIKED = ("spike_found", "spike_unit", "spike_false")
+"""What effects put into the model say (`nashlens.steering.spike_summary.worth`)."""
 COLUMNS = (
     "claim",
     "model",
@@ -41,6 +44,7 @@ COLUMNS = (
     "p_value",
     "q_value",
     "detectable",
+    *SPIKED,
     "verdict",
     "reason",
     "sensitivity",
@@ -172,7 +176,7 @@ def _judged(tables: Tables, claims: Sequence[Claim[Any]], settings: JudgeSetting
         for claim in claims
         for subject, found in _evidence(claim, present, settings, inputs)
     ]
-    later = ("q_value", "sensitivity", "fragile")
+    later = ("q_value", *SPIKED, "sensitivity", "fragile")
     return _typed(pd.DataFrame.from_records(rows), [c for c in COLUMNS if c not in later])
 
 
@@ -202,24 +206,10 @@ def _absence(claim: Claim[Any], table: str, given: bool) -> str:
     return f"the {table} table has no row{' for this model' if claim.about == 'model' else ''}"
 
 
-def _decide(claim: Claim[Any], found: Evidence | Missing) -> tuple[str, str]:
-    """Return a verdict with its reason; without a full interval (and a p-value) it is open."""
-    if isinstance(found, Missing):
-        return found.verdict, found.reason
-    needed = [found.estimate, found.low, found.high, *[found.p_value] * found.needs_p]
-    if not np.isfinite(needed).all():
-        reason = (
-            f"estimate {found.estimate:.2f} from {found.n_matches} matches: too few for an interval"
-        )
-        return "inconclusive", reason
-    outcome: Outcome = claim.rule(found)
-    return outcome.verdict, claim.reason(found, outcome)
-
-
 def _row(
     claim: Claim[Any], subject: str, found: Evidence | Missing, confidence: float
 ) -> dict[str, object]:
-    verdict, reason = _decide(claim, found)
+    verdict, reason = decide(claim, found)
     row: dict[str, object] = {
         "claim": claim.id,
         "model": subject,
@@ -284,7 +274,9 @@ def false_discovery(p_values: np.ndarray) -> np.ndarray:
     return q
 
 
-def combine(frames: Sequence[pd.DataFrame], q_value: float) -> pd.DataFrame:
+def combine(
+    frames: Sequence[pd.DataFrame], q_value: float, *, spikes: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Join all findings, and correct over the whole family of claims.
 
     Parameters
@@ -294,6 +286,8 @@ def combine(frames: Sequence[pd.DataFrame], q_value: float) -> pd.DataFrame:
         `sensitivity` and `fragile` where `attach` added them.
     q_value : float
         False-discovery rate: a supported claim with a larger q-value becomes inconclusive.
+    spikes : DataFrame, optional
+        From `nashlens.steering.spike_summary.summarise_spikes`, of all models.
 
     Returns
     -------
@@ -324,7 +318,24 @@ def combine(frames: Sequence[pd.DataFrame], q_value: float) -> pd.DataFrame:
             strict=True,
         )
     ]
+    joined = _with_spikes(joined, spikes)
     order = {claim: i for i, claim in enumerate(dict.fromkeys(joined["claim"]))}
     return joined.sort_values(
         "claim", key=lambda names: names.map(order), kind="stable"
     ).reset_index(drop=True)
+
+
+def _with_spikes(findings: pd.DataFrame, summary: pd.DataFrame | None) -> pd.DataFrame:
+    """Add what effects put into the models say of each verdict."""
+    findings[list(SPIKED)] = np.nan
+    findings["spike_unit"] = ""
+    if summary is None:
+        return findings
+    for _, one in worth(summary).iterrows():
+        mine = (findings["claim"] == one["claim"]) & (findings["model"] == one["model"])
+        mine &= findings["verdict"].ne("not_applicable")
+        findings.loc[mine, list(SPIKED)] = [one[name] for name in SPIKED]
+        findings.loc[mine, "reason"] = [
+            with_spike(text, one) for text in findings.loc[mine, "reason"]
+        ]
+    return findings

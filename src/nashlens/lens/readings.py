@@ -7,11 +7,13 @@ told apart within it (`nashlens.factorial`). Prompts of blocks that are not whol
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from nashlens.contrasts import Array
 from nashlens.factorial import BlockEstimate, Blocks
@@ -86,6 +88,32 @@ class Readings:
 
     def __len__(self) -> int:
         return len(self.prompts)
+
+    def drawn(self, rows: NDArray[np.intp], names: NDArray[np.str_]) -> Readings:
+        """Return readings of some rows, whole blocks of them, as of other histories.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (m,)
+            Rows may be drawn repeatedly.
+        names : ndarray of str, shape (m,)
+            What is added to the names of a row's prompt, block and history.
+        """
+        new = copy.copy(self)
+        table = self.prompts.iloc[rows].reset_index(drop=True)
+        for column in ("prompt_id", "block_id", "match_id"):
+            table[column] = table[column].astype(str) + names
+        new.prompts, new.blocks, new.asked = table, Blocks(table), len(rows)
+        new.odds, new.p_1, new.mass = self.odds[rows], self.p_1[rows], self.mass[rows]
+        new.further = {name: values[rows] for name, values in self.further.items()}
+        return new
+
+    def shifted(self, logits: Array) -> Readings:
+        """Return the same with `(n, layers)` logits more for action 1, and its label mass."""
+        new = copy.copy(self)
+        new.odds = self.odds + logits
+        new.p_1 = expit(new.odds)
+        return new
 
     def parts(self, column: str) -> dict[str, Array]:
         """Return each part of each block's logits, (blocks, layers).

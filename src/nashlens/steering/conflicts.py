@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,8 +12,7 @@ import pandas as pd
 from nashlens.engine.writing import Writing
 from nashlens.errors import DataError
 from nashlens.interventions import choose_prompts
-from nashlens.kept import kept
-from nashlens.lens.logit import lens_table
+from nashlens.kept import kept, neutral
 from nashlens.lens.readings import conflicting
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ LoadLayer = Callable[[int, Sequence[str]], np.ndarray]
 
 
 class Conflicts:
-    """Prompts with a conflict, their own residuals, and what the lens reads of them.
+    """Prompts with a conflict that are run, and what the lens reads of them.
 
     Parameters
     ----------
@@ -33,15 +33,15 @@ class Conflicts:
     n_layers : int
     prompts : DataFrame
         The prompts table.
-    games : sequence of str
     per_game : int
-        The largest number of prompts of a game.
+        The largest number of prompts of a game, in whole blocks.
     seed : int
 
     Raises
     ------
     DataError
-        If a game has no whole block with a conflict, or labels start with the same token.
+        If no prompt has a conflict (`can_conflict`), or `per_game` is less than a whole block with
+        its mirror image.
     """
 
     def __init__(
@@ -50,52 +50,49 @@ class Conflicts:
         load: LoadLayer,
         n_layers: int,
         prompts: pd.DataFrame,
-        games: Sequence[str],
         per_game: int,
         seed: int,
     ):
-        rows = choose_prompts(
-            conflicting(kept(prompts)),
-            games,
+        known = can_conflict(prompts)
+        if known.empty:
+            raise DataError("spikes: no prompt's Nash action differs from its prosocial one")
+        self.prompts = choose_prompts(
+            known,
+            sorted(known["game"].unique()),
             per_game,
             seed,
             "spiked prompts",
-            key="spikes.games",
+            key="spikes.prompts",
         )
-        labels = [[int(tokens[0]) for tokens in rows[f"label_tokens_{a}"]] for a in (0, 1)]
-        tokens = np.stack(labels, axis=1)  # (n, 2)
-        if (tokens[:, 0] == tokens[:, 1]).any():
-            raise DataError(
-                "spikes: two labels start with the same token; choose labels that differ in it"
-            )
-        # The lens compares first tokens only, so later tokens of labels are not read.
-        self.prompts = rows.assign(
-            label_tokens_0=list(tokens[:, :1]), label_tokens_1=list(tokens[:, 1:])
-        ).drop(columns=["prior_id", "prior_token_ids"], errors="ignore")
-        self.ids = rows["prompt_id"].tolist()
-        self._row = {name: i for i, name in enumerate(self.ids)}
-        prosocial = rows["prosocial_action"].to_numpy(int)
-        n = np.arange(len(rows))
+        self.ids = self.prompts["prompt_id"].tolist()
+        self.readout, self.n_layers, self._load = readout, n_layers, load
+        tokens, rows = first_tokens(self.prompts), np.arange(len(self.ids))
+        prosocial = self.prompts["prosocial_action"].to_numpy(int)
         self._difference = (
-            readout.unembedding[tokens[n, prosocial]]
-            - readout.unembedding[tokens[n, 1 - prosocial]]
+            readout.unembedding[tokens[rows, prosocial]]
+            - readout.unembedding[tokens[rows, 1 - prosocial]]
         ).astype(np.float64)
         self.along = self._difference * np.asarray(readout.norm.weight, dtype=np.float64)
         # The pair's first label means action 1 where the map is swapped.
-        first = (rows["label_map"] == "swapped").to_numpy(int)
+        first = (self.prompts["label_map"] == "swapped").to_numpy(int)
         self.word = np.where(prosocial == first, 1.0, -1.0)
-        self.readout, self.n_layers, self._load = readout, n_layers, load
+        self.reads = cache(self._reads)
 
     def base(self, layer: int) -> np.ndarray:
         """Return the model's own residuals after a layer, `(n, width)`."""
         return np.asarray(self._load(layer, self.ids), dtype=np.float32)
 
-    def reads(self, layer: int) -> np.ndarray:
+    def _reads(self, layer: int) -> np.ndarray:
         """Return the unspiked logit of prosocial over Nash, less the norm's bias, `(n,)`."""
-        normed = self.readout.norm(self.base(layer)).astype(np.float64)
-        if self.readout.norm.bias is not None:
-            normed = normed - self.readout.norm.bias
-        return (normed * self._difference).sum(axis=1)
+        return self._logit(self.base(layer)[:, None])[:, 0]
+
+    def _logit(self, residuals: np.ndarray) -> np.ndarray:
+        """Return the same of any residuals of the prompts, `(n, k, width)` to `(n, k)`."""
+        norm = self.readout.norm
+        normed = norm(residuals.reshape(-1, residuals.shape[-1])).astype(np.float64)
+        if norm.bias is not None:
+            normed = normed - norm.bias
+        return np.einsum("nkw,nw->nk", normed.reshape(residuals.shape), self._difference)
 
     def override(self, layer: int, strengths: np.ndarray) -> tuple[Writing, ...]:
         """Return the writings of an override with a strength for each prompt."""
@@ -104,31 +101,55 @@ class Conflicts:
         ]
         return (*below, Writing(layer, self.along, self.reads(layer) + strengths, reads=True))
 
-    def lens(self, residuals: np.ndarray | None, model: str) -> pd.DataFrame:
-        """Return the lens table of spiked residuals `(n, layers + 1, width)`, NaN where own."""
-
-        def load(layer: int, ids: Sequence[str]) -> np.ndarray:
-            own = self.base(layer)
-            if residuals is not None:
-                spiked = residuals[:, layer]
-                own = np.where(np.isnan(spiked), own, spiked)
-            return own[[self._row[name] for name in ids]]
-
-        return lens_table(
-            load,
-            range(1, self.n_layers + 1),
-            self.prompts,
-            readout=self.readout,
-            model=model,
-            last=self.n_layers,
-        )
-
-    def code(self, layer: int, strength: float, rng: np.random.Generator) -> Writing:
-        """Return the writing of a Nash code that no label's logit reads."""
+    def code(self, layer: int, strength: float, direction: np.ndarray) -> Writing:
+        """Return the writing of which label the Nash action has, along a direction."""
         own, signs = self.base(layer), signs_of(self.prompts["nash_label"])
-        direction = inert_direction(self.along, rng)
         size = strength * deviation(own, direction)
         return Writing(layer, np.tile(direction, (len(own), 1)), size * signs)
+
+    def effects(self, residuals: np.ndarray) -> np.ndarray:
+        """Return by how much the lens's logit of Nash over prosocial changes.
+
+        Parameters
+        ----------
+        residuals : numpy.ndarray
+            `(n, spikes, layers + 1, width)`, NaN where they are the model's own.
+
+        Returns
+        -------
+        numpy.ndarray
+            `(n, spikes, layers + 1)`, 0 where the residuals are the model's own.
+        """
+        found = np.zeros(residuals.shape[:-1])
+        for layer in range(residuals.shape[2]):
+            spiked = ~np.isnan(residuals[0, :, layer, 0])
+            if spiked.any():
+                logit = self._logit(residuals[:, spiked, layer])
+                found[:, spiked, layer] = self.reads(layer)[:, None] - logit
+        return found
+
+
+def can_conflict(prompts: pd.DataFrame) -> pd.DataFrame:
+    """Return the prompts in neutral labels that have a conflict the lens can be given.
+
+    The lens reads the decision there, so labels must differ in their first token.
+    """
+    rows = conflicting(neutral(kept(prompts)))
+    tokens = first_tokens(rows)
+    return rows[tokens[:, 0] != tokens[:, 1]]
+
+
+def first_tokens(prompts: pd.DataFrame) -> np.ndarray:
+    """Return the first token of each action's label, `(n, 2)`."""
+    columns = [[int(tokens[0]) for tokens in prompts[f"label_tokens_{a}"]] for a in (0, 1)]
+    return np.array(columns, dtype=np.int64).T.reshape(-1, 2)
+
+
+def label_directions(readout: Readout, prompts: pd.DataFrame) -> np.ndarray:
+    """Return the distinct directions that the lens reads labels along, `(k, width)`."""
+    pairs = np.unique(np.sort(first_tokens(prompts), axis=1), axis=0)
+    difference = readout.unembedding[pairs[:, 0]] - readout.unembedding[pairs[:, 1]]
+    return difference.astype(np.float64) * np.asarray(readout.norm.weight, dtype=np.float64)
 
 
 def inert_direction(along: np.ndarray, rng: np.random.Generator) -> np.ndarray:

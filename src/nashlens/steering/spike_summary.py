@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from nashlens.contrasts import wilson_interval
-from nashlens.findings.detectable import POWER
 
+POWER = 0.8
+"""Share of draws from which a spike counts as found."""
 NONE = "none"
 """The spike that is none: the model as it is."""
 _KEYS = ["model", "spike", "layer", "strength", "unit", "claim", "counts", "wanted"]
@@ -47,24 +48,23 @@ def worth(summary: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         `model`, `claim`, `spike_found`: the smallest strength that has power 0.8 at some layer and
-        so has every larger one there; infinite if none has; missing where the model has the
-        verdict without a spike. `spike_unit`, and `spike_false`: the largest share of draws, over
-        spikes of the wrong kind, with the verdict.
+        so has every larger one there; infinite if none has. `spike_unit`, and `spike_false`: the
+        largest share of draws, over spikes of the wrong kind, with the verdict. Both are missing
+        where the model has the verdict without a spike.
     """
     rows = []
     for (model, claim), part in summary.groupby(["model", "claim"], sort=False):
         power = part[part["counts"] == "power"]
         spiked = power[power["spike"] != NONE]
-        own = power.loc[power["spike"] == NONE, "estimate"].max()
-        wrong = part[part["counts"] == "false"]
-        found = np.nan if own >= POWER else _smallest(spiked)
+        own = power.loc[power["spike"] == NONE, "estimate"].max() >= POWER
+        wrong = part.loc[part["counts"] == "false", "estimate"]
         rows.append(
             {
                 "model": model,
                 "claim": claim,
-                "spike_found": found,
+                "spike_found": np.nan if own or spiked.empty else _smallest(spiked),
                 "spike_unit": spiked["unit"].iloc[0] if len(spiked) else "",
-                "spike_false": float(wrong["estimate"].max()) if len(wrong) else np.nan,
+                "spike_false": np.nan if own or wrong.empty else float(wrong.max()),
             }
         )
     columns = ["model", "claim", "spike_found", "spike_unit", "spike_false"]
@@ -79,3 +79,16 @@ def _smallest(power: pd.DataFrame) -> float:
         run = rows["estimate"].ge(POWER).cummin()
         smallest = min(smallest, float(rows.loc[run, "strength"].min()) if run.any() else np.inf)
     return smallest
+
+
+def with_spike(reason: str, row: pd.Series) -> str:
+    """Return a reason that ends in what spikes say of its claim, by a row of `worth`."""
+    found, wrong = row["spike_found"], row["spike_false"]
+    if np.isnan(found):
+        return reason
+    said = "Of effects put into this model, none that was tried is found four times in five"
+    if np.isfinite(found):
+        said = f"Put into this model, {found:g} {row['spike_unit']} are found four times in five"
+    if wrong > 0:
+        said += f"; one of the wrong kind was taken for it in {wrong:.0%} of draws"
+    return f"{reason.rstrip('.')}. {said}."

@@ -19,6 +19,7 @@ FIGURES = (
     "steered_play",
     "heads",
     "patching",
+    "spikes",
     "ladder",
     "findings",
     "calibration",

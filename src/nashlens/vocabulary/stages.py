@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-NULLABLE = {"patching": ("pairs", "patching", "patching_summary")}
+NULLABLE = {
+    "patching": ("pairs", "patching", "patching_summary"),
+    "spikes": ("spikes", "spikes_summary"),
+}
 """Key of the config -> the tables of the stage, by model. Claims that read one of them are then
 not applicable, and figures of them are not drawn."""
 

@@ -13,6 +13,7 @@ from nashlens.lens.summary import summarise_lens
 from tests.unit.findings.tables import PLANTED_PATH, patching
 
 from .plays import plays_of
+from .spikes import make_spikes_summary
 from .summaries import with_summaries
 from .verdicts import make_findings, make_ladder, make_sensitivity
 
@@ -475,6 +476,7 @@ def make_tables(models) -> dict[str, pd.DataFrame]:
         "steered_summary": make_steered(models),
         "heads": make_heads(models),
         "patching": pd.concat(patching(PLANTED_PATH, model=model) for model in models),
+        "spikes_summary": make_spikes_summary(models),
         "ladder": make_ladder(models),
         "findings": make_findings(models),
         "sensitivity": make_sensitivity(make_findings(models), LABELS),

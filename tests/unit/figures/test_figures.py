@@ -19,6 +19,7 @@ from nashlens.findings.claims import m4_no_nash_heads
 from nashlens.lens.readings import PREFERENCE
 from nashlens.steering.summary import steering_estimates
 
+from .spikes import make_spikes_summary
 from .summaries import HOW, with_summaries
 
 draw = registry.draw
@@ -366,3 +367,15 @@ def test_patching_says_how_far_apart_the_answers_are(one_model):
     rows = one_model["patching_summary"]
     nothing = {"patching_summary": rows[rows["site"] == "total"]}
     assert "no residual was patched" in " ".join(texts(draw("patching", nothing)).split())
+
+
+def test_spikes_say_from_which_strength_on_an_override_is_found(one_model, four_models):
+    text = " ".join(texts(draw("spikes", one_model)).split())
+    assert "an override from 2 logits on would have been found" in text
+    assert "one by word only never is taken for it" in text
+    assert "4 of 4 models" in " ".join(texts(draw("spikes", four_models)).split())
+    weak = {"spikes_summary": make_spikes_summary(["m"], found=0.0)}
+    assert "none of the overrides put in was found" in " ".join(texts(draw("spikes", weak)).split())
+    rows = one_model["spikes_summary"]
+    nothing = {"spikes_summary": rows[rows["spike"] == "none"]}
+    assert "nothing was put into a model" in " ".join(texts(draw("spikes", nothing)).split())

@@ -1,39 +1,42 @@
 """Spikes in planted models whose truth is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from nashlens.engine.core import Engine
-from nashlens.engine.writing import residuals_under
+from nashlens.findings.claim import JudgeSettings
 from nashlens.games import build_games
+from nashlens.lens.logit import lens_table
 from nashlens.models.convert import convert_source
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.models.weights import load_readout
-from nashlens.probes.design import ProbeSettings
+from nashlens.probes.design import ProbeSettings, usable
+from nashlens.probes.questions import prepare_questions
 from nashlens.probes.study import fit_probes
 from nashlens.prompts.table import build_prompts
 from nashlens.steering.conflicts import Conflicts, inert_direction
-from nashlens.steering.spike_summary import summarise_spikes, worth
-from nashlens.steering.spikes import SpikeSettings, spike_table
+from nashlens.steering.spike_summary import summarise_spikes, with_spike, worth
+from nashlens.steering.spiked_lens import (
+    LENS_CLAIMS,
+    LensSpike,
+    Spike,
+    SpikedReadings,
+    _drawn_again,
+    lens_effects,
+)
+from nashlens.steering.spiked_probes import SpikedProbes
+from nashlens.steering.spikes import SpikeSettings, spike_tables
 
 SETTINGS = SpikeSettings(
-    games=["prisoners_dilemma"],
-    prompts=64,
-    layers=[10],
-    logits=[0.0, 0.5, 2.0],
-    deviations=[0.0, 3.0],
-    draws=5,
-    seeds=1,
-    model="inert",
-    confidence=0.95,
-    resamples=200,
-    late_fraction=0.25,
-    min_label_mass=0.0,
-    seed=1,
+    prompts=16, layers=[10], logits=[0.0, 0.5, 2.0], deviations=[0.0, 3.0], draws=5
 )
+JUDGED = JudgeSettings("inert", 0.95, 200, 1, late_fraction=0.25, min_label_mass=0.0)
 PROBES = ProbeSettings([0.03], 2, 5, 0.95, 200, 1, "inert")
+GAMES = ["prisoners_dilemma", "harmony"]
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +44,8 @@ def study(tmp_path_factory):
     """A planted null model, its prompts, residuals and probes."""
     folder = tmp_path_factory.mktemp("spikes") / "null"
     convert_source("planted:label_bias", folder)
-    names = ["prisoners_dilemma", "harmony"]
     prompts = build_prompts(
-        build_games({game: {"canonical": game} for game in names}, 1),
+        build_games({game: {"canonical": game} for game in GAMES}, 1),
         ChatTokenizer(folder),
         templates=["neutral"],
         label_sets={"jf": ["J", "F"], "xy": ["X", "Y"]},
@@ -69,14 +71,21 @@ def study(tmp_path_factory):
         return x[[row[name] for name in ids], layer]
 
     ids = prompts["prompt_id"].tolist()
+    readout, layers = load_readout(folder), range(1, engine.n_layers + 1)
     targets = ["opponent_last", "nash_label", "nash_place"]
-    probes = fit_probes(lambda k: load(k, ids), [1, 10, 12], prompts, targets, PROBES).probes
-    return engine, load_readout(folder), load, prompts, probes
+    tables = {
+        "prompts": prompts,
+        "probes": fit_probes(lambda k: load(k, ids), [1, 10, 12], prompts, targets, PROBES).probes,
+        "lens": lens_table(
+            load, layers, prompts, readout=readout, model="inert", last=engine.n_layers
+        ),
+    }
+    return engine, readout, load, tables
 
 
 @pytest.fixture(scope="module")
 def spiked(study):
-    return spike_table(*study, SETTINGS, PROBES)
+    return spike_tables(*study, SETTINGS, JUDGED, PROBES)["spikes"]
 
 
 def share(spiked, spike, strength, claim):
@@ -96,10 +105,30 @@ def test_a_word_is_never_called_an_override(spiked):
         assert share(spiked, "word", strength, "M6") == 0.0
 
 
-def test_a_spike_of_strength_zero_finds_nothing(spiked):
+def test_a_spike_of_strength_zero_changes_nothing(spiked):
     zero = spiked[spiked["strength"] == 0.0]
     assert set(zero["spike"]) == {"none", "override", "word", "history", "nash_code"}
     assert not zero["verdict"].eq(zero["wanted"]).any()
+    lens = zero[zero["claim"].isin(["M5", "M6"])]
+    columns = ["verdict", "estimate", "n", "n_matches"]
+    own = lens[lens["spike"] == "none"].set_index(["claim", "draw"])[columns]
+    for name in ("override", "word"):
+        same = lens[lens["spike"] == name].set_index(["claim", "draw"])[columns]
+        pd.testing.assert_frame_equal(same, own)
+
+
+def test_a_probe_with_nothing_written_is_the_studys_own(study):
+    _, _, load, tables = study
+    prompts = usable(tables["prompts"])
+    spikes = SpikedProbes(
+        load, np.zeros((1, 1)), prompts, tables["probes"], PROBES, JUDGED, [10], [0.0], 2
+    )
+    (question,) = prepare_questions(prompts, ["opponent_last"], PROBES, splits=("match",))
+    everything = [np.ones((3, len(np.unique(question.matches))))]
+    (found,) = spikes._numbers(question, spikes._fit(question, 1), everything)
+    probes = tables["probes"].set_index(["target", "split", "layer"])
+    own = probes.loc[("opponent_last", "match", 1), "balanced_accuracy"]
+    assert found["balanced_accuracy"] == pytest.approx(own, abs=1e-12)
 
 
 def test_a_nash_code_is_read_and_changes_no_verdict_of_the_lens(spiked):
@@ -120,17 +149,60 @@ def test_the_smallest_effect_is_the_smallest_strength_with_power(spiked):
 
 
 def test_the_lens_reads_the_strength_at_the_layer(study):
-    engine, readout, load, prompts, _ = study
-    conflicts = Conflicts(readout, load, engine.n_layers, prompts, SETTINGS.games, 64, 1)
+    engine, readout, load, tables = study
+    conflicts = Conflicts(readout, load, engine.n_layers, tables["prompts"], 16, 1)
     writings = conflicts.override(10, np.full(len(conflicts.ids), 2.0))
-    sequences = [ids.tolist() for ids in conflicts.prompts["token_ids"]]
-    after = residuals_under(engine, sequences, [writings], readout.norm)[:, 0]
-    for layer, logits in ((3, -2.0), (9, -2.0), (10, 2.0)):
-        own, spiked = (
-            (readout.norm(x) * conflicts._difference).sum(1)
-            for x in (conflicts.base(layer), after[:, layer])
-        )
-        assert spiked - own == pytest.approx(np.full(len(own), logits), abs=1e-3)
+    spike = LensSpike(Spike("override", 10, 2.0, "logits"), writings)
+    effects = lens_effects(engine, conflicts, [spike])[:, 0]
+    assert len(conflicts.ids) == 16
+    for layer, logits in ((0, 0.0), (3, 2.0), (9, 2.0), (10, -2.0)):
+        assert effects[:, layer] == pytest.approx(np.full(16, logits), abs=1e-3)
+    # Layers above run on: the model keeps most of what was written.
+    assert (effects[:, 11:] < -0.5).all()
+
+
+def test_every_prompt_gets_the_change_of_its_own_cell(study):
+    """A change that depends on label and place only is the same in blocks that were not run."""
+    engine, readout, load, tables = study
+    conflicts = Conflicts(readout, load, engine.n_layers, tables["prompts"], 16, 1)
+    run, n_layers = conflicts.prompts, engine.n_layers
+    of_cell = 1.0 + 2 * run["nash_label"].to_numpy(int) + run["nash_place"].to_numpy(int)
+    effects = np.broadcast_to(of_cell[:, None, None], (len(run), 1, n_layers + 1))
+    spike = Spike("override", 10, 1.0, "logits")
+    used = {"prompts": usable(tables["prompts"]), "lens": tables["lens"]}
+    spiked = SpikedReadings(used, run, effects, [spike], JUDGED, 1)
+    readings = spiked._readings["M5"]
+    rows = readings.prompts
+    shift = spiked._shift(readings, spiked._donors(rows), 0)
+    cell = 1.0 + 2 * rows["nash_label"].to_numpy(int) + rows["nash_place"].to_numpy(int)
+    towards = np.where(rows["nash_action"].to_numpy(int) == 1, cell, -cell)
+    turns = (rows["game"] == "prisoners_dilemma").to_numpy()
+    assert set(rows["game"]) == set(GAMES)
+    assert (shift[:, :9] == towards[:, None]).all()
+    assert (shift[turns] == towards[turns, None]).all()
+    # Where Nash is prosocial there is nothing to turn into.
+    assert (shift[~turns][:, 9:] == 0.0).all()
+
+
+def test_draws_have_as_many_histories_of_each_wording(study):
+    tables = study[-1]
+    used = {"prompts": usable(tables["prompts"]), "lens": tables["lens"]}
+    readings = LENS_CLAIMS["M6"].read(used)
+    rows, names = _drawn_again(readings.prompts, np.random.default_rng(1))
+    drawn = readings.drawn(rows, names)
+    assert len(drawn) == len(readings)
+    assert len(drawn.blocks) == len(readings.blocks)
+    by_set = readings.prompts.groupby("label_set")["match_id"].nunique()
+    pd.testing.assert_series_equal(drawn.prompts.groupby("label_set")["match_id"].nunique(), by_set)
+
+
+def test_without_a_conflict_only_probes_are_spiked(study):
+    engine, readout, load, tables = study
+    harmony = tables["prompts"].query("game == 'harmony'")
+    inputs = tables | {"prompts": harmony}
+    once = replace(SETTINGS, draws=1)
+    found = spike_tables(engine, readout, load, inputs, once, JUDGED, PROBES)
+    assert set(found["spikes"]["claim"]) == {"M1", "M2", "M3"}
 
 
 def test_an_inert_direction_is_orthogonal_to_what_the_lens_reads():
@@ -147,3 +219,16 @@ def test_power_must_hold_for_every_larger_strength():
         model="m", spike="override", layer=1, unit="logits", claim="M6", counts="power"
     )
     assert worth(table)["spike_found"].tolist() == [3.0]
+
+
+def test_a_reason_says_what_would_have_been_found():
+    row = {"spike_found": 0.3, "spike_unit": "logits", "spike_false": 0.0}
+    said = with_spike("no late layer. Too few.", row)
+    assert (
+        said
+        == "no late layer. Too few. Put into this model, 0.3 logits are found four times in five."
+    )
+    none = with_spike("open", row | {"spike_found": np.inf, "spike_false": 0.1})
+    assert "none that was tried" in none
+    assert "10% of draws" in none
+    assert with_spike("supported", row | {"spike_found": np.nan}) == "supported"

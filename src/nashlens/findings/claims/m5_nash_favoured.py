@@ -68,7 +68,16 @@ class NashFavoured(Evidence):
 
 def estimate(tables: Tables, settings: JudgeSettings) -> NashFavoured | Missing:
     """Estimate the action part of each layer, and count layers."""
-    readings = Readings(tables["lens"], defined(tables["prompts"], "nash_action"))
+    return from_readings(read(tables), settings)
+
+
+def read(tables: Tables) -> Readings:
+    """Return the lens on the prompts that have a Nash action."""
+    return Readings(tables["lens"], defined(tables["prompts"], "nash_action"))
+
+
+def from_readings(readings: Readings, settings: JudgeSettings) -> NashFavoured | Missing:
+    """Estimate the same from readings, of the model as it is or with something put into it."""
     problem = lens_problem(readings, "a Nash action")
     if problem is not None:
         return problem

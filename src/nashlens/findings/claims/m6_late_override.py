@@ -87,7 +87,16 @@ class LateOverride(Evidence):
 
 def estimate(tables: Tables, settings: JudgeSettings) -> LateOverride | Missing:
     """Estimate the parts of each late layer, and the mean action part of those before."""
-    readings = Readings(tables["lens"], conflicting(tables["prompts"]))
+    return from_readings(read(tables), settings)
+
+
+def read(tables: Tables) -> Readings:
+    """Return the lens on the prompts whose prosocial action is not their Nash action."""
+    return Readings(tables["lens"], conflicting(tables["prompts"]))
+
+
+def from_readings(readings: Readings, settings: JudgeSettings) -> LateOverride | Missing:
+    """Estimate the same from readings, of the model as it is or with something put into it."""
     problem = lens_problem(readings, "a prosocial action other than its Nash action")
     if problem is not None:
         return problem

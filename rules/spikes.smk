@@ -1,0 +1,39 @@
+"""Known effects put into each model, and whether the claims find them."""
+
+
+rule spike_model:
+    input:
+        prompts=results("prompts/{model}.parquet"),
+        lens=results("lens/{model}.parquet"),
+        probes=results("probes/{model}.parquet"),
+        activations=results("activations/{model}/manifest.json"),
+        model="results/models/{model}/manifest.json",
+    output:
+        spikes=results("spikes/{model}.parquet"),
+        spikes_summary=results("spikes_summary/{model}.parquet"),
+    log:
+        results("logs/spike_model/{model}.log"),
+    benchmark:
+        results("benchmarks/spike_model/{model}.tsv")
+    threads: CONFIG["resources"]["threads"]
+    resources:
+        **model_job(),
+    params:
+        **provenance(
+            "spike_model",
+            reads=[
+                *PRECISION,
+                "spikes",
+                *(f"probes.{key}" for key in ("C", "folds", "permutations", "device")),
+                "findings.confidence",
+                "findings.late_fraction",
+                "lens.min_label_mass",
+                SEED,
+            ],
+        ),
+    conda:
+        "../envs/gpu.yaml"
+    message:
+        "Spike-ins in {wildcards.model}"
+    script:
+        "../scripts/spike_model.py"

@@ -1,0 +1,126 @@
+"""What is a null worth? Power to find effects of known size, by strength and layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from nashlens.figures import style
+from nashlens.figures.registry import Look
+from nashlens.steering.spike_summary import NONE, POWER, worth
+
+TITLE = "What a null is worth: known effects, put into the model"
+_COLUMNS = ("model", "spike", "layer", "strength", "unit", "claim", "counts", "wanted",
+            *style.ESTIMATE, "n")  # fmt: skip
+_KINDS = {
+    "override": "an override",
+    "word": "the same by word only",
+    "history": "history, consumed",
+    "nash_code": "a Nash code, inert",
+}
+"""Kind of spike -> heading of its panel."""
+_CLAIMS = ("M6", "M5", "M1", "M2", "M3")
+_LINES = ("-", "--", ":", "-.")
+_STROKES = ("(\u2014)", "(- -)", "(\u00b7\u00b7)", "(-\u00b7)")
+_UNITS = {"logits": "strength (logits)", "standard deviations": "strength (SD)"}
+_APART = 0.07
+"""Distance, in strengths, between claims and layers, so that equal ones are seen side by side."""
+
+
+@style.figure(TITLE, spikes_summary=_COLUMNS)
+def draw(spikes_summary: pd.DataFrame, look: Look) -> Figure:
+    """Draw the share of draws with the verdict that counts, a panel for each kind of spike.
+
+    A row of panels for each model. Colour and mark: the claim; line: the layer of the spike.
+    """
+    if (spikes_summary["spike"] == NONE).all():
+        raise style.NothingToShowError("nothing was put into a model")
+    models = list(dict.fromkeys(spikes_summary["model"]))
+    kinds = [kind for kind in _KINDS if (spikes_summary["spike"] == kind).any()]
+    color = style.colors(look.palette, list(_CLAIMS))
+    figure, body = style.canvas(
+        look.width or style.WIDTH, 1.35 + 2.0 * len(models), _message(spikes_summary, models)
+    )
+    grid = body.subplots(len(models), len(kinds), squeeze=False, sharey=True)
+    for line, model in zip(grid, models, strict=True):
+        rows = spikes_summary[spikes_summary["model"] == model]
+        for ax, kind in zip(line, kinds, strict=True):
+            _panel(ax, rows, kind, color)
+        draws = style.counted(rows.loc[rows["spike"] != NONE, "n"])
+        name = "" if len(models) == 1 else f"{model}\n"
+        line[0].set_ylabel(f"{name}share of {draws} draws")
+    style.legend(body, _legend_entries(spikes_summary, color, look.confidence), columns=3)
+    return figure
+
+
+def _message(summary: pd.DataFrame, models: list[str]) -> str:
+    """Say, of overrides, from which strength on they would have been found."""
+    found = worth(summary)
+    found = found[found["claim"] == "M6"]
+    known = found[found["spike_found"].notna()]
+    who = models[0] if len(models) == 1 else f"{len(known)} of {len(models)} models"
+    if known.empty:
+        return TITLE
+    sizes = known["spike_found"].to_numpy(float)
+    if np.isinf(sizes).all():
+        return f"In {who}, none of the overrides put in was found"
+    least, most = sizes.min(), sizes[np.isfinite(sizes)].max()
+    size = f"{least:g}" if least == most else f"{least:g} to {most:g}"
+    if np.isinf(sizes).any():
+        size += " (or none)"
+    wrong = float(known["spike_false"].max())
+    false = f"; one by word only is taken for it in up to {wrong:.0%} of draws"
+    tail = false if wrong > 0 else "; one by word only never is taken for it"
+    return f"In {who}, an override from {size} logits on would have been found{tail}"
+
+
+def _panel(ax: Axes, rows: pd.DataFrame, kind: str, color: dict[str, Any]) -> None:
+    spiked = rows[rows["spike"] == kind]
+    ax.set_title(_KINDS[kind])
+    if spiked.empty:
+        style.no_data(ax, "not put into this model")
+        return
+    ax.set_ylim(-0.05, 1.05)
+    ax.axhline(POWER, color="0.5", lw=0.8, ls=":")
+    strengths, layers = (sorted(spiked[name].unique()) for name in ("strength", "layer"))
+    claims = [claim for claim in _CLAIMS if (spiked["claim"] == claim).any()]
+    curves = [(claim, layer) for claim in claims for layer in layers]
+    for k, (claim, layer) in enumerate(curves):
+        aside = _APART * (k - (len(curves) - 1) / 2)
+        some = spiked[(spiked["claim"] == claim) & (spiked["layer"] == layer)]
+        some = some.sort_values("strength")
+        places = [1 + strengths.index(strength) + aside for strength in some["strength"]]
+        mean, low, high = (some[name].to_numpy(float) for name in style.ESTIMATE)
+        bars = np.maximum([mean - low, high - mean], 0.0)
+        look = {"color": color[claim], "marker": _mark(claim), "ls": _LINES[k % len(layers) % 4]}
+        ax.errorbar(places, mean, yerr=bars, ms=4, lw=1.1, elinewidth=0.6, **look)
+        own = rows[(rows["spike"] == NONE) & (rows["claim"] == claim)]
+        if len(own) and own["wanted"].iloc[0] == some["wanted"].iloc[0] and layer == layers[0]:
+            ax.plot(aside, own["estimate"].iloc[0], _mark(claim), mfc="white", mec=color[claim])
+    ax.set_xticks(range(len(strengths) + 1), ["0", *(f"{strength:g}" for strength in strengths)])
+    ax.set_xlim(-0.5, len(strengths) + 0.5)
+    ax.set_xlabel(_UNITS.get(spiked["unit"].iloc[0], "strength"))
+    names = [f"{layer} {_STROKES[k % 4]}" for k, layer in enumerate(layers)]
+    ax.set_title(f"{_KINDS[kind]}\nafter layer {', '.join(names)}")
+
+
+def _mark(claim: str) -> str:
+    return style.MARKERS[_CLAIMS.index(claim)]
+
+
+def _legend_entries(summary: pd.DataFrame, color: dict[str, Any], confidence: float) -> list[Any]:
+    wanted = summary.drop_duplicates("claim").set_index("claim")["wanted"]
+    claims = [
+        Line2D([], [], color=color[claim], marker=_mark(claim), ms=4, ls="none",
+               label=f"{claim} is {wanted[claim]}")
+        for claim in _CLAIMS if claim in wanted.index
+    ]  # fmt: skip
+    own = Line2D([], [], marker="o", mfc="white", mec="black", ls="none", label="without a spike")
+    needed = Line2D([], [], color="0.5", ls=":", lw=0.8, label=f"power {POWER:g}")
+    bars = style.note(f"bars: {confidence:.0%} Wilson interval over draws")
+    return [*claims, own, needed, bars]

@@ -1,0 +1,172 @@
+"""Spikes that the lens must tell apart: put into a few prompts, and judged on all of the study's.
+
+What a spike changes at each layer is measured on the prompts that are run (`Conflicts`), and added
+to what the study's own lens reads of every prompt: of those that were run their own change, of any
+other block that of a run block, drawn at random, in the same cell (the Nash action's label and
+place). So the verdict rests on as many histories as the study has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from nashlens.engine.writing import Writing, residuals_under
+from nashlens.findings.claim import Missing, decide
+from nashlens.findings.claims import m5_nash_favoured, m6_late_override
+from nashlens.interventions import WORDING
+from nashlens.seeds import stream
+from nashlens.steering.conflicts import Conflicts
+
+if TYPE_CHECKING:
+    from nashlens.engine.core import Engine
+    from nashlens.findings.claim import JudgeSettings
+    from nashlens.lens.readings import Readings
+
+LENS_CLAIMS: dict[str, Any] = {"M5": m5_nash_favoured, "M6": m6_late_override}
+"""Claims about the lens, and their modules."""
+
+
+class Spike(NamedTuple):
+    """What was put in, where, and how strong."""
+
+    spike: str
+    layer: int
+    strength: float
+    unit: str
+
+
+class LensSpike(NamedTuple):
+    """A spike, and what writes it; nothing where its strength is 0."""
+
+    spike: Spike
+    writings: tuple[Writing, ...]
+
+
+class Verdict(NamedTuple):
+    """What a claim says of one draw."""
+
+    claim: str
+    draw: int
+    verdict: str
+    estimate: float
+    n: int
+    n_matches: int
+
+
+def lens_effects(engine: Engine, conflicts: Conflicts, spikes: Sequence[LensSpike]) -> np.ndarray:
+    """Return by how many logits each spike moves the lens to the Nash action, where it is run.
+
+    Returns
+    -------
+    numpy.ndarray
+        `(n, spikes, layers + 1)`; exactly 0 for a spike of strength 0.
+    """
+    effects = np.zeros((len(conflicts.ids), len(spikes), engine.n_layers + 1))
+    run = [k for k, spike in enumerate(spikes) if spike.writings]
+    if run:
+        sequences = [ids.tolist() for ids in conflicts.prompts["token_ids"]]
+        writings = [spikes[k].writings for k in run]
+        residuals = residuals_under(engine, sequences, writings, conflicts.readout.norm)
+        effects[:, run] = conflicts.effects(residuals)
+    return effects
+
+
+class SpikedReadings:
+    """What M5 and M6 read of the study's prompts, with each spike's effect on it.
+
+    Parameters
+    ----------
+    tables : mapping of str to DataFrame
+        `prompts` (kept, neutral) and `lens` of the study.
+    run : DataFrame
+        The prompts that were run.
+    effects : numpy.ndarray
+        From `lens_effects`.
+    spikes : sequence of Spike
+    settings : JudgeSettings
+    draws : int
+        How often histories are drawn again.
+    """
+
+    def __init__(
+        self,
+        tables: dict[str, pd.DataFrame],
+        run: pd.DataFrame,
+        effects: np.ndarray,
+        spikes: Sequence[Spike],
+        settings: JudgeSettings,
+        draws: int,
+    ):
+        self._settings, self._spikes, self._draws = settings, spikes, draws
+        self._readings = {name: of.read(tables) for name, of in LENS_CLAIMS.items()}
+        self._blocks = pd.Index(run["block_id"].unique())
+        # (blocks, cells, spikes, layers + 1)
+        self._effects = np.zeros((len(self._blocks), 4, *effects.shape[1:]))
+        self._effects[self._blocks.get_indexer(run["block_id"]), _cells(run)] = effects
+
+    def verdicts(self) -> Iterator[tuple[int, Verdict]]:
+        """Yield the verdicts of each spike by its number; -1 is the model as it is."""
+        for claim, readings in self._readings.items():
+            if readings.problem("") is not None:
+                continue
+            donors = self._donors(readings.prompts)
+            shifts = [self._shift(readings, donors, k) for k in range(len(self._spikes))]
+            for draw in range(self._draws):
+                # The same histories for every spike: verdicts differ by the spike only.
+                rng = stream(self._settings.seed, "spikes", "draw", claim, draw)
+                rows, names = _drawn_again(readings.prompts, rng)
+                drawn = readings.drawn(rows, names)
+                yield -1, self._verdict(claim, draw, drawn)
+                for k, shift in enumerate(shifts):
+                    yield k, self._verdict(claim, draw, drawn.shifted(shift[rows]))
+
+    def _verdict(self, claim: str, draw: int, readings: Readings) -> Verdict:
+        found = LENS_CLAIMS[claim].from_readings(readings, self._settings)
+        verdict, _ = decide(LENS_CLAIMS[claim].CLAIM, found)
+        if isinstance(found, Missing):
+            return Verdict(claim, draw, verdict, np.nan, 0, 0)
+        return Verdict(claim, draw, verdict, found.estimate, found.n, found.n_matches)
+
+    def _donors(self, prompts: pd.DataFrame) -> np.ndarray:
+        """Return each prompt's own run block, or one drawn for its block, `(n,)`."""
+        seed, runs = self._settings.seed, len(self._blocks)
+        donors = {
+            name: int(stream(seed, "spikes", "donor", name).integers(runs)) if i < 0 else int(i)
+            for name in prompts["block_id"].unique()
+            for i in self._blocks.get_indexer([name])
+        }
+        return prompts["block_id"].map(donors).to_numpy(int)
+
+    def _shift(self, readings: Readings, donors: np.ndarray, number: int) -> np.ndarray:
+        """Return the logits that a spike adds for action 1, `(n, layers)`."""
+        prompts, spike = readings.prompts, self._spikes[number]
+        towards_nash = self._effects[donors, _cells(prompts), number][:, readings.layers]
+        if spike.spike == "override":
+            # Only where there is a conflict does the answer turn.
+            turns = (prompts["prosocial_action"] != prompts["nash_action"]).fillna(False)
+            above = readings.layers >= spike.layer
+            towards_nash[np.ix_(~turns.to_numpy(bool), above)] = 0.0
+        signs = np.where(prompts["nash_action"].to_numpy(int) == 1, 1.0, -1.0)
+        return np.asarray(signs[:, None] * towards_nash)
+
+
+def _cells(prompts: pd.DataFrame) -> np.ndarray:
+    """Return each prompt's cell of its block, 0 to 3: the Nash action's label and place."""
+    return np.asarray(2 * prompts["nash_label"].to_numpy(int) + prompts["nash_place"].to_numpy(int))
+
+
+def _drawn_again(prompts: pd.DataFrame, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Draw as many histories as each game and wording has; return rows and names for them."""
+    rows: list[np.ndarray] = []
+    names: list[np.ndarray] = []
+    numbers = pd.Series(np.arange(len(prompts)))
+    for _, here in numbers.groupby([prompts[name] for name in ("game", *WORDING)], sort=True):
+        of_match = [some.to_numpy() for _, some in here.groupby(prompts["match_id"])]
+        for copy, k in enumerate(rng.integers(len(of_match), size=len(of_match))):
+            rows.append(of_match[k])
+            names.append(np.full(len(of_match[k]), f"/{copy}"))
+    return np.concatenate(rows), np.concatenate(names)
