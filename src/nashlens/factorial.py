@@ -47,6 +47,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -54,6 +55,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtri, stdtr, stdtrit
 
 from nashlens.contrasts import Array, p_floor, student_p
+from nashlens.strata import Layout
 from nashlens.vocabulary.prompts import LABEL_MAPS, OPTION_ORDERS
 
 PARTS = ("action", "word", "place", "interaction")
@@ -152,10 +154,15 @@ class Blocks:
         chosen : ndarray of bool, shape (blocks,), optional
             Only these blocks.
         """
-        frame, values = self.frame, np.asarray(per_block, dtype=np.float64)
-        if chosen is not None:
-            frame, values = frame[chosen].reset_index(drop=True), values[chosen]
-        return BlockEstimate.of(frame, values, self.cluster, self.strata)
+        values = np.asarray(per_block, dtype=np.float64)
+        if chosen is None:
+            return BlockEstimate.within(self._layout, values)
+        frame = self.frame[chosen].reset_index(drop=True)
+        return BlockEstimate.of(frame, values[chosen], self.cluster, self.strata)
+
+    @cached_property
+    def _layout(self) -> Layout:
+        return Layout.of(self.frame, self.cluster, self.strata)
 
 
 @dataclass(frozen=True)
@@ -173,53 +180,56 @@ class BlockEstimate:
     """Number of rows (prompts)."""
     n_blocks: int
     n_clusters: int
-    frame: pd.DataFrame
-    """The blocks that entered."""
     values: Array
-    """(blocks, k): their values."""
-    cluster: str
-    strata: list[str]
+    """(blocks, k): the values of the blocks that entered."""
+    layout: Layout
 
     @classmethod
     def of(
         cls, frame: pd.DataFrame, values: Array, cluster: str, strata: Sequence[str]
     ) -> BlockEstimate:
         """Estimate from one row a block; see `Blocks.estimate`."""
-        k = values.shape[1]
-        if not len(frame):
-            none = np.full(k, np.nan)
-            empty = np.zeros((0, k))
-            return cls(none, none, none, empty, 0, 0, 0, frame, values, cluster, list(strata))
-        stratum = frame.groupby(list(strata), sort=True).ngroup().to_numpy()
-        owner, clusters = pd.factorize(frame[cluster].astype(str))
-        game = pd.factorize(frame[strata[0]])[0]
-        # A cluster's mean in each stratum it has blocks in: one row of `cells` each.
-        cells = pd.DataFrame({"stratum": stratum, "cluster": owner, "game": game})
-        code = cells.groupby(["stratum", "cluster"], sort=True).ngroup().to_numpy()
-        size = np.bincount(code)
-        sums = np.zeros((len(size), k))
-        np.add.at(sums, code, values)
-        cells = cells.assign(code=code).drop_duplicates("code").sort_values("code")
-        n_strata = cells.groupby("game")["stratum"].transform("nunique").to_numpy()
-        n_clusters = cells.groupby("stratum")["cluster"].transform("size").to_numpy()
-        weight = 1.0 / (cells["game"].nunique() * n_strata * n_clusters)
-        shares = np.zeros((len(clusters), k))
-        np.add.at(shares, cells["cluster"].to_numpy(), weight[:, None] * sums / size[:, None])
-        group = _exchangeable(cells, len(clusters))
-        influence, freedom = _influence(shares, group)
+        return cls.within(Layout.of(frame, cluster, strata), values)
+
+    @classmethod
+    def within(cls, layout: Layout, values: Array) -> BlockEstimate:
+        """Estimate from one row a block of a layout; see `Blocks.estimate`."""
+        n_blocks, k = len(layout.frame), values.shape[1]
+        if not n_blocks:
+            none, empty = np.full(k, np.nan), np.zeros((0, k))
+            return cls(none, none, none, empty, 0, 0, 0, values, layout)
+        sums = np.zeros((len(layout.size), k))
+        np.add.at(sums, layout.code, values)
+        shares = np.zeros((layout.n_clusters, k))
+        weight = layout.weight / layout.size
+        np.add.at(shares, layout.owner, weight[:, None] * sums)
+        influence, freedom = _influence(shares, layout.group)
         return cls(
             estimate=shares.sum(axis=0),
             error=np.sqrt((influence**2).sum(axis=0)),
             freedom=freedom,
             influence=influence,
-            n=len(frame) * _CELLS,
-            n_blocks=len(frame),
-            n_clusters=len(clusters),
-            frame=frame,
+            n=n_blocks * _CELLS,
+            n_blocks=n_blocks,
+            n_clusters=layout.n_clusters,
             values=values,
-            cluster=cluster,
-            strata=list(strata),
+            layout=layout,
         )
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The blocks that entered."""
+        return self.layout.frame
+
+    @property
+    def cluster(self) -> str:
+        """Column of what is independent."""
+        return self.layout.cluster
+
+    @property
+    def strata(self) -> list[str]:
+        """Columns that the interval takes as given."""
+        return self.layout.strata
 
     def interval(self, confidence: float, at_once: int = 1) -> tuple[Array, Array]:
         """Return Student's bounds, for so many estimates at once (Bonferroni)."""
@@ -298,17 +308,12 @@ class BlockEstimate:
             Standard deviation of the levels' true values: that of their estimates less what their
             errors explain, at least 0; NaN with one level.
         """
-        found, errors, levels = [], [], sorted(self.frame[column].dropna().astype(str).unique())
-        for level in levels:
-            here = (self.frame[column].astype(str) == level).to_numpy()
-            part = BlockEstimate.of(
-                self.frame[here].reset_index(drop=True),
-                self.values[here],
-                self.cluster,
-                self.strata,
-            )
+        found, errors = [], []
+        for here, layout in self.layout.levels(column).values():
+            part = BlockEstimate.within(layout, self.values[here])
             found.append(part.estimate)
             errors.append(part.error)
+        levels = list(self.layout.levels(column))
         k = self.values.shape[1]
         if len(levels) < 2:
             return levels, np.reshape(found, (len(levels), k)), np.full(k, np.nan)
@@ -316,31 +321,6 @@ class BlockEstimate:
         explained = np.nan_to_num(np.array(errors) ** 2).mean(axis=0)
         spread = np.sqrt(np.maximum(by_level.var(axis=0, ddof=1) - explained, 0.0))
         return levels, by_level, spread
-
-
-def _exchangeable(cells: pd.DataFrame, n_clusters: int) -> NDArray[np.intp]:
-    """Return the group of each cluster: those with the same strata, collapsed where it is alone."""
-
-    def text(values: pd.Series) -> str:
-        return "|".join(map(str, sorted(set(values))))
-
-    signature = cells.groupby("cluster")["stratum"].agg(text)
-    games = cells.groupby("cluster")["game"].agg(text)
-    group = pd.factorize(signature.reindex(range(n_clusters)))[0]
-    game = pd.factorize(games.reindex(range(n_clusters)))[0]
-    size = np.bincount(group)
-    for one in np.unique(game):
-        here = game == one
-        alone = here & (size[group] == 1)
-        if not alone.any():
-            continue
-        others = np.unique(group[here & ~alone])
-        if alone.sum() == 1 and len(others):
-            # One stratum with one cluster: together with the smallest of the others.
-            group[alone] = others[np.argmin(size[others])]
-        else:
-            group[alone] = group[alone].min()
-    return pd.factorize(group)[0]
 
 
 def _influence(shares: Array, group: NDArray[np.intp]) -> tuple[Array, Array]:

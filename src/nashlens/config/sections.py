@@ -241,13 +241,13 @@ class PatchingConfig(Section):
 class SpikesConfig(Section):
     """Spike-ins: known effects put into the model, to see whether the claims find them."""
 
-    prompts: Annotated[Integer, Field(ge=4, le=100000)] = 16
+    prompts: Annotated[Integer, Field(ge=4, le=100000)] = 8
     """Prompts of each game with a conflict, at most, that are run, in whole blocks."""
     layers: Layers = [-4, -2]
     """Blocks after which an override turns and a Nash code is written; -1 is the last."""
     logits: Distinct[Number] = [0.1, 0.3, 1.0]
     """Strengths of an override, and of the same by word only, in logits of the lens."""
-    deviations: Distinct[Number] = [0.3, 1.0, 3.0]
+    deviations: Distinct[Number] = [0.1, 0.3, 3.0]
     """Strengths of a history and a Nash code, in standard deviations along their direction."""
     draws: Annotated[Integer, Field(ge=1, le=10000)] = 10
     """Draws of histories, over which power is estimated."""

@@ -58,9 +58,9 @@ def draw(findings: pd.DataFrame, sensitivity: pd.DataFrame, look: Look) -> Figur
 
     Estimates between -1 and 1 stand on a common axis. Others (layers, say) have no place on it
     and are given as numbers, as is the smallest effect that the study would have found four times
-    in five, and the smallest that it found when it was put into the model. Under an estimate, strips of small marks show the same claim judged
-    on parts of the data: on each template, each label set, each half of the matches. Claims that
-    were not judged on parts have no strips.
+    in five, and the smallest that it found when it was put into the model. Under an estimate,
+    strips of small marks show the same claim judged on parts of the data: on each template, each
+    label set, each half of the matches. Claims that were not judged on parts have no strips.
     """
     if findings.empty:
         raise style.NothingToShowError("the findings table holds no row")

@@ -59,7 +59,7 @@ def study(tmp_path_factory):
         system=None,
         assistant_prefix="I choose option",
         seed=1,
-    )
+    ).drop(columns=["prior_id", "prior_token_ids"])
     engine = Engine(load_model(folder, device="cpu"))
     unique = prompts.drop_duplicates("prompt_id")
     x = np.zeros((len(unique), engine.n_layers + 1, engine.width), dtype=np.float32)
