@@ -53,7 +53,7 @@ def draw(spikes_summary: pd.DataFrame, look: Look) -> Figure:
             _panel(ax, rows, kind, color)
         draws = style.counted(rows.loc[rows["spike"] != NONE, "n"])
         name = "" if len(models) == 1 else f"{model}\n"
-        line[0].set_ylabel(f"{name}share of {draws} draws")
+        line[0].set_ylabel(f"{name}share (n = {draws} draws)")
     style.legend(body, _legend_entries(spikes_summary, color, look.confidence), columns=3)
     return figure
 
@@ -74,9 +74,8 @@ def _message(summary: pd.DataFrame, models: list[str]) -> str:
     if np.isinf(sizes).any():
         size += " (or none)"
     wrong = float(known["spike_false"].max())
-    false = f"; one by word only is taken for it in up to {wrong:.0%} of draws"
-    tail = false if wrong > 0 else "; one by word only never is taken for it"
-    return f"In {who}, an override from {size} logits on would have been found{tail}"
+    tail = f"in up to {wrong:.0%} of draws it is" if wrong > 0 else "none is"
+    return f"In {who}, an override of {size} logits is found; by word only, {tail}"
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, kind: str, color: dict[str, Any]) -> None:
