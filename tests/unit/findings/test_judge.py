@@ -154,3 +154,25 @@ def test_what_was_not_tested_is_no_part_of_the_family():
     q = false_discovery(np.array([0.01, np.nan, 0.04]))
     np.testing.assert_allclose(q, [0.02, np.nan, 0.04])
     assert np.isnan(false_discovery(np.array([np.nan]))).all()
+
+
+def test_spikes_stand_beside_the_verdicts_of_their_own_model():
+    frame = pd.DataFrame({"claim": ["M6", "M6", "M5"], "model": ["a", "b", "a"]}).assign(
+        verdict=["contradicted", "inconclusive", "not_applicable"], reason="no.", p_value=0.5
+    )
+    columns = ["spike", "counts", "layer", "strength", "estimate"]
+    rows = [("none", "power", 0, 0.0, 0.0), ("override", "power", 9, 0.1, 0.2),
+            ("override", "power", 9, 0.5, 0.9), ("word", "false", 9, 0.5, 0.1)]  # fmt: skip
+    spikes = pd.DataFrame(rows, columns=columns).assign(model="a", unit="logits")
+    spikes = pd.concat([spikes.assign(claim="M6"), spikes.assign(claim="M5")])
+    found = combine([frame], 0.05, spikes=spikes).set_index(["claim", "model"])
+    one = found.loc[("M6", "a")]
+    assert (one["spike_found"], one["spike_unit"], one["spike_false"]) == (0.5, "logits", 0.1)
+    assert one["reason"].endswith(
+        "Put into this model, 0.5 logits are found four times in five; one of the wrong kind was"
+        " taken for it in 10% of draws."
+    )
+    others = found.drop(index=("M6", "a"))
+    assert others["spike_found"].isna().all()
+    assert (others["spike_unit"] == "").all()
+    assert not others["reason"].str.contains("Put into").any()
