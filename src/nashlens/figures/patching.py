@@ -63,8 +63,9 @@ def draw(patching_summary: pd.DataFrame, look: Look) -> Figure:
     for line, model in zip(grid, models, strict=True):
         mine = rows[rows["model"] == model]
         shown = pd.concat([_of(mine, panel) for panel in panels])
-        # A scale for each model: one model's largest effect would hide another's.
-        largest = max(float(shown["estimate"].abs().max()), 1e-3)
+        # A scale for each model: one model's largest effect would hide another's. A scale of less
+        # than what counts would paint noise.
+        largest = max(float(shown["estimate"].abs().max()), _LEAST)
         scale = Normalize(-largest, largest)
         name = "" if len(models) == 1 else f"{model}: "
         for ax, panel in zip(line, panels, strict=True):
