@@ -52,6 +52,17 @@ def test_what_carries_from_the_embedding_on_is_no_place():
     assert detail["group"] in ("options", "question")
 
 
+def test_a_payoff_that_makes_a_tie_can_be_the_place():
+    """One payoff alone carries half of it from the embedding on, and the rest is computed there."""
+    nowhere = dict.fromkeys(PLANTED_PATH, (0.0, 0.0, 0.0, 0.0))
+    place = nowhere | {"payoff_4": (0.52, 0.52, 1.0, 0.1), "decision": (0.0, 0.0, 0.0, 0.9)}
+    detail = json.loads(verdict(patching(place))["detail"])
+    assert verdict(patching(place))["verdict"] == "supported"
+    assert (detail["layer"], detail["group"]) == (4, "payoff_4")
+    held = place | {"payoff_4": (0.52, 0.52, 0.6, 0.1)}
+    assert verdict(patching(held))["verdict"] == "contradicted"
+
+
 def test_pairs_that_flip_nothing_are_inconclusive():
     found = verdict(patching(PLANTED_PATH, total=0.1))
     assert found["verdict"] == "inconclusive"

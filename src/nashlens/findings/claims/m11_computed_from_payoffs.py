@@ -1,10 +1,11 @@
 """M11: the Nash label is computed at one place before the decision, from payoffs.
 
 Two prompts differ in the asked seat's own payoffs of its two actions, and so in the Nash action. At
-which layer and group of tokens does the residual of one make the other's answer? Where a group
-carries that from the embedding on, it only holds the payoffs. The *place* is the lowest layer at
-which another group, before the decision, carries half of the difference: the Nash label, or what it
-follows from, was computed there by then.
+which layer and group of tokens does the residual of one make the other's answer? What a group
+carries from the embedding on are only the payoffs that it holds: one payoff alone can make a tie,
+and so half of the difference. The *place* is the lowest layer at which a group before the decision
+carries half of the difference, and clearly more than from the embedding on: the Nash label, or what
+it follows from, was computed there by then.
 
 The control patches the same place from prompts that differ in the opponent's last move, or in the
 order of the options, and in no payoff.
@@ -37,6 +38,8 @@ LEAST_TOTAL = 0.2
 """Logits by which exchanged payoffs must move the answer, for there to be something to carry."""
 LEAST_SHARE = 0.5
 """Share of that difference which a place must carry."""
+LEAST_ADDED = 0.25
+"""Share by which it must carry more than its tokens do from the embedding on."""
 CONTROLS = ("history", "order")
 """Kinds of pairs that differ in no payoff, the first one that there is."""
 NOT_BEFORE = (DECISION, "answer", "all")
@@ -85,7 +88,7 @@ def estimate(tables: Tables, settings: JudgeSettings) -> Computed | Missing:
     total = float(whole.estimate[0])
     # What each patch carries beyond half of the whole difference, and whether it is a place.
     beyond = action[:, 1:] - LEAST_SHARE * action[:, :1]
-    candidates = _candidates(patches, blocks.estimate(beyond).estimate, total)
+    candidates = _candidates(patches, blocks.estimate(action[:, 1:]).estimate, total)
     if not len(candidates):
         return Missing("no patch of the residual before the decision; see patching.groups")
     if total <= 0:
@@ -131,16 +134,19 @@ def estimate(tables: Tables, settings: JudgeSettings) -> Computed | Missing:
     )
 
 
-def _candidates(patches: Patches, beyond: Array, total: float) -> NDArray[np.intp]:
+def _candidates(patches: Patches, effect: Array, total: float) -> NDArray[np.intp]:
     """Return the patches that may be the place, as indices.
 
-    They are of the residual after a block, before the decision, and not of a group that carries
-    half from the embedding on.
+    They are of the residual after a block, before the decision. A group that carries much from the
+    embedding on counts only where it carries clearly more.
     """
     places = patches.places.reset_index(drop=True)
     residual = places["site"] == "residual"
-    given = places[residual & (places["layer"] == 0) & (total > 0) & (beyond >= 0)]["group"]
-    apart = ~places["group"].isin([*NOT_BEFORE, *given])
+    embedding = residual & (places["layer"] == 0)
+    held = pd.Series(effect[embedding], places["group"][embedding])
+    given = places["group"].map(held).fillna(0.0).to_numpy(dtype=float)
+    much = given > (LEAST_SHARE - LEAST_ADDED) * total
+    apart = ~places["group"].isin(NOT_BEFORE) & ~(much & (effect - given < LEAST_ADDED * total))
     return np.flatnonzero((residual & (places["layer"] > 0) & apart).to_numpy(dtype=bool))
 
 
@@ -220,9 +226,10 @@ CLAIM = Claim(
     tables=("patching",),
     interval="student",
     supported=f"exchanged payoffs move the answer by more than {LEAST_TOTAL:g} logits with the"
-    " interval, and at some layer one group of tokens before the decision, which does not at the"
-    f" embedding, carries more than {LEAST_SHARE:.0%} of that, with its interval for all places at"
-    " once; pairs that differ in no payoff carry less there, with their interval",
+    " interval, and at some layer one group of tokens before the decision carries more than"
+    f" {LEAST_SHARE:.0%} of that, with its interval for all places at once, and"
+    f" {LEAST_ADDED:.0%} more than at the embedding, if it carries as much there; pairs that differ"
+    " in no payoff carry less there, with their interval",
     contradicted="exchanged payoffs move the answer as much, and at none of the layers patched"
     f" does such a group carry {LEAST_SHARE:.0%} of that, with their intervals",
     estimate=estimate,
