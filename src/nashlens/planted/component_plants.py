@@ -125,7 +125,14 @@ def _written(
     )
     if word:
         return replace(planted, follows="word", denied=("M1", "M6", "M9", "M10"))
-    return replace(planted, override_at=LATE, claims=("M5", "M6", "M11"))
+    # Without an eighth of a choir most of the override is left; two of any others are all of it.
+    choir = len(components) > 2
+    return replace(
+        planted,
+        override_at=LATE,
+        claims=("M5", "M6", "M9", "M11", *["M10"] * choir),
+        denied=("M1", *["M10"] * (not choir)),
+    )
 
 
 COMPONENT_PLANTS: dict[str, Plant] = {

@@ -122,7 +122,12 @@ PLANTS: dict[str, Plant] = {
     ),
     "override": Plant(
         _override,
-        replace(overridden(), override_at=LATE, claims=("M5", "M6", "M11")),
+        replace(
+            overridden(),
+            override_at=LATE,
+            claims=("M5", "M6", "M9", "M11"),
+            denied=("M1", "M10"),
+        ),
         "as nash up to layer 9; from layer 10 on the prosocial action is answered instead",
     ),
     "token_override": Plant(
