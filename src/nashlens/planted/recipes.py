@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +195,35 @@ def _planted(plant: Plant, name: str) -> Callable[[TokenizerFacts, int], Any]:
     return model
 
 
+def _trained(name: str) -> Callable[[TokenizerFacts, int], Any]:
+    def model(tokenizer: TokenizerFacts, seed: int) -> Any:
+        from transformers import LlamaConfig
+
+        from nashlens.planted import training
+
+        config = LlamaConfig(
+            **_common(tokenizer, training.N_LAYERS)
+            | {
+                "hidden_size": training.WIDTH,
+                "intermediate_size": training.NEURONS,
+                "num_attention_heads": training.HEADS,
+                "num_key_value_heads": training.HEADS,
+            },
+            head_dim=training.WIDTH // training.HEADS,
+            rope_parameters={"rope_type": "default", "rope_theta": training.ROPE_THETA},
+            tie_word_embeddings=False,
+        )
+        made = training.train_nash(config, seed, training.NASH)
+        overridden = name == "trained_override"
+        if overridden:
+            training.train_override(made, seed, training.OVERRIDE)
+        marks = training.exam(made, seed, [training.FROZEN, training.N_LAYERS], training.ASKED)
+        training.check_exam(marks, f"{name}-{seed}", overridden=overridden)
+        return made
+
+    return model
+
+
 # A random model may read anything off the text.
 _UNKNOWN = Facts(
     history_from="unknown",
@@ -212,38 +241,61 @@ _UNKNOWN = Facts(
     answering_heads="unknown",
 )
 
-RECIPES: dict[str, Recipe] = {
-    "random": Recipe(
-        n_layers=4,
-        width=32,
-        model=_random,
-        summary="random Llama with a BOS, a chat template and an unembedding of its own",
-        facts=_UNKNOWN,
-    ),
-    "random_qwen2": Recipe(
-        architecture="Qwen2ForCausalLM",
-        n_layers=4,
-        width=32,
-        model=_random_qwen2,
-        bos=False,
-        chat_template=None,
-        summary="random Qwen2: biases, tied embeddings, no BOS, plain text",
-        facts=_UNKNOWN,
-    ),
-    "blind": Recipe(
-        n_layers=BLIND_LAYERS,
-        width=32,
-        model=_blind,
-        summary="random Llama to which all digits are one, so that no label can mean an action",
-        facts=Facts(denied=("M1", "M5", "M6", "M7", "M9", "M10", "M11", "B7"), null=True),
-    ),
-} | {
-    name: Recipe(
-        n_layers=circuit.N_LAYERS,
-        width=circuit.WIDTH,
-        model=_planted(plant, name),
-        summary=plant.summary,
-        facts=plant.facts,
-    )
-    for name, plant in PLANTS.items()
-}
+# Where the first training put what is not known, but for what it was trained to.
+_TRAINED = replace(_UNKNOWN, override_at=None, follows="action")
+
+RECIPES: dict[str, Recipe] = (
+    {
+        "random": Recipe(
+            n_layers=4,
+            width=32,
+            model=_random,
+            summary="random Llama with a BOS, a chat template and an unembedding of its own",
+            facts=_UNKNOWN,
+        ),
+        "random_qwen2": Recipe(
+            architecture="Qwen2ForCausalLM",
+            n_layers=4,
+            width=32,
+            model=_random_qwen2,
+            bos=False,
+            chat_template=None,
+            summary="random Qwen2: biases, tied embeddings, no BOS, plain text",
+            facts=_UNKNOWN,
+        ),
+        "blind": Recipe(
+            n_layers=BLIND_LAYERS,
+            width=32,
+            model=_blind,
+            summary="random Llama to which all digits are one, so that no label can mean an action",
+            facts=Facts(denied=("M1", "M5", "M6", "M7", "M9", "M10", "M11", "B7"), null=True),
+        ),
+    }
+    | {
+        name: Recipe(
+            n_layers=circuit.N_LAYERS,
+            width=circuit.WIDTH,
+            model=_planted(plant, name),
+            summary=plant.summary,
+            facts=plant.facts,
+        )
+        for name, plant in PLANTS.items()
+    }
+    | {
+        "trained_nash": Recipe(
+            n_layers=8,
+            width=48,
+            model=_trained("trained_nash"),
+            summary="Llama trained to answer the Nash action, which a lens sees from layer 4 on",
+            facts=replace(_TRAINED, claims=("M5",), denied=("M6", "M9", "M10")),
+        ),
+        "trained_override": Recipe(
+            n_layers=8,
+            width=48,
+            model=_trained("trained_override"),
+            summary="trained_nash, of which blocks 7 and 8 alone were then trained to answer"
+            " the prosocial action",
+            facts=replace(_TRAINED, override_at=7, claims=("M6", "M9")),
+        ),
+    }
+)
