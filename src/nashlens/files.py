@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and what becomes of damaged ones."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from nashlens.errors import StoreError
+
+AGAIN = "give the same command again"
+"""What to do where a file that a rule makes is gone: Snakemake makes what is missing."""
 
 
 @contextlib.contextmanager
@@ -39,22 +43,62 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read JSON.
+    """Read JSON that a rule made.
 
     Raises
     ------
     StoreError
-        If the file is missing or is not JSON.
+        If the file is missing or is not JSON; then it is set aside.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise StoreError(f"{path}: no such file; run the rule that makes it") from None
+        raise StoreError(f"{path}: no such file: {AGAIN}, which makes it") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise StoreError(f"{path}: not readable JSON ({error}); delete it and rerun") from None
+        raise damaged(path, f"not readable JSON ({error})") from None
 
 
 def sha256_of(path: str | Path) -> str:
     """Return the SHA-256 of a file, hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@cache
+def _digest(path: str, size: int, changed: int) -> str:
+    return sha256_of(path)
+
+
+def sha256_once(path: str | Path) -> str:
+    """Return a file's SHA-256, computed once a process for each size and time of change."""
+    found = os.stat(path)
+    return _digest(os.path.abspath(path), found.st_size, found.st_mtime_ns)
+
+
+def damaged(path: str | Path, why: str, *, also: Iterable[Path] = ()) -> StoreError:
+    """Set a damaged file aside, so that Snakemake finds it missing and makes it again.
+
+    Parameters
+    ----------
+    path : str or Path
+        It is renamed to NAME.damaged; a missing one is left so.
+    why : str
+        What is wrong with it.
+    also : iterable of Path
+        Files that only say that it is there; they are deleted.
+
+    Returns
+    -------
+    StoreError
+        Names the file, what is wrong, and what to do. To be raised.
+    """
+    path, also = Path(path), list(also)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(path, path.with_name(f"{path.name}.damaged"))
+        for other in also:
+            other.unlink(missing_ok=True)
+    except OSError:
+        names = ", ".join(map(str, [path, *also]))
+        return StoreError(f"{path}: {why}; delete {names} and {AGAIN}")
+    return StoreError(f"{path}: {why}: {AGAIN}, which makes it anew")

@@ -15,6 +15,7 @@ import pandas as pd
 
 from nashlens.activations.shards import ONLY_DECISION, Dtype, positions_of, read_entry
 from nashlens.errors import StoreError
+from nashlens.files import AGAIN
 from nashlens.kept import kept, neutral
 from nashlens.seeds import stream
 from nashlens.vocabulary.positions import DECISION
@@ -189,7 +190,9 @@ def join_manifest(
     made = {shard["file"]: shard for part in parts for shard in part["shards"]}
     missing = [shard["file"] for shard in plan["new"] if shard["file"] not in made]
     if missing:
-        raise StoreError(f"planned shards {missing} are in no part; rerun activations")
+        raise StoreError(
+            f"planned shards {missing} are in no part; delete the folder's plan.json, and {AGAIN}"
+        )
     new = [
         made[shard["file"]] | shard | {"fingerprint": plan["fingerprint"]} for shard in plan["new"]
     ]

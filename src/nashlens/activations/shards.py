@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from nashlens.errors import StoreError
-from nashlens.files import atomic_write, read_json, sha256_of, write_json
+from nashlens.files import atomic_write, read_json, sha256_of, sha256_once, write_json
 from nashlens.vocabulary.positions import DECISION
 
 Dtype = Literal["float32", "float16", "bfloat16"]
@@ -177,15 +177,15 @@ class ShardFile:
 
 
 def read_entry(folder: str | Path, file: str, fingerprint: str) -> dict[str, Any] | None:
-    """Return the description of a complete shard with this fingerprint; None for any other."""
+    """Return the description of an intact shard with this fingerprint; None for any other."""
     path = Path(folder) / file
     try:
         entry: dict[str, Any] = read_json(path.with_suffix(".json"))
         shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
     except (StoreError, ValueError, OSError, EOFError):
         return None
-    whole = list(shape) == entry.get("shape") and entry.get("fingerprint") == fingerprint
-    return entry if whole else None
+    fits = list(shape) == entry.get("shape") and entry.get("fingerprint") == fingerprint
+    return entry if fits and sha256_once(path) == entry.get("sha256") else None
 
 
 def positions_of(shard: dict[str, Any]) -> list[str]:

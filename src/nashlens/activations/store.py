@@ -1,4 +1,4 @@
-"""Reads shards of activations."""
+"""Reads shards of activations, each compared with its SHA-256 when it is first read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from nashlens.activations.shards import ONLY_DECISION, STORED, Dtype, decode, positions_of
 from nashlens.errors import StoreError
-from nashlens.files import read_json, sha256_of
+from nashlens.files import AGAIN, damaged, read_json, sha256_once
 from nashlens.vocabulary.positions import DECISION
 
 LoadLayer = Callable[[int], np.ndarray]
@@ -92,17 +92,32 @@ class ActivationStore:
         path = self.folder / shard["file"]
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise StoreError(f"{path}: missing or damaged ({error}); rerun activations") from None
+        except FileNotFoundError:
+            raise self._damaged(path, "it is missing") from None
+        except (ValueError, EOFError) as error:
+            raise self._damaged(path, f"it is damaged ({error})") from None
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be read ({error})") from None
         names = positions_of(shard)
         axis = () if names == ONLY_DECISION else (len(names),)
         expected = (len(shard["prompt_ids"]), *axis, self.n_layers + 1, self.width)
         if array.shape != expected or array.dtype != np.dtype(STORED[self.dtype]):
-            raise StoreError(
-                f"{path}: holds {array.dtype} {array.shape}, the manifest says "
-                f"{self.dtype} {expected}; rerun activations"
+            raise self._damaged(
+                path,
+                f"it holds {array.dtype} {array.shape}, and the manifest says {self.dtype}"
+                f" {expected}",
             )
         return array
+
+    def _damaged(self, path: Path, why: str) -> StoreError:
+        """Set a shard aside with all that says it is there, so that it is planned and made anew."""
+        names = (path.with_suffix(".json").name, "plan.json", "manifest.json")
+        return damaged(path, why, also=[self.folder / name for name in names])
+
+    def _check(self, shard: dict[str, Any]) -> None:
+        path = self.folder / shard["file"]
+        if sha256_once(path) != shard["sha256"]:
+            raise self._damaged(path, "its bytes are not those that were computed (SHA-256)")
 
     def _stored(self, shard: dict[str, Any], layer: int) -> np.ndarray:
         """Return a shard's residuals, `(prompts, width)`; NaN where it lacks the position."""
@@ -110,6 +125,7 @@ class ActivationStore:
         if self.position not in names:
             return np.full((len(shard["prompt_ids"]), self.width), np.nan, dtype=np.float32)
         array = self._open(shard)
+        self._check(shard)
         if names != ONLY_DECISION:
             array = array[:, names.index(self.position)]
         return decode(np.asarray(array[:, layer]), self.dtype)
@@ -153,8 +169,8 @@ class ActivationStore:
         missing = [prompt for prompt in prompt_ids if prompt not in self._row]
         if missing:
             raise StoreError(
-                f"{self.folder}: {len(missing)} prompts were not extracted, first {missing[0]}; "
-                "rerun activations"
+                f"{self.folder}: {len(missing)} prompts were not extracted, first {missing[0]};"
+                f" delete its manifest.json and plan.json, and {AGAIN}"
             )
         return prompt_ids
 
@@ -172,9 +188,8 @@ class ActivationStore:
             Naming the first shard that differs.
         """
         for shard in self.manifest["shards"]:
-            path = self.folder / shard["file"]
-            if sha256_of(path) != shard["sha256"]:
-                raise StoreError(f"{path}: differs from its recorded SHA-256; delete it and rerun")
+            self._open(shard)
+            self._check(shard)
 
 
 def _presence(shard: dict[str, Any], position: str) -> np.ndarray:

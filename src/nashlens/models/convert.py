@@ -28,6 +28,7 @@ from nashlens.models.inspect import (
     read_config,
     weight_files,
 )
+from nashlens.models.intact import digests, remember
 from nashlens.models.manifest import MANIFEST
 from nashlens.models.registry import config_value
 from nashlens.models.source import Source, gguf_file, model_folder, parse_source
@@ -78,7 +79,8 @@ def convert_source(
         GGUF file, or of the list of the weight files' own), `files`, `architecture`, `n_layers`,
         `width`, `n_parameters` (weights that the files hold, a shared one once), `dtype`,
         `vocab_size`, `context_length`, `bos_token` (null where none is added), `chat_template`, and
-        `adapter` (null without one): digests of its files, `rank`, `scale`, `modules`.
+        `adapter` (null without one): digests of its files, `rank`, `scale`, `modules`; `digests`,
+        the SHA-256 of each file of the converted model.
 
     Raises
     ------
@@ -108,8 +110,10 @@ def convert_source(
         provenance["adapter"] = None if added is None else _merge(partial, added)
         manifest = {"source": source.text, "kind": source.kind} | provenance | _describe(partial)
         _check(source, manifest, expected or facts)
+        manifest["digests"] = digests(partial)
         text = json.dumps(manifest, indent=2, sort_keys=True)
         (partial / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        remember(partial, manifest["digests"])
     return manifest
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nashlens.errors import ModelError
 from nashlens.models.inspect import read_config
+from nashlens.models.intact import check_files
 from nashlens.models.registry import ARCHITECTURES, Architecture, supported
 
 if TYPE_CHECKING:
@@ -187,9 +188,11 @@ def load_model(
     Raises
     ------
     ModelError
-        The folder is not a converted model, its weights are incomplete, or the device cannot do it.
+        The folder is not a converted model, a file of it is damaged, its weights are incomplete, or
+        the device cannot do it.
     """
     folder = Path(folder)
+    check_files(folder)
     stored = read_supported_config(folder)
     problem = quantization_problem(quantization, device)
     if problem:

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from nashlens.errors import ModelError
 from nashlens.models.inspect import read_config, weight_files
+from nashlens.models.intact import check_files
 from nashlens.models.registry import ARCHITECTURES, Architecture
 from nashlens.models.support import config_problems
 
@@ -235,6 +236,7 @@ def load_readout(folder: Path | str, rows: ArrayLike | None = None) -> Readout:
     -------
     Readout
     """
+    check_files(folder)
     reader = WeightReader(folder)
     return Readout(reader.final_norm(), reader.unembedding(rows), reader.softcap())
 

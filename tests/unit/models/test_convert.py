@@ -9,6 +9,7 @@ from nashlens.errors import ModelError
 from nashlens.models import convert as module
 from nashlens.models.convert import convert_source
 from nashlens.models.inspect import ModelFacts
+from nashlens.models.intact import CHECKED
 from nashlens.models.manifest import read_manifest
 from nashlens.models.weights import WeightReader
 from tests.conftest import EMBEDDED
@@ -16,7 +17,8 @@ from tests.unit.models.test_inspect import write_gguf
 
 
 def snapshot(folder):
-    return {file.name: file.read_bytes() for file in folder.iterdir()}
+    """The files' bytes; when they were last looked at is no part of a model."""
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.name != CHECKED}
 
 
 def test_a_planted_model_and_its_manifest(planted):

@@ -1,0 +1,96 @@
+"""Whether a converted model's files still hold what was converted.
+
+Conversion records each file's SHA-256. A file is compared with it when a model is loaded, once for
+each size and time of change: what was found is remembered beside the model, for all jobs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nashlens.errors import ModelError
+from nashlens.files import AGAIN, sha256_of, write_json
+from nashlens.models.manifest import MANIFEST
+
+CHECKED = ".checked.json"
+"""File -> its size, its time of change in nanoseconds, and the SHA-256 that it had then."""
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file of a folder, by name."""
+    return {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def remember(folder: Path, known: Mapping[str, str]) -> None:
+    """Write that files have their digests now, where the folder can be written to."""
+    found = {name: [*_state(folder / name), digest] for name, digest in known.items()}
+    with contextlib.suppress(OSError):
+        write_json(folder / CHECKED, found)
+
+
+def check_files(folder: Path | str) -> None:
+    """Compare a converted model's files with what was converted.
+
+    Parameters
+    ----------
+    folder : path
+        A folder without a manifest of ours holds nothing to compare with, and is left alone.
+
+    Raises
+    ------
+    ModelError
+        A file is missing or has other bytes. The manifest is taken away, so that the next call of
+        Snakemake converts the model again.
+    """
+    folder = Path(folder)
+    manifest, checked = _read(folder / MANIFEST), _read(folder / CHECKED)
+    known = manifest.get("digests")
+    if not isinstance(known, dict):
+        return
+    new = False
+    for name, digest in known.items():
+        path = folder / name
+        try:
+            if checked.get(name) == [*_state(path), digest]:
+                continue
+            found = sha256_of(path)
+        except FileNotFoundError:
+            raise _damaged(path, manifest, "it is missing") from None
+        if found != digest:
+            raise _damaged(path, manifest, "its bytes are not those that were converted")
+        new = True
+    if new:
+        remember(folder, known)
+
+
+def _damaged(path: Path, manifest: Mapping[str, Any], why: str) -> ModelError:
+    """Take the manifest away; return the error that says so."""
+    linked = path.is_symlink() or (path.exists() and path.stat().st_nlink > 1)
+    source = (
+        f" (it is one file with that of {manifest.get('source')}: if that is damaged, fetch it"
+        " again first)"
+        if linked
+        else ""
+    )
+    try:
+        (path.parent / MANIFEST).unlink(missing_ok=True)
+    except OSError:
+        return ModelError(f"{path}: {why}; delete {path.parent / MANIFEST} and {AGAIN}{source}")
+    return ModelError(f"{path}: {why}: {AGAIN}, which converts the model anew{source}")
+
+
+def _state(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return a JSON object; an empty one for what is none."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+    return {}

@@ -1,0 +1,92 @@
+"""A converted model's files: damage is named at load, and the advice, followed, mends it."""
+
+import pytest
+
+from nashlens.errors import ModelError
+from nashlens.models import intact
+from nashlens.models.convert import convert_source
+from nashlens.models.load import load_model
+from nashlens.models.manifest import read_manifest
+from nashlens.models.weights import load_readout
+from tests.unit.activations.test_damage import flip
+
+WEIGHTS = "model.safetensors"
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A converted model of its own."""
+    convert_source("planted:random", tmp_path / "model")
+    return tmp_path / "model"
+
+
+def load(folder):
+    return load_model(folder, device="cpu")
+
+
+@pytest.mark.parametrize("read", [load, load_readout])
+@pytest.mark.parametrize("name", [WEIGHTS, "config.json", "tokenizer.json"])
+def test_one_bit_is_named_and_the_next_call_converts_again(model, read, name):
+    before = (model / name).read_bytes()
+    flip(model / name)
+    with pytest.raises(ModelError, match="give the same command again, which converts") as told:
+        read(model)
+    assert str(told.value).startswith(f"{model / name}: its bytes are not those")
+    # Snakemake finds it missing.
+    assert not (model / "manifest.json").exists()
+    convert_source("planted:random", model)
+    assert (model / name).read_bytes() == before
+    read(model)
+
+
+def test_a_missing_file_is_named(model):
+    (model / WEIGHTS).unlink()
+    with pytest.raises(ModelError, match=rf"{WEIGHTS}: it is missing: give the same command again"):
+        load(model)
+    convert_source("planted:random", model)
+    load(model)
+
+
+def test_a_file_is_hashed_once_for_each_size_and_time_of_change(model, monkeypatch):
+    hashed = []
+    real = intact.sha256_of
+    monkeypatch.setattr(intact, "sha256_of", lambda path: hashed.append(path.name) or real(path))
+    load(model)
+    # Conversion knows them.
+    assert hashed == []
+    (model / intact.CHECKED).write_text("not JSON")
+    load(model)
+    assert sorted(hashed) == sorted(read_manifest(model)["digests"])
+    hashed.clear()
+    load(model)
+    assert hashed == []
+    (model / WEIGHTS).touch()
+    load(model)
+    assert hashed == [WEIGHTS]
+
+
+def test_where_nothing_can_be_remembered_files_are_hashed_again(model, monkeypatch):
+    (model / intact.CHECKED).unlink()
+
+    def refuse(*_):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(intact, "write_json", refuse)
+    load(model)
+    assert not (model / intact.CHECKED).exists()
+    flip(model / WEIGHTS)
+    with pytest.raises(ModelError, match=WEIGHTS):
+        load(model)
+
+
+def test_a_file_that_is_one_with_the_sources_is_said_to_be(hf_folder, tmp_path):
+    convert_source(f"path:{hf_folder}", tmp_path / "model")
+    weights = hf_folder / WEIGHTS
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 1
+    with weights.open("r+b") as file:
+        file.write(content)
+    with pytest.raises(ModelError, match=rf"one file with that of path:{hf_folder}: if that is"):
+        load(tmp_path / "model")
+    convert_source(f"path:{hf_folder}", tmp_path / "model")
+    load(tmp_path / "model")
