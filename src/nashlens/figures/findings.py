@@ -272,9 +272,8 @@ def _spike(row: pd.Series) -> str:
     """Say which effect, put into the model, is found, and how often a wrong one is."""
     found = float(row["spike_found"])
     size = f"{found:.3g} {_SHORT.get(row['spike_unit'], row['spike_unit'])}"
-    said = f"put in: {size} found" if np.isfinite(found) else "put in: nothing found"
-    wrong = row["spike_false"]
-    return f"{said}, {wrong:.0%} false" if pd.notna(wrong) else said
+    said = f"put in: {size} found" if np.isfinite(found) else "put in: none found"
+    return f"{said}, {row['spike_false']:.0%} false" if row["spike_false"] > 0 else said
 
 
 def _number(value: Any) -> str:

@@ -86,9 +86,8 @@ def with_spike(reason: str, row: pd.Series) -> str:
     found, wrong = row["spike_found"], row["spike_false"]
     if np.isnan(found):
         return reason
-    said = "Of effects put into this model, none that was tried is found four times in five"
-    if np.isfinite(found):
-        said = f"Put into this model, {found:g} {row['spike_unit']} are found four times in five"
+    size = f"An effect of {found:g} {row['spike_unit']}" if np.isfinite(found) else "No effect"
+    said = f"{size} put into this model is found four times in five"
     if wrong > 0:
         said += f"; one of the wrong kind was taken for it in {wrong:.0%} of draws"
     return f"{reason.rstrip('.')}. {said}."

@@ -169,10 +169,10 @@ def test_spikes_stand_beside_the_verdicts_of_their_own_model():
     one = found.loc[("M6", "a")]
     assert (one["spike_found"], one["spike_unit"], one["spike_false"]) == (0.5, "logits", 0.1)
     assert one["reason"].endswith(
-        "Put into this model, 0.5 logits are found four times in five; one of the wrong kind was"
-        " taken for it in 10% of draws."
+        "An effect of 0.5 logits put into this model is found four times in five;"
+        " one of the wrong kind was taken for it in 10% of draws."
     )
     others = found.drop(index=("M6", "a"))
     assert others["spike_found"].isna().all()
     assert (others["spike_unit"] == "").all()
-    assert not others["reason"].str.contains("Put into").any()
+    assert not others["reason"].str.contains("put into").any()

@@ -223,12 +223,10 @@ def test_power_must_hold_for_every_larger_strength():
 
 def test_a_reason_says_what_would_have_been_found():
     row = {"spike_found": 0.3, "spike_unit": "logits", "spike_false": 0.0}
-    said = with_spike("no late layer. Too few.", row)
-    assert (
-        said
-        == "no late layer. Too few. Put into this model, 0.3 logits are found four times in five."
+    assert with_spike("Too few.", row) == (
+        "Too few. An effect of 0.3 logits put into this model is found four times in five."
     )
     none = with_spike("open", row | {"spike_found": np.inf, "spike_false": 0.1})
-    assert "none that was tried" in none
+    assert "No effect put into this model is found" in none
     assert "10% of draws" in none
     assert with_spike("supported", row | {"spike_found": np.nan}) == "supported"
