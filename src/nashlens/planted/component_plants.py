@@ -130,6 +130,8 @@ def _written(
     return replace(
         planted,
         override_at=LATE,
+        # The heads of a choir are like others of their layers, with which M4 compares them.
+        answering_heads="unknown" if choir else True,
         claims=("M5", "M6", "M9", "M11", *["M10"] * choir),
         denied=("M1", *["M10"] * (not choir)),
     )

@@ -14,6 +14,7 @@ is on one thread in float32: on one kind of machine a seed gives the same weight
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -301,3 +302,13 @@ def _residuals(model: Any, ids: torch.Tensor, blocks: int) -> list[torch.Tensor]
 
 def _lens(model: Any, hidden: torch.Tensor) -> torch.Tensor:
     return model.lm_head(model.model.norm(hidden))
+
+
+if __name__ == "__main__":
+    # The exam of a converted model, for docs/explanation/calibration.md.
+    from transformers import AutoModelForCausalLM
+
+    trained = AutoModelForCausalLM.from_pretrained(sys.argv[1])
+    marks = exam(trained, 0, range(READ_OUT, N_LAYERS + 1), 500)
+    means = marks.groupby(["layer", "conflict"])[["nash", "prosocial"]].mean().round(3)
+    print(means.to_string())
