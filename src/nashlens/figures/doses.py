@@ -145,7 +145,7 @@ def _changes(
     x = {name: k + 0.6 * ("+" in name) for k, name in enumerate(places)}
     target = ours[ours["target"]]
     _random_band(ax, changes, target, x)
-    _wrong_way(ax, target, x, colors)
+    _wrong_way(ax, target, x)
     ax.axhline(0, color="0.6", linewidth=0.7)
     limit = 0.1
     for series in _series(ours, kind):
@@ -215,15 +215,13 @@ def _random_band(
     ax.bar(at, height, 0.7, bottom=random["ci_low"], color="0.8", zorder=0)
 
 
-def _wrong_way(
-    ax: Axes, target: pd.DataFrame, x: Mapping[str, float], colors: Mapping[str, Any]
-) -> None:
+def _wrong_way(ax: Axes, target: pd.DataFrame, x: Mapping[str, float]) -> None:
     """Hang bars from the top: how many scenarios the push moves against its meaning."""
     if target.empty:
         return
     at, share = target["layers"].map(x).to_numpy(float), target["wrong_way"].to_numpy(float)
-    transform = ax.get_xaxis_transform()
-    look: dict[str, Any] = {"transform": transform, "zorder": 0.5}
+    # Above the grid, below the lines.
+    look: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "zorder": 1.7}
     ax.bar(at, _HANGING * share, 0.5, bottom=1 - _HANGING * share, color="0.35", **look)
     ax.plot([0, 1], [1 - _HANGING] * 2, ":", color="0.6", linewidth=0.6, transform=ax.transAxes)
 
@@ -319,7 +317,7 @@ def _legend_entries(
     if not controls:
         text = "no random directions"
     handles.append(Patch(color="0.8", alpha=1 if controls else 0, label=text))
-    label = "from the top: share of scenarios that move the wrong way (dots: all)"
+    label = "hanging: scenarios moved the wrong way"
     handles.append(Patch(color="0.35", label=label))
     ours = data[data["direction"] != "random"]
     whole = ours[ours["game"].isna() & (ours["words"] == "all")]

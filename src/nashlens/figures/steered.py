@@ -16,8 +16,8 @@ from nashlens.figures import style
 from nashlens.figures.registry import Look
 
 TITLE = "Steered play: what a dose moves, in the player and in its partner, and what it breaks"
-_COLUMNS = ("player", "model", "direction", "partner", "quantity", "dose", *style.ESTIMATE,
-            "n", "n_matches")  # fmt: skip
+_COLUMNS = ("player", "model", "direction", "edit", "layers", "partner", "quantity", "dose",
+            *style.ESTIMATE, "n", "n_matches")  # fmt: skip
 _RANDOM = "random"
 QUIZ_LOSS, DIVERGENCE = 0.1, 0.5
 """What claim S2 allows."""
@@ -56,10 +56,11 @@ def draw(steered_summary: pd.DataFrame, look: Look) -> Figure:
         others = steered_summary[
             (steered_summary["direction"] == _RANDOM)
             & (steered_summary["model"] == mine["model"].iloc[0])
+            & (steered_summary["layers"] == mine["layers"].iloc[0])
         ]
         for k, (ax, panel) in enumerate(zip(line, _PANELS, strict=True)):
             ours = mine[mine["quantity"] == panel.quantity].sort_values("dose")
-            who = f"{name}, {mine['direction'].iloc[0]} direction\n" if k == 0 else ""
+            who = _who(name, mine.iloc[0]) if k == 0 else ""
             count = _sizes(panel, ours)
             ax.set_title(style.fit(f"{who}{panel.title}{count}", inches), fontsize=style.SMALL)
             if ours.empty:
@@ -74,6 +75,12 @@ def draw(steered_summary: pd.DataFrame, look: Look) -> Figure:
     )
     style.legend(body, entries, columns=2)
     return figure
+
+
+def _who(name: str, row: pd.Series) -> str:
+    """Say who is steered, how and where."""
+    several = "layers" if "+" in row["layers"] else "layer"
+    return f"{name}: {row['edit']} {row['direction']}, {several} {row['layers']}\n"
 
 
 def _sizes(panel: _Panel, rows: pd.DataFrame) -> str:

@@ -26,8 +26,8 @@ QUANTITIES = {
     "label_mass": "probability that the two labels have together, in play",
     "invalid": "share of invalid answers in play",
 }
-_KEYS = dict.fromkeys(("player", "model", "direction", "edit", "partner", "quantity"), "str")
-_KEYS |= {"dose": "float64"}
+_SHARED = ("model", "direction", "edit", "layers")
+_KEYS = dict.fromkeys(("player", *_SHARED, "partner", "quantity"), "str") | {"dose": "float64"}
 
 
 def steered_estimates(tables: Tables, how: Bootstrap) -> pd.DataFrame:
@@ -42,16 +42,16 @@ def steered_estimates(tables: Tables, how: Bootstrap) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `player`, `model`, `direction`, `edit`, `partner` (of `partner_cooperation`), `quantity`
-        (`QUANTITIES`), `dose` (for what is about cooperation and Nash distance counted towards
-        defection) and `estimates.COLUMNS`.
+        `player`, `model`, `direction`, `edit`, `layers`, `partner` (of `partner_cooperation`),
+        `quantity` (`QUANTITIES`), `dose` (for what is about cooperation and Nash distance counted
+        towards defection) and `estimates.COLUMNS`.
     """
     parts: list[pd.DataFrame] = []
     if len(tables["steered_matches"]):
         field = SteeredField(tables)
         settings = JudgeSettings(ALL_MODELS, how.confidence, how.resamples, how.seed)
         for player in field.everyone:
-            shared = {name: getattr(player, name) for name in ("model", "direction", "edit")}
+            shared = {name: getattr(player, name) for name in _SHARED}
             parts += [
                 part.assign(player=player.name, **shared)
                 for part in _of_player(field, settings, player)
@@ -86,8 +86,9 @@ def _of_player(
         more = rows["nll"] - rows["nll_unsteered"]
         growth = mean_of(rows, more, "passage", settings, (-np.inf, np.inf))
         found = _row("perplexity", dose, growth)
-        bounds = ["estimate", "ci_low", "ci_high"]
-        yield found.assign(**np.exp(found[bounds]))
+        yield found.assign(
+            **{name: np.exp(found[name]) for name in ("estimate", "ci_low", "ci_high")}
+        )
 
 
 def _of_arms(

@@ -35,9 +35,9 @@ def split_steered(
     return tables[0], tables[1]
 
 
-DOSE_COLUMNS = {"player": "str", "direction": "str", "edit": "str", "dose": "float64"}
+DOSE_COLUMNS = dict.fromkeys(("player", "direction", "edit", "layers"), "str") | {"dose": "float64"}
 """What is said of a steered seat, with types: the name that its doses share, its direction, kind of
-edit and dose."""
+edit, layers (such as `1+2+3`) and dose."""
 
 
 def with_doses(decisions: pd.DataFrame, steered: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
@@ -49,11 +49,17 @@ def with_doses(decisions: pd.DataFrame, steered: Mapping[str, Mapping[str, Any]]
     steered : mapping of str to mapping
         Interventions of the steered agents (`nashlens.config.doses.dose_agents`), by name.
     """
-    keys = {"player": "player", "direction": "direction", "edit": "kind", "dose": "value"}
+    said = {
+        "player": lambda how: how["player"],
+        "direction": lambda how: how["direction"],
+        "edit": lambda how: how["kind"],
+        "layers": lambda how: "+".join(map(str, how["layers"])),
+        "dose": lambda how: how["value"],
+    }
     columns = {
-        f"{side}{name}": decisions[column].map({a: how[key] for a, how in steered.items()})
+        f"{side}{name}": decisions[column].map({agent: of(how) for agent, how in steered.items()})
         for side, column in (("", "agent"), ("opponent_", "opponent"))
-        for name, key in keys.items()
+        for name, of in said.items()
     }
     types = {f"{side}{name}": t for side in ("", "opponent_") for name, t in DOSE_COLUMNS.items()}
     return decisions.assign(**columns).astype(types)

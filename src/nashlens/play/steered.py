@@ -100,8 +100,8 @@ class ModelDirections:
     def _random(self, player: str, seed: int) -> tuple[np.ndarray, pd.DataFrame]:
         """Return a random direction at all layers, and the sizes of doses along it."""
         rng = stream(seed, "random direction of a player", player)
-        vector = rng.standard_normal(self.mean.shape[1])
-        vector = (vector / np.linalg.norm(vector)).astype(np.float32)
+        draws: np.ndarray = rng.standard_normal(size=(self.mean.shape[1],))
+        vector = (draws / np.linalg.norm(draws)).astype(np.float32)
         by_layer = self.table.groupby("layer")
         rows = by_layer[["residual_norm", "projection_std"]].max()
         along = self.mean @ vector

@@ -443,6 +443,7 @@ def make_steered(models) -> pd.DataFrame:
                     "model": model,
                     "direction": direction,
                     "edit": "add",
+                    "layers": "15",
                     "partner": model if quantity == "partner_cooperation" else None,
                     "quantity": quantity,
                     "dose": dose,

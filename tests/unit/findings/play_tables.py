@@ -74,18 +74,19 @@ def decisions(
     return pd.DataFrame(frames).astype({"action": "Int64", "opponent_action": "Int64"})
 
 
-def steered(own, partner=None, *, doses=(-1.0, 0.0, 1.0), random=None, **how):
+def steered(own, partner=None, *, doses=(-1.0, 0.0, 1.0), random=None, layers=None, **how):
     """Play a steered player "s" whose policy is `own(dose)`; return its matches.
 
     It meets itself, or `partner` (a policy) where there is one; `random` is a policy, likewise, of
     a second player along a random direction.
     """
+    layers = {"s": [1, 2], "r": [1, 2]} | (layers or {})
     players = {"s": ("abstract", own)} | ({"r": ("random", random)} if random else {})
     pairs, interventions = [], {}
     for (name, (direction, policy)), dose in product(players.items(), doses):
         agent = f"{name}{dose:g}"
         about = {"player": name, "direction": direction, "kind": "add", "value": dose}
-        interventions[f"{agent}_direct"] = about
+        interventions[f"{agent}_direct"] = about | {"layers": layers[name]}
         if partner is None:
             pairs.append(itself(agent, policy(dose)))
         else:

@@ -76,6 +76,12 @@ def test_a_random_direction_is_the_control():
         assert "a random direction" in row["reason"]
 
 
+def test_a_random_direction_at_other_layers_is_no_control():
+    matches = steered(slope(0.3), random=slope(0.3), layers={"r": [1]}, rounds=6)
+    row, detail = judged("S1", matches)
+    assert (row["verdict"], detail["n_random"]) == ("supported", 0)
+
+
 def test_a_dose_that_moves_nothing_or_the_wrong_way():
     for policy in (slope(0.0), slope(-0.3)):
         row, _ = judged("S1", steered(policy, rounds=12, repetitions=32))

@@ -120,7 +120,7 @@ def test_steered_matches_are_apart():
         }
     )
     texts = pd.DataFrame({"match_id": ["2", "1"], "text": ["of 2", "of 1"]})
-    how = {"player": "p", "direction": "abstract", "kind": "add", "value": 0.5, "units": "norms"}
+    how = {"player": "p", "direction": "abstract", "kind": "add", "value": 0.5, "layers": [1, 2]}
     (plain, written), (mine, wrote) = split_steered(play, texts, {"s": how})
     assert list(plain["match_id"]) == ["1"]
     assert list(written["text"]) == ["of 1"]
@@ -128,8 +128,8 @@ def test_steered_matches_are_apart():
     doses = with_doses(mine, {"s": how})
     assert doses["dose"].isna().tolist() == [True, False]
     assert doses["opponent_dose"].isna().tolist() == [False, True]
-    about = doses[["opponent_player", "opponent_direction", "opponent_edit"]]
-    assert about.iloc[0].tolist() == ["p", "abstract", "add"]
+    about = doses[[f"opponent_{name}" for name in ("player", "direction", "edit", "layers")]]
+    assert about.iloc[0].tolist() == ["p", "abstract", "add", "1+2"]
     assert about.iloc[1].isna().all()
 
 

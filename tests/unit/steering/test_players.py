@@ -110,6 +110,7 @@ def play_doses(model, kind, done, *, partner=None, rounds=1, random=()):
         players[agent.name] = model.player(directions.edits(agent.name, how, seed=1))
         about[agent.name] = {
             "player": direction, "direction": direction, "kind": done["kind"], "value": dose,
+            "layers": done["layers"],
         }  # fmt: skip
     pairs = [(agent, agent) for agent in agents]
     if partner is not None:

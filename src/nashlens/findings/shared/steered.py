@@ -37,6 +37,8 @@ class SteeredPlayer(NamedTuple):
     direction: str
     edit: str
     """add, clamp or ablate."""
+    layers: str
+    """After which it is edited, such as `1+2+3`."""
     doses: tuple[float, ...]
     """In ascending order."""
 
@@ -61,13 +63,12 @@ class SteeredField:
         self.matches = neutral(tables["steered_matches"])
         self.quiz = tables.get("steered_quiz", pd.DataFrame())
         self.text = tables.get("steered_text", pd.DataFrame())
-        seats = self.matches[self.matches["player"].notna()]
-        self.everyone = [
-            SteeredPlayer(*map(str, key), tuple(sorted(float(d) for d in rows["dose"].unique())))
-            for key, rows in seats.groupby(
-                ["player", "model", "mode", "direction", "edit"], sort=False
-            )
-        ]
+        seats = self.matches[self.matches["player"].notna()].rename(columns={"player": "name"})
+        keys = list(SteeredPlayer._fields[:-1])
+        self.everyone: list[SteeredPlayer] = []
+        for key, rows in seats.groupby(keys, sort=False):
+            doses = tuple(sorted(float(dose) for dose in rows["dose"].unique()))
+            self.everyone.append(SteeredPlayer(*map(str, key), doses=doses))  # type: ignore[call-arg, misc]
 
     @property
     def players(self) -> list[SteeredPlayer]:
@@ -77,13 +78,12 @@ class SteeredField:
     def controls(self, player: SteeredPlayer) -> list[SteeredPlayer]:
         """Return players alike along random directions, with its least and its largest dose."""
         ends = {player.doses[0], player.doses[-1]}
-        return [
-            other
-            for other in self.everyone
-            if other.direction == RANDOM
-            and (other.model, other.mode, other.edit) == (player.model, player.mode, player.edit)
-            and ends <= set(other.doses)
-        ]
+
+        def alike(other: SteeredPlayer) -> bool:
+            same = player._replace(name=other.name, direction=RANDOM, doses=other.doses)
+            return other == same and ends <= set(other.doses)
+
+        return [other for other in self.everyone if alike(other)]
 
     def self_play(self, player: SteeredPlayer) -> pd.DataFrame:
         """Return a player's simultaneous matches with itself, from the row seat, all doses."""
