@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from nashlens.errors import ModelError
-from nashlens.files import sha256_of
+from nashlens.files import sha256_of, sha256_once
 from nashlens.models.adapter import Adapter, merge_adapter, read_adapter
 from nashlens.models.inspect import (
     ModelFacts,
@@ -270,7 +270,7 @@ def _merge(folder: Path, adapter: Adapter) -> dict[str, Any]:
 
 
 def _hashes(files: Sequence[Path]) -> dict[str, Any]:
-    found = {file.name: sha256_of(file) for file in files}
+    found = {file.name: sha256_once(file) for file in files}
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(found.items()))
     return {"sha256": hashlib.sha256(lines.encode()).hexdigest(), "files": found}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nashlens.errors import ModelError
-from nashlens.files import AGAIN, sha256_of, write_json
+from nashlens.files import AGAIN, sha256_of, sha256_once, write_json
 from nashlens.models.manifest import MANIFEST
 
 CHECKED = ".checked.json"
@@ -22,7 +22,7 @@ CHECKED = ".checked.json"
 
 def digests(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of each file of a folder, by name."""
-    return {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    return {path.name: sha256_once(path) for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 def remember(folder: Path, known: Mapping[str, str]) -> None:
