@@ -28,6 +28,7 @@ include: "rules/lens.smk"
 include: "rules/steering.smk"
 include: "rules/circuits.smk"
 include: "rules/patching.smk"
+include: "rules/attribution.smk"
 include: "rules/spikes.smk"
 include: "rules/ladder.smk"
 include: "rules/findings.smk"
@@ -107,6 +108,17 @@ rule patching:
         ),
 
 
+rule attribution:
+    input:
+        list(
+            made(
+                attribution_summary=expand(
+                    results("attribution_summary/{model}.parquet"), model=MODELS
+                )
+            ).values()
+        ),
+
+
 rule spikes:
     input:
         list(
@@ -158,6 +170,7 @@ localrules:
     steering,
     circuits,
     patching,
+    attribution,
     spikes,
     ladder,
     findings,

@@ -34,6 +34,7 @@ BOXES = {
     "directions": (3, 0, "difference of means,\ntraining games"),
     "circuits": (4, -1, "heads ablated, singly\nand in a group"),
     "patching": (3, -1, "values of prompts that\ndiffer in one thing"),
+    "attribution": (5, -1, "who writes the answer,\nand what that causes"),
     "spikes": (4, 2, "known effects put in:\nare they found?"),
     "steering": (4, 0, "add and clamp,\nheld-out games"),
     "ladder": (5, 0, "from the published to\nthe controlled protocol"),

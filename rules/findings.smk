@@ -3,7 +3,10 @@
 
 rule judge_findings:
     input:
-        **made(patching=results("patching/{model}.parquet")),
+        **made(
+            patching=results("patching/{model}.parquet"),
+            override=results("override/{model}.parquet"),
+        ),
         prompts=results("prompts/{model}.parquet"),
         probes=results("probes/{model}.parquet"),
         probes_parts=results("probes_parts/{model}.parquet"),

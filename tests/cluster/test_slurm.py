@@ -32,6 +32,7 @@ ON_GPU = (
     "fit_tuned_lens",
     "sweep_steering",
     "patch_pairs",
+    "attribute_answers",
     "ablate_heads",
     "spike_model",
 )

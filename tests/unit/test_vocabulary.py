@@ -96,5 +96,6 @@ def test_stages_that_can_be_left_out_are_sections_that_may_be_null():
     for key in stages.NULLABLE:
         assert NoneType in get_args(Config.model_fields[key].annotation)
     assert stages.left_out_by("patching") == "patching"
+    assert stages.left_out_by("choir") == "attribution"
     assert stages.left_out_by("steered_quiz") == stages.INTERVENTION
     assert stages.left_out_by("prompts") is None

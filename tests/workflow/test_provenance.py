@@ -41,10 +41,6 @@ NO_RESULT = (
     "nashlens.vocabulary.patching",
 )
 LIBRARY_ONLY = {
-    "nashlens.circuits.attribution",
-    "nashlens.circuits.concentration",
-    "nashlens.circuits.override",
-    "nashlens.engine.attribution",
     "nashlens.engine.gradients",
     "nashlens.engine.paths",
     "nashlens.engine.plain",

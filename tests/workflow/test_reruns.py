@@ -44,7 +44,9 @@ SPIKED = {"spike_model", "draw_spikes", *JOINED}
 PATCH_SHOWN = {"summarise_patching", "draw_patching"}
 PATCHED = {"patch_pairs", *PATCH_SHOWN, *JUDGED}
 PAIRED = {"build_pairs", *PATCHED}
-PROMPTED = {"build_prompts"} | EXTRACTED | ABLATED | PAIRED
+WRITERS_SHOWN = {"summarise_attribution", "draw_attribution", "draw_choir"}
+ATTRIBUTED = {"attribute_answers", *WRITERS_SHOWN, *JUDGED}
+PROMPTED = {"build_prompts"} | EXTRACTED | ABLATED | PAIRED | ATTRIBUTED
 # A user's own payoffs: a stag hunt, with one drawn variant.
 MINE = {
     "payoffs": [[[4, 4], [1, 3]], [[3, 1], [2, 2.5]]],
@@ -57,12 +59,12 @@ DRAWN = {
     "draw_games", "draw_cooperation", "draw_pairs", "draw_rounds", "draw_reasoning",
     "draw_selection", "draw_strategies", "draw_probes", "draw_transfer", "draw_effects",
     "draw_lens", "draw_tuned", "draw_biases", "draw_steering", "draw_clamping", "draw_heads",
-    "draw_patching", "draw_spikes",
+    "draw_patching", "draw_attribution", "draw_choir", "draw_spikes",
     "draw_ladder", "draw_findings",
 }  # fmt: skip
 RESAMPLED = {
     "summarise_lens", "draw_lens", "summarise_tuned_lens", "draw_tuned", *STEERED, *HEADED,
-    *PATCH_SHOWN,
+    *PATCH_SHOWN, *WRITERS_SHOWN,
 }  # fmt: skip
 
 CONFIG_EDITS = {
@@ -112,10 +114,12 @@ CONFIG_EDITS = {
     "no spikes": ({"spikes": None}, JOINED),
     # Without it, the claims and their table are judged anew, and nothing else.
     "no patching": ({"patching": None}, JUDGED),
+    "no attribution": ({"attribution": None}, JUDGED),
+    "attribution.pairs": ({"attribution": {"pairs": 0}}, ATTRIBUTED),
     "findings.q_value": ({"findings": {"q_value": 0.1}}, JOINED),
     "findings.late_fraction": (
         {"findings": {"late_fraction": 0.5}},
-        {*JUDGED, *CLIMBED, *SPIKED, "judge_lineage"},
+        {*JUDGED, *CLIMBED, *SPIKED, *ATTRIBUTED, "judge_lineage"},
     ),
     "findings.bootstrap": (
         {"findings": {"bootstrap": 101}},
@@ -157,7 +161,7 @@ CONFIG_EDITS = {
     "activations.dtype": ({"activations": {"dtype": "float16"}}, EXTRACTED),
     "a model's dtype": (
         {"models": {"tiny_llama": {"dtype": "auto"}}},
-        EXTRACTED | ABLATED | PATCHED | TUNED | PLAYED | ASKED,
+        EXTRACTED | ABLATED | PATCHED | ATTRIBUTED | TUNED | PLAYED | ASKED,
     ),
     "a model's family": (
         {"models": {"tiny_llama": {"family": "other"}}},
@@ -235,9 +239,14 @@ CODE_EDITS = {
     ),
     "the sweep": ("src/nashlens/steering/sweep.py", CODE, SWEPT),
     "patching": ("src/nashlens/circuits/patching.py", CODE, PATCHED),
-    "pairs of prompts": ("src/nashlens/prompts/pairs.py", CODE, PAIRED),
-    "the heads": ("src/nashlens/circuits/heads.py", CODE, ABLATED),
-    "the choice of prompts": ("src/nashlens/interventions.py", CODE, SWEPT | ABLATED | PATCHED),
+    "who writes": ("src/nashlens/circuits/writing.py", CODE, ATTRIBUTED),
+    "pairs of prompts": ("src/nashlens/prompts/pairs.py", CODE, PAIRED | ATTRIBUTED),
+    "the heads": ("src/nashlens/circuits/heads.py", CODE, ABLATED | ATTRIBUTED),
+    "the choice of prompts": (
+        "src/nashlens/interventions.py",
+        CODE,
+        SWEPT | ABLATED | PATCHED | ATTRIBUTED,
+    ),
     "the lockstep of play": ("src/nashlens/play/run.py", CODE, PLAYED),
     "the probes": ("src/nashlens/probes/study.py", CODE, PROBED),
     # A direction can be the normal of a probe.
@@ -251,7 +260,7 @@ CODE_EDITS = {
     "the engine": (
         "src/nashlens/engine/core.py",
         CODE,
-        EXTRACTED | ABLATED | PATCHED | TUNED | PLAYED | ASKED,
+        EXTRACTED | ABLATED | PATCHED | ATTRIBUTED | TUNED | PLAYED | ASKED,
     ),
     "a script": ("scripts/fit_probes.py", CODE, PROBED),
     "logging": ("src/nashlens/logs.py", CODE, set()),

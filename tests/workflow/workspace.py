@@ -33,7 +33,8 @@ SHOWN = tuple(name for name in STUDY if name != "steered_play")
 """Figures that the tiny experiment draws: it steers no agent."""
 TARGETS = {
     "all", "calibration", "games", "prompts", "play", "quiz", "activations", "probes", "lens",
-    "steering", "circuits", "patching", "spikes", "ladder", "findings", "figures", "report",
+    "steering", "circuits", "patching", "attribution", "spikes", "ladder", "findings", "figures",
+    "report",
 }  # fmt: skip
 
 

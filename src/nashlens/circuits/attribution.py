@@ -15,8 +15,9 @@ import pandas as pd
 
 from nashlens.circuits.heads import match_phases
 from nashlens.contrasts import Array
-from nashlens.engine.attribution import Attribution, attribute
+from nashlens.engine.attribution import Attribution, attribute, written_places
 from nashlens.engine.labels import LabelledPrompt, labelled_prompts
+from nashlens.engine.recording import Recorded, record
 from nashlens.errors import DataError
 from nashlens.estimates import Bootstrap, collect, frame
 from nashlens.factorial import PARTS, Blocks
@@ -72,8 +73,30 @@ def choose_decisions(
     return chosen.assign(phase=match_phases(chosen))
 
 
+def record_answers(engine: Engine, chosen: pd.DataFrame) -> Recorded:
+    """Record what every component writes where prompts are answered.
+
+    Parameters
+    ----------
+    engine : Engine
+    chosen : pandas.DataFrame
+        Of `choose_decisions`.
+
+    Returns
+    -------
+    Recorded
+        The `written_places` at each prompt's last token, and at the one that decides, which is
+        another one where both labels start with the same tokens.
+    """
+    prompts = labelled_prompts(chosen)
+    sequences = [ids for ids, _ in map(_decision, prompts)]
+    both = zip(prompts, sequences, strict=True)
+    tokens = [sorted({len(prompt.ids) - 1, len(ids) - 1}) for prompt, ids in both]
+    return record(engine, sequences, tokens, written_places(engine))
+
+
 def attribution_table(
-    engine: Engine, chosen: pd.DataFrame, weights: WeightReader, *, model: str
+    engine: Engine, chosen: pd.DataFrame, recorded: Recorded, weights: WeightReader, *, model: str
 ) -> pd.DataFrame:
     """Attribute the answers to prompts to the model's components.
 
@@ -82,6 +105,8 @@ def attribution_table(
     engine : Engine
     chosen : pandas.DataFrame
         Of `choose_decisions`.
+    recorded : Recorded
+        Of `record_answers`, for these prompts.
     weights : WeightReader
         The model's, for its final norm and unembedding.
     model : str
@@ -102,9 +127,8 @@ def attribution_table(
     pairs = np.array([tokens for _, tokens in decided])
     needed, where = np.unique(pairs, return_inverse=True)
     rows = weights.unembedding(needed).astype(np.float64)[where.reshape(pairs.shape)]
-    found = attribute(
-        engine, [ids for ids, _ in decided], rows[:, 1] - rows[:, 0], weights.final_norm()
-    )
+    sequences, differences = [ids for ids, _ in decided], rows[:, 1] - rows[:, 0]
+    found = attribute(engine, sequences, differences, weights.final_norm(), recorded)
     described = _components(engine.n_layers, engine.n_heads)
     own = chosen[[*PROMPT_COLUMNS, "prosocial_action", "phase"]]
     table = prompts_by_interventions(own, described, {"logit": _columns(found)})

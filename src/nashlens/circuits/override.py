@@ -18,21 +18,19 @@ The control is as many random other components of the same layers, and random or
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import torch
 
 from nashlens.circuits.attribution import Writers
-from nashlens.engine.labels import (
-    label_probabilities,
-    labelled_prompts,
-)
+from nashlens.engine.labels import label_probabilities, labelled_prompts
 from nashlens.engine.patching import Change, Site, patch_scores
-from nashlens.engine.recording import site_outputs
-from nashlens.errors import DataError
+from nashlens.engine.recording import Recorded
 from nashlens.interventions import PROMPT_COLUMNS, prompts_by_interventions
+from nashlens.kept import kept
 from nashlens.seeds import stream
 from nashlens.vocabulary.positions import DECISION
 
@@ -44,8 +42,11 @@ LEAST_SHARE = 0.02
 KINDS = ("none", "candidate", "random", "first", "order")
 """Kinds of ablation: nothing, all candidates, a random group, the first candidates, and the first
 in a random order."""
-SWAPS = ("destroy", "restore")
-"""Into the prompt with a conflict from the one without, and the other way round."""
+Groups = Mapping[tuple[str, int], Sequence[Site]]
+"""Components that are changed together, by kind and number."""
+EXCHANGES = ("destroy", "restore")
+"""Kinds of exchange: into the prompt with a conflict from the one without, and the other way
+round; with `_random` behind them, of random groups."""
 
 
 def late_layers(n_layers: int, late_fraction: float) -> list[int]:
@@ -66,19 +67,12 @@ def late_writers(attribution: pd.DataFrame, late_fraction: float) -> list[Site]:
     Returns
     -------
     list of Site
-        The one that writes the most against the Nash action first; none where none does.
-
-    Raises
-    ------
-    DataError
-        If no prompt is in a complete block.
+        The one that writes the most against the Nash action first; none where none does, or no
+        prompt is in a complete block, without which an action cannot be told from its word.
     """
     writers = Writers(attribution)
     if not len(writers):
-        raise DataError(
-            "attribution.games: no scenario was asked in both prompts.label_maps and both"
-            " prompts.option_orders; without that an action cannot be told from its word"
-        )
+        return []
     places = writers.places.assign(
         against=-writers.blocks.estimate(writers.parts["action"]).estimate
     )
@@ -146,6 +140,8 @@ def override_table(
     engine: Engine,
     chosen: pd.DataFrame,
     attribution: pd.DataFrame,
+    recorded: Recorded,
+    pairs: pd.DataFrame | None = None,
     *,
     late_fraction: float,
     draws: int,
@@ -153,7 +149,7 @@ def override_table(
     seed: int,
     model: str,
 ) -> pd.DataFrame:
-    """Ablate the late components that write against the Nash action, together and one by one.
+    """Ablate and exchange the late components that write against the Nash action.
 
     Parameters
     ----------
@@ -162,6 +158,10 @@ def override_table(
         Of `nashlens.circuits.attribution.choose_decisions`.
     attribution : pandas.DataFrame
         Of `nashlens.circuits.attribution.attribution_table`, for the same prompts.
+    recorded : Recorded
+        Of `nashlens.circuits.attribution.record_answers`, for the same prompts.
+    pairs : pandas.DataFrame, optional
+        Of `exchange_pairs`; without them nothing is exchanged.
     late_fraction : float
     draws, orders : int
         Number of random groups, and of random orders.
@@ -171,11 +171,11 @@ def override_table(
     Returns
     -------
     pandas.DataFrame
-        One row per prompt of the histories that test and ablation: `ablation`, `kind` (see
-        `KINDS`), `size` (how many components), `draw` (which random group or order), `heads` (the
-        components), `late_components` (number of all late heads and MLPs), `logit_nash` (the Nash
-        action over the other), `drop` (how much less that is than without an ablation; negative
-        where Nash play returns) and `label_mass`.
+        One row per prompt of the histories that test and ablation or exchange: `ablation`, `kind`
+        (see `KINDS` and `EXCHANGES`), `size` (how many components), `draw` (which random group or
+        order), `heads` (the components), `late_components` (number of all late heads and MLPs),
+        `logit_nash` (the Nash action of the design's own prompt over the other), `drop` (how much
+        less that is than with nothing changed; negative where Nash play returns) and `label_mass`.
     """
     phase = attribution["phase"] == "choose"
     sites = late_writers(attribution[phase], late_fraction)
@@ -186,106 +186,117 @@ def override_table(
     if sites:
         groups["candidate", 0] = sites
     groups |= {("random", k): group for k, group in enumerate(others)}
+    exchanged = dict(list(groups.items())[1:])
     groups |= {("first", k): sites[:k] for k in range(1, len(sites) + 1)}
     for draw in range(orders):
         order = [sites[k] for k in rng.permutation(len(sites))]
         groups |= {("order", draw * len(sites) + k): order[: k + 1] for k in range(len(sites))}
-    means = _means(engine, chosen, {site for group in groups.values() for site in group})
+    tables = [_ablated(engine, chosen, groups, recorded)]
+    if pairs is not None and len(pairs) and exchanged:
+        tables += [exchanged_rows(engine, pairs, exchanged, one) for one in EXCHANGES]
+    table = pd.concat(tables, ignore_index=True)
+    table["late_components"] = len(late_components(layers, engine.n_heads))
+    table.insert(0, "model", model)
+    return table.astype({"layer": "Int64", "head": "Int64"})
+
+
+def _ablated(
+    engine: Engine, chosen: pd.DataFrame, groups: Groups, recorded: Recorded
+) -> pd.DataFrame:
+    """Return rows of the table for groups that are ablated, by kind and number, nothing first."""
+    sites = {site for group in groups.values() for site in group}
+    means = _means(recorded, chosen, sites)
     testing = chosen[chosen["phase"] == "test"]
     asked = labelled_prompts(testing)
     changes = [Change(tuple(group), DECISION, "mean") for group in groups.values()]
     at = [{DECISION: [len(prompt.ids) - 1]} for prompt in asked]
     logprobs = patch_scores(engine, asked, changes, groups=at, means=means, what="late components")
-    nash = _towards_nash(logprobs, testing["nash_action"])
-    described = pd.DataFrame(
-        {
-            "ablation": [f"{kind}_{k:03d}" for kind, k in groups],
-            "kind": [kind for kind, _ in groups],
-            "size": [len(group) for group in groups.values()],
-            "draw": [k // len(sites) if kind == "order" else k for kind, k in groups],
-            "heads": [" ".join(map(site_name, group)) for group in groups.values()],
-        }
-    )
-    described[["layer", "head"]] = pd.NA
-    described["late_components"] = len(late_components(layers, engine.n_heads))
-    scores = {
-        "logit_nash": nash,
-        "drop": nash[:, :1] - nash,
-        "label_mass": label_probabilities(logprobs)[1],
-    }
-    columns = [*PROMPT_COLUMNS, "prosocial_action", "phase"]
-    table = prompts_by_interventions(testing[columns], described, scores)
-    table.insert(0, "model", model)
-    return table.astype({"layer": "Int64", "head": "Int64"})
+    return _rows(testing, groups, logprobs, logprobs[:, :1])
 
 
-def swaps_table(
-    engine: Engine,
-    pairs: pd.DataFrame,
-    sites: Sequence[Site],
-    *,
-    layers: Sequence[int],
-    draws: int,
-    seed: int,
-    model: str,
+def exchanged_rows(
+    engine: Engine, pairs: pd.DataFrame, groups: Groups, direction: str
 ) -> pd.DataFrame:
-    """Exchange what some components write between prompts with and without a conflict.
+    """Return rows of the override table for groups that get the other prompt's values.
 
     Parameters
     ----------
     engine : Engine
     pairs : pandas.DataFrame
-        Rows of the pairs table of the kind `payoffs` whose own prompt has a conflict. With the own
-        payoffs exchanged the Nash action is the other one, which ends the conflict where the
-        prosocial action stays; the caller chooses such games.
-    sites : sequence of Site
-        Of `late_writers`, chosen on other histories.
-    layers : sequence of int
-        The late layers.
-    draws : int
-        Number of random groups.
-    seed : int
-    model : str
+        Of `exchange_pairs`.
+    groups : mapping of (str, int) to sequence of Site
+        By kind (`candidate`, `random`) and number.
+    direction : {"destroy", "restore"}
+    """
+    names = ("ids", "source_ids") if direction == "destroy" else ("source_ids", "ids")
+    into, source = (labelled_prompts(pairs, name) for name in names)
+    changes = [Change(tuple(group), DECISION, "source") for group in [(), *groups.values()]]
+    at = [{DECISION: [len(prompt.ids) - 1]} for prompt in into]
+    theirs = [prompt.ids for prompt in source]
+    what = f"exchanges: {direction}"
+    logprobs = patch_scores(engine, into, changes, groups=at, sources=theirs, what=what)
+    ends = {"candidate": "", "random": "_random"}
+    named = {(direction + ends[kind], k): group for (kind, k), group in groups.items()}
+    return _rows(pairs, named, logprobs[:, 1:], logprobs[:, :1])
+
+
+def _rows(
+    prompts: pd.DataFrame, groups: Groups, logprobs: np.ndarray, unchanged: np.ndarray
+) -> pd.DataFrame:
+    """Lay out scores, (n, groups, 2), beside those with nothing changed, (n, 1, 2)."""
+    nash, before = (_towards_nash(some, prompts["nash_action"]) for some in (logprobs, unchanged))
+    described = pd.DataFrame(
+        {
+            "ablation": [f"{kind}_{k:03d}" for kind, k in groups],
+            "kind": [kind for kind, _ in groups],
+            "size": [len(group) for group in groups.values()],
+            "draw": [_draw(kind, k, groups) for kind, k in groups],
+            "heads": [" ".join(map(site_name, group)) for group in groups.values()],
+        }
+    )
+    described[["layer", "head"]] = pd.NA
+    mass = label_probabilities(logprobs)[1]
+    scores = {"logit_nash": nash, "drop": before - nash, "label_mass": mass}
+    columns = [*PROMPT_COLUMNS, "prosocial_action", "phase"]
+    return prompts_by_interventions(prompts[columns], described, scores)
+
+
+def _draw(kind: str, number: int, groups: Groups) -> int:
+    """Return which random group, or random order, a group belongs to."""
+    return number // len(groups["candidate", 0]) if kind == "order" else number
+
+
+def exchange_pairs(pairs: pd.DataFrame, chosen: pd.DataFrame, per_game: int) -> pd.DataFrame:
+    """Choose pairs of which one prompt has a conflict, and the other none.
+
+    With the own payoffs exchanged the Nash action is the other one; where the prosocial action
+    stays, both are then the same.
+
+    Parameters
+    ----------
+    pairs : pandas.DataFrame
+        The pairs table; its pairs of the kind `payoffs` are used.
+    chosen : pandas.DataFrame
+        Of `nashlens.circuits.attribution.choose_decisions`; those that test are used.
+    per_game : int
+        The largest number of pairs of a game, in whole blocks.
 
     Returns
     -------
     pandas.DataFrame
-        One row per pair, direction (see `SWAPS`) and group (`candidate`, `random`): `logit`, action
-        1 over action 0 of the prompt that is changed; `total`, what the other prompt's answer is
-        more; `effect`, what the exchange adds.
+        Rows of `pairs`, with the `prosocial_action` and `phase` of their own prompts.
     """
-    rng = stream(seed, "random components", model)
-    others = random_groups(sites, layers, engine.n_heads, draws, rng)
-    groups = {"candidate_000": list(sites)}
-    groups |= {f"random_{k:03d}": group for k, group in enumerate(others)}
-    none = Change((), DECISION, "source")
-    changes = [none, *(Change(tuple(group), DECISION, "source") for group in groups.values())]
-    both = [labelled_prompts(pairs, name) for name in ("ids", "source_ids")]
-    at = [{DECISION: [len(prompt.ids) - 1]} for prompt in both[0]]
-    logits = []
-    for into, source in (both, both[::-1]):
-        ids = [prompt.ids for prompt in source]
-        found = patch_scores(engine, into, changes, groups=at, sources=ids, what="exchanges")
-        logits.append(found[..., 1] - found[..., 0])
-    described = pd.DataFrame(
-        {
-            "ablation": list(groups),
-            "kind": [name.partition("_")[0] for name in groups],
-            "heads": [" ".join(map(site_name, group)) for group in groups.values()],
-        }
-    )
-    tables = []
-    for k, direction in enumerate(SWAPS):
-        here, there = logits[k], logits[1 - k]
-        own = pairs[["pair_id", *PROMPT_COLUMNS, "source_nash_action"]].assign(
-            direction=direction, logit=here[:, 0], total=there[:, 0] - here[:, 0]
-        )
-        tables.append(
-            prompts_by_interventions(own, described, {"effect": here[:, 1:] - here[:, :1]})
-        )
-    table = pd.concat(tables, ignore_index=True)
-    table.insert(0, "model", model)
-    return table
+    testing = chosen[chosen["phase"] == "test"]
+    used = kept(pairs[pairs["kind"] == "payoffs"])
+    used = used[used["source_nash_action"] == used["source_prosocial_action"]]
+    keys = ["block_id", "prompt_id"]
+    found = testing[[*keys, "prosocial_action", "phase"]].merge(used, on=keys)
+    found = found[found["source_prosocial_action"] == found["prosocial_action"]]
+    size = len(chosen[["label_map", "option_order"]].drop_duplicates())
+    found = found[found.groupby("block_id")["prompt_id"].transform("nunique") == size]
+    # Blocks in the order in which they were chosen, each with its mirror image.
+    place = found.groupby("game")["block_id"].transform(lambda ids: pd.factorize(ids)[0])
+    return found[place < per_game // size].reset_index(drop=True)
 
 
 def site_name(site: Site) -> str:
@@ -294,12 +305,16 @@ def site_name(site: Site) -> str:
 
 
 def _means(
-    engine: Engine, chosen: pd.DataFrame, sites: set[Site]
+    recorded: Recorded, chosen: pd.DataFrame, sites: Collection[Site]
 ) -> dict[Site | tuple[Site, str], np.ndarray]:
     """Return what each component writes at the decision, on average over all prompts."""
-    ids = [tokens.tolist() for tokens in chosen["token_ids"]]
-    found = site_outputs(engine, ids, sorted(sites), [[len(tokens) - 1] for tokens in ids])
-    return {site: values.mean(axis=0) for site, values in found.items()}
+    both = zip(recorded.rows, chosen["token_ids"], strict=True)
+    rows = torch.tensor([int(row[len(ids) - 1]) for row, ids in both])
+    means: dict[Site | tuple[Site, str], np.ndarray] = {}
+    for site in sites:
+        values = recorded.values[site.kind, site.layer][max(site.head, 0)]
+        means[site] = values[rows.to(values.device)].float().mean(dim=0).cpu().numpy()
+    return means
 
 
 def _towards_nash(logprobs: np.ndarray, action: pd.Series) -> np.ndarray:

@@ -60,8 +60,23 @@ def action_labels(game: GameConfig) -> Sequence[str]:
 
 def nash_actions(config: Config, name: str) -> set[int] | None:
     """Return the Nash actions of a game's seats; None where the game itself is wrong."""
+    found = _nash_and_prosocial(config, name)
+    return None if found is None else {nash for nash, _ in found if nash is not None}
+
+
+def has_conflict(config: Config, name: str) -> bool | None:
+    """Say whether a seat's prosocial action is another one than its Nash action.
+
+    None where the game itself is wrong.
+    """
+    found = _nash_and_prosocial(config, name)
+    return None if found is None else any(None not in pair and pair[0] != pair[1] for pair in found)
+
+
+def _nash_and_prosocial(config: Config, name: str) -> list[tuple[int | None, int | None]] | None:
+    """Return both actions of each seat, which are the same in all variants of a game."""
     # Here, as the config is read by many jobs that never build a game.
-    from nashlens.games import build_games, nash_action
+    from nashlens.games import build_games, nash_action, prosocial_action
 
     entry = config.games.get(name)
     if entry is None or (entry.canonical is None) == (entry.payoffs is None):
@@ -69,9 +84,8 @@ def nash_actions(config: Config, name: str) -> set[int] | None:
     spec = {key: getattr(entry, key) for key in ("canonical", "payoffs", "actions", "title")}
     given = {key: value for key, value in spec.items() if value is not None}
     try:
-        # Variants have the same Nash actions.
         games = build_games({name: given | {"variants": 0}}, config.experiment.seed)
     except NashlensError:
-        return set()
-    actions = {nash_action(game, seat) for game in games for seat in ("row", "column")}
-    return {action for action in actions if action is not None}
+        return []
+    seats = [(game, seat) for game in games for seat in ("row", "column")]
+    return [(nash_action(*one), prosocial_action(*one)) for one in seats]

@@ -10,7 +10,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from nashlens.config.design import history_count, mirrored_size, nash_actions, neutral_labels
+from nashlens.config.design import (
+    has_conflict,
+    history_count,
+    mirrored_size,
+    nash_actions,
+    neutral_labels,
+)
 from nashlens.config.problems import problem_line
 from nashlens.config.sections import Config
 from nashlens.errors import NashlensError
@@ -111,7 +117,7 @@ def _block_notes(config: Config) -> Iterator[str]:
 
 
 def _conflict_notes(config: Config) -> Iterator[str]:
-    if not any(_conflict(config, game) for game in config.games):
+    if not any(has_conflict(config, game) for game in config.games):
         yield problem_line(
             ("games",),
             list(config.games),
@@ -189,6 +195,13 @@ def _prompt_notes(config: Config) -> Iterator[str]:
                 f"histories of a game: {used // size}; an interval needs two{halves} or more; give "
                 f"{2 * parts * size} or more",
             )
+    if config.attribution is not None and config.attribution.prompts < 3 * size:
+        yield problem_line(
+            ("attribution", "prompts"),
+            config.attribution.prompts,
+            "an interval of M9 and M10 needs two histories to test on, beside one that chooses "
+            f"components; give {3 * size} or more",
+        )
 
 
 def _claims(config: Config, games: list[str]) -> str:
@@ -197,18 +210,8 @@ def _claims(config: Config, games: list[str]) -> str:
     if set(games) & set(config.circuits.games):
         named.append("M4")
     named.append("M5")
-    if any(_conflict(config, game) for game in games):
+    if any(has_conflict(config, game) for game in games):
         named.append("M6")
     if set(games) & set(config.steering.test_games):
         named += ["M7", "M8"]
     return f"{', '.join(named[:-1])} and {named[-1]}" if len(named) > 1 else named[0]
-
-
-def _conflict(config: Config, name: str) -> bool:
-    """Say whether a seat's prosocial action is another one than its Nash action."""
-    from nashlens.games import build_games, nash_action, prosocial_action
-
-    spec = config.games[name].model_dump() | {"variants": 0}
-    (game,) = build_games({name: spec}, config.experiment.seed)
-    pairs = [(nash_action(game, seat), prosocial_action(game, seat)) for seat in ("row", "column")]
-    return any(None not in pair and pair[0] != pair[1] for pair in pairs)

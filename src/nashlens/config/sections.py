@@ -238,6 +238,21 @@ class PatchingConfig(Section):
     """Groups of tokens at which every attention head is patched by itself; [] for none."""
 
 
+class AttributionConfig(Section):
+    """Who writes the answer: direct logit attribution, and what the late components cause."""
+
+    games: Distinct[Name] = ["prisoners_dilemma"]
+    """Games whose decisions are looked at; in each, a Nash action is not the prosocial one."""
+    prompts: Annotated[Integer, Field(ge=4, le=100000)] = 24
+    """Prompts of each game; some of their histories choose the components, the others test them."""
+    random_groups: Count = 10
+    """Groups of as many other components of the same layers, as the control."""
+    orders: Count = 3
+    """Random orders in which the chosen components are ablated one after another, too."""
+    pairs: Annotated[Integer, Field(ge=0, le=100000)] = 0
+    """Prompts of each game that exchange components with one without a conflict; 0 for none."""
+
+
 class SpikesConfig(Section):
     """Spike-ins: known effects put into the model, to see whether the claims find them."""
 
@@ -340,6 +355,8 @@ class Config(Section):
     """Attention heads, ablated one by one and in groups."""
     patching: PatchingConfig | None = PatchingConfig()
     """Patching between counterfactual prompts; null leaves it out."""
+    attribution: AttributionConfig | None = AttributionConfig()
+    """What each component writes, and what the late ones cause; null leaves it out."""
     spikes: SpikesConfig | None = SpikesConfig()
     """Known effects put into the models; null leaves them out."""
     findings: FindingsConfig = FindingsConfig()

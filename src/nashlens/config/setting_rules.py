@@ -211,7 +211,7 @@ def _played_games(at: Place) -> str | None:
 @rule(
     *("matches.skip_games.*", "matches.sequential_games.*"),
     *("steering.train_games.*", "steering.test_games.*", "circuits.games.*"),
-    "patching.games.*",
+    *("patching.games.*", "attribution.games.*"),
 )
 def _known_game(at: Place) -> str | None:
     unread = at.path[1] == "sequential_games" and at.config.matches.move_orders == ["simultaneous"]

@@ -1,8 +1,9 @@
-"""Rules between the keys of stages: activations, probes, lens, steering, circuits, patching, .."""
+"""Rules between the keys of the stages, from activations to attribution and spikes."""
 
 from __future__ import annotations
 
 from nashlens.config.design import (
+    has_conflict,
     mirrored_size,
     nash_actions,
     neutral_histories,
@@ -103,7 +104,17 @@ def _alphas(at: Place) -> str | None:
     return "at least one must differ from 0" if len(at.found) < 2 else None
 
 
-@rule("steering.prompts", "circuits.prompts")
+@rule("attribution.games.*")
+def _conflict_game(at: Place) -> str | None:
+    if has_conflict(at.config, at.found) in (None, True):
+        return None
+    return (
+        "no seat's Nash action is another one than its prosocial action, so there is nothing to "
+        "override; choose a game like prisoners_dilemma"
+    )
+
+
+@rule("steering.prompts", "circuits.prompts", "attribution.prompts")
 def _enough_prompts(at: Place) -> str | None:
     steered = at.path[0] == "steering"
     games = at.owner.test_games if steered else at.owner.games
@@ -119,17 +130,18 @@ def _enough_prompts(at: Place) -> str | None:
     least = mirrored_size(at.config) * (1 if steered else 2)
     if at.found >= least:
         return None
-    what = "a history" if steered else "two histories, to choose heads and to test them"
+    what = "heads" if at.path[0] == "circuits" else "components"
+    what = "a history" if steered else f"two histories, to choose {what} and to test them"
     return (
         f"allowed: at least {least}, the prompts of {what} (label maps x option orders, each with "
         "its mirror image)"
     )
 
 
-@rule("patching.pairs")
+@rule("patching.pairs", "attribution.pairs")
 def _enough_pairs(at: Place) -> str | None:
     least = mirrored_size(at.config)
-    if at.found >= least:
+    if at.found >= least or (at.path[0] == "attribution" and at.found == 0):
         return None
     return (
         f"allowed: at least {least}, the pairs of a history (label maps x option orders, each with "
@@ -158,13 +170,14 @@ def _patched_group(at: Place) -> str | None:
     return f"no prompt has it: the last of prompts.rounds has {max(rounds) - 1} before it"
 
 
-@rule("circuits.games.*")
+@rule("circuits.games.*", "attribution.games.*")
 def _halves_for_circuits(at: Place) -> str | None:
     if at.found not in at.config.games or not neutral_labels(at.config):
         return None
     if neutral_histories(at.config, at.found) >= 2:
         return None
+    what = "heads" if at.path[0] == "circuits" else "components"
     return (
-        "it must have two histories in neutral labels or more, as heads are chosen on some and "
+        f"it must have two histories in neutral labels or more, as {what} are chosen on some and "
         f"tested on others; set games.{at.found}.histories or prompts.histories"
     )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from nashlens.engine.heads import head_outputs
+from nashlens.engine.recording import Place, Recorded, record
 from nashlens.errors import DataError
 from nashlens.models.weights import FinalNorm
 
@@ -54,12 +54,20 @@ class Attribution(NamedTuple):
     """`(n,)` what the final norm's bias adds."""
 
 
+def written_places(engine: Engine) -> set[Place]:
+    """Return what has to be recorded for an attribution, and every MLP's output besides."""
+    layers = range(1, engine.n_layers + 1)
+    residuals = {("residual", layer) for layer in (0, *layers)}
+    return residuals | {(kind, layer) for kind in ("head", "mlp") for layer in layers}
+
+
 @torch.inference_mode()
 def attribute(
     engine: Engine,
     sequences: Sequence[Sequence[int]],
     differences: np.ndarray,
     norm: FinalNorm,
+    recorded: Recorded | None = None,
 ) -> Attribution:
     """Attribute the difference of two logits after each sequence to the model's components.
 
@@ -72,6 +80,8 @@ def attribute(
         `(n, width)` for each sequence the unembedding row of one token minus that of the other.
     norm : FinalNorm
         The model's (`nashlens.models.weights.WeightReader.final_norm`).
+    recorded : Recorded, optional
+        The `written_places` of these sequences at their last tokens, where they are known.
 
     Returns
     -------
@@ -89,15 +99,20 @@ def attribute(
             f"differences of shape {np.shape(differences)} for {n} sequences; give one row of"
             f" {width} numbers for each"
         )
-    residuals = np.empty((n, engine.n_layers + 1, width))
-    for indices, values in engine.residuals(sequences):
-        residuals[indices] = values
+    if recorded is None:
+        last = [[len(ids) - 1] for ids in sequences]
+        recorded = record(engine, sequences, last, written_places(engine))
+    at = torch.tensor([int(rows[-1]) for rows in recorded.rows])
+    layers = range(engine.n_layers + 1)
+    residuals = np.stack([_rows(recorded, "residual", k, at)[0] for k in layers], axis=1)
     differences = np.asarray(differences, dtype=np.float64)
     towards = _towards(residuals[:, -1], differences, norm)
     # What the residual after each layer would give by itself: blocks are the steps between them.
     sums = np.einsum("nlw,nw->nl", residuals, towards)
     bias = np.zeros(n) if norm.bias is None else differences @ np.asarray(norm.bias, np.float64)
-    outputs = torch.from_numpy(head_outputs(engine, sequences))  # (n, layers, heads, head)
+    outputs = [
+        torch.from_numpy(_rows(recorded, "head", k, at)).float().transpose(0, 1) for k in layers[1:]
+    ]
     attention = np.empty((n, engine.n_layers))
     heads = np.empty((n, engine.n_layers, engine.n_heads))
     for start in range(0, n, _PROMPTS_AT_ONCE):
@@ -105,7 +120,7 @@ def attribute(
         for layer in range(engine.n_layers):
             shares = [blocks[layer] for blocks in engine.blocks.shards]
             attention[some, layer], heads[some, layer] = _attention(
-                shares, outputs[some, layer], towards[some]
+                shares, outputs[layer][some], towards[some]
             )
     return Attribution(
         total=sums[:, -1] + bias,
@@ -116,6 +131,12 @@ def attribute(
         mlp=np.diff(sums, axis=1) - attention,
         bias=bias,
     )
+
+
+def _rows(recorded: Recorded, kind: str, layer: int, at: torch.Tensor) -> np.ndarray:
+    """Return recorded values of some tokens, (parts, n, size) float64."""
+    values = recorded.values[kind, layer]
+    return np.asarray(values[:, at.to(values.device)].double().cpu().numpy())
 
 
 def _towards(last: np.ndarray, differences: np.ndarray, norm: FinalNorm) -> np.ndarray:

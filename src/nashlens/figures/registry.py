@@ -68,6 +68,8 @@ FIGURES = {
     "steered_play": _entry("steered", "steered_summary", "confidence"),
     "heads": _entry("heads", "heads_summary", "confidence"),
     "patching": _entry("patching", "patching_summary", "confidence"),
+    "attribution": _entry("attribution", "attribution_summary", "confidence"),
+    "choir": _entry("choir", "choir", "confidence"),
     "spikes": _entry("spikes", "spikes_summary", "confidence"),
     "ladder": _entry("ladder", "ladder", "confidence"),
     "findings": _entry("findings", "findings sensitivity"),

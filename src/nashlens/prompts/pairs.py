@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from nashlens.errors import DataError, LabelError
-from nashlens.games import nash_action
+from nashlens.games import nash_action, prosocial_action
 from nashlens.games.game import Game
 from nashlens.prompts.groups import differing_groups, token_groups
 from nashlens.prompts.labels import EncodedPrompt, prompt_id
@@ -135,8 +135,9 @@ def build_pairs(
         if decision.view.game.name in games and decision.view.surface.label_kind == "neutral"
         for kind in kinds
     ]
-    columns = ["nash_action", "source_nash_action", "opponent_last", "source_opponent_last"]
-    return pd.DataFrame(rows).astype(dict.fromkeys(columns, "Int64"))
+    actions = ["nash_action", "source_nash_action", "source_prosocial_action"]
+    moves = ["opponent_last", "source_opponent_last"]
+    return pd.DataFrame(rows).astype(dict.fromkeys([*actions, *moves], "Int64"))
 
 
 def _pair(decision: Decision, kind: str, asked: Asked) -> dict[str, Any]:
@@ -149,6 +150,7 @@ def _pair(decision: Decision, kind: str, asked: Asked) -> dict[str, Any]:
         **decision.columns(),
         "nash_action": nash_action(view.game, view.seat),
         "source_nash_action": None,
+        "source_prosocial_action": None,
         "opponent_last": view.other[-1] if view.other else None,
         "source_opponent_last": None,
         "label_tokens_0": _array(base.labels[0]),
@@ -164,6 +166,7 @@ def _pair(decision: Decision, kind: str, asked: Asked) -> dict[str, Any]:
         source_text, source = _encoded(other, asked)
         row["source_ids"] = _array(source.ids)
         row["source_nash_action"] = nash_action(other.game, other.seat)
+        row["source_prosocial_action"] = prosocial_action(other.game, other.seat)
         row["source_opponent_last"] = other.other[-1] if other.other else None
         row["groups"] = token_groups(asked.tokenizer, view, text, base.ids)
         row["dropped"] = _problem(row, base, source)

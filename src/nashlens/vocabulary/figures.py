@@ -19,6 +19,8 @@ FIGURES = (
     "steered_play",
     "heads",
     "patching",
+    "attribution",
+    "choir",
     "spikes",
     "ladder",
     "findings",

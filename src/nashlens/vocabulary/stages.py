@@ -4,6 +4,7 @@ from __future__ import annotations
 
 NULLABLE = {
     "patching": ("pairs", "patching", "patching_summary"),
+    "attribution": ("attribution", "override", "attribution_summary", "choir"),
     "spikes": ("spikes", "spikes_summary"),
 }
 """Key of the config -> the tables of the stage, by model. Claims that read one of them are then

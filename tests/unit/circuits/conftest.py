@@ -8,6 +8,18 @@ from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.planted.facts import read_facts
 from nashlens.prompts.table import build_prompts
 
+DESIGN = {
+    "templates": ["neutral"],
+    "label_sets": {"jf": ["J", "F"]},
+    "label_maps": ["identity", "swapped"],
+    "option_orders": ["forward", "reversed"],
+    "opponents": ["RANDOM"],
+    "own_cooperation": 0.5,
+    "rounds": [3],
+    "histories": 8,
+    "seed": 3,
+}
+
 
 @pytest.fixture(scope="session")
 def planted(tmp_path_factory):
@@ -21,17 +33,9 @@ def planted(tmp_path_factory):
             prompts = build_prompts(
                 [CATALOG["prisoners_dilemma"], CATALOG["deadlock"]],
                 ChatTokenizer(folder),
-                templates=["neutral"],
-                label_sets={"jf": ["J", "F"]},
-                label_maps=["identity", "swapped"],
-                option_orders=["forward", "reversed"],
-                opponents=["RANDOM"],
-                own_cooperation=0.5,
-                rounds=[3],
-                histories=8,
+                **DESIGN,
                 system=None,
                 assistant_prefix="I choose option",
-                seed=3,
             )
             made[name] = folder, read_facts(folder), prompts
         return made[name]

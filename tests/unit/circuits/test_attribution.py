@@ -8,6 +8,7 @@ from nashlens.circuits.attribution import (
     attribution_estimates,
     attribution_table,
     choose_decisions,
+    record_answers,
 )
 from nashlens.engine.core import Engine
 from nashlens.errors import DataError
@@ -21,7 +22,8 @@ HOW = Bootstrap(0.95, 200, 1)
 def attributed(folder, prompts):
     engine = Engine(load_model(folder, device="cpu", dtype="float32"))
     chosen = choose_decisions(prompts, ["prisoners_dilemma"], 64, 1)
-    return attribution_table(engine, chosen, WeightReader(folder), model=folder.name)
+    recorded = record_answers(engine, chosen)
+    return attribution_table(engine, chosen, recorded, WeightReader(folder), model=folder.name)
 
 
 def parts_of(table, part):

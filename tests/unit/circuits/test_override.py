@@ -3,15 +3,19 @@
 import numpy as np
 import pytest
 
-from nashlens.circuits.attribution import attribution_table, choose_decisions
+from nashlens.circuits.attribution import attribution_table, choose_decisions, record_answers
 from nashlens.circuits.concentration import concentration_estimates
 from nashlens.circuits.override import (
+    EXCHANGES,
+    exchange_pairs,
+    exchanged_rows,
+    late_components,
     override_table,
     random_groups,
     site_name,
-    swaps_table,
 )
 from nashlens.circuits.readings import Ablations
+from nashlens.circuits.writing import writing_tables
 from nashlens.engine.core import Engine
 from nashlens.engine.patching import Site
 from nashlens.estimates import Bootstrap
@@ -22,26 +26,23 @@ from nashlens.models.weights import WeightReader
 from nashlens.prompts.pairs import build_pairs
 from nashlens.prompts.table import Asked, planned_decisions
 
+from .conftest import DESIGN
+
 LATE = 1 / 3
-DESIGN = {
-    "templates": ["neutral"],
-    "label_sets": {"jf": ["J", "F"]},
-    "label_maps": ["identity", "swapped"],
-    "option_orders": ["forward", "reversed"],
-    "opponents": ["RANDOM"],
-    "own_cooperation": 0.5,
-    "rounds": [3],
-    "histories": 2,
-    "seed": 3,
-}
 
 
 def ablated(folder, prompts):
     engine = Engine(load_model(folder, device="cpu", dtype="float32"))
     chosen = choose_decisions(prompts, ["prisoners_dilemma"], 64, 1)
-    attribution = attribution_table(engine, chosen, WeightReader(folder), model=folder.name)
+    recorded = record_answers(engine, chosen)
+    attribution = attribution_table(engine, chosen, recorded, WeightReader(folder), model="m")
     return override_table(
-        engine, chosen, attribution, late_fraction=LATE, draws=5, orders=2, seed=1, model="m"
+        *(engine, chosen, attribution, recorded),
+        late_fraction=LATE,
+        draws=5,
+        orders=2,
+        seed=1,
+        model="m",
     )
 
 
@@ -124,46 +125,84 @@ def test_a_layer_with_too_few_others_borrows_from_late_ones():
 
 
 @pytest.fixture(scope="module")
-def swapped(planted):
-    """Return what exchanges components between the pairs of a planted model."""
+def exchanged(planted):
+    """Return what ablates and exchanges the late components of a planted model."""
 
-    def make(name, sites):
-        folder, _, _ = planted(name)
+    def make(name, pairs=8):
+        folder, _, prompts = planted(name)
         decisions = planned_decisions([CATALOG["prisoners_dilemma"]], **DESIGN)
         asked = Asked(ChatTokenizer(folder), None, "I choose option")
-        pairs = build_pairs(decisions, asked, kinds=["payoffs"], games=["prisoners_dilemma"])
-        engine = Engine(load_model(folder, device="cpu", dtype="float32"))
-        if sites is None:
-            sites = [
-                Site(kind, layer, head)
-                for layer in range(5, engine.n_layers + 1)
-                for kind, head in [("mlp", -1), *(("head", h) for h in range(engine.n_heads))]
-            ]
-        some = pairs[pairs["dropped"] == ""].iloc[:8].reset_index(drop=True)
-        return swaps_table(
-            engine,
-            some,
-            sites,
-            layers=range(9, 13),
-            draws=0 if len(sites) > 9 else 3,
+        conflicts = build_pairs(decisions, asked, kinds=["payoffs"], games=["prisoners_dilemma"])
+        tables = writing_tables(
+            Engine(load_model(folder, device="cpu", dtype="float32")),
+            prompts,
+            conflicts,
+            WeightReader(folder),
+            games=["prisoners_dilemma"],
+            prompts=64,
+            pairs=pairs,
+            random_groups=3,
+            orders=1,
+            late_fraction=LATE,
             seed=1,
             model="m",
         )
+        return tables["override"]
 
     return make
 
 
-def test_all_that_is_written_from_where_payoffs_arrive_is_the_other_answer(swapped):
-    table = swapped("nash", None)
-    assert set(table["direction"]) == {"destroy", "restore"}
-    assert table["total"].abs().min() > 0.5
-    assert table["effect"].to_numpy() == pytest.approx(table["total"].to_numpy(), rel=0.05)
+def test_an_override_in_conflict_only_moves_with_its_components(exchanged):
+    table = exchanged("override_in_conflict")
+    assert {*EXCHANGES, "destroy_random", "restore_random"} <= set(table["kind"])
+    own = table[table["kind"] == "destroy"]
+    assert own.groupby("block_id").size().eq(4).all()
+    assert own["prompt_id"].nunique() == 8
+    assert set(own["phase"]) == {"test"}
+    # Nash play returns without what the conflict makes them write, and that alone is prosocial.
+    assert action_part(table, "destroy", "logit_nash")[0] > 0.2
+    assert action_part(table, "destroy")[0] < -1.0
+    assert action_part(table, "restore")[0] > 1.0
+    for kind in ("destroy_random", "restore_random"):
+        assert np.abs(action_part(table, kind)).max() < 0.2
 
 
-def test_an_override_that_writes_in_both_prompts_has_nothing_to_exchange(swapped):
-    table = swapped("override", [Site("head", layer, 0) for layer in (10, 11, 12)])
-    assert set(table["kind"]) == {"candidate", "random"}
-    assert table["effect"].abs().max() < 0.05 * table["total"].abs().min()
+def test_an_override_that_writes_in_both_prompts_has_nothing_to_exchange(exchanged):
+    table = exchanged("override_soloist")
+    for kind in EXCHANGES:
+        assert abs(action_part(table, kind)[0]) < 0.2
+    assert action_part(table, "candidate")[0] < -1.0
+
+
+def test_without_pairs_nothing_is_exchanged(exchanged):
+    assert not set(exchanged("override_soloist", 0)["kind"]) & set(EXCHANGES)
+
+
+def test_exchanged_values_are_those_of_the_other_prompt(planted):
+    """All that is written from where payoffs arrive on is the other prompt's answer."""
+    folder, _, prompts = planted("nash")
+    engine = Engine(load_model(folder, device="cpu", dtype="float32"))
+    decisions = planned_decisions([CATALOG["prisoners_dilemma"]], **DESIGN)
+    asked = Asked(ChatTokenizer(folder), None, "I choose option")
+    conflicts = build_pairs(decisions, asked, kinds=["payoffs"], games=["prisoners_dilemma"])
+    chosen = choose_decisions(prompts, ["prisoners_dilemma"], 64, 1)
+    pairs = exchange_pairs(conflicts, chosen, 8)
+    sites = late_components(range(5, engine.n_layers + 1), engine.n_heads)
+    groups = {("candidate", 0): sites}
+    for direction in EXCHANGES:
+        other = exchanged_rows(engine, pairs, groups, direction)
+        back = exchanged_rows(engine, pairs, groups, ("restore", "destroy")[direction == "restore"])
+        # Unchanged there is changed here.
+        there = back["logit_nash"] + back["drop"]
+        assert other["logit_nash"].to_numpy() == pytest.approx(there.to_numpy(), abs=0.05)
+        assert other["drop"].abs().min() > 0.5
+
+
+def test_one_label_map_leaves_nothing_to_choose(planted):
+    folder, _, prompts = planted("override")
+    one = prompts[prompts["label_map"] == "identity"].reset_index(drop=True)
+    table = ablated(folder, one)
+    assert set(table["kind"]) == {"none"}
 
 
 def test_components_have_the_names_of_the_attribution_table():

@@ -59,7 +59,7 @@ def test_crossed_words_need_no_histories_of_their_own():
     crossed = {"crossed": ["templates", "label_sets"], "histories": 2}
     games = {"prisoners_dilemma": {"histories": 1}}
     assert notes({"prompts": crossed}) == []
-    (line,) = notes({"prompts": crossed, "games": games})
+    (line,) = notes({"prompts": crossed, "games": games, "attribution": None})
     assert line == (
         "games.prisoners_dilemma.histories: found 1; with one history there is no interval for M5 "
         "and M6; give 2 or more"
@@ -75,7 +75,7 @@ def test_words_of_one_kind_carry_nowhere():
 def test_games_without_a_conflict_cannot_be_overridden():
     games = {"prisoners_dilemma": None}
     changes = {"steering": {"train_games": ["harmony", "deadlock"], "test_games": ["concord"]}}
-    (line,) = notes({"games": games} | changes)
+    (line,) = notes({"games": games, "attribution": None} | changes)
     assert line.startswith("games: found ['stag_hunt', ")
     assert "M6 is not applicable" in line
 
@@ -109,8 +109,9 @@ def test_variants_that_cannot_be_found_are_a_problem(monkeypatch: pytest.MonkeyP
 
 def test_training_games_that_share_no_words_are_a_problem():
     games = {"prisoners_dilemma": {"histories": 1}, "harmony": {"histories": 1}}
+    overlay = {"games": games, "attribution": None}
     lines = {
-        tuple(design_problems(config({"games": games, "experiment": {"seed": seed}})))
+        tuple(design_problems(config({**overlay, "experiment": {"seed": seed}})))
         for seed in range(6)
     }
     found = [line for (line,) in lines - {()}]

@@ -11,6 +11,7 @@ import pytest
 
 from nashlens.lens.summary import summarise_lens
 from tests.unit.findings.tables import PLANTED_PATH, patching
+from tests.unit.findings.writers import attribution, override
 
 from .plays import plays_of
 from .spikes import make_spikes_summary
@@ -477,6 +478,8 @@ def make_tables(models) -> dict[str, pd.DataFrame]:
         "steered_summary": make_steered(models),
         "heads": make_heads(models),
         "patching": pd.concat(patching(PLANTED_PATH, model=model) for model in models),
+        "attribution": pd.concat(attribution(model=model) for model in models),
+        "override": pd.concat(override(model=model) for model in models),
         "spikes_summary": make_spikes_summary(models),
         "ladder": make_ladder(models),
         "findings": make_findings(models),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from nashlens.circuits.attribution import attribution_estimates
+from nashlens.circuits.concentration import concentration_estimates
 from nashlens.circuits.patching_summary import patching_estimates
 from nashlens.circuits.summary import heads_estimates
 from nashlens.estimates import Bootstrap
@@ -43,6 +45,10 @@ def with_summaries(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
         "steering_summary": lambda m: steering_estimates(of("steering", m), model=m, how=HOW),
         "heads_summary": lambda m: heads_estimates(of("heads", m), model=m, how=HOW),
         "patching_summary": lambda m: patching_estimates(of("patching", m), model=m, how=HOW),
+        "attribution_summary": lambda m: attribution_estimates(
+            of("attribution", m), model=m, how=HOW
+        ),
+        "choir": lambda m: concentration_estimates(of("override", m), model=m, how=HOW),
         "surface_summary": lambda m: surface_estimates(
             of("prompts", m), of("lens", m), play, model=m, confidence=HOW.confidence
         ),

@@ -13,11 +13,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
+from nashlens.circuits.concentration import concentration_estimates
 from nashlens.errors import ConfigError, DataError
 from nashlens.figures import effects, heads, registry
 from nashlens.findings.claims import m4_no_nash_heads
 from nashlens.lens.readings import PREFERENCE
 from nashlens.steering.summary import steering_estimates
+from tests.unit.findings.writers import override
 
 from .spikes import make_spikes_summary
 from .summaries import HOW, with_summaries
@@ -357,6 +359,29 @@ def test_the_ladder_shows_where_a_published_finding_dissolves(one_model):
     assert len(boxes) == 2 * len(m6)
     assert len(edges) == m6["concludes"].nunique()
     assert "no claim has a ladder" in texts(draw("ladder", {"ladder": m6.iloc[:0]}))
+
+
+def test_attribution_names_who_writes_and_keeps_action_and_word_apart(one_model):
+    figure = draw("attribution", one_model)
+    action, word = figure.subfigs[0].axes
+    named = [{text.get_text() for text in ax.texts} for ax in (action, word)]
+    assert {"15.1", "12 MLP"} <= named[0]
+    assert "14 MLP" in named[1]
+    assert re.search(r"in all -(0.9|0.8)\d? \[", " ".join(texts(figure).split()))
+    assert action.get_ylim() == word.get_ylim()
+
+
+def test_the_choir_figure_tells_a_choir_from_a_soloist(one_model):
+    assert "half is carried by 4 of 8 components" in texts(draw("choir", one_model))
+    alone = override((3.0, *[0.02] * 7), model="m")
+    solo = {"choir": concentration_estimates(alone, model="m", how=HOW)}
+    figure = draw("choir", solo)
+    assert "half is carried by 1 of 8 components" in texts(figure)
+    curves = [line for line in figure.subfigs[0].axes[0].lines if len(line.get_xdata()) == 9]
+    steepest = {line.get_linestyle(): np.diff(line.get_ydata()).argmax() for line in curves}
+    assert steepest["-"] == 0
+    nothing = {"choir": concentration_estimates(override((0.01,) * 4), model="m", how=HOW)}
+    assert "no effect that could be shared out" in texts(draw("choir", nothing))
 
 
 def test_patching_says_how_far_apart_the_answers_are(one_model):

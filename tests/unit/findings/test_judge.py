@@ -33,6 +33,7 @@ from tests.unit.findings.tables import (
     steering,
     steps,
 )
+from tests.unit.findings.writers import override
 
 
 def _tables():
@@ -50,6 +51,7 @@ def _tables():
         "steering": steering(slope=2.0, clamp=0.4),
         "heads": heads(),
         "patching": patching(PLANTED_PATH),
+        "override": override(destroy=2.0, restore=1.5),
     }
 
 

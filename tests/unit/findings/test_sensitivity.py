@@ -42,6 +42,7 @@ from tests.unit.findings.tables import (
     steering,
     steps,
 )
+from tests.unit.findings.writers import override
 
 AGAIN = partial(judge, **{k: v for k, v in SETTINGS.items() if k not in ("bootstrap", "seed")})
 CLAIM = {claim.id: claim for claim in (*CLAIMS, *PLAY_CLAIMS)}
@@ -344,6 +345,7 @@ def test_every_claim_can_be_parted(claim):
         "steering": steering(directions=1).assign(**forms), "heads": heads().assign(**forms),
         "matches": play(itself("m", ALLC), repetitions=4), "games": games_table([PD]),
         "models": models(m=("f", 8)), "patching": patching({"options": [0.0, 0.5, 1.0, 1.0]}),
+        "override": override(),
         "beliefs": beliefs(lambda belief, gain, rng: 0.5),
     }  # fmt: skip
     parts = restrict(CLAIM[claim], known, "half", 0)

@@ -1,0 +1,128 @@
+"""Who writes the answer? What each attention, MLP and head adds, action and word apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from nashlens.figures import style
+from nashlens.figures.registry import Look
+
+TITLE = "Who writes the answer where the Nash action is not the prosocial one"
+_COLUMNS = ("model", "quantity", "component", "kind", "layer", *style.ESTIMATE,
+            "n", "n_matches")  # fmt: skip
+_KINDS = {"attention": "all of a layer's attention", "mlp": "a layer's MLP",
+          "head": "one head, of those that add most", "embedding": "the embedding"}  # fmt: skip
+_OFFSETS = {"attention": -0.2, "mlp": 0.2, "head": 0.0, "embedding": 0.0}
+"""Kind -> how far from its layer it is drawn, so that no interval hides another."""
+_SYMBOLS = {"attention": "o", "mlp": "s", "head": "^", "embedding": "D"}
+_PANELS = {
+    "action_part": "towards the Nash action, whatever it is called",
+    "word_part": "towards the pair's first label, whatever it means",
+}
+_SMALL = 0.2
+"""Logits within which the scale is linear; beyond it is logarithmic."""
+_HEADS = 8
+"""Number of heads of a panel that are drawn, those that add most in size."""
+_NAMED = 3
+"""Number of heads and MLPs of a panel that are named, if they are not small."""
+
+
+@style.figure(TITLE, attribution_summary=_COLUMNS)
+def draw(attribution_summary: pd.DataFrame, look: Look) -> Figure:
+    """Draw what components add to the logit of the Nash action, and of the first label.
+
+    A row of two panels for each model, by layer: what follows the action and what follows the
+    word. Both have one scale, so that their sizes can be compared; it is linear up to what counts
+    and logarithmic beyond.
+    """
+    if attribution_summary.empty:
+        raise style.NothingToShowError(
+            "no scenario was asked under both label maps and in both option orders"
+        )
+    models = list(dict.fromkeys(attribution_summary["model"]))
+    title = f"{TITLE}: {models[0]}" if len(models) == 1 else TITLE
+    figure, body = style.canvas(look.width or style.WIDTH, 1.2 + 2.6 * len(models), title)
+    grid = body.subplots(len(models), len(_PANELS), squeeze=False, sharey="row")
+    colors = style.colors(look.palette, list(_KINDS))
+    for line, model in zip(grid, models, strict=True):
+        mine = attribution_summary[attribution_summary["model"] == model]
+        for ax, (quantity, what) in zip(line, _PANELS.items(), strict=True):
+            rows = mine[mine["quantity"] == quantity]
+            name = f"{model}: " if len(models) > 1 and ax is line[0] else ""
+            ax.set_title(f"{name}{what}\n{_whole(rows)}", fontsize=style.SMALL)
+            _panel(ax, rows, colors)
+        _scale(line[0], mine)
+        line[0].set_ylabel("adds to the logit\nover the other")
+    style.legend(body, _legend_entries(colors, look.confidence), columns=2)
+    return figure
+
+
+def _whole(rows: pd.DataFrame) -> str:
+    """Say how large the sum of all components is, and how many prompts it comes from."""
+    total = rows[rows["kind"] == "total"]
+    if total.empty:
+        return "no data"
+    mean, low, high = (float(total[name].iloc[0]) for name in style.ESTIMATE)
+    bounds = f" [{low:.2f}, {high:.2f}]" if np.isfinite(low) else ""
+    n, matches = total["n"].iloc[0], total["n_matches"].iloc[0]
+    return f"in all {mean:.2f}{bounds} logits\n{style.sizes(n, 'prompts', matches)}"
+
+
+def _panel(ax: Axes, rows: pd.DataFrame, colors: dict[str, Any]) -> None:
+    ax.axhline(0.0, color=style.GREY, linewidth=0.8)
+    heads = rows[rows["kind"] == "head"]
+    largest = heads["estimate"].abs().sort_values(ascending=False).index[:_HEADS]
+    shown = pd.concat([rows[rows["kind"] != "head"], heads.loc[largest]])
+    shown = shown[shown["kind"].isin(list(_KINDS))]
+    for kind in _KINDS:
+        some = shown[shown["kind"] == kind]
+        place = some["layer"].fillna(0).to_numpy(dtype=float) + _OFFSETS[kind]
+        mean, low, high = (some[name].to_numpy(dtype=float) for name in style.ESTIMATE)
+        ax.errorbar(
+            place, mean, yerr=np.nan_to_num([mean - low, high - mean]), fmt=_SYMBOLS[kind],
+            color=colors[kind], markersize=3.2, capsize=0, linewidth=0.9,
+            markerfacecolor="white" if kind == "head" else colors[kind],
+            zorder=4 if kind == "head" else 3,
+        )  # fmt: skip
+    single = shown[shown["kind"].isin(["head", "mlp"])]
+    single = single[single["estimate"].abs() >= _SMALL / 2]
+    order = single["estimate"].abs().sort_values(ascending=False).index[:_NAMED]
+    for row in single.loc[order].to_dict("records"):
+        ax.annotate(
+            str(row["component"]).replace(".mlp", " MLP"),
+            (row["layer"] + _OFFSETS[row["kind"]], row["estimate"]),
+            xytext=(-4, 0), textcoords="offset points", ha="right", va="center",
+            fontsize=style.SMALL, color=colors[row["kind"]],
+        )  # fmt: skip
+    ax.set_xlabel("layer (0: embedding)")
+    style.ticks(ax.xaxis, 10, integer=True)
+
+
+def _scale(ax: Axes, rows: pd.DataFrame) -> None:
+    """Leave room for every estimate; the longest intervals of few histories may be cut off."""
+    shown = rows[rows["quantity"].isin(list(_PANELS)) & rows["kind"].isin(list(_KINDS))]
+    reach = 3.0 * max(_SMALL, float(shown["estimate"].abs().max()))
+    ax.set_yscale("symlog", linthresh=_SMALL, linscale=0.7)
+    ax.set_ylim(-reach, reach)
+    sizes = [tick for tick in (0.2, 1.0, 5.0, 25.0) if tick <= reach]
+    ticks = [*(-tick for tick in reversed(sizes)), 0.0, *sizes]
+    ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.yaxis.minorticks_off()
+
+
+def _legend_entries(colors: dict[str, Any], confidence: float) -> list[Any]:
+    marks = [
+        Line2D(
+            [], [], marker=_SYMBOLS[kind], color=colors[kind], markersize=4, linestyle="none",
+            markerfacecolor="white" if kind == "head" else colors[kind], label=label,
+        )
+        for kind, label in _KINDS.items()
+    ]  # fmt: skip
+    level = f"{confidence:.0%} Student interval over histories, for all components at once"
+    return [*marks, Line2D([], [], color=style.GREY, linewidth=0.9, label=level)]

@@ -1,0 +1,116 @@
+"""Choir or soloist? How much of the override goes as its components are ablated in turn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from nashlens.figures import style
+from nashlens.figures.registry import Look
+
+TITLE = "How many late components carry what is written against the Nash action"
+_COLUMNS = ("model", "quantity", "order", "size", "share", *style.ESTIMATE,
+            "n", "n_matches")  # fmt: skip
+_ORDERS = {
+    "chosen": ("the one that writes the most on other histories first", "-", "o"),
+    "random": ("in a random order: the mean over orders", "--", "s"),
+}
+"""Order -> what it is, dashes, and the mark of what is needed."""
+
+
+@style.figure(TITLE, choir=_COLUMNS)
+def draw(choir: pd.DataFrame, look: Look) -> Figure:
+    """Draw the curve of joint ablations, a panel for each model.
+
+    Marks stand at the number of components that carry 50, 80 and 95% of the whole effect. In a
+    choir both orders need many; a soloist is one that a random order meets late.
+    """
+    if choir.empty:
+        raise style.NothingToShowError("no late component writes against the Nash action")
+    models = list(dict.fromkeys(choir["model"]))
+    across = min(2, len(models))
+    title = f"{TITLE}: {models[0]}" if len(models) == 1 else TITLE
+    height = 1.2 + 3.0 * -(-len(models) // across)
+    figure, body = style.canvas(look.width or style.WIDTH, height, title)
+    grid = body.subplots(-(-len(models) // across), across, squeeze=False).ravel()
+    colors = style.colors(look.palette, list(_ORDERS))
+    for ax, model in zip(grid, models, strict=False):
+        rows = choir[choir["model"] == model]
+        name = "" if len(models) == 1 else f"{model}\n"
+        ax.set_title(f"{name}{_heading(rows)}", fontsize=style.SMALL)
+        _panel(ax, rows, colors)
+    style.hide(grid[len(models) :])
+    style.legend(body, _legend_entries(colors, look.confidence), columns=2)
+    return figure
+
+
+def _heading(rows: pd.DataFrame) -> str:
+    """Say what is needed for half of the effect, how unequal shares are, and the sizes."""
+    curve, half = rows[rows["quantity"] == "curve"], rows[rows["share"] == 0.5]
+    said = style.sizes(curve["n"].max(), "prompts", curve["n_matches"].max())
+    if half.empty:
+        return f"no effect that could be shared out\n{said}"
+    needed = {row["order"]: row["estimate"] for row in half.to_dict("records")}
+    text = f"half is carried by {needed['chosen']:.0f} of {curve['size'].max()} components"
+    if "random" in needed:
+        text += f" (in random orders {needed['random']:.1f})"
+    gini = rows[(rows["quantity"] == "gini") & (rows["order"] == "chosen")].iloc[0]
+    mean, low, high = (gini[name] for name in style.ESTIMATE)
+    return f"{text}\nGini coefficient {mean:.2f} [{low:.2f}, {high:.2f}]; {said}"
+
+
+def _panel(ax: Axes, rows: pd.DataFrame, colors: dict[str, Any]) -> None:
+    ax.axhline(0.0, color=style.GREY, linewidth=0.8)
+    for order, (_, dashes, mark) in reversed(_ORDERS.items()):
+        mine = rows[rows["order"] == order]
+        curve = mine[mine["quantity"] == "curve"].sort_values("size")
+        if curve.empty:
+            continue
+        start = pd.DataFrame([{"size": 0, **dict.fromkeys(style.ESTIMATE, 0.0)}])
+        line = pd.concat([start, curve[["size", *style.ESTIMATE]]], ignore_index=True)
+        style.line(ax, line, "size", color=colors[order], linestyle=dashes, linewidth=1.6)
+        if len(curve) <= 20:
+            ax.plot(curve["size"], curve["estimate"], ".", color=colors[order], markersize=4)
+        whole = float(curve["estimate"].iloc[-1])
+        for row in mine[mine["quantity"] == "needed"].to_dict("records"):
+            mean, low, high = (row[name] for name in style.ESTIMATE)
+            ax.errorbar(
+                mean, row["share"] * whole, xerr=[[max(mean - low, 0)], [max(high - mean, 0)]],
+                fmt=mark, color=colors[order], markersize=5, capsize=2.5, linewidth=1.1,
+                markeredgecolor="white", zorder=5,
+            )  # fmt: skip
+            if order == "chosen":
+                _share(ax, row["share"], whole)
+    ax.set_xlim(left=0)
+    ax.set_xlabel("components ablated together")
+    ax.set_ylabel("Nash play that returns (logits)")
+    style.ticks(ax.xaxis, 8, integer=True)
+
+
+def _share(ax: Axes, share: float, whole: float) -> None:
+    """Draw and name the height of a share of the whole effect."""
+    ax.axhline(share * whole, color=style.GREY, linewidth=0.7, linestyle=":")
+    ax.annotate(
+        f"{share:.0%}", (1.0, share * whole), xycoords=("axes fraction", "data"),
+        xytext=(2, 0), textcoords="offset points", va="center", fontsize=style.SMALL,
+        color=style.GREY,
+    )  # fmt: skip
+
+
+def _legend_entries(colors: dict[str, Any], confidence: float) -> list[Any]:
+    orders = [
+        Line2D([], [], color=colors[order], linestyle=dashes, marker=mark, markersize=4,
+               label=label)
+        for order, (label, dashes, mark) in _ORDERS.items()
+    ]  # fmt: skip
+    level = f"{confidence:.0%} Student interval"
+    return [
+        *orders,
+        style.note(f"bands: {level} over histories, for all numbers of components at once"),
+        style.note(f"marks: components needed for 50, 80 and 95% of all, with {confidence:.0%} of"
+                   " draws"),
+    ]  # fmt: skip

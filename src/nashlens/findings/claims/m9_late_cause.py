@@ -1,0 +1,230 @@
+"""M9: the override is caused by late components, which are necessary and sufficient for it.
+
+Late heads and MLPs that write against the Nash action were chosen on other histories than those
+measured here. *Necessary*: ablated together, they bring Nash play back. The estimate is by how many
+logits the Nash action gains over the other (action part), minus the mean of random groups of as
+many other components of the same layers in the same blocks. *Sufficient*: what they write in a
+prompt with a conflict, put into the same prompt with the own payoffs exchanged, where the Nash
+action is the prosocial one, makes prosocial play appear there; the control is the random groups
+again.
+
+An override that writes the same whether there is a conflict or not has nothing that could be
+exchanged: whether its components suffice cannot be asked, and the claim is judged by necessity
+alone, which the reason says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from nashlens.circuits.readings import Ablations
+from nashlens.findings.claim import (
+    Claim,
+    Evidence,
+    JudgeSettings,
+    Missing,
+    Outcome,
+    Tables,
+    joined,
+    with_bounds,
+)
+from nashlens.findings.shared.override import override_problem, writers_problem
+
+LEAST_EFFECT = 0.2
+"""Logits from which a change counts (P from 0.50 to 0.55)."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What the components move when they get another prompt's values, beyond random groups."""
+
+    effect: float
+    """In logits: of `destroy` towards the Nash action, of `restore` towards the prosocial one."""
+    low: float
+    high: float
+    largest: float
+    """Largest effect of a random group, beyond their mean."""
+
+    @property
+    def nothing(self) -> bool:
+        """Whether it is sure to be too small to count."""
+        return max(-self.low, self.high) < LEAST_EFFECT
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is sure to count, and larger than that of any random group."""
+        return self.low > LEAST_EFFECT and self.effect > self.largest
+
+
+@dataclass(frozen=True, kw_only=True)
+class LateCause(Evidence):
+    """How much of the Nash action's lead returns, and what exchanges move."""
+
+    heads: str
+    """The components, `layer.head` or `layer.mlp` each, the one that writes the most first."""
+    components: int
+    """Their number."""
+    random_groups: int
+    """Number of random groups."""
+    returned: float
+    """Logits that the Nash action gains when the components are ablated."""
+    random_mean: float
+    """The same of random groups on average."""
+    random_largest: float
+    """The largest of them."""
+    lead_before: float
+    """Lead of the Nash action over the other with nothing ablated: its action part."""
+    lead_after: float
+    """The same with the components ablated."""
+    lead_after_low: float
+    """Its lower bound."""
+    word_part: float
+    """What the pair's first label gains when the components are ablated."""
+    destroy: Exchange | None
+    """Values of prompts without a conflict put into those with one; None without pairs."""
+    restore: Exchange | None
+    """The other way round."""
+    pairs: int
+    """Number of pairs that were exchanged."""
+
+
+def estimate(tables: Tables, settings: JudgeSettings) -> LateCause | Missing:
+    """Contrast the components with random groups, ablated and exchanged."""
+    override = tables["override"]
+    kinds = ("candidate", "random", "none")
+    candidate, random, baseline = (Ablations(override, kind) for kind in kinds)
+    problem = override_problem(tables, settings) or writers_problem(candidate, baseline)
+    if problem is not None:
+        return problem
+    if not random.names:
+        return Missing("no other late component is left as the control", "inconclusive")
+    returned, others = -candidate.parts["action"], -random.parts["action"]
+    before, after = (
+        Ablations(override, kind, "logit_nash").parts["action"] for kind in ("none", "candidate")
+    )
+    beyond = returned - others.mean(axis=1, keepdims=True)
+    word = -candidate.parts["word"]
+    columns = [beyond, returned, before, after, word, others]
+    found = candidate.blocks.estimate(np.hstack(columns))
+    mean, (low, high) = found.estimate, found.interval(settings.confidence)
+    destroyed, restored = (_exchange(override, name, settings) for name in ("destroy", "restore"))
+    # As doubtful as the most doubtful of what must hold.
+    p = [found.p_above(LEAST_EFFECT, settings.resamples)[0]]
+    p.append(found.p_above(0.0, settings.resamples)[3])
+    if restored is not None and restored[0].counts:
+        p.append(restored[1])
+    return LateCause(
+        estimate=float(mean[0]),
+        low=float(low[0]),
+        high=float(high[0]),
+        n=found.n,
+        n_matches=found.n_clusters,
+        control=float(mean[5:].max() - mean[5:].mean()),
+        p_value=float(max(p)),
+        error=float(found.error[0]),
+        freedom=float(found.freedom[0]),
+        heads=str(candidate.places["heads"].iloc[0]),
+        components=len(str(candidate.places["heads"].iloc[0]).split()),
+        random_groups=len(random.names),
+        returned=float(mean[1]),
+        random_mean=float(mean[5:].mean()),
+        random_largest=float(mean[5:].max()),
+        lead_before=float(mean[2]),
+        lead_after=float(mean[3]),
+        lead_after_low=float(low[3]),
+        word_part=float(mean[4]),
+        destroy=None if destroyed is None else destroyed[0],
+        restore=None if restored is None else restored[0],
+        pairs=len(Ablations(override, "restore").blocks.frame) * 4,
+    )
+
+
+def _exchange(
+    override: pd.DataFrame, kind: str, settings: JudgeSettings
+) -> tuple[Exchange, float] | None:
+    """Return what an exchange moves beyond random groups, and the p-value of its counting."""
+    own, random = Ablations(override, kind), Ablations(override, f"{kind}_random")
+    if not len(own.blocks) or not random.names:
+        return None
+    sign = -1.0 if kind == "destroy" else 1.0
+    moved, others = sign * own.parts["action"], sign * random.parts["action"]
+    found = own.blocks.estimate(np.hstack([moved - others.mean(axis=1, keepdims=True), others]))
+    low, high = found.interval(settings.confidence)
+    largest = found.estimate[1:].max() - found.estimate[1:].mean()
+    p = found.p_above(LEAST_EFFECT, settings.resamples)[0]
+    bounds = (found.estimate[0], low[0], high[0], largest)
+    return Exchange(*map(float, bounds)), float(p)
+
+
+def rule(e: LateCause) -> Outcome:
+    """Ask whether Nash play returns without the components, and whether they suffice."""
+    if e.high < LEAST_EFFECT:
+        return Outcome("contradicted", "without them no more Nash play returns than by chance")
+    if not (e.low > LEAST_EFFECT and e.returned > e.random_largest):
+        return Outcome("inconclusive", "whether they are needed is open")
+    if not e.lead_after_low > 0:
+        return Outcome("inconclusive", "they are a part of the cause: Nash play does not return")
+    if e.destroy is None or e.restore is None:
+        return Outcome(
+            "inconclusive", "they are needed; no pair asks whether they suffice (attribution.pairs)"
+        )
+    if e.destroy.nothing and e.restore.nothing:
+        return Outcome(
+            "supported",
+            "they write the same without a conflict, so that whether they suffice cannot be asked:"
+            " judged by necessity alone",
+        )
+    if e.restore.counts:
+        return Outcome("supported", "they are needed, and they suffice")
+    if e.destroy.counts and e.restore.high < LEAST_EFFECT:
+        return Outcome("contradicted", "they are needed, and do not suffice")
+    return Outcome("inconclusive", "they are needed; whether they suffice is open")
+
+
+def reason(e: LateCause, outcome: Outcome) -> str:
+    """Say what returns, in comparison with random groups, and what exchanges move."""
+    numbers = (
+        f"ablating {e.components} late components ({e.heads}) brings the Nash action"
+        f" {e.returned:.2f} logits, {e.random_groups} random groups {e.random_mean:.2f} on average"
+        f" and {e.random_largest:.2f} at most: beyond them {with_bounds(e)}; its lead goes from"
+        f" {e.lead_before:.2f} to {e.lead_after:.2f}; the pair's first label gains"
+        f" {e.word_part:.2f}"
+    )
+    if e.destroy is not None and e.restore is not None:
+        numbers += (
+            f"; in {e.pairs} pairs, values from prompts without a conflict bring back"
+            f" {_said(e.destroy)} beyond random groups, and values from prompts with one move the"
+            f" others by {_said(e.restore)} towards the prosocial action"
+        )
+    return joined(numbers, outcome.because)
+
+
+def _said(one: Exchange) -> str:
+    return f"{one.effect:.2f} [{one.low:.2f}, {one.high:.2f}]"
+
+
+CLAIM = Claim(
+    id="M9",
+    statement="The override is caused by late components.",
+    measure="action part of what the Nash action gains when the late heads and MLPs that write"
+    " against it are ablated together, beyond the mean of random groups",
+    unit="logits",
+    control="largest of the random groups, beyond their mean",
+    beyond=f"{LEAST_EFFECT:g}",
+    paper="",
+    tables=("override", "lens", "prompts"),
+    interval="student",
+    supported="M6 is supported; ablating the components brings back more Nash play than random"
+    f" groups do, by more than {LEAST_EFFECT:g} logits with the interval and more than any of them,"
+    " and the Nash action then leads with its interval; and what they write with a conflict, put"
+    f" into prompts without one, moves these by more than {LEAST_EFFECT:g} logits towards the"
+    " prosocial action, likewise (where they write the same in both, that cannot be asked)",
+    contradicted=f"M6 is supported, and less than {LEAST_EFFECT:g} logits return beyond random"
+    " groups, with the interval; or the components are needed and do not suffice, likewise",
+    estimate=estimate,
+    rule=rule,
+    reason=reason,
+)

@@ -1,0 +1,106 @@
+"""M9 and M10 on whole planted models: what writes an override, and over how many it is spread."""
+
+import json
+
+import numpy as np
+import pytest
+
+from nashlens.circuits.writing import writing_tables
+from nashlens.engine.core import Engine
+from nashlens.findings import CLAIMS, judge
+from nashlens.games import CATALOG
+from nashlens.lens.logit import lens_table
+from nashlens.models.load import load_model
+from nashlens.models.tokenizer import ChatTokenizer
+from nashlens.models.weights import WeightReader, load_readout
+from nashlens.prompts.pairs import build_pairs
+from nashlens.prompts.table import Asked, planned_decisions
+
+from .conftest import DESIGN
+
+JUDGED = [claim for claim in CLAIMS if claim.id in ("M9", "M10")]
+SETTINGS = {
+    "model": "m",
+    "confidence": 0.95,
+    "bootstrap": 200,
+    "late_fraction": 1 / 3,
+    "min_label_mass": 0.01,
+    "seed": 3,
+}
+PD = "prisoners_dilemma"
+
+
+@pytest.fixture(scope="module")
+def verdicts(planted):
+    """Return what judges a planted model, by claim."""
+
+    def make(name):
+        folder, _, prompts = planted(name)
+        engine = Engine(load_model(folder, device="cpu", dtype="float32"))
+        prompts = prompts[prompts["game"] == PD].reset_index(drop=True)
+        decisions = planned_decisions([CATALOG[PD]], **DESIGN)
+        asked = Asked(ChatTokenizer(folder), None, "I choose option")
+        tables = writing_tables(
+            engine,
+            prompts,
+            build_pairs(decisions, asked, kinds=["payoffs"], games=[PD]),
+            WeightReader(folder),
+            games=[PD],
+            prompts=64,
+            pairs=48,
+            random_groups=4,
+            orders=2,
+            late_fraction=SETTINGS["late_fraction"],
+            seed=1,
+            model="m",
+        )
+        ids = [tokens.tolist() for tokens in prompts["token_ids"]]
+        residuals = np.empty((len(ids), engine.n_layers + 1, engine.width), dtype=np.float32)
+        for rows, values in engine.residuals(ids):
+            residuals[rows] = values
+        place = {one: k for k, one in enumerate(prompts["prompt_id"])}
+        tables["prompts"] = prompts
+        tables["lens"] = lens_table(
+            lambda layer, some: residuals[[place[one] for one in some], layer],
+            range(engine.n_layers + 1),
+            prompts.drop(columns=["prior_id", "prior_token_ids"]),
+            readout=load_readout(folder),
+            model="m",
+            last=engine.n_layers,
+        )
+        return judge(tables, claims=JUDGED, **SETTINGS).set_index("claim")
+
+    return make
+
+
+@pytest.mark.parametrize("name", ["override_soloist", "override_mlp", "override_redundant"])
+def test_one_or_two_components_cause_it(verdicts, name):
+    found = verdicts(name)
+    assert found.loc["M9", "verdict"] == "supported", found.loc["M9", "reason"]
+    assert "judged by necessity alone" in found.loc["M9", "reason"]
+    assert found.loc["M10", "verdict"] == "contradicted", found.loc["M10", "reason"]
+
+
+def test_a_choir_causes_it(verdicts):
+    found = verdicts("override_choir")
+    assert found.loc["M9", "verdict"] == "supported", found.loc["M9", "reason"]
+    assert found.loc["M10", "verdict"] == "supported", found.loc["M10", "reason"]
+    detail = json.loads(found.loc["M10", "detail"])
+    assert detail["components"] == 8
+    assert detail["half"] == pytest.approx(4, abs=1)
+    assert found.loc["M10", "estimate"] == pytest.approx(2 / 8, abs=0.1)
+
+
+def test_what_writes_in_conflict_only_is_sufficient_too(verdicts):
+    found = verdicts("override_in_conflict")
+    assert found.loc["M9", "verdict"] == "supported", found.loc["M9", "reason"]
+    assert "needed, and they suffice" in found.loc["M9", "reason"]
+    restored = json.loads(found.loc["M9", "detail"])["restore"]
+    assert restored["low"] > 1.0
+
+
+@pytest.mark.parametrize("name", ["word_choir", "word_soloist", "nash"])
+def test_without_an_override_there_is_no_cause(verdicts, name):
+    found = verdicts(name)
+    assert set(found["verdict"]) == {"not_applicable"}, found["reason"].to_list()
+    assert found["reason"].str.contains("the lens shows no late override").all()
