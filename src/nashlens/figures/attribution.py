@@ -47,14 +47,14 @@ def draw(attribution_summary: pd.DataFrame, look: Look) -> Figure:
         )
     models = list(dict.fromkeys(attribution_summary["model"]))
     title = f"{TITLE}: {models[0]}" if len(models) == 1 else TITLE
-    figure, body = style.canvas(look.width or style.WIDTH, 1.2 + 2.6 * len(models), title)
+    figure, body = style.canvas(look.width or style.WIDTH, 1.2 + 2.8 * len(models), title)
     grid = body.subplots(len(models), len(_PANELS), squeeze=False, sharey="row")
     colors = style.colors(look.palette, list(_KINDS))
     for line, model in zip(grid, models, strict=True):
         mine = attribution_summary[attribution_summary["model"] == model]
         for ax, (quantity, what) in zip(line, _PANELS.items(), strict=True):
             rows = mine[mine["quantity"] == quantity]
-            name = f"{model}: " if len(models) > 1 and ax is line[0] else ""
+            name = f"{model}\n" if len(models) > 1 and ax is line[0] else ""
             ax.set_title(f"{name}{what}\n{_whole(rows)}", fontsize=style.SMALL)
             _panel(ax, rows, colors)
         _scale(line[0], mine)
