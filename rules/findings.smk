@@ -64,7 +64,7 @@ rule judge_play:
         **provenance(
             "judge_play",
             reads=[*BOOTSTRAP, "models.{model}.family", SEED],
-            modules=claim_modules("bxs"),
+            modules=claim_modules("bsx"),
         ),
     conda:
         "../envs/cpu.yaml"

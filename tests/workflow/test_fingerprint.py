@@ -13,7 +13,7 @@ from workflow.fingerprint import (
     imports,
 )
 from workflow.groups import play_groups
-from workflow.provenance import pick
+from workflow.provenance import Provenance, pick
 
 
 @pytest.fixture
@@ -117,6 +117,18 @@ def test_steered_agents_meet_unsteered_ones_only():
     }
     every = {"self_play": False, "cross_play": True, "cross_modes": True, "scripted": False}
     assert list(play_groups(agents, every)) == ["x--s_0", "x--s_1"]
+
+
+def test_checks_of_players_depend_on_their_own_models_steered_agents():
+    agents = {
+        "x": {"model": "m", "intervention": None},
+        "s": {"model": "m", "intervention": {"value": 1.0}},
+        "other": {"model": "n", "intervention": {"value": 1.0}},
+        "tft": {"model": None, "intervention": None},
+    }
+    config = {"agents": agents, "games": {}}
+    provenance = Provenance(config, Path(), ["m", "n"], {}, list)
+    assert provenance.slice(["agents.{steered}"], {"model": "m"}) == {"agents": {"s": agents["s"]}}
 
 
 def test_the_science_imports_no_workflow():
