@@ -64,7 +64,7 @@ rule judge_play:
         **provenance(
             "judge_play",
             reads=[*BOOTSTRAP, "models.{model}.family", SEED],
-            modules=claim_modules("bsx"),
+            modules=claim_modules("bxs"),
         ),
     conda:
         "../envs/cpu.yaml"

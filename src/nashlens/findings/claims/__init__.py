@@ -23,8 +23,8 @@ def load(letters: str) -> tuple[Claim[Any], ...]:
 
 CLAIMS = load("m")
 """The claims about models, M1 first."""
-PLAY_CLAIMS = load("bsx")
-"""The claims about play: B, then S, then X."""
+PLAY_CLAIMS = load("bxs")
+"""The claims about play: B, then X, then S."""
 LINEAGE_CLAIMS = load("c")
 """The claims about models of one descent: base and trained, small and large."""
 ALL_CLAIMS = (*CLAIMS, *PLAY_CLAIMS, *LINEAGE_CLAIMS)
