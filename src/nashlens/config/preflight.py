@@ -26,6 +26,7 @@ from nashlens.config.notes import design_problems
 from nashlens.config.problems import problem_line
 from nashlens.config.sections import Config, ModelConfig
 from nashlens.errors import ConfigError, ModelError, NashlensError
+from nashlens.models.intact import check_files
 from nashlens.models.manifest import read_manifest
 
 SEABORN_PALETTES = ("deep", "muted", "pastel", "bright", "dark", "colorblind", "husl", "hls")
@@ -84,10 +85,11 @@ def _facts(
     name: str, model: ModelConfig, folder: Path | None, dry_run: bool, stack: ExitStack
 ) -> _Facts:
     if folder is not None:
-        # A damaged manifest is no problem here: the rule that converts writes it again.
+        # Damage is no problem here: it takes the manifest away, and the model is converted again.
         with contextlib.suppress(ModelError):
             manifest = read_manifest(folder)
             if manifest.get("source") == model.source:
+                check_files(folder, weights=False)
                 n_layers = manifest.get("n_layers")
                 return _Facts(n_layers if isinstance(n_layers, int) else None, folder)
     from nashlens.models.inspect import inspect_source

@@ -32,13 +32,16 @@ def remember(folder: Path, known: Mapping[str, str]) -> None:
         write_json(folder / CHECKED, found)
 
 
-def check_files(folder: Path | str) -> None:
+def check_files(folder: Path | str, *, weights: bool = True) -> None:
     """Compare a converted model's files with what was converted.
 
     Parameters
     ----------
     folder : path
         A folder without a manifest of ours holds nothing to compare with, and is left alone.
+    weights : bool, default True
+        Whether the weights are read too, which takes seconds where they are large; without it,
+        they need only be there.
 
     Raises
     ------
@@ -55,7 +58,8 @@ def check_files(folder: Path | str) -> None:
     for name, digest in known.items():
         path = folder / name
         try:
-            if checked.get(name) == [*_state(path), digest]:
+            state = _state(path)
+            if checked.get(name) == [*state, digest] or not (weights or _is_small(path)):
                 continue
             found = sha256_of(path)
         except FileNotFoundError:
@@ -63,7 +67,7 @@ def check_files(folder: Path | str) -> None:
         if found != digest:
             raise _damaged(path, manifest, "its bytes are not those that were converted")
         new = True
-    if new:
+    if new and weights:
         remember(folder, known)
 
 
@@ -81,6 +85,10 @@ def _damaged(path: Path, manifest: Mapping[str, Any], why: str) -> ModelError:
     except OSError:
         return ModelError(f"{path}: {why}; delete {path.parent / MANIFEST} and {AGAIN}{source}")
     return ModelError(f"{path}: {why}: {AGAIN}, which converts the model anew{source}")
+
+
+def _is_small(path: Path) -> bool:
+    return path.suffix != ".safetensors"
 
 
 def _state(path: Path) -> tuple[int, int]:

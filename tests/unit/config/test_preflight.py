@@ -16,6 +16,7 @@ import pytest
 from nashlens.config import preflight as module
 from nashlens.config import validate
 from nashlens.config.preflight import preflight
+from nashlens.models.convert import convert_source
 
 from .conftest import ROOT, load, merge
 
@@ -261,6 +262,24 @@ def test_a_converted_model_stands_in_for_its_source(tmp_path: Path):
     assert "allowed: 0 to 3" in problem
     (problem,) = check(of_model(source="gguf:other.gguf"), {"tiny_llama": folder})
     assert "no file 'other.gguf'" in problem
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json", "manifest.json"])
+@pytest.mark.parametrize("how", ["cut", "gone"])
+def test_a_damaged_model_refuses_no_call_and_is_converted_again(
+    tmp_path: Path, name: str, how: str
+):
+    folder = tmp_path / "tiny_llama"
+    convert_source("planted:random", folder)
+    assert check({}, {"tiny_llama": folder}, dry_run=True) == []
+    assert (folder / "manifest.json").exists()
+    if how == "cut":
+        (folder / name).write_bytes((folder / name).read_bytes()[:-9])
+    else:
+        (folder / name).unlink()
+    assert check({}, {"tiny_llama": folder}, dry_run=True) == []
+    # Which is what has Snakemake convert it.
+    assert not (folder / "manifest.json").exists()
 
 
 def test_a_damaged_manifest_is_not_trusted(tmp_path: Path):

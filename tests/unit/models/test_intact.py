@@ -90,3 +90,16 @@ def test_a_file_that_is_one_with_the_sources_is_said_to_be(hf_folder, tmp_path):
         load(tmp_path / "model")
     convert_source(f"path:{hf_folder}", tmp_path / "model")
     load(tmp_path / "model")
+
+
+def test_before_any_job_weights_need_only_be_there(model, monkeypatch):
+    hashed = []
+    real = intact.sha256_of
+    monkeypatch.setattr(intact, "sha256_of", lambda path: hashed.append(path.name) or real(path))
+    (model / intact.CHECKED).unlink()
+    intact.check_files(model, weights=False)
+    assert WEIGHTS not in hashed
+    assert "tokenizer.json" in hashed
+    (model / WEIGHTS).unlink()
+    with pytest.raises(ModelError, match="it is missing"):
+        intact.check_files(model, weights=False)
