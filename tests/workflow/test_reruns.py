@@ -228,7 +228,7 @@ CODE_EDITS = {
     "the sensitivity": (
         "src/nashlens/findings/sensitivity.py",
         CODE,
-        {*ALL_JUDGED, *CLIMBED},
+        {*ALL_JUDGED, *CLIMBED, *SPIKED},
     ),
     "the parts of the data": ("src/nashlens/parts.py", CODE, {*PROBED, *ALL_JUDGED}),
     "a rung": ("src/nashlens/findings/rungs/lens.py", CODE, CLIMBED),
