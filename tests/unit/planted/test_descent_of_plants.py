@@ -38,7 +38,7 @@ def judged(plants, mechanisms, *, bases=None, sizes=None):
 @pytest.mark.parametrize(
     ("base", "trained", "verdict", "because"),
     [
-        ("nash", "override", "supported", "logits more"),
+        ("nash", "override", "supported", "its base has none"),
         ("override", "nash", "contradicted", "the base has the override too"),
         ("override", "override", "contradicted", "the base has the override too"),
         ("nash", "nash", "contradicted", "the trained model has no override"),
@@ -63,7 +63,7 @@ def test_training_that_put_an_override_there_is_told_from_all_else(
         ("nash", "nash", "override", "supported", "from c on"),
         ("nash", "nash", "nash", "contradicted", "no size has the override"),
         ("override", "override", "nash", "contradicted", "a larger model has no override"),
-        ("override", "override", "override", "inconclusive", "the smallest has the override"),
+        ("override", "override", "override", "inconclusive", "the smallest model has the override"),
     ],
 )
 def test_the_size_from_which_on_an_override_is_there(

@@ -83,17 +83,17 @@ def rule(e: TrainedIn) -> Outcome:
         return Outcome("inconclusive", "the difference is open")
     if e.same_prompts < 1.0:
         return Outcome("inconclusive", OTHER_WORDS)
-    return Outcome("supported")
+    return Outcome("supported", "the trained model has the override, and its base has none")
 
 
 def reason(e: TrainedIn, outcome: Outcome) -> str:
-    """Say both late changes, their difference, and what M6 says of each."""
+    """Say what decided (first, as figures cut long reasons), both late changes, and M6 of each."""
     numbers = (
         f"late change of the trained model {e.change:.2f}, of its base {e.other_change:.2f}:"
         f" {with_bounds(e)} logits more; M6 of the trained model {e.trained.verdict}, of its base"
         f" {e.base.verdict}; {e.same_prompts:.0%} of the prompts in the same words"
     )
-    return joined(numbers, outcome.because)
+    return joined(outcome.because, numbers)
 
 
 CLAIM: Claim[Evidence] = Claim(

@@ -109,14 +109,14 @@ def rule(e: FromASizeOn) -> Outcome:
     if set(verdicts) == {"contradicted"}:
         return Outcome("contradicted", "no size has the override")
     if start == 0:
-        return Outcome("inconclusive", "the smallest has the override already")
+        return Outcome("inconclusive", "the smallest model has the override already")
     if start == len(verdicts) or set(verdicts[:start]) != {"contradicted"}:
         return Outcome("inconclusive", "whether some sizes have the override is open")
     if not e.sizes[e.threshold] > e.sizes[e.below]:
         return Outcome("inconclusive", "two models of one size differ")
     if not (e.low > 0 and e.estimate >= PREFERENCE):
         return Outcome("inconclusive", "the step to the threshold is open")
-    return Outcome("supported", f"from {e.threshold} on")
+    return Outcome("supported", f"the override is there from {e.threshold} on")
 
 
 def _last(verdicts: Sequence[str], wanted: str) -> int:
@@ -124,14 +124,14 @@ def _last(verdicts: Sequence[str], wanted: str) -> int:
 
 
 def reason(e: FromASizeOn, outcome: Outcome) -> str:
-    """Say M6 of each size, and the step."""
+    """Say what decided (first, as figures cut long reasons), M6 of each size, and the step."""
     listed = ", ".join(
         f"{SizedModel(name, '', e.sizes[name]).size} {one.late:.2f} logits, {one.verdict}"
         for name, one in e.overrides.items()
     )
     step = f"step from {e.below} to {e.threshold}" if e.below else "largest model less the smallest"
     numbers = f"M6 at {e.n_sizes} sizes: {listed}; {step}: {with_bounds(e)} logits"
-    return joined(numbers, outcome.because)
+    return joined(outcome.because, numbers)
 
 
 CLAIM: Claim[Evidence] = Claim(
