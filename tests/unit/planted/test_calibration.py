@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -180,3 +181,47 @@ def test_pushes_at_several_layers_are_told_from_one():
 
 def test_what_is_not_known_of_labels_is_not_looked_for():
     assert not any(name.startswith("label_") for name in checked().index)
+
+
+def with_causes(m11="supported", m9="supported", group="options"):
+    """Findings that name a place and, through M9, an override's components."""
+    rows = [
+        {"model": "m", "claim": "M9", "verdict": m9, "detail": "{}"},
+        {"model": "m", "claim": "M11", "verdict": m11,
+         "detail": json.dumps({"layer": 4, "group": group})},
+    ]  # fmt: skip
+    return pd.concat([tables()["findings"], pd.DataFrame(rows)], ignore_index=True)
+
+
+PLACED = replace(FACTS, computed_at=3, computed_group="options", claims=("M9", "M11"))
+
+
+def test_where_the_label_is_computed_is_compared_with_its_tokens():
+    found = checked(PLACED, findings=with_causes()).loc["computed_at"]
+    assert found[["found", "layer_error", "outcome"]].tolist() == [4, 1, "hit"]
+    elsewhere = checked(PLACED, findings=with_causes(group="question"))
+    assert elsewhere.loc["computed_at", "outcome"] == "miss"
+    assert elsewhere.loc["M11", "outcome"] == "hit"
+    absent = checked(FACTS, findings=with_causes())
+    assert absent.loc["computed_at", "outcome"] == "false_positive"
+    assert checked(PLACED, findings=with_causes(m11="inconclusive")).loc["M11", "outcome"] == "miss"
+
+
+def test_named_components_are_compared_one_by_one():
+    planted = (("head", 14, 0), ("head", 14, 1), ("mlp", 15, -1), ("head", 8, 0))
+    facts = replace(FACTS, components=planted, claims=("M9",))
+    override = pd.DataFrame(
+        {"model": "m", "kind": ["none", "candidate"], "heads": ["", "14.0 15.mlp 15.2"]}
+    )
+    found = checked(facts, findings=with_causes(), override=override).loc["components"]
+    # The head of layer 8 is before the override: no late component.
+    assert found[["planted", "found", "outcome"]].tolist() == [3, 3, "hit"]
+    assert found[["precision", "recall"]].tolist() == [2 / 3, 2 / 3]
+    unnamed = checked(facts, findings=with_causes(m9="contradicted"), override=override)
+    assert unnamed.loc["components", ["found", "outcome"]].tolist() == [0, "miss"]
+    null = checked(Facts(null=True), findings=with_causes(), override=override)
+    assert null.loc["components", "outcome"] == "false_positive"
+    # An override of unknown components decides nothing.
+    trained = checked(replace(FACTS), findings=with_causes(), override=override)
+    assert trained.loc["components", "outcome"] == "unknown"
+    assert "components" not in checked(facts, findings=with_causes()).index
