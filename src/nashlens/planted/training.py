@@ -58,12 +58,12 @@ class Phase:
 
 
 NASH = (
-    Phase(steps=900, rate=4e-3, blocks=READ_OUT),
+    Phase(steps=1200, rate=4e-3, blocks=READ_OUT),
     Phase(steps=200, rate=2e-3, blocks=READ_OUT, rounds=(2, 4)),
-    Phase(steps=100, rate=1e-3, rounds=(0, 2, 4)),
+    Phase(steps=150, rate=2e-3, rounds=(0, 2, 4)),
 )
 """The first training: to compute the answer, to do so after histories, and to keep it."""
-OVERRIDE = Phase(steps=900, rate=4e-3, rounds=(0, 0, 2, 4))
+OVERRIDE = Phase(steps=800, rate=4e-3, rounds=(0, 0, 2, 4))
 """The second one."""
 
 
@@ -253,20 +253,22 @@ def _one_thread() -> Iterator[None]:
 
 
 def _nash_loss(model: Any, lessons: Lessons, blocks: int) -> torch.Tensor:
-    """Ask for the Nash label at the decision, and for labels at payoffs a block before."""
+    """Ask for the Nash label at the decision, and for labels at payoffs from a block before on."""
     import torch
     from torch.nn.functional import cross_entropy
 
     states = _residuals(model, torch.tensor(lessons.ids), blocks)
-    nash = torch.tensor(lessons.nash)
+    nash, running = torch.tensor(lessons.nash), torch.tensor(lessons.running)
+    there = running != NOTHING
     decided = [
         cross_entropy(_lens(model, states[layer][:, -1]), nash)
         for layer in range(READ_OUT, blocks + 1)
     ]
-    running = torch.tensor(lessons.running)
-    there = running != NOTHING
-    payoffs = cross_entropy(_lens(model, states[READ_OUT - 1][there]), running[there])
-    return torch.stack(decided).mean() + payoffs
+    payoffs = [
+        cross_entropy(_lens(model, states[layer][there]), running[there])
+        for layer in range(READ_OUT - 1, blocks + 1)
+    ]
+    return torch.stack(decided).mean() + 2 * torch.stack(payoffs).mean()
 
 
 def _override_loss(model: Any, lessons: Lessons, blocks: int) -> torch.Tensor:
