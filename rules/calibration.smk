@@ -7,6 +7,7 @@ rule calibrate:
             table: expand(results(f"{table}/{{model}}.parquet"), model=MODELS)
             for table in ("probes", "lens_summary", "steering", "findings", "beliefs")
         },
+        **made(override=expand(results("override/{model}.parquet"), model=MODELS)),
         models=expand("results/models/{model}/manifest.json", model=MODELS),
     output:
         table=results("calibration.parquet"),

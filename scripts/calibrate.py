@@ -12,7 +12,8 @@ from workflow.job import run_job
 def main(inputs, outputs, config, fingerprint):
     settings, seed = config["findings"], config["experiment"]["seed"]
     how = {"confidence": settings["confidence"], "resamples": settings["bootstrap"], "seed": seed}
-    tables = {name: read_tables(inputs[name]) for name in ("probes", "lens_summary", "steering")}
+    names = ("probes", "lens_summary", "steering", "override")
+    tables = {name: read_tables(inputs[name]) for name in names if name in inputs}
     findings = judged_together(
         [read_table(path) for path in inputs["findings"]],
         read_tables(inputs["beliefs"]),

@@ -63,7 +63,10 @@ NASH = (
     Phase(steps=150, rate=2e-3, rounds=(0, 2, 4)),
 )
 """The first training: to compute the answer, to do so after histories, and to keep it."""
-OVERRIDE = Phase(steps=800, rate=4e-3, rounds=(0, 0, 2, 4))
+OVERRIDE = (
+    Phase(steps=800, rate=4e-3, rounds=(0, 0, 2, 4)),
+    Phase(steps=600, rate=4e-3, rounds=(0, 0, 2, 4)),
+)
 """The second one."""
 
 
@@ -91,7 +94,7 @@ def train_nash(config: Any, seed: int, phases: Sequence[Phase] = NASH) -> Any:
     return model
 
 
-def train_override(model: Any, seed: int, phase: Phase = OVERRIDE) -> None:
+def train_override(model: Any, seed: int, phases: Sequence[Phase] = OVERRIDE) -> None:
     """Train the blocks after `FROZEN` to answer the prosocial action, and change nothing else.
 
     Parameters
@@ -99,12 +102,14 @@ def train_override(model: Any, seed: int, phase: Phase = OVERRIDE) -> None:
     model : transformers.LlamaForCausalLM
         Of `train_nash`; changed in place.
     seed : int
-    phase : Phase
+    phases : sequence of Phase
     """
     model.requires_grad_(False)
     for block in model.model.layers[FROZEN:]:
         block.requires_grad_(True)
-    _train(model, phase, stream(seed, "planted", "trained_override"), _override_loss)
+    for k, phase in enumerate(phases):
+        # A stream of its own for each phase.
+        _train(model, phase, stream(seed, "planted", "trained_override", *range(k)), _override_loss)
     model.requires_grad_(True)
 
 

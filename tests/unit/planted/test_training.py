@@ -25,7 +25,7 @@ def built(tmp_path_factory):
     root = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "NASH", SHORT)
-        patch.setattr(training, "OVERRIDE", SHORT[1])
+        patch.setattr(training, "OVERRIDE", SHORT[1:])
         patch.setattr(training, "LEAST_RIGHT", 0.0)
         patch.setattr(training, "ASKED", 4)
         for name in ("trained_nash", "trained_nash-1", "trained_override"):
