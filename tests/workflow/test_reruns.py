@@ -245,7 +245,7 @@ CODE_EDITS = {
     "the choice of prompts": (
         "src/nashlens/interventions.py",
         CODE,
-        SWEPT | ABLATED | PATCHED | ATTRIBUTED,
+        SWEPT | ABLATED | PATCHED | ATTRIBUTED | SPIKED,
     ),
     "the lockstep of play": ("src/nashlens/play/run.py", CODE, PLAYED),
     "the probes": ("src/nashlens/probes/study.py", CODE, PROBED),

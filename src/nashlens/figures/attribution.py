@@ -30,7 +30,7 @@ _SMALL = 0.2
 _HEADS = 8
 """Number of heads of a panel that are drawn, those that add most in size."""
 _NAMED = 3
-"""Number of heads and MLPs of a panel that are named, if they are not small."""
+"""Number of MLPs, and of layers' heads, that a panel names, if they are not small."""
 
 
 @style.figure(TITLE, attribution_summary=_COLUMNS)
@@ -83,25 +83,39 @@ def _panel(ax: Axes, rows: pd.DataFrame, colors: dict[str, Any]) -> None:
     for kind in _KINDS:
         some = shown[shown["kind"] == kind]
         place = some["layer"].fillna(0).to_numpy(dtype=float) + _OFFSETS[kind]
+        if kind == "head":
+            # Heads of one layer stand side by side.
+            place = place + 0.1 * some.groupby("layer").cumcount().to_numpy(dtype=float)
         mean, low, high = (some[name].to_numpy(dtype=float) for name in style.ESTIMATE)
+        bars = np.nan_to_num([mean - low, high - mean])
         ax.errorbar(
-            place, mean, yerr=np.nan_to_num([mean - low, high - mean]), fmt=_SYMBOLS[kind],
-            color=colors[kind], markersize=3.2, capsize=0, linewidth=0.9,
+            place, mean, yerr=bars, fmt="none", ecolor=colors[kind], elinewidth=0.8, alpha=0.5
+        )
+        ax.plot(
+            place, mean, _SYMBOLS[kind], color=colors[kind], markersize=3.2,
             markerfacecolor="white" if kind == "head" else colors[kind],
             zorder=4 if kind == "head" else 3,
         )  # fmt: skip
-    single = shown[shown["kind"].isin(["head", "mlp"])]
-    single = single[single["estimate"].abs() >= _SMALL / 2]
-    order = single["estimate"].abs().sort_values(ascending=False).index[:_NAMED]
-    for row in single.loc[order].to_dict("records"):
-        ax.annotate(
-            str(row["component"]).replace(".mlp", " MLP"),
-            (row["layer"] + _OFFSETS[row["kind"]], row["estimate"]),
-            xytext=(-4, 0), textcoords="offset points", ha="right", va="center",
-            fontsize=style.SMALL, color=colors[row["kind"]],
-        )  # fmt: skip
+    _names(ax, shown, colors)
     ax.set_xlabel("layer (0: embedding)")
     style.ticks(ax.xaxis, 10, integer=True)
+
+
+def _names(ax: Axes, shown: pd.DataFrame, colors: dict[str, Any]) -> None:
+    """Write the names of the heads and MLPs that add most, a layer's heads of one sign together."""
+    single = shown[shown["kind"].isin(["head", "mlp"]) & (shown["estimate"].abs() >= _SMALL / 2)]
+    single = single.sort_values("estimate", key=lambda values: -values.abs(), kind="stable")
+    groups = single.groupby(["kind", "layer", single["estimate"] > 0], sort=False)
+    for k, (_, group) in enumerate(list(groups)[:_NAMED]):
+        row = group.iloc[0]
+        name = str(row["component"]).replace(".mlp", " MLP")
+        further = f" and {len(group) - 1} more" if len(group) > 1 else ""
+        ax.annotate(
+            name + further, (float(row["layer"]) - 0.35, float(row["estimate"])),
+            # One below another, so that names at one height do not meet.
+            xytext=(-3, 9 * k * np.sign(row["estimate"])), textcoords="offset points",
+            ha="right", va="center", fontsize=style.SMALL, color=colors[str(row["kind"])],
+        )  # fmt: skip
 
 
 def _scale(ax: Axes, rows: pd.DataFrame) -> None:

@@ -15,7 +15,7 @@ from nashlens.figures.registry import Look
 TITLE = "How many late components carry what is written against the Nash action"
 _COLUMNS = ("model", "quantity", "order", "size", "share", *style.ESTIMATE,
             "n", "n_matches")  # fmt: skip
-_ORDERS = {
+_ORDERS: dict[str, tuple[str, Any, str]] = {
     "chosen": ("the one that writes the most on other histories first", "-", "o"),
     "random": ("in a random order: the mean over orders", "--", "s"),
 }
@@ -57,10 +57,10 @@ def _heading(rows: pd.DataFrame) -> str:
     needed = {row["order"]: row["estimate"] for row in half.to_dict("records")}
     text = f"half is carried by {needed['chosen']:.0f} of {curve['size'].max()} components"
     if "random" in needed:
-        text += f" (in random orders {needed['random']:.1f})"
+        text += f"\n(in random orders by {needed['random']:.1f})"
     gini = rows[(rows["quantity"] == "gini") & (rows["order"] == "chosen")].iloc[0]
     mean, low, high = (gini[name] for name in style.ESTIMATE)
-    return f"{text}\nGini coefficient {mean:.2f} [{low:.2f}, {high:.2f}]; {said}"
+    return f"{text}; Gini coefficient {mean:.2f} [{low:.2f}, {high:.2f}]\n{said}"
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, colors: dict[str, Any]) -> None:
