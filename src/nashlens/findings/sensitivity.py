@@ -49,7 +49,7 @@ Claims = Sequence[Claim[Any]]
 PARTS = "_parts"
 """Ending of a table that holds what another one has of each factor and level: aggregates cannot be
 restricted by their rows."""
-FIXED = ("games", "models")
+FIXED = ("games", "models", "steered_quiz", "steered_text")
 """Tables about no match: what they say holds in every part, and every judge gets them whole."""
 DECIDED = ("supported", "contradicted")
 AGREEMENTS = ("agrees", "weaker", "decides", "differs", "reverses", "not_judged")

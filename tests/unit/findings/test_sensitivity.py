@@ -31,7 +31,18 @@ from nashlens.findings.sensitivity import (
 )
 from nashlens.games.table import games_table
 from nashlens.parts import DRAWS, HALVES
-from tests.unit.findings.play_tables import ALLC, ALLD, PD, beliefs, itself, models, play
+from tests.unit.findings.play_tables import (
+    ALLC,
+    ALLD,
+    COIN,
+    PD,
+    beliefs,
+    checks,
+    itself,
+    models,
+    play,
+    steered,
+)
 from tests.unit.findings.tables import (
     SETTINGS,
     heads,
@@ -347,6 +358,7 @@ def test_every_claim_can_be_parted(claim):
         "models": models(m=("f", 8)), "patching": patching({"options": [0.0, 0.5, 1.0, 1.0]}),
         "override": override(),
         "beliefs": beliefs(lambda belief, gain, rng: 0.5),
+        "steered_matches": steered(lambda dose: COIN, repetitions=4, rounds=2), **checks(),
     }  # fmt: skip
     parts = restrict(CLAIM[claim], known, "half", 0)
     assert list(parts) == list(HALVES)
