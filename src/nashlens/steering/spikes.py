@@ -94,7 +94,7 @@ def spike_tables(
     settings: SpikeSettings,
     judged: JudgeSettings,
     probed: ProbeSettings,
-) -> pd.DataFrame:
+) -> dict[str, pd.DataFrame]:
     """Put every spike into a model, and judge each draw.
 
     Parameters
@@ -149,11 +149,8 @@ def spike_tables(
     for spike in PROBED:
         claims = [claim for claim in WANTED[spike] if claim in PROBE_CLAIMS]
         rows += probes.verdicts(spike, claims)
-    spikes = pd.DataFrame(_described(rows, judged.subject), columns=list(COLUMNS))
-    return {
-        "spikes": spikes,
-        "spikes_summary": summarise_spikes(spikes, judged.confidence),
-    }
+    table = pd.DataFrame(_described(rows, judged.subject), columns=list(COLUMNS))
+    return {"spikes": table, "spikes_summary": summarise_spikes(table, judged.confidence)}
 
 
 def lens_spikes(
