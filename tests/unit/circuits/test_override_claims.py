@@ -34,7 +34,7 @@ PD = "prisoners_dilemma"
 def verdicts(planted):
     """Return what judges a planted model, by claim."""
 
-    def make(name):
+    def make(name, pairs=48):
         folder, _, prompts = planted(name)
         engine = Engine(load_model(folder, device="cpu", dtype="float32"))
         prompts = prompts[prompts["game"] == PD].reset_index(drop=True)
@@ -47,7 +47,7 @@ def verdicts(planted):
             WeightReader(folder),
             games=[PD],
             prompts=64,
-            pairs=48,
+            pairs=pairs,
             random_groups=4,
             orders=2,
             late_fraction=SETTINGS["late_fraction"],
@@ -101,6 +101,6 @@ def test_what_writes_in_conflict_only_is_sufficient_too(verdicts):
 
 @pytest.mark.parametrize("name", ["word_choir", "word_soloist", "nash"])
 def test_without_an_override_there_is_no_cause(verdicts, name):
-    found = verdicts(name)
+    found = verdicts(name, pairs=0)
     assert set(found["verdict"]) == {"not_applicable"}, found["reason"].to_list()
     assert found["reason"].str.contains("the lens shows no late override").all()
