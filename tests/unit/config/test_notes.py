@@ -92,6 +92,15 @@ def test_prompts_that_are_no_whole_blocks_are_rounded_down():
     ]
 
 
+def test_components_need_two_histories_to_be_tested_on():
+    (line,) = notes({"attribution": {"prompts": 16}})
+    assert line == (
+        "attribution.prompts: found 16; an interval of M9 and M10 needs two histories to test on, "
+        "beside one that chooses components; give 24 or more"
+    )
+    assert notes({"attribution": None}) == []
+
+
 def test_wordings_of_a_game_are_those_of_its_prompts():
     found = wordings(config({}), "harmony")
     assert {label_set for _, label_set in found} == {"jf", "xy", "pq"}
