@@ -93,6 +93,7 @@ def check_players(
     agents = [Agent.from_config(name, agent) for name, agent in config["agents"].items()]
     histories = histories_of_play(games, config)
     windows = text_windows(tokenizer)
+    plain = final_residuals(engine, windows)
     quizzes, texts = [], []
     for name, found in steered_agents(agents, [directions], seed=seed).items():
         player = steered(engine, found.edits, found.positions)
@@ -102,7 +103,7 @@ def check_players(
         system = config["prompts"]["system"]
         asked = ask_quiz(histories, tokenizer, player, system=system, model=model, seed=seed)
         quizzes.append(asked.assign(**who))
-        read = text_damage(engine, player, windows)
+        read = text_damage(player, windows, plain)
         texts.append(read.assign(model=model, **who)[list(TEXT_COLUMNS)])
     return PlayerChecks(
         pd.concat(quizzes, ignore_index=True),
@@ -117,7 +118,9 @@ def text_windows(tokenizer: _Encoder) -> list[list[int]]:
 
 
 @torch.inference_mode()
-def text_damage(engine: Engine, player: Engine, windows: Sequence[Sequence[int]]) -> pd.DataFrame:
+def text_damage(
+    player: Engine, windows: Sequence[Sequence[int]], plain: Sequence[torch.Tensor]
+) -> pd.DataFrame:
     """Compare a steered model's predictions of plain text with the unsteered one's.
 
     Every token is steered, as if the model had written or been given it; with positions `last`, the
@@ -125,9 +128,11 @@ def text_damage(engine: Engine, player: Engine, windows: Sequence[Sequence[int]]
 
     Parameters
     ----------
-    engine, player : Engine
-        The model without and with edits.
+    player : Engine
+        The model with edits.
     windows : sequence of sequences of int
+    plain : sequence of torch.Tensor
+        `final_residuals` of the model without edits.
 
     Returns
     -------
@@ -136,15 +141,13 @@ def text_damage(engine: Engine, player: Engine, windows: Sequence[Sequence[int]]
         the steered from the unsteered prediction, nats a token), `nll` and `nll_unsteered` (mean
         negative log-likelihood of the next token, nats a token).
     """
-    given = [np.array(window[:-1], dtype=np.int64) for window in windows]
-    plain, edited = _final_residuals(engine, given), _final_residuals(player, given)
-    steering = player.steering
+    edited, steering = final_residuals(player, windows), player.steering
     assert steering is not None
     rows = []
     for number, (one, other) in enumerate(zip(plain, edited, strict=True)):
         first = len(one) - 1 if steering.positions == "last" else SKIPPED
         before, after = (
-            torch.log_softmax(engine.blocks.logits(h[first:]).double(), dim=-1)
+            torch.log_softmax(player.blocks.logits(h[first:]).double(), dim=-1)
             for h in (one, other)
         )
         token = torch.tensor(windows[number][first + 1 :], device=before.device)[:, None]
@@ -160,9 +163,21 @@ def text_damage(engine: Engine, player: Engine, windows: Sequence[Sequence[int]]
     return pd.DataFrame(rows)
 
 
-def _final_residuals(engine: Engine, windows: Sequence[NDArray[np.int64]]) -> list[torch.Tensor]:
-    """Return the residuals after the last block at all tokens of each window."""
-    steering, sequences = engine.steering, list(windows)
+@torch.inference_mode()
+def final_residuals(engine: Engine, windows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+    """Return the residuals after the last block at all tokens of each window but its last.
+
+    Parameters
+    ----------
+    engine : Engine
+    windows : sequence of sequences of int
+
+    Returns
+    -------
+    list of torch.Tensor, shape (tokens, width)
+    """
+    given: list[NDArray[np.int64]] = [np.array(window[:-1], dtype=np.int64) for window in windows]
+    steering, sequences = engine.steering, given
     if steering is not None:
         sequences = [
             # What is read counts as the prompt, or as written where only that is steered.
@@ -171,7 +186,7 @@ def _final_residuals(engine: Engine, windows: Sequence[NDArray[np.int64]]) -> li
                 prompt=0 if steering.positions == "generated" else len(window),
                 decision=len(window),
             )
-            for window in windows
+            for window in given
         ]
     found: dict[int, torch.Tensor] = {}
 

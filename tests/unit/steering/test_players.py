@@ -21,7 +21,7 @@ from nashlens.play.schedule import Agent
 from nashlens.play.steered import ModelDirections, PlayerIntervention
 from nashlens.prompts.table import build_prompts
 from nashlens.steering.directions import fit_directions
-from nashlens.steering.players import SKIPPED, text_damage, text_windows
+from nashlens.steering.players import SKIPPED, final_residuals, text_damage, text_windows
 from nashlens.steering.training import Training
 from nashlens.vocabulary.edits import STEERED_TOKENS
 from tests.unit.engine.test_steered import forward, places_of
@@ -35,7 +35,9 @@ def test_plain_text_is_read_as_plain_hooks_have_it(tiny_model, positions):
     engine = Engine(loaded)
     edits = (Edit(1, "add", np.random.default_rng(0).normal(size=engine.width), 4.0),)
     windows = text_windows(ChatTokenizer(tiny_model))[:3]
-    found = text_damage(engine, steered(engine, edits, positions), windows)
+    found = text_damage(
+        steered(engine, edits, positions), windows, final_residuals(engine, windows)
+    )
     for row, window in zip(found.itertuples(), windows, strict=True):
         ids = window[:-1]
         n = len(ids)
@@ -55,7 +57,8 @@ def test_plain_text_is_read_as_plain_hooks_have_it(tiny_model, positions):
 def test_no_push_does_nothing_to_plain_text(tiny_model):
     engine = Engine(load_model(tiny_model, dtype="float32", device="cpu", native=False))
     nothing = steered(engine, (Edit(1, "add", np.ones(engine.width), 0.0),), "all")
-    found = text_damage(engine, nothing, text_windows(ChatTokenizer(tiny_model))[:2])
+    windows = text_windows(ChatTokenizer(tiny_model))[:2]
+    found = text_damage(nothing, windows, final_residuals(engine, windows))
     assert found["kl"].abs().max() < 1e-9
     assert (found["nll"] == found["nll_unsteered"]).all()
 
