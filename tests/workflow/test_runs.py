@@ -72,8 +72,8 @@ def test_the_calibration_has_an_experiment_of_its_own(fresh):
     assert done.returncode == 0, text[-3000:]
     assert "results/calibration/calibration.csv" in text
     assert re.search(r"^calibrate +1$", text, re.MULTILINE)
-    assert re.search(r"^sweep_steering +63$", text, re.MULTILINE)
-    assert re.search(r"^ablate_heads +63$", text, re.MULTILINE)
+    assert re.search(r"^sweep_steering +64$", text, re.MULTILINE)
+    assert re.search(r"^ablate_heads +64$", text, re.MULTILINE)
     assert "play_part" not in text
 
 

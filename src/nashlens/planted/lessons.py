@@ -41,6 +41,8 @@ class Lessons(NamedTuple):
     running: Tokens
     """At each payoff, (n, tokens), `NOTHING` elsewhere: of the cells up to there, the own label in
     the one with the largest own payoff (at own payoffs) or sum (at the other's)."""
+    asked: Tokens
+    """Place of the question mark, (n,)."""
     nash: Tokens
     """Label of the Nash action, (n,)."""
     prosocial: Tokens
@@ -93,7 +95,8 @@ class Teacher:
         labels = [self.ids[form.label(action)] for action in (0, 1)]
         nash, prosocial = int(own[1, 0] > own[0, 0]), int(_best_row(own + other) or 0)
         running = self._running(ids, [own, own + other], form.order, labels)
-        return ids, running, labels[nash], labels[prosocial], nash != prosocial
+        asked = ids.index(self.ids["?"])
+        return ids, running, asked, labels[nash], labels[prosocial], nash != prosocial
 
     def _running(
         self, ids: Sequence[int], values: Sequence[Tokens], order: Sequence[int], labels: list[int]

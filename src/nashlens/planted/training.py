@@ -6,9 +6,11 @@ then trains the blocks after `FROZEN`, and nothing else, to answer the prosocial
 residual up to block `FROZEN` is that of the first model, token by token, and what overrides it was
 found by gradient descent.
 
-Two things make it learn in minutes. Payoffs have targets too: the best label so far, by the own
-payoff and by the sum. And the first blocks are trained by themselves before the whole is. Training
-is on one thread in float32: on one kind of machine a seed gives the same weights.
+What makes it learn in minutes: payoffs have targets too, the best label so far by the own payoff
+and by the sum; the first blocks are trained by themselves before the whole is; and the question
+mark is asked for the prosocial label, so that the second training has to look it up and not to add
+up payoffs. Training is on one thread in float32: on one kind of machine a seed gives the same
+weights.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ N_LAYERS, READ_OUT, FROZEN = 8, 4, 6
 ASKED = 128
 """Held-out prompts of each length that a trained model is asked."""
 LEAST_RIGHT = 0.95
-"""Share of held-out prompts that a trained model must answer as it was trained to."""
+"""Share of held-out prompts in which the first training's answer must be right."""
+LEAST_OVERRIDDEN = 0.9
+"""The same of the second training's."""
 REPEATED = 0.3
 """How much of what block `READ_OUT` adds the blocks after it add at first."""
 WIDTH, HEADS, NEURONS = 48, 4, 96
@@ -55,18 +59,21 @@ class Phase:
     """Largest learning rate; it rises over the first steps and then falls along a cosine."""
     blocks: int = N_LAYERS
     """How many of the first blocks are run."""
+    asked: bool = False
+    """Whether the question mark gathers the prosocial label, after the last blocks that the second
+    training leaves."""
 
 
 NASH = (
     Phase(steps=1200, rate=4e-3, blocks=READ_OUT),
     Phase(steps=200, rate=2e-3, blocks=READ_OUT, rounds=(2, 4)),
     Phase(steps=150, rate=2e-3, rounds=(0, 2, 4)),
+    Phase(steps=240, rate=2e-3, rounds=(0, 2, 4), asked=True),
+    Phase(steps=200, rate=2e-3, rounds=(0, 2, 4), asked=True),
 )
-"""The first training: to compute the answer, to do so after histories, and to keep it."""
-OVERRIDE = (
-    Phase(steps=800, rate=4e-3, rounds=(0, 0, 2, 4)),
-    Phase(steps=600, rate=4e-3, rounds=(0, 0, 2, 4)),
-)
+"""The first training: to compute the answer, to do so after histories, to keep it, and to know
+what would be prosocial."""
+OVERRIDE = (Phase(steps=480, rate=4e-3, rounds=(0, 2, 4)),)
 """The second one."""
 
 
@@ -88,7 +95,7 @@ def train_nash(config: Any, seed: int, phases: Sequence[Phase] = NASH) -> Any:
     model = LlamaForCausalLM(config)
     _draw(model, seed)
     for k, phase in enumerate(phases):
-        if phase.blocks == N_LAYERS:
+        if k > 0 and phase.blocks > phases[k - 1].blocks:
             _repeat_last(model)
         _train(model, phase, stream(seed, "planted", "trained_nash", k), _nash_loss)
     return model
@@ -168,15 +175,16 @@ def check_exam(marks: pd.DataFrame, name: str, *, overridden: bool) -> None:
     ------
     ModelError
         If after block `FROZEN` it is not the Nash action, or in the end not the action that was
-        trained, in at least `LEAST_RIGHT` of the prompts, with or without a conflict.
+        trained, in so many of the prompts, with or without a conflict.
     """
     ends = {FROZEN: "nash", N_LAYERS: "prosocial" if overridden else "nash"}
     for layer, answer in ends.items():
         right = marks[marks["layer"] == layer].groupby("conflict")[answer].mean().min()
-        if right < LEAST_RIGHT:
+        needed = LEAST_RIGHT if answer == "nash" else LEAST_OVERRIDDEN
+        if right < needed:
             raise ModelError(
                 f"planted:{name}: after block {layer} {right:.0%} of held-out prompts give the"
-                f" {answer} action's label, needed are {LEAST_RIGHT:.0%}; train another seed"
+                f" {answer} action's label, needed are {needed:.0%}; train another seed"
             )
 
 
@@ -221,7 +229,7 @@ def _train(
     model: Any,
     phase: Phase,
     rng: np.random.Generator,
-    loss: Callable[[Any, Lessons, int], torch.Tensor],
+    loss: Callable[[Any, Lessons, Phase], torch.Tensor],
 ) -> None:
     import torch
 
@@ -238,7 +246,7 @@ def _train(
             rounds = phase.rounds[step % len(phase.rounds)]
             lessons = teacher.lessons(rng, phase.prompts, rounds)
             optimiser.zero_grad()
-            loss(model, lessons, phase.blocks).backward()
+            loss(model, lessons, phase).backward()
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimiser.step()
     model.eval()
@@ -257,11 +265,12 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _nash_loss(model: Any, lessons: Lessons, blocks: int) -> torch.Tensor:
+def _nash_loss(model: Any, lessons: Lessons, phase: Phase) -> torch.Tensor:
     """Ask for the Nash label at the decision, and for labels at payoffs from a block before on."""
     import torch
     from torch.nn.functional import cross_entropy
 
+    blocks = phase.blocks
     states = _residuals(model, torch.tensor(lessons.ids), blocks)
     nash, running = torch.tensor(lessons.nash), torch.tensor(lessons.running)
     there = running != NOTHING
@@ -273,19 +282,27 @@ def _nash_loss(model: Any, lessons: Lessons, blocks: int) -> torch.Tensor:
         cross_entropy(_lens(model, states[layer][there]), running[there])
         for layer in range(READ_OUT - 1, blocks + 1)
     ]
-    return torch.stack(decided).mean() + 2 * torch.stack(payoffs).mean()
+    loss = torch.stack(decided).mean() + 2 * torch.stack(payoffs).mean()
+    if not phase.asked:
+        return loss
+    prosocial, rows = torch.tensor(lessons.prosocial), torch.arange(len(nash))
+    gathered = [
+        cross_entropy(_lens(model, states[layer][rows, lessons.asked]), prosocial)
+        for layer in range(FROZEN - 1, FROZEN + 1)
+    ]
+    return loss + 2 * torch.stack(gathered).mean()
 
 
-def _override_loss(model: Any, lessons: Lessons, blocks: int) -> torch.Tensor:
+def _override_loss(model: Any, lessons: Lessons, phase: Phase) -> torch.Tensor:
     """Ask for the prosocial label at the decision, after each of the trained blocks."""
     import torch
     from torch.nn.functional import cross_entropy
 
-    states = _residuals(model, torch.tensor(lessons.ids), blocks)
+    states = _residuals(model, torch.tensor(lessons.ids), phase.blocks)
     prosocial = torch.tensor(lessons.prosocial)
     decided = [
         cross_entropy(_lens(model, states[layer][:, -1]), prosocial)
-        for layer in range(FROZEN + 1, blocks + 1)
+        for layer in range(FROZEN + 1, phase.blocks + 1)
     ]
     return torch.stack(decided).mean()
 

@@ -27,7 +27,8 @@ def built(tmp_path_factory):
         patch.setattr(training, "NASH", SHORT)
         patch.setattr(training, "OVERRIDE", SHORT[1:])
         patch.setattr(training, "LEAST_RIGHT", 0.0)
-        patch.setattr(training, "ASKED", 4)
+        patch.setattr(training, "LEAST_OVERRIDDEN", 0.0)
+        patch.setattr(training, "ASKED", 16)
         for name in ("trained_nash", "trained_nash-1", "trained_override"):
             build(name, root / name)
         build("trained_nash", root / "again")
@@ -121,11 +122,11 @@ def marks(nash, prosocial):
 
 def test_a_model_that_did_not_learn_is_refused():
     training.check_exam(marks(1.0, 0.5), "trained_nash-0", overridden=False)
-    training.check_exam(marks(0.5, 0.96), "trained_override-0", overridden=True)
-    with pytest.raises(
-        ModelError, match="after block 8 90% of held-out prompts give the prosocial"
-    ):
-        training.check_exam(marks(0.5, 0.9), "trained_override-0", overridden=True)
+    training.check_exam(marks(0.5, 0.92), "trained_override-0", overridden=True)
+    with pytest.raises(ModelError, match="after block 8 80% of held-out prompts give the prosoc"):
+        training.check_exam(marks(0.5, 0.8), "trained_override-0", overridden=True)
+    with pytest.raises(ModelError, match="after block 8 92% of held-out prompts give the nash"):
+        training.check_exam(marks(0.92, 0.5), "trained_nash-0", overridden=False)
 
 
 def test_the_exam_has_every_length_and_layer(built):
