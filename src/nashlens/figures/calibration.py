@@ -188,10 +188,11 @@ def _errors(ax: Axes, rates: pd.DataFrame, facts: list[str], color: Any, goal: f
         style.shade_empty(ax, "no data: no null model in this experiment")
         ax.set_yticks([])
         return
+    known = {str(row["fact"]): row for row in rates.reset_index().to_dict("records")}
     for x, fact in enumerate(facts):
-        if fact not in rates.index:
+        if fact not in known:
             continue
-        rate = rates.loc[fact]
+        rate = known[fact]
         ax.vlines(x, rate["ci_low"], rate["ci_high"], color=color, linewidth=1.8)
         ax.plot(x, rate["estimate"], "o", color=color, markersize=4.5)
         ax.text(

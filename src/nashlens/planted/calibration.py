@@ -246,7 +246,7 @@ def _cause_rows(
     """Compare where the Nash label is computed, and who overrides it, with what is planted."""
     rows, verdicts = [], findings["verdict"]
     if "M11" in verdicts:
-        place = json.loads(findings.loc["M11", "detail"] or "{}")
+        place = json.loads(str(findings["detail"]["M11"]) or "{}")
         right = verdicts["M11"] == "supported" and (
             facts.computed_group is None or place["group"] == facts.computed_group
         )
