@@ -124,7 +124,7 @@ def _in_numbers(rates: pd.DataFrame) -> str:
 
 def _cells(mine: pd.DataFrame) -> dict[str, _Cell]:
     """Return what is to be said of each fact of one model."""
-    facts = {str(row["fact"]): row for row in mine.to_dict("records")}
+    facts: dict[str, dict[Any, Any]] = {str(row["fact"]): row for row in mine.to_dict("records")}
     cells = {}
     for fact, row in facts.items():
         if fact not in _FACTS or row["outcome"] == "unknown":
@@ -134,7 +134,7 @@ def _cells(mine: pd.DataFrame) -> dict[str, _Cell]:
     return cells
 
 
-def _cell(fact: str, row: Mapping[str, Any], until: Mapping[str, Any]) -> _Cell:
+def _cell(fact: str, row: Mapping[Any, Any], until: Mapping[Any, Any]) -> _Cell:
     if row["outcome"] == "true_negative":
         return _Cell("true_negative", "")
     if row["outcome"] == "miss":
