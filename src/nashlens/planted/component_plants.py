@@ -124,12 +124,17 @@ def _written(
         alone=alone,
     )
     if word:
-        return replace(planted, follows="word", denied=("M1", "M6", "M9", "M10"))
+        # A word that is preferred whatever it means drowns the push.
+        return replace(
+            planted, follows="word", steerable_from="unknown", denied=("M1", "M6", "M9", "M10")
+        )
     # Without an eighth of a choir most of the override is left; two of any others are all of it.
     choir = len(components) > 2
     return replace(
         planted,
         override_at=LATE,
+        # All of a choir together drown the push.
+        steerable_from="unknown" if choir else planted.steerable_from,
         # The heads of a choir are like others of their layers, with which M4 compares them.
         answering_heads="unknown" if choir else True,
         claims=("M5", "M6", "M9", "M11", *["M10"] * choir),

@@ -132,7 +132,12 @@ PLANTS: dict[str, Plant] = {
     ),
     "token_override": Plant(
         _token_override,
-        replace(overridden(), follows="word", denied=("M1", "M6", "M9", "M10")),
+        replace(
+            overridden(),
+            follows="word",
+            steerable_from="unknown",
+            denied=("M1", "M6", "M9", "M10"),
+        ),
         "as nash up to layer 9; from layer 10 on J, X, P and the word Cooperate are preferred,"
         " whatever they mean",
     ),

@@ -68,7 +68,8 @@ class SteeredField:
         self.everyone: list[SteeredPlayer] = []
         for key, rows in seats.groupby(keys, sort=False):
             doses = tuple(sorted(float(dose) for dose in rows["dose"].unique()))
-            self.everyone.append(SteeredPlayer(*map(str, key), doses=doses))  # type: ignore[call-arg, misc]
+            known = dict(zip(keys, map(str, key), strict=True))
+            self.everyone.append(SteeredPlayer(**known, doses=doses))
 
     @property
     def players(self) -> list[SteeredPlayer]:
