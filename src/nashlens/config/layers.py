@@ -9,14 +9,15 @@ from nashlens.errors import ConfigError
 
 
 def resolve_layers(
-    spec: Literal["all"] | Sequence[int], n_layers: int, *, first: int, key: str = "layers"
+    spec: Literal["all"] | Sequence[float], n_layers: int, *, first: int, key: str = "layers"
 ) -> list[int]:
     """Turn a layer list of the config into layers of a model.
 
     Parameters
     ----------
-    spec : "all" or sequence of int
-        Layers as configured; negative ones count from the last block, which is -1.
+    spec : "all" or sequence of number
+        Layers as configured; negative ones count from the last block, which is -1, and those
+        between 0 and 1 are shares of the depth, rounded to the nearest layer.
     n_layers : int
         Blocks of the model.
     first : int
@@ -39,7 +40,7 @@ def resolve_layers(
         if spec != "all":
             raise ConfigError([f"{key}: found {spec!r}; allowed: all, or a list of layers"])
         return list(range(first, n_layers + 1))
-    layers = [n_layers + 1 + found if found < 0 else found for found in spec]
+    layers = [_resolve(found, n_layers, first) for found in spec]
     wrong = [
         found for found, layer in zip(spec, layers, strict=True) if not first <= layer <= n_layers
     ]
@@ -52,3 +53,10 @@ def resolve_layers(
             ]
         )
     return sorted(set(layers))
+
+
+def _resolve(found: float, n_layers: int, first: int) -> int:
+    """Return one layer, which the model need not have."""
+    if 0.0 < found < 1.0:
+        return max(first, round(found * n_layers))
+    return int(n_layers + 1 + found if found < 0 else found)

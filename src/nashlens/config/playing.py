@@ -13,6 +13,7 @@ from nashlens.config.values import (
     DistinctOrEmpty,
     Fraction,
     Integer,
+    LayerList,
     Name,
     Names,
     Number,
@@ -91,8 +92,8 @@ class InterventionConfig(Section):
 
     direction: Literal[PLAYER_DIRECTIONS] = "abstract"  # type: ignore[valid-type]
     """Which of steering.directions; or random, as a control."""
-    layers: Annotated[list[Integer], Field(min_length=1)]
-    """Blocks after each of which it is edited; negative counts from the last block (-1)."""
+    layers: LayerList
+    """Blocks after each of which it is edited, as steering.layers: -1 is the last."""
     kind: Literal["add", "clamp", "ablate"] = "add"
     """As in the steering sweep: add the dose, clamp the projection to it, or remove it."""
     value: Number | None = None

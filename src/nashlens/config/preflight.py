@@ -251,6 +251,11 @@ def _layer_problems(config: Config, name: str, n_layers: int | None) -> Iterator
         ("steering.layers", steering.layers, 1),
         *((f"steering.joint[{i}]", place, 1) for i, place in enumerate(steering.joint)),
         *(
+            (f"{name}.layers", section.layers, 1)
+            for name, section in (("patching", config.patching), ("spikes", config.spikes))
+            if section is not None
+        ),
+        *(
             (f"agents.{agent}.intervention.layers", entry.intervention.layers, 1)
             for agent, entry in config.agents.items()
             if entry.model == name and entry.intervention is not None

@@ -19,6 +19,7 @@ _TYPES = {
     "int_from_float": "a whole number",
     "float_type": "a number",
     "finite_number": "a finite number",
+    "layer_type": "a whole number, or a share of the model's depth between 0 and 1 (0.5)",
     "bool_type": "true or false",
     "string_type": "a text",
     "string_unicode": "a text of whole characters",

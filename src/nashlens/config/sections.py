@@ -30,6 +30,7 @@ from nashlens.config.values import (
     Group,
     InnerFraction,
     Integer,
+    Layer,
     Layers,
     Name,
     Number,
@@ -182,9 +183,9 @@ class SteeringConfig(Section):
     """Templates likewise; the default is all, or from three on, all but the last by name."""
     test_games: Distinct[Name] = ["deadlock", "concord"]
     """Games that are steered; none may be a training game."""
-    layers: Layers = [1, 8, 15, 22, 29]
+    layers: Layers = [1, 0.25, 0.5, 0.75, -2]
     """Blocks after which the residual is changed; negative counts from the last block (-1)."""
-    joint: DistinctOrEmpty[AtLeastTwo[Integer]] = [[1, 2, 3]]
+    joint: DistinctOrEmpty[AtLeastTwo[Layer]] = [[1, 2, 3]]
     """Lists of blocks after each of which it is changed in the same pass."""
     positions: Literal["last", "all"] | Position = "last"
     """Where: the decision, every token, or all tokens from one of activations.positions on."""
@@ -230,7 +231,7 @@ class PatchingConfig(Section):
     """destroy: the other prompt's values into the design's own; restore: the other way round."""
     sites: Distinct[Literal[SITES]] = ["residual"]  # type: ignore[valid-type]
     """What is patched: residual, attention (what a block's attention adds), mlp."""
-    layers: Layers = [10, 20]
+    layers: Layers = [0.33, 0.67]
     """Blocks after which, or in which, it is patched; negative counts from the last block (-1)."""
     groups: Distinct[Group] = ["options", "question", "answer", "decision"]
     """The tokens that are patched together."""

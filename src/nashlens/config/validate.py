@@ -28,12 +28,12 @@ NAMED_MAPS: tuple[KeyPath, ...] = (
     ("prompts", "label_sets"),
     ("figures", "styles"),
 )
+_WHOLE = re.compile(r"[-+]?[0-9]{1,30}")
+_NUMBER = re.compile(r"[-+]?([0-9]{1,30}(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,5})?")
 _READERS: dict[str, tuple[re.Pattern[str], Callable[[str], Any]]] = {
-    "int_type": (re.compile(r"[-+]?[0-9]{1,30}"), int),
-    "float_type": (
-        re.compile(r"[-+]?([0-9]{1,30}(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,5})?"),
-        float,
-    ),
+    "int_type": (_WHOLE, int),
+    "float_type": (_NUMBER, float),
+    "layer_type": (_NUMBER, lambda text: (int if _WHOLE.fullmatch(text) else float)(text)),
     "bool_type": (re.compile(r"true|false", re.IGNORECASE), lambda text: text.lower() == "true"),
 }
 _KEY = "the key must be a text, not a number, switch or date; put it in quotes"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from nashlens.vocabulary.positions import GROUP_PATTERN, POSITION_PATTERN
 
@@ -50,6 +51,13 @@ def _check_group(value: str) -> str:
     return value
 
 
+def _check_layer(value: Any) -> Any:
+    share = isinstance(value, float) and 0.0 < value < 1.0
+    if not share and (isinstance(value, bool) or not isinstance(value, int)):
+        raise PydanticCustomError("layer_type", "a layer, or a share of the depth")
+    return value
+
+
 def _distinct(values: list[Any]) -> list[Any]:
     for i, value in enumerate(values):
         if value in values[:i]:
@@ -82,7 +90,10 @@ DistinctOrEmpty = Annotated[list[T], AfterValidator(_distinct)]
 Distinct = Annotated[list[T], Field(min_length=1), AfterValidator(_distinct)]
 AtLeastTwo = Annotated[list[T], Field(min_length=2), AfterValidator(_distinct)]
 Names = Literal["all"] | Annotated[list[Name], Field(min_length=1)]
-Layers = Literal["all"] | Annotated[list[Integer], Field(min_length=1)]
+# A layer, or a share of the depth.
+Layer = Annotated[int | float, BeforeValidator(_check_layer)]
+LayerList = Annotated[list[Layer], Field(min_length=1)]
+Layers = Literal["all"] | LayerList
 
 
 class Section(BaseModel):

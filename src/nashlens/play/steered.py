@@ -25,8 +25,9 @@ class PlayerIntervention:
 
     direction: PlayerDirection
     """Which of the model's directions; or `random`, one of the same length."""
-    layers: tuple[int, ...]
-    """Blocks after each of which the residual is edited; negative ones count from the last."""
+    layers: tuple[float, ...]
+    """Blocks after each of which the residual is edited, as the config has them: negative ones
+    count from the last, and those between 0 and 1 are shares of the depth."""
     kind: EditKind
     """`add`, `clamp` or `ablate`."""
     value: float

@@ -195,7 +195,8 @@ def test_a_quantization_that_the_device_cannot_do(monkeypatch: pytest.MonkeyPatc
 
 def test_layers_out_of_a_models_range():
     steering = {"layers": [0, 4, -5], "joint": [[1, 2], [2, 6]]}
-    assert check({"probes": {"layers": [0, 5]}, "steering": steering}) == [
+    others = {"patching": {"layers": [0.5, 7]}, "spikes": {"layers": [-6]}}
+    assert check({"probes": {"layers": [0, 5]}, "steering": steering, **others}) == [
         line
         for name in ("tiny_llama", "tiny_qwen")
         for line in (
@@ -207,6 +208,10 @@ def test_layers_out_of_a_models_range():
             f"in model {name}",
             f"steering.joint[1]: found layer 6; allowed: 1 to 4, or -1 (the last block) down to "
             f"-4, in model {name}",
+            f"patching.layers: found layer 7; allowed: 1 to 4, or -1 (the last block) down to -4, "
+            f"in model {name}",
+            f"spikes.layers: found layer -6; allowed: 1 to 4, or -1 (the last block) down to -4, "
+            f"in model {name}",
         )
     ]
 

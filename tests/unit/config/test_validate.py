@@ -105,13 +105,13 @@ def test_null_entries_are_dropped_and_the_input_is_kept(raw: dict[str, Any]):
 def test_texts_that_are_numbers_are_read(raw: dict[str, Any]):
     """YAML 1.1 reads `1e-3` as a text, and Snakemake all that stands within --config."""
     overlay = {
-        "probes": {"C": ["1e-3"], "layers": ["0", "-1"], "folds": "3"},
+        "probes": {"C": ["1e-3"], "layers": ["0", "0.5", "-1"], "folds": "3"},
         "matches": {"cross_play": "False"},
         "games": {"mine": {"payoffs": [[["1", "2.5"], [3, 4]], [[5, 6], [7, 8]]]}},
     }
     config = validate(merge(raw, overlay))
     assert config.probes.C == [0.001]
-    assert config.probes.layers == [0, -1]
+    assert config.probes.layers == [0, 0.5, -1]
     assert config.probes.folds == 3
     assert config.matches.cross_play is False
     assert config.games["mine"].payoffs == [[[1, 2.5], [3, 4]], [[5, 6], [7, 8]]]
@@ -135,6 +135,9 @@ def test_only_models_of_agents_are_used(raw: dict[str, Any]):
         ([-1, 1, 4], 1, [1, 4]),
         ([-4], 1, [1]),
         ([-5, 0], 0, [0]),
+        ([0.5, 0.25, 0.9, -1], 1, [1, 2, 4]),
+        ([0.01], 1, [1]),
+        ([0.01], 0, [0]),
     ],
 )
 def test_layers_resolve(spec: Any, first: int, layers: list[int]):
