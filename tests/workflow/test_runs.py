@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from nashlens.findings import CLAIMS
 from nashlens.tables import read_metadata
 from tests.workflow.workspace import SHOWN, TARGETS
 
@@ -19,8 +20,8 @@ def test_a_run_ends_with_the_figures_and_the_findings(built):
         "figures:  results/tiny/figures/",
         "findings: results/tiny/findings.csv",
     ]
-    table = [line for line in said if re.match(r"M\d +tiny_", line)]
-    assert len(table) == 16
+    table = [line for line in said if re.match(r"M\d+ +tiny_", line)]
+    assert len(table) == 2 * len(CLAIMS)
     for name in SHOWN:
         for suffix in ("png", "svg"):
             assert (built.folder / f"results/tiny/figures/{name}.{suffix}").stat().st_size > 0

@@ -54,7 +54,7 @@ CLAIM = PlayClaim(
 def made_up(tmp_path, monkeypatch):
     (tmp_path / "b12_long_matches.py").write_text(MADE_UP)
     monkeypatch.setattr(claims, "__path__", [*claims.__path__, str(tmp_path)])
-    return claims.load("bx")
+    return claims.load("bxs")
 
 
 def test_a_file_is_a_claim_that_is_found_in_its_place(made_up):
