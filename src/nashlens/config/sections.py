@@ -244,7 +244,7 @@ class AttributionConfig(Section):
 
     games: Distinct[Name] = ["prisoners_dilemma"]
     """Games whose decisions are looked at; in each, a Nash action is not the prosocial one."""
-    prompts: Annotated[Integer, Field(ge=4, le=100000)] = 24
+    prompts: Annotated[Integer, Field(ge=4, le=100000)] = 48
     """Prompts of each game; some of their histories choose the components, the others test them."""
     random_groups: Count = 10
     """Groups of as many other components of the same layers, as the control."""

@@ -30,7 +30,7 @@ def test_the_experiments_are_balanced(names: tuple[str, ...]):
 
 def test_a_single_label_map_or_order_leaves_no_blocks():
     one = {"label_maps": ["identity"], "option_orders": ["reversed"]}
-    fewer = {"steering": {"prompts": 24}, "circuits": {"prompts": 24}}
+    fewer = {stage: {"prompts": 24} for stage in ("steering", "circuits", "attribution")}
     lines = notes({"prompts": one, **fewer})
     assert len(lines) == 2
     assert lines[0].startswith("prompts.label_maps: found ['identity']; an action's label is then")
