@@ -3,7 +3,8 @@
 from functools import partial
 from pathlib import Path
 
-from nashlens.findings import LINEAGE_CLAIMS, judge_lineage, judge_with_parts
+from nashlens.findings import LINEAGE_CLAIMS, judge, judge_with_parts
+from nashlens.findings.claim import ALL_MODELS
 from nashlens.models.table import read_models
 from nashlens.tables import read_tables, write_table
 from workflow.job import run_job
@@ -14,7 +15,8 @@ def main(inputs, outputs, config, fingerprint):
     settings = config["findings"]
     tables = judge_with_parts(
         partial(
-            judge_lineage,
+            judge,
+            model=ALL_MODELS,
             late_fraction=settings["late_fraction"],
             min_label_mass=config["lens"]["min_label_mass"],
         ),

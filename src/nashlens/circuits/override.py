@@ -26,6 +26,7 @@ import pandas as pd
 import torch
 
 from nashlens.circuits.attribution import Writers
+from nashlens.depth import is_late
 from nashlens.engine.labels import label_probabilities, labelled_prompts
 from nashlens.engine.patching import Change, Site, patch_scores
 from nashlens.engine.recording import Recorded
@@ -51,7 +52,8 @@ round; with `_random` behind them, of random groups."""
 
 def late_layers(n_layers: int, late_fraction: float) -> list[int]:
     """Return the layers that count as late: a share of all, from the top."""
-    return [k for k in range(1, n_layers + 1) if k > n_layers * (1.0 - late_fraction)]
+    layers = np.arange(1, n_layers + 1)
+    return [int(layer) for layer in layers[is_late(layers, late_fraction)]]
 
 
 def late_writers(attribution: pd.DataFrame, late_fraction: float) -> list[Site]:

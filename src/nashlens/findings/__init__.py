@@ -2,7 +2,7 @@
 
 from nashlens.findings.claim import Claim
 from nashlens.findings.claims import ALL_CLAIMS, CLAIMS, LINEAGE_CLAIMS, PLAY_CLAIMS
-from nashlens.findings.judge import combine, judge, judge_lineage, judge_play
+from nashlens.findings.judge import combine, judge, judge_play
 from nashlens.findings.sensitivity import attach, judge_with_parts, sensitivity
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "attach",
     "combine",
     "judge",
-    "judge_lineage",
     "judge_play",
     "judge_with_parts",
     "sensitivity",

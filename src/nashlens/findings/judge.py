@@ -20,7 +20,7 @@ from nashlens.findings.claim import (
     Tables,
     decide,
 )
-from nashlens.findings.claims import ALL_CLAIMS, CLAIMS, LINEAGE_CLAIMS, PLAY_CLAIMS
+from nashlens.findings.claims import ALL_CLAIMS, CLAIMS, PLAY_CLAIMS
 from nashlens.findings.detectable import said_with_power, smallest_effect
 from nashlens.kept import kept, neutral
 from nashlens.steering.spike_summary import with_spike, worth
@@ -68,15 +68,16 @@ def judge(
     seed: int,
     claims: Sequence[Claim[Any]] = CLAIMS,
 ) -> pd.DataFrame:
-    """Judge every claim about one model, before the correction over the family.
+    """Judge every claim about one model, or about models of one descent, before the correction.
 
     Parameters
     ----------
     tables : mapping of str to DataFrame
         `prompts`, `probes`, `lens` and `steering` of this model; an absent or empty one makes
-        its claims `not_applicable`.
+        its claims `not_applicable`. For `LINEAGE_CLAIMS` `lens` and `prompts` of all models, each
+        with `model`, and `models` (`nashlens.models.table.read_models`).
     model : str
-        Name for the table, and for the random streams.
+        Name for the table, and for the random streams; `ALL_MODELS` for `LINEAGE_CLAIMS`.
     confidence : float
         Coverage of the intervals.
     bootstrap : int
@@ -93,9 +94,9 @@ def judge(
     Returns
     -------
     DataFrame
-        One row per claim: the findings table of docs/reference/results.md but for `q_value` and
-        what `sensitivity.attach` adds. Degenerate data give `inconclusive` or `not_applicable`
-        with a reason, never an error.
+        One row per claim (and pair `base--trained` or `NAME family`): the findings table of
+        docs/reference/results.md but for `q_value` and what `sensitivity.attach` adds. Degenerate
+        data give `inconclusive` or `not_applicable` with a reason, never an error.
     """
     settings = JudgeSettings(model, confidence, bootstrap, seed, late_fraction, min_label_mass)
     return _judged(tables, claims, settings)
@@ -132,38 +133,6 @@ def judge_play(
         pair `a--b`, `NAME family`, or all models.
     """
     return _judged(tables, claims, JudgeSettings(ALL_MODELS, confidence, bootstrap, seed))
-
-
-def judge_lineage(
-    tables: Mapping[str, pd.DataFrame],
-    *,
-    confidence: float,
-    bootstrap: int,
-    late_fraction: float,
-    min_label_mass: float,
-    seed: int,
-    claims: Sequence[Claim[Any]] = LINEAGE_CLAIMS,
-) -> pd.DataFrame:
-    """Judge every claim about models of one descent, before the correction over the family.
-
-    Parameters
-    ----------
-    tables : mapping of str to DataFrame
-        `lens` and `prompts` of all models, each with `model`, and `models`
-        (`nashlens.models.table.read_models`).
-    confidence, bootstrap, late_fraction, min_label_mass, seed
-        As in `judge`.
-    claims : sequence of Claim
-        All of `LINEAGE_CLAIMS` by default.
-
-    Returns
-    -------
-    DataFrame
-        As `judge`, one row per claim and subject: a pair `base--trained`, `NAME family`, or all
-        models.
-    """
-    settings = JudgeSettings(ALL_MODELS, confidence, bootstrap, seed, late_fraction, min_label_mass)
-    return _judged(tables, claims, settings)
 
 
 def _judged(tables: Tables, claims: Sequence[Claim[Any]], settings: JudgeSettings) -> pd.DataFrame:
@@ -282,7 +251,7 @@ def combine(
     Parameters
     ----------
     frames : sequence of DataFrame
-        From `judge`, one a model, and one each from `judge_play` and `judge_lineage`, with
+        From `judge`, one a model and one of lineages, and one from `judge_play`, with
         `sensitivity` and `fragile` where `attach` added them.
     q_value : float
         False-discovery rate: a supported claim with a larger q-value becomes inconclusive.

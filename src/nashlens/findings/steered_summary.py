@@ -79,12 +79,8 @@ def _of_player(
     for dose, rows in quiz.groupby("dose", sort=True):
         right = rows["correct"].astype(float)
         yield _row("quiz_accuracy", dose, mean_of(rows, right, "history_id", settings, (0.0, 1.0)))
-    text = field.text[field.text["player"] == player.name]
-    for dose, rows in text.groupby("dose", sort=True):
-        kl = mean_of(rows, rows["kl"], "passage", settings, (0.0, np.inf))
+    for dose, kl, growth in field.damage_by_dose(player, settings):
         yield _row("kl", dose, kl)
-        more = rows["nll"] - rows["nll_unsteered"]
-        growth = mean_of(rows, more, "passage", settings, (-np.inf, np.inf))
         found = _row("perplexity", dose, growth)
         yield found.assign(
             **{name: np.exp(found[name]) for name in ("estimate", "ci_low", "ci_high")}

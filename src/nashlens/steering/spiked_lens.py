@@ -23,7 +23,7 @@ from nashlens.steering.conflicts import Conflicts
 
 if TYPE_CHECKING:
     from nashlens.engine.core import Engine
-    from nashlens.findings.claim import JudgeSettings
+    from nashlens.findings.claim import Claim, Evidence, JudgeSettings
     from nashlens.lens.readings import Readings
 
 LENS_CLAIMS: dict[str, Any] = {"M5": m5_nash_favoured, "M6": m6_late_override}
@@ -55,6 +55,14 @@ class Verdict(NamedTuple):
     estimate: float
     n: int
     n_matches: int
+
+    @classmethod
+    def of(cls, claim: Claim[Any], draw: int, found: Evidence | Missing) -> Verdict:
+        """Decide a claim from what was found in a draw."""
+        verdict, _ = decide(claim, found)
+        if isinstance(found, Missing):
+            return cls(claim.id, draw, verdict, np.nan, 0, 0)
+        return cls(claim.id, draw, verdict, found.estimate, found.n, found.n_matches)
 
 
 def lens_effects(engine: Engine, conflicts: Conflicts, spikes: Sequence[LensSpike]) -> np.ndarray:
@@ -125,11 +133,8 @@ class SpikedReadings:
                     yield k, self._verdict(claim, draw, drawn.shifted(shift[rows]))
 
     def _verdict(self, claim: str, draw: int, readings: Readings) -> Verdict:
-        found = LENS_CLAIMS[claim].from_readings(readings, self._settings)
-        verdict, _ = decide(LENS_CLAIMS[claim].CLAIM, found)
-        if isinstance(found, Missing):
-            return Verdict(claim, draw, verdict, np.nan, 0, 0)
-        return Verdict(claim, draw, verdict, found.estimate, found.n, found.n_matches)
+        module = LENS_CLAIMS[claim]
+        return Verdict.of(module.CLAIM, draw, module.from_readings(readings, self._settings))
 
     def _donors(self, prompts: pd.DataFrame) -> np.ndarray:
         """Return each prompt's own run block, or one drawn for its block, `(n,)`."""

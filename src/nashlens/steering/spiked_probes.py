@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from nashlens.contrasts import percentile_interval
-from nashlens.findings.claim import Missing, decide
 from nashlens.findings.claims import m1_history_early, m2_history_consumed, m3_nash_weak
 from nashlens.kept import at_position
 from nashlens.probes.questions import (
@@ -166,11 +165,8 @@ class SpikedProbes:
 
     def _verdict(self, claim: str, rows: pd.DataFrame, draw: int) -> Verdict:
         tables = {"probes": rows, "prompts": self.prompts}
-        found = PROBE_CLAIMS[claim].estimate(tables, self.settings)
-        verdict, _ = decide(PROBE_CLAIMS[claim].CLAIM, found)
-        if isinstance(found, Missing):
-            return Verdict(claim, draw, verdict, np.nan, 0, 0)
-        return Verdict(claim, draw, verdict, found.estimate, found.n, found.n_matches)
+        module = PROBE_CLAIMS[claim]
+        return Verdict.of(module.CLAIM, draw, module.estimate(tables, self.settings))
 
 
 def _replaced(

@@ -5,11 +5,12 @@ import json
 import pandas as pd
 import pytest
 
-from nashlens.findings import LINEAGE_CLAIMS, combine, judge, judge_lineage, judge_with_parts
+from nashlens.findings import LINEAGE_CLAIMS, combine, judge, judge_with_parts
+from nashlens.findings.claim import ALL_MODELS
 from tests.unit.findings.tables import LAYERS, SETTINGS, lens, prompts, steps
 
 FRAME = prompts(games=("pd",), histories=6).assign(text=lambda frame: frame["prompt_id"])
-LINEAGE = {key: value for key, value in SETTINGS.items() if key != "model"}
+LINEAGE = SETTINGS | {"model": ALL_MODELS, "claims": LINEAGE_CLAIMS}
 OVERRIDE = {"nash": steps(1.0, 0.2), "prosocial": steps(0.0, 2.0)}
 NASH = {"nash": 1.0}
 UNCLEAR = {"nash": steps(1.0, 0.0), "prosocial": steps(0.0, 0.15), "noise": 0.6}
@@ -38,7 +39,7 @@ def tables(models, *, bases=None, sizes=None, frames=None):
 
 
 def row_of(claim, made):
-    found = judge_lineage(made, **LINEAGE)
+    found = judge(made, **LINEAGE)
     (row,) = found[found["claim"] == claim].to_dict("records")
     return row
 
@@ -105,7 +106,7 @@ def test_only_scenarios_that_both_were_asked_count():
 
 
 def test_without_a_pair_or_two_sizes_nothing_is_asked():
-    found = judge_lineage(tables({"m": OVERRIDE}), **LINEAGE).set_index("claim")
+    found = judge(tables({"m": OVERRIDE}), **LINEAGE).set_index("claim")
     assert (found["verdict"] == "not_applicable").all()
     assert (found["model"] == "all models").all()
     assert "models.NAME.base" in found.loc["C1", "reason"]
@@ -148,7 +149,7 @@ def test_models_of_different_depth_are_compared_by_their_own_late_layers():
 def test_a_pair_is_judged_on_parts_too():
     def again(*args, **kwargs):
         more = {key: SETTINGS[key] for key in ("late_fraction", "min_label_mass")}
-        return judge_lineage(*args, **more, **kwargs)
+        return judge(*args, model=ALL_MODELS, **more, **kwargs)
 
     both = judge_with_parts(
         again, pair(OVERRIDE), claims=LINEAGE_CLAIMS[:1], confidence=0.95, seed=3, bootstrap=200

@@ -10,7 +10,7 @@ the same words, the difference may be the template's, and nothing is supported.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from nashlens.findings.claim import (
@@ -61,7 +61,7 @@ def _compare(
         if isinstance(one, Missing):
             return one
     first, second = (one for one in both if isinstance(one, Override))
-    known: dict[str, Any] = {field.name: getattr(found, field.name) for field in fields(found)}
+    known: dict[str, Any] = dict(vars(found))
     # The claim asserts both, so it is as doubtful as the more doubtful of the two.
     known["p_value"] = max(found.p_value, first.p_value)
     return TrainedIn(**known, trained=first, base=second)

@@ -9,7 +9,7 @@ two late changes, on the scenarios that both were asked.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from nashlens.findings.claim import (
@@ -78,7 +78,7 @@ def _of_family(
     found = lineage.difference(*step, settings, "C2")
     if isinstance(found, Missing):
         return found
-    known: dict[str, Any] = {field.name: getattr(found, field.name) for field in fields(found)}
+    known: dict[str, Any] = dict(vars(found))
     # As many steps as could be the threshold's; and the claim asserts M6 from there on.
     asserted = [overrides[name].p_value for name in names[start:]]
     known["p_value"] = max([min(found.p_value * (len(names) - 1), 1.0), *asserted])

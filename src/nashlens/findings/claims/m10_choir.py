@@ -94,11 +94,11 @@ def estimate(tables: Tables, settings: JudgeSettings) -> Choir | Missing:
             "inconclusive",
         )
     few = min(FEW, size) - 1
-    found = blocks.estimate(np.hstack([curves[0][:, [few]] - HALF * whole, whole]))
+    beyond = curves[0][:, [few]] - HALF * whole
+    found = blocks.estimate(np.hstack([beyond, whole, -beyond]))
     low, high = found.interval(settings.confidence)
     steps = np.hstack([np.diff(curve, axis=1, prepend=0.0) for curve in curves])
     step, step_low, step_high = _bounds(blocks.estimate(steps - HALF * whole), settings)
-    below = blocks.estimate(HALF * whole - curves[0][:, [few]])
     by_chance = mean[1:, few].mean() / total if len(curves) > 1 else np.nan
     counts = [float(needed(mean[0], share)) for share in (0.5, 0.8, 0.95)]
     late = int(override["late_components"].iloc[0])
@@ -109,7 +109,7 @@ def estimate(tables: Tables, settings: JudgeSettings) -> Choir | Missing:
         n=found.n,
         n_matches=found.n_clusters,
         control=float(by_chance),
-        p_value=float(below.p_above(0.0, settings.resamples)[0]) if size > FEW else 1.0,
+        p_value=float(found.p_above(0.0, settings.resamples)[2]) if size > FEW else 1.0,
         error=float(found.error[0]) / total,
         freedom=float(found.freedom[0]),
         components=size,

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nashlens.contrasts import Array, p_floor
+from nashlens.depth import is_late
 from nashlens.factorial import BlockEstimate
 from nashlens.findings.claim import (
     NOT_IN_DETAIL,
@@ -100,7 +101,7 @@ def from_readings(readings: Readings, settings: JudgeSettings) -> LateOverride |
     problem = lens_problem(readings, "a prosocial action other than its Nash action")
     if problem is not None:
         return problem
-    late = readings.layers > readings.layers.max() * (1.0 - settings.late_fraction)
+    late = is_late(readings.layers, settings.late_fraction)
     if late.all():
         return Missing("no layer lies before the late ones: the model is too shallow for the claim")
     parts = readings.parts("prosocial_action")

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from nashlens.findings.claim import JudgeSettings, Missing, Outcome, with_bounds
 from nashlens.findings.shared.means import ArmMeans, MeanEstimate
@@ -98,7 +97,7 @@ def _of_player(
     found = [
         *(Damage("quiz", d, e.value, _over(e, -1.0, -QUIZ_LOSS)) for d, e in quiz.items()),
         *_of_play(means, doses),
-        *_of_text(field.text, settings, player),
+        *_of_text(field, settings, player),
     ]
     worst = {d.name: d for d in sorted(found, key=lambda d: d.excess.value)}
     dose = min(quiz, key=lambda d: quiz[d].value)
@@ -170,24 +169,18 @@ def _accuracy_at_0(field: SteeredField, player: SteeredPlayer) -> float:
 
 
 def _of_text(
-    text: pd.DataFrame, settings: JudgeSettings, player: SteeredPlayer
+    field: SteeredField, settings: JudgeSettings, player: SteeredPlayer
 ) -> Iterator[Damage]:
-    read = text[(text["player"] == player.name) & (text["dose"] != 0.0)]
-    for dose, rows in read.groupby("dose", sort=True):
-        whole = (0.0, np.inf)
-        kl = mean_of(rows, rows["kl"], "passage", settings, whole)
-        yield Damage("KL divergence", float(str(dose)), kl.value, _over(kl, 1.0, DIVERGENCE))
-        more = rows["nll"] - rows["nll_unsteered"]
-        growth = mean_of(rows, more, "passage", settings, (-np.inf, np.inf))
-        over = _over(growth, 1.0, float(np.log(PERPLEXITY)))
-        yield Damage("perplexity", float(str(dose)), float(np.exp(growth.value)), over)
+    for dose, kl, growth in field.damage_by_dose(player, settings):
+        if dose != 0.0:
+            yield Damage("KL divergence", dose, kl.value, _over(kl, 1.0, DIVERGENCE))
+            over = _over(growth, 1.0, float(np.log(PERPLEXITY)))
+            yield Damage("perplexity", dose, float(np.exp(growth.value)), over)
 
 
 def _moved(field: SteeredField, settings: JudgeSettings, player: SteeredPlayer) -> Bounded:
     """Return the largest change of cooperation in size, between any dose and none."""
-    rows = field.self_play(player)
-    rows = rows if len(rows) else field.against_others(player)
-    arms = field.by_push(rows, player)
+    arms = field.by_push(field.own_matches(player), player)
     none = Bounded(np.nan, np.nan, np.nan)
     if 0.0 not in arms or len(arms) < 2:
         return none

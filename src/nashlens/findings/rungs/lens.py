@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from nashlens.contrasts import Array
+from nashlens.depth import is_late
 from nashlens.findings.claim import JudgeSettings, Missing
 from nashlens.findings.claims import m5_nash_favoured as m5
 from nashlens.findings.claims import m6_late_override as m6
@@ -86,7 +87,7 @@ def late_word(
     found = _words(data, prompts, settings, column)
     if isinstance(found, Missing):
         return found
-    late = found.layers > found.layers.max() * (1.0 - settings.late_fraction)
+    late = is_late(found.layers, settings.late_fraction)
     if late.all():
         return Missing("no layer lies before the late ones: the model is too shallow")
     peak = int(np.flatnonzero(late)[found.mean[late].argmax()])

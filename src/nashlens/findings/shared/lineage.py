@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nashlens.contrasts import Array, p_floor
+from nashlens.depth import is_late
 from nashlens.factorial import Blocks
 from nashlens.findings.claim import Evidence, JudgeSettings, Missing, Tables
 from nashlens.findings.claims import m6_late_override as m6
@@ -152,7 +153,7 @@ class Lineage:
         problem = lens_problem(readings, CONFLICT)
         if problem is not None:
             return Missing(f"{model}: {problem.reason}", problem.verdict)
-        late = readings.layers > readings.layers.max() * (1.0 - settings.late_fraction)
+        late = is_late(readings.layers, settings.late_fraction)
         if late.all():
             return Missing(f"{model}: no layer lies before the late ones: it is too shallow")
         return _Change.of(readings, late)

@@ -98,16 +98,32 @@ class SteeredField:
         chosen = (m["player"] == player.name) & (m["pairing"] == "cross_play")
         return m[chosen & (m["move_order"] == "simultaneous")]
 
-    def answers_by_dose(self, player: SteeredPlayer) -> dict[float, pd.DataFrame]:
-        """Return its matches with itself, or if it has none with others, by dose, ascending.
-
-        With the share of its answers that were `invalid`.
-        """
+    def own_matches(self, player: SteeredPlayer) -> pd.DataFrame:
+        """Return its matches with itself, or if it has none, those with others."""
         rows = self.self_play(player)
-        rows = rows if len(rows) else self.against_others(player)
+        return rows if len(rows) else self.against_others(player)
+
+    def answers_by_dose(self, player: SteeredPlayer) -> dict[float, pd.DataFrame]:
+        """Return its `own_matches` by dose, ascending, with the share of `invalid` answers."""
+        rows = self.own_matches(player)
         answers = (rows["n_rounds"] + rows["n_invalid"]).astype(float)
         rows = rows.assign(invalid=rows["n_invalid"].astype(float) / answers.where(answers > 0))
         return {float(str(dose)): part for dose, part in rows.groupby("dose", sort=True)}
+
+    def damage_by_dose(
+        self, player: SteeredPlayer, settings: JudgeSettings
+    ) -> Iterator[tuple[float, MeanEstimate, MeanEstimate]]:
+        """Yield what each dose does to plain text, ascending.
+
+        The dose, the KL divergence from the unsteered model, and by how much the negative
+        log-likelihood grows, both in nats a token.
+        """
+        read = self.text[self.text["player"] == player.name]
+        for dose, rows in read.groupby("dose", sort=True):
+            kl = mean_of(rows, rows["kl"], "passage", settings, (0.0, np.inf))
+            more = rows["nll"] - rows["nll_unsteered"]
+            growth = mean_of(rows, more, "passage", settings, (-np.inf, np.inf))
+            yield float(str(dose)), kl, growth
 
     def partners(self, player: SteeredPlayer) -> dict[str, pd.DataFrame]:
         """Return its simultaneous matches with each unsteered model, from that seat, all doses."""
