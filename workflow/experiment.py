@@ -83,10 +83,13 @@ class Experiment:
         self.models = used_models(checked)
         if preflight:
             folders = {name: root / "results" / "models" / name for name in self.models}
-            problems = look_outside(checked, folders, dry_run=dry_run, remote=remote)
+            notes: list[str] = []
+            problems = look_outside(
+                checked, folders, dry_run=dry_run, remote=remote, say=notes.append
+            )
             if problems:
                 raise ConfigError(problems)
-            for note in design_notes(checked):
+            for note in [*notes, *design_notes(checked)]:
                 print(f"nashlens: note: {note}", file=sys.stderr)
         self.config: dict[str, Any] = checked.model_dump(mode="json")
         self.name = checked.experiment.name

@@ -13,11 +13,11 @@ import shutil
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nashlens.config.cross import used_models
 from nashlens.config.design import action_labels
@@ -29,6 +29,9 @@ from nashlens.errors import ConfigError, ModelError, NashlensError
 from nashlens.models.intact import check_files
 from nashlens.models.manifest import read_manifest
 
+if TYPE_CHECKING:
+    from nashlens.models.tokenizer import ChatTokenizer
+
 SEABORN_PALETTES = ("deep", "muted", "pastel", "bright", "dark", "colorblind", "husl", "hls")
 
 
@@ -38,6 +41,10 @@ class _Facts:
 
     n_layers: int | None = None
     tokenizer: Path | None = None
+    template: str | None = None
+    """Chat template of a model whose tokenizer is not read here."""
+    stranger: bool = False
+    """Its chat template was not tried before."""
     problems: tuple[str, ...] = ()
 
 
@@ -47,6 +54,7 @@ def preflight(
     *,
     dry_run: bool = False,
     remote: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> list[str]:
     """Check a valid configuration against the machine and the models.
 
@@ -61,6 +69,8 @@ def preflight(
         Nothing will be run: GPUs and the hub need not be there.
     remote : bool
         Jobs run on other machines (a cluster): GPUs need not be here, but must be asked for.
+    say : callable, optional
+        Is given one line for each chat template that is mended, or adds words to every prompt.
 
     Returns
     -------
@@ -77,7 +87,7 @@ def preflight(
             problems += _device_problems(name, model, dry_run, remote)
             problems += _tensor_problems(name, model, facts.tokenizer, dry_run, remote)
             problems += _layer_problems(config, name, facts.n_layers)
-            problems += _label_problems(config, name, facts.tokenizer)
+            problems += _prompt_problems(config, name, facts, say)
     return problems
 
 
@@ -108,7 +118,8 @@ def _facts(
     except NashlensError as error:
         return _Facts(problems=(_source_line(name, model, str(error)),))
     problems = tuple(_source_line(name, model, problem) for problem in found)
-    return _Facts(facts.n_layers, place, problems)
+    stranger = source.kind != "planted"
+    return _Facts(facts.n_layers, place, facts.chat_template, stranger, problems)
 
 
 def _source_line(name: str, model: ModelConfig, problem: str) -> str:
@@ -268,26 +279,56 @@ def _layer_problems(config: Config, name: str, n_layers: int | None) -> Iterator
             yield from (f"{problem}, in model {name}" for problem in error.problems)
 
 
-def _label_problems(config: Config, name: str, folder: Path | None) -> list[str]:
-    if folder is None:
-        return []
-    from nashlens.models.tokenizer import ChatTokenizer
-    from nashlens.prompts.labels import check_label_sets
-
+def _prompt_problems(
+    config: Config, name: str, facts: _Facts, say: Callable[[str], None] | None
+) -> list[str]:
+    """Say what is wrong with a model's chat template, and with labels in its tokenizer."""
+    plain = config.models[name].chat_template == "none"
     try:
-        tokenizer = ChatTokenizer(folder)
-        # A planted one would be called by the name of its temporary folder.
-        tokenizer.name = name
-        # Wherever labels are scored: after the answer's start, and after reasoning.
-        starts = [config.prompts.assistant_prefix]
-        if any(agent.model == name and agent.mode == "cot" for agent in config.agents.values()):
-            starts.append(config.modes.cot.anchor)
-        actions = {game: action_labels(entry) for game, entry in config.games.items()}
-        sets = config.prompts.label_sets
-        found = [check_label_sets(tokenizer, sets, start, actions) for start in starts]
-        return list(dict.fromkeys(problem for problems in found for problem in problems))
+        if facts.tokenizer is None:
+            note = "" if plain else _template_note(facts.template, config.prompts.system)
+            found = []
+        else:
+            from nashlens.models.tokenizer import ChatTokenizer
+
+            tokenizer = ChatTokenizer(facts.tokenizer, plain=plain)
+            # A planted one would be called by the name of its temporary folder.
+            tokenizer.name = name
+            if facts.stranger:
+                tokenizer.check_template()
+            note = tokenizer.template_note(system=bool(config.prompts.system))
+            found = _label_problems(config, name, tokenizer)
     except NashlensError as error:
         return [_source_line(name, config.models[name], str(error))]
+    if note and say is not None:
+        say(f"model {name}: {note}")
+    return found
+
+
+def _template_note(source: str | None, system: str | None) -> str:
+    """Try the chat template of a GGUF file, whose special tokens cost much to read."""
+    if not source:
+        return ""
+    from nashlens.models.chat_template import ChatTemplate
+    from nashlens.models.template_check import check_template
+
+    special = {"bos_token": "<bos>", "eos_token": "<eos>"}
+    check_template(source, special, ())
+    return ChatTemplate(source, special).reading(bool(system)).note
+
+
+def _label_problems(config: Config, name: str, tokenizer: ChatTokenizer) -> list[str]:
+    from nashlens.prompts.labels import check_label_sets
+
+    # Wherever labels are scored: after the answer's start, and after reasoning.
+    starts = [config.prompts.assistant_prefix]
+    if any(agent.model == name and agent.mode == "cot" for agent in config.agents.values()):
+        starts.append(config.modes.cot.anchor)
+    actions = {game: action_labels(entry) for game, entry in config.games.items()}
+    sets = config.prompts.label_sets
+    system = config.prompts.system
+    found = [check_label_sets(tokenizer, sets, start, actions, system) for start in starts]
+    return list(dict.fromkeys(problem for problems in found for problem in problems))
 
 
 def _palette_problems(config: Config) -> list[str]:

@@ -42,6 +42,7 @@ SMALL_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "chat_template.jinja",
+    "chat_template.json",
     "model.safetensors.index.json",
 )
 """Files that a model folder's copy takes with its weights, where they exist."""
@@ -256,7 +257,8 @@ def _from_planted(source: Source, partial: Path) -> dict[str, Any]:
 
 
 def _drop_template(folder: Path) -> None:
-    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    for name in ("chat_template.jinja", "chat_template.json"):
+        (folder / name).unlink(missing_ok=True)
     path = folder / "tokenizer_config.json"
     if path.is_file():
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -277,6 +279,7 @@ def _hashes(files: Sequence[Path]) -> dict[str, Any]:
 
 def _describe(folder: Path) -> dict[str, Any]:
     config, reader, tokenizer = read_config(folder), WeightReader(folder), ChatTokenizer(folder)
+    tokenizer.check_template()
     stored = reader.dtype(f"{reader.architecture.embed}.weight")
     if stored not in _DTYPES:
         known = ", ".join(_DTYPES)

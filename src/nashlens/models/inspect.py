@@ -48,6 +48,8 @@ class ModelFacts:
     """Longest sequence, in tokens."""
     vocab_size: int | None = None
     """Rows of the embedding."""
+    chat_template: str | None = None
+    """Of a GGUF file: the chat template in its header."""
     problems: tuple[str, ...] = ()
     """Why it cannot be used, one line each; empty where nothing is known to be in the way."""
 
@@ -85,6 +87,7 @@ def gguf_facts(path: Path) -> ModelFacts:
     """Return the facts of a GGUF file; ModelError where it is not an intact one."""
     header = read_header(path)
     name = str(header.fields.get("general.architecture", ""))
+    template = header.fields.get("tokenizer.chat_template")
     facts = ModelFacts(
         architecture=GGUF_ARCHITECTURES.get(name),
         n_layers=_int(header.fields.get(f"{name}.block_count")),
@@ -92,6 +95,7 @@ def gguf_facts(path: Path) -> ModelFacts:
         context_length=_int(header.fields.get(f"{name}.context_length")),
         vocab_size=header.lengths.get("tokenizer.ggml.tokens")
         or _int(header.fields.get(f"{name}.vocab_size")),
+        chat_template=template if isinstance(template, str) else None,
     )
     return replace(facts, problems=tuple(f"{path}: {p}" for p in _gguf_problems(header, name)))
 

@@ -7,30 +7,26 @@
 - a template's clock always shows `TEMPLATE_DATE`, so that prompts, and everything made from
   them, do not change overnight;
 - ``enable_thinking`` is false, so that templates which know it leave no open reasoning block.
+
+A template that changes what is asked is mended, and says so (`ChatTokenizer.template_note`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import jinja2.ext
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
 from nashlens.errors import ModelError
+from nashlens.models.chat_template import ChatTemplate, Message
 from nashlens.models.registry import config_value
+from nashlens.models.template_check import check_template
 
-TEMPLATE_DATE = datetime(2024, 7, 26)
-"""What a chat template's clock shows; Llama 3.1's own default date."""
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token")
-
-Message = Mapping[str, str]
 
 
 class ChatTokenizer:
@@ -40,6 +36,8 @@ class ChatTokenizer:
     ----------
     folder : path
         A converted model: tokenizer.json, tokenizer_config.json and perhaps chat_template.jinja.
+    plain : bool, default False
+        Leave the model's chat template out.
 
     Raises
     ------
@@ -47,8 +45,9 @@ class ChatTokenizer:
         A file is missing or damaged.
     """
 
-    def __init__(self, folder: Path | str):
+    def __init__(self, folder: Path | str, *, plain: bool = False):
         self.folder = Path(folder)
+        self.plain = plain
         self.name = self.folder.resolve().name
         path = self.folder / "tokenizer.json"
         if not path.is_file():
@@ -150,8 +149,13 @@ class ChatTokenizer:
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:
-        """Tokens that end an answer: those of the generation configuration, and the EOS."""
+        """Tokens that end an answer: those of the generation configuration, and the EOS.
+
+        Without a generation configuration, config.json names them.
+        """
         generation = _read_json(self.folder / "generation_config.json").get("eos_token_id")
+        if generation is None:
+            generation = _read_json(self.folder / "config.json").get("eos_token_id")
         found = generation if isinstance(generation, list) else [generation]
         eos = self._special.get("eos_token")
         named = None if eos is None else self._tokenizer.token_to_id(eos)
@@ -164,9 +168,7 @@ class ChatTokenizer:
         turn or start one.
         """
         found = str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
-        marks = [
-            t.content for t in self._tokenizer.get_added_tokens_decoder().values() if t.special
-        ]
+        marks = self._special_texts()
         while any(mark in found for mark in marks):
             for mark in marks:
                 found = found.replace(mark, "")
@@ -183,61 +185,89 @@ class ChatTokenizer:
         Returns
         -------
         str
-            By the chat template with its generation prompt. A template that refuses or drops the
-            system message gets it as the first paragraph of the first user turn. Without a
-            template: the contents as paragraphs, each with a blank line after it.
+            By the chat template, mended where it changes what is asked (`chat_template`; see
+            `template_note`). Without a template: the contents as paragraphs, each with a blank line
+            after it.
 
         Raises
         ------
         ModelError
             The template cannot render the messages.
         """
-        plain = [{"role": m["role"], "content": m["content"]} for m in messages]
-        if self._template is None:
-            return "".join(f"{m['content']}\n\n" for m in plain if m["content"])
-        system = [m["content"] for m in plain if m["role"] == "system" and m["content"]]
+        template = self._template
+        if template is None:
+            return "".join(f"{m['content']}\n\n" for m in messages if m["content"])
         try:
-            text = self._render(plain)
-            if all(content.strip() in text for content in system):
-                return text
-        except jinja2.TemplateError as error:
-            if not system:
-                raise ModelError(f"{self.folder}: the chat template failed: {error}") from error
-        try:
-            return self._render(_merge_system(plain))
-        except jinja2.TemplateError as error:
-            raise ModelError(f"{self.folder}: the chat template failed: {error}") from error
+            return template.chat(messages)
+        except ModelError as error:
+            raise ModelError(f"{self.folder}: {error}") from None
 
-    def _render(self, messages: list[dict[str, str]]) -> str:
-        assert self._template is not None
-        return self._template.render(
-            messages=messages,
-            tools=None,
-            documents=None,
-            add_generation_prompt=True,
-            enable_thinking=False,
-            **self._special,
-        )
+    def template_note(self, *, system: bool) -> str:
+        """Say what `chat` mends of the template, or finds in it that nobody wrote.
+
+        Parameters
+        ----------
+        system : bool
+            The messages have a system message.
+
+        Returns
+        -------
+        str
+            Empty where there is nothing to say.
+
+        Raises
+        ------
+        ModelError
+            The template cannot be used.
+        """
+        if self._template is None:
+            return ""
+        try:
+            return self._template.reading(system).note
+        except ModelError as error:
+            raise ModelError(f"{self.folder}: {error}") from None
+
+    def check_template(self) -> None:
+        """Try the template in bounded time and memory; ModelError where it cannot be used."""
+        source = self._template_source()
+        try:
+            if source is not None:
+                check_template(source, self._special, self._special_texts())
+        except ModelError as error:
+            raise ModelError(f"{self.folder}: {error}") from None
 
     @cached_property
-    def _template(self) -> jinja2.Template | None:
+    def _template(self) -> ChatTemplate | None:
         source = self._template_source()
         if source is None:
             return None
         try:
-            return _environment().from_string(source)
-        except jinja2.TemplateError as error:
-            raise ModelError(f"{self.folder}: the chat template is damaged: {error}") from error
+            return ChatTemplate(source, self._special, self._special_texts())
+        except ModelError as error:
+            raise ModelError(f"{self.folder}: {error}") from None
+
+    def _special_texts(self) -> list[str]:
+        return [t.content for t in self._tokenizer.get_added_tokens_decoder().values() if t.special]
 
     def _template_source(self) -> str | None:
+        if self.plain:
+            return None
         file = self.folder / "chat_template.jinja"
         if file.is_file():
-            return file.read_text(encoding="utf-8")
+            try:
+                return file.read_text(encoding="utf-8")
+            except (OSError, ValueError) as error:
+                raise ModelError(f"{file}: cannot be read as UTF-8 text ({error})") from None
         found = self._config.get("chat_template")
+        if found is None:
+            found = _read_json(self.folder / "chat_template.json").get("chat_template")
         if isinstance(found, list):  # several by name
             by_name = {str(t.get("name")): t.get("template") for t in found if isinstance(t, dict)}
             found = by_name.get("default")
-        return found if isinstance(found, str) and found else None
+        if found is not None and not isinstance(found, str):
+            kind = type(found).__name__
+            raise ModelError(f"{self.folder}: chat_template is of type {kind}; a text is needed")
+        return found or None
 
     def _special_tokens(self) -> dict[str, str]:
         # special_tokens_map.json is older; tokenizer_config.json wins.
@@ -259,44 +289,6 @@ class ChatTokenizer:
             None if token is None else self._tokenizer.token_to_id(token) for token in named
         )
         return first[0] if first and (first[0] == bos or first[0] != eos) else None
-
-
-def _merge_system(messages: list[dict[str, str]]) -> list[dict[str, str]]:
-    system = [m["content"] for m in messages if m["role"] == "system" and m["content"]]
-    rest = [dict(m) for m in messages if m["role"] != "system"]
-    for message in rest:
-        if message["role"] == "user":
-            message["content"] = "\n\n".join([*system, message["content"]])
-            break
-    return rest
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    # As transformers' chat templates expect it. They come with a model and are not trusted: the
-    # sandbox keeps them from Python's internals, and they see nothing but strings.
-    def refuse(message: str) -> None:
-        raise jinja2.TemplateError(message)
-
-    def tojson(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
-        return json.dumps(value, ensure_ascii=ensure_ascii, **options)
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
-    )
-    environment.filters["tojson"] = tojson
-    environment.globals["raise_exception"] = refuse
-    environment.globals["strftime_now"] = TEMPLATE_DATE.strftime
-    return environment
-
-
-class _Generation(jinja2.ext.Extension):
-    """Accepts ``{% generation %}``, which marks the assistant's text for training."""
-
-    tags = {"generation"}  # noqa: RUF012
-
-    def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from nashlens.errors import LabelError
-from nashlens.prompts.render import render
+from nashlens.prompts.render import render, with_system
 
 
 class PromptTokenizer(Protocol):
@@ -50,6 +50,9 @@ class PromptTokenizer(Protocol):
 
     def chat(self, messages: list[dict[str, str]]) -> str:
         """Return the messages in the model's template, up to where its answer starts."""
+
+    def template_note(self, *, system: bool) -> str:
+        """Say what `chat` mends of the model's template, with or without a system message."""
 
 
 def prompt_id(ids: Sequence[int]) -> str:
@@ -208,6 +211,7 @@ def check_label_sets(
     label_sets: Mapping[str, Sequence[str] | str],
     assistant_prefix: str,
     actions: Mapping[str, Sequence[str]] | None = None,
+    system: str | None = None,
 ) -> list[str]:
     """Return every problem of the label sets with a tokenizer, one line each.
 
@@ -221,13 +225,15 @@ def check_label_sets(
         Start of the answer.
     actions : mapping of str to two str, optional
         By game: the labels that `actions` gives.
+    system : str, optional
+        System message.
 
     Returns
     -------
     list of str
         Empty if there is none.
     """
-    text = render([{"role": "user", "content": "?"}], tokenizer.chat, assistant_prefix)
+    text = render(with_system("?", system), tokenizer.chat, assistant_prefix)
     problems = []
     pairs: dict[frozenset[str], str] = {}
     for name, labels in label_sets.items():

@@ -245,10 +245,11 @@ def question_messages(
         message of rules, history and question.
     """
     lines = [*view.stem(), *([] if past_only else view.this_round()), question]
-    return _with_system("\n".join(lines), system)
+    return with_system("\n".join(lines), system)
 
 
-def _with_system(content: str, system: str | None) -> list[Message]:
+def with_system(content: str, system: str | None) -> list[Message]:
+    """Return a user message, after the system message if there is one."""
     user = {"role": "user", "content": content}
     return [user] if system is None else [{"role": "system", "content": system}, user]
 
@@ -286,7 +287,7 @@ def content_free_messages(surface: Surface, *, system: str | None) -> list[Messa
     """Return the messages that ask the same question about nothing: no game and no history."""
     first, second = (surface.label(action) for action in surface.order)
     question = templates.QUESTION.format(first=first, second=second, round=1)
-    return _with_system(question, system)
+    return with_system(question, system)
 
 
 def _rounds_text(rounds_total: int | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -219,6 +220,11 @@ class Asked:
         self.tokenizer, self.system, self.prefix = tokenizer, system, prefix
         self._priors: dict[Surface, EncodedPrompt] = {}
 
+    @cached_property
+    def template_note(self) -> str:
+        """What is mended of the model's chat template, or stands in it that nobody wrote."""
+        return self.tokenizer.template_note(system=bool(self.system))
+
     def encode(
         self, messages: Sequence[Message], labels: tuple[str, str]
     ) -> tuple[str, EncodedPrompt]:
@@ -260,6 +266,7 @@ def _row(decision: Decision, asked: Asked, positions: Sequence[str]) -> dict[str
         "prior_token_ids": _array(prior.ids),
         **{name: target(view) for name, target in TARGETS.items()},
         "opponent_next": opponent_next(history.opponent, view, mirrored=mirrored),
+        "template_note": asked.template_note,
         "dropped": f"{needed} tokens with the label, the model takes {most}" if too_long else "",
     }
 

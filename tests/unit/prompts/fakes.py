@@ -51,6 +51,9 @@ class FakeTokenizer:
         body = "".join(f"[{m['role']}]\n{m['content']}\n" for m in messages)
         return ("<bos>" if self.template_bos else "") + body + "[assistant]\n"
 
+    def template_note(self, *, system: bool) -> str:
+        return ""
+
 
 class WordTokenizer(FakeTokenizer):
     """A word with the space before it is one token."""

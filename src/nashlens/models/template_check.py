@@ -1,0 +1,92 @@
+"""A chat template of unknown origin is tried in a process of bounded time and memory.
+
+A loop without end, a text of gigabytes or a crash ends that process, and is one line here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+
+from nashlens.errors import ModelError
+from nashlens.models.chat_template import ChatTemplate
+
+SECONDS, MEGABYTES = 4, 1024
+"""Processor time and memory in which a template must render."""
+LONGEST = 1_000_000
+"""Characters of a template; the longest in use have 20,000."""
+_CODE = "import sys; sys.path.insert(0, sys.argv[1]); from nashlens.models import template_check"
+
+
+def check_template(source: str, special: Mapping[str, str], marks: Iterable[str]) -> None:
+    """Try a template of unknown origin in a process of bounded time and memory.
+
+    Parameters
+    ----------
+    source, special, marks
+        As of `ChatTemplate`.
+
+    Raises
+    ------
+    ModelError
+        It cannot be used, with or without a system message, or takes too much of either.
+    """
+    if len(source) > LONGEST:
+        raise ModelError(f"the chat template has {len(source)} characters; allowed: {LONGEST}")
+    problem = _tried(json.dumps([source, dict(special), sorted(marks), SECONDS]))
+    if problem:
+        raise ModelError(problem)
+
+
+@cache
+def _tried(given: str) -> str:
+    """Return what is wrong with a template that another process tries."""
+    code = f"{_CODE}; template_check.try_template()"
+    command = [sys.executable, "-c", code, str(Path(__file__).parents[2])]
+    try:
+        done = subprocess.run(
+            command, input=given, capture_output=True, text=True, timeout=15 * SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"the chat template takes more than {15 * SECONDS} seconds"
+    if done.returncode == 0:
+        return str(json.loads(done.stdout))
+    if "MemoryError" in done.stderr:
+        return f"the chat template takes more than {MEGABYTES} MB of memory"
+    if done.returncode < 0:
+        return f"the chat template takes more than {SECONDS} seconds, or more memory than there is"
+    last = [line for line in done.stderr.splitlines() if line.strip()][-1:]
+    return f"the chat template failed: {' '.join(last)}"
+
+
+def try_template() -> None:
+    """Read a template from stdin and print what is wrong with it as JSON, within the limits."""
+    import resource
+
+    source, special, marks, seconds = json.load(sys.stdin)
+    for kind, most in (
+        (resource.RLIMIT_CPU, seconds),
+        (resource.RLIMIT_AS, MEGABYTES * 2**20),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        # Some systems know a limit and do not set it; the others hold.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(kind, (most, most))
+    try:
+        template = ChatTemplate(source, special, marks)
+    except ModelError as error:
+        print(json.dumps(str(error)))
+        return
+    problems = []
+    for system in (True, False):
+        try:
+            template.reading(system)
+        except ModelError as error:
+            problems.append(str(error))
+    # A study asks with a system message or without: one of both will do.
+    print(json.dumps(problems[0] if len(problems) == 2 else ""))
