@@ -1,11 +1,18 @@
-"""What a run says at its end."""
+"""What a run notes at its start, and what it says at its end."""
 
 from snakemake.logging import logger
 
+from nashlens.files import write_json
 from workflow.messages import FailedJobs, findings, ladder, say_last
 
 FAILED = FailedJobs()
 logger.addHandler(FAILED)
+
+
+onstart:
+    # For who reads the results: the tables themselves carry the keys that they depend on.
+    if workflow.is_main_process and not nested():
+        write_json(results("config.json"), CONFIG)
 
 
 onsuccess:

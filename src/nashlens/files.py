@@ -58,6 +58,28 @@ def read_json(path: str | Path) -> Any:
         raise damaged(path, f"not readable JSON ({error})") from None
 
 
+def parse_json(path: str | Path, what_to_do: str) -> Any:
+    """Read JSON for people: whatever is wrong, nothing is moved.
+
+    Parameters
+    ----------
+    path : str or Path
+    what_to_do : str
+        How an error ends.
+
+    Raises
+    ------
+    StoreError
+        If the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StoreError(f"{path}: no such file; {what_to_do}") from None
+    except ValueError as error:
+        raise StoreError(f"{path}: not readable JSON ({error}); {what_to_do}") from None
+
+
 def sha256_of(path: str | Path) -> str:
     """Return the SHA-256 of a file, hexadecimal."""
     with open(path, "rb") as file:

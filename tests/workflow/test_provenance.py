@@ -11,6 +11,7 @@ import yaml
 from docs.pipeline import BOXES, PICTURE, box_of, flows, with_column, writes
 from nashlens.config.validate import validate
 from nashlens.figures.registry import FIGURES
+from nashlens.vocabulary.tables import JOINED, SPLIT, WHOLE
 from workflow.fingerprint import closure, imports
 from workflow.loading import load_workflow
 from workflow.provenance import bytes_hash
@@ -46,6 +47,8 @@ LIBRARY_ONLY = {
     "nashlens.engine.plain",
 }
 """Studies that are called from Python: no rule runs them yet."""
+FOR_PEOPLE = {"nashlens.results", "nashlens.activations.readonly", "nashlens.vocabulary.tables"}
+"""What opens results in Python: no rule reads through it."""
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +169,24 @@ def test_every_modules_code_counts_in_a_fingerprint(tiny):
         for path in source.rglob("*.py")
     }
     uncounted = {module for module in every - counted if not module.startswith(NO_RESULT)}
-    assert uncounted == LIBRARY_ONLY
+    assert uncounted == LIBRARY_ONLY | FOR_PEOPLE
+
+
+def test_results_know_every_table_and_its_target(tiny):
+    """`nashlens.open` names what makes a missing table."""
+    rules, _ = tiny
+    target = {"pairs": "patching", "models": None}
+    made = {}
+    for rule in rules.values():
+        for output in map(str, rule.output):
+            path = re.sub(r"{(\w+),[^}]*}", r"{\1}", output).removeprefix("results/tiny/")
+            if path.endswith(".parquet") and "{part" not in path:
+                stem = Path(rule.snakefile).stem
+                made[path.removesuffix(".parquet")] = target.get(stem, stem)
+    by_model = {f"{name}/{{model}}": made_by for name, made_by in SPLIT.items()}
+    joined = {f"{name}/{{model}}" for name in JOINED}
+    assert {path: made[path] for path in made.keys() - joined} == WHOLE | by_model
+    assert joined <= made.keys()
 
 
 def leaves(config, prefix=""):

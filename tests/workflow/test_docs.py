@@ -1,0 +1,165 @@
+"""What README and docs tell a reader to type and to write.
+
+Commands of Snakemake are carried out as dry runs, those that differ in their target alone in one;
+configs are checked; examples of Python are run on the finished tiny experiment.
+"""
+
+import ast
+import doctest
+import importlib.util
+import re
+import subprocess
+import sys
+from collections import defaultdict
+
+import pytest
+import yaml
+from snakemake.cli import get_argument_parser
+
+from nashlens.config.validate import validate
+from tests.workflow.pages import BLOCKS, COMMANDS, PAGES, ROOT, merged
+from tests.workflow.test_results import FLAGS
+from tests.workflow.workspace import TARGETS, Workspace
+
+LANGUAGES = {"sh", "yaml", "python", "text", "{toctree}", "{eval-rst}"}
+# Files of `yaml` blocks that are no experiment, and those whose keys they may have.
+PROFILES = {"slurm/config.yaml": "workflow/profiles/slurm/config.yaml"}
+NOT_TRIED = {
+    "git": "clones the repository, which this is",
+    ".": "activates the environment, in which the tests run",
+    "export": "sets a variable of the reader's shell",
+}
+"""First words of commands that no test can try, and why."""
+
+SNAKEMAKE = [c for c in COMMANDS if c.words[0] == "snakemake"]
+CONFIGS = [b for b in BLOCKS if b.language == "yaml" and b.file not in PROFILES]
+PYTHON = [b for b in BLOCKS if b.language == "python"]
+
+
+def parsed(command):
+    return get_argument_parser().parse_args(list(command.words[1:]))
+
+
+def groups():
+    """Group Snakemake's commands by all that they say but the targets and the cores."""
+    found = defaultdict(set)
+    for command in SNAKEMAKE:
+        words = list(command.words[1:])
+        targets = set(parsed(command).targets)
+        rest = [word for word in words if word not in targets]
+        if "--cores" in rest:
+            del rest[rest.index("--cores") : rest.index("--cores") + 2]
+        # This target, found on the command line, brings a config of its own.
+        own = tuple(targets & {"calibration"})
+        found[(own, *rest)] |= targets
+    return {key: sorted(targets) for key, targets in found.items()}
+
+
+GROUPS = groups()
+
+
+def test_there_is_something_to_try():
+    typed = {str(c) for c in COMMANDS if c.page == "README.md"}
+    assert {"make figures", "make test"} <= typed
+    assert len([c for c in typed if c.startswith("snakemake")]) >= 6
+    assert len([b for b in CONFIGS if b.page == "README.md"]) == 2
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda b: b.page)
+def test_a_block_says_what_it_is(block):
+    assert block.language in LANGUAGES
+
+
+@pytest.mark.parametrize("block", CONFIGS, ids=lambda b: b.page)
+def test_examples_are_valid_over_the_default(block):
+    default = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    validate(merged(default, yaml.safe_load(block.text)))
+
+
+def test_examples_of_profiles_have_its_keys():
+    for block in BLOCKS:
+        if block.file in PROFILES:
+            real = (ROOT / PROFILES[block.file]).read_text(encoding="utf-8")
+            for key in yaml.safe_load(block.text):
+                assert re.search(rf"^#? ?{key}:", real, re.MULTILINE), key
+
+
+@pytest.mark.parametrize("command", sorted({*COMMANDS}, key=str), ids=str)
+def test_a_command_is_there(command):
+    """Each names a program, target, file or module that there is, or is known not to be tried."""
+    program, *rest = command.words
+    made = (ROOT / "Makefile").read_text(encoding="utf-8")
+    if program == "make":
+        for target in (word for word in rest if "=" not in word):
+            assert re.search(rf"^[\w ]*\b{target}\b[\w ]*:", made, re.MULTILINE)
+    elif program == "python" and rest[0] == "-m":
+        assert importlib.util.find_spec(rest[1])
+    elif program == "snakemake":
+        options = parsed(command)
+        assert {t for t in options.targets if not t.startswith("results/")} <= TARGETS
+        for path in options.configfile or []:
+            written = {b.file for b in BLOCKS if b.page == command.page}
+            assert (ROOT / path).is_file() or str(path) in written
+    else:
+        assert program in NOT_TRIED
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    folder = Workspace.copy(ROOT, tmp_path_factory.mktemp("docs") / "nashlens").folder
+    for block in CONFIGS:
+        if block.file is not None:
+            (folder / block.file).write_text(block.text, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize(("key", "targets"), GROUPS.items(), ids=lambda x: str(x)[:60])
+def test_commands_work_as_typed(clone, key, targets):
+    _, *rest = key
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "2", *targets, *rest, "-n"],
+        cwd=clone,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize(
+    "page", sorted({b.page for b in PYTHON if ">>>" in b.text}), ids=lambda page: page
+)
+def test_examples_in_python_run(built, monkeypatch, page):
+    """Those of one page share their names, and what they print is compared."""
+    monkeypatch.chdir(built.folder)
+    text = "\n".join(b.text for b in PYTHON if b.page == page and ">>>" in b.text)
+    test = doctest.DocTestParser().get_doctest(text, {}, page, page, 0)
+    said = []
+    doctest.DocTestRunner(optionflags=FLAGS).run(test, out=said.append)
+    assert not said, "".join(said)
+
+
+def test_other_python_is_python():
+    for block in PYTHON:
+        if ">>>" not in block.text:
+            for node in ast.walk(ast.parse(block.text)):
+                if isinstance(node, ast.ImportFrom) and node.module.startswith("nashlens"):
+                    assert importlib.util.find_spec(node.module)
+
+
+def test_every_target_of_the_table_exists():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    snakefile = (ROOT / "Snakefile").read_text(encoding="utf-8")
+    assert len(rows) >= 9
+    for target in rows:
+        assert f"\nrule {target}:" in snakefile, target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_files_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
