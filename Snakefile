@@ -10,9 +10,6 @@ results/EXPERIMENT/, converted models to results/models/.
 """
 
 
-configfile: "config.yaml"
-
-
 report: "workflow/report/workflow.rst"
 
 

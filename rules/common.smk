@@ -11,12 +11,20 @@ from nashlens.figures.registry import FIGURES, STUDY
 from nashlens.vocabulary.models import ADAPTER_FILES
 from nashlens.vocabulary.stages import INTERVENTION, NULLABLE, left_out_by
 from workflow.experiment import Experiment, calibrating, export_path, nested
+from workflow.intake import watch
 from workflow.provenance import Stage
 
 # And here in the jobs' Python.
 export_path(ROOT, ROOT / "src")
 # Only executors that run jobs elsewhere are given a number of nodes.
 REMOTE = workflow.resource_settings.nodes is not None
+
+if workflow.is_main_process and not nested():
+    watch(workflow.config_settings)
+
+
+configfile: "config.yaml"
+
 
 if calibrating():
 

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from nashlens.config.cross import used_models
 from nashlens.config.doses import dose_agents
@@ -15,6 +15,7 @@ from nashlens.config.preflight import preflight as look_outside
 from nashlens.config.validate import validate
 from nashlens.errors import ConfigError
 from workflow.groups import play_groups
+from workflow.intake import refuse
 from workflow.provenance import Provenance
 
 NESTED = "NASHLENS_NESTED"
@@ -103,7 +104,7 @@ class Experiment:
         try:
             return cls(*args, **kwargs)
         except ConfigError as error:
-            _refuse(error.problems)
+            refuse(error.problems)
 
     @property
     def steered(self) -> dict[str, dict[str, Any]]:
@@ -127,10 +128,3 @@ class Experiment:
         default = self.config["resources"]["model_mem_mb"]
         models = self.provenance.models_of(dict(wildcards))
         return sum(self.config["models"][model]["mem_mb"] or default for model in models)
-
-
-def _refuse(problems: list[str]) -> NoReturn:
-    # SystemExit, as Snakemake prints a traceback for any other exception in a Snakefile.
-    for problem in problems:
-        print(f"nashlens: config: {problem}", file=sys.stderr)
-    sys.exit(1)

@@ -1,0 +1,112 @@
+"""The command line and config files, before Snakemake reads them."""
+
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from workflow import intake
+from workflow.intake import argument_problems, file_problems, watch
+
+ENTRIES = {
+    "a.b=1": "keys are not joined by dots; write --config 'a={b: 1}'",
+    "a.b.c=[1, 2]": "keys are not joined by dots; write --config 'a={b: {c: [1, 2]}}'",
+    "a=1": "'a' is no key",
+    "=1": "'' is no key",
+    "1a=1": "'1a' is no key",
+    "a b=1": "'a b' is no key",
+    "figures": "expected KEY=VALUE; name targets before --config",
+    "models={a: {source: '$(touch x)'}}": "$ and ` are run by a shell",
+    "models=`touch x`": "$ and ` are run by a shell",
+    "models=$HOME": "$ and ` are run by a shell",
+    "models=${HOME}": "$ and ` are run by a shell",
+    "models={a: 1, a: 2}": "key 'a' stands twice",
+    "models={a: &x [*x]}": "*x contains itself",
+    "models={a: " + "9" * 50 + "}": "a whole number of 50 digits",
+    "models=" + "[" * 3000 + "]" * 3000: "is nested deeper than 30 levels",
+    "models=!!python/name:os.system": "tag !!python/name:os.system is not allowed",
+}
+
+
+@pytest.mark.parametrize(("entry", "words"), ENTRIES.items(), ids=[e[:30] for e in ENTRIES])
+def test_config_values_of_the_command_line(entry, words):
+    for given in (["-n", "--config", entry], ["figures", "-C", entry, "-n"], [f"--config={entry}"]):
+        (line,) = argument_problems(given)
+        assert words in line
+        assert line.startswith("--config ")
+
+
+def test_sound_command_lines():
+    given = [
+        "figures",
+        "--config",
+        "experiment={seed: 3}",
+        "models=",
+        "-n",
+        "--configfile",
+        "a b.yaml",
+    ]
+    assert list(argument_problems(given)) == []
+    assert list(argument_problems(["a.b=1", "-c2", "$x"])) == []
+
+
+@pytest.mark.parametrize("name", ["$(touch x).yaml", "`touch x`.yaml", "$HOME.yaml"])
+def test_names_of_config_files(name):
+    for option in ("--configfile", "--configfiles"):
+        (line,) = argument_problems([option, "experiments/tiny.yaml", name])
+        assert "rename it" in line
+    settings = SimpleNamespace(config={"models": {"a": "$(x)"}}, configfiles=[name])
+    assert len(list(intake._shell_problems(settings))) == 2
+
+
+def test_every_file_has_its_line(tmp_path):
+    paths = [tmp_path / name for name in ("a.yaml", "b.yaml", "c.yaml")]
+    for path, text in zip(paths, ["a: 1\na: 2\n", "", "- 1\n"], strict=True):
+        path.write_text(text)
+    found = file_problems([str(path) for path in paths])
+    assert [line.split(": ")[0] for line in found] == [str(paths[0]), str(paths[2])]
+
+
+def test_a_problem_ends_the_call_with_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["snakemake", "--config", "a.b=\x1b[2J"])
+    with pytest.raises(SystemExit) as caught:
+        watch()
+    assert caught.value.code == 1
+    said = capsys.readouterr().err
+    assert said.startswith("nashlens: config: --config a.b=\\x1b[2J: keys are not joined")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.workflow
+def test_files_are_checked_before_snakemake_parses_them(fresh):
+    # Snakemake's own merge of this one has no end.
+    lines = ["a0: &a0 {x: 1, y: 2}"]
+    lines += [f"a{i}: &a{i} {{x: *a{i - 1}, y: *a{i - 1}}}" for i in range(1, 60)]
+    (fresh.folder / "bomb.yaml").write_text("\n".join(lines))
+    (fresh.folder / "twice.yaml").write_text("experiment: {}\nexperiment: {}\n")
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "-n", "--configfile", "bomb.yaml", "twice.yaml"],
+        cwd=fresh.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert time.monotonic() - started < 10
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if line.startswith("nashlens")]
+    assert len(said) == 2
+    assert "bomb.yaml: line 16: more than 300000 values" in said[0]
+    assert "twice.yaml: key 'experiment' stands twice, in lines 1 and 2" in said[1]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.workflow
+def test_a_file_of_comments_changes_nothing(fresh):
+    (fresh.folder / "none.yaml").write_text("# nothing yet\n")
+    (fresh.folder / "empty.yaml").write_text("")
+    fresh.overlay = "none.yaml"
+    done = fresh.snakemake("-n", "games", config={})
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,137 @@
+"""What a user puts in, checked before Snakemake reads any of it.
+
+Snakemake parses the files of `--configfile` before the Snakefile, and hands `--config` values and
+the names of those files to a shell on the way to a cluster's jobs. profiles/default, which it reads
+first of all, calls `watch`; the Snakefile calls it again, for calls without that profile, where
+Snakemake has parsed the files already.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from nashlens.config.files import read_config_file, text_problem
+from nashlens.config.problems import printable
+from nashlens.errors import ConfigError
+
+_CONFIG, _FILES = ("--config", "-C"), ("--configfile", "--configfiles")
+# In double quotes, on a cluster, a shell runs or replaces these.
+_SHELL = re.compile(r"[$`]")
+_RUN = "$ and ` are run by a shell on the way to a cluster's jobs"
+_ENTRY = re.compile(r"(?s)([^=]*)=(.*)")
+_KEY = re.compile(r"[a-zA-Z_][\w-]*\w")
+
+
+def watch(settings: Any = None) -> None:
+    """Check the command line and its config files; let Snakemake read config files as we do.
+
+    What is wrong ends the call: one line each on stderr, exit status 1.
+
+    Parameters
+    ----------
+    settings : ConfigSettings, optional
+        What Snakemake made of the command line, where it has read it.
+    """
+    given = sys.argv[1:]
+    problems = [*argument_problems(given), *file_problems(_values(given, _FILES))]
+    if settings is not None and not problems:
+        problems = list(_shell_problems(settings))
+    if problems:
+        refuse(problems)
+    _read_as_we_do()
+
+
+def refuse(problems: Sequence[str]) -> NoReturn:
+    """Print one line for each problem and end with status 1."""
+    # SystemExit, as Snakemake prints a traceback for any other exception in a Snakefile.
+    for problem in problems:
+        print(f"nashlens: config: {printable(problem)}", file=sys.stderr)
+    sys.exit(1)
+
+
+def argument_problems(arguments: Sequence[str]) -> Iterator[str]:
+    """Yield what is wrong with the values of `--config`, and with the names of config files."""
+    for entry in _values(arguments, _CONFIG):
+        found = _ENTRY.fullmatch(entry)
+        shown = f"--config {entry[:60]}"
+        if found is None:
+            yield f"{shown}: expected KEY=VALUE; name targets before --config"
+            continue
+        key, value = found.groups()
+        first, dot, rest = key.partition(".")
+        if dot:
+            inner = value
+            for name in reversed(rest.split(".")):
+                inner = f"{{{name}: {inner}}}"
+            yield f"{shown}: keys are not joined by dots; write --config '{first}={inner}'"
+        elif not _KEY.fullmatch(key):
+            yield f"{shown}: {key[:40]!r} is no key; sections are experiment, models, games, ..."
+        if _SHELL.search(entry):
+            yield f"{shown}: {_RUN}; use a --configfile"
+        if value[:1] in "{[&*!" and (problem := text_problem(value)):
+            yield f"{shown}: {problem}"
+    for name in _values(arguments, _FILES):
+        if _SHELL.search(name):
+            yield f"--configfile {name}: {_RUN}; rename it"
+
+
+def _shell_problems(settings: Any) -> Iterator[str]:
+    """Yield what a shell would run, however it was put in."""
+    for key, value in (settings.config or {}).items():
+        if _SHELL.search(repr(value)):
+            yield f"--config {key}: {_RUN}; use a --configfile"
+    for file in settings.configfiles:
+        if _SHELL.search(Path(file).name):
+            yield f"--configfile {file}: {_RUN}; rename it"
+
+
+def file_problems(files: Sequence[str]) -> list[str]:
+    """Return what is wrong with some config files."""
+    problems = []
+    for file in files:
+        try:
+            read_config_file(file)
+        except ConfigError as error:
+            problems += error.problems
+    return problems
+
+
+def _values(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
+    """Return the values of an option that takes many and may be given more than once."""
+    found, taking = [], False
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if argument.startswith("-"):
+            taking = name in options
+            found += [value] if taking and equals else []
+        elif taking:
+            found.append(argument)
+    return found
+
+
+def _read_as_we_do() -> None:
+    """Put our reader in the place of Snakemake's, for this call's config files."""
+    from snakemake.common import configfile
+    from snakemake.settings import types
+
+    def load(path: Any) -> dict[str, Any]:
+        try:
+            return read_config_file(path)
+        except ConfigError as error:
+            refuse(error.problems)
+
+    configfile.load_configfile = load
+    types.load_configfile = load
+    settings: Any = types.ConfigSettings
+    if not hasattr(settings, "_all_configfiles"):
+        settings._all_configfiles = settings._get_configfiles
+        settings._get_configfiles = _without_empty(settings._all_configfiles)
+
+
+def _without_empty(list_files: Callable[[Any], list[Path]]) -> Callable[[Any], list[Path]]:
+    """Leave files that change nothing out of what jobs read with Snakemake's own reader."""
+    return lambda settings: [path for path in list_files(settings) if read_config_file(path)]
