@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from docs.keys import PAGE, write_page
 from docs.pipeline import BOXES, PICTURE, box_of, flows, with_column, writes
 from nashlens.config.validate import validate
 from nashlens.figures.registry import FIGURES
@@ -212,6 +213,11 @@ def test_every_key_of_the_config_is_read_by_a_stage_or_changes_no_result(tiny):
         parents = {key[: end.start()] for end in re.finditer(r"\.|$", key)}
         read, named = parents & reads, parents & READ_BY_NONE
         assert bool(read) != bool(named), key
+
+
+def test_the_page_of_the_keys_is_current(tiny):
+    text = PAGE.read_text(encoding="utf-8")
+    assert write_page(text, tiny[1]) == text, "run python -m docs.keys"
 
 
 def test_the_picture_shows_the_flows_of_the_rules(tiny):
