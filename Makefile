@@ -1,7 +1,7 @@
 # make figures   the environment, then the whole study of config.yaml
 # make test      the environment with the test extras, then all tests
 # make check     linters, formatters, types
-# make report    figures, then one self-contained HTML page
+# make report    what was found, as one self-contained HTML page
 # make docs      the documentation, into docs/_build/html
 #
 # PYTHON is the interpreter that .venv is made from: make PYTHON=python3.12 figures

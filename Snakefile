@@ -31,6 +31,7 @@ include: "rules/ladder.smk"
 include: "rules/findings.smk"
 include: "rules/calibration.smk"
 include: "rules/figures.smk"
+include: "rules/report.smk"
 include: "rules/messages.smk"
 
 

@@ -42,7 +42,11 @@ BOXES = {
     "figures": (6, 1, "figures, table\nand report"),
 }
 # Rules whose box is not the one called as their file.
-ELSEWHERE = {"extract_untrained": "activations", "fit_directions": "directions"}
+ELSEWHERE = {
+    "extract_untrained": "activations",
+    "fit_directions": "directions",
+    "build_report": "figures",
+}
 # Files of rules without a box: all that runs a model reads it, and the quiz only checks play.
 HIDDEN = {"models", "quiz", "calibration"}
 # Arrows that would cross a box if they were straight.
@@ -67,7 +71,8 @@ def flows(rules: Mapping[str, Any], provenance: Provenance) -> set[tuple[str, st
     arrows only those are drawn that no longer way says already.
     """
     found: set[tuple[str, str]] = set()
-    queue: list[tuple[str, dict[str, str]]] = [("build_report", {})]
+    ends = {name for name in rules if name == "build_report" or name.startswith("draw_")}
+    queue: list[tuple[str, dict[str, str]]] = [(name, {}) for name in ends - {"draw_calibration"}]
     done = []
     while queue:
         stage = queue.pop()
@@ -150,7 +155,7 @@ def writes(rules: Mapping[str, Any]) -> dict[str, str]:
     ]
     files: dict[str, list[str]] = defaultdict(list)
     for rule in rules.values():
-        target = "report" if rule.name == "build_report" else Path(rule.snakefile).stem
+        target = Path(rule.snakefile).stem
         for output in map(str, rule.output):
             pattern = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(_plain(output)))
             if any(re.fullmatch(pattern, path) for path in joined):

@@ -9,8 +9,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from nashlens.figures.registry import FIGURES, STUDY
 from nashlens.vocabulary.models import ADAPTER_FILES
+from nashlens.vocabulary.page import SHOWN as PAGE_SHOWN, TRACED as PAGE_TRACED
 from nashlens.vocabulary.stages import INTERVENTION, NULLABLE, left_out_by
-from workflow.experiment import Experiment, calibrating, export_path, nested
+from workflow.experiment import Experiment, calibrating, export_path
 from workflow.intake import watch
 from workflow.provenance import Stage
 
@@ -35,8 +36,8 @@ EXPERIMENT = Experiment.load(
     config,
     ROOT,
     lambda: workflow.rules,
-    # Jobs on a cluster, and the report, parse this file again: what was checked once holds.
-    preflight=workflow.is_main_process and not nested(),
+    # Jobs on a cluster parse this file again: what was checked once holds.
+    preflight=workflow.is_main_process,
     dry_run=workflow.output_settings.dryrun,
     remote=REMOTE,
 )
@@ -87,6 +88,10 @@ def table_files(table):
     if results(f"{table}.parquet") in made:
         return results(f"{table}.parquet")
     return expand(results(f"{table}/{{model}}.parquet"), model=MODELS)
+
+
+PAGE_TEMPLATES = sorted(map(str, (ROOT / "src" / "nashlens" / "page" / "templates").iterdir()))
+"""Texts that the page is made of besides code."""
 
 
 def left_out(tables):

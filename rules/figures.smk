@@ -1,4 +1,4 @@
-"""One rule a figure, so that each depends on its own tables, styles and code; and the report.
+"""One rule a figure, so that each depends on its own tables, styles and code.
 
 Figures draw tables of estimates, which the rules above make; one that several stages share is here.
 """
@@ -75,27 +75,3 @@ for figure in FIGURES:
             f"Figure {figure}"
         script:
             "../scripts/draw_figure.py"
-
-
-rule build_report:
-    input:
-        figures=[path for figure in SHOWN for path in figure_files(figure)],
-        findings=results("findings.csv"),
-    output:
-        page=results("report.html"),
-    log:
-        results("logs/build_report.log"),
-    benchmark:
-        results("benchmarks/build_report.tsv")
-    resources:
-        **light_job(),
-    params:
-        **provenance("build_report"),
-        configfiles=[os.path.relpath(path) for path in workflow.config_settings.configfiles],
-        settings=workflow.config_settings.config_args,
-    conda:
-        "../envs/cpu.yaml"
-    message:
-        "Report"
-    script:
-        "../scripts/build_report.py"

@@ -18,7 +18,10 @@ onstart:
 onsuccess:
     asked = set(workflow.dag_settings.targets)
     if workflow.is_main_process and (not asked or asked & {"figures", "report", "all"}):
-        say_last(findings(results("figures/"), results("findings.csv"), results("ladder.csv")))
+        page = results("report.html") if "report" in asked else None
+        drawn = results("figures/") if asked != {"report"} else None
+        tables = results("findings.csv"), results("ladder.csv")
+        say_last(findings(drawn, *tables, page=page))
     elif workflow.is_main_process and "ladder" in asked:
         say_last(ladder(results("figures/"), results("ladder.csv")))
 

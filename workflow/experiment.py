@@ -18,7 +18,6 @@ from workflow.groups import play_groups
 from workflow.intake import refuse
 from workflow.provenance import Provenance
 
-NESTED = "NASHLENS_NESTED"
 CALIBRATING = "NASHLENS_CALIBRATING"
 
 
@@ -27,11 +26,6 @@ def export_path(*folders: Path) -> None:
     known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     new = [str(folder) for folder in folders if str(folder) not in known]
     os.environ["PYTHONPATH"] = os.pathsep.join([*new, *filter(None, known)])
-
-
-def nested() -> bool:
-    """Say whether a job of another call of Snakemake made this one, and has checked the world."""
-    return NESTED in os.environ
 
 
 def calibrating() -> bool:

@@ -60,8 +60,11 @@ def _failure(rule: str, logs: list[str]) -> str:
     return f"{PREFIX}{said} (log: {', '.join(found)})"
 
 
-def findings(figures: str, table: str, ladder_table: str) -> str:
-    """Return the findings as a table for the terminal, the ladder's ends, and where things are."""
+def findings(figures: str | None, table: str, ladder_table: str, *, page: str | None = None) -> str:
+    """Return the findings as a table for the terminal, the ladder's ends, and where things are.
+
+    Figures and the page are named where the run made them.
+    """
     rows = _rows(table)
     columns = [column for column in COLUMNS[:-1] if rows and column in rows[0]]
     cells = [columns, *([_short(row[column]) for column in columns] for row in rows)]
@@ -79,7 +82,9 @@ def findings(figures: str, table: str, ladder_table: str) -> str:
     ]
     ends = _ends(_rows(ladder_table), (OVERRIDE,))
     said = [*ends, ""] if ends else []
-    return "\n".join(["", *lines, "", *said, f"figures:  {figures}", f"findings: {table}"])
+    places = {"figures: ": figures, "page:    ": page, "findings:": table}
+    named = [f"{name} {place}" for name, place in places.items() if place is not None]
+    return "\n".join(["", *lines, "", *said, *named])
 
 
 def ladder(figures: str, table: str) -> str:

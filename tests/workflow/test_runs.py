@@ -4,14 +4,23 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import pandas as pd
 import pytest
+import yaml
 
 from nashlens.findings import CLAIMS
-from nashlens.tables import read_metadata
+from nashlens.games.table import games_from_table
+from nashlens.models.tokenizer import ChatTokenizer
+from nashlens.page.transcripts import Wording, transcripts
+from nashlens.page.words import slug
+from nashlens.prompts.labels import encode_prompt, prompt_id
+from nashlens.tables import read_metadata, read_table
 from tests.workflow.workspace import SHOWN, TARGETS
 
 pytestmark = pytest.mark.workflow
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_run_ends_with_the_figures_and_the_findings(built):
@@ -78,13 +87,75 @@ def test_the_calibration_has_an_experiment_of_its_own(fresh):
     assert "play_part" not in text
 
 
-def test_the_report_is_one_self_contained_file(built):
+def test_the_report_is_one_page_made_from_the_tables(built):
     done = built.snakemake("--cores", "2", "report")
     assert done.returncode == 0, done.stderr[-3000:]
     page = (built.folder / "results/tiny/report.html").read_text()
+    assert len(page.encode()) < 4e6
+    for row in pd.read_csv(built.folder / "results/tiny/findings.csv").itertuples():
+        assert f'id="{slug(row.claim, row.model)}"' in page
+    assert done.stderr.rstrip().splitlines()[-2] == "page:     results/tiny/report.html"
+    assert built.would_run("report") == set()
+    with built.edited("src/nashlens/page/templates/page.css", None, "p{margin:0}"):
+        assert built.would_run("report") == {"build_report"}
+
+
+def test_what_agents_saw_is_what_was_tokenised(built):
+    """The page puts prompts together again; their tokens have the ids of the play table."""
+    results = built.folder / "results"
+    play = read_table(results / "tiny/play.parquet")
+    texts = read_table(results / "tiny/texts.parquet")
+    games = games_from_table(read_table(results / "tiny/games.parquet"))
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config["prompts"]["label_sets"].pop("pq")
+    wording = Wording.of(config)
+    checked = set()
+    for name, rows in play.groupby("match_id", sort=False):
+        first = rows.iloc[0]
+        kind = first["row_agent"], first["move_order"], first["template"]
+        if kind in checked or pd.isna(first["model"]):
+            continue
+        records = rows.to_dict("records")
+        pairs = {}
+        for row in records:
+            pairs.setdefault(row["round"], [{}, {}])[row["seat"] == "column"] = row
+        rounds = [tuple(pair) for _, pair in sorted(pairs.items())]
+        written = texts[texts["match_id"] == name].to_dict("records")
+        game = next(g for g in games if (g.name, g.variant) == (first["game"], first["variant"]))
+        for seat, seen in enumerate(transcripts(rounds, written, game, wording)):
+            for number, pair in enumerate(rounds, start=1):
+                row = pair[seat]
+                if pd.isna(row["model"]):
+                    continue
+                tokenizer = ChatTokenizer(results / "models" / row["model"])
+                content = seen.prompt(number, wording.window)
+                messages = [
+                    {"role": "system", "content": config["prompts"]["system"]},
+                    {"role": "user", "content": content},
+                ]
+                start = config["prompts"]["assistant_prefix"]
+                wanted = row["prompt_id"]
+                if row["mode"] == "cot":
+                    # The labels are scored after the text; what it was written after is asked.
+                    start = ""
+                    own = [t for t in written if t["seat"] == row["seat"]]
+                    wanted = next(
+                        t["prompt_id"]
+                        for t in own
+                        if t["kind"] == "reasoning" and t["round"] == number
+                    )
+                ids = encode_prompt(tokenizer, tokenizer.chat(messages) + start)
+                assert prompt_id(ids) == wanted, (name, row["seat"], number)
+        checked.add(kind)
+    assert {kind[0] for kind in checked} >= {"tiny_llama", "tiny_cot", "tiny_notes"}
+
+
+def test_snakemakes_own_report_tells_how_everything_was_made(built):
+    done = built.snakemake("--report", "provenance.html", "figures")
+    assert done.returncode == 0, done.stderr[-3000:]
+    page = (built.folder / "provenance.html").read_text()
     assert all(f"{name}.svg" in page for name in SHOWN)
     assert not re.search(r'(?:src|href)="https?://[^"]+\.(?:js|css)"', page)
-    assert built.would_run("report") == set()
 
 
 def test_a_failing_job_ends_with_the_line_that_matters_and_its_log(built):

@@ -21,6 +21,7 @@ from nashlens.errors import DataError
 from nashlens.games.game import SEATS
 from nashlens.play.answers import VALID, Answer, before_answer, final_answer
 from nashlens.play.player import Cot, Player, PlaySettings, PlayTokenizer
+from nashlens.play.quotes import message_of, quotable
 from nashlens.play.schedule import Agent, Match
 from nashlens.prompts import templates
 from nashlens.prompts.labels import encode_prompt, encode_prompts, prompt_id
@@ -122,16 +123,6 @@ def write_messages(
         for i, text in zip(indices, texts, strict=True):
             messages[i] = message_of(text)
     return messages
-
-
-def message_of(text: str) -> str:
-    """Return the message in what a model wrote: its first line."""
-    return quotable(text.strip().partition("\n")[0])
-
-
-def quotable(text: str) -> str:
-    """Return a text on one line and without double quotes, so that it can end no quotation."""
-    return " ".join(text.replace('"', "'").split())
 
 
 def _by_player(decisions: Sequence[Decision]) -> dict[str, list[int]]:

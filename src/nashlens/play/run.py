@@ -16,8 +16,9 @@ import pandas as pd
 
 from nashlens.games.equilibria import nash_action, prosocial_action
 from nashlens.games.game import SEATS
-from nashlens.play.modes import Decision, decide, message_of, quotable, write_messages
+from nashlens.play.modes import Decision, decide, write_messages
 from nashlens.play.player import Player, PlaySettings, at_temperature
+from nashlens.play.quotes import message_of, quotable
 from nashlens.play.schedule import Match
 from nashlens.prompts.render import Surface, View
 from nashlens.seeds import entropy_hex, stream

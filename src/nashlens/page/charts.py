@@ -1,0 +1,296 @@
+"""The charts of the claims: rows of tables of estimates, as they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from nashlens.page import marks
+from nashlens.page.marks import Picture, picture
+from nashlens.page.study import Study
+from nashlens.page.words import known, number, verdict
+
+Draw = Callable[[Study], Any]
+MOST_ROWS = 1200
+"""Rows of a table that one chart shows; a chart with more is not drawn."""
+
+
+def charts_of(study: Study, claim: str) -> list[Picture]:
+    """Return the charts of a claim that the tables have rows for."""
+    found = [_parts(study, claim)]
+    if claim in CHARTS:
+        found.append(CHARTS[claim](study))
+    return [one for one in found if one is not None]
+
+
+def _parts(study: Study, claim: str) -> Picture | None:
+    """Draw a claim's estimates, of all data and of each part, with controls."""
+    columns = ["model", "estimate", "ci_low", "ci_high", "control", "n", "n_matches", "verdict"]
+    whole = study.findings[study.findings["claim"] == claim]
+    unit = next((str(unit) for unit in whole["unit"] if known(unit)), "")
+    parts = study.tables["sensitivity"]
+    parts = parts[(parts["claim"] == claim) & (parts["factor"] != "bootstrap")]
+    level = parts["factor"].astype(str) + ": " + parts["level"].astype(str)
+    level = level.where(parts["factor"] != "half", parts["level"].astype(str))
+    rows = pd.concat(
+        [whole[columns].assign(part="all data"), parts[columns].assign(part=level)],
+        ignore_index=True,
+    )
+    rows = rows[rows["estimate"].notna()]
+    if rows.empty:
+        return None
+    rows = rows.assign(verdict=[verdict(name).word for name in rows["verdict"]])
+    chart = marks.dots(
+        rows, "part", series="verdict", labels={"estimate": f"estimate ({unit})"},
+        control=True, facet="model", verdicts=True,
+    )  # fmt: skip
+    said = [
+        f"{row['model']}, {row['part']}: {number(row['estimate'])}, {row['verdict']}"
+        for row in rows[rows["part"] == "all data"].to_dict("records")
+    ]
+    title = "Estimate on all data and on parts of them; grey ticks: control"
+    return picture(chart, title, f"{claim}. {'; '.join(said)}", "findings", "sensitivity")
+
+
+def _probes(*targets: str) -> Draw:
+    def draw(study: Study) -> Picture | None:
+        table = study.table("probes")
+        if table is None:
+            return None
+        rows = table[
+            table["target"].isin(targets)
+            & (table["split"] == "match")
+            & (table["position"] == "decision")
+            & (table["status"] == "ok")
+        ]
+        keys = {"estimate": "balanced_accuracy", "ci_low": "ci_low", "ci_high": "ci_high"}
+        series = [
+            rows[["model", "layer", "n"]].assign(
+                of=rows["target"], **{new: rows[old] for new, old in keys.items()}
+            )
+        ]
+        baselines = {"permutation_high": "labels permuted", "bag_of_words": "words of the prompt"}
+        for column, name in baselines.items():
+            of = f"{name}: " + rows["target"].astype(str)
+            series.append(rows[["model", "layer"]].assign(estimate=rows[column], of=of))
+        return _over_layers(
+            pd.concat(series, ignore_index=True), "balanced accuracy", 0.5,
+            "What probes decode at each layer, with what permuted labels and words reach",
+            "probes",
+        )  # fmt: skip
+
+    return draw
+
+
+def _effects(quantity: str, *parts: str) -> Draw:
+    def draw(study: Study) -> Picture | None:
+        table = study.table("effects")
+        if table is None:
+            return None
+        rows = table[
+            (table["quantity"] == quantity)
+            & table["part"].isin(parts)
+            & (table["lens"] == "logit")
+            & table["game"].isna()
+        ]
+        rows = rows.assign(of=rows["part"].astype(str) + " part")
+        title = f"Lens, by layer: logit of {quantity}, parted within blocks"
+        return _over_layers(rows, f"logit of {quantity}", 0.0, title, "effects")
+
+    return draw
+
+
+def _over_layers(
+    rows: pd.DataFrame, what: str, at: float, title: str, table: str
+) -> Picture | None:
+    rows = rows[rows["estimate"].notna()]
+    if rows.empty or len(rows) > MOST_ROWS:
+        return None
+    labels = {"layer": "layer", "estimate": what, "of": ""}
+    many = rows["model"].nunique() > 1
+    chart = marks.lines(
+        rows, "layer", series="of", labels=labels, at=at, facet="model" if many else None
+    )
+    return picture(chart, title, _ends(rows, "layer", "of", what), table)
+
+
+def _ends(rows: pd.DataFrame, x: str, series: str, what: str) -> str:
+    """Say in words where each series starts and ends."""
+    said = []
+    for (model, name), part in rows.groupby(["model", series], sort=False):
+        ordered = part.sort_values(x)
+        first, last = ordered.iloc[0], ordered.iloc[-1]
+        said.append(
+            f"{model}, {name}: {number(first['estimate'])} at {x} {number(first[x])},"
+            f" {number(last['estimate'])} at {x} {number(last[x])}"
+        )
+    return f"{what}. {'; '.join(said)}"
+
+
+def _steering(kind: str) -> Draw:
+    def draw(study: Study) -> Picture | None:
+        table = study.table("steering_summary")
+        if table is None:
+            return None
+        rows = table[
+            (table["kind"] == kind)
+            & (table["quantity"] == "response")
+            & (table["part"] == "action")
+            & (table["words"] == "all")
+            & table["game"].isna()
+        ]
+        rows = rows[rows["estimate"].notna()]
+        if rows.empty or len(rows) > MOST_ROWS:
+            return None
+        x = "alpha" if kind == "add" else "clamped to (standard deviations)"
+        rows = rows.assign(layers="layer " + rows["layers"].astype(str))
+        labels = {"value": x, "estimate": "P(action 1), action part", "direction": ""}
+        facet = "model" if rows["model"].nunique() > 1 else None
+        chart = marks.lines(
+            rows, "value", series="direction", labels=labels, facet=facet,
+            column="layers", small=True,
+        )  # fmt: skip
+        what = "added directions" if kind == "add" else "clamped values"
+        words = _ends(rows, "value", "direction", "P(action 1), action part")
+        return picture(chart, f"Response to {what}, on held-out games", words, "steering_summary")
+
+    return draw
+
+
+def _choir(study: Study) -> Picture | None:
+    table = study.table("choir")
+    if table is None:
+        return None
+    rows = table[(table["quantity"] == "curve") & table["estimate"].notna()]
+    if rows.empty or len(rows) > MOST_ROWS:
+        return None
+    labels = {"size": "late components ablated", "estimate": "Nash action gains (logits)"}
+    rows = rows.assign(of=rows["order"].map({"chosen": "largest writers first"}).fillna("random"))
+    facet = "model" if rows["model"].nunique() > 1 else None
+    chart = marks.lines(rows, "size", series="of", labels=labels | {"of": ""}, at=0.0, facet=facet)
+    title = "What ablating late components gives back to the Nash action"
+    return picture(chart, title, _ends(rows, "size", "of", labels["estimate"]), "choir")
+
+
+def _heads(study: Study) -> Picture | None:
+    table = study.table("heads_summary")
+    if table is None:
+        return None
+    rows = table[(table["quantity"] == "action_part") & table["kind"].isin(["candidate", "random"])]
+    rows = rows[rows["estimate"].notna()]
+    if rows.empty:
+        return None
+    labels = {"estimate": "what ablation costs the Nash action (logits)", "kind": ""}
+    rows = rows.assign(group=rows["ablation"].astype(str))
+    facet = "model" if rows["model"].nunique() > 1 else None
+    chart = marks.dots(rows, "group", series="kind", labels=labels, at=0.0, facet=facet)
+    words = "; ".join(
+        f"{row['model']}, {row['group']}: {number(row['estimate'])}"
+        for row in rows.to_dict("records")
+    )
+    return picture(chart, "The candidate heads, and random ones of their layers", words,
+                   "heads_summary")  # fmt: skip
+
+
+def _patching(study: Study) -> Picture | None:
+    table = study.table("patching_summary")
+    if table is None:
+        return None
+    rows = table[
+        (table["kind"] == "payoffs")
+        & (table["quantity"] == "action_part")
+        & (table["site"] == "residual")
+    ]
+    rows = rows[rows["estimate"].notna()]
+    if rows.empty or len(rows) > MOST_ROWS:
+        return None
+    chart = marks.heat(rows, x="group", y="layer", facet="model", title="logits")
+    best = rows.loc[rows.groupby("model")["estimate"].idxmax()].to_dict("records")
+    words = "; ".join(
+        f"{row['model']}: most at layer {number(row['layer'])}, {row['group']},"
+        f" {number(row['estimate'])}"
+        for row in best
+    )
+    title = "What the other prompt's residual, with other payoffs, does to the answer"
+    return picture(chart, title, f"Action part in logits. {words}", "patching_summary")
+
+
+def _metrics(measure: str, what: str, pairing: str = "self_play", term: str | None = None) -> Draw:
+    def draw(study: Study) -> Picture | None:
+        table = study.table("metrics")
+        if table is None:
+            return None
+        rows = table[
+            (table["measure"] == measure)
+            & (table["pairing"] == pairing)
+            & (table["term"].isna() if term is None else table["term"] == term)
+            & table["model"].notna()
+            & table["opponent"].notna()
+            & (table["move_order"] == "simultaneous")
+            & table["estimate"].notna()
+        ]
+        if rows.empty or len(rows) > MOST_ROWS:
+            return None
+        if pairing != "self_play":
+            pair = rows["agent"].astype(str) + " with " + rows["opponent"].astype(str)
+            rows = rows.assign(agent=pair)
+        labels = {"estimate": what, "agent": ""}
+        chart = marks.dots(rows, "game", series="agent", labels=labels, control=True)
+        said = "; ".join(
+            f"{row['agent']}, {row['game']}: {number(row['estimate'])}"
+            for row in rows.to_dict("records")[:40]
+        )
+        kind = pairing.replace("_", "-")
+        return picture(chart, f"{what}, in {kind}, by game; grey ticks: control", said, "metrics")
+
+    return draw
+
+
+def _steered(quantity: str, what: str) -> Draw:
+    def draw(study: Study) -> Picture | None:
+        table = study.table("steered_summary")
+        if table is None:
+            return None
+        rows = table[(table["quantity"] == quantity) & table["estimate"].notna()]
+        if rows.empty or len(rows) > MOST_ROWS:
+            return None
+        labels = {"dose": "dose", "estimate": what, "player": ""}
+        facet = "model" if rows["model"].nunique() > 1 else None
+        chart = marks.lines(rows, "dose", series="player", labels=labels, facet=facet)
+        words = _ends(rows, "dose", "player", what)
+        return picture(chart, f"{what}, by dose", words, "steered_summary")
+
+    return draw
+
+
+_OVERRIDE = _effects("prosocial over Nash", "action", "word")
+CHARTS: dict[str, Draw] = {
+    "M1": _probes("opponent_last"),
+    "M2": _probes("opponent_last"),
+    "M3": _probes("nash_label", "nash_place"),
+    "M4": _heads,
+    "M5": _effects("Nash over other", "action", "word"),
+    "M6": _OVERRIDE,
+    "M7": _steering("add"),
+    "M8": _steering("clamp"),
+    "M9": _choir,
+    "M10": _choir,
+    "M11": _patching,
+    "B1": _metrics("lock_rate", "share of matches that lock"),
+    "B2": _metrics("nash_tv", "Nash distance"),
+    "B3": _metrics("nash_tv", "Nash distance"),
+    "B4": _metrics("nash_tv", "Nash distance"),
+    "B5": _metrics("nash_tv", "Nash distance"),
+    "B6": _metrics("nash_tv_rounds", "Nash distance in the last third", term="last third"),
+    "X1": _metrics("unravelling", "change of cooperation", "cross_play", "change"),
+    "X2": _metrics("cooperation", "cooperation", "cross_play"),
+    "X3": _metrics("equilibrium_selection", "equilibrium reached"),
+    "S1": _steered("cooperation", "cooperation"),
+    "S2": _steered("quiz_accuracy", "quiz accuracy"),
+    "S3": _steered("partner_cooperation", "cooperation of the partner"),
+    "C1": _OVERRIDE,
+    "C2": _OVERRIDE,
+}
+"""Claim -> what draws the numbers behind it; the others have their estimates alone."""

@@ -1,0 +1,127 @@
+"""What a claim's module says about it: how it was measured, its thresholds, its measured values.
+
+A module is read as text: the docstring, the numbers in capitals with the strings below them, and
+the fields of the claim's evidence with theirs.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from nashlens.findings import claims
+from nashlens.findings.claim import Evidence
+
+SCALARS = (int, float)
+
+
+class Threshold(NamedTuple):
+    """A number that a rule compares with."""
+
+    name: str
+    means: str
+    value: float
+
+
+class Method(NamedTuple):
+    """What a claim's module says."""
+
+    title: str
+    """Two or three words: the module's name."""
+    module: str
+    paragraphs: list[str]
+    """How the claim is measured, as its module explains it."""
+    thresholds: list[Threshold]
+    fields: dict[str, str]
+    """Measured value -> what it is, in words."""
+
+
+def _modules() -> dict[str, ModuleType]:
+    names = [f"{claims.__name__}.{module.name}" for module in iter_modules(claims.__path__)]
+    found = [import_module(name) for name in names]
+    return {module.CLAIM.id: module for module in found}
+
+
+MODULES = _modules()
+"""Claim -> its module."""
+CLAIMS = {name: module.CLAIM for name, module in MODULES.items()}
+
+
+@cache
+def method_of(claim_id: str) -> Method | None:
+    """Return what a claim's module says; None for a claim that this version does not know."""
+    module = MODULES.get(claim_id)
+    if module is None:
+        return None
+    tree = ast.parse(inspect.getsource(module))
+    _, _, how = (ast.get_docstring(tree) or "").partition("\n\n")
+    paragraphs = [" ".join(part.split()) for part in how.split("\n\n") if part.strip()]
+    if not paragraphs:
+        paragraphs = [f"The estimate is the {module.CLAIM.measure}."]
+    names = module.__name__.rpartition(".")[2].partition("_")[2]
+    return Method(
+        title=names.replace("_", " "),
+        module=module.__name__,
+        paragraphs=paragraphs,
+        thresholds=_thresholds(tree, vars(module)),
+        fields=_fields(module),
+    )
+
+
+def _thresholds(tree: ast.Module, values: dict[str, Any]) -> list[Threshold]:
+    """Return the module's numbers in capitals, its own and those that it imports."""
+    said = {name: text for name, text in _documented(tree.body).items() if name.isupper()}
+    imported = [
+        alias.asname or alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.name.isupper()
+    ]
+    for name in imported:
+        said.setdefault(name, "")
+    return [
+        Threshold(name, text, values[name])
+        for name, text in said.items()
+        if isinstance(values.get(name), SCALARS) and not isinstance(values[name], bool)
+    ]
+
+
+def _fields(module: Any) -> dict[str, str]:
+    """Return the documented fields of the evidence classes that a claim's module uses."""
+    found: dict[str, str] = {}
+    for value in vars(module).values():
+        if inspect.isclass(value) and issubclass(value, Evidence):
+            for kind in reversed(value.__mro__):
+                if kind is not object and kind.__module__.startswith("nashlens."):
+                    found |= _class_fields(kind)
+    return found
+
+
+@cache
+def _class_fields(kind: type) -> dict[str, str]:
+    tree = ast.parse(inspect.getsource(sys.modules[kind.__module__]))
+    body = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == kind.__name__)
+    return _documented(body.body)
+
+
+def _documented(body: list[ast.stmt]) -> dict[str, str]:
+    """Return assigned name -> the string that stands right below it."""
+    found: dict[str, str] = {}
+    for node, below in zip(body, [*body[1:], None], strict=True):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            name = node.target.id
+        else:
+            continue
+        is_text = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+        value = below.value.value if is_text else ""  # type: ignore[union-attr]
+        found[name] = " ".join(value.split()) if isinstance(value, str) else ""
+    return found

@@ -1,0 +1,128 @@
+"""An experiment as the page reads it: tables, and what each of them was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import pandas as pd
+
+from nashlens.errors import DataError
+from nashlens.tables import read_metadata, read_table
+from nashlens.vocabulary.page import NEEDED, SHOWN
+
+
+class Source(NamedTuple):
+    """One file of a table."""
+
+    path: str
+    fingerprint: str
+    config: Mapping[str, Any]
+    """The slice of the config that it was made from."""
+    version: str
+
+
+class Commands(Protocol):
+    """How files are made again, as a shell reads it: for whoever runs the study to say."""
+
+    def make(self, *targets: str) -> str:
+        """Return the command that makes what some targets lack."""
+
+    def again(self, path: str) -> str:
+        """Return the command that makes one file again, though it is there."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """The tables of one experiment.
+
+    Parameters
+    ----------
+    name : str
+        The experiment.
+    tables : mapping of str to DataFrame
+        By name (`findings`, `lens_layers`, ..); tables of single models as one, with `model`.
+    sources : mapping of str to sequence of Source
+        Of each table, its files.
+    config : mapping
+        What the page reads of the config: how matches were put into words.
+    command : Commands
+    """
+
+    name: str
+    tables: Mapping[str, pd.DataFrame]
+    sources: Mapping[str, Sequence[Source]]
+    config: Mapping[str, Any]
+    command: Commands
+
+    def table(self, name: str) -> pd.DataFrame | None:
+        """Return a table; None where the config leaves it out, or it has no row."""
+        found = self.tables.get(name)
+        return None if found is None or found.empty else found
+
+    @property
+    def findings(self) -> pd.DataFrame:
+        """The findings table."""
+        return self.tables["findings"]
+
+    @property
+    def models(self) -> list[str]:
+        """The models that claims are about, in the order of the findings."""
+        about = self.findings[self.findings["claim"].str.startswith("M")]["model"]
+        if about.empty:
+            about = self.findings["model"]
+        return list(dict.fromkeys(about))
+
+
+def load_study(
+    name: str,
+    files: Mapping[str, str | Sequence[str]],
+    *,
+    config: Mapping[str, Any],
+    command: Commands,
+) -> Study:
+    """Read the tables of an experiment.
+
+    Parameters
+    ----------
+    name : str
+        The experiment.
+    files : mapping of str to path, or to paths
+        By table. Of several paths each is one model's, named after it. Of tables that the page
+        shows no row of, only what they were made from is read.
+    config : mapping
+        See `Study`.
+    command : Commands
+
+    Raises
+    ------
+    DataError
+        If a table that the page needs is not among the files.
+    StoreError
+        If a file is missing or damaged.
+    """
+    missing = [table for table in NEEDED if table not in files]
+    if missing:
+        raise DataError(f"the page of {name}: needs the tables {', '.join(missing)}; pass them")
+    tables: dict[str, pd.DataFrame] = {}
+    sources: dict[str, list[Source]] = {}
+    for table, given in files.items():
+        paths = [given] if isinstance(given, str) else list(given)
+        if not paths:
+            continue
+        sources[table] = [_source(path) for path in paths]
+        if table not in SHOWN:
+            continue
+        read = [read_table(path) for path in paths]
+        if not isinstance(given, str):
+            stems = [Path(path).stem for path in paths]
+            read = [one.assign(model=stem) for one, stem in zip(read, stems, strict=True)]
+        tables[table] = pd.concat(read, ignore_index=True)
+    return Study(name, tables, sources, config, command)
+
+
+def _source(path: str) -> Source:
+    about = read_metadata(path)
+    return Source(path, about["fingerprint"], about["config"], about["version"])

@@ -1,0 +1,167 @@
+"""What the page says, whatever was written into the tables."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from nashlens.findings.claims import ALL_CLAIMS
+from nashlens.page import build_page
+from nashlens.page.board import board, ladder, no_ladder, sentences
+from nashlens.page.charts import CHARTS, charts_of
+from nashlens.page.html import as_json, bundle
+from nashlens.page.method import CLAIMS, method_of
+from nashlens.page.sections import sections
+from nashlens.page.words import DASH, MINUS, number, rich
+from nashlens.vocabulary.page import SHOWN, TRACED
+from tests.unit.page.studies import study
+
+HOSTILE = """<script>alert(1)</script></script><!-- " ' {{ 7*7 }} {% x %} \u2028 &lt; <img src=x>"""
+
+
+class Elements(HTMLParser):
+    """Counts elements and collects what they hold."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.texts = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return build_page(study())
+
+
+@pytest.fixture(scope="module")
+def hostile():
+    # No model can be called that, but a label, a game, a text or a reason can.
+    return build_page(study(said=HOSTILE, title=HOSTILE))
+
+
+def test_what_others_wrote_adds_no_element_and_is_all_there(plain, hostile):
+    calm, wild = Elements(plain), Elements(hostile)
+    for tag in ("script", "img", "style", "link", "iframe"):
+        assert wild.tags.count(tag) == calm.tags.count(tag), tag
+    assert not [name for name, _ in wild.attributes if name.startswith("on")]
+    assert any(HOSTILE.strip() in text for text in wild.texts)
+    assert "{{ 7*7 }}" in hostile
+    assert "49" not in re.findall(r"because (.*?)</p>", hostile)
+
+
+def test_json_in_a_script_ends_no_script_and_reads_back(hostile):
+    embedded = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', hostile, re.S)
+    assert len(embedded) > 3
+    for text in embedded:
+        assert "<" not in text
+        json.loads(text)
+    matches = json.loads(embedded[-1])
+    assert matches["matches"][0]["seats"][0]["n"][0]["w"] == [["reasoning", f"I think {HOSTILE}"]]
+    assert matches["games"]["pd"]["title"] == HOSTILE
+
+
+def test_json_refuses_what_is_no_json():
+    assert json.loads(as_json({"a": "</script>\u2029"})) == {"a": "</script>\u2029"}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        as_json(float("nan"))
+
+
+def test_the_bundle_ends_no_script_and_names_no_address_to_fetch():
+    assert "</script" not in bundle()
+    assert "<!--" not in bundle()
+
+
+def test_nothing_is_fetched(plain):
+    for name, value in Elements(plain).attributes:
+        if name in ("src", "href", "data", "poster", "action"):
+            assert value.startswith(("#", "data:,")), value
+    assert "default-src 'none'" in plain
+
+
+def test_every_claim_of_this_version_has_a_method_and_a_title():
+    assert set(CLAIMS) == {claim.id for claim in ALL_CLAIMS} >= set(CHARTS)
+    for name in CLAIMS:
+        method = method_of(name)
+        assert method.title
+        assert method.paragraphs
+    assert method_of("M6").fields["peak_layer"] == "Late layer with the largest action part."
+    assert {t.name: t.value for t in method_of("M6").thresholds}["LEAST_EARLY"] == 0.05
+    assert method_of("Z9") is None
+
+
+def test_what_a_claim_reads_is_traced():
+    read = {table for claim in ALL_CLAIMS for table in claim.tables}
+    assert read - {"models"} <= {*SHOWN, *TRACED}
+
+
+def test_a_sentence_says_what_was_found_as_published_and_controlled():
+    one = sentences(study())[0]
+    assert [end.verdict.name for end in one.endings] == ["supported", "contradicted"]
+    assert one.endings[1].why == "it follows the word; 0.50 "
+    published, controlled = one.ladder[1:]
+    assert (published, one.ladder[0]) == (5, 5)
+    frame = study().findings
+    laddered = frame[frame["claim"].isin(["M1", "M3", "M5", "M6", "M7"])]
+    assert controlled == (laddered["verdict"] == "supported").sum()
+
+
+def test_without_words_there_is_no_ladder_and_the_page_says_so():
+    bare = study()
+    bare.tables["ladder"]["estimate"] = float("nan")
+    assert ladder(bare) == ([], [])
+    assert no_ladder(bare).startswith("No ladder: ")
+    assert no_ladder(study()) == ""
+
+
+def test_the_board_has_a_column_for_pairs_and_a_row_for_each_claim():
+    columns, rows = board(study(models=("one", "two")))
+    assert columns == ["one", "two", "pairs and families"]
+    assert [row.claim for row in rows] == [claim.id for claim in ALL_CLAIMS]
+    first = rows[0]
+    assert [len(cells) for cells in first.cells] == [1, 1, 0]
+    assert first.cells[0][0].verdict.name == "supported"
+
+
+def test_a_section_walks_through_the_rule_and_says_where_the_number_comes_from():
+    section = next(one for one in sections(study()) if one.claim == "M6")
+    subject = section.subjects[0]
+    assert subject.origin.made_by.path == "results/mine/findings/small.parquet"
+    assert "--force results/mine/findings/small.parquet" in subject.origin.command
+    assert "--configfile mine.yaml" in subject.origin.command
+    row = study().findings.iloc[int(subject.origin.row.split()[1])]
+    assert (row["claim"], row["model"]) == ("M6", "small")
+    detail = {one.name: one for one in subject.detail}
+    assert detail["peak_layer"].value == "4"
+    assert detail["peak_layer"].means == "Late layer with the largest action part."
+    assert [part.agreement for part in subject.strips[0][1]] == ["agrees", "not judged"]
+
+
+def test_charts_show_each_models_own_rows():
+    two = study(models=("one", "two"))
+    effects = two.tables["effects"]
+    effects.loc[effects["model"] == "two", "estimate"] += 10.0
+    chart = charts_of(two, "M6")[1]
+    # The facets part the data; a part with data of its own would show all of it in each.
+    assert "data" not in json.dumps(chart.spec["spec"])
+    assert "two, action part: 10.2 at layer 1" in chart.alt
+    assert chart.svg.startswith("<svg")
+
+
+def test_numbers_are_written_as_people_read_them():
+    said = [0.5, 0.0625, 12.345, 3.0, -0.25, 1e-5, float("nan"), float("inf"), True, 123456.0]
+    shown = ["0.50", "0.0625", "12.3", "3", "M0.25", "1eM05", DASH, "∞", "yes", "1.2e+05"]
+    assert [number(value) for value in said] == [text.replace("M", MINUS) for text in shown]
+    assert number(pd.NA) == DASH
+
+
+def test_marked_up_texts_are_escaped_too():
+    assert rich("*so* `<b>` <i>") == "<em>so</em> <code>&lt;b&gt;</code> &lt;i&gt;"

@@ -1,0 +1,27 @@
+"""The commands that make an experiment's files, as its page shows them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Command:
+    """What follows the targets when an experiment is run."""
+
+    configfiles: Sequence[str] = ()
+    settings: Sequence[str] = ()
+    """Of `--config`."""
+
+    def make(self, *targets: str) -> str:
+        """Return the command that makes some targets, as a shell reads it."""
+        words = ["snakemake", "--cores", "all", *targets]
+        words += ["--configfile", *self.configfiles] if self.configfiles else []
+        words += ["--config", *self.settings] if self.settings else []
+        return shlex.join(words)
+
+    def again(self, path: str) -> str:
+        """Return the command that makes one file again, though it is there."""
+        return self.make("--force", path)
