@@ -20,7 +20,7 @@ export_path(ROOT, ROOT / "src")
 # Only executors that run jobs elsewhere are given a number of nodes.
 REMOTE = workflow.resource_settings.nodes is not None
 
-if workflow.is_main_process and not nested():
+if workflow.is_main_process:
     watch(workflow.config_settings)
 
 

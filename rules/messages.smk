@@ -11,7 +11,7 @@ logger.addHandler(FAILED)
 
 onstart:
     # For who reads the results: the tables themselves carry the keys that they depend on.
-    if workflow.is_main_process and not nested():
+    if workflow.is_main_process:
         write_json(results("config.json"), CONFIG)
 
 
