@@ -28,7 +28,7 @@ VERDICT_SHAPES = {
 CONFIG: dict[str, Any] = {
     "background": "transparent",
     "font": "system-ui, sans-serif",
-    "aria": False,  # the figure around it has the alternative text
+    "aria": False,
     "axis": {"labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal"},
     "header": {"labelFontSize": 11, "titleFontSize": 11, "labelLimit": 320},
     "legend": {
@@ -57,7 +57,9 @@ class Picture(NamedTuple):
 def picture(chart: Any, title: str, alternative: str, *tables: str) -> Picture:
     """Return a chart with its static picture, for readers without JavaScript."""
     spec = chart.configure(**CONFIG).to_dict()
-    return Picture(spec, vl_convert.vegalite_to_svg(spec), title, alternative, tables)
+    # The figure around it says in words what it shows.
+    svg = vl_convert.vegalite_to_svg(spec).replace("<svg ", '<svg aria-hidden="true" ', 1)
+    return Picture(spec, svg, title, alternative, tables)
 
 
 def data(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

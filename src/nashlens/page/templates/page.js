@@ -28,7 +28,8 @@
   const draw = (element) => {
     if (drawn.has(element)) return;
     drawn.add(element);
-    const target = make("div");
+    // The element around it is an image with a text; Vega's marks have none of their own.
+    const target = make("div", null, { "aria-hidden": "true" });
     element.replaceChildren(target);
     const options = { actions: false, renderer: "svg", mode: "vega-lite", ast: false };
     drawing.push(vegaEmbed(target, specOf(element.dataset.spec), options)

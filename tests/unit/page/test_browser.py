@@ -1,0 +1,179 @@
+"""The page in a real browser: it loads, shows, filters, and can be used by all."""
+
+import csv
+
+import pytest
+
+from nashlens.page import build_page
+from tests.unit.page.studies import study
+from tests.unit.page.test_page import HOSTILE
+
+CHECKED = ["header", "#first", "#M6", "#B1", "#matches", "#sources"]
+"""What axe looks at: claims are all made alike."""
+DESKTOP, PHONE = {"width": 1400, "height": 900}, {"width": 375, "height": 720}
+
+
+class Opened:
+    """A page with what it complained of and what it asked for."""
+
+    def __init__(self, browser, path, **options):
+        self.context = browser.new_context(offline=True, accept_downloads=True, **options)
+        self.complaints, self.requests = [], []
+        self.page = self.context.new_page()
+        self.page.on("console", lambda said: self.complaints.append(f"{said.type}: {said.text}"))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda shown: self.complaints.append(f"dialog: {shown.message}"))
+        self.page.on("request", lambda asked: self.requests.append(asked.url))
+        self.page.goto(path.as_uri())
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """The page of two models, with hostile texts wherever others write."""
+    file = tmp_path_factory.mktemp("page") / "report.html"
+    file.write_text(build_page(study(("one", "two"), HOSTILE, HOSTILE, repetitions=24)))
+    return file
+
+
+@pytest.fixture(scope="module")
+def opened(chromium, path):
+    found = Opened(chromium, path, viewport=DESKTOP)
+    yield found
+    found.context.close()
+
+
+@pytest.fixture
+def page(opened):
+    return opened.page
+
+
+def inside(page, selector):
+    """Say whether all elements are wholly on the first screen, without scrolling."""
+    return page.evaluate(
+        """(selector) => [...document.querySelectorAll(selector)].map((element) => {
+            const box = element.getBoundingClientRect();
+            return box.top >= 0 && box.bottom <= innerHeight && box.right <= innerWidth;
+        })""",
+        selector,
+    )
+
+
+def serious(page, **options):
+    """Return what axe finds serious or critical, with an example of each."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    context = {"include": [[selector] for selector in CHECKED]}
+    found = Axe().run(page, context, options or None).response["violations"]
+    return [
+        (one["id"], one["nodes"][0]["html"][:200], one["nodes"][0].get("failureSummary", ""))
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
+
+
+def test_it_loads_without_a_complaint_or_a_request(opened, path):
+    opened.page.locator(".chart[data-drawn]").first.wait_for()
+    assert opened.requests == [path.as_uri()]
+    assert opened.complaints == []
+
+
+def test_the_first_screen_holds_the_question_the_answers_the_board_and_the_ladder(page):
+    page.evaluate("scrollTo(0, 0)")
+    for selector in ("h1", ".sentences li", "#board tr", "#ladder tr", ".legend"):
+        shown = inside(page, selector)
+        assert shown, selector
+        assert all(shown), selector
+    assert "Nash action" in page.locator("h1").inner_text()
+    assert page.locator(".sentences li").count() == 2
+    text = page.locator("#board tbody tr").first.inner_text()
+    assert "✓ supported" in text
+    assert "✗ contradicted" in text
+
+
+def test_nothing_scrolls_sideways_on_a_phone(chromium, path):
+    phone = Opened(chromium, path, viewport=PHONE)
+    phone.page.locator("#M6-chart2").scroll_into_view_if_needed()
+    phone.page.locator("#M6-chart2 .chart[data-drawn]").wait_for()
+    assert phone.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    phone.context.close()
+
+
+def test_filters_leave_what_they_say(page):
+    count = page.locator("#count")
+    assert count.inner_text() == "48 of 48 matches"
+    page.select_option("[name=agent]", "two")
+    assert count.inner_text() == "24 of 48 matches"
+    page.select_option("[name=outcome]", "both took action 1")
+    assert count.inner_text() == "12 of 48 matches"
+    assert page.locator("#list tbody tr").count() == 12
+    page.select_option("[name=other]", "one")
+    assert count.inner_text() == "0 of 48 matches"
+    page.click("#filters button[type=reset]")
+    page.wait_for_function("document.getElementById('count').textContent.startsWith('48')")
+    page.click("#on")
+    assert page.locator("#page").inner_text() == "page 2 of 3"
+    page.click("#back")
+    assert page.locator("#back").is_disabled()
+
+
+def test_a_round_shows_what_was_seen_written_and_likely(page):
+    second = page.locator("#list tbody tr").first.locator(".rounds button").nth(1)
+    second.focus()
+    page.keyboard.press("Enter")
+    assert second.get_attribute("aria-pressed") == "true"
+    panel = page.locator("#round")
+    saw = panel.locator(".saw").inner_text()
+    assert saw.startswith("You and another player play a game for several rounds.")
+    assert "Round 1: you chose option" in saw
+    assert "Round 2: do you choose option" in saw
+    assert panel.locator(".wrote").inner_text().startswith("I think <script>alert(1)</script>")
+    assert panel.locator(".bar").first.inner_text().split("\n")[-1] == "0.25"
+    assert panel.locator("script, img").count() == 0
+
+
+def test_a_charts_data_can_be_seen_and_taken(page):
+    figure = page.locator("#M6-chart2")
+    figure.scroll_into_view_if_needed()
+    figure.locator(".chart[data-drawn]").wait_for()
+    figure.locator("[data-table]").click()
+    assert figure.locator(".shown tbody tr").count() == 16
+    figure.locator("[data-table]").click()
+    assert figure.locator(".shown").count() == 0
+    with page.expect_download() as waiting:
+        figure.locator("[data-csv]").click()
+    with open(waiting.value.path(), newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 16
+    assert {row["model"] for row in rows} == {"one", "two"}
+
+
+def test_light_and_dark_are_a_button(page):
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+    page.click("#theme")
+    assert page.evaluate(ground) != light
+    assert page.get_attribute("#theme", "aria-pressed") == "true"
+    assert serious(page, runOnly=["color-contrast"]) == []
+    page.click("#theme")
+    assert page.evaluate(ground) == light
+
+
+def test_an_accessibility_checker_finds_nothing_serious(page):
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+    page.locator("#M6-chart2").scroll_into_view_if_needed()
+    page.locator("#M6-chart2 .chart[data-drawn]").wait_for()
+    assert serious(page) == []
+
+
+def test_nothing_hostile_ran(opened):
+    """Last: after everything was opened, and was pressed."""
+    assert opened.complaints == []
+    assert len(opened.requests) <= 2  # the page, and the blob of the CSV
+
+
+def test_without_javascript_there_are_pictures_and_all_numbers(chromium, path):
+    plain = Opened(chromium, path, viewport=DESKTOP, java_script_enabled=False)
+    assert plain.page.locator(".chart svg").first.is_visible()
+    assert plain.page.locator("#M6-one .numbers").first.is_visible()
+    assert plain.page.locator("noscript p").inner_text().startswith("Browsing them here needs")
+    plain.context.close()
