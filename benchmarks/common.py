@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.shapes import SHAPES, build_random
 from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
 from nashlens.engine.steered import steered
 from nashlens.games.catalog import CATALOG
 from nashlens.models.load import LoadedModel
+from nashlens.models.random_weights import build_random
+from nashlens.models.shapes import SHAPES
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.planted import build
 from nashlens.prompts.labels import encode_labels

@@ -31,13 +31,14 @@ from benchmarks.common import (
     report,
 )
 from benchmarks.profiling import add_option, profiled
-from benchmarks.shapes import SHAPES, Shape, build_random
 from nashlens.engine.core import Engine
 from nashlens.engine.forest import pack
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.session import Session
 from nashlens.engine.tensor import Copies, TensorBlocks
 from nashlens.models.load import LoadedModel
+from nashlens.models.random_weights import build_random
+from nashlens.models.shapes import SHAPES, Shape
 from tests import reference
 
 CAP_BYTES = 80e9

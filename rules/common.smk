@@ -8,10 +8,11 @@ ROOT = Path(workflow.basedir)
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from nashlens.figures.registry import FIGURES, STUDY
-from nashlens.vocabulary.models import ADAPTER_FILES
+from nashlens.vocabulary.models import ADAPTER_FILES, TOKENIZER_FILES
 from nashlens.vocabulary.page import SHOWN as PAGE_SHOWN, TRACED as PAGE_TRACED
 from nashlens.vocabulary.stages import INTERVENTION, NULLABLE, left_out_by
 from workflow.experiment import Experiment, calibrating, export_path
+from workflow.fingerprint import OPTIONAL
 from workflow.intake import watch
 from workflow.provenance import Stage
 
@@ -130,19 +131,30 @@ def untrained_manifest(wildcards):
 def own_files(wildcards):
     """Return the files that a model is made from, where they are a user's own."""
     kind, _, location = CONFIG["models"][wildcards.model]["source"].partition(":")
-    return [*([location] if kind == "gguf" else []), *adapter_files(wildcards)]
+    return [*([location] if kind == "gguf" else []), *added_files(wildcards)]
 
 
-def adapter_files(wildcards):
-    """Return the files of a model's adapter: what they hold counts, wherever they lie."""
-    folder = CONFIG["models"][wildcards["model"]]["adapter"]
-    return [] if folder is None else [str(Path(folder).expanduser() / f) for f in ADAPTER_FILES]
+def added_files(wildcards):
+    """Return a model's adapter and tokenizer: what they hold counts, wherever they lie."""
+    model = CONFIG["models"][wildcards["model"]]
+    parts = [(model["adapter"], ADAPTER_FILES), (model["tokenizer"], TOKENIZER_FILES)]
+    paths = [
+        Path(folder).expanduser() / name
+        for folder, names in parts
+        if folder is not None
+        for name in names
+    ]
+    return [str(path) for path in paths if path.name in ADAPTER_FILES or path.is_file()]
 
 
-def planted_code(wildcards):
-    """Name the code that makes a planted model: it is no part of a real one."""
-    source = CONFIG["models"][wildcards["model"]]["source"]
-    return ["nashlens.planted"] if source.startswith("planted:") else []
+def made_up_code(wildcards):
+    """Name the code that makes a planted or a random model: it is no part of a real one."""
+    kind = CONFIG["models"][wildcards["model"]]["source"].partition(":")[0]
+    shape = [name for name in OPTIONAL if name.startswith("nashlens.models.")]
+    return {
+        "planted": ["nashlens.planted"],
+        "shape": [*shape, "nashlens.planted.tokenizer"],
+    }.get(kind, [])
 
 
 def claim_modules(letters):

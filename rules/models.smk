@@ -16,9 +16,12 @@ rule convert_model:
     params:
         **provenance(
             "convert_model",
-            reads=[f"models.{{model}}.{key}" for key in ("source", "adapter", "chat_template")],
-            modules=planted_code,
-            files=adapter_files,
+            reads=[
+                f"models.{{model}}.{key}"
+                for key in ("source", "adapter", "chat_template", "tokenizer")
+            ],
+            modules=made_up_code,
+            files=added_files,
         ),
     conda:
         "../envs/gpu.yaml"

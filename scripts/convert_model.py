@@ -13,6 +13,7 @@ def main(outputs, config, model):
         Path(outputs["manifest"]).parent,
         adapter=how["adapter"],
         chat_template=how["chat_template"],
+        tokenizer=how["tokenizer"],
     )
 
 

@@ -22,8 +22,8 @@ PACKAGE = "nashlens"
 IGNORED = frozenset({"nashlens.logs", "nashlens.progress", "nashlens.config"})
 """Modules that no result depends on: how jobs report, and a package's `__init__` of re-exports."""
 
-OPTIONAL = ("nashlens.planted",)
-"""Packages that count only where they are named: a planted model is no part of a real one."""
+OPTIONAL = ("nashlens.planted", "nashlens.models.random_weights", "nashlens.models.shapes")
+"""What counts only where it is named: a planted or a random model is no part of a real one."""
 
 
 def digest(value: Any) -> str:

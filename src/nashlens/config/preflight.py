@@ -28,6 +28,7 @@ from nashlens.config.sections import Config, ModelConfig
 from nashlens.errors import ConfigError, ModelError, NashlensError
 from nashlens.models.intact import check_files
 from nashlens.models.manifest import read_manifest
+from nashlens.models.source import Source
 
 if TYPE_CHECKING:
     from nashlens.models.tokenizer import ChatTokenizer
@@ -84,6 +85,7 @@ def preflight(
             facts = _facts(name, model, converted.get(name), dry_run, stack)
             problems += facts.problems
             problems += _adapter_problems(name, model)
+            problems += _tokenizer_problems(name, model)
             problems += _device_problems(name, model, dry_run, remote)
             problems += _tensor_problems(name, model, facts.tokenizer, dry_run, remote)
             problems += _layer_problems(config, name, facts.n_layers)
@@ -114,7 +116,7 @@ def _facts(
                 found = []
             elif not found and facts.architecture is None:
                 found = _unreachable(source.location, source.revision or "main")
-        place = None if found else _tokenizer_folder(source.kind, source.location, stack)
+        place = None if found else _tokenizer_folder(source, model, stack)
     except NashlensError as error:
         return _Facts(problems=(_source_line(name, model, str(error)),))
     problems = tuple(_source_line(name, model, problem) for problem in found)
@@ -154,6 +156,21 @@ def _adapter_problems(name: str, model: ModelConfig) -> Iterator[str]:
         yield problem_line(path, model.adapter, str(error))
 
 
+def _tokenizer_problems(name: str, model: ModelConfig) -> Iterator[str]:
+    """Yield why a shape's tokenizer cannot be taken."""
+    path = ("models", name, "tokenizer")
+    if model.tokenizer is None:
+        return
+    if not model.source.startswith("shape:"):
+        yield problem_line(
+            path, model.tokenizer, f"{model.source} brings its own: set tokenizer: null"
+        )
+    elif not (Path(model.tokenizer).expanduser() / "tokenizer.json").is_file():
+        yield problem_line(
+            path, model.tokenizer, "it has no tokenizer.json; give the folder of a tokenizer"
+        )
+
+
 def _unreachable(repository: str, revision: str) -> list[str]:
     """Ask the hub for a model's page; any answer but 404 will do, as the model may be gated."""
     root = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
@@ -173,16 +190,22 @@ def _unreachable(repository: str, revision: str) -> list[str]:
     return []
 
 
-def _tokenizer_folder(kind: str, location: str, stack: ExitStack) -> Path | None:
+def _tokenizer_folder(source: Source, model: ModelConfig, stack: ExitStack) -> Path | None:
     """Find a tokenizer that costs little to read; a GGUF file's does not."""
-    if kind == "path":
-        return Path(location).expanduser()
-    if kind == "planted":
+    if source.kind == "path":
+        return Path(source.location).expanduser()
+    if source.kind == "shape" and model.tokenizer is not None:
+        folder = Path(model.tokenizer).expanduser()
+        return folder if (folder / "tokenizer.json").is_file() else None
+    if source.kind in ("planted", "shape"):
         from nashlens.planted.recipes import find_recipe
-        from nashlens.planted.tokenizer import build_tokenizer, write_tokenizer
+        from nashlens.planted.tokenizer import build_tokenizer, write_tokenizer, write_words
 
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        recipe = find_recipe(location)
+        if source.kind == "shape":
+            write_words(folder)
+            return folder
+        recipe = find_recipe(source.location)
         plain = build_tokenizer(bos=recipe.bos)
         write_tokenizer(plain, folder, bos=recipe.bos, chat_template=recipe.chat_template)
         return folder

@@ -48,9 +48,9 @@ from nashlens.vocabulary.positions import DECISION
 from nashlens.vocabulary.prompts import TEMPLATES
 from nashlens.vocabulary.targets import TARGETS
 
-SOURCES = "package:DIST/FILE.gguf, gguf:PATH, path:DIR, hub:ID@REVISION or planted:NAME"
+SOURCES = "package:DIST/FILE.gguf, gguf:PATH, path:DIR, hub:ID@REVISION, planted:NAME or shape:NAME"
 
-_SOURCE = re.compile(r"(package|gguf|path|hub|planted):\S.*")
+_SOURCE = re.compile(r"(package|gguf|path|hub|planted|shape):\S.*")
 
 
 def _check_experiment(value: str) -> str:
@@ -82,13 +82,15 @@ class ModelConfig(Section):
     """One language model."""
 
     source: Annotated[Text, AfterValidator(_check_source)]
-    """package:DIST/FILE.gguf, gguf:PATH, path:DIR, hub:ID@REVISION or planted:NAME."""
+    """package:DIST/FILE.gguf, gguf:PATH, path:DIR, hub:ID@REVISION, planted:NAME or shape:NAME."""
     base: Name | None = None
     """The model of this config that it was trained from: claim C1 compares the two."""
     adapter: Text | None = None
     """Folder of a PEFT LoRA adapter, which is merged into the source's weights."""
     chat_template: Literal["own", "none"] = "own"
     """own, or none: prompts are then plain paragraphs, as for a model that has no template."""
+    tokenizer: Text | None = None
+    """Folder of the tokenizer that a shape: source gets; the default is one token a word."""
     family: Name | None = None
     """Models that differ only in size share one; the default is the architecture's name."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from nashlens.errors import ModelError
-from nashlens.files import sha256_of, sha256_once
+from nashlens.files import sha256_of, sha256_once, write_json
 from nashlens.models.adapter import Adapter, merge_adapter, read_adapter
 from nashlens.models.inspect import (
     ModelFacts,
@@ -31,18 +31,16 @@ from nashlens.models.inspect import (
 from nashlens.models.intact import digests, remember
 from nashlens.models.manifest import MANIFEST
 from nashlens.models.registry import config_value
+from nashlens.models.shapes import SHAPE, find_shape
 from nashlens.models.source import Source, gguf_file, model_folder, parse_source
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.models.weights import WeightReader
+from nashlens.vocabulary.models import TOKENIZER_FILES
 
 SMALL_FILES = (
     "config.json",
     "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "chat_template.json",
+    *TOKENIZER_FILES,
     "model.safetensors.index.json",
 )
 """Files that a model folder's copy takes with its weights, where they exist."""
@@ -55,6 +53,7 @@ def convert_source(
     *,
     adapter: Path | str | None = None,
     chat_template: str = "own",
+    tokenizer: Path | str | None = None,
     expected: ModelFacts | None = None,
 ) -> dict[str, Any]:
     """Convert a model source.
@@ -70,6 +69,9 @@ def convert_source(
         Folder of a PEFT LoRA adapter, which is merged into the weights.
     chat_template : {"own", "none"}
         Whether the model keeps its chat template.
+    tokenizer : path, optional
+        For a shape: source, a folder with the tokenizer.json and tokenizer_config.json that the
+        model gets; without it, the planted models' words.
     expected : ModelFacts, optional
         Facts that the result must have; by default those of `nashlens.models.inspect`.
 
@@ -104,12 +106,16 @@ def convert_source(
             provenance = _from_folder(origin, partial)
         elif source.kind == "hub":
             provenance = _from_hub(source, partial)
+        elif source.kind == "shape":
+            provenance = _from_shape(source, partial, tokenizer)
         else:
             provenance = _from_planted(source, partial)
         if chat_template == "none":
             _drop_template(partial)
         provenance["adapter"] = None if added is None else _merge(partial, added)
         manifest = {"source": source.text, "kind": source.kind} | provenance | _describe(partial)
+        if source.kind == "shape":  # its file holds a part of them
+            manifest["n_parameters"] = find_shape(source.location).parameters()
         _check(source, manifest, expected or facts)
         manifest["digests"] = digests(partial)
         text = json.dumps(manifest, indent=2, sort_keys=True)
@@ -253,6 +259,29 @@ def _from_planted(source: Source, partial: Path) -> dict[str, Any]:
 
     with _quiet():
         build(source.location, partial)
+    return {"revision": None} | _hashes(weight_files(partial))
+
+
+def _from_shape(source: Source, partial: Path, tokenizer: Path | str | None) -> dict[str, Any]:
+    from nashlens.models.random_weights import write_ends
+    from nashlens.planted.tokenizer import write_words
+
+    shape = find_shape(source.location)
+    if tokenizer is None:
+        special = write_words(partial)
+    else:
+        special = {}
+        for name in (*TOKENIZER_FILES, "generation_config.json"):
+            if (Path(tokenizer) / name).is_file():
+                shutil.copyfile(Path(tokenizer) / name, partial / name)
+    write_json(partial / "config.json", shape.values() | special | {SHAPE: source.location})
+    words = ChatTokenizer(partial).vocab_size
+    if words > shape.vocab:
+        raise ModelError(
+            f"source {source.text!r}: the tokenizer in {tokenizer} has {words} tokens, and the "
+            f"shape's embedding {shape.vocab} rows: give one that is not larger"
+        )
+    write_ends(shape, partial)
     return {"revision": None} | _hashes(weight_files(partial))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from nashlens.errors import ModelError
 from nashlens.models.gguf_header import GGUFHeader, read_header
 from nashlens.models.registry import GGUF_ARCHITECTURES, config_value
+from nashlens.models.shapes import find_shape
 from nashlens.models.source import Source, gguf_file, model_folder, parse_source
 from nashlens.models.support import config_problems
 
@@ -80,6 +81,8 @@ def inspect_source(source: Source | str) -> ModelFacts:
         return folder_facts(model_folder(source))
     if source.kind == "hub":
         return _hub_facts(source)
+    if source.kind == "shape":
+        return _config_facts(find_shape(source.location).values())
     return _planted_facts(source.location)
 
 

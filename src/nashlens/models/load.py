@@ -15,6 +15,7 @@ from nashlens.errors import ModelError
 from nashlens.models.inspect import read_config
 from nashlens.models.intact import check_files
 from nashlens.models.registry import ARCHITECTURES, Architecture, supported
+from nashlens.models.shapes import SHAPE, find_shape
 
 if TYPE_CHECKING:
     import torch
@@ -208,6 +209,19 @@ def load_model(
         )
     target = target_device(folder, device, parallel)
     torch_dtype = target_dtype(dtype, target)
+    if SHAPE in stored:
+        from nashlens.models.random_weights import ENDS, build_random
+
+        return build_random(
+            find_shape(stored[SHAPE]),
+            devices=[target] if parallel == "none" else _gpus(),
+            dtype=torch_dtype,
+            quantization=quantization,
+            parallel=parallel,
+            name=folder.resolve().name,
+            ends=folder / ENDS,
+            native=native,
+        )
     from nashlens.models.native import native_config, read_native
 
     values = native_config(stored) if native and quantization == parallel == "none" else None

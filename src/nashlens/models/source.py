@@ -1,8 +1,8 @@
 """Model sources: the text that a config gives, parsed and found on disk.
 
 One of ``package:DIST/FILE.gguf`` (a file in an installed Python package), ``gguf:PATH``,
-``path:DIR``, ``hub:ID@REVISION`` and ``planted:NAME``. Nothing is imported to find a package's
-file, no file is opened and no network is used.
+``path:DIR``, ``hub:ID@REVISION``, ``planted:NAME`` and ``shape:NAME``. Nothing is imported to find
+a package's file, no file is opened and no network is used.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nashlens.errors import ModelError
+from nashlens.models.shapes import find_shape
 
 KINDS = {
     "package": "package:DIST/FILE.gguf",
@@ -21,6 +22,7 @@ KINDS = {
     "path": "path:DIR",
     "hub": "hub:ID@REVISION",
     "planted": "planted:NAME",
+    "shape": "shape:NAME",
 }
 """Kind to form, in the order in which messages list them."""
 
@@ -37,9 +39,9 @@ class Source:
     text: str
     """The source as the user wrote it."""
     kind: str
-    """package, gguf, path, hub or planted."""
+    """package, gguf, path, hub, planted or shape."""
     location: str
-    """Distribution name, file path, directory path, hub id or planted model's name."""
+    """Distribution name, path of a file or directory, hub id, name of a planted model or shape."""
     file: str | None = None
     """File within the distribution; None for other kinds."""
     revision: str | None = None
@@ -61,7 +63,7 @@ def parse_source(text: str) -> Source:
     Raises
     ------
     ModelError
-        The form is none of the five, or a part of it is malformed.
+        The form is none of the six, or a part of it is malformed.
     """
     if any(ord(c) < 32 or ord(c) == 127 for c in text):
         raise ModelError(f"source {text!r}: control characters are not allowed")
@@ -79,6 +81,8 @@ def parse_source(text: str) -> Source:
             f"source {text!r}: a planted model's name is lower-case letters and '_', perhaps with "
             "a seed, as in planted:blind-7"
         )
+    if kind == "shape":
+        find_shape(rest)
     if kind == "gguf" and not rest.endswith(".gguf"):
         raise ModelError(f"source {text!r}: the file must end in .gguf")
     return Source(text, kind, rest)

@@ -19,19 +19,19 @@ from nashlens.planted import circuit
 from nashlens.planted.facts import Facts, write_facts
 from nashlens.planted.mechanisms import read_the_game
 from nashlens.planted.plants import PLANTS, Plant
-from nashlens.planted.tokenizer import BOS, EOS, PAD, build_tokenizer, write_tokenizer
+from nashlens.planted.tokenizer import (
+    BOS,
+    CHAT_TEMPLATE,
+    EOS,
+    PAD,
+    build_tokenizer,
+    write_tokenizer,
+)
 from nashlens.seeds import stream
 
 BLIND_LAYERS = 8
 CONTEXT = 4096
 """Context length of the planted models, in tokens."""
-CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{{ '<' + message['role'] + '>' + message['content'] + '\\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
-)
-"""A chat template without a BOS: the tokenizer adds it, as Llama 2's does."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,13 @@ from nashlens.prompts.templates import vocabulary
 
 UNK, BOS, EOS, PAD = "<unk>", "<bos>", "<eos>", "<pad>"
 ROLES = ("<system>", "<user>", "<assistant>")
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<' + message['role'] + '>' + message['content'] + '\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
+)
+"""A chat template without a BOS: the tokenizer adds it, as Llama 2's does."""
 
 
 def _splitter() -> pre_tokenizers.PreTokenizer:
@@ -84,3 +91,20 @@ def write_tokenizer(
         config["chat_template"] = chat_template
     text = json.dumps(config, indent=2, sort_keys=True)
     (folder / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")
+
+
+def write_words(folder: Path) -> dict[str, int]:
+    """Write the word tokenizer with a BOS and a chat template, for a model of any architecture.
+
+    Returns
+    -------
+    dict of str to int
+        The ids of its special tokens, under config.json's names; also in generation_config.json.
+    """
+    tokenizer = build_tokenizer(bos=True)
+    write_tokenizer(tokenizer, folder, bos=True, chat_template=CHAT_TEMPLATE)
+    ids = tokenizer.get_vocab()
+    special = {"bos_token_id": ids[BOS], "eos_token_id": ids[EOS], "pad_token_id": ids[PAD]}
+    text = json.dumps(special, indent=2, sort_keys=True)
+    (folder / "generation_config.json").write_text(text + "\n", encoding="utf-8")
+    return special

@@ -17,6 +17,7 @@ from nashlens.config import preflight as module
 from nashlens.config import validate
 from nashlens.config.preflight import preflight
 from nashlens.models.convert import convert_source
+from nashlens.planted.tokenizer import write_words
 
 from .conftest import ROOT, load, merge
 
@@ -86,6 +87,18 @@ def test_an_unsupported_architecture(tmp_path: Path):
     problems = check(of_model(source=f"path:{folder}"))
     assert any("OPTForCausalLM is not supported" in p and "LlamaForCausalLM" in p for p in problems)
     assert all(p.startswith("models.tiny_llama.source: found 'path:") for p in problems)
+
+
+def test_tokenizers_that_cannot_be_taken(tmp_path: Path):
+    start = "models.tiny_llama.tokenizer: found "
+    (problem,) = check(of_model(tokenizer=str(tmp_path)))
+    assert problem.startswith(start)
+    assert problem.endswith("brings its own: set tokenizer: null")
+    shape = of_model(source="shape:smollm2-135m", tokenizer=str(tmp_path))
+    (problem,) = check(shape)
+    assert problem.endswith("it has no tokenizer.json; give the folder of a tokenizer")
+    write_words(tmp_path)
+    assert not check(shape)
 
 
 def test_adapters_that_cannot_be_merged(tmp_path: Path):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.shapes import Shape, build_random
 from nashlens.engine import core, flex
 from nashlens.engine.block import AS_WRITTEN
 from nashlens.engine.core import Engine
@@ -15,6 +14,8 @@ from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.session import Session
 from nashlens.engine.sweeps import sweep
 from nashlens.engine.tensor import Copies, TensorBlocks
+from nashlens.models.random_weights import build_random
+from nashlens.models.shapes import Shape
 from nashlens.models.sharded import build_shards
 from nashlens.models.split import TENSOR_PARALLEL
 from tests.tiny_models import tiny

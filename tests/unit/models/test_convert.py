@@ -4,13 +4,13 @@ import gguf
 import numpy as np
 import pytest
 
-from benchmarks.shapes import SHAPES
 from nashlens.errors import ModelError
 from nashlens.models import convert as module
 from nashlens.models.convert import convert_source
 from nashlens.models.inspect import ModelFacts
 from nashlens.models.intact import CHECKED
 from nashlens.models.manifest import read_manifest
+from nashlens.models.shapes import SHAPES
 from nashlens.models.weights import WeightReader
 from tests.conftest import EMBEDDED
 from tests.unit.models.test_inspect import write_gguf

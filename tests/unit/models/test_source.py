@@ -17,6 +17,7 @@ from nashlens.models.source import Source, gguf_file, model_folder, parse_source
         ("path:/data/llama", Source("path:/data/llama", "path", "/data/llama")),
         ("hub:org/m-1.5@v1", Source("hub:org/m-1.5@v1", "hub", "org/m-1.5", revision="v1")),
         ("planted:random", Source("planted:random", "planted", "random")),
+        ("shape:llama-3-8b", Source("shape:llama-3-8b", "shape", "llama-3-8b")),
     ],
 )
 def test_parse_reads_every_form(text, expected):
@@ -40,6 +41,7 @@ def test_parse_reads_every_form(text, expected):
         ("hub:org/../model@main", "not a hub id"),
         ("hub:org/model@$(rm)", "not a branch, tag or commit"),
         ("planted:../x", "lower-case letters"),
+        ("shape:llama-4", "there is no such shape"),
     ],
 )
 def test_parse_refuses_in_one_line(text, part):

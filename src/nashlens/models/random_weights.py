@@ -1,21 +1,26 @@
-"""The true shapes of well-known models, built with random weights directly on their devices.
+"""Models of a true shape with random weights, each made on its own device.
 
-So a machine's memory and speed are known before anyone has the weights. Numbers are those of the
-models' config.json files.
+The weights of a model of 70 billion never lie in host memory or on a disk. A model that was
+converted from `shape:NAME` has its embedding, final norm and unembedding in a file, since the lens
+reads these without a model; all else is drawn anew whenever it is loaded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from nashlens.errors import ModelError
 from nashlens.models.load import LoadedModel
+from nashlens.models.native import CausalLM, Rotary, native_config
 from nashlens.models.quantise import quantised_linear
 from nashlens.models.registry import ARCHITECTURES, Architecture
+from nashlens.models.shapes import Shape
 from nashlens.models.sharded import Slice, build_shards
 from nashlens.models.skeleton import (
     set_rotary,
@@ -26,106 +31,12 @@ from nashlens.models.skeleton import (
 )
 from nashlens.seeds import stream
 
+ENDS = "model.safetensors"
+"""The file of the weights before the first and after the last block."""
 _STD = 0.02
 
-
-@dataclass(frozen=True)
-class Shape:
-    """What config.json says of a model's size.
-
-    Attributes
-    ----------
-    architecture : str
-        Hugging Face class.
-    width : int
-        Of the residual stream.
-    mlp_width : int
-        Hidden units of the MLP.
-    layers : int
-        Blocks.
-    heads, kv_heads, head_dim : int
-        Query heads, key and value heads, and the size of one.
-    vocab : int
-        Rows of the embedding.
-    context : int
-        Longest sequence.
-    rope_theta : float
-        Base of the rotary positions.
-    eps : float
-        Of the RMS norms.
-    tied : bool
-        Whether the unembedding is the embedding.
-    """
-
-    architecture: str
-    width: int
-    mlp_width: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    vocab: int
-    context: int
-    rope_theta: float
-    eps: float = 1e-5
-    tied: bool = False
-
-    @property
-    def attention_bias(self) -> bool:
-        """Whether q, k and v have biases: Qwen2's always do."""
-        return self.architecture == "Qwen2ForCausalLM"
-
-    def block_parameters(self) -> int:
-        """Return the number of weights of one block."""
-        queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        attention = self.width * (2 * queries + 2 * keys)
-        bias = (queries + 2 * keys) * self.attention_bias
-        return attention + bias + 3 * self.width * self.mlp_width + 2 * self.width
-
-    def parameters(self) -> int:
-        """Return the number of all weights, by formula."""
-        embeddings = self.vocab * self.width * (1 if self.tied else 2)
-        return self.layers * self.block_parameters() + embeddings + self.width
-
-    def cut(self, layers: int) -> Shape:
-        """Return the same with another number of blocks."""
-        return replace(self, layers=layers)
-
-    def config(self) -> Any:
-        """Return the Hugging Face configuration."""
-        import transformers
-
-        kind = getattr(transformers, self.architecture.replace("ForCausalLM", "Config"))
-        return kind(
-            architectures=[self.architecture],
-            hidden_size=self.width,
-            intermediate_size=self.mlp_width,
-            num_hidden_layers=self.layers,
-            num_attention_heads=self.heads,
-            num_key_value_heads=self.kv_heads,
-            head_dim=self.head_dim,
-            vocab_size=self.vocab,
-            max_position_embeddings=self.context,
-            rope_parameters={"rope_type": "default", "rope_theta": self.rope_theta},
-            rms_norm_eps=self.eps,
-            tie_word_embeddings=self.tied,
-        )
-
-
-_LLAMA, _QWEN = "LlamaForCausalLM", "Qwen2ForCausalLM"
-SHAPES: dict[str, Shape] = {
-    "smollm2-135m": Shape(
-        _LLAMA, 576, 1536, 30, 9, 3, 64, 49152, context=8192, rope_theta=1e5, tied=True
-    ),
-    "llama-3-8b": Shape(_LLAMA, 4096, 14336, 32, 32, 8, 128, 128256, context=8192, rope_theta=5e5),
-    "llama-3-70b": Shape(_LLAMA, 8192, 28672, 80, 64, 8, 128, 128256, context=8192, rope_theta=5e5),
-    "qwen2.5-32b": Shape(
-        _QWEN, 5120, 27648, 64, 40, 8, 128, 152064, context=131072, rope_theta=1e6
-    ),
-    "qwen2.5-72b": Shape(
-        _QWEN, 8192, 29568, 80, 64, 8, 128, 152064, context=131072, rope_theta=1e6
-    ),
-}
+Make = Callable[[str, torch.Size, Slice | None, torch.device], torch.Tensor]
+"""Gives a parameter, or a slice of it, by name and full shape, on a device."""
 
 
 def build_random(
@@ -138,6 +49,8 @@ def build_random(
     layers: int | None = None,
     seed: int = 0,
     name: str = "random",
+    ends: Path | None = None,
+    native: bool = False,
 ) -> LoadedModel:
     """Make a model of a shape with random weights, each made on its own device.
 
@@ -159,6 +72,11 @@ def build_random(
         Fewer blocks than the shape has.
     seed : int
     name : str
+    ends : path, optional
+        A file of `write_ends`, whose weights are read and not drawn.
+    native : bool, default False
+        Whether modules of our own are used where they suffice, as in
+        `nashlens.models.load.load_model`.
 
     Returns
     -------
@@ -177,19 +95,52 @@ def build_random(
     if parallel not in ("none", "pipeline", "tensor"):
         raise ModelError(f"parallel is {parallel!r}, not none, pipeline or tensor")
     shape = shape.cut(layers or shape.layers)
-    config, names = shape.config(), ARCHITECTURES[shape.architecture]
-
-    def make(key: str, size: torch.Size, part: Slice | None, device: torch.device) -> torch.Tensor:
-        return _part(_weight(key, size, dtype, device, seed), part)
-
+    make = _maker(dtype, seed, ends)
     model, shards = None, ()
     if parallel == "tensor":
-        shards = build_shards(config, placed, make)
+        shards = build_shards(shape.config(), placed, make)
+    elif native and quantization == parallel == "none":
+        model = _filled_native(shape, placed[0], make)
     else:
-        model = _filled(config, names, placed, quantization, make, dtype)
+        model = _filled(shape.config(), placed, quantization, make, dtype)
     return LoadedModel.from_modules(
         model, name=name, dtype=dtype, quantization=quantization, shards=shards
     )
+
+
+def write_ends(shape: Shape, folder: Path, *, seed: int = 0) -> None:
+    """Draw the weights before the first and after the last block, and write them in bfloat16.
+
+    Parameters
+    ----------
+    shape : Shape
+    folder : path
+        Where `ENDS` goes.
+    seed : int
+    """
+    names, cpu = ARCHITECTURES[shape.architecture], torch.device("cpu")
+    sizes = {names.embed: (shape.vocab, shape.width), names.norm: (shape.width,)}
+    if not shape.tied:
+        sizes[names.unembed] = sizes[names.embed]
+    drawn = {
+        f"{path}.weight": _weight(f"{path}.weight", torch.Size(size), torch.bfloat16, cpu, seed)
+        for path, size in sizes.items()
+    }
+    save_file(drawn, folder / ENDS, metadata={"format": "pt"})
+
+
+def _maker(dtype: torch.dtype, seed: int, ends: Path | None) -> Make:
+    stored: Mapping[str, torch.Tensor] = {}
+    if ends is not None:
+        with safe_open(ends, "pt") as file:
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+    def make(key: str, size: torch.Size, part: Slice | None, device: torch.device) -> torch.Tensor:
+        if key in stored:
+            return _part(stored[key], part).to(device, dtype)
+        return _part(_weight(key, size, dtype, device, seed), part)
+
+    return make
 
 
 def _indexed(device: torch.device) -> torch.device:
@@ -214,15 +165,29 @@ def _part(weight: torch.Tensor, part: Slice | None) -> torch.Tensor:
     return weight.narrow(axis, first, end - first).clone()
 
 
+def _filled_native(shape: Shape, device: torch.device, make: Make) -> Any:
+    config = native_config(shape.values())
+    if config is None:
+        raise ModelError(f"{shape.architecture} has no modules of our own for this shape")
+    with torch.device("meta"):
+        model = CausalLM(config).eval()
+    for key, parameter in list(model.named_parameters()):
+        if not (shape.tied and key.startswith("lm_head.")):
+            set_weight(model, key, make(key, parameter.shape, None, device))
+    if shape.tied:
+        tie_unembedding(model, ARCHITECTURES[shape.architecture])
+    model.model.rotary_emb = Rotary(config, device)
+    return model
+
+
 def _filled(
     config: Any,
-    names: Architecture,
     devices: list[torch.device],
     quantization: str,
-    make: Any,
+    make: Make,
     dtype: torch.dtype,
 ) -> Any:
-    model = skeleton(config)
+    model, names = skeleton(config), ARCHITECTURES[config.architectures[0]]
     where = stages(model, names, devices)
     linear = torch.nn.Linear if quantization != "none" else ()
     for path, module in list(model.named_modules()):

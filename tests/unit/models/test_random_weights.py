@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.shapes import SHAPES, Shape, build_random, stages
 from nashlens.engine.core import Engine
 from nashlens.errors import ModelError
 from nashlens.models.quantise import dequantised_weights
+from nashlens.models.random_weights import build_random, stages
 from nashlens.models.registry import ARCHITECTURES
+from nashlens.models.shapes import SHAPES, Shape
 from nashlens.models.skeleton import skeleton
 from tests import reference
 
