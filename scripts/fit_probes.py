@@ -1,7 +1,5 @@
 """Rule fit_probes: every target's probe at every layer, with its controls, and its transfer."""
 
-import torch
-
 from nashlens.activations.store import ActivationStore
 from nashlens.config.layers import resolve_layers
 from nashlens.probes.design import ProbeSettings
@@ -13,7 +11,6 @@ from workflow.job import run_job
 
 
 def main(inputs, outputs, config, fingerprint, model, threads):
-    torch.set_num_threads(threads)
     options, store = config["probes"], ActivationStore(inputs["activations"])
     tables = study_probes(
         store,
@@ -31,6 +28,7 @@ def main(inputs, outputs, config, fingerprint, model, threads):
         positions=expand_positions(options["positions"], config["prompts"]["rounds"]),
         untrained=ActivationStore(inputs["untrained"]) if inputs.get("untrained") else None,
         untrained_prompts=options["random_weights"],
+        threads=threads,
     )
     for name, table in tables.items():
         write_table(table, outputs[name], config=config, fingerprint=fingerprint)

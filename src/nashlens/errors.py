@@ -35,5 +35,9 @@ class StoreError(NashlensError):
     """A table, shard or manifest is missing, damaged, or made from something else."""
 
 
+class StoppedError(NashlensError):
+    """A job was told to end before it was done."""
+
+
 class DataError(NashlensError):
     """A table does not hold what an analysis needs."""

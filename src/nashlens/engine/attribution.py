@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
+from nashlens.chunks import each
 from nashlens.engine.recording import Place, Recorded, record
 from nashlens.errors import DataError
+from nashlens.memory import Batch
 from nashlens.models.weights import FinalNorm
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from nashlens.engine.core import Engine
 
 _PROMPTS_AT_ONCE = 32
+_BATCH = Batch("prompts of an attribution", _PROMPTS_AT_ONCE)
 
 
 class Attribution(NamedTuple):
@@ -113,15 +116,20 @@ def attribute(
     outputs = [
         torch.from_numpy(_rows(recorded, "head", k, at)).float().transpose(0, 1) for k in layers[1:]
     ]
-    attention = np.empty((n, engine.n_layers))
-    heads = np.empty((n, engine.n_layers, engine.n_heads))
-    for start in range(0, n, _PROMPTS_AT_ONCE):
+
+    def parts(start: int) -> tuple[np.ndarray, np.ndarray]:
         some = slice(start, start + _PROMPTS_AT_ONCE)
-        for layer in range(engine.n_layers):
+        found = []
+        for layer, values in enumerate(outputs):
             shares = [blocks[layer] for blocks in engine.blocks.shards]
-            attention[some, layer], heads[some, layer] = _attention(
-                shares, outputs[layer][some], towards[some]
-            )
+            here = values[some], towards[some]
+            found.append(_in_batches(shares, *here))
+        attention, heads = zip(*found, strict=True)
+        return np.stack(attention, axis=1), np.stack(heads, axis=1)
+
+    empty = np.empty((0, engine.n_layers)), np.empty((0, engine.n_layers, engine.n_heads))
+    found = each(range(0, n, _PROMPTS_AT_ONCE), parts, "attribution", shown=False)
+    attention, heads = (np.concatenate(some) for some in zip(empty, *found, strict=True))
     return Attribution(
         total=sums[:, -1] + bias,
         embedding=sums[:, 0],
@@ -146,6 +154,15 @@ def _towards(last: np.ndarray, differences: np.ndarray, norm: FinalNorm) -> np.n
     towards = differences * np.asarray(norm.weight, dtype=np.float64) * scale
     # Each part would be centred; a product with a centred direction is the same.
     return towards - towards.mean(axis=1, keepdims=True) if norm.centred else towards
+
+
+def _in_batches(
+    shares: Sequence[TransformerBlock], outputs: torch.Tensor, towards: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `_attention` does, of as many prompts at once as fit."""
+    found = _BATCH.run(len(outputs), lambda some: _attention(shares, outputs[some], towards[some]))
+    attention, heads = zip(*found, strict=True)
+    return np.concatenate(attention), np.concatenate(heads)
 
 
 def _attention(

@@ -5,7 +5,6 @@ Work is counted in *new* tokens: a shared prefix is computed once a row (`forest
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import numpy as np
 import torch
 
+from nashlens.chunks import digest_of, kept, scope
 from nashlens.engine.blocks import Blocks
 from nashlens.engine.cache import Cache, KeyValues
 from nashlens.engine.capture import CapturedBatch, HostCopy, checked_places
@@ -23,11 +23,10 @@ from nashlens.engine.stack import AttentionPattern, BlockInput, BlockStack
 from nashlens.engine.steered import MarkedRows, Steering
 from nashlens.engine.tensor import TensorBlocks
 from nashlens.engine.transfer import copy_to
+from nashlens.memory import Batch
 
 if TYPE_CHECKING:
     from nashlens.models.load import LoadedModel
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 FLEX_TOKENS = 1024  # shorter rows do not repay a block-sparse mask
@@ -64,8 +63,7 @@ class Engine:
     ----------
     loaded : nashlens.models.load.LoadedModel
     batch_tokens : int, default 4096
-        Nodes that one packed row holds at most. Halved, with a warning, when the device runs out
-        of memory.
+        Nodes that one packed row holds at most. Halved when the device runs out of memory.
 
     Attributes
     ----------
@@ -82,8 +80,15 @@ class Engine:
         self.n_layers = len(self.blocks)
         self.width = int(loaded.width)
         self.n_heads, self.head_dim = self.blocks.heads, self.blocks.head_dim
-        self.batch_tokens = batch_tokens
+        # Halved where memory runs out: a row's tokens, and prompts that grow or are continued.
+        self.rows = Batch("tokens of a row", batch_tokens, least=64)
+        self.prompts, self.slots = Batch("prompts of a session"), Batch("slots of generation")
         self.steering: Steering | None = None
+
+    @property
+    def batch_tokens(self) -> int:
+        """Nodes that one packed row holds at most."""
+        return self.rows.size
 
     def residuals(
         self, sequences: Sequence[Sequence[int]]
@@ -174,11 +179,17 @@ class Engine:
         def score(row: Row, packed: list[PackedSequence]) -> None:
             scored = ScoredTokens.joined([runs[p.index].scored_tokens(p.path) for p in packed])
             nodes, rows = np.unique(scored.rows, return_inverse=True)
-            final = self.final_residuals(row, packed, nodes)
-            replace(scored, rows=rows).add_to(result, final, self.blocks.logits)
 
-        for _ in self.map_rows([run.sequence for run in runs], score):
-            pass
+            def logprobs() -> np.ndarray:
+                final = self.final_residuals(row, packed, nodes)
+                return replace(scored, rows=rows).logprobs(final, self.blocks.logits)
+
+            name = digest_of(np.array(row.tokens), scored.rows, scored.tokens, *scored.where)
+            scored.add_to(result, kept(name, logprobs))
+
+        with scope("labels"):
+            for _ in self.map_rows([run.sequence for run in runs], score):
+                pass
         return result
 
     def map_rows(
@@ -193,19 +204,13 @@ class Engine:
         pending = list(range(len(sequences)))
         while pending:
             done: set[int] = set()
-            try:
+            with self.rows:
                 rows = pack([sequences[i] for i in pending], self.batch_tokens, self.blocks.short)
                 for row, packed in rows:
                     mine = [replace(p, index=pending[p.index]) for p in packed]
                     yield work(row, mine)
                     done.update(p.index for p in mine)
                 return
-            except torch.OutOfMemoryError:
-                if self.batch_tokens <= 64:
-                    raise
-                self.batch_tokens //= 2
-                log.warning("out of memory; packing %d tokens a row from now on", self.batch_tokens)
-                torch.cuda.empty_cache()
             pending = [i for i in pending if i not in done]
 
     def final_residuals(

@@ -81,19 +81,19 @@ class ScoredTokens:
             tuple(np.concatenate(w) for w in zip(*(part.where for part in parts), strict=True)),
         )
 
-    def add_to(
-        self,
-        scores: np.ndarray,
-        final: torch.Tensor,
-        logits: Callable[[torch.Tensor], torch.Tensor],
-    ) -> None:
+    def logprobs(
+        self, final: torch.Tensor, logits: Callable[[torch.Tensor], torch.Tensor]
+    ) -> np.ndarray:
+        """Return log P of each token, `(k,)`; parameters are as for `token_logprobs`."""
+        return token_logprobs(final, self.rows, self.tokens, logits)
+
+    def add_to(self, scores: np.ndarray, logprobs: np.ndarray) -> None:
         """Write each label's score, the sum of its tokens' log-probabilities, in place.
 
-        `scores` are float64, and all tokens of a label must be here; `final` and `logits` are as
-        for `token_logprobs`.
+        `scores` are float64, and all tokens of a label must be here.
         """
         scores[self.where] = 0.0
-        np.add.at(scores, self.where, token_logprobs(final, self.rows, self.tokens, logits))
+        np.add.at(scores, self.where, logprobs)
 
 
 def token_logprobs(

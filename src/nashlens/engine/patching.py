@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 import torch
 
+from nashlens.chunks import each
 from nashlens.engine.block import BlockChange
 from nashlens.engine.edits import InterventionBatch
 from nashlens.engine.forest import shared_prefix
@@ -23,7 +24,6 @@ from nashlens.engine.labels import LabelledPrompt, LabelRun, label_runs
 from nashlens.engine.recording import KINDS, Place, Recorded, Site, check_sites, record
 from nashlens.engine.sweeps import Job, map_jobs
 from nashlens.errors import DataError
-from nashlens.progress import progress
 
 if TYPE_CHECKING:
     from nashlens.engine.core import Engine
@@ -89,13 +89,15 @@ def patch_scores(
         If a prompt and its source differ in length, a site does not exist, or values are missing.
     """
     check_changes(engine, prompts, changes, sources, means)
-    result = np.full((len(prompts), len(changes), 2), np.nan)
     starts = range(0, len(prompts), _PROMPTS_AT_ONCE)
     steps = [slice(start, start + _PROMPTS_AT_ONCE) for start in starts]
-    for some in progress(steps, what, unit="steps") if what else steps:
+
+    def score(some: slice) -> np.ndarray:
         theirs = None if sources is None else sources[some]
-        _score(engine, prompts[some], changes, groups[some], theirs, means, result[some])
-    return result
+        return _score(engine, prompts[some], changes, groups[some], theirs, means)
+
+    found = each(steps, score, what or "patches", unit="steps", shown=what is not None)
+    return np.concatenate([np.empty((0, len(changes), 2)), *found])
 
 
 def check_changes(
@@ -133,9 +135,8 @@ def _score(
     groups: Sequence[Mapping[str, Sequence[int]]],
     sources: Sequence[Sequence[int]] | None,
     means: Means | None,
-    result: np.ndarray,
-) -> None:
-    """Write the scores of a few prompts."""
+) -> np.ndarray:
+    """Return the scores of a few prompts."""
     runs = label_runs(prompts)
     # Other tokens may change where values are the source's than where they are constants.
     changed: dict[tuple[str, bool], list[int]] = {}
@@ -159,12 +160,11 @@ def _score(
         patches = steered.interventions
         assert isinstance(patches, _Patches)
         for which in steered.chunks():
-            scored = fork.scored_under(patches.columns[which])
-            scored.add_to(scores, steered.run(which), engine.blocks.logits)
+            steered.score(which, patches.columns[which], scores)
 
     map_jobs(engine, runs, jobs, work)
     unchanged = np.isnan(scores)
-    result[:] = np.where(unchanged, scores[:, -1:], scores)[:, :-1]
+    return np.where(unchanged, scores[:, -1:], scores)[:, :-1]
 
 
 def _source_values(

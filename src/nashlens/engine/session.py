@@ -8,7 +8,7 @@ call has computed, and nothing else.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
@@ -55,8 +55,17 @@ class Session:
         runs = label_runs(prompts, self.engine.steering)
         for long, row in self._rows.items():
             mine = [r for r in runs if self._is_long(r.sequence) == long]
-            if mine:
-                row.score(mine, result, None if kept is None else [kept[r.prompt] for r in mine])
+            stems = None if kept is None else [kept[r.prompt] for r in mine]
+
+            def score(
+                some: slice,
+                row: _GrowingRow = row,
+                mine: Sequence[LabelRun] = mine,
+                stems: Sequence[int] | None = stems,
+            ) -> None:
+                row.score(mine[some], result, None if stems is None else stems[some])
+
+            self.engine.prompts.run(len(mine), score)
         return result
 
     @torch.inference_mode()
@@ -81,11 +90,17 @@ class Session:
         """
         for long, row in self._rows.items():
             mine = [i for i, prompt in enumerate(prompts) if self._is_long(prompt) == long]
-            if mine:
-                some, stems = [prompts[i] for i in mine], [kept[i] for i in mine]
-                with row.adding(some, stems) as paths:
-                    last = [int(path[-1]) for path in paths]
-                    yield mine, paths, row.final[last], row.cache
+            while mine:
+                some = mine[: self.engine.prompts.size]
+                added, stems = [prompts[i] for i in some], [kept[i] for i in some]
+                with ExitStack() as opened:
+                    paths = None
+                    with self.engine.prompts(len(some)):
+                        paths = opened.enter_context(row.adding(added, stems))
+                    if paths is not None:
+                        last = [int(path[-1]) for path in paths]
+                        yield some, paths, row.final[last], row.cache
+                        mine = mine[len(some) :]
 
     def _is_long(self, sequence: Sequence[int]) -> bool:
         short = self.engine.blocks.short
@@ -121,8 +136,8 @@ class _GrowingRow:
         """
         with self.adding([run.sequence for run in runs], kept) as paths:
             scored = [run.scored_tokens(path) for run, path in zip(runs, paths, strict=True)]
-            logits = self.engine.blocks.logits
-            ScoredTokens.joined(scored).add_to(result, self.final, logits)
+            joined = ScoredTokens.joined(scored)
+            joined.add_to(result, joined.logprobs(self.final, self.engine.blocks.logits))
 
     @contextmanager
     def adding(

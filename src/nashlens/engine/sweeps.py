@@ -16,12 +16,15 @@ Three kinds of positions:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from nashlens.chunks import digest_of, each, kept
 from nashlens.engine.cache import Cache, KeyValues, empty_cache
 from nashlens.engine.core import FLEX_PAD, FLEX_TOKENS, Capture, move_to
 from nashlens.engine.edits import EditBatch, Intervention, InterventionBatch, edits_of
@@ -30,7 +33,6 @@ from nashlens.engine.labels import LabelledPrompt, LabelRun, label_runs
 from nashlens.engine.segments import SegmentAttention
 from nashlens.engine.stack import AttentionPattern, BlockInput
 from nashlens.errors import DataError
-from nashlens.progress import progress
 
 if TYPE_CHECKING:
     from nashlens.engine.core import Engine
@@ -107,16 +109,17 @@ def score_under(
     if what is not None:
         starts = range(0, len(prompts), _PROMPTS_AT_ONCE)
         steps = [slice(start, start + _PROMPTS_AT_ONCE) for start in starts]
-        found = []
-        for some in progress(steps, what, unit="steps"):
+
+        def score(some: slice) -> np.ndarray:
             here = positions if isinstance(positions, str) else positions[some]
-            found.append(score_under(engine, prompts[some], interventions, here))
-        return np.concatenate(found)
+            return score_under(engine, prompts[some], interventions, here)
+
+        return np.concatenate(each(steps, score, what, unit="steps"))
     result = np.full((len(prompts), len(interventions.first_layers), 2), np.nan)
 
     def work(fork: Fork, steered: SteeredFork) -> None:
         for which in steered.chunks():
-            fork.scored_under(which).add_to(result, steered.run(which), engine.blocks.logits)
+            steered.score(which, which, result)
 
     map_forks(engine, prompts, interventions, positions, work)
     return result
@@ -182,9 +185,12 @@ def map_jobs(
         nodes = np.unique(np.concatenate([fork.source.tokens for _, fork in forks]))
         cache = empty_cache(engine.n_layers) if later else None
         wanted = Capture(nodes, sorted(layers))
-        states = dict(engine.run_row(row, packed, capture=wanted, cache=cache))
+
+        def run() -> dict[int, torch.Tensor]:
+            return dict(engine.run_row(row, packed, capture=wanted, cache=cache))
+
         positions_before = np.array(row.depth if cache else [], dtype=np.int64)
-        base = UnsteeredRow(nodes, states, cache, positions_before)
+        base = UnsteeredRow(nodes, run, cache, positions_before)
         for interventions, fork in forks:
             work(fork, SteeredFork(engine, fork, base, interventions))
 
@@ -220,17 +226,22 @@ def _starts(prompts: Sequence[LabelledPrompt], positions: Positions) -> list[int
     return starts
 
 
-class UnsteeredRow(NamedTuple):
-    """What a row left behind for its forks.
+@dataclass
+class UnsteeredRow:
+    """What a row left behind for its forks; it runs for the first of them that does.
 
-    `states` has the residuals `(m, width)` of `nodes`, ascending, after each layer at which an
-    intervention begins; `cache` and `positions` are of all its tokens where forks attend to them.
+    `cache` and `positions` are of all its tokens where forks attend to them.
     """
 
     nodes: np.ndarray
-    states: dict[int, torch.Tensor]
+    run: Callable[[], dict[int, torch.Tensor]]
     cache: Cache | None
     positions: np.ndarray
+
+    @cached_property
+    def states(self) -> dict[int, torch.Tensor]:
+        """Residuals `(m, width)` of `nodes`, ascending, after each layer where some join."""
+        return self.run()
 
 
 class SteeredFork:
@@ -263,6 +274,17 @@ class SteeredFork:
         order = np.argsort(self.interventions.first_layers, kind="stable")
         for start in range(0, len(order), self.copies):
             yield order[start : start + self.copies]
+
+    def score(self, which: np.ndarray, columns: np.ndarray, scores: np.ndarray) -> None:
+        """Write label scores under some interventions, as `ScoredTokens.add_to`.
+
+        `columns` are the places of these interventions in `scores`, and theirs alone.
+        """
+        scored = self.fork.scored_under(columns)
+        name = digest_of(np.array(self.fork.depth), scored.rows, scored.tokens, *scored.where)
+        scored.add_to(
+            scores, kept(name, lambda: scored.logprobs(self.run(which), self.blocks.logits))
+        )
 
     def run(self, which: np.ndarray, watch: Watch | None = None) -> torch.Tensor:
         """Return `(copies * f, width)` residuals after the last block.

@@ -30,11 +30,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from nashlens.chunks import each
 from nashlens.errors import DataError
 from nashlens.kept import kept
 from nashlens.lens.vocabulary import Final, scan, token_logits
 from nashlens.models.weights import Readout
-from nashlens.progress import progress
 from nashlens.prompts.labels import prompt_id
 
 LoadPrompts = Callable[[int, Sequence[str]], NDArray[np.floating]]
@@ -200,14 +200,17 @@ def lens_table(
     used = kept(prompts).reset_index(drop=True)
     asked = _lens_prompts(used, len(readout.unembedding))
     final = Final(readout, _load_checked(load, last, asked.ids, readout))
-    frames = []
-    name = "lens" if translate is None else "tuned lens"
-    for layer in progress(layers, name, unit="layer"):
+
+    def read(layer: int) -> dict[str, NDArray]:
         residual = _load_checked(load, layer, asked.ids, readout)
         later = _load_checked(load, layer, asked.later_ids, readout)
         if translate is not None:
             residual, later = translate(layer, residual), translate(layer, later)
-        columns = _layer_columns(residual, later, asked, readout, final, batch)
+        return _layer_columns(residual, later, asked, readout, final, batch)
+
+    frames = []
+    name = "lens" if translate is None else "tuned lens"
+    for layer, columns in zip(layers, each(layers, read, name, unit="layer"), strict=True):
         p_1 = columns["p_action_1"]
         prior = np.where(asked.prior >= 0, p_1[asked.prior], np.nan)
         frames.append(

@@ -22,10 +22,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nashlens.chunks import each
 from nashlens.errors import DataError, ModelError
 from nashlens.files import atomic_write, sha256_of
 from nashlens.lens.vocabulary import Final, scan
-from nashlens.progress import progress
 from nashlens.seeds import stream
 
 if TYPE_CHECKING:
@@ -237,14 +237,23 @@ def fit_tuned_lens(
     matrices = np.zeros((n_layers, last.shape[1], last.shape[1]), dtype=np.float16)
     biases = np.zeros((n_layers, last.shape[1]), dtype=np.float32)
     lens, frames = TunedLens(matrices, biases), []
-    for layer in progress(range(n_layers), "tuned lens", unit="layer"):
+
+    def study(layer: int) -> dict[str, Any]:
         x = residuals[:, layer]
         fit = fit_layer(x, last, held_out)
         if np.abs(fit.matrix).max(initial=0.0) > np.finfo(np.float16).max:
             raise DataError(f"tuned lens of {model}: layer {layer} is beyond float16; report it")
         matrices[layer], biases[layer] = fit.matrix, fit.bias
         both = (x[tested], lens.translate(layer, x[tested]))
-        logit, tuned = (scan(readout.norm(h), readout, final=final).divergence for h in both)
+        divergences = [scan(readout.norm(h), readout, final=final).divergence for h in both]
+        numbers = {"error": fit.error, "identity": fit.identity, "penalty": fit.penalty}
+        own = {"matrix": matrices[layer], "bias": biases[layer]}
+        return own | numbers | {"divergences": divergences}
+
+    for layer, found in enumerate(each(range(n_layers), study, "tuned lens", unit="layer")):
+        # Those of an earlier run of the job are not there yet.
+        matrices[layer], biases[layer] = found["matrix"], found["bias"]
+        logit, tuned = found["divergences"]
         frames.append(
             pd.DataFrame(
                 {
@@ -253,9 +262,9 @@ def fit_tuned_lens(
                     "chunk": owner[tested],
                     "kl_logit": logit,
                     "kl_tuned": tuned,
-                    "error_logit": fit.identity,
-                    "error_tuned": fit.error,
-                    "penalty": fit.penalty,
+                    "error_logit": found["identity"],
+                    "error_tuned": found["error"],
+                    "penalty": found["penalty"],
                     "n_train": int((~held_out).sum()),
                     "n_test": int(held_out.sum()),
                 }

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nashlens.chunks import kept, scope
+from nashlens.memory import Batch
 from nashlens.probes.basis import Basis, guide, rotate
 from nashlens.probes.design import HeldOut
-from nashlens.probes.solver import TOLERANCE, solve_logistic, solve_ridge
+from nashlens.probes.solver import TOLERANCE, Solution, solve_logistic, solve_ridge
 
 Array = NDArray[np.float64]
 
@@ -28,6 +31,9 @@ ROUGH = 1e-4
 """Tolerance of permutations, control tasks and the choice of C: their decision values are off by
 about 1e-3 at most, which changes no score noticeably. The truth is fitted to the solver's own
 tolerance."""
+
+
+_BATCH = Batch("label columns of probes")
 
 
 class Features:
@@ -85,6 +91,10 @@ class CrossFit:
     """Number of fits that did not reach their optimum."""
 
 
+_Held = tuple[Array, float, int]
+"""Decision values of what is held out, C, and the number of fits without an optimum."""
+
+
 def fit_columns(
     features: Features,
     train: NDArray[np.bool_],
@@ -126,8 +136,15 @@ def fit_columns(
         else:
             leading = np.concatenate([np.arange(width) < exact for width in widths])
             tolerance = features.tensor(np.where(leading, TOLERANCE, ROUGH))
-            solution = solve_logistic(basis, labels, C, tolerance=tolerance)
-            theta, converged = solution.coefficients, solution.converged
+
+            def solve(
+                some: slice, labels: Tensor = labels, C: Tensor = C, tolerance: Tensor = tolerance
+            ) -> Solution:
+                return solve_logistic(basis, labels[:, some], C[some], tolerance=tolerance[some])
+
+            solved = _BATCH.run(len(C), solve)
+            theta = torch.cat([one.coefficients for one in solved], dim=1)
+            converged = np.concatenate([one.converged for one in solved])
         ends = np.cumsum(widths)[:-1]
         decisions = np.split((basis.rows @ theta).cpu().numpy(), ends, axis=1)
         for i, own, good in zip(members, decisions, np.split(converged, ends), strict=True):
@@ -234,16 +251,23 @@ def cross_fit(
     """
     shapes = [target.labels.shape for target in targets]
     results = [CrossFit(np.full(shape, np.nan), np.full(shape, np.nan)) for shape in shapes]
-    for first, group in enumerate(np.unique(held_out.groups)):
-        train, test = held_out.training(int(group)), held_out.groups == group
+
+    def predict(first: int, train: NDArray[np.bool_], test: NDArray[np.bool_]) -> list[_Held]:
         chosen = choose_penalties(features, targets, train, fold, grid, inner=inner, first=first)
         each_C = [np.full(shape[1], C) for shape, C in zip(shapes, chosen, strict=True)]
         fitted = fit_columns(features, train, list(zip(targets, each_C, strict=True)))
-        for target, C, found, (decisions, unconverged) in zip(
-            targets, chosen, results, fitted, strict=True
-        ):
-            found.decisions[test] = decisions[test]
-            found.baseline[test] = target.labels[train].mean(axis=0)
-            found.chosen.append(C)
-            found.unconverged += unconverged
+        return [
+            (decisions[test], C, unconverged)
+            for C, (decisions, unconverged) in zip(chosen, fitted, strict=True)
+        ]
+
+    with scope("folds"):
+        for first, group in enumerate(np.unique(held_out.groups)):
+            train, test = held_out.training(int(group)), held_out.groups == group
+            held = kept(str(first), partial(predict, first, train, test))
+            for target, found, (decisions, C, bad) in zip(targets, results, held, strict=True):
+                found.decisions[test] = decisions
+                found.baseline[test] = target.labels[train].mean(axis=0)
+                found.chosen.append(C)
+                found.unconverged += bad
     return results

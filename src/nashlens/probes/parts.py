@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from threading import Lock
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ from nashlens.probes.questions import (
     scores_of,
 )
 from nashlens.probes.scores import column_scores, permutation_columns
-from nashlens.probes.table import LayerRows, ProbeColumns, Row, question_columns
+from nashlens.probes.table import LayerRow, LayerRows, ProbeColumns, Row, question_columns
 from nashlens.seeds import stream
 
 COLUMNS = ProbeColumns(
@@ -123,11 +124,16 @@ class PartScores:
         self._prompts, self._untrained_prompts = prompts, untrained_prompts
         self._targets, self._settings = targets, settings
         self._parts: dict[str, list[_Part]] = {}
+        self._lock = Lock()
         self._rows = LayerRows()
 
-    def add(
+    def add(self, rows: Sequence[LayerRow]) -> None:
+        """Add a layer's `scored` rows to the table."""
+        self._rows.add(rows)
+
+    def scored(
         self, layer: int, probes: FittedQuestions, baselines: Mapping[str, FittedQuestions]
-    ) -> None:
+    ) -> list[LayerRow]:
         """Score a layer's predictions, and its baselines', on every part.
 
         Parameters
@@ -138,25 +144,33 @@ class PartScores:
         baselines : mapping of str to FittedQuestions
             By column; `random_weights` has questions about its own prompts.
         """
+        rows: list[LayerRow] = []
         for question, fit in probes.pairs():
             name = question.target.name
             if question.split != "match" or name not in self._targets:
                 continue
-            if name not in self._parts:
-                self._parts[name] = self._parts_of(question)
-            for part in self._parts[name]:
+            for part in self._parts_of(question):
                 row, null = self._score(question, fit, part)
                 for column, fitted in baselines.items():
                     untrained = column == "random_weights"
                     row[column] = _baseline_score(name, fitted, part, untrained=untrained)
                 row["layer"] = layer
-                self._rows.add((name, part.factor, part.level), row, null)
+                rows.append(((name, part.factor, part.level), row, null))
+        return rows
 
     def table(self) -> pd.DataFrame:
         """Return one row per target, factor, level and layer, see docs/reference/results.md."""
         return COLUMNS.table(self._rows.rows(self._settings.confidence), self._settings)
 
     def _parts_of(self, question: ProbeQuestion) -> list[_Part]:
+        """Return the parts for a target, which are the same at every layer."""
+        with self._lock:
+            name = question.target.name
+            if name not in self._parts:
+                self._parts[name] = self._drawn_parts(question)
+            return self._parts[name]
+
+    def _drawn_parts(self, question: ProbeQuestion) -> list[_Part]:
         settings, seed = self._settings, self._settings.seed
         resamples = min(settings.resamples, RESAMPLES)
         parts = []

@@ -17,22 +17,24 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import pandas as pd
+import torch
 
 from nashlens.activations.plan import draw_matches
 from nashlens.activations.store import ActivationStore, LoadLayer
+from nashlens.chunks import each
 from nashlens.errors import DataError
 from nashlens.probes.baselines import bag_of_words, baseline_columns
 from nashlens.probes.design import ProbeSettings, add_choices, usable
 from nashlens.probes.parts import PartScores
 from nashlens.probes.questions import estimate_columns, fit_questions, prepare_questions
 from nashlens.probes.table import (
+    LayerRow,
     LayerRows,
     ProbeColumns,
     load_features,
     question_columns,
 )
 from nashlens.probes.transfer import fit_transfer
-from nashlens.progress import progress
 from nashlens.vocabulary.positions import DECISION
 
 
@@ -72,6 +74,7 @@ def fit_probes(
     *,
     untrained: tuple[LoadLayer, pd.DataFrame] | None = None,
     part_targets: Sequence[str] = (),
+    threads: int = 1,
 ) -> ProbeTables:
     """Fit every target's probe in every split at every layer.
 
@@ -91,6 +94,8 @@ def fit_probes(
         Activations of the same architecture with random weights, and their prompts.
     part_targets : sequence of str
         Those of the targets that are scored on parts of the prompts as well.
+    threads : int
+        Layers that are fitted side by side.
 
     Returns
     -------
@@ -128,17 +133,17 @@ def fit_probes(
             untrained_prompts, targets, settings, splits=("match",), controls=False
         )
     parts = PartScores(used, part_targets, settings, untrained_prompts)
-    gathered = LayerRows()
-    for layer in progress(layers, "probes", unit="layer"):
+
+    def fit(layer: int) -> tuple[list[LayerRow], list[LayerRow]]:
         values = load_features(load_layer, layer, len(used))
         fitted = fit_questions(values, questions, settings, controls=True)
-        columns = list(fixed_columns)
+        columns, compared = list(fixed_columns), dict(baselines)
         if untrained_prompts is not None:
             values = load_features(load_untrained, layer, len(untrained_prompts))
             random = fit_questions(values, untrained_questions, settings, controls=False)
-            baselines["random_weights"] = random
+            compared["random_weights"] = random
             columns.append(baseline_columns("random_weights", random, settings.confidence))
-        parts.add(layer, fitted, baselines)
+        rows: list[LayerRow] = []
         for i, question in enumerate(questions):
             row, null = question_columns(question) | {"layer": layer}, None
             if i in fitted.fits:
@@ -148,7 +153,13 @@ def fit_probes(
                 row |= found.get((question.target.name, question.split), {})
             if untrained_prompts is not None and "random_weights" in row:
                 row["n_random_weights"] = len(untrained_prompts)
-            gathered.add(i, row, null)
+            rows.append((i, row, null))
+        return rows, parts.scored(layer, fitted, compared)
+
+    gathered = LayerRows()
+    for rows, of_parts in each(layers, fit, "probes", unit="layer", threads=threads):
+        gathered.add(rows)
+        parts.add(of_parts)
     probes = COLUMNS.table(gathered.rows(settings.confidence), settings)
     return ProbeTables(probes, parts.table())
 
@@ -165,6 +176,7 @@ def study_probes(
     positions: Sequence[str] = (DECISION,),
     untrained: ActivationStore | None = None,
     untrained_prompts: int = 0,
+    threads: int = 1,
 ) -> dict[str, pd.DataFrame]:
     """Fit a model's probes, with their baselines, their parts and their transfer between games.
 
@@ -185,12 +197,16 @@ def study_probes(
         Activations of the same architecture with random weights.
     untrained_prompts : int
         The largest number of prompts for which it was run (`draw_matches`).
+    threads : int
+        Layers that are fitted side by side, each as one alone would be.
 
     Returns
     -------
     dict of str to DataFrame
         `probes`, `probes_parts` and `transfer`, see docs/reference/results.md.
     """
+    # Layers run side by side, each in one thread: so the number of threads changes no result.
+    torch.set_num_threads(1)
     prompts = usable(add_choices(prompts, lens))
     some = prompts[:0]
     if untrained is not None:
@@ -214,8 +230,9 @@ def study_probes(
             here,
             untrained=random_weights,
             part_targets=part_targets,
+            threads=threads,
         )
         tables["probes"].append(probes)
         tables["probes_parts"].append(parts)
-        tables["transfer"].append(fit_transfer(load, layers, rows, targets, here))
+        tables["transfer"].append(fit_transfer(load, layers, rows, targets, here, threads))
     return {name: pd.concat(found, ignore_index=True) for name, found in tables.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ from nashlens.probes.questions import ProbeQuestion
 
 Array = NDArray[np.float64]
 Row = dict[str, object]
+LayerRow = tuple[Hashable, Row, Array | None]
+"""What a row belongs to at every layer, the row, and the scores of its permutations if any."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,14 @@ class LayerRows:
         self._rows: dict[Hashable, list[Row]] = {}
         self._nulls: dict[Hashable, list[Array]] = {}
 
-    def add(self, key: Hashable, row: Row, null: Array | None) -> None:
-        """Add a layer's row, and the scores of its permutations where it has any."""
-        self._rows.setdefault(key, []).append(row)
-        if null is not None:
-            self._nulls.setdefault(key, []).append(null)
+    def add(self, rows: Iterable[LayerRow]) -> None:
+        """Add a layer's rows."""
+        for name, row, null in rows:
+            # One that has been kept on disk is a list.
+            key = tuple(name) if isinstance(name, list) else name
+            self._rows.setdefault(key, []).append(row)
+            if null is not None:
+                self._nulls.setdefault(key, []).append(null)
 
     def rows(self, confidence: float) -> list[Row]:
         """Return all rows, those of one key together, each compared with the largest null score."""

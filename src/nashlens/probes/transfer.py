@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nashlens.activations.store import LoadLayer
+from nashlens.chunks import each
 from nashlens.contrasts import percentile_interval, resample_counts
 from nashlens.probes.controls import permuted_labels
 from nashlens.probes.design import (
@@ -29,7 +30,6 @@ from nashlens.probes.fits import Features, LabelColumns, choose_penalties, cross
 from nashlens.probes.questions import match_folds
 from nashlens.probes.scores import balanced_accuracies, permutation_columns, score_draws
 from nashlens.probes.table import ProbeColumns, Row, load_features
-from nashlens.progress import progress
 from nashlens.seeds import stream
 
 Array = NDArray[np.float64]
@@ -107,6 +107,7 @@ def fit_transfer(
     prompts: pd.DataFrame,
     targets: Sequence[str],
     settings: ProbeSettings,
+    threads: int = 1,
 ) -> pd.DataFrame:
     """Fit every target in every game and test it in all games, at every layer.
 
@@ -132,10 +133,11 @@ def fit_transfer(
     by_rows: dict[bytes, list[_TransferTarget]] = {}
     for one in prepared:
         by_rows.setdefault(one.target.rows.tobytes(), []).append(one)
-    rows: list[Row] = []
-    for layer in progress(layers, "transfer", unit="layer"):
+
+    def fit(layer: int) -> list[Row]:
         values = load_features(load_layer, layer, len(used))
         scored: dict[Cell, Row] = {}
+        rows: list[Row] = []
         for group in by_rows.values():
             features = Features(values[group[0].target.rows], settings.device, few=True)
             for game in games:
@@ -143,7 +145,10 @@ def fit_transfer(
         for one, train, test in itertools.product(prepared, games, games):
             row = _cell_columns(one, train, test) | {"layer": layer}
             rows.append(row | scored.get((one.target.name, train, test), {}))
-    return COLUMNS.table(rows, settings)
+        return rows
+
+    found = each(layers, fit, "transfer", unit="layer", threads=threads)
+    return COLUMNS.table([row for rows in found for row in rows], settings)
 
 
 def _cell_columns(one: _TransferTarget, train: str, test: str) -> Row:

@@ -9,11 +9,13 @@ place). So the verdict rests on as many histories as the study has.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from nashlens.chunks import each
 from nashlens.engine.writing import Writing, residuals_under
 from nashlens.findings.claim import Missing, decide
 from nashlens.findings.claims import m5_nash_favoured, m6_late_override
@@ -123,14 +125,21 @@ class SpikedReadings:
                 continue
             donors = self._donors(readings.prompts)
             shifts = [self._shift(readings, donors, k) for k in range(len(self._spikes))]
-            for draw in range(self._draws):
-                # The same histories for every spike: verdicts differ by the spike only.
-                rng = stream(self._settings.seed, "spikes", "draw", claim, draw)
-                rows, names = _drawn_again(readings.prompts, rng)
-                drawn = readings.drawn(rows, names)
-                yield -1, self._verdict(claim, draw, drawn)
-                for k, shift in enumerate(shifts):
-                    yield k, self._verdict(claim, draw, drawn.shifted(shift[rows]))
+            judge = partial(self._judged, claim, readings, shifts)
+            for found in each(range(self._draws), judge, f"draws of {claim}"):
+                for k, verdict in zip(range(-1, len(shifts)), found, strict=True):
+                    yield k, Verdict(*verdict)
+
+    def _judged(
+        self, claim: str, readings: Readings, shifts: Sequence[np.ndarray], draw: int
+    ) -> list[Verdict]:
+        """Return the verdicts of one draw: of the model as it is, then of each spike."""
+        # The same histories for every spike: verdicts differ by the spike only.
+        rng = stream(self._settings.seed, "spikes", "draw", claim, draw)
+        rows, names = _drawn_again(readings.prompts, rng)
+        drawn = readings.drawn(rows, names)
+        spiked = (self._verdict(claim, draw, drawn.shifted(shift[rows])) for shift in shifts)
+        return [self._verdict(claim, draw, drawn), *spiked]
 
     def _verdict(self, claim: str, draw: int, readings: Readings) -> Verdict:
         module = LENS_CLAIMS[claim]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from nashlens.chunks import each
 from nashlens.contrasts import percentile_interval
 from nashlens.findings.claims import m1_history_early, m2_history_consumed, m3_nash_weak
 from nashlens.kept import at_position
@@ -95,17 +96,21 @@ class SpikedProbes:
         # M2 compares with the last layer, which is as it was but for the histories.
         last = int(sound["layer"].max())
         kept = self._numbers(question, self._fit(question, last), drawn)
-        for layer in (1,) if spike == "history" else self.layers:
-            if layer not in sound["layer"].to_numpy():
-                continue
-            for strength in self.deviations:
-                fitted = self._fit(question, layer, spike, strength)
-                numbers = self._numbers(question, fitted, drawn, permutations=how.permutations)
-                for draw, (after, new) in enumerate(zip(kept, numbers, strict=True)):
-                    table = _replaced(_replaced(rows, target, last, after), target, layer, new)
-                    for claim in claims:
-                        found = self._verdict(claim, table, draw)
-                        yield Spike(spike, layer, strength, UNIT), found
+        layers = (1,) if spike == "history" else self.layers
+        where = [(k, s) for k in layers for s in self.deviations if k in sound["layer"].to_numpy()]
+
+        def judge(one: tuple[int, float]) -> list[Verdict]:
+            fitted = self._fit(question, one[0], spike, one[1])
+            numbers = self._numbers(question, fitted, drawn, permutations=how.permutations)
+            found = []
+            for draw, (after, new) in enumerate(zip(kept, numbers, strict=True)):
+                table = _replaced(_replaced(rows, target, last, after), target, one[0], new)
+                found += [self._verdict(claim, table, draw) for claim in claims]
+            return found
+
+        for one, found in zip(where, each(where, judge, f"spikes: {spike}"), strict=True):
+            for verdict in found:
+                yield Spike(spike, *one, UNIT), Verdict(*verdict)
 
     def _fit(
         self, question: ProbeQuestion, layer: int, spike: str = "", strength: float = 0.0

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from nashlens.chunks import kept
 from nashlens.findings.claim import JudgeSettings
 from nashlens.probes.design import ProbeSettings, usable
 from nashlens.seeds import stream
@@ -129,7 +130,7 @@ def spike_tables(
         readings = SpikedReadings(
             {"prompts": used, "lens": tables["lens"]},
             conflicts.prompts,
-            lens_effects(engine, conflicts, spikes),
+            kept("effects", lambda: lens_effects(engine, conflicts, spikes)),
             named,
             judged,
             settings.draws,

@@ -222,7 +222,7 @@ def test_out_of_memory_halves_the_slots_and_loses_nothing(
     monkeypatch.setattr(owner, name, scarce)
     with caplog.at_level(logging.WARNING):
         assert generate(Engine(llama), requests, temperature=1.0, stop={3}, slots=8) == whole
-    assert "generating in 4 slots" in caplog.text
+    assert "4 slots of generation at once" in caplog.text
 
 
 def test_out_of_memory_in_one_slot_is_an_error(llama, monkeypatch):

@@ -11,14 +11,12 @@ stood, in half as many slots, and end as they would have.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from nashlens.engine.core import Engine
 from nashlens.engine.forest import sort_key
@@ -26,8 +24,6 @@ from nashlens.engine.generation.decoder import UNWRITTEN, Decoder, Tuning
 from nashlens.engine.generation.sampling import INVALID, uniforms
 from nashlens.engine.session import Session
 from nashlens.errors import DataError
-
-log = logging.getLogger(__name__)
 
 _EVERY = 4  # steps between two looks at what a GPU made
 
@@ -126,7 +122,7 @@ def generate(
     stop : collection of int
         A request ends before the first of these tokens; may be empty.
     slots : int, default 128
-        Requests that run at once at most. Halved, with a warning, where memory runs out.
+        Requests that run at once at most. Halved where memory runs out.
     tuning : Tuning, optional
         How a step computes.
     session : Session, optional
@@ -154,17 +150,10 @@ def generate(
     else:
         slots = min(slots, len(works))
     while unfinished := [work for work in works if not work.done]:
-        try:
-            together = _runnable_together(unfinished, engine.blocks.short)
-            _serve(engine, together, temperature, stop, slots, tuning, session)
-            continue
-        except torch.OutOfMemoryError:
-            if slots == 1:
-                raise
-        # Outside the handler, which holds on to the tensors of what failed.
-        slots //= 2
-        log.warning("out of memory; generating in %d slots from now on", slots)
-        torch.cuda.empty_cache()
+        together = _runnable_together(unfinished, engine.blocks.short)
+        at_once = min(slots, engine.slots.size)
+        with engine.slots(at_once):
+            _serve(engine, together, temperature, stop, at_once, tuning, session)
     return [Generated(work.new, work.stopped) for work in works]
 
 
