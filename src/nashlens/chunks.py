@@ -96,7 +96,8 @@ class Chunks:
     def close(self) -> None:
         """Write what has been added since the last time."""
         with self._lock:
-            trees, arrays = [], {}
+            trees: list[list[Any]] = []
+            arrays: dict[str, np.ndarray] = {}
             for number, (name, value) in enumerate(self._waiting.items()):
                 own: list[np.ndarray] = []
                 trees.append([name, _parted(value, own)])
@@ -191,17 +192,17 @@ def kept(name: str, work: Callable[[], T]) -> T:
     """
     place = _here.get()
     if place is None:
-        return _plain(work())  # type: ignore[no-any-return]
+        return _plain(work())
     path = f"{place.path}/{name}"
     if path in place.chunks:
-        return place.chunks.get(path)  # type: ignore[no-any-return]
+        return place.chunks.get(path)
     within = _here.set(_Place(place.chunks, path))
     try:
         value = _plain(work())
     finally:
         _here.reset(within)
     place.chunks.put(path, value)
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def each(
@@ -302,4 +303,4 @@ def _joined(tree: Any, array: Callable[[int], np.ndarray]) -> Any:
 
 def _trees(path: Path) -> list[list[Any]]:
     with np.load(path, allow_pickle=False) as file:
-        return json.loads(file[_TREES].tobytes())  # type: ignore[no-any-return]
+        return json.loads(file[_TREES].tobytes())

@@ -1,0 +1,187 @@
+"""Long stages that die in the middle end, when run again, in the bytes of an undisturbed run."""
+
+import signal
+from types import SimpleNamespace
+
+import pytest
+
+import workflow.job
+from nashlens import chunks
+from nashlens.chunks import Chunks
+from nashlens.engine.blocks import Blocks
+from nashlens.errors import StoppedError
+from nashlens.tables import read_metadata
+from tests.conftest import ROOT
+from workflow.job import FOLDER, run_job
+
+MODEL = "tiny_llama"
+PROMPTS = {"prompts": f"prompts/{MODEL}.parquet"}
+GAMES = {"games": "games.parquet"}
+STORE = {"activations": f"activations/{MODEL}/manifest.json"}
+LENS = {"lens": f"lens/{MODEL}.parquet"}
+
+
+def files(*stages, ending="parquet", **named):
+    """Files of this model, by the names of their stages or others."""
+    named |= {stage: stage for stage in stages}
+    return {name: f"{stage}/{MODEL}.{ending}" for name, stage in named.items()}
+
+
+STAGES = {
+    "sweep_steering": (
+        PROMPTS | files(directions="directions", ending="npz") | files(table="directions"),
+        files(table="steering"),
+    ),
+    "patch_pairs": (files("pairs"), files(table="patching")),
+    "ablate_heads": (PROMPTS, files(table="heads")),
+    "attribute_answers": (GAMES | PROMPTS, files("attribution", "override")),
+    "fit_probes": (
+        PROMPTS | STORE | LENS | {"untrained": f"activations/{MODEL}/untrained/manifest.json"},
+        files("probes", "probes_parts", "transfer"),
+    ),
+    "fit_tuned_lens": (
+        {},
+        files(table="tuned_lens")
+        | files(lens="tuned_lens", ending="safetensors")
+        | files(manifest="tuned_lens", ending="json"),
+    ),
+    "read_lens": (PROMPTS | STORE, files(table="lens")),
+    "read_tuned_lens": (
+        PROMPTS | STORE | files(lens="tuned_lens", ending="safetensors"),
+        files(table="lens_tuned"),
+    ),
+    "ask_quiz": (GAMES, files(table="quiz")),
+    "ask_beliefs": (GAMES, files(table="beliefs")),
+    "spike_model": (PROMPTS | STORE | files("lens", "probes"), files("spikes", "spikes_summary")),
+}
+"""Rule -> its input and output, as in `rules/`, beside the model itself."""
+SMALL = {"ask_quiz": 256, "ask_beliefs": 256}
+"""Tokens of a row, of rules that otherwise have a row or two. (Their numbers are then others in the
+last bit than the workspace's.)"""
+
+
+class Killed(BaseException):
+    """As SIGKILL would: nothing is written any more."""
+
+
+@pytest.fixture
+def job(built, tmp_path, monkeypatch):
+    """Return what runs a rule's script anew, and where its output and the first run's are."""
+    monkeypatch.setattr(workflow.job, "start_logging", lambda path: None)
+    monkeypatch.chdir(built.folder)
+    results = built.folder / "results" / "tiny"
+
+    def make(rule, threads=1):
+        given, made = STAGES[rule]
+        inputs = {name: str(results / path) for name, path in given.items()}
+        inputs["model"] = str(results.parent / "models" / MODEL / "manifest.json")
+        old = [results / path for path in made.values()]
+        new = [tmp_path / path for path in made.values()]
+        table = next(path for path in old if path.suffix == ".parquet")
+        said = read_metadata(table)
+        snakemake = SimpleNamespace(
+            input=inputs,
+            output=Files(zip(made, map(str, new), strict=True)),
+            params=Params(said),
+            wildcards={"model": MODEL},
+            resources={"batch_tokens": SMALL.get(rule, 4096)},
+            log=["x"],
+            threads=threads,
+            rule=rule,
+        )
+        script = (ROOT / "scripts" / f"{rule}.py").read_text()
+        space = {"__name__": rule}
+        exec(compile(script, rule, "exec"), space)
+        return lambda: run_job(space["main"], snakemake), new, old
+
+    return make
+
+
+class Files(dict):
+    """Named files, as Snakemake has them: the first is also number 0."""
+
+    def __getitem__(self, key):
+        return list(self.values())[key] if isinstance(key, int) else super().__getitem__(key)
+
+
+class Params(dict):
+    """The config and the fingerprint that a table was made from."""
+
+    @property
+    def fingerprint(self):
+        return self["fingerprint"]
+
+
+@pytest.mark.parametrize("rule", STAGES)
+def test_a_stage_that_is_killed_goes_on_from_what_it_had(job, rule, monkeypatch):
+    run, new, old = job(rule)
+    whole = [path.read_bytes() for path in old]
+    names, forwards, left = [], [], [0]
+    put, forward = Chunks.put, Blocks.forward
+
+    def counted(self, *args, **options):
+        forwards[-1] += 1
+        return forward(self, *args, **options)
+
+    def dying(self, name, value):
+        put(self, name, value)
+        names[-1].append(name)
+        left[0] -= 1
+        if not left[0]:
+            monkeypatch.setattr(self, "close", lambda: None)
+            raise Killed
+
+    def started(results=0):
+        names.append([])
+        forwards.append(0)
+        left[0] = results
+        run()
+
+    # Each result is a chunk.
+    monkeypatch.setattr(chunks, "EVERY", 0.0)
+    monkeypatch.setattr(Chunks, "put", dying)
+    monkeypatch.setattr(Blocks, "forward", counted)
+    if rule in SMALL:
+        started()
+        whole = [path.read_bytes() for path in new]
+        new[0].unlink()
+    with pytest.raises(Killed):
+        started(3)
+    assert not new[0].exists()
+    assert list(new[0].parent.glob(f"{FOLDER}/*/*/*.npz"))
+    started()
+    assert [path.read_bytes() for path in new] == whole
+    # Nothing that was finished was done again, and nothing is left behind.
+    assert len(names[-2]) == 3
+    assert names[-1]
+    assert not set(names[-2]) & set(names[-1])
+    assert not (new[0].parent / FOLDER).exists()
+    if rule in SMALL:
+        assert 0 < forwards[-1] < forwards[0] == sum(forwards[1:])
+
+
+def test_threads_of_the_probes_change_no_byte(job):
+    run, new, old = job("fit_probes", threads=3)
+    run()
+    assert [path.read_bytes() for path in new] == [path.read_bytes() for path in old]
+
+
+def test_at_sigterm_a_job_writes_what_it_has_and_ends(job, monkeypatch):
+    run, new, old = job("ablate_heads")
+    put = Chunks.put
+
+    def ending(self, name, value):
+        put(self, name, value)
+        if len(self) == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(Chunks, "put", ending)
+    with pytest.raises(StoppedError, match="2 finished results"):
+        run()
+    monkeypatch.setattr(Chunks, "put", put)
+    # Both in one chunk, which the next run takes over.
+    assert len(list(new[0].parent.glob(f"{FOLDER}/*/*/*.npz"))) == 1
+    assert signal.getsignal(signal.SIGTERM) is before
+    run()
+    assert new[0].read_bytes() == old[0].read_bytes()
