@@ -3,14 +3,16 @@
 import signal
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
+import torch
 
 import workflow.job
 from nashlens import chunks
 from nashlens.chunks import Chunks
 from nashlens.engine.blocks import Blocks
 from nashlens.errors import StoppedError
-from nashlens.tables import read_metadata
+from nashlens.tables import read_metadata, read_table
 from tests.conftest import ROOT
 from workflow.job import FOLDER, run_job
 
@@ -185,3 +187,37 @@ def test_at_sigterm_a_job_writes_what_it_has_and_ends(job, monkeypatch):
     assert signal.getsignal(signal.SIGTERM) is before
     run()
     assert new[0].read_bytes() == old[0].read_bytes()
+
+
+IN_ROWS = (
+    *("sweep_steering", "patch_pairs", "ablate_heads", "attribute_answers", "ask_quiz"),
+    "spike_model",
+)
+"""Rules that run more tokens than fit, below."""
+MEMORY = 700
+"""Tokens that fit into the device's memory, in this test: more than any prompt has."""
+
+
+@pytest.mark.parametrize("rule", IN_ROWS)
+def test_where_memory_runs_out_batches_are_halved_and_that_is_said_once(
+    job, rule, monkeypatch, caplog
+):
+    monkeypatch.delitem(SMALL, rule, raising=False)
+    run, new, old = job(rule)
+    forward, largest = Blocks.forward, []
+
+    def scarce(self, index, given):
+        if len(given.h) > MEMORY:
+            raise torch.OutOfMemoryError("pretend")
+        largest.append(len(given.h))
+        return forward(self, index, given)
+
+    monkeypatch.setattr(Blocks, "forward", scarce)
+    run()
+    warnings = [r.message for r in caplog.records if r.levelname == "WARNING"]
+    assert warnings == ["out of memory: 2048 tokens of a row at once from now on"]
+    assert max(largest) <= MEMORY
+    for mine, first in zip(new, old, strict=True):
+        if mine.suffix == ".parquet":
+            tables = read_table(mine), read_table(first)
+            pd.testing.assert_frame_equal(*tables, check_exact=False, rtol=1e-3, atol=1e-4)

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from nashlens.engine import attribution
 from nashlens.engine.attribution import attribute
 from nashlens.engine.core import Engine
 from nashlens.engine.recording import Site, site_outputs
 from nashlens.errors import DataError
+from nashlens.memory import Batch
 from nashlens.models.weights import FinalNorm
 
 from .test_tensor import pair
@@ -141,3 +143,19 @@ def test_shards_give_what_one_piece_gives(sequences):
 def test_differences_of_another_number_are_refused(loaded, sequences):
     with pytest.raises(DataError, match=r"differences of shape \(2, 32\) for 5 sequences"):
         attribute(Engine(loaded), sequences, np.ones((2, 32)), final_norm(loaded))
+
+
+def test_out_of_memory_halves_the_prompts_attributed_at_once(loaded, sequences, monkeypatch):
+    norm, difference = final_norm(loaded), unembedding_difference(loaded)
+    given = Engine(loaded), sequences, np.tile(difference, (len(sequences), 1)), norm
+    whole, some = attribute(*given), attribution._attention
+
+    def scarce(shares, outputs, towards):
+        if len(outputs) > 2:
+            raise torch.OutOfMemoryError("pretend")
+        return some(shares, outputs, towards)
+
+    monkeypatch.setattr(attribution, "_attention", scarce)
+    monkeypatch.setattr(attribution, "_BATCH", Batch("prompts"))
+    for ours, theirs in zip(attribute(*given), whole, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -138,3 +139,33 @@ def loaded_short(session):
     """Whether the odd prompt of six tokens and the others fall on two sides of a model's bound."""
     short = session.engine.blocks.short
     return short is not None and 6 <= short < 29
+
+
+def test_out_of_memory_halves_the_prompts_that_grow_at_once(loaded, rng, monkeypatch, caplog):
+    stems = [rng.integers(0, 61, 20).tolist() for _ in range(9)]
+    engine, run_row, most = Engine(loaded), Engine.run_row, []
+
+    def scarce(self, row, parts, *, start=0, **kwargs):
+        most.append(len(row) - start)
+        if len(row) - start > 60:
+            raise torch.OutOfMemoryError("pretend")
+        return run_row(self, row, parts, start=start, **kwargs)
+
+    monkeypatch.setattr(Engine, "run_row", scarce)
+    session = Session(engine)
+    prompts = [LabelledPrompt([*stem, 5], ([1], [2])) for stem in stems]
+    for kept in (None, [20] * 9):
+        ours = session.label_logprobs(prompts, kept)
+        assert np.abs(ours - reference.label_logprobs(loaded, prompts)).max() < 1e-4
+    assert most[0] == 9 * 21
+    assert engine.prompts.size == 2
+    assert caplog.text.count("prompts of a session at once from now on") == 1
+    # A player that writes goes on from the same prompts, in the size that fits.
+    longer = [[*stem, 7] for stem in stems]
+    seen = [i for some, _, _, _ in session.prefilled(longer, [20] * 9) for i in some]
+    assert seen == list(range(9))
+    whole = [[1, *stem] for stem in stems]
+    engine.prompts.size = 9
+    groups = [some for some, _, final, _ in session.prefilled(whole, [0] * 9) if len(final)]
+    assert [i for some in groups for i in some] == list(range(9))
+    assert max(map(len, groups)) == 2

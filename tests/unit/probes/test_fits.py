@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from nashlens.memory import Batch
+from nashlens.probes import fits
 from nashlens.probes.design import HeldOut
 from nashlens.probes.fits import Features, LabelColumns, choose_penalties, cross_fit
 from tests.unit.probes.solved import held_out
@@ -75,3 +77,23 @@ def test_shares_are_fitted_beside_actions(drawn):
 
 def test_features_are_float64_wherever_they_come_from():
     assert Features(np.ones((3, 2), dtype=np.float32)).values.dtype == torch.float64
+
+
+def test_out_of_memory_halves_the_columns_that_are_fitted_at_once(drawn, monkeypatch, caplog):
+    x, labels, fold = drawn
+    labels = np.hstack([labels, 1 - labels, labels])
+    asked = [LabelColumns(labels)], HeldOut(fold), fold, [0.03, 0.3]
+    (whole,) = cross_fit(Features(x), *asked, inner=1)
+    solve = fits.solve_logistic
+
+    def scarce(basis, columns, *args, **options):
+        if columns.shape[1] > 3:
+            raise torch.OutOfMemoryError("pretend")
+        return solve(basis, columns, *args, **options)
+
+    monkeypatch.setattr(fits, "solve_logistic", scarce)
+    monkeypatch.setattr(fits, "_BATCH", Batch("label columns of probes"))
+    (found,) = cross_fit(Features(x), *asked, inner=1)
+    assert found.chosen == whole.chosen
+    np.testing.assert_allclose(found.decisions, whole.decisions, atol=5e-3)
+    assert caplog.text.count("label columns of probes at once from now on") == 1
