@@ -4,6 +4,7 @@
     snakemake --profile slurm figures                                  on a cluster
     snakemake --cores 8 figures --configfile experiments/paper.yaml    another experiment
     snakemake --cores 2 calibration                                    models of known mechanism
+    snakemake --cores 1 plan                                           what it will take, first
 
 Each target below is a stage that can be asked for by name; it makes what it needs. Files go to
 results/EXPERIMENT/, converted models to results/models/.
@@ -32,6 +33,7 @@ include: "rules/findings.smk"
 include: "rules/calibration.smk"
 include: "rules/figures.smk"
 include: "rules/report.smk"
+include: "rules/plan.smk"
 include: "rules/messages.smk"
 
 
@@ -151,6 +153,11 @@ rule report:
         results("report.html"),
 
 
+rule plan:
+    input:
+        results("plan.csv"),
+
+
 rule all:
     input:
         rules.figures.input,
@@ -175,4 +182,6 @@ localrules:
     figures,
     calibration,
     report,
+    plan,
     build_report,
+    price_jobs,

@@ -47,8 +47,9 @@ ELSEWHERE = {
     "fit_directions": "directions",
     "build_report": "figures",
 }
-# Files of rules without a box: all that runs a model reads it, and the quiz only checks play.
-HIDDEN = {"models", "quiz", "calibration"}
+# Files of rules without a box: all that runs a model reads it, the quiz only checks play, and a
+# plan is about the others.
+HIDDEN = {"models", "quiz", "calibration", "plan"}
 # Arrows that would cross a box if they were straight.
 BENDS = {
     ("games", "play"): -0.25,

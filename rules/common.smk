@@ -1,6 +1,8 @@
 """What all rules share: the checked config, paths, `params:` and `resources:`."""
 
+import os
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(workflow.basedir)
@@ -11,7 +13,7 @@ from nashlens.figures.registry import FIGURES, STUDY
 from nashlens.vocabulary.models import ADAPTER_FILES, TOKENIZER_FILES
 from nashlens.vocabulary.page import SHOWN as PAGE_SHOWN, TRACED as PAGE_TRACED
 from nashlens.vocabulary.stages import INTERVENTION, NULLABLE, left_out_by
-from workflow.experiment import Experiment, calibrating, export_path
+from workflow.experiment import Experiment, calibrating, export_path, nested
 from workflow.fingerprint import OPTIONAL
 from workflow.intake import watch
 from workflow.provenance import Stage
@@ -33,12 +35,14 @@ if calibrating():
     configfile: "experiments/calibration.yaml"
 
 
+# `snakemake plan --config measure=true`: no part of an experiment.
+MEASURE = bool(config.pop("measure", False))
 EXPERIMENT = Experiment.load(
     config,
     ROOT,
     lambda: workflow.rules,
     # Jobs on a cluster parse this file again: what was checked once holds.
-    preflight=workflow.is_main_process,
+    preflight=workflow.is_main_process and not nested(),
     dry_run=workflow.output_settings.dryrun,
     remote=REMOTE,
 )
@@ -209,6 +213,15 @@ def model_job():
             else {}
         ),
     }
+
+
+NESTED_CALL = {
+    "configfiles": [os.path.relpath(path) for path in workflow.config_settings.configfiles],
+    "settings": list(workflow.config_settings.config_args or []),
+    # What lies on disk is no part of a fingerprint: who asks is answered anew.
+    "asked": time.time_ns(),
+}
+"""`params:` of a job that reads the Snakefile again."""
 
 
 def light_job():

@@ -5,13 +5,21 @@ from snakemake.logging import logger
 from nashlens.files import write_json
 from workflow.messages import FailedJobs, findings, ladder, say_last
 
+
+def only_asked():
+    """Say whether this call asks about jobs, and runs none."""
+    targets = set(workflow.dag_settings.targets)
+    return bool(targets) and targets <= {"plan", "status"}
+
+
 FAILED = FailedJobs()
 logger.addHandler(FAILED)
 
 
 onstart:
     # For who reads the results: the tables themselves carry the keys that they depend on.
-    if workflow.is_main_process:
+    # A plan of an edit runs nothing with it.
+    if workflow.is_main_process and not only_asked():
         write_json(results("config.json"), CONFIG)
 
 
@@ -22,7 +30,10 @@ onsuccess:
         drawn = results("figures/") if asked != {"report"} else None
         tables = results("findings.csv"), results("ladder.csv")
         say_last(findings(drawn, *tables, page=page))
-    elif workflow.is_main_process and "ladder" in asked:
+    for text in ("plan", "status") if workflow.is_main_process else ():
+        if text in asked:
+            say_last(Path(results(f"{text}.txt")).read_text(encoding="utf-8"))
+    if workflow.is_main_process and "ladder" in asked - {"figures", "report", "all"}:
         say_last(ladder(results("figures/"), results("ladder.csv")))
 
 

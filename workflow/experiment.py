@@ -18,6 +18,7 @@ from workflow.groups import play_groups
 from workflow.intake import refuse
 from workflow.provenance import Provenance
 
+NESTED = "NASHLENS_NESTED"
 CALIBRATING = "NASHLENS_CALIBRATING"
 
 
@@ -26,6 +27,11 @@ def export_path(*folders: Path) -> None:
     known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     new = [str(folder) for folder in folders if str(folder) not in known]
     os.environ["PYTHONPATH"] = os.pathsep.join([*new, *filter(None, known)])
+
+
+def nested() -> bool:
+    """Say whether a job reads the Snakefile once more, whose own call has checked the world."""
+    return NESTED in os.environ
 
 
 def calibrating() -> bool:

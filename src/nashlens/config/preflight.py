@@ -212,7 +212,7 @@ def _tokenizer_folder(source: Source, model: ModelConfig, stack: ExitStack) -> P
     return None
 
 
-def _gpus() -> int:
+def visible_gpus() -> int:
     """Count the GPUs that a job here would see, without torch, which takes seconds to import."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
@@ -234,7 +234,7 @@ def _device_problems(name: str, model: ModelConfig, dry_run: bool, remote: bool)
         return
     if dry_run:
         return
-    gpus = _gpus()
+    gpus = visible_gpus()
     if not gpus and model.device.startswith("cuda"):
         yield problem_line(
             (*path, "device"), model.device, "there is no GPU here; allowed: auto, cpu"
@@ -264,7 +264,7 @@ def _tensor_problems(
     from nashlens.models.inspect import read_config
     from nashlens.models.split import tensor_problem
 
-    path, gpus = ("models", name, "parallel"), model.gpus if remote else _gpus()
+    path, gpus = ("models", name, "parallel"), model.gpus if remote else visible_gpus()
     if gpus < 2:
         cure = f"set models.{name}.gpus to 2 or more" if remote else "allowed: none, pipeline"
         yield problem_line(

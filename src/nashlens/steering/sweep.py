@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
 import pandas as pd
@@ -76,30 +76,19 @@ def sweep_table(
     DataFrame
         The steering table: one row per prompt, place, direction and dose.
     """
-    used = kept(prompts)
-    common = neutral(used)
-    tested, words = _test_words(common, training), used[~used.index.isin(common.index)]
     width = directions.mean.shape[1]
     random = random_unit_vectors(width, random_directions, stream(seed, "random directions"))
-    studies = [(tested, prompts_per_game, directions.units, random)]
     published = {k: v for k, v in directions.units.items() if k == "published"}
-    if published and set(test_games) <= set(words["game"]):
-        # A history and its mirror image at least.
-        least = 2 * int(words.groupby("block_id").size().max())
-        fewer = max(least, prompts_per_game // WORDS_SHARE)
-        studies.append((words, fewer, published, random[:0]))
     tables = []
-    for rows, per_game, units, controls in studies:
-        # Whole blocks of either kind of labels: only neutral ones would be chosen.
-        label_kind = rows["label_kind"].iloc[0]
-        chosen = choose_prompts(
-            rows.assign(label_kind="neutral"),
-            test_games,
-            per_game,
-            seed,
-            "steering prompts",
-            key="steering.test_games",
-        ).assign(label_kind=label_kind)
+    for chosen, common in swept_prompts(
+        prompts,
+        training,
+        test_games,
+        prompts_per_game,
+        seed,
+        words=bool(published),
+    ):
+        units, controls = (directions.units, random) if common else (published, random[:0])
         edits = steering_edits(
             units, directions.mean, directions.table, controls, places=places, doses=doses
         )
@@ -107,6 +96,52 @@ def sweep_table(
         tables.append(_steered(engine, training.describe(chosen), edits, where))
     steered = pd.concat(tables, ignore_index=True)
     return steered.assign(model=model, positions=positions, units=doses.units)
+
+
+def swept_prompts(
+    prompts: pd.DataFrame,
+    training: Training,
+    test_games: Sequence[str],
+    per_game: int,
+    seed: int,
+    *,
+    words: bool,
+) -> Iterator[tuple[pd.DataFrame, bool]]:
+    """Yield the prompts that are steered, and whether their words are neutral.
+
+    Parameters
+    ----------
+    prompts : DataFrame
+        The prompts table.
+    training : Training
+        What directions are fitted on.
+    test_games : sequence of str
+    per_game : int
+        The largest number of prompts of a game with neutral words.
+    seed : int
+    words : bool
+        Whether the games' own words are steered too, if all of these games are asked in them.
+    """
+    used = kept(prompts)
+    common = neutral(used)
+    own = used[~used.index.isin(common.index)]
+    studies = [(_test_words(common, training), per_game, True)]
+    if words and set(test_games) <= set(own["game"]):
+        # A history and its mirror image at least.
+        least = 2 * int(own.groupby("block_id").size().max())
+        studies.append((own, max(least, per_game // WORDS_SHARE), False))
+    for rows, most, is_neutral in studies:
+        # Whole blocks of either kind of labels: only neutral ones would be chosen.
+        label_kind = rows["label_kind"].iloc[0]
+        chosen = choose_prompts(
+            rows.assign(label_kind="neutral"),
+            test_games,
+            most,
+            seed,
+            "steering prompts",
+            key="steering.test_games",
+        )
+        yield chosen.assign(label_kind=label_kind), is_neutral
 
 
 def _starts(prompts: pd.DataFrame, position: str) -> Positions:

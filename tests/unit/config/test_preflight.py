@@ -25,7 +25,7 @@ from .conftest import ROOT, load, merge
 @pytest.fixture(autouse=True)
 def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine without a GPU, whatever this one has."""
-    monkeypatch.setattr(module, "_gpus", lambda: 0)
+    monkeypatch.setattr(module, "visible_gpus", lambda: 0)
 
 
 def check(overlay: dict[str, Any], converted: Any = None, **options: bool) -> list[str]:
@@ -151,7 +151,7 @@ def test_a_gpu_that_is_not_there():
 
 
 def test_a_gpu_beyond_the_last(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "_gpus", lambda: 2)
+    monkeypatch.setattr(module, "visible_gpus", lambda: 2)
     assert check(of_model(device="cuda:1")) == []
     assert check(of_model(device="cuda:2")) == [
         "models.tiny_llama.device: found 'cuda:2'; allowed: cuda:0 to cuda:1"
@@ -178,7 +178,7 @@ def test_tensor_parallelism_needs_gpus_that_divide_the_heads(
     ]
     converted = {"tiny_llama": tiny_model}
     for gpus, problems in ((2, 0), (3, 1)):
-        monkeypatch.setattr(module, "_gpus", lambda gpus=gpus: gpus)
+        monkeypatch.setattr(module, "visible_gpus", lambda gpus=gpus: gpus)
         found = check(overlay, converted)
         assert len(found) == problems
         assert all("cannot be split over 3 GPUs evenly" in problem for problem in found)
@@ -312,7 +312,7 @@ def test_a_damaged_manifest_is_not_trusted(tmp_path: Path):
 def test_gpus_are_counted_as_torch_does(monkeypatch: pytest.MonkeyPatch, visible: str, count: int):
     monkeypatch.undo()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert module._gpus() == count
+    assert module.visible_gpus() == count
 
 
 def test_it_imports_neither_torch_nor_transformers():

@@ -1,0 +1,23 @@
+"""Before a run: what it will take, and why. Neither runs a job of the study."""
+
+
+rule price_jobs:
+    output:
+        plan=results("plan.csv"),
+        text=results("plan.txt"),
+    log:
+        results("logs/price_jobs.log"),
+    benchmark:
+        results("benchmarks/price_jobs.tsv")
+    resources:
+        **light_job(),
+    params:
+        **provenance("price_jobs"),
+        **NESTED_CALL,
+        measure=MEASURE,
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "What is still to do, and what it takes"
+    script:
+        "../scripts/price_jobs.py"

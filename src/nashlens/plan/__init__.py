@@ -1,0 +1,1 @@
+"""What a study will cost: counted from its own design, before anything runs."""

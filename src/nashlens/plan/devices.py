@@ -1,0 +1,162 @@
+"""How fast devices compute: a small table of what was measured, and what follows from it."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import resources
+
+from nashlens.models.shapes import SHAPES, Shape
+from nashlens.plan.work import Work
+
+CPU, H100 = "cpu core", "H100 80GB"
+CPU_PRODUCTS = 1.0e11
+"""Operations a second of one core in large products, where a lens or a probe is computed."""
+CPU_START, GPU_START = 3.0, 22.0
+"""Seconds until a job computes: imports, the model, and on a GPU the compilation of its blocks."""
+LAUNCH = 7.5e-5
+"""Seconds that a block takes at least in a step of generation, however small it is."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One line of the table."""
+
+    device: str
+    shape: str
+    precision: str
+    kind: str
+    """rows, growing, forks or written (see `work.Work`)."""
+    rate: float
+    """Operations a second, of all devices together."""
+    devices: int
+    source: str
+    """Where the figure is from."""
+
+
+@cache
+def table() -> tuple[Measured, ...]:
+    """Return the table of measured throughputs, `throughput.csv`."""
+    file = resources.files("nashlens.plan").joinpath("throughput.csv")
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return tuple(
+        Measured(
+            row["device"],
+            row["shape"],
+            row["precision"],
+            row["kind"],
+            float(row["tokens"]) / float(row["seconds"]) * token_operations(SHAPES[row["shape"]]),
+            int(row["devices"]),
+            row["source"],
+        )
+        for row in csv.DictReader(lines)
+    )
+
+
+def token_operations(shape: Shape) -> float:
+    """Return the operations of one token through all blocks."""
+    return 2.0 * shape.layers * shape.block_parameters()
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device that models run on.
+
+    Attributes
+    ----------
+    name : str
+        As in the table of throughputs.
+    memory : float
+        Bytes; of a CPU, those of its host.
+    bandwidth : float
+        Bytes a second, where generation waits for memory; 0 where the table has its rate.
+    speed : float
+        Its speed over that of the device that was measured.
+    """
+
+    name: str
+    memory: float
+    bandwidth: float = 0.0
+    speed: float = 1.0
+
+    @property
+    def gpu(self) -> bool:
+        """Whether it is a GPU."""
+        return self.name != CPU
+
+    def faster(self, speed: float) -> Device:
+        """Return the same at another speed."""
+        return replace(self, speed=speed)
+
+    def rate(self, shape: Shape, precision: str, kind: str) -> float:
+        """Return operations a second: of the shape that is nearest among those measured.
+
+        Where a kind was not measured in a precision, its share of `rows` is that of another one.
+        """
+        mine = [line for line in table() if line.device == self.name and line.devices == 1]
+
+        def nearest(lines: list[Measured]) -> Measured:
+            size = shape.parameters()
+            return min(lines, key=lambda one: abs(SHAPES[one.shape].parameters() / size - 1.0))
+
+        exact = [line for line in mine if (line.precision, line.kind) == (precision, kind)]
+        if exact:
+            return nearest(exact).rate * self.speed
+        alike = [line for line in mine if line.kind == kind]
+        chosen = nearest(alike or mine)
+        return chosen.rate * self._precision(shape, precision, chosen.precision) * self.speed
+
+    def _precision(self, shape: Shape, wanted: str, measured: str) -> float:
+        """Return how much faster rows are in one precision than in another, of those measured."""
+        rates = {
+            line.precision: line.rate
+            for line in table()
+            if line.device == self.name and line.kind == "rows" and line.devices == 1
+        }
+        wanted = "nf4" if wanted == "int8" else wanted
+        if wanted in rates and measured in rates:
+            return rates[wanted] / rates[measured]
+        # Of a GPU without its half-precision units; on a CPU half precision gains nothing.
+        return 0.06 if self.gpu and wanted == "float32" else 1.0
+
+
+DEVICES = {H100: Device(H100, 80e9, bandwidth=3.01e12)}
+"""GPUs of the table. Bandwidth: docs/benchmarks.md, One H100 80GB HBM3."""
+STEP = 1.36
+"""Time of a step of generation over that of reading weights, keys and values once (the same)."""
+UNPACKED = 4.5
+"""Bytes moved for each quantised weight in a product: read, written unpacked, and read again."""
+
+
+def model_seconds(
+    work: Work, shape: Shape, precision: str, device: Device, bytes_held: float, devices: int = 1
+) -> float:
+    """Return the seconds that a model's part of a job takes on a device, its start left out.
+
+    Parameters
+    ----------
+    work : Work
+    shape : Shape
+    precision : str
+    device : Device
+    bytes_held : float
+        Bytes of the keys and values that generation reads in each step, on average.
+    devices : int
+        GPUs that its layers are spread over: rows are then no faster, one waits for the other.
+    """
+    seconds = sum(
+        passes / shape.layers * token_operations(shape) / device.rate(shape, precision, kind)
+        for kind, passes in (("rows", work.rows), ("growing", work.growing), ("forks", work.forks))
+        if passes
+    )
+    if not work.written:
+        return seconds
+    if not device.bandwidth:
+        rate = device.rate(shape, precision, "written")
+        return seconds + work.written * token_operations(shape) / rate
+    size = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}.get(precision, UNPACKED)
+    blocks = shape.layers * shape.block_parameters() * size
+    ends = shape.vocab * shape.width * (4.0 if precision == "float32" else 2.0)
+    read = (blocks + ends + bytes_held) / (device.bandwidth * device.speed)
+    return seconds + work.steps * max(STEP * read, shape.layers * LAUNCH)

@@ -1,0 +1,100 @@
+"""Peak memory of a job: weights, kept keys and values, and what a row needs on its way.
+
+Held against measured peaks in `docs/benchmarks.md`: a shape of 70 billion in nf4 on one GPU, in
+bfloat16 on two, and a small model on a CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nashlens.models.shapes import Shape
+from nashlens.play.chunks import CHUNK_MATCHES
+
+GB = 1e9
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+NF4 = 0.52
+"""Bytes of a weight in nf4, with the scales of its blocks, which are quantised too."""
+ROOM = 1.5
+"""Room of growing buffers over what is in them: between once and twice, as they double."""
+CONTEXT = 0.6 * GB
+"""What the driver takes of a GPU for each process."""
+PYTHON = 0.35 * GB
+"""A process with torch, before it has a model."""
+PYTHON_GPU = 4.0 * GB
+"""The same with the GPU's libraries and its compiler."""
+_LOGIT_ROWS = 128  # rows of the vocabulary's logits at a time (`engine.labels`)
+
+
+def dtype_of(model: Mapping[str, Any], on_gpu: bool) -> str:
+    """Return a model's dtype, of its section in the config, where it runs."""
+    auto = "bfloat16" if on_gpu else "float32"
+    return auto if model["dtype"] == "auto" else str(model["dtype"])
+
+
+def precision_of(model: Mapping[str, Any], on_gpu: bool) -> str:
+    """Return how its weights are stored: the quantization, or the dtype where there is none."""
+    return dtype_of(model, on_gpu) if model["quantization"] == "none" else model["quantization"]
+
+
+def weight_bytes(shape: Shape, model: Mapping[str, Any], on_gpu: bool) -> float:
+    """Return the bytes of a model's weights, of which only the blocks' are quantised."""
+    size = BYTES[dtype_of(model, on_gpu)]
+    blocks = shape.layers * shape.block_parameters()
+    ends = shape.parameters() - blocks
+    each = {"none": size, "int8": 1.0, "nf4": NF4}[model["quantization"]]
+    return blocks * each + ends * size
+
+
+def held_bytes(shape: Shape, model: Mapping[str, Any], on_gpu: bool, tokens: float) -> float:
+    """Return the bytes of keys and values that are kept of some tokens, with their room."""
+    size = BYTES[dtype_of(model, on_gpu)]
+    return ROOM * tokens * shape.layers * 2 * shape.kv_heads * shape.head_dim * size
+
+
+def row_bytes(shape: Shape, model: Mapping[str, Any], on_gpu: bool, tokens: int) -> float:
+    """Return the bytes that a row of some tokens needs on its way through a block."""
+    size = BYTES[dtype_of(model, on_gpu)]
+    block = tokens * (12 * shape.width + 4 * shape.mlp_width) * size
+    cache = tokens * shape.layers * 2 * shape.kv_heads * shape.head_dim * size
+    return block + cache + 4.0 * _LOGIT_ROWS * shape.vocab * 4
+
+
+def peak_bytes(
+    shape: Shape, model: Mapping[str, Any], on_gpu: bool, batch_tokens: int, held: float
+) -> float:
+    """Return the most bytes that one model takes on its device, or on all that it is spread over.
+
+    Parameters
+    ----------
+    shape : Shape
+    model : mapping
+        Its section in the config.
+    on_gpu : bool
+    batch_tokens : int
+        Tokens of a row.
+    held : float
+        Tokens whose keys and values are kept between calls.
+    """
+    return (
+        weight_bytes(shape, model, on_gpu)
+        + row_bytes(shape, model, on_gpu, batch_tokens)
+        + held_bytes(shape, model, on_gpu, held)
+    )
+
+
+def play_tokens(config: Mapping[str, Any], agent: Mapping[str, Any]) -> float:
+    """Return about how many tokens play keeps of one agent's chunk of matches, at most.
+
+    A quicker figure than to count them (`plan.play`): a prompt has some 130 tokens, and 28 more for
+    each round that it shows.
+    """
+    matches, modes = config["matches"], config["modes"]
+    rounds = min(matches["rounds"], agent["rounds"] or matches["rounds"])
+    shown = rounds - 1
+    if matches["history_window"] is not None:
+        shown = min(shown, matches["history_window"])
+    mode = modes.get(agent["mode"])
+    written = (mode["tokens"] if mode else 0) + (rounds + 1) * matches["talk_tokens"]
+    return 2.0 * CHUNK_MATCHES * (130.0 + 28.0 * shown + 2.0 * written)

@@ -1,0 +1,208 @@
+"""What jobs take: seconds on a device and a core, memory, disk; and how long all of them."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from nashlens.plan.devices import (
+    CPU,
+    CPU_PRODUCTS,
+    CPU_START,
+    GPU_START,
+    Device,
+    model_seconds,
+)
+from nashlens.plan.memory import (
+    CONTEXT,
+    GB,
+    PYTHON,
+    PYTHON_GPU,
+    held_bytes,
+    peak_bytes,
+    precision_of,
+    weight_bytes,
+)
+from nashlens.plan.study import ON_MODEL, Job, Study
+from nashlens.plan.work import Work
+
+LIGHT = {
+    "measure_play": 13.0, "judge_play": 7.0, "judge_findings": 6.0, "judge_lineage": 3.0,
+    "climb_ladder": 5.0, "build_pairs": 6.0, "fit_directions": 3.0, "summarise_steering": 4.0,
+    "spike_model": 8.0, "build_prompts": 1.0,
+}  # fmt: skip
+"""CPU seconds besides what is counted, in the default experiment; `docs/benchmarks.md`."""
+OTHER = 3.0
+"""CPU seconds of any other job: mostly imports and reading tables; a figure draws as long."""
+READ = 0.7 * GB
+"""Bytes a second that a conversion reads and hashes."""
+UNPACK = 0.06 * GB
+"""Bytes a second that a conversion makes of a GGUF file."""
+CPU_THREADS = 0.85
+"""Of a further thread, the share that a model's job on a CPU gains."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """What one job takes on one kind of machine."""
+
+    gpu_seconds: float = 0.0
+    """Of each of its GPUs."""
+    core_seconds: float = 0.0
+    """Of one core; beside a GPU, the core that feeds it."""
+    host: float = 0.0
+    """Bytes of host memory, at most."""
+    gpu: float = 0.0
+    """Bytes on all of its GPUs together, at most."""
+    gpus: int = 0
+    threads: int = 1
+
+    @property
+    def seconds(self) -> float:
+        """How long it takes by itself."""
+        spread = 1.0 + CPU_THREADS * (self.threads - 1)
+        return self.gpu_seconds or self.core_seconds / spread
+
+
+def price(study: Study, job: Job, device: Device, core_speed: float = 1.0) -> Price:
+    """Price a job.
+
+    Parameters
+    ----------
+    study : Study
+    job : Job
+    device : Device
+        What models run on, if they may: one that says `device: cpu` stays on the CPU.
+    core_speed : float
+        Speed of a core over that of the one that was measured.
+    """
+    works = study.work(job)
+    total = sum(works.values(), start=Work())
+    light = LIGHT.get(job.rule, OTHER) + total.cpu / CPU_PRODUCTS
+    if job.rule == "convert_model":
+        return _conversion(study, job, core_speed)
+    if job.rule not in ON_MODEL:
+        host = PYTHON + _table_bytes(study, job)
+        threads = job.threads if total.cpu else 1
+        return Price(core_seconds=light / core_speed, host=host, threads=threads)
+    models = {name: study.config["models"][name] for name in works}
+    on_gpu = device.gpu and all(model["device"] != "cpu" for model in models.values())
+    run = device if on_gpu else Device(CPU, 0.0, speed=core_speed)
+    batch = int(study.config["resources"]["batch_tokens"])
+    seconds = memory = kept = 0.0
+    for name, work in works.items():
+        shape, model = study.shapes[name], models[name]
+        held = held_bytes(shape, model, on_gpu, work.held)
+        precision = precision_of(model, on_gpu)
+        seconds += model_seconds(work, shape, precision, run, held / 2)
+        memory += peak_bytes(shape, model, on_gpu, batch, work.held)
+        kept += weight_bytes(shape, model, on_gpu)
+    besides = (light - OTHER if job.rule not in LIGHT else light) / core_speed
+    spread = 1.0 + CPU_THREADS * (job.threads - 1)
+    if not on_gpu:
+        start = CPU_START / core_speed
+        return Price(0.0, seconds + besides + start, PYTHON + memory, 0.0, 0, job.threads)
+    gpus = max(1, job.gpus)
+    busy = seconds + besides / spread + GPU_START
+    return Price(
+        busy, seconds + besides + GPU_START, PYTHON_GPU, memory + gpus * CONTEXT, gpus, job.threads
+    )
+
+
+def _conversion(study: Study, job: Job, core_speed: float) -> Price:
+    name = job.models[0]
+    if name not in study.shapes:
+        return Price(core_seconds=OTHER)
+    size = conversion_bytes(study, name)
+    packed = study.config["models"][name]["source"].partition(":")[0] in ("package", "gguf")
+    seconds = 5.0 + size / (UNPACK if packed else READ)
+    host = PYTHON + min(size, 2 * GB)
+    return Price(core_seconds=seconds / core_speed, host=host)
+
+
+def conversion_bytes(study: Study, name: str) -> float:
+    """Return what a model takes on disk: in float32 where it is made here, else as published."""
+    kind = study.config["models"][name]["source"].partition(":")[0]
+    each = 4.0 if kind in ("package", "gguf", "planted") else 2.0
+    if kind == "shape":
+        shape = study.shapes[name]
+        return 2.0 * (shape.parameters() - shape.layers * shape.block_parameters())
+    return study.shapes[name].parameters() * each
+
+
+def _table_bytes(study: Study, job: Job) -> float:
+    """Return the bytes of activations that a job reads: one layer of them at a time."""
+    if job.rule not in ("fit_probes", "read_lens", "read_tuned_lens", "fit_directions"):
+        return 0.2 * GB
+    sizes = [
+        4.0 * len(study.stages[m].prompts) * study.shapes[m].width * 4
+        + 4.0 * 128 * study.shapes[m].vocab
+        + 4.0 * study.shapes[m].vocab * study.shapes[m].width * (job.rule != "fit_probes")
+        for m in job.models
+        if m in study.shapes
+    ]
+    return 0.15 * GB + max(sizes, default=0.0)
+
+
+def wall_clock(jobs: Sequence[Job], prices: Mapping[int, Price], cores: int, gpus: int) -> float:
+    """Return the seconds until all jobs are done that are to do, side by side as far as they fit.
+
+    Jobs start as soon as what they wait for is done and cores and GPUs are free, those with the
+    longest chain behind them first. A job that asks for more than there is takes all of it.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+    prices : mapping of int to Price
+        By a job's place in the list; jobs without one take no time.
+    cores, gpus : int
+    """
+    waiting = {k: sum(jobs[b].todo for b in job.after) for k, job in enumerate(jobs) if job.todo}
+    behind: dict[int, list[int]] = {k: [] for k in waiting}
+    for k in waiting:
+        for before in jobs[k].after:
+            if before in behind:
+                behind[before].append(k)
+    length: dict[int, float] = {}
+    for k in reversed(_in_order(waiting, behind)):
+        longest = max((length[b] for b in behind[k]), default=0.0)
+        length[k] = longest + prices.get(k, Price()).seconds
+    ready = [(-length[k], k) for k, n in waiting.items() if n == 0]
+    heapq.heapify(ready)
+    running: list[tuple[float, int, int, int]] = []
+    now, free_cores, free_gpus = 0.0, cores, gpus
+    while ready or running:
+        later = []
+        while ready:
+            entry = heapq.heappop(ready)
+            one = prices.get(entry[1], Price())
+            need = min(one.threads, cores), min(one.gpus, gpus)
+            if need[0] <= free_cores and need[1] <= free_gpus:
+                free_cores, free_gpus = free_cores - need[0], free_gpus - need[1]
+                heapq.heappush(running, (now + one.seconds, entry[1], *need))
+            else:
+                later.append(entry)
+        for entry in later:
+            heapq.heappush(ready, entry)
+        now, k, used_cores, used_gpus = heapq.heappop(running)
+        free_cores, free_gpus = free_cores + used_cores, free_gpus + used_gpus
+        for after in behind[k]:
+            waiting[after] -= 1
+            if not waiting[after]:
+                heapq.heappush(ready, (-length[after], after))
+    return now
+
+
+def _in_order(waiting: Mapping[int, int], behind: Mapping[int, Sequence[int]]) -> list[int]:
+    """Return jobs so that each comes after those that it waits for."""
+    left, order = dict(waiting), []
+    open_ = [k for k, n in left.items() if n == 0]
+    while open_:
+        k = open_.pop()
+        order.append(k)
+        for after in behind[k]:
+            left[after] -= 1
+            if not left[after]:
+                open_.append(after)
+    return order

@@ -1,0 +1,334 @@
+"""The work of each stage on one model, counted from the design that the stage itself would take.
+
+Prompts are built and chosen by the stages' own functions. What follows from a model's answers (how
+many late components write against the Nash action) is assumed, and said where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nashlens.activations.plan import draw_matches, plan_shards
+from nashlens.circuits.attribution import choose_decisions
+from nashlens.circuits.heads import PHASES, match_phases
+from nashlens.circuits.override import late_components, late_layers
+from nashlens.circuits.patching import IN_BLOCK, choose_pairs
+from nashlens.config.layers import resolve_layers
+from nashlens.engine.forest import shared_prefix
+from nashlens.engine.labels import LabelledPrompt, label_runs, labelled_prompts
+from nashlens.interventions import choose_prompts
+from nashlens.kept import neutral
+from nashlens.lens.tuned import HELD_OUT, KL_TOKENS, PENALTIES
+from nashlens.models.shapes import Shape
+from nashlens.plan.design import Design, Sequences
+from nashlens.plan.work import Work
+from nashlens.prompts.extra import extra_sequences
+from nashlens.prompts.groups import group_indices
+from nashlens.steering.conflicts import can_conflict
+from nashlens.steering.doses import Doses, places_of
+from nashlens.steering.players import text_windows
+from nashlens.steering.sweep import swept_prompts
+from nashlens.steering.training import Training
+from nashlens.vocabulary.positions import expand_positions
+
+AT_ONCE = 8
+"""Prompts whose rows a sweep packs together (`engine.sweeps`, `engine.patching`)."""
+WRITERS = 12
+"""Late components that are assumed to write against the Nash action."""
+EIGEN = 25
+"""Operations of an eigendecomposition, in cubes of the matrix's side."""
+NEWTON = 12
+"""Passes over its training set that the fit of one probe takes, over all penalties."""
+FIT = 1.5e8
+"""Operations that would take as long as what a fit does besides: most of it, with few prompts."""
+_NEVER_THERE = Path("/nonexistent")
+
+
+class ModelStages:
+    """The work of all stages of one model.
+
+    Parameters
+    ----------
+    design : Design
+        The study's prompts in the model's tokenizer.
+    model : str
+    shape : Shape
+    """
+
+    def __init__(self, design: Design, model: str, shape: Shape):
+        self.design, self.model, self.shape = design, model, shape
+        self.config, self.seed, self.layers = design.config, design.seed, shape.layers
+
+    @property
+    def prompts(self) -> pd.DataFrame:
+        """The prompts table."""
+        return self.design.prompts
+
+    def work(self, rule: str, part: int = 1, parts: int = 1) -> Work:
+        """Return the work of a rule's job; none for rules that run no model and fit nothing."""
+        if rule == "extract_activations":
+            return sum(self._shards[part - 1 :: parts], start=Work())
+        counted: Callable[[], Work] | None = getattr(self, f"_{rule}", None)
+        return Work() if counted is None else counted()
+
+    def _base(self, prompts: Sequence[LabelledPrompt], at_once: int | None = AT_ONCE) -> Work:
+        """Return the work of prompts as they are, on which interventions stand."""
+        sequences = [run.sequence for run in label_runs(prompts)]
+        return Work(
+            prompts=len(prompts),
+            tokens=sum(len(prompt.ids) for prompt in prompts),
+            rows=self.design.row_tokens(sequences, at_once) * self.layers,
+        )
+
+    def _resolved(self, spec: Any, first: int = 1) -> list[int]:
+        return resolve_layers(spec, self.layers, first=first)
+
+    # ---- activations, lens, probes ----
+
+    def _build_prompts(self) -> Work:
+        return Work(prompts=len(self.prompts), tokens=int(self.prompts["n_tokens"].sum()))
+
+    @cached_property
+    def _shards(self) -> list[Work]:
+        """The work of each shard."""
+        ids = dict(zip(self.prompts["prompt_id"], self.prompts["token_ids"], strict=True))
+        extra = extra_sequences([self.prompts], ids)
+        rounds = self.config["prompts"]["rounds"]
+        plan = plan_shards(
+            _NEVER_THERE,
+            self.prompts,
+            fingerprint="",
+            shard_prompts=self.config["activations"]["shard_prompts"],
+            extra=extra,
+            positions=expand_positions(self.config["activations"]["positions"], rounds),
+        )
+        for name, (after, tokens) in plan["extra"].items():
+            ids[name] = [*(ids[after] if after else ()), *tokens]
+        return [self._shard([ids[p] for p in one["prompt_ids"]], one) for one in plan["new"]]
+
+    def _shard(self, sequences: Sequences, shard: Mapping[str, Any]) -> Work:
+        size = 4 if self.config["activations"]["dtype"] == "float32" else 2
+        stored = len(sequences) * len(shard.get("positions", ["decision"]))
+        # After the last block only what is stored is needed.
+        tokens = self.design.row_tokens(sequences)
+        return Work(
+            prompts=len(sequences),
+            tokens=sum(map(len, sequences)),
+            rows=tokens * (self.layers - 1) + min(stored, tokens),
+            disk=stored * (self.layers + 1) * self.shape.width * size,
+        )
+
+    def _extract_untrained(self) -> Work:
+        most = self.config["probes"]["random_weights"]
+        chosen = draw_matches(self.prompts, most, self.seed).drop_duplicates("prompt_id")
+        size = self.config["activations"]["shard_prompts"]
+        total = Work()
+        for _, rows in chosen.groupby("game"):
+            ids = list(rows["token_ids"])
+            for start in range(0, len(ids), size):
+                total += self._shard(ids[start : start + size], {})
+        return total
+
+    def _read_lens(self) -> Work:
+        """Every layer's residuals times the unembedding."""
+        places = len(self.config["lens"]["positions"])
+        rows = len(self.prompts.drop_duplicates("prompt_id")) * (self.layers + 1) * places
+        return Work(cpu=2.0 * rows * self.shape.width * self.shape.vocab)
+
+    def _read_tuned_lens(self) -> Work:
+        read = self._read_lens()
+        rows = read.cpu / (2.0 * self.shape.width * self.shape.vocab)
+        return Work(cpu=read.cpu + 2.0 * rows * self.shape.width**2)
+
+    def _fit_tuned_lens(self) -> Work:
+        tokens = self.config["lens"]["tuned_tokens"]
+        width, layers = self.shape.width, self.layers
+        # In float64: the smaller product, its eigenvectors, a solution for each penalty, and
+        # what it predicts; then the whole vocabulary at some tokens, through three lenses.
+        side = min(int(tokens * (1.0 - HELD_OUT)), width)
+        solved = 4.0 * width**2 * side + 2.0 * HELD_OUT * tokens * width**2
+        fit = 2.0 * (2.0 * tokens * width * side + EIGEN * side**3 + len(PENALTIES) * solved)
+        seen = 3 * 2.0 * KL_TOKENS * width * self.shape.vocab
+        disk = layers * width**2 * 2.0
+        return Work(tokens=tokens, rows=tokens * layers, cpu=layers * (fit + seen), disk=disk)
+
+    def _fit_probes(self) -> Work:
+        settings, n = self.config["probes"], len(neutral(self.prompts))
+        layers = len(self._resolved(settings["layers"], first=0)) * len(settings["positions"])
+        basis = min(n, self.shape.width)
+        fits = len(settings["targets"]) * (settings["permutations"] + len(settings["C"]))
+        each = FIT + 2.0 * NEWTON * n * basis
+        # Once a fold, a layer's residuals are turned into the basis of their training set.
+        turn = 4.0 * n * self.shape.width * basis
+        share = 1.0 + settings["random_weights"] / max(n, 1)
+        return Work(cpu=layers * share * settings["folds"] * (fits * each + turn))
+
+    # ---- questions ----
+
+    def _asked(self, counts: tuple[int, int, int]) -> Work:
+        prompts, tokens, new = counts
+        return Work(prompts, tokens, rows=new * self.layers)
+
+    def _ask_quiz(self) -> Work:
+        return self._asked(self.design.quiz)
+
+    def _ask_beliefs(self) -> Work:
+        return self._asked(self.design.beliefs)
+
+    def _check_players(self) -> Work:
+        agents = self.config["agents"].values()
+        count = sum(a["model"] == self.model and a["intervention"] is not None for a in agents)
+        windows = sum(len(window) - 1 for window in text_windows(self.design.tokenizer))
+        return self._ask_quiz().times(count) + Work(rows=windows * self.layers * (count + 1))
+
+    # ---- interventions ----
+
+    def _sweep_steering(self) -> Work:
+        settings = self.config["steering"]
+        doses = Doses(*(settings[name] for name in ("alphas", "clamps", "ablate", "units")))
+        joint = [self._resolved(place) for place in settings["joint"]]
+        places = places_of(self._resolved(settings["layers"]), joint)
+        kinds, position = settings["directions"], settings["positions"]
+        total = Work()
+        for chosen, common in swept_prompts(
+            self.prompts,
+            Training.from_config(self.prompts, settings),
+            settings["test_games"],
+            settings["prompts"],
+            self.seed,
+            words="published" in kinds,
+        ):
+            along = len(kinds) if common else 1
+            edits = along * _doses(doses) + common * settings["random_directions"] * _doses(
+                doses.extremes()
+            )
+            blocks = sum(self.layers - min(place) for place in places)
+            asked = labelled_prompts(chosen)
+            total += self._base(asked)
+            total += Work(forks=edits * blocks * self._steered_tokens(chosen, asked, position))
+        return total
+
+    def _steered_tokens(
+        self, chosen: pd.DataFrame, asked: Sequence[LabelledPrompt], position: str
+    ) -> int:
+        """Return the tokens of all prompts that one edit computes again."""
+        runs = label_runs(asked)
+        if position == "all":
+            return self.design.row_tokens([run.sequence for run in runs], AT_ONCE)
+        if position == "last":
+            return sum(len(run.sequence) - run.length + 1 for run in runs)
+        starts = chosen[f"position_{position}"].astype(int).tolist()
+        return sum(len(run.sequence) - starts[run.prompt] for run in runs)
+
+    def _ablate_heads(self) -> Work:
+        settings = self.config["circuits"]
+        chosen = choose_prompts(
+            self.prompts,
+            settings["games"],
+            settings["prompts"],
+            self.seed,
+            "circuits prompts",
+            key="circuits.games",
+        )
+        chosen = chosen[chosen["nash_action"].notna()].reset_index(drop=True)
+        phase = match_phases(chosen)
+        choosing, testing = (labelled_prompts(chosen[phase == name]) for name in PHASES)
+        layers = self.layers
+        # A head of block l changes blocks l and up; nothing ablated runs through all of them.
+        singles = self.shape.heads * layers * (layers + 1) // 2 + layers
+        groups = (settings["random_groups"] + 2) * layers
+        total = Work()
+        if settings["replacement"] == "mean":
+            every = labelled_prompts(chosen)
+            total += self._base(every, None) + Work(forks=len(every) * layers)
+        total += self._base(choosing) + Work(forks=_last_tokens(choosing) * singles)
+        return total + self._base(testing) + Work(forks=_last_tokens(testing) * groups)
+
+    def _patch_pairs(self) -> Work:
+        settings = self.config["patching"]
+        pairs = self.design.pairs
+        total = Work()
+        for kind in settings["kinds"]:
+            chosen = choose_pairs(
+                pairs, kind, settings["kinds"], settings["games"], settings["pairs"], self.seed
+            )
+            for direction in settings["directions"] if kind not in IN_BLOCK else ["destroy"]:
+                if len(chosen):
+                    total += self._patched(chosen, direction, settings)
+        return total
+
+    def _patched(self, chosen: pd.DataFrame, direction: str, settings: Mapping[str, Any]) -> Work:
+        names = ("ids", "source_ids") if direction == "destroy" else ("source_ids", "ids")
+        into, source = (labelled_prompts(chosen, name) for name in names)
+        layers = self._resolved(settings["layers"])
+        # Blocks that run again where one group of tokens is patched, over all layers.
+        again = sum(
+            self.layers - layer + (site != "residual")
+            for site in settings["sites"]
+            for layer in ([0, *layers] if site == "residual" else layers)
+        )
+        heads = self.shape.heads * sum(self.layers - layer + 1 for layer in layers)
+        wanted = list(dict.fromkeys([*settings["groups"], *settings["heads"]]))
+        forks = 0
+        rows = zip(into, source, chosen["groups"], strict=True)
+        for one, other, groups in rows:
+            first = shared_prefix(np.asarray(one.ids), np.asarray(other.ids))
+            tokens = group_indices(list(groups), wanted)
+            for name in wanted:
+                changed = [k for k in tokens[name] if k >= first]
+                if changed:
+                    length = len(one.ids) - min(changed)
+                    forks += length * again * (name in settings["groups"])
+                    forks += length * heads * (name in settings["heads"])
+        theirs = self._base(source)
+        return self._base(into) + Work(rows=theirs.rows) + Work(forks=forks)
+
+    def _attribute_answers(self) -> Work:
+        settings = self.config["attribution"]
+        chosen = choose_decisions(self.prompts, settings["games"], settings["prompts"], self.seed)
+        every = labelled_prompts(chosen)
+        testing = labelled_prompts(chosen[chosen["phase"] == "test"])
+        late = late_layers(self.layers, self.config["findings"]["late_fraction"])
+        writers = min(WRITERS, len(late_components(late, self.shape.heads)) // 2)
+        draws, orders = settings["random_groups"], settings["orders"]
+        changes = 2 + draws + writers * (1 + orders)
+        total = self._base(every, None) + self._base(testing)
+        total += Work(forks=_last_tokens(testing) * changes * len(late))
+        pairs = min(settings["pairs"] * len(settings["games"]), len(testing))
+        if pairs:
+            # Both prompts of a pair, each as the one that is changed and as the one that is read.
+            some = self._base(testing[:pairs])
+            total += some.times(4.0) + Work(forks=2 * pairs * (1 + draws) * len(late))
+        return total
+
+    def _spike_model(self) -> Work:
+        settings = self.config["spikes"]
+        used = neutral(self.prompts)
+        conflicts = can_conflict(used)
+        if not len(conflicts):
+            return Work()
+        games = list(dict.fromkeys(conflicts["game"]))
+        rows = [conflicts[conflicts["game"] == g].iloc[: settings["prompts"]] for g in games]
+        asked = labelled_prompts(pd.concat(rows))
+        layers = self._resolved(settings["layers"])
+        # An override writes in every layer up to its own, a Nash code in its own.
+        forks = len(asked) * sum(
+            len(settings["logits"]) * 2 * self.layers + self.layers - layer for layer in layers
+        )
+        return self._base(asked, None) + Work(forks=forks)
+
+
+def _last_tokens(prompts: Sequence[LabelledPrompt]) -> int:
+    """Return the tokens from the decision on, of all prompts' runs."""
+    return sum(len(run.sequence) - run.length + 1 for run in label_runs(prompts))
+
+
+def _doses(doses: Doses) -> int:
+    """Return how many interventions along one direction at one place compute anything."""
+    return sum(alpha != 0 for alpha in doses.alphas) + len(doses.clamps) + doses.ablate

@@ -1,0 +1,235 @@
+"""The plan of a study: one row a rule and model, and what does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from nashlens.plan.devices import DEVICES, H100, Device
+from nashlens.plan.memory import GB
+from nashlens.plan.price import Price, conversion_bytes, price, wall_clock
+from nashlens.plan.study import ON_MODEL, Job, Study
+from nashlens.plan.work import Work
+
+COLUMNS = (
+    "rule", "subject", "jobs", "current", "prompts", "tokens", "unique_tokens", "written_tokens",
+    "operations", "disk_bytes", "host_bytes", "gpu_bytes", "gpus", "core_seconds_here",
+    "gpu_seconds_here", "core_seconds_h100", "gpu_seconds_h100",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a study is to run."""
+
+    name: str
+    cores: int
+    gpus: int = 0
+    device: Device = field(default_factory=lambda: Device("cpu core", 0.0))
+    """What its models run on."""
+    memory: float = 0.0
+    """Bytes of the host; 0 where that is not known."""
+    core_speed: float = 1.0
+    """Speed of a core over that of the one that was measured."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study will take."""
+
+    table: pd.DataFrame
+    """One row a rule and what it is about, columns `COLUMNS`."""
+    here: Machine
+    core_hours: float
+    """On this machine; GPU jobs' own cores included."""
+    gpu_hours: float
+    """On this machine's GPUs."""
+    wall_here: float
+    """Seconds on this machine."""
+    h100_gpu_hours: float
+    """On GPUs of the table."""
+    h100_core_hours: float
+    """Of the CPU jobs beside them."""
+    wall: Mapping[int, float]
+    """Number of such GPUs -> seconds."""
+    problems: list[str]
+    """What does not fit where, by name."""
+    notes: list[str]
+    """What the figures rest on."""
+
+
+def make_plan(
+    study: Study,
+    jobs: Sequence[Job],
+    here: Machine,
+    gpu_counts: Sequence[int] = (1, 8),
+    cores_each: int = 16,
+) -> Plan:
+    """Price all jobs that are to do, here and on the GPU of the table.
+
+    Parameters
+    ----------
+    study : Study
+    jobs : sequence of Job
+        All of the study, in an order of Snakemake's.
+    here : Machine
+    gpu_counts : sequence of int
+        Numbers of GPUs for which to say how long it takes.
+    cores_each : int
+        Cores beside each of them.
+    """
+    there = DEVICES[H100]
+    runs_here = {k for k, job in enumerate(jobs) if job.todo and _runs(study, job, here)}
+    prices_here = {k: price(study, jobs[k], here.device, here.core_speed) for k in runs_here}
+    prices_there = {k: price(study, job, there) for k, job in enumerate(jobs) if job.todo}
+    table = _table(study, jobs, prices_here, prices_there)
+    cores = {n: n * cores_each for n in gpu_counts}
+    return Plan(
+        table=table,
+        here=here,
+        core_hours=sum(p.core_seconds for p in prices_here.values() if not p.gpus) / 3600,
+        gpu_hours=sum(p.gpu_seconds * p.gpus for p in prices_here.values()) / 3600,
+        wall_here=wall_clock(jobs, prices_here, here.cores, here.gpus),
+        h100_gpu_hours=sum(p.gpu_seconds * p.gpus for p in prices_there.values()) / 3600,
+        h100_core_hours=sum(p.core_seconds for p in prices_there.values() if not p.gpus) / 3600,
+        wall={n: wall_clock(jobs, prices_there, cores[n], n) for n in gpu_counts},
+        problems=_problems(study, jobs, here, prices_here, prices_there),
+        notes=_notes(study),
+    )
+
+
+def _runs(study: Study, job: Job, here: Machine) -> bool:
+    """Say whether a machine can run a job at all: a model that asks for a GPU needs one."""
+    if job.rule not in ON_MODEL or here.gpus:
+        return True
+    models = [study.config["models"][name] for name in job.models]
+    return not any(m["device"].startswith("cuda") or m["gpus"] for m in models)
+
+
+def _table(
+    study: Study,
+    jobs: Sequence[Job],
+    here: Mapping[int, Price],
+    there: Mapping[int, Price],
+) -> pd.DataFrame:
+    rows: dict[tuple[str, str], list[int]] = {}
+    for k, job in enumerate(jobs):
+        rows.setdefault((job.rule, job.group or " ".join(job.models[:1])), []).append(k)
+    found = []
+    for (rule, subject), mine in rows.items():
+        todo = [k for k in mine if jobs[k].todo]
+        works = [(name, w) for k in todo for name, w in study.work(jobs[k]).items()]
+        total = sum((work for _, work in works), start=Work())
+        disk = total.disk
+        if rule == "convert_model" and todo and subject in study.shapes:
+            disk = conversion_bytes(study, subject)
+        found.append(
+            {
+                "rule": rule,
+                "subject": subject,
+                "jobs": len(todo),
+                "current": len(mine) - len(todo),
+                "prompts": total.prompts,
+                "tokens": total.tokens,
+                "unique_tokens": sum(w.unique(study.shapes[name]) for name, w in works),
+                "written_tokens": total.written,
+                "operations": sum(w.operations(study.shapes[name]) for name, w in works),
+                "disk_bytes": disk,
+                "host_bytes": max((there[k].host for k in todo), default=0.0),
+                "gpu_bytes": max((there[k].gpu for k in todo), default=0.0),
+                "gpus": max((there[k].gpus for k in todo), default=0),
+                "core_seconds_here": sum(here[k].core_seconds for k in todo if k in here),
+                "gpu_seconds_here": sum(here[k].gpu_seconds for k in todo if k in here),
+                "core_seconds_h100": sum(there[k].core_seconds for k in todo),
+                "gpu_seconds_h100": sum(there[k].gpu_seconds * there[k].gpus for k in todo),
+            }
+        )
+        if here and not any(price.gpu for price in here.values()):
+            found[-1]["host_bytes"] = max((here[k].host for k in todo if k in here), default=0.0)
+    return pd.DataFrame(found, columns=list(COLUMNS))
+
+
+def fit_problem(
+    name: str, needs: Mapping[str, float], gpus: int, each: float, keys: str
+) -> str | None:
+    """Return why models do not fit on some GPUs, with the arithmetic; None where they do.
+
+    Parameters
+    ----------
+    name : str
+        What they are wanted for.
+    needs : mapping of str to float
+        Bytes of each model.
+    gpus : int
+        That are asked for.
+    each : float
+        Bytes of one.
+    keys : str
+        Keys of the config that ask for GPUs.
+    """
+    total = sum(needs.values())
+    if total <= gpus * each:
+        return None
+    terms = " + ".join(f"{model} {size / GB:.1f}" for model, size in needs.items())
+    wanted = -int(-total // each)
+    return (
+        f"{name}: {terms} = {total / GB:.1f} GB, and {gpus} x {each / GB:.0f} GB are asked for:"
+        f" set {keys} to {wanted} in all"
+    )
+
+
+def _problems(
+    study: Study,
+    jobs: Sequence[Job],
+    here: Machine,
+    prices_here: Mapping[int, Price],
+    prices_there: Mapping[int, Price],
+) -> list[str]:
+    problems: list[str] = []
+    for name in study.unknown:
+        problems.append(
+            f"models.{name}: its size is not known here, so nothing of it is priced: fetch its"
+            f" config.json (hf download {study.config['models'][name]['source'][4:]} config.json)"
+        )
+    stuck = [k for k, job in enumerate(jobs) if job.todo and k not in prices_here]
+    if stuck:
+        waiting = dict.fromkeys(name for k in stuck for name in jobs[k].models)
+        problems.append(f"here: {len(stuck)} jobs of {', '.join(waiting)} need a GPU")
+    each = DEVICES[H100].memory
+    worst: dict[tuple[str, ...], tuple[float, int]] = {}
+    for k, one in prices_there.items():
+        if one.gpu > worst.get(jobs[k].models, (0.0, 0))[0]:
+            worst[jobs[k].models] = one.gpu, k
+    for models, (size, k) in worst.items():
+        gpus = prices_there[k].gpus
+        if size > gpus * each:
+            what = jobs[k].group or f"{jobs[k].rule} of {models[0]}"
+            problems.append(
+                f"H100 80GB: {what} takes {size / GB:.0f} GB, and its job asks for {gpus} x"
+                f" {each / GB:.0f} GB: {' or '.join(f'models.{m}.gpus' for m in models)}"
+            )
+    if here.memory:
+        big = {k: p.host for k, p in prices_here.items() if p.host > here.memory}
+        for k in sorted(big, key=lambda k: -big[k])[:3]:
+            problems.append(
+                f"here: {jobs[k].rule} of {jobs[k].group or ' '.join(jobs[k].models)} takes"
+                f" {big[k] / GB:.1f} GB of memory, and there are {here.memory / GB:.1f}"
+            )
+    return problems
+
+
+def _notes(study: Study) -> list[str]:
+    notes = []
+    if study.by_words:
+        notes.append(
+            f"tokens of {', '.join(study.by_words)}: by words and punctuation, as the tokenizer is"
+            " not here yet (real ones have about 8% more)"
+        )
+    if study.sampled:
+        notes.append("play: a sample of each group's matches was counted, and scaled")
+    writes = [a for a in study.config["agents"].values() if a["mode"] in ("cot", "scratchpad")]
+    if writes or study.config["matches"]["talk_tokens"]:
+        notes.append("generated tokens: as many as allowed; a model may stop earlier")
+    return notes

@@ -1,0 +1,62 @@
+"""A stand-in for a tokenizer that is not at hand: words, digits and punctuation marks.
+
+English prompts of numbers and short words have about as many tokens in any vocabulary of tens of
+thousands; `docs/how-to/plan.md` has the difference, measured.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_PIECES = re.compile(r"<\|\w+\|>|\n+|[A-Za-z]+|\d|[^\w\s]")
+
+
+class WordTokenizer:
+    """Text to ids, one for each word, digit, punctuation mark and line break.
+
+    Parameters
+    ----------
+    max_length : int, optional
+        The most tokens that the model takes.
+    """
+
+    name = "words"
+    bos_id = None
+    stop_ids: frozenset[int] = frozenset()
+
+    def __init__(self, max_length: int | None = None):
+        self.max_length = max_length
+        self._ids: dict[str, int] = {}
+        self._pieces: list[str] = []
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a text's pieces; a new piece gets the next id."""
+        found = []
+        for piece in _PIECES.findall(text):
+            if piece not in self._ids:
+                self._ids[piece] = len(self._pieces)
+                self._pieces.append(piece)
+            found.append(self._ids[piece])
+        return found
+
+    def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
+        """Encode texts."""
+        return [self.encode(text) for text in texts]
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Return the characters that each token covers."""
+        return [found.span() for found in _PIECES.finditer(text)]
+
+    def last_piece(self, text: str) -> str:
+        """Return the end of a text that is encoded by itself."""
+        return text[max(0, text.rfind("<|")) :]
+
+    def chat(self, messages: Sequence[dict[str, str]]) -> str:
+        """Return messages as most chat templates write them, with two marks around each."""
+        turns = [f"<|{m['role']}|>\n{m['content']}<|end|>\n" for m in messages]
+        return "".join([*turns, "<|assistant|>\n"])
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Return the pieces of some ids."""
+        return " ".join(self._pieces[i] for i in ids)

@@ -1,0 +1,134 @@
+"""Memory and time of the cost model, against what was measured (docs/benchmarks.md)."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nashlens.models.shapes import SHAPES
+from nashlens.plan.devices import CPU, DEVICES, H100, Device, model_seconds, table
+from nashlens.plan.memory import peak_bytes, weight_bytes
+from nashlens.plan.price import Price, wall_clock
+from nashlens.plan.screen import count, duration, plan_text
+from nashlens.plan.study import Job
+from nashlens.plan.table import Machine, fit_problem, make_plan
+from nashlens.plan.work import Work
+
+BF16 = {"dtype": "bfloat16", "quantization": "none"}
+NF4 = {"dtype": "bfloat16", "quantization": "nf4"}
+FLOAT32 = {"dtype": "float32", "quantization": "none"}
+
+
+@pytest.mark.parametrize(
+    ("shape", "model", "held", "measured"),
+    [
+        ("llama-3-70b", NF4, 3681, 45.5),
+        ("qwen2.5-72b", NF4, 3681, 47.2),
+        # On two GPUs.
+        ("llama-3-70b", BF16, 3681, 2 * 73.8),
+    ],
+)
+def test_memory_is_within_15_percent_of_what_was_measured(shape, model, held, measured):
+    found = peak_bytes(SHAPES[shape], model, True, 3681, held) / 1e9
+    assert found == pytest.approx(measured, rel=0.15)
+
+
+def test_a_models_weights_are_counted_by_precision():
+    shape = SHAPES["llama-3-8b"]
+    assert weight_bytes(shape, BF16, True) == pytest.approx(2 * 8.03e9, rel=0.001)
+    assert weight_bytes(shape, FLOAT32, False) == 2 * weight_bytes(shape, BF16, True)
+    # The embedding and the unembedding stay.
+    ends = 2 * 128256 * 4096 * 2
+    assert weight_bytes(shape, NF4, True) == pytest.approx(ends + 6.98e9 * 0.52, rel=0.001)
+
+
+@pytest.mark.parametrize(
+    ("work", "seconds"),
+    [
+        (Work(rows=9141 * 32), 0.214),
+        (Work(growing=39170 * 32), 2.67),
+        (Work(forks=38630 * 32), 1.63),
+        # 128 texts of 256 tokens after prompts of 13,620 tokens in all; keys and values 7.2 GB.
+        (Work(rows=13620 * 32, written=128 * 256, steps=256), 2.88),
+    ],
+)
+def test_time_at_the_8b_shape_is_within_25_percent(work, seconds):
+    held = 7.2e9 if work.written else 0.0
+    found = model_seconds(work, SHAPES["llama-3-8b"], "bfloat16", DEVICES[H100], held)
+    assert found == pytest.approx(seconds, rel=0.25)
+
+
+def test_a_shape_that_was_not_measured_goes_by_its_operations():
+    big, small = SHAPES["llama-3-70b"], SHAPES["qwen2.5-32b"]
+    works = (Work(rows=1000.0 * shape.layers) for shape in (big, small))
+    times = [
+        model_seconds(work, shape, "nf4", DEVICES[H100], 0.0)
+        for work, shape in zip(works, (big, small), strict=True)
+    ]
+    blocks = [shape.layers * shape.block_parameters() for shape in (big, small)]
+    assert times[0] / times[1] == pytest.approx(blocks[0] / blocks[1], rel=0.05)
+    assert Device(CPU, 0.0).rate(big, "bfloat16", "rows") == Device(CPU, 0.0).rate(
+        big, "float32", "rows"
+    )
+
+
+def test_every_measured_line_says_where_it_is_from():
+    for line in table():
+        assert line.source.startswith("docs/benchmarks.md")
+        assert 1e10 < line.rate < 1e15
+
+
+JOBS = st.lists(st.tuples(st.floats(0.1, 100), st.integers(0, 2), st.booleans()), max_size=12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(JOBS, st.integers(1, 4), st.integers(1, 3))
+def test_the_wall_clock_lies_between_the_longest_chain_and_one_after_another(made, cores, gpus):
+    jobs = [
+        Job("x", after=tuple(range(max(0, k - 2), k)) if chained else ())
+        for k, (_, _, chained) in enumerate(made)
+    ]
+    prices = {
+        k: Price(gpu_seconds=s * (g > 0), core_seconds=s, gpus=g)
+        for k, (s, g, _) in enumerate(made)
+    }
+    found = wall_clock(jobs, prices, cores, gpus)
+    chain: list[float] = []
+    for job, (seconds, _, _) in zip(jobs, made, strict=True):
+        chain.append(seconds + max((chain[b] for b in job.after), default=0.0))
+    total = sum(seconds for seconds, _, _ in made)
+    assert max(chain, default=0.0) <= found * (1 + 1e-9)
+    assert total / max(1, min(cores, len(made))) <= found * (1 + 1e-9)
+    assert found <= total * (1 + 1e-9)
+    if cores == 1:
+        assert found == pytest.approx(total)
+
+
+def test_nothing_to_do_costs_nothing():
+    assert wall_clock([Job("x", todo=False)], {}, 1, 0) == 0.0
+
+    study = SimpleNamespace(unknown=[], by_words=[], sampled=False, shapes={})
+    study.config = {"models": {}, "agents": {}, "matches": {"talk_tokens": 0}}
+    jobs = [Job("fit_probes", ("m",), todo=False), Job("draw_lens", todo=False)]
+    plan = make_plan(study, jobs, Machine("here", 2))
+    numbers = plan.table.drop(columns=["rule", "subject", "current"])
+    assert not np.any(numbers.to_numpy())
+    assert (plan.core_hours, plan.gpu_hours, plan.wall_here) == (0.0, 0.0, 0.0)
+    assert "nothing to do, all 2 jobs are current" in plan_text(plan, "mine")
+
+
+def test_what_does_not_fit_is_said_with_its_arithmetic():
+    needs = {"llama": 45.5e9, "qwen": 47.2e9}
+    found = fit_problem("llama--qwen", needs, 1, 80e9, "models.llama.gpus and models.qwen.gpus")
+    assert found == (
+        "llama--qwen: llama 45.5 + qwen 47.2 = 92.7 GB, and 1 x 80 GB are asked for:"
+        " set models.llama.gpus and models.qwen.gpus to 2 in all"
+    )
+    assert fit_problem("llama--qwen", needs, 2, 80e9, "") is None
+
+
+def test_numbers_are_short():
+    assert [count(n) for n in (0, 950, 12_345, 3_100_000)] == ["-", "950", "12 k", "3.1 M"]
+    assert [duration(s) for s in (0.2, 75, 4000, 400_000)] == ["0 s", "75 s", "67 min", "111 h"]

@@ -1,0 +1,125 @@
+"""`snakemake plan`: its counts are those of the tables that the jobs made."""
+
+import pandas as pd
+import pytest
+import yaml
+
+from nashlens.config.doses import dose_agents
+from nashlens.config.validate import validate
+from nashlens.plan.study import Job, Study
+from nashlens.tables import read_table
+from tests.conftest import ROOT
+from workflow.groups import play_groups
+
+PARTS = 2
+
+
+def merged(base, over):
+    """Return a config as Snakemake merges it."""
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        base[key] = merged(dict(base[key]), value) if both else value
+    return base
+
+
+@pytest.fixture(scope="module")
+def tables(built):
+    return built.folder / "results/tiny"
+
+
+@pytest.fixture(scope="module")
+def study(built):
+    files = (ROOT / "config.yaml", ROOT / "experiments/tiny.yaml")
+    checked = validate(merged(*(yaml.safe_load(file.read_text()) for file in files)))
+    config = checked.model_dump(mode="json")
+    config["agents"] = dose_agents(config["agents"], config["steering"]["units"])
+    folders = {m: built.folder / "results/models" / m for m in ("tiny_llama", "tiny_qwen")}
+    return Study(config, play_groups(config["agents"], config["matches"]), folders)
+
+
+def one(study, rule, model="tiny_llama", **job):
+    return study.work(Job(rule, (model,), **job))[model]
+
+
+def test_prompts_are_those_of_the_table(study, tables):
+    for model in ("tiny_llama", "tiny_qwen"):
+        made = read_table(tables / f"prompts/{model}.parquet")
+        pd.testing.assert_frame_equal(study.stages[model].prompts, made)
+        found = one(study, "build_prompts", model)
+        assert (found.prompts, found.tokens) == (len(made), made["n_tokens"].sum())
+
+
+def test_play_has_as_many_prompts_and_writes_as_much_as_was_played(study, tables):
+    play = read_table(tables / "play.parquet")
+    texts = read_table(tables / "texts.parquet")
+    play = play[play["model"].notna()]
+    found = {"tiny_llama": [0, 0, 0], "tiny_qwen": [0, 0, 0]}
+    unique = 0.0
+    for group in study.groups:
+        for part in range(1, PARTS + 1):
+            works = study.work(Job("play_part", group=group, part=part, parts=PARTS))
+            for model, work in works.items():
+                counts = (work.prompts, work.tokens, work.written)
+                found[model] = [a + b for a, b in zip(found[model], counts, strict=True)]
+                unique += work.unique(study.shapes[model])
+    assert not study.sampled
+    for model, (prompts, tokens, written) in found.items():
+        rows = play[play["model"] == model]
+        assert prompts == len(rows)
+        # What was written differs, and with it what later prompts quote.
+        assert tokens == pytest.approx(rows["n_tokens"].sum(), rel=0.1)
+        assert written >= texts.loc[texts["model"] == model, "n_tokens"].sum()
+    assert unique < play["n_tokens"].sum()
+
+
+@pytest.mark.parametrize(
+    ("rule", "table"),
+    [
+        ("ask_quiz", "quiz"),
+        ("ask_beliefs", "beliefs"),
+        ("sweep_steering", "steering"),
+        ("ablate_heads", "heads"),
+        ("patch_pairs", "patching"),
+        ("attribute_answers", "override"),
+    ],
+)
+def test_stages_ask_as_many_prompts_as_their_tables_have(study, tables, rule, table):
+    made = read_table(tables / f"{table}/tiny_llama.parquet")
+    asked = {
+        "quiz": lambda: len(made),
+        "beliefs": lambda: 2 * len(made),
+        # By what one row is about; every head is ablated on some histories, and groups on others,
+        # after all of them were read for their means.
+        "steering": lambda: made["prompt_id"].nunique(),
+        "heads": lambda: 2 * made["prompt_id"].nunique(),
+        "patching": lambda: made["pair_id"].nunique(),
+    }
+    found = one(study, rule)
+    if table == "override":
+        assert found.prompts >= made["prompt_id"].nunique()
+    else:
+        assert found.prompts == asked[table]()
+
+
+def test_activations_take_what_lies_on_disk(study, tables):
+    folder = tables / "activations/tiny_llama"
+    found = [one(study, "extract_activations", part=p, parts=PARTS) for p in (1, 2)]
+    stored = sum(file.stat().st_size for file in folder.glob("shard-*.npy"))
+    assert sum(work.disk for work in found) == pytest.approx(stored, rel=0.05)
+    assert sum(work.rows for work in found) < sum(work.tokens for work in found) * 4
+
+
+def test_nothing_to_do_is_said_and_an_edit_is_priced(built):
+    done = built.snakemake("--cores", "1", "plan")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Experiment tiny: nothing to do" in done.stderr
+    table = pd.read_csv(built.folder / "results/tiny/plan.csv")
+    assert table["jobs"].sum() == 0
+    assert not table[["tokens", "operations", "core_seconds_here", "disk_bytes"]].any(axis=None)
+    done = built.snakemake("--cores", "1", "plan", config={"circuits": {"group": 3}})
+    assert done.returncode == 0, done.stderr[-3000:]
+    priced = pd.read_csv(built.folder / "results/tiny/plan.csv").query("jobs > 0")
+    assert {"ablate_heads", "summarise_heads", "judge_findings"} <= set(priced["rule"])
+    assert not {"play_part", "sweep_steering", "fit_probes"} & set(priced["rule"])
+    # Asking changed nothing.
+    assert built.would_run() == set()

@@ -1,0 +1,77 @@
+"""`snakemake plan`: the jobs that Snakemake would run, priced by `nashlens.plan`."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from nashlens.config.preflight import visible_gpus
+from nashlens.plan.devices import CPU, DEVICES, H100, Device
+from nashlens.plan.screen import plan_text
+from nashlens.plan.study import ON_MODEL, Job, Study
+from nashlens.plan.table import Machine, Plan, make_plan
+from workflow.dag import Call, load_dag
+from workflow.experiment import Experiment
+
+
+def plan_call(call: Call, *, measure: bool) -> tuple[Plan, str]:
+    """Return the plan of what a call of Snakemake would do, and its text.
+
+    Parameters
+    ----------
+    call : Call
+    measure : bool
+        Whether to measure this machine first, for half a minute.
+    """
+    dag, experiment = load_dag(call)
+    folders = {name: call.root / "results" / "models" / name for name in experiment.models}
+    study = Study(experiment.config, experiment.groups, folders)
+    plan = make_plan(study, study_jobs(dag, experiment), this_machine(measure))
+    return plan, plan_text(plan, experiment.name)
+
+
+def study_jobs(dag: Any, experiment: Experiment) -> list[Job]:
+    """Return the jobs of Snakemake's graph that compute something: targets are none.
+
+    Parameters
+    ----------
+    dag : DAG
+        As `load_dag` returns it.
+    experiment : Experiment
+    """
+    jobs = [job for job in dag.jobs if job.rule.script]
+    place = {job: k for k, job in enumerate(jobs)}
+    needed = set(dag.needrun_jobs())
+    found = []
+    for job in jobs:
+        given = dict(job.wildcards)
+        models = experiment.provenance.models_of(given) if {"model", "group"} & set(given) else []
+        found.append(
+            Job(
+                rule=job.rule.name,
+                models=tuple(models),
+                group=given.get("group", ""),
+                part=int(given.get("part", 1)),
+                parts=int(given.get("parts", 1)),
+                gpus=experiment.gpus(given) if job.rule.name in ON_MODEL else 0,
+                threads=int(job.threads),
+                after=tuple(place[b] for b in dag.dependencies[job] if b in place),
+                todo=job in needed,
+            )
+        )
+    return found
+
+
+def this_machine(measure: bool = False) -> Machine:
+    """Return what is here; GPUs count as those of the table unless they are measured."""
+    gpus = visible_gpus()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    core_speed, device = 1.0, DEVICES[H100] if gpus else Device(CPU, memory)
+    if measure:
+        from nashlens.plan import measure as bench
+
+        core_speed = bench.core_speed(bench.SECONDS / (2 if gpus else 1))
+        if gpus:
+            device = device.faster(bench.gpu_speed(bench.SECONDS / 2))
+    return Machine("here", cores or 1, gpus, device, memory, core_speed)
