@@ -133,9 +133,13 @@ def untrained_manifest(wildcards):
 
 
 def own_files(wildcards):
-    """Return the files that a model is made from, where they are a user's own."""
+    """Return the files that a model is made from, where they are a user's own, as inputs."""
     kind, _, location = CONFIG["models"][wildcards.model]["source"].partition(":")
-    return [*([location] if kind == "gguf" else []), *added_files(wildcards)]
+    own = [str(Path(location).expanduser())] if kind == "gguf" else []
+    # Braces in a name are no wildcards.
+    return [
+        path.replace("{", "{{").replace("}", "}}") for path in [*own, *added_files(wildcards)]
+    ]
 
 
 def added_files(wildcards):

@@ -13,7 +13,7 @@ from nashlens.config.doses import dose_agents
 from nashlens.config.notes import design_notes
 from nashlens.config.preflight import preflight as look_outside
 from nashlens.config.validate import validate
-from nashlens.errors import ConfigError
+from nashlens.errors import ConfigError, printable
 from workflow.groups import play_groups
 from workflow.intake import refuse
 from workflow.provenance import Provenance
@@ -91,7 +91,7 @@ class Experiment:
             if problems:
                 raise ConfigError(problems)
             for note in [*notes, *design_notes(checked)]:
-                print(f"nashlens: note: {note}", file=sys.stderr)
+                print(f"nashlens: note: {printable(note)}", file=sys.stderr)
         self.config: dict[str, Any] = checked.model_dump(mode="json")
         self.name = checked.experiment.name
         self.config["agents"] = dose_agents(self.config["agents"], self.config["steering"]["units"])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
-PAIR = "--"
+from nashlens.vocabulary.play import PAIR
 
 
 def play_groups(

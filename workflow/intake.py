@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nashlens.config.files import read_config_file, text_problem
-from nashlens.config.problems import printable
-from nashlens.errors import ConfigError
+from nashlens.errors import ConfigError, printable
 
 _CONFIG, _FILES = ("--config", "-C"), ("--configfile", "--configfiles")
+# Snakemake takes braces for wildcards, PYTHONPATH ends at a colon, and shells run the others.
+_FOLDER = re.compile(r"[{}:$`\n]")
 # In double quotes, on a cluster, a shell runs or replaces these.
 _SHELL = re.compile(r"[$`]")
 _RUN = "$ and ` are run by a shell on the way to a cluster's jobs"
@@ -37,7 +38,11 @@ def watch(settings: Any = None) -> None:
         What Snakemake made of the command line, where it has read it.
     """
     given = sys.argv[1:]
-    problems = [*argument_problems(given), *file_problems(_values(given, _FILES))]
+    problems = [
+        *folder_problems(Path(__file__).resolve().parents[1]),
+        *argument_problems(given),
+        *file_problems(_values(given, _FILES)),
+    ]
     if settings is not None and not problems:
         problems = list(_shell_problems(settings))
     if problems:
@@ -51,6 +56,16 @@ def refuse(problems: Sequence[str]) -> NoReturn:
     for problem in problems:
         print(f"nashlens: config: {printable(problem)}", file=sys.stderr)
     sys.exit(1)
+
+
+def folder_problems(root: Path) -> Iterator[str]:
+    """Yield why jobs could not run in a folder of this name."""
+    found = sorted(set(_FOLDER.findall(str(root))))
+    if found:
+        yield (
+            f"{root}: the folder's name has {' '.join(map(repr, found))}, which Snakemake or a"
+            " shell reads as something else; rename it"
+        )
 
 
 def argument_problems(arguments: Sequence[str]) -> Iterator[str]:

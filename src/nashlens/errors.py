@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
+def printable(text: str) -> str:
+    """Return a text on one line that a terminal shows and does not obey, escapes written out."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
 class NashlensError(Exception):
     """Base of every error that nashlens raises on purpose."""
 

@@ -15,7 +15,7 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
-from nashlens.errors import NashlensError
+from nashlens.errors import NashlensError, printable
 
 PREFIX = "nashlens: error: "
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -56,7 +56,7 @@ def start_logging(path: str | Path) -> None:
 
 def summary(error: BaseException) -> str:
     """Return an error in one line: its message, after its type unless it is one of ours."""
-    text = " ".join(str(error).split())
+    text = printable(str(error))
     if isinstance(error, NashlensError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

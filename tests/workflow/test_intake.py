@@ -3,12 +3,13 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from workflow import intake
-from workflow.intake import argument_problems, file_problems, watch
+from workflow.intake import argument_problems, file_problems, folder_problems, watch
 
 ENTRIES = {
     "a.b=1": "keys are not joined by dots; write --config 'a={b: 1}'",
@@ -59,6 +60,13 @@ def test_names_of_config_files(name):
         assert "rename it" in line
     settings = SimpleNamespace(config={"models": {"a": "$(x)"}}, configfiles=[name])
     assert len(list(intake._shell_problems(settings))) == 2
+
+
+@pytest.mark.parametrize("name", ["a{b}", "a:b", "a$(b)", "a`b`", "a}"])
+def test_names_of_the_folder(name):
+    (line,) = folder_problems(Path("/home") / name / "nashlens")
+    assert line.startswith(f"/home/{name}/nashlens: the folder's name has ")
+    assert list(folder_problems(Path("/home/with space/é合'"))) == []
 
 
 def test_every_file_has_its_line(tmp_path):

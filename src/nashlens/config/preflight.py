@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from nashlens.config.cross import used_models
 from nashlens.config.design import action_labels
 from nashlens.config.layers import resolve_layers
 from nashlens.config.notes import design_problems
-from nashlens.config.problems import problem_line
+from nashlens.config.problems import KeyPath, problem_line
 from nashlens.config.sections import Config, ModelConfig
 from nashlens.errors import ConfigError, ModelError, NashlensError
 from nashlens.models.intact import check_files
@@ -320,7 +320,10 @@ def _prompt_problems(
             if facts.stranger:
                 tokenizer.check_template()
             note = tokenizer.template_note(system=bool(config.prompts.system))
-            found = _label_problems(config, name, tokenizer)
+            found = [
+                *_special_problems(config, name, tokenizer.special_tokens),
+                *_label_problems(config, name, tokenizer),
+            ]
     except NashlensError as error:
         return [_source_line(name, config.models[name], str(error))]
     if note and say is not None:
@@ -338,6 +341,29 @@ def _template_note(source: str | None, system: str | None) -> str:
     special = {"bos_token": "<bos>", "eos_token": "<eos>"}
     check_template(source, special, ())
     return ChatTemplate(source, special).reading(bool(system)).note
+
+
+def _special_problems(config: Config, name: str, marks: Sequence[str]) -> Iterator[str]:
+    """Yield texts of the config that would end or start a turn in this model's prompts."""
+    prompts = config.prompts
+    texts: dict[KeyPath, Sequence[str]] = {
+        ("prompts", "system"): [prompts.system or ""],
+        ("prompts", "assistant_prefix"): [prompts.assistant_prefix],
+        ("modes", "cot", "anchor"): [config.modes.cot.anchor],
+        **{
+            ("prompts", "label_sets", key): labels
+            for key, labels in prompts.label_sets.items()
+            if not isinstance(labels, str)
+        },
+        **{("games", key, "title"): [game.title or ""] for key, game in config.games.items()},
+        **{("games", key, "actions"): game.actions or [] for key, game in config.games.items()},
+    }
+    for path, found in texts.items():
+        held = [mark for mark in marks if mark and any(mark in text for text in found)]
+        if held:
+            shown = found[0] if len(found) == 1 else list(found)
+            cure = f"{held[0]!r} is a special token of model {name}; write it in another way"
+            yield problem_line(path, shown, cure)
 
 
 def _label_problems(config: Config, name: str, tokenizer: ChatTokenizer) -> list[str]:

@@ -74,12 +74,6 @@ def _yaml(value: object, depth: int) -> str:
     return ascii(value)
 
 
-def printable(text: str) -> str:
-    """Return a text on one line that a terminal shows and does not obey, escapes written out."""
-    line = " ".join(text.split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-
-
 def problem_line(path: Iterable[object], found: object, allowed: str) -> str:
     """Compose one problem's line: the key, the value found, and what is allowed or what to do."""
     return f"{dotted_path(path)}: found {show_value(found)}; {allowed}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import permutations
 
@@ -19,8 +20,13 @@ from nashlens.config.rules import (
     no_entry,
     rule,
 )
-from nashlens.vocabulary.play import PAIRINGS, STRATEGIES_WITH_P
+from nashlens.vocabulary.play import MODES, PAIR, PAIRINGS, STRATEGIES_WITH_P
 from nashlens.vocabulary.prompts import ACTION_LABELS
+
+LONGEST_AGENT = 48
+_SIGNS = re.compile(r"[._-]")
+# Snakemake takes such a value of a wildcard for one that grows without end.
+_PERIODIC = re.compile(r"(.+?)\1{19}")
 
 
 @rule("models.*", "games.*", "prompts.label_sets.*", "agents.*", shown=False)
@@ -31,6 +37,41 @@ def _names_differ(at: Place) -> str | None:
     return (
         f"differs from {first!r} only in case, which some file systems do not see; "
         "choose another name"
+    )
+
+
+@rule("models.*", "agents.*", shown=False)
+def _names_look_different(at: Place) -> str | None:
+    name = str(at.path[-1])
+    first = earlier(
+        at, lambda other: other != name and _SIGNS.sub("-", other) == _SIGNS.sub("-", name)
+    )
+    if first is None:
+        return None
+    return f"differs from {first!r} only in '.', '-' and '_'; choose another name"
+
+
+@rule("agents.*", shown=False)
+def _agent_name(at: Place) -> str | None:
+    name = str(at.path[-1])
+    if PAIR in name:
+        return f"{PAIR!r} joins the names of two agents that meet; choose a name without it"
+    if name.lower() in (*MODES, *PAIRINGS):
+        return "this is the name of a mode or a kind of match; choose another name"
+    if len(name) > LONGEST_AGENT:
+        return (
+            f"it has {len(name)} characters, and two agents' names become one file's name; "
+            f"allowed: at most {LONGEST_AGENT}"
+        )
+    return None
+
+
+@rule("models.*", "agents.*", shown=False)
+def _periodic_name(at: Place) -> str | None:
+    return (
+        "it repeats itself 20 times; choose another name"
+        if _PERIODIC.search(str(at.path[-1]))
+        else None
     )
 
 
@@ -168,8 +209,11 @@ def _dose_names(at: Place) -> str | None:
     for i, name in enumerate(names):
         if name in at.config.agents or name in names[:i]:
             return f"an agent {name!r} is there already; rename one"
-        if len(name) > 64:
-            return f"the agent's name becomes {name!r}, longer than 64; give it a shorter one"
+        if len(name) > LONGEST_AGENT:
+            return (
+                f"the agent's name becomes {name!r}, longer than {LONGEST_AGENT}; give it a shorter"
+                " one"
+            )
     return None
 
 

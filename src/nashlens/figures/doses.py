@@ -59,7 +59,7 @@ FIGURES = {
     "steering": _DoseFigure(
         "add",
         "Steering: what moves when a direction is added, games that it was not fitted on",
-        r"$\alpha$",
+        "\N{GREEK SMALL LETTER ALPHA}",
         {"norms": "mean residual norms", "absolute": "the residual's own units"},
     ),
     "clamping": _DoseFigure(

@@ -119,6 +119,7 @@ def _mass(axes: Any, mass: pd.DataFrame, least: float) -> None:
     axes[1].set_yscale("log")
     axes[1].set_ylim(top=2)
     axes[1].yaxis.set_major_locator(LogLocator(numticks=4))
+    style.power_ticks(axes[1].yaxis)
     axes[1].yaxis.minorticks_off()
     axes[1].set_xlabel("layer (0: embedding)", fontsize=style.SMALL)
     for ax in axes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +26,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from nashlens import __version__
 from nashlens.errors import ConfigError, DataError
@@ -64,6 +65,8 @@ _RC: dict[str, Any] = {
     "lines.markersize": 3.5,
     # Paths look alike wherever the file is opened; a fixed salt keeps SVG ids the same.
     "svg.fonttype": "path",
+    # A title or a label of a user's may hold dollar signs: they are text, and no formula.
+    "text.parse_math": False,
     "svg.hashsalt": "nashlens",
     "pdf.fonttype": 42,
 }
@@ -252,6 +255,21 @@ def fit(text: str, inches: float, characters_per_inch: float = 18.0) -> str:
 def ticks(axis: Axis, most: int, *, integer: bool = False) -> None:
     """Limit an axis to so many tick intervals, at whole numbers where asked."""
     axis.set_major_locator(MaxNLocator(nbins=most, integer=integer))
+
+
+def power_ticks(axis: Axis) -> None:
+    """Label a logarithmic axis with powers of ten, in plain characters."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _power(value)))
+
+
+def _power(value: float) -> str:
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(value)) + 0.5)
+    if not math.isclose(abs(value), 10.0**exponent):
+        return f"{value:g}"
+    raised = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{'-' if value < 0 else ''}10{raised}"
 
 
 def probability_axis(ax: Axes) -> None:

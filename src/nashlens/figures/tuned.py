@@ -69,6 +69,7 @@ def _model(axes: dict[str, Any], rows: pd.DataFrame, color: dict[str, Any]) -> N
         style.probability_axis(axes[panel])
     # Linear below a hundredth of a nat, since the last layer's divergence is 0.
     axes["kl"].set_yscale("symlog", linthresh=0.01)
+    style.power_ticks(axes["kl"].yaxis)
     axes["kl"].set_ylim(bottom=0)
     axes["kl"].set_xlabel("layer (0: embedding)", fontsize=style.SMALL)
     for panel, ax in axes.items():

@@ -168,7 +168,7 @@ class ChatTokenizer:
         turn or start one.
         """
         found = str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
-        marks = self._special_texts()
+        marks = self.special_tokens
         while any(mark in found for mark in marks):
             for mark in marks:
                 found = found.replace(mark, "")
@@ -232,7 +232,7 @@ class ChatTokenizer:
         source = self._template_source()
         try:
             if source is not None:
-                check_template(source, self._special, self._special_texts())
+                check_template(source, self._special, self.special_tokens)
         except ModelError as error:
             raise ModelError(f"{self.folder}: {error}") from None
 
@@ -242,11 +242,13 @@ class ChatTokenizer:
         if source is None:
             return None
         try:
-            return ChatTemplate(source, self._special, self._special_texts())
+            return ChatTemplate(source, self._special, self.special_tokens)
         except ModelError as error:
             raise ModelError(f"{self.folder}: {error}") from None
 
-    def _special_texts(self) -> list[str]:
+    @cached_property
+    def special_tokens(self) -> list[str]:
+        """The texts of all special tokens."""
         return [t.content for t in self._tokenizer.get_added_tokens_decoder().values() if t.special]
 
     def _template_source(self) -> str | None:

@@ -27,3 +27,6 @@ MODES = ("direct", "cot", "scratchpad", "predict")
 Pairing = Literal["self_play", "cross_play", "scripted"]
 PAIRINGS: tuple[Pairing, ...] = get_args(Pairing)
 """Who meets whom (`nashlens.play.schedule`)."""
+
+PAIR = "--"
+"""Joins the names of two agents that meet in cross-play, as the name of their files."""

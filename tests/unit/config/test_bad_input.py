@@ -106,3 +106,34 @@ def test_values_are_shortened(raw: dict[str, Any]):
     (line,) = caught.value.problems
     assert line.startswith("experiment.name: found 'xxxx")
     assert len(line) < 300
+
+
+# Names of agents, each with what its line says.
+NAMES: dict[str, tuple[list[str], str]] = {
+    "joined": (["a--b"], "'--' joins the names of two agents that meet; choose a name without it"),
+    "joined at the end": (["a--"], "'--' joins the names"),
+    "joined twice": (["a----b"], "'--' joins the names"),
+    "a mode": (["cot"], "this is the name of a mode or a kind of match"),
+    "another mode": (["Direct"], "this is the name of a mode or a kind of match"),
+    "a kind of match": (["self_play"], "this is the name of a mode or a kind of match"),
+    "a dot for a dash": (["x.y", "x-y"], "differs from 'x.y' only in '.', '-' and '_'"),
+    "a dash for a line": (["x_y", "x-y"], "differs from 'x_y' only in '.', '-' and '_'"),
+    "long": (["abc" * 16 + "d"], "it has 49 characters, and two agents' names become one file's"),
+    "of 64 characters": (["abcd" * 16], "it has 64 characters"),
+    "periodic": (["ab" * 20], "it repeats itself 20 times; choose another name"),
+    "periodic within": (["x" + "0" * 20 + "y"], "it repeats itself 20 times"),
+}
+
+
+@pytest.mark.parametrize(("names", "words"), NAMES.values(), ids=NAMES)
+def test_names_that_files_cannot_have(raw: dict[str, Any], names: list[str], words: str):
+    with pytest.raises(ConfigError) as caught:
+        validate(merge(raw, {"agents": {name: {"model": "smollm2"} for name in names}}))
+    (line,) = caught.value.problems
+    assert line.startswith(f"agents.{names[-1]}: ") or "'" in line.split(": ")[0]
+    assert words in line
+
+
+@pytest.mark.parametrize("name", ["a-b", "a.b", "a_b", "abc" * 16, "0" * 19, "cot2", "A", "a-"])
+def test_names_that_files_can_have(raw: dict[str, Any], name: str):
+    validate(merge(raw, {"agents": {name: {"model": "smollm2"}}}))

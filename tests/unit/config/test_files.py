@@ -10,8 +10,7 @@ import pytest
 import yaml
 
 from nashlens.config.files import read_config_file, text_problem
-from nashlens.config.problems import printable
-from nashlens.errors import ConfigError
+from nashlens.errors import ConfigError, printable
 
 from .conftest import ROOT
 

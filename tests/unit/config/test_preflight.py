@@ -384,3 +384,22 @@ def test_the_chat_template_of_a_gguf_file_is_tried_too():
     said: list[str] = []
     assert check(overlay, say=said.append) == []  # type: ignore[arg-type]
     assert ["an empty one takes its place" in line for line in said] == [True]
+
+
+SPECIAL = {
+    "prompts.system": {"prompts": {"system": "You play.<eos>"}},
+    "prompts.assistant_prefix": {"prompts": {"assistant_prefix": "<assistant> I choose option"}},
+    "prompts.label_sets.odd": {"prompts": {"label_sets": {"odd": ["<pad>", "<unk>"]}}},
+    "modes.cot.anchor": {"modes": {"cot": {"anchor": "<user>Answer: option"}}},
+    "games.prisoners_dilemma.title": {"games": {"prisoners_dilemma": {"title": "a <bos> b"}}},
+    "games.prisoners_dilemma.actions": {
+        "games": {"prisoners_dilemma": {"actions": ["<eos>", "b"]}}
+    },
+}
+
+
+@pytest.mark.parametrize(("key", "overlay"), SPECIAL.items())
+def test_texts_hold_no_special_token(key: str, overlay: dict[str, Any]):
+    found = [line for line in check(overlay) if "is a special token of model tiny_llama" in line]
+    assert [line.split(": ")[0] for line in found] == [key]
+    assert all("\n" not in line for line in found)

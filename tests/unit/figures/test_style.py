@@ -61,3 +61,21 @@ def test_the_registry_imports_no_figure():
         "sys.exit(str(bad) if bad else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": "src"})
+
+
+def test_dollar_signs_are_text_in_every_figure():
+    titles = [r"$\frac{1}{0$", "costs $3 or $5", r"$x$", r"\$", "$$"]
+    with style.theme():
+        figure, body = style.canvas(4, 2, titles[0])
+        ax = body.subplots()
+        texts = [ax.set_title(title) for title in titles]
+        figure.canvas.draw()
+    assert not any(text.get_parse_math() for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.001, "10⁻³"), (1, "10⁰"), (-100, "-10²"), (0, "0"), (0.02, "0.02"), (1e12, "10¹²")],
+)
+def test_powers_of_ten_are_plain_characters(value, text):
+    assert style._power(value) == text
