@@ -34,6 +34,7 @@ include: "rules/calibration.smk"
 include: "rules/figures.smk"
 include: "rules/report.smk"
 include: "rules/plan.smk"
+include: "rules/compare.smk"
 include: "rules/messages.smk"
 
 
@@ -158,6 +159,11 @@ rule plan:
         results("plan.csv"),
 
 
+rule compare:
+    input:
+        rules.compare_experiments.output,
+
+
 rule all:
     input:
         rules.figures.input,
@@ -183,5 +189,6 @@ localrules:
     calibration,
     report,
     plan,
+    compare,
     build_report,
     price_jobs,

@@ -47,9 +47,9 @@ ELSEWHERE = {
     "fit_directions": "directions",
     "build_report": "figures",
 }
-# Files of rules without a box: all that runs a model reads it, the quiz only checks play, and a
-# plan is about the others.
-HIDDEN = {"models", "quiz", "calibration", "plan"}
+# Files of rules without a box: all that runs a model reads it, the quiz only checks play, a plan is
+# about the others, and experiments are compared from outside.
+HIDDEN = {"models", "quiz", "calibration", "plan", "compare"}
 # Arrows that would cross a box if they were straight.
 BENDS = {
     ("games", "play"): -0.25,

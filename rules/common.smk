@@ -13,7 +13,7 @@ from nashlens.figures.registry import FIGURES, STUDY
 from nashlens.vocabulary.models import ADAPTER_FILES, TOKENIZER_FILES
 from nashlens.vocabulary.page import SHOWN as PAGE_SHOWN, TRACED as PAGE_TRACED
 from nashlens.vocabulary.stages import INTERVENTION, NULLABLE, left_out_by
-from workflow.experiment import Experiment, calibrating, export_path, nested
+from workflow.experiment import Experiment, calibrating, export_path, nested, take_compared
 from workflow.fingerprint import OPTIONAL
 from workflow.intake import watch
 from workflow.provenance import Stage
@@ -37,6 +37,7 @@ if calibrating():
 
 # `snakemake plan --config measure=true`: no part of an experiment.
 MEASURE = bool(config.pop("measure", False))
+NAMED = take_compared(config)
 EXPERIMENT = Experiment.load(
     config,
     ROOT,
@@ -47,6 +48,7 @@ EXPERIMENT = Experiment.load(
     remote=REMOTE,
 )
 CONFIG = EXPERIMENT.config
+COMPARED = NAMED or [EXPERIMENT.name]
 MODELS = EXPERIMENT.models
 GROUPS = EXPERIMENT.groups
 PARTS = CONFIG["resources"]["parts"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ from workflow.provenance import Provenance
 
 NESTED = "NASHLENS_NESTED"
 CALIBRATING = "NASHLENS_CALIBRATING"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""Of an experiment: it names a folder."""
 
 
 def export_path(*folders: Path) -> None:
@@ -43,6 +46,22 @@ def calibrating() -> bool:
     if "calibration" in sys.argv[1:]:
         os.environ[CALIBRATING] = "1"
     return CALIBRATING in os.environ
+
+
+def take_compared(config: dict[str, Any]) -> list[str] | None:
+    """Take the names of experiments to be compared out of a config; None where there are none.
+
+    They are no part of an experiment: `snakemake compare --config experiments="[default, mine]"`.
+    """
+    names = config.pop("experiments", None)
+    if names is None:
+        return None
+    fine = isinstance(names, list) and len(names) > 1
+    fine = fine and all(isinstance(name, str) and NAME.fullmatch(name) for name in names)
+    if not fine or len(set(names)) < len(names):
+        problem = "give the names of two experiments or more, each once"
+        refuse([f'experiments: {names!r}: {problem}: --config experiments="[default, mine]"'])
+    return list(names)
 
 
 class Experiment:

@@ -1,6 +1,7 @@
 """What a run leaves and what it says, when it succeeds and when it fails."""
 
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.page.transcripts import Wording, transcripts
 from nashlens.page.words import slug
 from nashlens.prompts.labels import encode_prompt, prompt_id
-from nashlens.tables import read_metadata, read_table
+from nashlens.tables import read_metadata, read_table, write_table
 from tests.workflow.workspace import SHOWN, TARGETS
 
 pytestmark = pytest.mark.workflow
@@ -45,7 +46,8 @@ def test_every_rule_left_a_log_and_a_benchmark(built):
             for path in (results / kind).rglob("*.*")
         }
         # No agent is steered here.
-        missing = {"build_report", "calibrate", "check_players", "measure_steered"}
+        missing = {"build_report", "compare_experiments", "calibrate", "check_players"}
+        missing |= {"measure_steered"}
         asking = {"build_report", "price_jobs", "tell_status"}
         assert found - asking == ran - missing - asking
 
@@ -66,7 +68,8 @@ def test_figures_name_the_fingerprints_of_their_tables(built):
 
 
 def test_every_stage_is_a_target(built):
-    for target in sorted(TARGETS - {"report", "calibration", "plan", "status"}):
+    asked = {"report", "compare", "calibration", "plan", "status"}
+    for target in sorted(TARGETS - asked):
         assert built.would_run(target) == set()
     assert built.would_run("report") == {"build_report"}
 
@@ -149,6 +152,33 @@ def test_what_agents_saw_is_what_was_tokenised(built):
                 assert prompt_id(ids) == wanted, (name, row["seat"], number)
         checked.add(kind)
     assert {kind[0] for kind in checked} >= {"tiny_llama", "tiny_cot", "tiny_notes"}
+
+
+def test_two_experiments_are_compared_from_what_their_tables_say(built):
+    results = built.folder / "results"
+    other = results / "other"
+    shutil.copytree(results / "tiny/findings", other / "findings")
+    findings = read_table(results / "tiny/findings.parquet")
+    findings.loc[findings["claim"] == "M1", "verdict"] = "supported"
+    made = read_metadata(results / "tiny/findings.parquet")
+    made["config"]["findings"]["q_value"] = 0.25
+    write_table(
+        findings, other / "findings.parquet", config=made["config"], fingerprint=made["fingerprint"]
+    )
+    named = "experiments=[tiny, other]"
+    done = built.snakemake("--cores", "1", "compare", "--config", named)
+    assert done.returncode == 0, done.stderr[-3000:]
+    page = (results / "compare/tiny--other.html").read_text()
+    assert "2 verdicts changed" in page
+    assert re.search(r"findings.q_value</code></th><td><code>0.05</code></td><td><code>0.25", page)
+    shutil.rmtree(other)
+    done = built.snakemake("-n", "compare", "--config", named)
+    assert done.returncode == 1
+    assert "results/other/findings.parquet" in done.stdout + done.stderr
+    for wrong in ("experiments=[tiny]", "experiments=[tiny, ../tiny]", "experiments=tiny"):
+        done = built.snakemake("-n", "compare", "--config", wrong)
+        assert done.returncode == 1
+        assert done.stderr.rstrip().splitlines()[-1].startswith("nashlens: config: experiments: ")
 
 
 def test_snakemakes_own_report_tells_how_everything_was_made(built):

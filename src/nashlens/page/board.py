@@ -12,7 +12,7 @@ from nashlens.findings.claim import ALL_MODELS
 from nashlens.findings.protocols import CONTROLLED, PUBLISHED, RUNGS
 from nashlens.page.method import method_of
 from nashlens.page.study import Study
-from nashlens.page.words import Verdict, interval, known, number, slug, text, verdict
+from nashlens.page.words import MINUS, Verdict, interval, known, number, slug, text, verdict
 
 QUESTION = (
     "Do language models compute the Nash action of a game, and then suppress it in their last"
@@ -198,7 +198,7 @@ def _rung(row: dict[Any, Any]) -> Cell:
         verdict=verdict(row["concludes"]),
         anchor=anchor_of(str(row["claim"]), str(row["model"])),
         tip="\n".join(part for part in said if part.strip()),
-        number=number(row["estimate"]) if has else "",
+        number=f"{float(row['estimate']):.2f}".replace("-", MINUS) if has else "",
     )
 
 

@@ -136,7 +136,7 @@ def lines(
     """
     kinds = {x, series, facet, column} - {None}
     shown = data(frame, [*sorted(str(k) for k in kinds), "estimate", "ci_low", "ci_high", "n"])
-    domain = list(dict.fromkeys(shown[series]))
+    domain = _order(shown[series])
     marks = colour(series, domain, labels[series])
     x_axis = alt.X(f"{x}:Q", title=labels[x], axis=alt.Axis(tickMinStep=_step(shown[x])))
     y_axis = alt.Y("estimate:Q", title=labels["estimate"], scale=alt.Scale(zero=False))
@@ -168,18 +168,23 @@ def lines(
     if facet is None and column is None:
         return layered.properties(data=shown).add_params(_zoom("x", "y"))
     # Facets part the data of the whole: a part with data of its own would show all of it.
-    parts: dict[str, Any] = {"row": _row(facet)} if facet else {}
+    parts: dict[str, Any] = {"row": _row(facet, shown)} if facet else {}
     if column:
-        parts["column"] = alt.Column(f"{column}:N", title=None, sort=None)
+        parts["column"] = alt.Column(f"{column}:N", title=None, sort=_order(shown[column]))
     return layered.facet(data=shown, **parts)
 
 
-def _row(field: str) -> Any:
+def _order(values: pd.Series) -> list[Any]:
+    """Return values as they come first."""
+    return list(dict.fromkeys(values))
+
+
+def _row(field: str, shown: pd.DataFrame) -> Any:
     """Return a row of facets, its name above it."""
     header = alt.Header(
         labelOrient="top", labelAnchor="start", labelPadding=2, labelFontWeight="bold"
     )
-    return alt.Row(f"{field}:N", title=None, sort=None, header=header)
+    return alt.Row(f"{field}:N", title=None, sort=_order(shown[field]), header=header)
 
 
 def _zoom(*axes: Literal["x", "y"]) -> Any:
@@ -229,11 +234,11 @@ def dots(
     """
     names = [y, series, *([facet] if facet else []), "estimate", "ci_low", "ci_high", "control"]
     shown = data(frame, [*names, "n", "n_matches"])
-    domain = list(dict.fromkeys(shown[series]))
+    domain = _order(shown[series])
     marks = _verdict_marks(series) if verdicts else colour(series, domain, labels[series])
-    order = list(dict.fromkeys(shown[y]))
+    order = _order(shown[y])
     offset: dict[str, Any] = (
-        {} if verdicts or len(domain) == 1 else {"yOffset": alt.YOffset(f"{series}:N")}
+        {} if verdicts or len(domain) == 1 else {"yOffset": alt.YOffset(f"{series}:N", sort=domain)}
     )
     y_axis = alt.Y(f"{y}:N", title=None, sort=order, axis=alt.Axis(labelLimit=240))
     x_axis = alt.X("estimate:Q", title=labels["estimate"], scale=alt.Scale(zero=False))
@@ -258,7 +263,7 @@ def dots(
     layered = alt.layer(*layers).properties(width=WIDTH, height=alt.Step(step))
     if facet is None:
         return layered.properties(data=shown).add_params(_zoom("x"))
-    return layered.facet(data=shown, row=_row(facet))
+    return layered.facet(data=shown, row=_row(facet, shown))
 
 
 def _verdict_marks(series: str) -> dict[str, Any]:
@@ -287,4 +292,4 @@ def heat(frame: pd.DataFrame, *, x: str, y: str, facet: str, title: str) -> Any:
         color=alt.Color("estimate:Q", title=title, scale=scale),
         tooltip=[alt.Tooltip(name) for name in shown.columns],
     )  # fmt: skip
-    return cells.properties(width=260, height=alt.Step(14)).facet(row=_row(facet))
+    return cells.properties(width=260, height=alt.Step(14)).facet(row=_row(facet, shown))
