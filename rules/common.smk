@@ -55,7 +55,8 @@ PARTS = CONFIG["resources"]["parts"]
 
 # Keys of the config that several rules read.
 SEED = "experiment.seed"
-PRECISION = [f"models.{{model}}.{key}" for key in ("dtype", "quantization", "device")]
+# How a model is loaded: several GPUs add up in another order than one.
+PRECISION = [f"models.{{model}}.{key}" for key in ("dtype", "quantization", "device", "parallel")]
 SURFACES = [
     "matches.templates",
     "matches.label_sets",
@@ -139,9 +140,7 @@ def own_files(wildcards):
     kind, _, location = CONFIG["models"][wildcards.model]["source"].partition(":")
     own = [str(Path(location).expanduser())] if kind == "gguf" else []
     # Braces in a name are no wildcards.
-    return [
-        path.replace("{", "{{").replace("}", "}}") for path in [*own, *added_files(wildcards)]
-    ]
+    return [path.replace("{", "{{").replace("}", "}}") for path in [*own, *added_files(wildcards)]]
 
 
 def added_files(wildcards):
@@ -209,6 +208,8 @@ def model_job():
         "batch_tokens": CONFIG["resources"]["batch_tokens"],
         "gpu": lambda wildcards: None if by_gres else gpus(wildcards) or None,
         "gres": lambda wildcards: f"gpu:{gpus(wildcards)}" if by_gres and gpus(wildcards) else None,
+        # SLURM's plugin would start one task for each GPU.
+        "tasks_per_gpu": lambda wildcards: 0 if gpus(wildcards) > 1 else None,
         **(
             {
                 "slurm_partition": lambda wildcards: (

@@ -12,6 +12,7 @@ from typing import Any
 from nashlens.config.cross import used_models
 from nashlens.config.doses import dose_agents
 from nashlens.config.notes import design_notes
+from nashlens.config.preflight import gpu_bytes, visible_gpus
 from nashlens.config.preflight import preflight as look_outside
 from nashlens.config.validate import validate
 from nashlens.errors import ConfigError, printable
@@ -115,6 +116,8 @@ class Experiment:
         self.name = checked.experiment.name
         self.config["agents"] = dose_agents(self.config["agents"], self.config["steering"]["units"])
         self.groups = play_groups(self.config["agents"], self.config["matches"])
+        if preflight and (problems := self._gpu_problems(root, remote)):
+            raise ConfigError(problems)
         self.provenance = Provenance(self.config, root, self.models, self.groups, list_rules)
 
     @classmethod
@@ -124,6 +127,25 @@ class Experiment:
             return cls(*args, **kwargs)
         except ConfigError as error:
             refuse(error.problems)
+
+    def _gpu_problems(self, root: Path, remote: bool) -> list[str]:
+        """Return which models, and pairs of them, do not fit on the GPUs that they ask for."""
+        size = self.config["resources"]["gpu_gb"]
+        each = size * 1e9 if size else None if remote else gpu_bytes()
+        asking = [name for name in self.models if self.config["models"][name]["gpus"]]
+        if each is None or not asking:
+            return []
+        from nashlens.plan.fits import gpu_problems
+        from nashlens.plan.sizes import find_size
+
+        folders = {name: root / "results" / "models" / name for name in asking}
+        found = {
+            name: find_size(self.config["models"][name]["source"], folder)
+            for name, folder in folders.items()
+        }
+        shapes = {name: shape for name, shape in found.items() if shape is not None}
+        most = None if remote or not visible_gpus() else visible_gpus()
+        return gpu_problems(self.config, self.groups, shapes, each, most)
 
     @property
     def steered(self) -> dict[str, dict[str, Any]]:
@@ -138,9 +160,13 @@ class Experiment:
         return list(dict.fromkeys(self.config["agents"][name]["model"] for name in steered))
 
     def gpus(self, wildcards: Any = ()) -> int:
-        """Return how many GPUs a job asks for that holds the models of some wildcards, or all."""
+        """Return how many GPUs a job asks for that holds the models of some wildcards.
+
+        Two models have their own each. Without wildcards it is the most that one model asks for.
+        """
         models = self.provenance.models_of(dict(wildcards))
-        return max((self.config["models"][model]["gpus"] for model in models), default=0)
+        each = [self.config["models"][model]["gpus"] for model in models]
+        return sum(each) if wildcards else max(each, default=0)
 
     def mem_mb(self, wildcards: Any) -> int:
         """Return the memory of a job that holds the models of some wildcards."""

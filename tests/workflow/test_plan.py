@@ -9,17 +9,10 @@ from nashlens.config.validate import validate
 from nashlens.plan.study import Job, Study
 from nashlens.tables import read_table
 from tests.conftest import ROOT
+from tests.workflow.configs import merged
 from workflow.groups import play_groups
 
 PARTS = 2
-
-
-def merged(base, over):
-    """Return a config as Snakemake merges it."""
-    for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(base.get(key), dict)
-        base[key] = merged(dict(base[key]), value) if both else value
-    return base
 
 
 @pytest.fixture(scope="module")

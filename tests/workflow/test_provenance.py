@@ -23,8 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Keys of the config that no stage reads, since none of them changes a result.
 READ_BY_NONE = {
     "experiment.name",
-    # How a model is run, and what its jobs ask for.
-    "models.NAME.parallel",
+    # What its jobs ask for.
     "models.NAME.gpus",
     "models.NAME.mem_mb",
     "resources",

@@ -163,6 +163,10 @@ CONFIG_EDITS = {
         {"models": {"tiny_llama": {"dtype": "auto"}}},
         EXTRACTED | ABLATED | PATCHED | ATTRIBUTED | TUNED | PLAYED | ASKED,
     ),
+    "how a model is spread": (
+        {"models": {"tiny_llama": {"parallel": "pipeline", "device": "auto"}}},
+        EXTRACTED | ABLATED | PATCHED | ATTRIBUTED | TUNED | PLAYED | ASKED,
+    ),
     "a model's family": (
         {"models": {"tiny_llama": {"family": "other"}}},
         {"judge_lineage", *MEASURED},

@@ -321,6 +321,8 @@ class ResourcesConfig(Section):
     """Memory of a model's job."""
     model_runtime: Annotated[Integer, Field(ge=1)] = 240
     """Minutes that a model's job may take."""
+    gpu_gb: Annotated[Number, Field(gt=0, le=10000)] | None = None
+    """GB of memory of each GPU that jobs get; null looks at the GPUs here, if there are any."""
     light_mem_mb: Annotated[Integer, Field(ge=100)] = 2000
     """Memory of every other job."""
     light_runtime: Annotated[Integer, Field(ge=1)] = 30

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nashlens.models.shapes import Shape
-from nashlens.play.chunks import CHUNK_MATCHES
+from nashlens.vocabulary.play import CHUNK_MATCHES
 
 GB = 1e9
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -22,8 +22,8 @@ CONTEXT = 0.6 * GB
 """What the driver takes of a GPU for each process."""
 PYTHON = 0.35 * GB
 """A process with torch, before it has a model."""
-PYTHON_GPU = 4.0 * GB
-"""The same with the GPU's libraries and its compiler."""
+PYTHON_GPU = 9.0 * GB
+"""The same with the GPU's libraries, its compiler, and what is copied: as seen in play."""
 _LOGIT_ROWS = 128  # rows of the vocabulary's logits at a time (`engine.labels`)
 
 
@@ -87,8 +87,8 @@ def peak_bytes(
 def play_tokens(config: Mapping[str, Any], agent: Mapping[str, Any]) -> float:
     """Return about how many tokens play keeps of one agent's chunk of matches, at most.
 
-    A quicker figure than to count them (`plan.play`): a prompt has some 130 tokens, and 28 more for
-    each round that it shows.
+    A quicker figure than to count them (`plan.play`): a prompt has some 140 tokens, 16 more for
+    each round that it shows, and where nothing is written its questions stay too, 14 for each.
     """
     matches, modes = config["matches"], config["modes"]
     rounds = min(matches["rounds"], agent["rounds"] or matches["rounds"])
@@ -96,5 +96,8 @@ def play_tokens(config: Mapping[str, Any], agent: Mapping[str, Any]) -> float:
     if matches["history_window"] is not None:
         shown = min(shown, matches["history_window"])
     mode = modes.get(agent["mode"])
-    written = (mode["tokens"] if mode else 0) + (rounds + 1) * matches["talk_tokens"]
-    return 2.0 * CHUNK_MATCHES * (130.0 + 28.0 * shown + 2.0 * written)
+    # Notes are in the prompt as well.
+    copies = 2.0 if agent["mode"] == "scratchpad" else 1.0
+    written = copies * mode["tokens"] if mode else 14.0 * shown
+    talk = 2.0 * (shown + 1) * matches["talk_tokens"]
+    return 2.0 * CHUNK_MATCHES * (140.0 + 16.0 * shown + written + talk)

@@ -18,10 +18,10 @@ from nashlens.engine.generation import Generated, Request
 from nashlens.engine.labels import LabelledPrompt, label_runs
 from nashlens.engine.session import Session
 from nashlens.plan.work import Work
-from nashlens.play.chunks import CHUNK_MATCHES
 from nashlens.play.player import Player, PlaySettings, PlayTokenizer
 from nashlens.play.run import play_rounds
 from nashlens.play.schedule import Match, split_into_chunks
+from nashlens.vocabulary.play import CHUNK_MATCHES
 
 FILLER = " both options have their price, and the other player may think the same of me."
 """What a model writes, over and over, as long as it may."""

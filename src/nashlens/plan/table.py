@@ -151,35 +151,6 @@ def _table(
     return pd.DataFrame(found, columns=list(COLUMNS))
 
 
-def fit_problem(
-    name: str, needs: Mapping[str, float], gpus: int, each: float, keys: str
-) -> str | None:
-    """Return why models do not fit on some GPUs, with the arithmetic; None where they do.
-
-    Parameters
-    ----------
-    name : str
-        What they are wanted for.
-    needs : mapping of str to float
-        Bytes of each model.
-    gpus : int
-        That are asked for.
-    each : float
-        Bytes of one.
-    keys : str
-        Keys of the config that ask for GPUs.
-    """
-    total = sum(needs.values())
-    if total <= gpus * each:
-        return None
-    terms = " + ".join(f"{model} {size / GB:.1f}" for model, size in needs.items())
-    wanted = -int(-total // each)
-    return (
-        f"{name}: {terms} = {total / GB:.1f} GB, and {gpus} x {each / GB:.0f} GB are asked for:"
-        f" set {keys} to {wanted} in all"
-    )
-
-
 def _problems(
     study: Study,
     jobs: Sequence[Job],

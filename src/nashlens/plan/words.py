@@ -57,6 +57,10 @@ class WordTokenizer:
         turns = [f"<|{m['role']}|>\n{m['content']}<|end|>\n" for m in messages]
         return "".join([*turns, "<|assistant|>\n"])
 
+    def template_note(self, *, system: bool) -> str:
+        """Return what a chat template changes of a prompt: nothing."""
+        return ""
+
     def text(self, ids: Sequence[int]) -> str:
         """Return the pieces of some ids."""
         return " ".join(self._pieces[i] for i in ids)

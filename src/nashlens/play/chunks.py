@@ -16,11 +16,9 @@ from nashlens.play.player import Player, PlaySettings
 from nashlens.play.run import PlayedRound, decisions_table, play_rounds, texts_table
 from nashlens.play.schedule import Match, split_into_chunks
 from nashlens.progress import progress
+from nashlens.vocabulary.play import CHUNK_MATCHES
 
 log = logging.getLogger(__name__)
-
-CHUNK_MATCHES = 32
-"""The most matches that advance together. More share more prefixes and need more memory."""
 
 
 def chunk_key(matches: Sequence[Match], settings: PlaySettings, fingerprint: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+import torch
 
 from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
@@ -160,6 +161,34 @@ def settings_of_play(config: Mapping[str, Any]) -> PlaySettings:
     )
 
 
+def own_devices(
+    options: Mapping[str, Mapping[str, Any]], gpus: int
+) -> dict[str, Mapping[str, Any]]:
+    """Give each of several models a GPU of its own, where a job has as many.
+
+    Parameters
+    ----------
+    options : mapping of str to mapping
+        How each model is loaded, as in the config. One that names its GPU, or is on the CPU, or is
+        spread over all of them stays as it is.
+    gpus : int
+        That the job sees.
+    """
+    single = [
+        name
+        for name, how in options.items()
+        if how["device"] in ("auto", "cuda") and not _spread(how)
+    ]
+    if len(options) < 2 or gpus < 2 or len(single) > gpus:
+        return dict(options)
+    placed = {name: {"device": f"cuda:{k}"} for k, name in enumerate(single)}
+    return {name: {**how, **placed.get(name, {})} for name, how in options.items()}
+
+
+def _spread(how: Mapping[str, Any]) -> bool:
+    return how.get("parallel", "none") != "none"
+
+
 class _Loader:
     """Makes players of models, which are loaded at the first call: kept rounds need none."""
 
@@ -172,14 +201,16 @@ class _Loader:
         steered: Mapping[str, SteeredAgent],
     ):
         self.folders = {folder.name: folder for folder in folders}
-        self.options = options
+        self.options = own_devices(options, torch.cuda.device_count())
         self.threads, self.batch_tokens = threads, batch_tokens
         self.steered = steered
         self._loaded: dict[str, tuple[ChatTokenizer, Engine]] = {}
 
     def __call__(self) -> dict[str, Player]:
         """Return players with sessions of their own, by `Agent.player`."""
-        for name, folder in self.folders.items():
+        # What is spread over all GPUs takes what is left by what has one to itself.
+        for name in sorted(self.folders, key=lambda name: _spread(self.options[name])):
+            folder = self.folders[name]
             if name not in self._loaded:
                 model = load_model(folder, **self.options[name], threads=self.threads)
                 self._loaded[name] = ChatTokenizer(folder), Engine(model, self.batch_tokens)

@@ -30,3 +30,6 @@ PAIRINGS: tuple[Pairing, ...] = get_args(Pairing)
 
 PAIR = "--"
 """Joins the names of two agents that meet in cross-play, as the name of their files."""
+
+CHUNK_MATCHES = 32
+"""The most matches that advance together. More share more prefixes and need more memory."""

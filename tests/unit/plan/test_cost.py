@@ -13,7 +13,7 @@ from nashlens.plan.memory import peak_bytes, weight_bytes
 from nashlens.plan.price import Price, wall_clock
 from nashlens.plan.screen import count, duration, plan_text
 from nashlens.plan.study import Job
-from nashlens.plan.table import Machine, fit_problem, make_plan
+from nashlens.plan.table import Machine, make_plan
 from nashlens.plan.work import Work
 
 BF16 = {"dtype": "bfloat16", "quantization": "none"}
@@ -117,16 +117,6 @@ def test_nothing_to_do_costs_nothing():
     assert not np.any(numbers.to_numpy())
     assert (plan.core_hours, plan.gpu_hours, plan.wall_here) == (0.0, 0.0, 0.0)
     assert "nothing to do, all 2 jobs are current" in plan_text(plan, "mine")
-
-
-def test_what_does_not_fit_is_said_with_its_arithmetic():
-    needs = {"llama": 45.5e9, "qwen": 47.2e9}
-    found = fit_problem("llama--qwen", needs, 1, 80e9, "models.llama.gpus and models.qwen.gpus")
-    assert found == (
-        "llama--qwen: llama 45.5 + qwen 47.2 = 92.7 GB, and 1 x 80 GB are asked for:"
-        " set models.llama.gpus and models.qwen.gpus to 2 in all"
-    )
-    assert fit_problem("llama--qwen", needs, 2, 80e9, "") is None
 
 
 def test_numbers_are_short():

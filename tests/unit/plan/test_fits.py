@@ -1,0 +1,91 @@
+"""Models and pairs that cannot fit on the GPUs that they ask for are refused, with arithmetic."""
+
+import re
+
+import pytest
+import yaml
+
+from nashlens.config.validate import validate
+from nashlens.models.shapes import SHAPES
+from nashlens.plan.fits import gpu_problems
+from nashlens.plan.sizes import find_size
+from nashlens.play.experiment import own_devices
+from tests.conftest import ROOT
+from tests.workflow.configs import merged
+from workflow.groups import play_groups
+
+PAPER = ("llama3_8b", "llama3_70b", "qwen25_32b", "qwen25_72b")
+
+
+@pytest.fixture
+def paper():
+    files = (ROOT / "config.yaml", ROOT / "experiments/paper.yaml")
+    raw = merged(*(yaml.safe_load(file.read_text()) for file in files))
+    return validate(raw).model_dump(mode="json")
+
+
+def problems(config, each=80e9, most=None):
+    shapes = {name: find_size(config["models"][name]["source"]) for name in PAPER}
+    return gpu_problems(
+        config, play_groups(config["agents"], config["matches"]), shapes, each, most
+    )
+
+
+def test_the_papers_own_study_fits(paper):
+    assert problems(paper) == []
+
+
+def test_a_model_that_is_too_large_for_its_gpu_is_refused_by_name(paper):
+    paper["models"]["llama3_70b"] |= {"gpus": 1, "parallel": "none"}
+    (line,) = problems(paper)
+    assert line.startswith("models.llama3_70b.gpus: found 1; it takes 9")
+    assert line.endswith("has 1 x 80 GB: set gpus: 2 with parallel: pipeline")
+
+
+def test_a_pair_that_cannot_fit_is_refused_by_name(paper):
+    """Each fits by itself on such a GPU, and a machine has only one of them."""
+    for name in PAPER:
+        paper["models"][name] |= {"gpus": 1, "parallel": "none"}
+    assert problems(paper, each=120e9) == []
+    lines = problems(paper, each=120e9, most=1)
+    pairs = {line.partition(":")[0] for line in lines}
+    assert "agents llama3_70b--qwen25_72b" in pairs
+    (line,) = [line for line in lines if line.startswith("agents llama3_70b--qwen25_72b:")]
+    needs = [float(number) for number in re.findall(r"[0-9]+\.[0-9]", line)]
+    assert sum(needs[:2]) == pytest.approx(needs[2], abs=0.11)
+    assert line.endswith("GB, and their job gets 1 x 120 GB: set matches.cross_play: false")
+
+
+def test_a_pair_is_refused_on_fewer_gpus_than_it_needs(paper):
+    paper["models"]["qwen25_72b"]["gpus"] = 2
+    paper["models"]["llama3_70b"] |= {"gpus": 1, "parallel": "none"}
+    lines = problems(paper, each=110e9)
+    assert "agents llama3_70b--qwen25_72b" in {line.partition(":")[0] for line in lines}
+    assert all("their job asks for" in line for line in lines)
+
+
+def test_models_that_ask_for_no_gpu_or_are_unknown_are_passed_over(paper):
+    groups = play_groups(paper["agents"], paper["matches"])
+    assert gpu_problems(paper, groups, {}, 1e9) == []
+    paper["models"]["llama3_8b"]["gpus"] = 0
+    assert gpu_problems(paper, groups, {"llama3_8b": SHAPES["llama-3-8b"]}, 1e9) == []
+
+
+ONE = {"device": "cuda", "parallel": "none", "dtype": "bfloat16"}
+
+
+@pytest.mark.parametrize(
+    ("options", "gpus", "devices"),
+    [
+        ({"a": ONE, "b": ONE}, 2, ["cuda:0", "cuda:1"]),
+        ({"a": ONE, "b": ONE}, 1, ["cuda", "cuda"]),
+        ({"a": ONE}, 2, ["cuda"]),
+        ({"a": ONE, "b": ONE | {"device": "cuda:1"}}, 2, ["cuda:0", "cuda:1"]),
+        ({"a": ONE, "b": ONE | {"parallel": "pipeline"}}, 3, ["cuda:0", "cuda"]),
+        ({"a": ONE | {"device": "cpu"}, "b": ONE}, 2, ["cpu", "cuda:0"]),
+    ],
+)
+def test_each_model_of_a_pair_has_a_gpu_of_its_own(options, gpus, devices):
+    found = own_devices(options, gpus)
+    assert [how["device"] for how in found.values()] == devices
+    assert all(how["dtype"] == "bfloat16" for how in found.values())

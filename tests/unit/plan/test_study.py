@@ -1,0 +1,87 @@
+"""A study counted without its models: sizes by name, tokens by words, play by a sample."""
+
+import pytest
+import yaml
+
+from nashlens.config.validate import validate
+from nashlens.models.shapes import SHAPES
+from nashlens.plan.devices import DEVICES, H100
+from nashlens.plan.price import price
+from nashlens.plan.sizes import find_size
+from nashlens.plan.study import ON_MODEL, Job, Study
+from nashlens.plan.words import WordTokenizer
+from tests.conftest import EMBEDDED, ROOT
+from tests.workflow.configs import merged
+from workflow.groups import play_groups
+
+SHORT = {
+    "models": {"tiny_llama": None, "tiny_qwen": None, "big": {"source": "shape:llama-3-8b"}},
+    "agents": {"tiny_llama": {"model": "big"}, "tiny_cot": {"model": "big"}, "tiny_qwen": None,
+               "tiny_notes": None},
+}  # fmt: skip
+
+
+def study(**over):
+    files = (ROOT / "config.yaml", ROOT / "experiments/tiny.yaml")
+    raw = merged(*(yaml.safe_load(file.read_text()) for file in files))
+    config = validate(merged(merged(raw, SHORT), over)).model_dump(mode="json")
+    return Study(config, play_groups(config["agents"], config["matches"]), {})
+
+
+def test_every_stage_of_a_model_that_is_not_here_has_a_price():
+    here = study()
+    assert here.tokenizers["big"].name == "words"
+    assert here.by_words == ["big"]
+    for rule in sorted(ON_MODEL - {"play_part", "check_players"}):
+        job = Job(rule, ("big",), gpus=1)
+        work = here.work(job)["big"]
+        assert work.passes(SHAPES["llama-3-8b"]) > 0, rule
+        found = price(here, job, DEVICES[H100])
+        assert found.gpu_seconds > 0
+        assert found.gpu > 2 * SHAPES["llama-3-8b"].parameters()
+
+
+def test_a_sample_of_play_costs_about_what_all_of_it_does(monkeypatch):
+    long = {"matches": {"rounds": 6, "repetitions": 16, "talk_tokens": 0}}
+    whole, some = study(**long), study(**long)
+    job = Job("play_part", ("big",), group="tiny_llama", part=1, parts=1)
+    exact = whole.work(job)["big"]
+    monkeypatch.setattr("nashlens.plan.study.WHOLE", 10)
+    monkeypatch.setattr("nashlens.plan.study.SAMPLE", 96)
+    guess = some.work(job)["big"]
+    assert some.sampled
+    assert not whole.sampled
+    for name in ("prompts", "tokens", "growing"):
+        assert getattr(guess, name) == pytest.approx(getattr(exact, name), rel=0.3), name
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("hub:meta-llama/Meta-Llama-3-8B-Instruct@main", "llama-3-8b"),
+        ("hub:meta-llama/Llama-3.3-70B-Instruct@main", "llama-3-70b"),
+        ("hub:Qwen/Qwen2.5-72B@main", "qwen2.5-72b"),
+        ("shape:qwen2.5-32b", "qwen2.5-32b"),
+    ],
+)
+def test_known_models_have_their_true_shapes(source, name):
+    assert find_size(source) == SHAPES[name]
+
+
+def test_an_unknown_model_has_no_size():
+    assert find_size("hub:nobody/Nothing-1B@main") is None
+
+
+def test_a_gguf_header_gives_the_embedded_models_shape():
+    found = find_size(EMBEDDED)
+    assert found.parameters() == SHAPES["smollm2-135m"].parameters()
+    assert (found.layers, found.kv_heads, found.tied) == (30, 3, True)
+
+
+def test_words_are_pieces_of_a_text():
+    words = WordTokenizer()
+    text = words.chat([{"role": "user", "content": "You get 12 points.\nChoose J or F."}])
+    ids = words.encode(text)
+    assert len(words.spans(text)) == len(ids)
+    assert words.encode(text + "I choose option")[: len(ids)] == ids
+    assert words.encode("12") == words.encode("1") + words.encode("2")
