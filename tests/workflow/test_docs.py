@@ -37,8 +37,8 @@ CONFIGS = [b for b in BLOCKS if b.language == "yaml" and b.file not in PROFILES]
 PYTHON = [b for b in BLOCKS if b.language == "python"]
 
 
-UNLOCK = "--unlock"
-"""Done in place of a run: a dry run would not try it."""
+INSTEAD = {"--unlock", "--report"}
+"""What is done in place of a run: a dry run would not try it."""
 SAME = ("-n", "--rerun-incomplete", "--forceall")
 """Options that change nothing that a dry run could refuse."""
 
@@ -52,7 +52,7 @@ def groups():
     found = defaultdict(set)
     for command in SNAKEMAKE:
         words = [word for word in command.words[1:] if word not in SAME]
-        if UNLOCK in words:
+        if INSTEAD & set(words) or "compare" in words:
             continue
         targets = set(parsed(command).targets)
         rest = [word for word in words if word not in targets]
