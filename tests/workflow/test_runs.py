@@ -190,8 +190,8 @@ def test_snakemakes_own_report_tells_how_everything_was_made(built):
 
 
 def test_a_failing_job_ends_with_the_line_that_matters_and_its_log(built):
-    line = "    torch.set_num_threads(threads)\n"
-    fails = line + '    raise __import__("nashlens.errors").errors.DataError("no such luck")\n'
+    line = "    tables = study_probes(\n"
+    fails = '    raise __import__("nashlens.errors").errors.DataError("no such luck")\n' + line
     with built.edited("scripts/fit_probes.py", line, fails):
         done = built.snakemake("--cores", "1", "results/tiny/probes/tiny_qwen.parquet")
     log = "results/tiny/logs/fit_probes/tiny_qwen.log"
