@@ -231,6 +231,23 @@ NESTED_CALL = {
 """`params:` of a job that reads the Snakefile again."""
 
 
+def spare_threads():
+    """Return the threads of a job that works on its layers side by side.
+
+    On this machine, together for all models, half of its cores: a job that asked for more would
+    wait until they are all free at once. A cluster counts what a job asks for, so there it is what
+    the config says.
+    """
+    least = CONFIG["resources"]["threads"]
+    if REMOTE or not workflow.cores:
+        return least
+    if not workflow.is_main_process:
+        # In the job itself: its own cores.
+        return workflow.cores
+    cores = min(workflow.cores, os.cpu_count() or 1)
+    return max(least, min(8, cores // (2 * len(MODELS))))
+
+
 def light_job():
     """Return the `resources:` of every other rule."""
     return {

@@ -12,6 +12,7 @@ rule read_lens:
         results("logs/read_lens/{model}.log"),
     benchmark:
         results("benchmarks/read_lens/{model}.tsv")
+    threads: spare_threads()
     resources:
         **light_job(),
     params:
@@ -85,6 +86,7 @@ rule read_tuned_lens:
         results("logs/read_tuned_lens/{model}.log"),
     benchmark:
         results("benchmarks/read_tuned_lens/{model}.tsv")
+    threads: spare_threads()
     resources:
         **light_job(),
     params:

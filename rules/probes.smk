@@ -52,7 +52,7 @@ rule fit_probes:
         results("logs/fit_probes/{model}.log"),
     benchmark:
         results("benchmarks/fit_probes/{model}.tsv")
-    threads: CONFIG["resources"]["threads"]
+    threads: spare_threads()
     resources:
         **light_job(),
     params:

@@ -10,13 +10,14 @@ from nashlens.vocabulary.positions import expand_positions
 from workflow.job import run_job
 
 
-def main(inputs, outputs, config, fingerprint, model):
+def main(inputs, outputs, config, fingerprint, model, threads):
     table = lens_at_positions(
         ActivationStore(inputs["activations"]),
         read_table(inputs["prompts"]),
         expand_positions(config["lens"]["positions"], config["prompts"]["rounds"]),
         readout=load_readout(Path(inputs["model"]).parent),
         model=model,
+        threads=threads,
     )
     write_table(table, outputs["table"], config=config, fingerprint=fingerprint)
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 import workflow.job
 from nashlens import chunks
@@ -162,9 +163,12 @@ def test_a_stage_that_is_killed_goes_on_from_what_it_had(job, rule, monkeypatch)
         assert 0 < forwards[-1] < forwards[0] == sum(forwards[1:])
 
 
-def test_threads_of_the_probes_change_no_byte(job):
-    run, new, old = job("fit_probes", threads=3)
-    run()
+@pytest.mark.parametrize("rule", ["fit_probes", "read_lens", "read_tuned_lens"])
+def test_threads_change_no_byte(job, rule):
+    run, new, old = job(rule, threads=3)
+    # As Snakemake does for a job of several threads.
+    with threadpool_limits(2):
+        run()
     assert [path.read_bytes() for path in new] == [path.read_bytes() for path in old]
 
 

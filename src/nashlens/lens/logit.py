@@ -163,6 +163,7 @@ def lens_table(
     last: int,
     translate: Translate | None = None,
     batch: int = 512,
+    threads: int = 1,
 ) -> pd.DataFrame:
     """Read every layer through the final norm and the unembedding.
 
@@ -186,6 +187,8 @@ def lens_table(
         (layer, residuals) to what is read instead of them: a tuned lens.
     batch : int
         Number of prompts that are multiplied at once.
+    threads : int
+        Layers that are read side by side.
 
     Returns
     -------
@@ -210,7 +213,9 @@ def lens_table(
 
     frames = []
     name = "lens" if translate is None else "tuned lens"
-    for layer, columns in zip(layers, each(layers, read, name, unit="layer"), strict=True):
+    for layer, columns in zip(
+        layers, each(layers, read, name, unit="layer", threads=threads), strict=True
+    ):
         p_1 = columns["p_action_1"]
         prior = np.where(asked.prior >= 0, p_1[asked.prior], np.nan)
         frames.append(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from nashlens.activations.store import ActivationStore
 from nashlens.kept import kept
@@ -21,6 +22,7 @@ from nashlens.vocabulary.positions import DECISION
 _LABELS = ["label_tokens_0", "label_tokens_1"]
 
 
+@threadpool_limits.wrap(limits=1)  # so that the number of threads changes no result
 def lens_at_positions(
     store: ActivationStore,
     prompts: pd.DataFrame,
@@ -29,6 +31,7 @@ def lens_at_positions(
     readout: Readout,
     model: str,
     translate: Translate | None = None,
+    threads: int = 1,
 ) -> pd.DataFrame:
     """Read every layer of a model through a lens, at each position.
 
@@ -45,6 +48,8 @@ def lens_at_positions(
         Name for the table.
     translate : callable, optional
         A tuned lens, see `lens_table`.
+    threads : int
+        Layers that are read side by side, each as one alone would be.
 
     Returns
     -------
@@ -66,6 +71,7 @@ def lens_at_positions(
             model=model,
             last=store.n_layers,
             translate=translate,
+            threads=threads,
         )
         if position != DECISION:
             lengths = rows.drop_duplicates("prompt_id").set_index("prompt_id")["longest_label"]

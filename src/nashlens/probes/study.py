@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import pandas as pd
 import torch
+from threadpoolctl import threadpool_limits
 
 from nashlens.activations.plan import draw_matches
 from nashlens.activations.store import ActivationStore, LoadLayer
@@ -164,6 +165,7 @@ def fit_probes(
     return ProbeTables(probes, parts.table())
 
 
+@threadpool_limits.wrap(limits=1)  # so that the number of threads changes no result
 def study_probes(
     store: ActivationStore,
     prompts: pd.DataFrame,
@@ -205,7 +207,6 @@ def study_probes(
     dict of str to DataFrame
         `probes`, `probes_parts` and `transfer`, see docs/reference/results.md.
     """
-    # Layers run side by side, each in one thread: so the number of threads changes no result.
     torch.set_num_threads(1)
     prompts = usable(add_choices(prompts, lens))
     some = prompts[:0]
