@@ -239,13 +239,13 @@ def spare_threads():
     the config says.
     """
     least = CONFIG["resources"]["threads"]
-    if REMOTE or not workflow.cores:
+    cores = workflow.resource_settings.cores
+    if REMOTE or not cores:
         return least
     if not workflow.is_main_process:
         # In the job itself: its own cores.
-        return workflow.cores
-    cores = min(workflow.cores, os.cpu_count() or 1)
-    return max(least, min(8, cores // (2 * len(MODELS))))
+        return cores
+    return max(least, min(8, min(cores, os.cpu_count() or 1) // (2 * len(MODELS))))
 
 
 def light_job():
