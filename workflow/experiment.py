@@ -12,9 +12,9 @@ from typing import Any
 from nashlens.config.cross import used_models
 from nashlens.config.doses import dose_agents
 from nashlens.config.notes import design_notes
-from nashlens.config.preflight import gpu_bytes, visible_gpus
+from nashlens.config.preflight import gpu_bytes, model_problems, visible_gpus
 from nashlens.config.preflight import preflight as look_outside
-from nashlens.config.validate import validate
+from nashlens.config.validate import sound_models, validate
 from nashlens.errors import ConfigError, printable
 from workflow.groups import play_groups
 from workflow.intake import refuse
@@ -100,13 +100,24 @@ class Experiment:
         dry_run: bool = False,
         remote: bool = False,
     ):
-        checked = validate(raw)
+        try:
+            checked = validate(raw)
+        except ConfigError as error:
+            if not preflight:
+                raise
+            # One answer for all: files and models need not wait until the config is mended.
+            sound = sound_models(raw)
+            found = model_problems(sound, _folders(root, sound), dry_run=dry_run, remote=remote)
+            raise ConfigError([*error.problems, *found]) from None
         self.models = used_models(checked)
         if preflight:
-            folders = {name: root / "results" / "models" / name for name in self.models}
             notes: list[str] = []
             problems = look_outside(
-                checked, folders, dry_run=dry_run, remote=remote, say=notes.append
+                checked,
+                _folders(root, self.models),
+                dry_run=dry_run,
+                remote=remote,
+                say=notes.append,
             )
             if problems:
                 raise ConfigError(problems)
@@ -173,3 +184,8 @@ class Experiment:
         default = self.config["resources"]["model_mem_mb"]
         models = self.provenance.models_of(dict(wildcards))
         return sum(self.config["models"][model]["mem_mb"] or default for model in models)
+
+
+def _folders(root: Path, models: Iterable[str]) -> dict[str, Path]:
+    """Return where models are converted to."""
+    return {name: root / "results" / "models" / name for name in models}

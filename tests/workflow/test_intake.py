@@ -8,7 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from nashlens.config.files import read_config_file
+from nashlens.errors import ConfigError
+from tests.conftest import ROOT
 from workflow import intake
+from workflow.experiment import Experiment
 from workflow.intake import argument_problems, file_problems, folder_problems, watch
 
 ENTRIES = {
@@ -85,6 +89,27 @@ def test_a_problem_ends_the_call_with_one_line(monkeypatch, capsys):
     said = capsys.readouterr().err
     assert said.startswith("nashlens: config: --config a.b=\\x1b[2J: keys are not joined")
     assert said.count("\n") == 1
+
+
+def test_problems_of_the_config_and_of_models_come_in_one_answer(tmp_path):
+    raw = read_config_file(ROOT / "config.yaml")
+    raw["models"] = {
+        "here": {"source": "planted:random"},
+        "gone": {"source": "path:no/such"},
+        "none": {"source": "planted:randon"},
+        "odd": {"source": "nonsense"},
+        "unused": {"source": "gguf:no/such.gguf"},
+    }
+    raw["agents"] = {name: {"model": name} for name in ("here", "gone", "none", "odd")}
+    raw["probes"]["fold"] = 3
+    with pytest.raises(ConfigError) as caught:
+        Experiment(raw, tmp_path, list, preflight=True, dry_run=True)
+    assert [line.split(": ")[0] for line in caught.value.problems] == [
+        "models.odd.source",
+        "probes.fold",
+        "models.gone.source",
+        "models.none.source",
+    ]
 
 
 @pytest.mark.workflow

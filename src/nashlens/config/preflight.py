@@ -85,13 +85,48 @@ def preflight(
             model = config.models[name]
             facts = _facts(name, model, converted.get(name), dry_run, stack)
             problems += facts.problems
-            problems += _adapter_problems(name, model)
-            problems += _tokenizer_problems(name, model)
-            problems += _device_problems(name, model, dry_run, remote)
+            problems += _own_problems(name, model, dry_run, remote)
             problems += _tensor_problems(name, model, facts.tokenizer, dry_run, remote)
             problems += _layer_problems(config, name, facts.n_layers)
             problems += _prompt_problems(config, name, facts, say)
     return problems
+
+
+def model_problems(
+    models: Mapping[str, ModelConfig],
+    converted: Mapping[str, Path | None],
+    *,
+    dry_run: bool = False,
+    remote: bool = False,
+) -> list[str]:
+    """Check models by themselves, where the rest of the configuration is wrong.
+
+    So that what is wrong with files and devices need not wait until the config is mended.
+
+    Parameters
+    ----------
+    models : mapping of str to ModelConfig
+        Those that passed (`sound_models`).
+    converted, dry_run, remote
+        As of `preflight`.
+
+    Returns
+    -------
+    list of str
+        One line a problem.
+    """
+    problems: list[str] = []
+    with ExitStack() as stack:
+        for name, model in models.items():
+            problems += _facts(name, model, converted.get(name), dry_run, stack).problems
+            problems += _own_problems(name, model, dry_run, remote)
+    return problems
+
+
+def _own_problems(name: str, model: ModelConfig, dry_run: bool, remote: bool) -> Iterator[str]:
+    yield from _adapter_problems(name, model)
+    yield from _tokenizer_problems(name, model)
+    yield from _device_problems(name, model, dry_run, remote)
 
 
 def _facts(

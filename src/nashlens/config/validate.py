@@ -7,6 +7,7 @@ left out, as what it would find may not be real. So all problems are reported at
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from types import NoneType
@@ -16,8 +17,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from nashlens.config.cross import RefusedError, cross_problems
 from nashlens.config.problems import KeyPath, dotted_path, explain_errors, problem_line, suggestion
-from nashlens.config.sections import Config
-from nashlens.config.values import Section
+from nashlens.config.sections import Config, ModelConfig
+from nashlens.config.values import Name, Section
 from nashlens.errors import ConfigError
 
 # Maps from names to entries; an overlay drops an entry by setting it to null.
@@ -84,6 +85,31 @@ def validate(raw: Mapping[str, Any]) -> Config:
     if problems:
         raise ConfigError(problems)
     return config
+
+
+def sound_models(raw: Mapping[str, Any]) -> dict[str, ModelConfig]:
+    """Return the models of a refused configuration that passed, and that an agent names.
+
+    Parameters
+    ----------
+    raw : mapping
+        The merged YAML.
+
+    Returns
+    -------
+    dict of str to ModelConfig
+    """
+    found = {}
+    agents, models = (
+        section if isinstance(section, Mapping) else {}
+        for section in (raw.get("agents"), raw.get("models"))
+    )
+    named = [entry.get("model") for entry in agents.values() if isinstance(entry, Mapping)]
+    for name, entry in models.items():
+        if name in named and _passes(Name, name) and isinstance(entry, Mapping):
+            with contextlib.suppress(ValidationError):
+                found[name] = ModelConfig.model_validate(entry)
+    return found
 
 
 def _clean(value: Any, path: KeyPath, problems: list[str]) -> Any:
