@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from nashlens.config.values import (
+    MOST_ENTRIES,
     Boolean,
     Count,
     Distinct,
@@ -21,6 +22,7 @@ from nashlens.config.values import (
     RoundCount,
     Section,
     Text,
+    Title,
 )
 from nashlens.vocabulary.edits import PLAYER_DIRECTIONS, STEERED_TOKENS
 from nashlens.vocabulary.play import MODES, STRATEGIES
@@ -40,8 +42,8 @@ class PromptsConfig(Section):
     templates: Distinct[Literal[TEMPLATES]] = ["neutral", "named"]  # type: ignore[valid-type]
     """neutral puts payoffs in sentences, named adds the title, cover a story, table a table."""
     label_sets: Annotated[
-        dict[Name, Literal[ACTION_LABELS] | Pair[Text]],  # type: ignore[valid-type]
-        Field(min_length=1),
+        dict[Name, Literal[ACTION_LABELS] | Pair[Title]],  # type: ignore[valid-type]
+        Field(min_length=1, max_length=MOST_ENTRIES),
     ] = {
         "jf": ["J", "F"],
         "xy": ["X", "Y"],

@@ -146,7 +146,9 @@ def _allowed(error: ErrorDetails, description: str) -> str:
         bound = context[key]
         return f"allowed: {words} {f'{bound:g}' if isinstance(bound, float) else bound}"
     if kind in ("too_short", "too_long"):
-        return f"allowed: {_count(kind, context)}, not {context['actual_length']}"
+        # Of a map that is far too long pydantic does not say.
+        actual = context["actual_length"]
+        return f"allowed: {_count(kind, context)}, not {len(found) if actual is None else actual}"
     if kind == "literal_error":
         names = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
         close = difflib.get_close_matches(found[:80], names, n=1) if isinstance(found, str) else []

@@ -20,6 +20,7 @@ from nashlens.config.playing import (
     QuizConfig,
 )
 from nashlens.config.values import (
+    MOST_ENTRIES,
     AtLeastTwo,
     Boolean,
     Count,
@@ -35,9 +36,11 @@ from nashlens.config.values import (
     Name,
     Number,
     Pair,
+    Payoff,
     Position,
     Section,
     Text,
+    Title,
 )
 from nashlens.vocabulary.edits import DIRECTION_KINDS
 from nashlens.vocabulary.figures import FIGURES
@@ -112,11 +115,11 @@ class GameConfig(Section):
 
     canonical: Literal[CANONICAL_GAMES] | None = None  # type: ignore[valid-type]
     """A game of the catalogue; leave out where payoffs are given."""
-    payoffs: Pair[Pair[Pair[Number]]] | None = None
+    payoffs: Pair[Pair[Pair[Payoff]]] | None = None
     """payoffs[row action][column action] = [row's payoff, column's payoff]."""
-    actions: Pair[Text] | None = None
+    actions: Pair[Title] | None = None
     """Names of the two actions; agents see them where a label set is `actions`."""
-    title: Text | None = None
+    title: Title | None = None
     """Name in figures; the named template shows it to the agents too."""
     variants: Annotated[Integer, Field(ge=0, le=100)] = 0
     """Further payoff variants, drawn by seed: the order of outcomes and the conflict stay."""
@@ -311,7 +314,7 @@ class FiguresConfig(Section):
 class ResourcesConfig(Section):
     """What jobs ask for; none of it changes a result."""
 
-    parts: Annotated[Integer, Field(ge=1, le=1000)] = 2
+    parts: Annotated[Integer, Field(ge=1, le=100)] = 2
     """Jobs that a model's play and its activations are each split into."""
     threads: Annotated[Integer, Field(ge=1, le=1024)] = 1
     """CPU threads of a model's job."""
@@ -334,13 +337,13 @@ class Config(Section):
 
     experiment: ExperimentConfig = ExperimentConfig()
     """What this run is called and where its randomness starts."""
-    models: Annotated[dict[Name, ModelConfig], Field(min_length=1)]
+    models: Annotated[dict[Name, ModelConfig], Field(min_length=1, max_length=MOST_ENTRIES)]
     """Models by name; only those that an agent uses are touched."""
-    games: Annotated[dict[Name, GameConfig], Field(min_length=1)]
+    games: Annotated[dict[Name, GameConfig], Field(min_length=1, max_length=MOST_ENTRIES)]
     """Games by name."""
     prompts: PromptsConfig = PromptsConfig()
     """Decision prompts: each is asked in every label map and option order."""
-    agents: Annotated[dict[Name, AgentConfig], Field(min_length=1)]
+    agents: Annotated[dict[Name, AgentConfig], Field(min_length=1, max_length=MOST_ENTRIES)]
     """Players by name; each is a model with a mode, or a scripted strategy."""
     modes: ModesConfig = ModesConfig()
     """How agents come to their decisions, where they write before they decide."""

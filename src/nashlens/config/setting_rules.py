@@ -24,6 +24,7 @@ from nashlens.vocabulary.play import MODES, PAIR, PAIRINGS, STRATEGIES_WITH_P
 from nashlens.vocabulary.prompts import ACTION_LABELS
 
 LONGEST_AGENT = 48
+MOST_JOBS = 5000
 _SIGNS = re.compile(r"[._-]")
 # Snakemake takes such a value of a wildcard for one that grows without end.
 _PERIODIC = re.compile(r"(.+?)\1{19}")
@@ -244,6 +245,29 @@ def _meetings(at: Place) -> str | None:
         f"no two agents meet ({models} with a model, {scripted} scripted); turn on "
         "self_play, cross_play (two models or more, of one mode unless cross_modes is on) or "
         "scripted (a scripted agent or more)"
+    )
+
+
+@rule("resources.parts")
+def _jobs_of_play(at: Place) -> str | None:
+    """Refuse a plan that Snakemake would take minutes to make."""
+    doses = [
+        1 if agent.intervention is None else len(agent.intervention.values or (1,))
+        for agent in at.config.agents.values()
+        if agent.model is not None
+    ]
+    plain = sum(
+        agent.model is not None and agent.intervention is None
+        for agent in at.config.agents.values()
+    )
+    steered = sum(doses) - plain
+    pairs = plain * (plain - 1) // 2 + plain * steered if at.config.matches.cross_play else 0
+    jobs = at.found * (sum(doses) + pairs)
+    if jobs <= MOST_JOBS:
+        return None
+    return (
+        f"the {sum(doses)} agents with a model would play in {jobs} jobs; allowed: at most"
+        f" {MOST_JOBS}: fewer agents or parts, or cross_play off"
     )
 
 

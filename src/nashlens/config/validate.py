@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from nashlens.config.cross import RefusedError, cross_problems
 from nashlens.config.problems import KeyPath, dotted_path, explain_errors, problem_line, suggestion
 from nashlens.config.sections import Config, ModelConfig
-from nashlens.config.values import Name, Section
+from nashlens.config.values import MOST_ENTRIES, Name, Section
 from nashlens.errors import ConfigError
 
 # Maps from names to entries; an overlay drops an entry by setting it to null.
@@ -166,7 +166,7 @@ def _check(hint: Any, raw: Any, path: KeyPath, description: str, problems: list[
     names, entry = get_args(kind)
     shell = Annotated[(dict[names, Any], *limits)] if limits else dict[names, Any]  # type: ignore[valid-type]
     found = _check_value(shell, raw, path, description, problems)
-    if not isinstance(raw, Mapping) or not raw:
+    if not isinstance(raw, Mapping) or not raw or len(raw) > MOST_ENTRIES:
         return found
     entries = {
         name: _check(entry, value, (*path, name), description, problems)

@@ -14,6 +14,12 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
 # Windows and Samba refuse files of these names, whatever their ending.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
+LONGEST_TEXT, LONGEST_TITLE = 20_000, 200
+"""Characters of a text that agents read, and of one that figures show."""
+LARGEST_PAYOFF, PAYOFF_DECIMALS = 1_000_000_000, 6
+MOST_VALUES, MOST_ENTRIES = 1000, 200
+"""Values of a list, and entries of a map."""
+
 
 def _check_name(value: str) -> str:
     if not _NAME.fullmatch(value) or ".." in value:
@@ -27,8 +33,25 @@ def _check_name(value: str) -> str:
 
 
 def _check_text(value: str) -> str:
+    if len(value) > LONGEST_TEXT:
+        raise ValueError(f"allowed: at most {LONGEST_TEXT} characters, not {len(value)}")
     if any(ord(c) < 32 and c not in "\n\t" for c in value):
         raise ValueError("control characters are not allowed")
+    return value
+
+
+def _check_title(value: str) -> str:
+    if len(value) > LONGEST_TITLE:
+        raise ValueError(f"allowed: at most {LONGEST_TITLE} characters, not {len(value)}")
+    return value
+
+
+def _check_payoff(value: float) -> float:
+    if abs(value) > LARGEST_PAYOFF or round(value, PAYOFF_DECIMALS) != value:
+        raise ValueError(
+            f"allowed: from -{LARGEST_PAYOFF} to {LARGEST_PAYOFF} with at most {PAYOFF_DECIMALS}"
+            " decimals, as agents read them"
+        )
     return value
 
 
@@ -67,6 +90,7 @@ def _distinct(values: list[Any]) -> list[Any]:
 
 Name = Annotated[str, AfterValidator(_check_name)]
 Text = Annotated[str, AfterValidator(_check_text)]
+Title = Annotated[Text, AfterValidator(_check_title)]
 Position = Annotated[
     str, AfterValidator(_check_position), Field(json_schema_extra={"pattern": POSITION_PATTERN})
 ]
@@ -76,6 +100,7 @@ Group = Annotated[
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 # Strict: YAML's yes, no and true are ints to Python, and a payoff of `true` is always a slip.
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Payoff = Annotated[Number, AfterValidator(_check_payoff)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
 InnerFraction = Annotated[Number, Field(gt=0, lt=1)]
 Integer = Annotated[int, Field(strict=True)]
@@ -86,13 +111,17 @@ Boolean = Annotated[bool, Field(strict=True)]
 T = TypeVar("T")
 Pair = Annotated[list[T], Field(min_length=2, max_length=2)]
 # Lists in which no value occurs twice.
-DistinctOrEmpty = Annotated[list[T], AfterValidator(_distinct)]
-Distinct = Annotated[list[T], Field(min_length=1), AfterValidator(_distinct)]
-AtLeastTwo = Annotated[list[T], Field(min_length=2), AfterValidator(_distinct)]
-Names = Literal["all"] | Annotated[list[Name], Field(min_length=1)]
+DistinctOrEmpty = Annotated[list[T], Field(max_length=MOST_VALUES), AfterValidator(_distinct)]
+Distinct = Annotated[
+    list[T], Field(min_length=1, max_length=MOST_VALUES), AfterValidator(_distinct)
+]
+AtLeastTwo = Annotated[
+    list[T], Field(min_length=2, max_length=MOST_VALUES), AfterValidator(_distinct)
+]
+Names = Literal["all"] | Annotated[list[Name], Field(min_length=1, max_length=MOST_VALUES)]
 # A layer, or a share of the depth.
 Layer = Annotated[int | float, BeforeValidator(_check_layer)]
-LayerList = Annotated[list[Layer], Field(min_length=1)]
+LayerList = Annotated[list[Layer], Field(min_length=1, max_length=MOST_VALUES)]
 Layers = Literal["all"] | LayerList
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -137,3 +138,91 @@ def test_names_that_files_cannot_have(raw: dict[str, Any], names: list[str], wor
 @pytest.mark.parametrize("name", ["a-b", "a.b", "a_b", "abc" * 16, "0" * 19, "cot2", "A", "a-"])
 def test_names_that_files_can_have(raw: dict[str, Any], name: str):
     validate(merge(raw, {"agents": {name: {"model": "smollm2"}}}))
+
+
+def many(count: int, entry: Any) -> dict[str, Any]:
+    return {f"n{i}": entry for i in range(count)}
+
+
+# Overlays of sizes that make no sense, each with the key of its line and words of it.
+SIZES: dict[str, tuple[dict[str, Any], str, str]] = {
+    "10,000 games": (
+        *({"games": many(10_000, {"canonical": "chicken"})}, "games"),
+        "allowed: at most 200 entries, not 10",
+    ),
+    "10,000 models": (
+        {"models": many(10_000, {"source": "planted:random"})},
+        "models",
+        "at most 200 entries",
+    ),
+    "1,000 agents": ({"agents": many(1000, {"model": "smollm2"})}, "agents", "at most 200 entries"),
+    "150 agents": ({"agents": many(150, {"model": "smollm2"})}, "resources.parts", "5000: fewer"),
+    "1,000 label sets": (
+        *({"prompts": {"label_sets": {f"n{i}": [f"{i}a", f"{i}b"] for i in range(1000)}}},),
+        *("prompts.label_sets", "at most 200 entries"),
+    ),
+    "100,000 alphas": (
+        {"steering": {"alphas": [float(i) for i in range(100_000)]}},
+        "steering.alphas",
+        "allowed: at most 1000 values, not 100000",
+    ),
+    "100,000 clamps": (
+        *({"steering": {"clamps": [float(i) for i in range(100_000)]}}, "steering.clamps"),
+        "at most 1000 values",
+    ),
+    "100,000 layers": (
+        *({"probes": {"layers": list(range(100_000))}}, "probes.layers", "at most 1000 values"),
+    ),
+    "100,000 strengths": (
+        *({"probes": {"C": [i + 1.0 for i in range(100_000)]}}, "probes.C", "at most 1000 values"),
+    ),
+    "a system message of 1 MB": (
+        {"prompts": {"system": "a " * 500_000}},
+        "prompts.system",
+        "allowed: at most 20000 characters, not 1000000",
+    ),
+    "a title of 1 MB": (
+        {"games": {"chicken": {"canonical": "chicken", "title": "a" * 1_000_000}}},
+        *("games.chicken.title", "allowed: at most"),
+    ),
+    "a title of a page": (
+        {"games": {"chicken": {"canonical": "chicken", "title": "a" * 2000}}},
+        *("games.chicken.title", "allowed: at most 200 characters, not 2000"),
+    ),
+    "a long label": (
+        {"prompts": {"label_sets": {"odd": ["a" * 500, "b"]}}},
+        *("prompts.label_sets.odd[0]", "at most 200 characters"),
+    ),
+    "1,000 parts": ({"resources": {"parts": 1000}}, "resources.parts", "allowed: at most 100"),
+}
+
+
+@pytest.mark.parametrize(("overlay", "key", "words"), SIZES.values(), ids=SIZES)
+def test_sizes_that_make_no_sense(raw: dict[str, Any], overlay: Any, key: str, words: str):
+    started = time.monotonic()
+    with pytest.raises(ConfigError) as caught:
+        validate(merge(raw, overlay))
+    assert time.monotonic() - started < 10
+    (line,) = caught.value.problems
+    assert line.startswith(f"{key}: found ")
+    assert words in line
+    assert len(line) < 300
+
+
+PAYOFFS = [1e308, -1e308, 1e-300, 1 + 1e-12, 1e-7, 1e10, -1e-320, 3.1415926535]
+
+
+@pytest.mark.parametrize("payoff", PAYOFFS)
+def test_payoffs_that_nobody_could_read(raw: dict[str, Any], payoff: float):
+    own = {"payoffs": [[[payoff, 3.0], [0.0, 5.0]], [[5.0, 0.0], [1.0, 1.0]]]}
+    with pytest.raises(ConfigError) as caught:
+        validate(merge(raw, {"games": {"mine": own}}))
+    (line,) = caught.value.problems
+    assert line.startswith("games.mine.payoffs[0][0][0]: found ")
+    assert "from -1000000000 to 1000000000 with at most 6 decimals" in line
+
+
+@pytest.mark.parametrize("payoff", [3.5, -2.0, 0.1, 1e9, 0.333333, 1234567.654321])
+def test_payoffs_that_people_write(raw: dict[str, Any], payoff: float):
+    own = {"payoffs": [[[3.0, 3.0], [0.0, 5.0]], [[payoff, 0.0], [1.0, 1.0]]]}
+    validate(merge(raw, {"games": {"mine": own}}))
