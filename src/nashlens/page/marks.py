@@ -162,8 +162,9 @@ def lines(
         )  # fmt: skip
         layers.insert(0, band)
     if at is not None:
+        # Last: a zoom belongs to the first layer, which must have both fields.
         rule = base.mark_rule(strokeDash=[3, 3], color="#767676")
-        layers.insert(0, rule.encode(y=alt.datum(at)))
+        layers.append(rule.encode(y=alt.datum(at)))
     layered = alt.layer(*layers).properties(**size)
     if facet is None and column is None:
         return layered.properties(data=shown).add_params(_zoom("x", "y"))
@@ -258,7 +259,7 @@ def dots(
         layers.append(tick.encode(x="control:Q", tooltip=[alt.Tooltip("control:Q")]))
     if at is not None:
         rule = alt.Chart().mark_rule(strokeDash=[3, 3], color="#767676")
-        layers.insert(0, rule.encode(x=alt.datum(at)))
+        layers.append(rule.encode(x=alt.datum(at)))
     step = 20 if not offset else 11
     layered = alt.layer(*layers).properties(width=WIDTH, height=alt.Step(step))
     if facet is None:

@@ -90,6 +90,22 @@ def test_the_first_screen_holds_the_question_the_answers_the_board_and_the_ladde
     assert "✗ contradicted" in text
 
 
+@pytest.mark.parametrize("models", [("one",), ("llama-3-8b", "qwen2.5-7b", "phi-3", "smollm2")])
+def test_one_model_and_four_fit_the_first_screen(chromium, tmp_path, models):
+    file = tmp_path / "report.html"
+    file.write_text(build_page(study(models)))
+    many = Opened(chromium, file, viewport=DESKTOP)
+    for selector in (".sentences li", "#board td", "#ladder td", ".legend"):
+        assert all(inside(many.page, selector)), selector
+    for selector in ("#board", "#ladder"):
+        cut = "(s) => { const t = document.querySelector(s).parentElement;"
+        assert many.page.evaluate(f"{cut} return t.scrollWidth <= t.clientWidth }}", selector)
+    many.page.locator("#M6-chart2").scroll_into_view_if_needed()
+    many.page.locator("#M6-chart2 .chart[data-drawn]").wait_for()
+    assert many.complaints == []
+    many.context.close()
+
+
 def test_nothing_scrolls_sideways_on_a_phone(chromium, path):
     phone = Opened(chromium, path, viewport=PHONE)
     phone.page.locator("#M6-chart2").scroll_into_view_if_needed()
