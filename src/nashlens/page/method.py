@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import sys
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
@@ -59,7 +58,7 @@ def method_of(claim_id: str) -> Method | None:
     module = MODULES.get(claim_id)
     if module is None:
         return None
-    tree = ast.parse(inspect.getsource(module))
+    tree = _tree(module.__name__)
     _, _, how = (ast.get_docstring(tree) or "").partition("\n\n")
     paragraphs = [" ".join(part.split()) for part in how.split("\n\n") if part.strip()]
     if not paragraphs:
@@ -77,20 +76,26 @@ def method_of(claim_id: str) -> Method | None:
 def _thresholds(tree: ast.Module, values: dict[str, Any]) -> list[Threshold]:
     """Return the module's numbers in capitals, its own and those that it imports."""
     said = {name: text for name, text in _documented(tree.body).items() if name.isupper()}
-    imported = [
-        alias.asname or alias.name
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-        if alias.name.isupper()
-    ]
-    for name in imported:
-        said.setdefault(name, "")
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nashlens."):
+            for alias in node.names:
+                if alias.name.isupper():
+                    said[alias.asname or alias.name] = _said_in(str(node.module), alias.name)
     return [
         Threshold(name, text, values[name])
         for name, text in said.items()
         if isinstance(values.get(name), SCALARS) and not isinstance(values[name], bool)
     ]
+
+
+def _said_in(module: str, name: str) -> str:
+    """Return what stands below a number where it is defined."""
+    return _documented(_tree(module).body).get(name, "")
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    return ast.parse(inspect.getsource(import_module(module)))
 
 
 def _fields(module: Any) -> dict[str, str]:
@@ -106,7 +111,7 @@ def _fields(module: Any) -> dict[str, str]:
 
 @cache
 def _class_fields(kind: type) -> dict[str, str]:
-    tree = ast.parse(inspect.getsource(sys.modules[kind.__module__]))
+    tree = _tree(kind.__module__)
     body = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == kind.__name__)
     return _documented(body.body)
 

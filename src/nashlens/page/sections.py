@@ -166,7 +166,12 @@ def _numbers(row: pd.Series) -> list[Measured]:
 def _detail(detail: str, method: Method | None) -> list[Measured]:
     values: Mapping[str, Any] = json.loads(detail or "{}")
     means = method.fields if method else {}
-    return [Measured(name, means.get(name, ""), _value(value)) for name, value in values.items()]
+    # In the order of the module, where a bound follows what it bounds.
+    names = [*(name for name in means if name in values), *(n for n in values if n not in means)]
+    return [
+        Measured(name.replace("_", " "), means.get(name, ""), _value(values[name]))
+        for name in names
+    ]
 
 
 def _value(value: Any) -> str:

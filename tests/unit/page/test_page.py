@@ -95,6 +95,8 @@ def test_every_claim_of_this_version_has_a_method_and_a_title():
         assert method.paragraphs
     assert method_of("M6").fields["peak_layer"] == "Late layer with the largest action part."
     assert {t.name: t.value for t in method_of("M6").thresholds}["LEAST_EARLY"] == 0.05
+    imported = next(t for t in method_of("M6").thresholds if t.name == "PREFERENCE")
+    assert imported.means
     assert method_of("Z9") is None
 
 
@@ -140,8 +142,8 @@ def test_a_section_walks_through_the_rule_and_says_where_the_number_comes_from()
     row = study().findings.iloc[int(subject.origin.row.split()[1])]
     assert (row["claim"], row["model"]) == ("M6", "small")
     detail = {one.name: one for one in subject.detail}
-    assert detail["peak_layer"].value == "4"
-    assert detail["peak_layer"].means == "Late layer with the largest action part."
+    assert detail["peak layer"].value == "4"
+    assert detail["peak layer"].means == "Late layer with the largest action part."
     assert [part.agreement for part in subject.strips[0][1]] == ["agrees", "not judged"]
 
 
