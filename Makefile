@@ -2,6 +2,7 @@
 # make test      the environment with the test extras, then all tests
 # make check     linters, formatters, types
 # make report    what was found, as one self-contained HTML page
+# make verify    what of the results is whole, damaged, stale or foreign
 # make docs      the documentation, into docs/_build/html
 #
 # PYTHON is the interpreter that .venv is made from: make PYTHON=python3.12 figures
@@ -16,10 +17,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: figures report test check docs
+.PHONY: figures report verify test check docs
 .DELETE_ON_ERROR:
 
-figures report: $(VENV)/.installed
+figures report verify: $(VENV)/.installed
 	snakemake --cores all $@ $(ARGS)
 
 test: $(VENV)/.installed-test

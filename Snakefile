@@ -169,6 +169,12 @@ rule all:
         rules.figures.input,
 
 
+# What of the results is whole, damaged, stale or foreign; nothing is made.
+rule verify:
+    input:
+        rules.figures.input,
+
+
 localrules:
     all,
     games,
@@ -192,3 +198,7 @@ localrules:
     compare,
     build_report,
     price_jobs,
+    verify,
+
+
+include: "rules/verify.smk"

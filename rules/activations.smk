@@ -4,6 +4,9 @@ Shards lie in the folder of their part's JSON and are not declared, since Snakem
 outputs of a job that fails: what an interrupted job has finished is not computed again.
 """
 
+# How many prompts a shard holds changes no result, so it is no part of what is read.
+STORED = ["activations.dtype", "activations.positions"]
+
 
 rule plan_activations:
     input:
@@ -17,10 +20,11 @@ rule plan_activations:
         results("benchmarks/plan_activations/{model}.tsv")
     resources:
         **light_job(),
+        per_shard=CONFIG["activations"]["shard_prompts"],
     params:
         **provenance(
             "plan_activations",
-            reads=["activations", "prompts.rounds"],
+            reads=[*STORED, "prompts.rounds"],
             # What a shard depends on besides its prompts: one added elsewhere changes none.
             shard_fingerprint=Stage(
                 of="model",
@@ -56,7 +60,7 @@ rule extract_activations:
     resources:
         **model_job(),
     params:
-        **provenance("extract_activations", reads=[*PRECISION, "activations"]),
+        **provenance("extract_activations", reads=[*PRECISION, *STORED]),
     conda:
         "../envs/gpu.yaml"
     message:
@@ -83,7 +87,7 @@ rule join_activations:
     resources:
         **light_job(),
     params:
-        **provenance("join_activations", reads=["activations"]),
+        **provenance("join_activations", reads=STORED),
     conda:
         "../envs/cpu.yaml"
     message:

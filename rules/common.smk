@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from pathlib import Path
 
 ROOT = Path(workflow.basedir)
@@ -10,10 +9,20 @@ ROOT = Path(workflow.basedir)
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from nashlens.figures.registry import FIGURES, STUDY
+from nashlens.models.inspect import local_files
 from nashlens.vocabulary.models import ADAPTER_FILES, TOKENIZER_FILES
 from nashlens.vocabulary.page import SHOWN as PAGE_SHOWN, TRACED as PAGE_TRACED
 from nashlens.vocabulary.stages import INTERVENTION, NULLABLE, left_out_by
-from workflow.experiment import Experiment, calibrating, export_path, nested, take_compared
+from workflow.choice import choose_by_records
+from workflow.claims import begin_run
+from workflow.experiment import (
+    Experiment,
+    calibrating,
+    export_path,
+    nested,
+    take_compared,
+    verifying,
+)
 from workflow.fingerprint import OPTIONAL
 from workflow.intake import watch
 from workflow.provenance import Stage
@@ -44,7 +53,7 @@ EXPERIMENT = Experiment.load(
     lambda: workflow.rules,
     # Jobs on a cluster parse this file again: what was checked once holds.
     preflight=workflow.is_main_process and not nested(),
-    dry_run=workflow.output_settings.dryrun,
+    dry_run=workflow.output_settings.dryrun or verifying(),
     remote=REMOTE,
 )
 CONFIG = EXPERIMENT.config
@@ -78,6 +87,17 @@ wildcard_constraints:
     part=r"\d+",
     parts=r"\d+",
 
+
+if workflow.is_main_process:
+    if not nested():
+        begin_run()
+    # What is on disk, and right, decides which jobs run.
+    choose_by_records(
+        workflow,
+        EXPERIMENT.provenance,
+        EXPERIMENT.digests,
+        rerun_versions=CONFIG["experiment"]["versions"] == "rerun",
+    )
 
 if workflow.is_main_process and not REMOTE:
     # On this machine, and without a limit, jobs would share the GPU: so one of them at a time.
@@ -143,6 +163,12 @@ def own_files(wildcards):
     return [path.replace("{", "{{").replace("}", "}}") for path in [*own, *added_files(wildcards)]]
 
 
+def source_files(wildcards):
+    """Return all files that a model is made from: what they hold counts, wherever they lie."""
+    source = CONFIG["models"][wildcards["model"]]["source"]
+    return [*map(str, local_files(source)), *added_files(wildcards)]
+
+
 def added_files(wildcards):
     """Return a model's adapter and tokenizer: what they hold counts, wherever they lie."""
     model = CONFIG["models"][wildcards["model"]]
@@ -174,17 +200,19 @@ def claim_modules(letters):
     ]
 
 
-def provenance(rule, reads=(), modules=(), files=None, **pieces):
+def provenance(rule, reads=(), modules=(), files=None, anew=False, **pieces):
     """Return the `params:` of a script rule.
 
     They are the slice of the config that the rule `reads`, and the fingerprint of that slice, of
     the script's code closure and of everything that made the rule's input. Whatever changes a
     result changes it, and nothing else does: so a downstream file never looks current when an
     upstream rule failed. `modules` are code that the script imports by name at run time, `files`
-    a user's own whose bytes count, `pieces` further fingerprints, of what a job keeps for later
+    a user's own whose bytes count, `anew` says that the job is about what lies on disk, so that who
+    asks is answered anew, and `pieces` are further fingerprints, of what a job keeps for later
     runs.
     """
-    return EXPERIMENT.provenance.params(rule, Stage(reads, modules, files=files, pieces=pieces))
+    stage = Stage(reads, modules, files=files, anew=anew, pieces=pieces)
+    return EXPERIMENT.provenance.params(rule, stage)
 
 
 def cluster_default(name):
@@ -225,8 +253,6 @@ def model_job():
 NESTED_CALL = {
     "configfiles": [os.path.relpath(path) for path in workflow.config_settings.configfiles],
     "settings": list(workflow.config_settings.config_args or []),
-    # What lies on disk is no part of a fingerprint: who asks is answered anew.
-    "asked": time.time_ns(),
 }
 """`params:` of a job that reads the Snakefile again."""
 

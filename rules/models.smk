@@ -21,7 +21,7 @@ rule convert_model:
                 for key in ("source", "adapter", "chat_template", "tokenizer")
             ],
             modules=made_up_code,
-            files=added_files,
+            files=source_files,
         ),
     conda:
         "../envs/gpu.yaml"

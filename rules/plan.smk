@@ -12,7 +12,7 @@ rule price_jobs:
     resources:
         **light_job(),
     params:
-        **provenance("price_jobs"),
+        **provenance("price_jobs", anew=True),
         **NESTED_CALL,
         measure=MEASURE,
     conda:

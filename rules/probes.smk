@@ -14,10 +14,11 @@ rule extract_untrained:
     threads: CONFIG["resources"]["threads"]
     resources:
         **model_job(),
+        per_shard=CONFIG["activations"]["shard_prompts"],
     params:
         **provenance(
             "extract_untrained",
-            reads=[*PRECISION, "activations", *UNTRAINED, SEED],
+            reads=[*PRECISION, "activations.dtype", *UNTRAINED, SEED],
             # As the shards of the model itself.
             shard_fingerprint=Stage(
                 of="model",

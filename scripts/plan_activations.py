@@ -12,12 +12,12 @@ from nashlens.vocabulary.positions import expand_positions
 from workflow.job import run_job
 
 
-def main(inputs, outputs, config, shard_fingerprint):
+def main(inputs, outputs, config, shard_fingerprint, per_shard):
     plan = plan_shards(
         Path(outputs["plan"]).parent,
         read_table(inputs["prompts"], columns=NEEDED),
         fingerprint=shard_fingerprint,
-        shard_prompts=config["activations"]["shard_prompts"],
+        shard_prompts=per_shard,
         extra=extra_sequences(
             read_row_groups(inputs["prompts"], FOR_EXTRA), TokenIds(inputs["prompts"])
         ),

@@ -56,7 +56,6 @@ def load_dag(call: Call) -> tuple[Any, Experiment]:
     settings = DAGSettings(
         targets={call.target},
         rerun_triggers=RerunTrigger.parse_choices_set(profile["rerun-triggers"]),
-        max_checksum_file_size=int(profile["max-checksum-file-size"]),
     )
     given = ConfigSettings(
         config=parse_config(list(call.settings)),

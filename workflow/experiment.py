@@ -19,7 +19,10 @@ from nashlens.errors import ConfigError, printable
 from workflow.groups import play_groups
 from workflow.intake import refuse
 from workflow.provenance import Provenance
+from workflow.records import Digests
 
+VERIFY = "verify"
+"""The target that looks at what is there, and makes nothing."""
 NESTED = "NASHLENS_NESTED"
 CALIBRATING = "NASHLENS_CALIBRATING"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -36,6 +39,11 @@ def export_path(*folders: Path) -> None:
 def nested() -> bool:
     """Say whether a job reads the Snakefile once more, whose own call has checked the world."""
     return NESTED in os.environ
+
+
+def verifying() -> bool:
+    """Say whether this is a call of `snakemake verify`."""
+    return VERIFY in sys.argv[1:]
 
 
 def calibrating() -> bool:
@@ -129,7 +137,11 @@ class Experiment:
         self.groups = play_groups(self.config["agents"], self.config["matches"])
         if preflight and (problems := self._gpu_problems(root, remote)):
             raise ConfigError(problems)
-        self.provenance = Provenance(self.config, root, self.models, self.groups, list_rules)
+        # Files that were looked at before: a source is not read again in each call.
+        self.digests = Digests(root / "results" / ".digests.json")
+        self.provenance = Provenance(
+            self.config, root, self.models, self.groups, list_rules, self.digests
+        )
 
     @classmethod
     def load(cls, *args: Any, **kwargs: Any) -> Experiment:

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = "nashlens"
-IGNORED = frozenset({"nashlens.logs", "nashlens.progress", "nashlens.config"})
-"""Modules that no result depends on: how jobs report, and a package's `__init__` of re-exports."""
+IGNORED = frozenset({"nashlens", "nashlens.logs", "nashlens.progress", "nashlens.config"})
+"""Modules that no result depends on: the package's version, how jobs report, and a package's
+`__init__` of re-exports."""
 
 OPTIONAL = ("nashlens.planted", "nashlens.models.random_weights", "nashlens.models.shapes")
 """What counts only where it is named: a planted or a random model is no part of a real one."""

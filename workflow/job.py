@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import signal
 from collections import Counter
 from collections.abc import Callable
@@ -11,9 +12,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from nashlens import __version__
 from nashlens.chunks import keeping
 from nashlens.errors import StoppedError
+from nashlens.files import guarded_by
 from nashlens.logs import start_logging
+from workflow.claims import Claim
+from workflow.records import check_inputs, write_records
+from workflow.versions import used_device, used_versions
 
 FOLDER = ".unfinished"
 """Beside a job's outputs: what it has finished so far, until the outputs are written."""
@@ -24,7 +30,7 @@ class _Terminated(BaseException):
 
 
 def run_job(main: Callable[..., None], snakemake: Any) -> None:
-    """Start the job's log and call a script's `main`.
+    """Start the job's log, call a script's `main`, and write down what its outputs were made from.
 
     What the library finishes on the way (`nashlens.chunks`) is kept beside the first output until
     `main` ends without an error: Snakemake deletes the outputs of a job that fails, and no other
@@ -44,6 +50,8 @@ def run_job(main: Callable[..., None], snakemake: Any) -> None:
         If a parameter is none of these, or two of these in one.
     StoppedError
         At SIGTERM.
+    StoreError
+        If an input is damaged, or a job that started later makes the same outputs.
     """
     start_logging(snakemake.log[0])
     own = {
@@ -60,10 +68,15 @@ def run_job(main: Callable[..., None], snakemake: Any) -> None:
     given = {name: value for source in sources for name, value in source.items()}
     wanted = {name: given[name] for name in inspect.signature(main).parameters}
     output = Path(str(snakemake.output[0]))
+    check_inputs(snakemake.input)
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        with keeping(output.parent / FOLDER / output.name, snakemake.params.fingerprint) as done:
-            main(**wanted)
+        with Claim(str(output)) as claim, guarded_by(claim.held):
+            kept = output.parent / FOLDER / output.name
+            with keeping(kept, snakemake.params.fingerprint) as done:
+                main(**wanted)
+            if all(map(os.path.exists, snakemake.output)):
+                write_records(snakemake.output, snakemake.input, _made(snakemake, claim))
     except _Terminated:
         raise StoppedError(
             f"stopped by SIGTERM: {len(done)} finished results are kept, and the next run of this"
@@ -77,3 +90,21 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     # Once: what is finished is being written.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise _Terminated
+
+
+def _made(snakemake: Any, claim: Claim) -> dict[str, Any]:
+    """Return what a job's outputs were made from and with."""
+    models = snakemake.params.config.get("models", {})
+    return {
+        "rule": snakemake.rule,
+        "fingerprint": snakemake.params.fingerprint,
+        "run": claim.run,
+        "version": __version__,
+        "versions": used_versions(),
+        "device": used_device(),
+        "precision": {
+            name: {key: how[key] for key in ("dtype", "quantization") if key in how}
+            for name, how in models.items()
+            if "dtype" in how
+        },
+    }

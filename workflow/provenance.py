@@ -8,14 +8,14 @@ the fingerprints of everything upstream.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nashlens.files import sha256_of
 from workflow.fingerprint import code_hash, digest
+from workflow.records import Digests
 
 JOBS = ("part", "parts")
 """Wildcards that say how a stage is split into jobs, which changes no result."""
@@ -34,6 +34,8 @@ class Stage:
     """Of a piece: the rule's only input that it is made from."""
     files: Callable[[Mapping[str, str]], Sequence[str]] | None = None
     """A user's own files whose bytes count; one that is missing counts as such."""
+    anew: bool = False
+    """Whether it is about what lies on disk, which is no part of a fingerprint."""
     pieces: Mapping[str, Stage] = field(default_factory=dict)
     """Entry of `params:` -> what a piece depends on besides its own key."""
 
@@ -55,6 +57,8 @@ class Provenance:
         Group of play -> its agents.
     list_rules : callable
         Returns Snakemake's rules; called when all of them have been read.
+    digests : Digests
+        Of a user's own files.
     """
 
     def __init__(
@@ -64,7 +68,9 @@ class Provenance:
         models: Sequence[str],
         groups: Mapping[str, Sequence[str]],
         list_rules: Callable[[], Iterable[Any]],
+        digests: Digests,
     ):
+        self.digests = digests
         self.config = config
         self.root = root
         self.models = list(models)
@@ -162,6 +168,22 @@ class Provenance:
         makers = [maker for file in files if (maker := self.find_maker(file)) is not None]
         return list({(made, _subject(given)): (made, given) for made, given in makers}.values())
 
+    def jobs(self, targets: Iterable[str]) -> Iterator[tuple[str, dict[str, str], list[str]]]:
+        """Yield each job that some target rules need: its rule, its wildcards and its outputs."""
+        files = [path for name in targets for path in self._rules[name].expand_input({})[0]]
+        seen: set[tuple[str, ...]] = set()
+        while files:
+            maker = self.find_maker(str(files.pop()))
+            if maker is None:
+                continue
+            name, wildcards = maker
+            if (key := (name, *map(str, sorted(wildcards.items())))) in seen:
+                continue
+            seen.add(key)
+            rule = self._rules[name]
+            yield name, wildcards, [str(path) for path in rule.expand_output(wildcards)[0]]
+            files += rule.expand_input(wildcards)[0]
+
     def find_maker(self, path: str) -> tuple[str, dict[str, str]] | None:
         """Return the rule that makes a file, with its wildcards, or None if no rule does."""
         for prefix, output, name in self._outputs:
@@ -175,7 +197,7 @@ class Provenance:
             files = [] if stage.files is None else stage.files(wildcards)
             self._fingerprints[key] = digest(
                 {
-                    **({"files": [bytes_hash(path) for path in files]} if files else {}),
+                    **({"files": [self.digests.of(path) for path in files]} if files else {}),
                     "slice": self.slice(stage.reads, wildcards),
                     "code": self._code_hash(name, stage, wildcards),
                     "upstream": {
@@ -198,12 +220,6 @@ class Provenance:
         if key not in self._code:
             self._code[key] = code_hash(self.root / "src", script, modules)
         return self._code[key]
-
-
-@cache
-def bytes_hash(path: str) -> str | None:
-    """Hash a file's bytes, once a process; None where there is no such file."""
-    return sha256_of(path) if Path(path).is_file() else None
 
 
 def _subject(wildcards: Mapping[str, str]) -> tuple[str, ...]:

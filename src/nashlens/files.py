@@ -6,7 +6,8 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,6 +16,40 @@ from nashlens.errors import StoreError
 
 AGAIN = "give the same command again"
 """What to do where a file that a rule makes is gone: Snakemake makes what is missing."""
+
+Guard = Callable[[], AbstractContextManager[None]]
+_guards: list[Guard] = []
+
+
+@contextlib.contextmanager
+def guarded_by(guard: Guard) -> Iterator[None]:
+    """Have every file that this process moves to its place moved inside a context.
+
+    Parameters
+    ----------
+    guard : callable
+        Returns the context; it raises an error where the file must not be replaced.
+    """
+    _guards.append(guard)
+    try:
+        yield
+    finally:
+        _guards.remove(guard)
+
+
+@contextlib.contextmanager
+def guarded() -> Iterator[None]:
+    """Enter the contexts of all guards, to move something to its place."""
+    with contextlib.ExitStack() as stack:
+        for guard in _guards:
+            stack.enter_context(guard())
+        yield
+
+
+def put_in_place(temporary: str | Path, path: str | Path) -> None:
+    """Rename a finished file to its place, unless a guard objects."""
+    with guarded():
+        os.replace(temporary, path)
 
 
 @contextlib.contextmanager
@@ -28,7 +63,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        put_in_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

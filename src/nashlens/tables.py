@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from nashlens import __version__
 from nashlens.errors import StoreError
-from nashlens.files import atomic_write
+from nashlens.files import AGAIN, atomic_write
 
 if TYPE_CHECKING:
     # Not every job that opens a table needs pandas, which takes a third of a second.
@@ -62,10 +62,10 @@ def open_table(path: str | Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
     except FileNotFoundError:
-        raise StoreError(f"{path}: no such table; run the rule that makes it") from None
+        raise StoreError(f"{path}: no such table: {AGAIN}, which makes it") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise StoreError(
-            f"{path}: not a readable parquet table ({error}); delete it and rerun"
+            f"{path}: not a readable parquet table ({error}): {AGAIN}, which makes it anew"
         ) from None
 
 

@@ -1,36 +1,100 @@
-"""A damaged file of a finished run: the job's own advice, followed with Snakemake, mends it."""
+"""Files of a finished run are flipped, cut and deleted: the next call mends them, and only them."""
 
 import json
+import os
+import random
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 
-from nashlens.tables import read_table
-from tests.unit.activations.test_damage import flip
+from nashlens.files import sha256_of
 from tests.workflow.workspace import Workspace
 
 pytestmark = pytest.mark.workflow
 
+RUNS = int(os.environ.get("NASHLENS_DAMAGE_RUNS", "3"))
+"""60 in the long form; each is a call of Snakemake and the jobs that it needs."""
+KEPT = re.compile(r".*\.lock|shard-\d+\.json|chunk-.*|\.checked\.json|plan\.json|part-.*")
+"""What jobs keep for themselves, and how work was split: no results."""
 
-def test_the_command_that_names_a_damaged_shard_makes_it_again(built, tmp_path):
-    shutil.copytree(built.folder, tmp_path / "copy", symlinks=True)
-    copy = Workspace(tmp_path / "copy")
-    folder = copy.folder / "results/tiny/activations/tiny_llama"
-    table = copy.folder / "results/tiny/lens/tiny_llama.parquet"
-    shards = json.loads((folder / "manifest.json").read_text())["shards"]
-    before = read_table(table)
-    flip(folder / shards[1]["file"])
-    command = ("results/tiny/lens/tiny_llama.parquet", "--cores", "2", "-R", "read_lens")
-    told = copy.snakemake(*command)
-    assert told.returncode == 1
-    assert f"{shards[1]['file']}: its bytes are not those" in told.stdout + told.stderr
-    assert "give the same command again" in told.stdout + told.stderr
-    again = copy.snakemake(*command)
-    assert again.returncode == 0, again.stderr[-3000:]
-    parts = [json.loads(path.read_text()) for path in folder.glob("part-*-of-2.json")]
-    assert sum(part["computed"] for part in parts) == len(shards[1]["prompt_ids"])
-    after = read_table(table)
-    order = ["prompt_id", "layer"]
-    assert after.sort_values(order, ignore_index=True).equals(
-        before.sort_values(order, ignore_index=True)
+
+def files_of(folder, *left_out):
+    """List the results of a run, without logs and records."""
+    found = (path for path in (folder / "results").rglob("*") if path.is_file())
+    aside = {"logs", "benchmarks", ".provenance", ".digests.json", *left_out}
+    return sorted(path for path in found if not aside & set(path.relative_to(folder).parts))
+
+
+def numbers(folder):
+    """Digest all results."""
+    return {
+        path: sha256_of(path)
+        for path in files_of(folder)
+        if not KEPT.fullmatch(path.name) and path.suffix != ".damaged"
+    }
+
+
+def damage(path, draw):
+    """Flip a bit of a file, cut it, or delete it."""
+    content = bytearray(path.read_bytes())
+    how = draw.choice(["flip", "cut", "delete"]) if content else "delete"
+    if how == "delete":
+        path.unlink()
+        return
+    place = draw.randrange(len(content))
+    if how == "flip":
+        content[place] ^= 1 << draw.randrange(8)
+    path.write_bytes(content if how == "flip" else content[:place])
+
+
+@pytest.fixture(scope="module")
+def damaged(built, tmp_path_factory):
+    """A finished run, copied, with its times in the future and without Snakemake's memory."""
+    folder = tmp_path_factory.mktemp("damaged") / "nashlens"
+    shutil.copytree(
+        built.folder, folder, symlinks=True, ignore=shutil.ignore_patterns(".snakemake")
     )
+    for path in files_of(folder):
+        os.utime(path, (4e9, 4e9))
+    return Workspace(folder), numbers(folder)
+
+
+@pytest.mark.parametrize("seed", range(RUNS))
+def test_random_damage_ends_in_the_same_numbers(damaged, seed):
+    copy, before = damaged
+    draw = random.Random(seed)
+    hit = draw.sample(files_of(copy.folder), 3)
+    for path in hit:
+        damage(path, draw)
+    names = [str(path.relative_to(copy.folder)) for path in hit]
+    # Files that jobs keep for themselves are passed over until a job needs them.
+    done = copy.snakemake("--cores", "2", "figures")
+    if done.returncode:
+        last = done.stderr.rstrip().splitlines()[-1]
+        assert "give the same command again" in last, (names, done.stderr[-3000:])
+        done = copy.snakemake("--cores", "2", "figures")
+    assert done.returncode == 0, (names, done.stderr[-3000:])
+    after = numbers(copy.folder)
+    changed = [path for path in before if after.get(path) != before[path]]
+    assert changed == [], names
+
+
+def test_a_damaged_shard_costs_that_shard(damaged):
+    copy, before = damaged
+    folder = copy.folder / "results/tiny/activations/tiny_llama"
+    shard = json.loads((folder / "manifest.json").read_text())["shards"][1]
+    content = bytearray((folder / shard["file"]).read_bytes())
+    content[-1] ^= 1
+    (folder / shard["file"]).write_bytes(content)
+    done = copy.snakemake("--cores", "2", "figures")
+    assert done.returncode == 0, done.stderr[-3000:]
+    ran = set(re.findall(r"^(?:local)?rule (\w+):", done.stdout + done.stderr, re.MULTILINE))
+    assert f"{shard['file']} has other bytes than were written: it is made again" in done.stderr
+    parts = [json.loads(path.read_text()) for path in folder.glob("part-*-of-2.json")]
+    assert sum(part["computed"] for part in parts) == len(shard["prompt_ids"])
+    assert numbers(copy.folder) == before, ran
+    told = copy.snakemake("verify")
+    assert told.returncode == 0, told.stdout
+    assert Path(folder / f"{shard['file']}.damaged").exists()

@@ -12,12 +12,17 @@ from snakemake.iocontainers import (
 )
 
 import workflow.job
+from nashlens.errors import StoreError
+from nashlens.files import atomic_write, sha256_of
+from workflow.claims import RUN, Claim
 from workflow.job import run_job
+from workflow.records import check_inputs, read_record
 
 
 @pytest.fixture
-def job(monkeypatch):
+def job(monkeypatch, tmp_path):
     """A job as Snakemake describes it to a script."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(workflow.job, "start_logging", lambda path: None)
     return Snakemake(
         InputFiles(fromdict={"prompts": "prompts.parquet", "lens": "lens.parquet"}),
@@ -57,3 +62,67 @@ def test_a_name_that_nothing_has_or_two_have_is_refused(job):
         run_job(lambda tokens: None, job)
     with pytest.raises(TypeError, match="fit: model is given 2 times"):
         run_job(lambda model: None, job)
+
+
+OUTPUT = "results/e/table.parquet"
+
+
+@pytest.fixture
+def making(job, tmp_path):
+    """Return a job that writes its output as a `main` does."""
+    job.output = OutputFiles(fromdict={"table": OUTPUT})
+
+    def main(outputs):
+        with atomic_write(outputs["table"]) as file:
+            file.write(b"mine")
+
+    return job, main, tmp_path / OUTPUT
+
+
+def test_a_job_writes_down_what_its_outputs_were_made_from(making):
+    job, main, table = making
+    run_job(main, job)
+    record = read_record(OUTPUT)
+    assert record["fingerprint"] == "f"
+    assert record["sha256"] == sha256_of(table)
+    assert record["device"] == "cpu"
+    assert not list(table.parent.rglob("*.claim"))
+
+
+def test_a_job_that_another_has_superseded_replaces_nothing(making, monkeypatch):
+    job, main, table = making
+
+    def superseded(outputs):
+        # A later call of Snakemake makes the same output, and ends first.
+        with monkeypatch.context() as later:
+            later.setenv(RUN, "2")
+            with Claim(OUTPUT):
+                table.write_bytes(b"newer")
+        main(outputs)
+
+    monkeypatch.setenv(RUN, "1")
+    with pytest.raises(StoreError, match="a job that started later makes it"):
+        run_job(superseded, job)
+    assert table.read_bytes() == b"newer"
+    assert read_record(OUTPUT) == {}
+    assert [path.name for path in table.parent.iterdir() if path.is_file()] == ["table.parquet"]
+
+
+def test_a_job_that_waited_until_a_later_call_had_made_its_output_does_not_start(
+    making, monkeypatch
+):
+    job, main, table = making
+    monkeypatch.setenv(RUN, "2")
+    run_job(main, job)
+    monkeypatch.setenv(RUN, "1")
+    with pytest.raises(StoreError, match="a job that started later makes it"):
+        run_job(lambda: table.unlink(), job)
+    assert table.exists()
+
+
+def test_a_damaged_input_is_named_before_it_is_read(making):
+    job, main, table = making
+    run_job(main, job)
+    table.write_bytes(b"mime")
+    with pytest.raises(StoreError, match=r"table.parquet: its bytes are not those .* same command"):
+        check_inputs([OUTPUT])

@@ -187,7 +187,8 @@ CONFIG_EDITS = {
     "experiment.seed": ({"experiment": {"seed": 1}}, GAMED | TUNED),
     "resources": (
         {
-            "resources": {"threads": 2, "batch_tokens": 512, "model_mem_mb": 999},
+            "resources": {"threads": 2, "batch_tokens": 512, "model_mem_mb": 999, "parts": 3},
+            "activations": {"shard_prompts": 7},
             "models": {"tiny_llama": {"gpus": 1, "mem_mb": 700}},
         },
         set(),
@@ -268,6 +269,8 @@ CODE_EDITS = {
     ),
     "a script": ("scripts/fit_probes.py", CODE, PROBED),
     "logging": ("src/nashlens/logs.py", CODE, set()),
+    "the package's version": ("src/nashlens/__init__.py", '\n\n__version__ = "9.9"\n', set()),
+    "what converts": ("src/nashlens/models/convert.py", CODE, CONVERTED),
     "the config's checks": ("src/nashlens/config/cross.py", CODE, set()),
 }
 

@@ -34,7 +34,7 @@ SHOWN = tuple(name for name in STUDY if name != "steered_play")
 TARGETS = {
     "all", "calibration", "games", "prompts", "play", "quiz", "activations", "probes", "lens",
     "steering", "circuits", "patching", "attribution", "spikes", "ladder", "findings", "figures",
-    "report", "compare", "plan", "status",
+    "report", "compare", "plan", "status", "verify",
 }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ so the shards are the same for every number of parts.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -114,7 +115,7 @@ def plan_shards(
     # The positions that each prompt must have; further sequences have the decision only.
     needed = dict.fromkeys(wanted["prompt_id"], frozenset(positions))
     needed |= dict.fromkeys(further, frozenset({DECISION}))
-    complete, highest = [], -1
+    complete, taken = [], set()
     for path in sorted(folder.glob("shard-*.npy")):
         match = _SHARD.fullmatch(path.name)
         if match is None:
@@ -125,21 +126,22 @@ def plan_shards(
             path.with_suffix(".json").unlink(missing_ok=True)
             continue
         complete.append(entry)
-        highest = max(highest, int(match[1]))
+        taken.add(int(match[1]))
     have = {prompt for entry in complete for prompt in entry["prompt_ids"]}
     missing = wanted[~wanted["prompt_id"].isin(have)]
     # Prompts with the same rules and surface form share their first tokens within a shard.
     missing = missing.sort_values(_ALIKE, kind="stable")
     new = []
+    # Free numbers from the first on: a shard that was lost is made again under its old name.
+    free = (number for number in itertools.count() if number not in taken)
     several = list(positions) != ONLY_DECISION
     apart = missing["prompt_id"].isin(further) & several
     for _, group in missing.groupby([missing["game"], apart], sort=True):
         ids = group["prompt_id"].tolist()
         own = several and ids[0] not in further
         for start in range(0, len(ids), shard_prompts):
-            highest += 1
             shard = {
-                "file": f"shard-{highest:05d}.npy",
+                "file": f"shard-{next(free):05d}.npy",
                 "prompt_ids": ids[start : start + shard_prompts],
             }
             new.append(shard | ({"positions": list(positions)} if own else {}))
@@ -197,7 +199,8 @@ def join_manifest(
         made[shard["file"]] | shard | {"fingerprint": plan["fingerprint"]} for shard in plan["new"]
     ]
     keys = ("file", "prompt_ids", "sha256", "fingerprint", "positions", "present")
-    shards = [{key: one[key] for key in keys if key in one} for one in [*plan["kept"], *new]]
+    every = sorted([*plan["kept"], *new], key=lambda one: one["file"])
+    shards = [{key: one[key] for key in keys if key in one} for one in every]
     return {
         "fingerprint": fingerprint,
         "model": model,

@@ -73,7 +73,7 @@ class ActivationStore:
         if position not in self.positions:
             raise StoreError(
                 f"{self.folder}: no position {position}, it holds {', '.join(self.positions)};"
-                " add it to activations.positions and rerun activations"
+                f" add it to activations.positions, and {AGAIN}"
             )
         other = copy.copy(self)
         other.position = position

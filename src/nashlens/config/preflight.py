@@ -135,9 +135,9 @@ def _facts(
     if folder is not None:
         # Damage is no problem here: it takes the manifest away, and the model is converted again.
         with contextlib.suppress(ModelError):
-            manifest = read_manifest(folder)
+            manifest = read_manifest(folder, mend=not dry_run)
             if manifest.get("source") == model.source:
-                check_files(folder, weights=False)
+                check_files(folder, weights=False, mend=not dry_run)
                 n_layers = manifest.get("n_layers")
                 return _Facts(n_layers if isinstance(n_layers, int) else None, folder)
     from nashlens.models.inspect import inspect_source

@@ -79,6 +79,8 @@ class ExperimentConfig(Section):
     """Results go to results/NAME/; experiments never overwrite one another."""
     seed: Annotated[Integer, Field(ge=0, lt=2**63)] = 20260427
     """Root of every random number; each use spawns its own stream by a stable name."""
+    versions: Literal["keep", "rerun"] = "keep"
+    """What becomes of results once a package that computed them has another version."""
 
 
 class ModelConfig(Section):

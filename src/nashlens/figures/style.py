@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import os
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -31,6 +30,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from nashlens import __version__
 from nashlens.errors import ConfigError, DataError
 from nashlens.figures.registry import Look
+from nashlens.files import put_in_place
 
 WIDTH = 7.2
 """Default width in inches: a page's text width."""
@@ -376,5 +376,5 @@ def save(
             figure.savefig(part, format=name, dpi=dpi, metadata=metadata[name])
             done.append((part, path))
     for part, path in done:
-        os.replace(part, path)
+        put_in_place(part, path)
     return [path for _, path in done]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from nashlens.errors import ModelError
-from nashlens.files import sha256_of, sha256_once, write_json
+from nashlens.files import guarded, sha256_of, sha256_once, write_json
 from nashlens.models.adapter import Adapter, merge_adapter, read_adapter
 from nashlens.models.inspect import (
     ModelFacts,
@@ -133,7 +133,8 @@ def _whole(folder: Path) -> Iterator[Path]:
     try:
         yield partial
         _set_modes(partial)
-        _replace(partial, folder)
+        with guarded():
+            _replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -86,6 +86,26 @@ def inspect_source(source: Source | str) -> ModelFacts:
     return _planted_facts(source.location)
 
 
+def local_files(source: Source | str) -> list[Path]:
+    """List the files on this machine that a model is made from; none that are not there.
+
+    Parameters
+    ----------
+    source : Source or str
+        Parsed, or as text. A hub: source has none, as its revision says what it is.
+    """
+    try:
+        source = parse_source(source) if isinstance(source, str) else source
+        if source.kind in ("package", "gguf"):
+            return [gguf_file(source)]
+        if source.kind == "path":
+            kinds = (".json", ".jinja", ".safetensors")
+            return sorted(f for f in model_folder(source).iterdir() if f.suffix in kinds)
+    except (ModelError, OSError):
+        pass
+    return []
+
+
 def gguf_facts(path: Path) -> ModelFacts:
     """Return the facts of a GGUF file; ModelError where it is not an intact one."""
     header = read_header(path)

@@ -32,7 +32,7 @@ def remember(folder: Path, known: Mapping[str, str]) -> None:
         write_json(folder / CHECKED, found)
 
 
-def check_files(folder: Path | str, *, weights: bool = True) -> None:
+def check_files(folder: Path | str, *, weights: bool = True, mend: bool = True) -> None:
     """Compare a converted model's files with what was converted.
 
     Parameters
@@ -42,12 +42,13 @@ def check_files(folder: Path | str, *, weights: bool = True) -> None:
     weights : bool, default True
         Whether the weights are read too, which takes seconds where they are large; without it,
         they need only be there.
+    mend : bool, default True
+        Whether the manifest of a damaged model is taken away, so that it is converted again.
 
     Raises
     ------
     ModelError
-        A file is missing or has other bytes. The manifest is taken away, so that the next call of
-        Snakemake converts the model again.
+        A file is missing or has other bytes.
     """
     folder = Path(folder)
     manifest, checked = _read(folder / MANIFEST), _read(folder / CHECKED)
@@ -63,16 +64,17 @@ def check_files(folder: Path | str, *, weights: bool = True) -> None:
                 continue
             found = sha256_of(path)
         except FileNotFoundError:
-            raise _damaged(path, manifest, "it is missing") from None
+            raise _damaged(path, manifest, "it is missing", mend) from None
         if found != digest:
-            raise _damaged(path, manifest, "its bytes are not those that were converted")
+            why = "its bytes are not those that were converted"
+            raise _damaged(path, manifest, why, mend)
         new = True
     if new and weights:
         remember(folder, known)
 
 
-def _damaged(path: Path, manifest: Mapping[str, Any], why: str) -> ModelError:
-    """Take the manifest away; return the error that says so."""
+def _damaged(path: Path, manifest: Mapping[str, Any], why: str, mend: bool) -> ModelError:
+    """Take the manifest away if asked to; return the error that says what is wrong."""
     linked = path.is_symlink() or (path.exists() and path.stat().st_nlink > 1)
     source = (
         f" (it is one file with that of {manifest.get('source')}: if that is damaged, fetch it"
@@ -81,7 +83,8 @@ def _damaged(path: Path, manifest: Mapping[str, Any], why: str) -> ModelError:
         else ""
     )
     try:
-        (path.parent / MANIFEST).unlink(missing_ok=True)
+        if mend:
+            (path.parent / MANIFEST).unlink(missing_ok=True)
     except OSError:
         return ModelError(f"{path}: {why}; delete {path.parent / MANIFEST} and {AGAIN}{source}")
     return ModelError(f"{path}: {why}: {AGAIN}, which converts the model anew{source}")

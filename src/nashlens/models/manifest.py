@@ -12,13 +12,13 @@ from nashlens.files import AGAIN
 MANIFEST = "manifest.json"
 
 
-def read_manifest(folder: Path | str) -> dict[str, Any]:
+def read_manifest(folder: Path | str, *, mend: bool = True) -> dict[str, Any]:
     """Read a converted model's manifest.
 
     Raises
     ------
     ModelError
-        It is missing or damaged; then it is deleted, so that the model is converted again.
+        It is missing or damaged; then `mend` deletes it, so that the model is converted again.
     """
     path = Path(folder) / MANIFEST
     try:
@@ -26,15 +26,16 @@ def read_manifest(folder: Path | str) -> dict[str, Any]:
     except OSError as error:
         raise ModelError(f"{path}: no readable manifest ({error}): {AGAIN}") from None
     except ValueError as error:
-        raise _no_manifest(path, f"no readable manifest ({error})") from None
+        raise _no_manifest(path, f"no readable manifest ({error})", mend) from None
     if not isinstance(manifest, dict):
-        raise _no_manifest(path, "no JSON object")
+        raise _no_manifest(path, "no JSON object", mend)
     return manifest
 
 
-def _no_manifest(path: Path, why: str) -> ModelError:
+def _no_manifest(path: Path, why: str, mend: bool) -> ModelError:
     try:
-        path.unlink(missing_ok=True)
+        if mend:
+            path.unlink(missing_ok=True)
     except OSError:
         return ModelError(f"{path}: {why}; delete it, and {AGAIN}")
     return ModelError(f"{path}: {why}: {AGAIN}, which converts the model anew")

@@ -113,6 +113,7 @@ def run_stage(folder, count, model):
             outputs={"plan": plan},
             config=config,
             shard_fingerprint="f",
+            per_shard=config["activations"]["shard_prompts"],
         ),
         run_job(
             "extract",

@@ -138,6 +138,11 @@ def test_a_journal_passes_over_what_is_not_its_next_round(tmp_path):
     assert decisions_table(Journal(path, "k").rounds).equals(decisions_table(played))
     path.write_bytes(b"\n".join([lines[1], lines[2]]))
     assert Journal(path, "k").rounds == []
+    # An action that was changed on disk is no round that was played.
+    changed = json.loads(lines[1])
+    changed["rows"][0]["action"] = 1 - changed["rows"][0]["action"]
+    path.write_bytes(b"\n".join([lines[0], json.dumps(changed).encode(), lines[2]]))
+    assert len(Journal(path, "k").rounds) == 1
 
 
 def test_a_batchs_key_follows_everything_it_depends_on():

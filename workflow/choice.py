@@ -1,0 +1,223 @@
+"""Which jobs must run: those whose files are missing, damaged, or not what would be made now.
+
+Snakemake decides by its own memory (`.snakemake`) and by times of change. Both get lost or lie: in
+a copied folder, after a truncated file of that memory, with a wrong clock. So what is on disk is
+compared with the records beside it (`workflow.records`), before Snakemake chooses its jobs: what
+differs is forced, and Snakemake is told to look at no file's time. What only went missing or was
+damaged is made again alone, as what was made from it is still right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from snakemake.io import flag
+
+from workflow.provenance import Provenance
+from workflow.records import Digests, listed_files, other_inputs, read_record
+from workflow.versions import changed_versions
+
+WHOLE, MISSING, DAMAGED, STALE, FOREIGN = "whole", "missing", "damaged", "stale", "foreign"
+FAULTS = (MISSING, DAMAGED, STALE, FOREIGN)
+ABSENT = "not made"
+"""Of a file that was never there, or went with its folder."""
+_SHOWN = 5
+
+
+@dataclass
+class Finding:
+    """What was found about one file."""
+
+    path: str
+    state: str
+    why: str = ""
+    """What differs, to follow the path in a message."""
+    aside: str | None = None
+    """A damaged file that a manifest lists."""
+
+
+def examine(path: str, fingerprint: str, digests: Digests) -> Finding:
+    """Compare a result with its record and with what would be made now.
+
+    Parameters
+    ----------
+    path : str
+        A rule's output.
+    fingerprint : str
+        What it would be made from now.
+    digests : Digests
+        Of files that were looked at before.
+    """
+    record = read_record(path)
+    if not os.path.exists(path):
+        # A folder that was deleted as a whole, to free the disk, is made when something needs it.
+        lost = bool(record) and os.path.isdir(os.path.dirname(path))
+        return Finding(path, MISSING if lost else ABSENT, "it is missing")
+    if not record:
+        return Finding(path, FOREIGN, "nothing says what it was made from")
+    if record.get("fingerprint") != fingerprint:
+        return Finding(path, STALE, "it was made from another config or code")
+    if digests.of(path) != record.get("sha256"):
+        return Finding(path, DAMAGED, "its bytes are not those that were written")
+    for name, digest in listed_files(path).items():
+        file = os.path.join(os.path.dirname(path), name)
+        found = digests.of(file, record.get("listed", {}).get(name))
+        if found != digest:
+            why = "is missing" if found is None else "has other bytes than were written"
+            return Finding(path, DAMAGED, f"{file} {why}", aside=file)
+    if others := other_inputs(record, digests):
+        return Finding(path, STALE, f"{others[0]} has changed since")
+    return Finding(path, WHOLE)
+
+
+def choose_by_records(
+    workflow: Any, provenance: Provenance, digests: Digests, *, rerun_versions: bool
+) -> None:
+    """Let our records decide which jobs of a workflow run.
+
+    Parameters
+    ----------
+    workflow : Workflow
+        Snakemake's own, which has no public place for this: the jobs are known only after the
+        Snakefile was read.
+    provenance : Provenance
+    digests : Digests
+    rerun_versions : bool
+        Whether a result is made again if a package that computed it has another version now.
+    """
+    prepare: Callable[..., None] = workflow._prepare_dag
+
+    def prepare_and_watch(*args: Any, **kwargs: Any) -> None:
+        prepare(*args, **kwargs)
+        dag = workflow._dag
+        choose = dag.update_needrun
+
+        async def examine_and_choose(*args: Any, **kwargs: Any) -> None:
+            _forget_times(dag.jobs, mend=not workflow.dryrun)
+            found = _examine_all(dag, provenance, digests, rerun_versions)
+            digests.save()
+            if not workflow.dryrun:
+                for finding in found.faults:
+                    _set_aside(finding)
+            _say(found, rerun_versions)
+            await choose(*args, **kwargs)
+            _choose(dag, found.jobs, provenance)
+
+        dag.update_needrun = examine_and_choose
+
+    workflow._prepare_dag = prepare_and_watch
+
+
+def _forget_times(jobs: Iterable[Any], *, mend: bool) -> None:
+    """Mark all inputs so that their times start no job; mend times that lie in the future."""
+    now = time.time()
+    for file in {file for job in jobs for file in job.input}:
+        # A job whose input is newer than its output fails, whatever the reason.
+        with contextlib.suppress(OSError):
+            if mend and os.stat(file).st_mtime > now:
+                os.utime(file)
+    for job in jobs:
+        for file in job.input:
+            file._file = flag(file._file, "ancient")
+
+
+@dataclass
+class _Found:
+    jobs: set[Any] = field(default_factory=set)
+    """Those to run."""
+    faults: list[Finding] = field(default_factory=list)
+    versions: dict[str, list[str]] = field(default_factory=dict)
+    """A changed version in words -> first outputs of jobs that used another one."""
+
+
+def _examine_all(
+    dag: Any, provenance: Provenance, digests: Digests, rerun_versions: bool
+) -> _Found:
+    found, spreading, folders = _Found(), set(), set()
+    jobs = [
+        job for level in dag.toposorted() for job in level if job.rule.name in provenance.stages
+    ]
+    for job in jobs:
+        if provenance.stages[job.rule.name].anew:
+            found.jobs.add(job)
+            continue
+        fingerprint = provenance.fingerprint(job.rule.name, job.wildcards_dict)
+        findings = [examine(str(path), fingerprint, digests) for path in job.output]
+        faults = [finding for finding in findings if finding.state in FAULTS]
+        versions = [] if faults else changed_versions(read_record(job.output[0]))
+        for version in versions:
+            found.versions.setdefault(version, []).append(str(job.output[0]))
+        above = any(one in spreading for one in dag.dependencies[job])
+        if faults or above or (versions and rerun_versions):
+            found.jobs.add(job)
+        # What is made again from the same, by the same, is the same: nothing else hangs on it.
+        other = any(finding.state in (STALE, FOREIGN) for finding in faults)
+        if above or other or (versions and rerun_versions):
+            spreading.add(job)
+        found.faults += faults
+        folders |= {os.path.dirname(one.path) for one in faults if one.aside}
+    # The jobs that share a folder with a damaged shard decide what of it is made.
+    found.jobs |= {job for job in jobs if os.path.dirname(job.output[0]) in folders}
+    return found
+
+
+def _choose(dag: Any, ours: set[Any], provenance: Provenance) -> None:
+    """Replace Snakemake's choice: it would also run all that hangs on a job.
+
+    Of its own, those stay that it was asked for by name, with all that hangs on them, and those
+    that make a missing target.
+    """
+    own = [job for job in dag._needrun if not dag.reason(job).derived]
+    asked = [job for job in own if dag.reason(job).forced]
+    chosen = {*ours, *own, *dag.bfs(dag.depending, *asked)}
+    queue = list(chosen)
+    while queue:
+        job = queue.pop()
+        needed = [
+            maker
+            for maker, files in dag.dependencies[job].items()
+            if any(not os.path.exists(file) for file in files)
+        ]
+        # Rules without a script are names of targets: they end when what they name does.
+        named = [user for user in dag.depending[job] if user.rule.name not in provenance.stages]
+        new = {*needed, *named} - chosen
+        chosen |= new
+        queue += new
+    for job in dag._needrun - chosen:
+        dag.reason(job).clear()
+    for job in chosen - dag._needrun:
+        dag.reason(job).forced = True
+    dag._needrun.clear()
+    dag._needrun.update(chosen)
+    dag._n_until_ready.clear()
+    for job in chosen:
+        dag._n_until_ready[job] = sum(maker in chosen for maker in dag.dependencies[job])
+    dag._len = len(dag._finished | chosen)
+
+
+def _set_aside(finding: Finding) -> None:
+    """Rename a damaged shard, so that its job finds it missing."""
+    if finding.aside is None or not finding.aside.endswith(".npy"):
+        return
+    path = Path(finding.aside)
+    with contextlib.suppress(OSError):
+        path.with_suffix(".json").unlink(missing_ok=True)
+        os.replace(path, path.with_name(f"{path.name}.damaged"))
+
+
+def _say(found: _Found, rerun_versions: bool) -> None:
+    for finding in [one for one in found.faults if one.state in (MISSING, DAMAGED)][:_SHOWN]:
+        said = finding.why if finding.aside else f"{finding.path}: {finding.why}"
+        print(f"nashlens: note: {said}: it is made again", file=sys.stderr)
+    what = "are made again" if rerun_versions else "are kept (experiment.versions: keep)"
+    for version, paths in found.versions.items():
+        rest = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+        said = f"{version}: {', '.join(paths[:_SHOWN])}{rest} {what}"
+        print(f"nashlens: note: {said}", file=sys.stderr)

@@ -1,0 +1,115 @@
+"""`snakemake verify`: what of an experiment's results is whole, damaged, stale or foreign."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from workflow.choice import (
+    ABSENT,
+    DAMAGED,
+    FAULTS,
+    FOREIGN,
+    MISSING,
+    STALE,
+    WHOLE,
+    Finding,
+    examine,
+)
+from workflow.job import FOLDER as UNFINISHED
+from workflow.provenance import Provenance
+from workflow.records import FOLDER, Digests, listed_files, read_record
+from workflow.versions import changed_versions
+
+_SHOWN = 8
+_KEPT = re.compile(r"shard-\d+\.json|chunk-\w+\.jsonl|\.lock|\.checked\.json")
+"""Files that jobs keep for later runs; each is checked by the job that reads it."""
+_ASIDE = {"logs", "benchmarks", FOLDER, UNFINISHED}
+
+
+def verify(provenance: Provenance, folder: str, targets: Sequence[str]) -> tuple[str, int]:
+    """Check every file of an experiment, and of its models, byte by byte.
+
+    Parameters
+    ----------
+    provenance : Provenance
+    folder : str
+        The experiment's results.
+    targets : sequence of str
+        Rules whose files, and all that these are made from, belong to the experiment.
+
+    Returns
+    -------
+    str
+        What was found, to print.
+    int
+        The exit status: 0 where all that is there is whole.
+    """
+    findings = list(_examine_all(provenance, targets))
+    known = {finding.path for finding in findings}
+    known |= {str(Path(path).parent / name) for path in known for name in listed_files(path)}
+    others = [path for path in sorted(set(_files(folder)) - known) if not _anew(provenance, path)]
+    bad = [finding for finding in findings if finding.state in FAULTS]
+    return _screen(folder, findings, others), int(bool(bad))
+
+
+def _examine_all(provenance: Provenance, targets: Iterable[str]) -> Iterator[Finding]:
+    # Without a memory: every byte is read.
+    digests = Digests(Path("/dev/null/none"))
+    for name, wildcards, outputs in provenance.jobs(targets):
+        fingerprint = provenance.fingerprint(name, wildcards)
+        yield from (examine(path, fingerprint, digests) for path in outputs)
+
+
+def _files(folder: str) -> Iterator[str]:
+    for path in Path(folder).rglob("*"):
+        inside = path.relative_to(folder)
+        if path.is_file() and not _ASIDE & set(inside.parts) and not _KEPT.fullmatch(path.name):
+            yield str(path)
+
+
+def _anew(provenance: Provenance, path: str) -> bool:
+    """Return whether a rule makes a file anew each time."""
+    maker = provenance.find_maker(path)
+    return maker is not None and provenance.stages[maker[0]].anew
+
+
+def _screen(folder: str, findings: Sequence[Finding], others: Sequence[str]) -> str:
+    count = {
+        state: sum(finding.state == state for finding in findings)
+        for state in (WHOLE, DAMAGED, MISSING, STALE, ABSENT)
+    }
+    unknown = [finding for finding in findings if finding.state == FOREIGN]
+    lines = [
+        f"{folder}: {count[WHOLE]} whole, {count[DAMAGED]} damaged, {count[MISSING]} missing, "
+        f"{count[STALE]} stale, {len(unknown) + len(others)} foreign, {count[ABSENT]} not made"
+    ]
+    for state in FAULTS:
+        found = [finding for finding in findings if finding.state == state]
+        lines += _listed(state, [_said(finding) for finding in found])
+    lines += _listed(FOREIGN, [f"{path}: nothing in this config makes it" for path in others])
+    lines += _versions(findings)
+    if any(finding.state in FAULTS for finding in findings):
+        lines.append(
+            "The same call with `figures` in place of `verify` makes again what is damaged,"
+            " missing or stale."
+        )
+    return "\n".join(lines)
+
+
+def _said(finding: Finding) -> str:
+    return finding.why if finding.aside else f"{finding.path}: {finding.why}"
+
+
+def _listed(state: str, said: Sequence[str]) -> list[str]:
+    lines = [f"  {state:8} {line}" for line in said[:_SHOWN]]
+    return [*lines, f"  {state:8} and {len(said) - _SHOWN} more"] if len(said) > _SHOWN else lines
+
+
+def _versions(findings: Iterable[Finding]) -> list[str]:
+    changed: dict[str, int] = {}
+    for finding in findings:
+        for version in changed_versions(read_record(finding.path)):
+            changed[version] = changed.get(version, 0) + 1
+    return [f"  version  {version}: {n} files" for version, n in changed.items()]
