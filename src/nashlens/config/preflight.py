@@ -14,40 +14,23 @@ import subprocess
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nashlens.config.cross import used_models
-from nashlens.config.design import action_labels
 from nashlens.config.layers import resolve_layers
 from nashlens.config.notes import design_problems
-from nashlens.config.problems import KeyPath, problem_line
+from nashlens.config.problems import problem_line
+from nashlens.config.prompt_checks import Facts, prompt_problems
 from nashlens.config.sections import Config, ModelConfig
 from nashlens.errors import ConfigError, ModelError, NashlensError
 from nashlens.models.intact import check_files
 from nashlens.models.manifest import read_manifest
 from nashlens.models.source import Source
 
-if TYPE_CHECKING:
-    from nashlens.models.tokenizer import ChatTokenizer
-
 SEABORN_PALETTES = ("deep", "muted", "pastel", "bright", "dark", "colorblind", "husl", "hls")
-
-
-@dataclass(frozen=True)
-class _Facts:
-    """What is known of a model before anything is made from it."""
-
-    n_layers: int | None = None
-    tokenizer: Path | None = None
-    template: str | None = None
-    """Chat template of a model whose tokenizer is not read here."""
-    stranger: bool = False
-    """Its chat template was not tried before."""
-    problems: tuple[str, ...] = ()
 
 
 def preflight(
@@ -88,7 +71,10 @@ def preflight(
             problems += _own_problems(name, model, dry_run, remote)
             problems += _tensor_problems(name, model, facts.tokenizer, dry_run, remote)
             problems += _layer_problems(config, name, facts.n_layers)
-            problems += _prompt_problems(config, name, facts, say)
+            try:
+                problems += prompt_problems(config, name, facts, say)
+            except NashlensError as error:
+                problems.append(_source_line(name, model, str(error)))
     return problems
 
 
@@ -131,7 +117,7 @@ def _own_problems(name: str, model: ModelConfig, dry_run: bool, remote: bool) ->
 
 def _facts(
     name: str, model: ModelConfig, folder: Path | None, dry_run: bool, stack: ExitStack
-) -> _Facts:
+) -> Facts:
     if folder is not None:
         # Damage is no problem here: it takes the manifest away, and the model is converted again.
         with contextlib.suppress(ModelError):
@@ -139,7 +125,7 @@ def _facts(
             if manifest.get("source") == model.source:
                 check_files(folder, weights=False, mend=not dry_run)
                 n_layers = manifest.get("n_layers")
-                return _Facts(n_layers if isinstance(n_layers, int) else None, folder)
+                return Facts(n_layers if isinstance(n_layers, int) else None, folder)
     from nashlens.models.inspect import inspect_source
     from nashlens.models.source import parse_source
 
@@ -154,10 +140,11 @@ def _facts(
                 found = _unreachable(source.location, source.revision or "main")
         place = None if found else _tokenizer_folder(source, model, stack)
     except NashlensError as error:
-        return _Facts(problems=(_source_line(name, model, str(error)),))
+        return Facts(problems=(_source_line(name, model, str(error)),))
     problems = tuple(_source_line(name, model, problem) for problem in found)
     stranger = source.kind != "planted"
-    return _Facts(facts.n_layers, place, facts.chat_template, stranger, problems)
+    rows = facts.vocab_size
+    return Facts(facts.n_layers, place, facts.chat_template, stranger, rows, problems)
 
 
 def _source_line(name: str, model: ModelConfig, problem: str) -> str:
@@ -348,84 +335,6 @@ def _layer_problems(config: Config, name: str, n_layers: int | None) -> Iterator
             resolve_layers(spec, n_layers, first=first, key=key)
         except ConfigError as error:
             yield from (f"{problem}, in model {name}" for problem in error.problems)
-
-
-def _prompt_problems(
-    config: Config, name: str, facts: _Facts, say: Callable[[str], None] | None
-) -> list[str]:
-    """Say what is wrong with a model's chat template, and with labels in its tokenizer."""
-    plain = config.models[name].chat_template == "none"
-    try:
-        if facts.tokenizer is None:
-            note = "" if plain else _template_note(facts.template, config.prompts.system)
-            found = []
-        else:
-            from nashlens.models.tokenizer import ChatTokenizer
-
-            tokenizer = ChatTokenizer(facts.tokenizer, plain=plain)
-            # A planted one would be called by the name of its temporary folder.
-            tokenizer.name = name
-            if facts.stranger:
-                tokenizer.check_template()
-            note = tokenizer.template_note(system=bool(config.prompts.system))
-            found = [
-                *_special_problems(config, name, tokenizer.special_tokens),
-                *_label_problems(config, name, tokenizer),
-            ]
-    except NashlensError as error:
-        return [_source_line(name, config.models[name], str(error))]
-    if note and say is not None:
-        say(f"model {name}: {note}")
-    return found
-
-
-def _template_note(source: str | None, system: str | None) -> str:
-    """Try the chat template of a GGUF file, whose special tokens cost much to read."""
-    if not source:
-        return ""
-    from nashlens.models.chat_template import ChatTemplate
-    from nashlens.models.template_check import check_template
-
-    special = {"bos_token": "<bos>", "eos_token": "<eos>"}
-    check_template(source, special, ())
-    return ChatTemplate(source, special).reading(bool(system)).note
-
-
-def _special_problems(config: Config, name: str, marks: Sequence[str]) -> Iterator[str]:
-    """Yield texts of the config that would end or start a turn in this model's prompts."""
-    prompts = config.prompts
-    texts: dict[KeyPath, Sequence[str]] = {
-        ("prompts", "system"): [prompts.system or ""],
-        ("prompts", "assistant_prefix"): [prompts.assistant_prefix],
-        ("modes", "cot", "anchor"): [config.modes.cot.anchor],
-        **{
-            ("prompts", "label_sets", key): labels
-            for key, labels in prompts.label_sets.items()
-            if not isinstance(labels, str)
-        },
-        **{("games", key, "title"): [game.title or ""] for key, game in config.games.items()},
-        **{("games", key, "actions"): game.actions or [] for key, game in config.games.items()},
-    }
-    for path, found in texts.items():
-        held = [mark for mark in marks if mark and any(mark in text for text in found)]
-        if held:
-            shown = found[0] if len(found) == 1 else list(found)
-            cure = f"{held[0]!r} is a special token of model {name}; write it in another way"
-            yield problem_line(path, shown, cure)
-
-
-def _label_problems(config: Config, name: str, tokenizer: ChatTokenizer) -> list[str]:
-    from nashlens.prompts.labels import check_label_sets
-
-    # Wherever labels are scored: after the answer's start, and after reasoning.
-    starts = [config.prompts.assistant_prefix]
-    if any(agent.model == name and agent.mode == "cot" for agent in config.agents.values()):
-        starts.append(config.modes.cot.anchor)
-    actions = {game: action_labels(entry) for game, entry in config.games.items()}
-    sets = config.prompts.label_sets
-    system = config.prompts.system
-    found = [check_label_sets(tokenizer, sets, start, actions, system) for start in starts]
-    return list(dict.fromkeys(problem for problems in found for problem in problems))
 
 
 def _palette_problems(config: Config) -> list[str]:

@@ -18,7 +18,8 @@ from typing import Any
 from nashlens.errors import ModelError
 from nashlens.files import sha256_of
 from nashlens.models.inspect import weight_files
-from nashlens.models.weights import WeightReader, read_entries
+from nashlens.models.tensor_files import read_entries
+from nashlens.models.weights import WeightReader
 from nashlens.vocabulary.models import ADAPTER_CONFIG as CONFIG
 from nashlens.vocabulary.models import ADAPTER_FILES
 from nashlens.vocabulary.models import ADAPTER_WEIGHTS as WEIGHTS

@@ -241,8 +241,8 @@ def _from_hub(source: Source, partial: Path) -> dict[str, Any]:
             source.location,
             revision=source.revision,
             allow_patterns=[*SMALL_FILES, "*.safetensors"],
-            # Subfolders hold other formats of the same weights.
-            ignore_patterns=["*/*"],
+            # Subfolders and consolidated files hold other formats of the same weights.
+            ignore_patterns=["*/*", "consolidated*.safetensors"],
             local_files_only=hub_offline(),
         )
     except Exception as error:  # network, authorisation and cache errors share no base class
@@ -310,6 +310,9 @@ def _hashes(files: Sequence[Path]) -> dict[str, Any]:
 def _describe(folder: Path) -> dict[str, Any]:
     config, reader, tokenizer = read_config(folder), WeightReader(folder), ChatTokenizer(folder)
     tokenizer.check_template()
+    beyond = tokenizer.beyond(config["vocab_size"])
+    if beyond:
+        raise ModelError(f"{folder}: {beyond}")
     stored = reader.dtype(f"{reader.architecture.embed}.weight")
     if stored not in _DTYPES:
         known = ", ".join(_DTYPES)

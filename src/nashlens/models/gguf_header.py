@@ -17,6 +17,8 @@ from pathlib import Path
 from nashlens.errors import ModelError
 
 _STRING, _ARRAY = 8, 9
+# Far beyond what models have: a file of zeros is a header of millions of empty texts otherwise.
+_MOST_ENTRIES, _MOST_TEXTS, _MOST_BYTES = 100_000, 4_000_000, 16_000_000
 _SCALARS = {
     0: "<B",
     1: "<b",
@@ -30,6 +32,8 @@ _SCALARS = {
     11: "<q",
     12: "<d",
 }
+
+_ALIGNMENTS = {2**k for k in range(17)}
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,8 @@ class _Cursor:
 
     def string(self) -> str:
         length = self.count()
+        if length > _MOST_BYTES:
+            raise _DamagedError(f"text of {length} bytes at byte {self.position}")
         start = self.skip(length)
         try:
             return self.data[start : start + length].decode("utf-8")
@@ -83,6 +89,8 @@ class _Cursor:
         if kind in _SCALARS:
             self.skip(struct.calcsize(_SCALARS[kind]) * length)
         elif kind == _STRING:
+            if length > _MOST_TEXTS:
+                raise _DamagedError(f"list of {length} texts at byte {self.position}")
             for _ in range(length):
                 self.skip(self.count())
         else:
@@ -127,10 +135,14 @@ def _parse(cursor: _Cursor) -> GGUFHeader:
     if version not in (2, 3):
         raise _DamagedError(f"version {version} (2 or 3, little-endian, is needed)")
     n_tensors, n_fields = cursor.count(), cursor.count()
+    if max(n_tensors, n_fields) > _MOST_ENTRIES:
+        raise _DamagedError(f"{n_tensors} tensors and {n_fields} fields")
     fields: dict[str, int | float | bool | str] = {}
     lengths: dict[str, int] = {}
     for _ in range(n_fields):
         key, kind = cursor.string(), int(cursor.scalar("<I"))
+        if not key or key in fields or key in lengths:
+            raise _DamagedError(f"field {key[:60]!r} {'stands twice' if key else 'has no name'}")
         if kind in _SCALARS:
             fields[key] = cursor.scalar(_SCALARS[kind])
         elif kind == _STRING:
@@ -138,11 +150,11 @@ def _parse(cursor: _Cursor) -> GGUFHeader:
         elif kind == _ARRAY:
             lengths[key] = cursor.skip_array()
         else:
-            raise _DamagedError(f"field {key!r} has unknown type {kind}")
+            raise _DamagedError(f"field {key[:60]!r} has unknown type {kind}")
     names, end = _tensors(cursor, n_tensors)
-    alignment = int(fields.get("general.alignment", 32))
-    if alignment < 1:
-        raise _DamagedError(f"alignment {alignment}")
+    alignment = fields.get("general.alignment", 32)
+    if type(alignment) is not int or alignment not in _ALIGNMENTS:
+        raise _DamagedError(f"alignment {alignment!r}, not a power of two")
     start = -(-cursor.position // alignment) * alignment
     if names and start + end > len(cursor.data):
         raise _DamagedError(f"it has {len(cursor.data)} bytes, and its tensors need {start + end}")
@@ -157,13 +169,13 @@ def _tensors(cursor: _Cursor, count: int) -> tuple[tuple[str, ...], int]:
     for _ in range(count):
         name, n_dims = cursor.string(), int(cursor.scalar("<I"))
         if n_dims > 4:
-            raise _DamagedError(f"tensor {name!r} has {n_dims} dimensions")
+            raise _DamagedError(f"tensor {name[:60]!r} has {n_dims} dimensions")
         shape = [cursor.count() for _ in range(n_dims)]
         kind, offset = int(cursor.scalar("<I")), cursor.count()
         try:
             block, size = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
         except (ValueError, KeyError):
-            raise _DamagedError(f"tensor {name!r} has unknown type {kind}") from None
+            raise _DamagedError(f"tensor {name[:60]!r} has unknown type {kind}") from None
         names.append(name)
         end = max(end, offset + prod(shape) // block * size)
     return tuple(names), end

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from nashlens.models.registry import GGUF_ARCHITECTURES, config_value
 from nashlens.models.shapes import find_shape
 from nashlens.models.source import Source, gguf_file, model_folder, parse_source
 from nashlens.models.support import config_problems
+from nashlens.models.tensor_files import read_entries
 
 # Byte-level vocabularies split text before their merges apply. transformers reproduces the splits
 # of these GGUF names, and convert.py that of smollm; any other would tokenise wrongly in silence.
@@ -33,6 +34,10 @@ PRE_TOKENIZERS = (
     "qwen2",
     "deepseek-r1-qwen",
 )
+
+MOST_BYTES = 10_000_000
+"""Bytes of a config.json; the longest have 100,000."""
+_MOST = {"n_layers": 2000, "width": 1_000_000, "vocab_size": 50_000_000, "context_length": 10**10}
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,16 @@ def gguf_facts(path: Path) -> ModelFacts:
         or _int(header.fields.get(f"{name}.vocab_size")),
         chat_template=template if isinstance(template, str) else None,
     )
-    return replace(facts, problems=tuple(f"{path}: {p}" for p in _gguf_problems(header, name)))
+    problems = [*_size_problems(facts), *_gguf_problems(header, name)]
+    return replace(facts, problems=tuple(f"{path}: {p}" for p in problems))
+
+
+def _size_problems(facts: ModelFacts) -> Iterator[str]:
+    """Yield sizes that no model has."""
+    for key, most in _MOST.items():
+        found = getattr(facts, key)
+        if found is not None and not 1 <= found <= most:
+            yield f"{key} is {found}: from 1 to {most} is needed; fetch it again"
 
 
 def _gguf_problems(header: GGUFHeader, name: str) -> list[str]:
@@ -152,12 +166,23 @@ def _gguf_problems(header: GGUFHeader, name: str) -> list[str]:
 def folder_facts(folder: Path) -> ModelFacts:
     """Return the facts of a Hugging Face folder; ModelError where it has no readable config."""
     config = read_config(folder)
-    problems = config_problems(config) + _file_problems(folder)
-    return replace(_config_facts(config), problems=tuple(f"{folder}: {p}" for p in problems))
+    facts = _config_facts(config)
+    problems = [*config_problems(config), *_number_problems(config), *_size_problems(facts)]
+    problems += _file_problems(folder)
+    return replace(facts, problems=tuple(f"{folder}: {p}" for p in problems))
+
+
+def _number_problems(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield keys that hold something else where a whole number belongs."""
+    keys = ("num_hidden_layers", "hidden_size", "max_position_embeddings", "num_attention_heads")
+    for key in (*keys, "num_key_value_heads", "intermediate_size", "head_dim", "vocab_size"):
+        value = config_value(config, key)
+        if value is not None and _int(value) is None:
+            yield f"{key} is {str(value)[:40]!r}: a whole number is needed"
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read a folder's config.json.
+    """Read a folder's config.json, of at most `MOST_BYTES`.
 
     Raises
     ------
@@ -166,7 +191,11 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.json"
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ModelError(f"{path}: has more than {MOST_BYTES} bytes; it is no configuration")
         config = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ModelError(f"{path}: is nested too deep to be a configuration") from None
     except FileNotFoundError:
         raise ModelError(f"{folder}: no config.json: give a Hugging Face model folder") from None
     except (OSError, ValueError) as error:
@@ -221,7 +250,8 @@ def weight_files(folder: Path) -> list[Path]:
 def _file_problems(folder: Path) -> list[str]:
     problems = []
     try:
-        weight_files(folder)
+        for file in weight_files(folder):
+            read_entries(file)
     except ModelError as error:
         problems.append(str(error).removeprefix(f"{folder}: "))
     if not (folder / "tokenizer.json").is_file():

@@ -194,11 +194,25 @@ def _rotary_problems(architecture: Architecture, config: Mapping[str, Any]) -> l
                 problems.append(f"{name} with rope_type {kind!r} is not supported (known: {known})")
             if rope.get("partial_rotary_factor") is not None:
                 partial["partial_rotary_factor"] = rope["partial_rotary_factor"]
+    problems += _theta_problems(config)
     for key, value in partial.items():
         covered = key in architecture.partial_rotary
         if value is not None and value != 1 and not (covered and _number(value) and value < 1):
             problems.append(f"{name} with {key} {_shown(value)} is not supported")
     return problems
+
+
+def _theta_problems(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a base of the rotary positions that the config gives twice, and differently."""
+    outer, ropes = config.get("rope_theta"), config.get("rope_parameters")
+    if outer is None or not isinstance(ropes, dict):
+        return
+    inner = ropes.get("rope_theta")
+    if inner is not None and inner != outer:
+        yield (
+            f"rope_theta is {_shown(outer)}, and {_shown(inner)} in rope_parameters: which one the"
+            " model was trained with is not known; leave the wrong one out"
+        )
 
 
 def _shown(value: Any) -> str:

@@ -246,6 +246,30 @@ class ChatTokenizer:
         except ModelError as error:
             raise ModelError(f"{self.folder}: {error}") from None
 
+    def beyond(self, rows: int) -> str:
+        """Say which token has no row in an embedding of so many; empty where each that is used has.
+
+        Added tokens beyond it, of which some models have more than rows, may be there unused.
+        """
+        words = self._tokenizer.get_vocab(with_added_tokens=False)
+        asked = self.chat([{"role": "user", "content": "?"}]) if self._mended() else ""
+        used = {token: token_id for token, token_id in words.items() if token_id >= rows}
+        used |= {self.decode([i]): i for i in self.encode(asked) if i >= rows}
+        if not used:
+            return ""
+        token, highest = max(used.items(), key=lambda item: item[1])
+        return (
+            f"tokenizer.json gives {token[:40]!r} the id {highest}, and the embedding has {rows}"
+            " rows: the two belong to different models"
+        )
+
+    def _mended(self) -> bool:
+        try:
+            self.template_note(system=False)
+        except ModelError:
+            return False
+        return True
+
     @cached_property
     def special_tokens(self) -> list[str]:
         """The texts of all special tokens."""

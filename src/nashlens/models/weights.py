@@ -6,49 +6,23 @@ load. Format: https://github.com/huggingface/safetensors#format.
 
 from __future__ import annotations
 
-import json
 import math
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError, safe_open
 
 from nashlens.errors import ModelError
 from nashlens.models.inspect import read_config, weight_files
 from nashlens.models.intact import check_files
 from nashlens.models.registry import ARCHITECTURES, Architecture
 from nashlens.models.support import config_problems
+from nashlens.models.tensor_files import DTYPES, Entry, read_entries
 
-_DTYPES = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "BF16": "<u2",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "|i1",
-    "U8": "|u1",
-    "BOOL": "|b1",
-}
 # Masks and rotary frequencies, which older files of GPT-2 and GPT-NeoX hold as well.
 _BUFFERS = (".attn.bias", ".attention.bias", ".masked_bias", ".inv_freq")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One tensor of a safetensors file."""
-
-    file: Path
-    dtype: str
-    """As the file spells it: F32, BF16."""
-    shape: tuple[int, ...]
-    offset: int
-    """Where in the file its bytes start."""
 
 
 @dataclass(frozen=True)
@@ -163,9 +137,9 @@ class WeightReader:
         entry = self._entry(name)
         raw: NDArray[Any]
         if 0 in entry.shape:
-            raw = np.empty(entry.shape, _DTYPES[entry.dtype])
+            raw = np.empty(entry.shape, DTYPES[entry.dtype])
         else:
-            raw = np.memmap(entry.file, _DTYPES[entry.dtype], "r", entry.offset, entry.shape)
+            raw = np.memmap(entry.file, DTYPES[entry.dtype], "r", entry.offset, entry.shape)
         picked = np.array(raw if rows is None else raw[np.asarray(rows, dtype=np.int64)])
         if entry.dtype == "BF16":
             # bfloat16 is the upper half of a float32, so this is exact.
@@ -239,25 +213,3 @@ def load_readout(folder: Path | str, rows: ArrayLike | None = None) -> Readout:
     check_files(folder)
     reader = WeightReader(folder)
     return Readout(reader.final_norm(), reader.unembedding(rows), reader.softcap())
-
-
-def read_entries(file: Path) -> dict[str, Entry]:
-    """List a safetensors file's tensors by name; ModelError where it is not an intact one."""
-    # The library checks the file, and says neither where a tensor's bytes are nor, to NumPy, what
-    # bfloat16 is; so they are read here.
-    try:
-        with safe_open(file, "np"):
-            pass
-    except SafetensorError as error:
-        raise ModelError(f"{file}: not an intact safetensors file: {error}") from None
-    with file.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(length))
-    header.pop("__metadata__", None)
-    unknown = sorted({entry["dtype"] for entry in header.values()} - set(_DTYPES))
-    if unknown:
-        raise ModelError(f"{file}: tensors of type {unknown[0]} are not supported")
-    return {
-        name: Entry(file, e["dtype"], tuple(e["shape"]), 8 + length + e["data_offsets"][0])
-        for name, e in header.items()
-    }
