@@ -159,8 +159,9 @@ def own_files(wildcards):
     """Return the files that a model is made from, where they are a user's own, as inputs."""
     kind, _, location = CONFIG["models"][wildcards.model]["source"].partition(":")
     own = [str(Path(location).expanduser())] if kind == "gguf" else []
-    # Braces in a name are no wildcards.
-    return [path.replace("{", "{{").replace("}", "}}") for path in [*own, *added_files(wildcards)]]
+    # Snakemake takes braces in an input for wildcards, and nothing escapes them.
+    files = [*own, *added_files(wildcards)]
+    return [path for path in files if "{" not in path and "}" not in path]
 
 
 def source_files(wildcards):

