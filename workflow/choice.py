@@ -20,9 +20,9 @@ from typing import Any
 
 from snakemake.io import flag
 
+from nashlens.versions import changed_versions
 from workflow.provenance import Provenance
 from workflow.records import Digests, listed_files, other_inputs, read_record
-from workflow.versions import changed_versions
 
 WHOLE, MISSING, DAMAGED, STALE, FOREIGN = "whole", "missing", "damaged", "stale", "foreign"
 FAULTS = (MISSING, DAMAGED, STALE, FOREIGN)

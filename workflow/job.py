@@ -17,9 +17,9 @@ from nashlens.chunks import keeping
 from nashlens.errors import StoppedError
 from nashlens.files import guarded_by
 from nashlens.logs import start_logging
+from nashlens.versions import used_device, used_versions
 from workflow.claims import Claim
 from workflow.records import check_inputs, write_records
-from workflow.versions import used_device, used_versions
 
 FOLDER = ".unfinished"
 """Beside a job's outputs: what it has finished so far, until the outputs are written."""

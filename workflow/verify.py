@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from nashlens.versions import changed_versions
 from workflow.choice import (
     ABSENT,
     DAMAGED,
@@ -20,7 +21,6 @@ from workflow.choice import (
 from workflow.job import FOLDER as UNFINISHED
 from workflow.provenance import Provenance
 from workflow.records import FOLDER, Digests, listed_files, read_record
-from workflow.versions import changed_versions
 
 _SHOWN = 8
 _KEPT = re.compile(r"shard-\d+\.json|chunk-\w+\.jsonl|\.lock|\.checked\.json")

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from nashlens import __version__
 from nashlens.errors import StoreError
 from nashlens.files import AGAIN, atomic_write
+from nashlens.versions import installed_versions
 
 if TYPE_CHECKING:
     # Not every job that opens a table needs pandas, which takes a third of a second.
@@ -39,7 +40,13 @@ def write_table(
         Hash of that slice, of everything upstream and of the code.
     """
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    provenance = {"config": dict(config), "fingerprint": fingerprint, "version": __version__}
+    provenance = {
+        "config": dict(config),
+        "fingerprint": fingerprint,
+        "version": __version__,
+        # All, as a job that goes on from finished work may import less than the one that began.
+        "versions": installed_versions(),
+    }
     metadata = dict(table.schema.metadata or {})
     metadata[_KEY] = json.dumps(provenance, sort_keys=True, allow_nan=False).encode()
     with atomic_write(path) as file:
@@ -132,7 +139,12 @@ def read_row_groups(path: str | Path, columns: Sequence[str]) -> Iterator[pd.Dat
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
-    """Return what a table was made from: `config`, `fingerprint` and `version`.
+    """Return what a table was made from and with.
+
+    Returns
+    -------
+    dict
+        `config`, `fingerprint`, `version` and `versions` (of the packages that compute).
 
     Raises
     ------

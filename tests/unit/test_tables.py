@@ -6,6 +6,7 @@ import pytest
 from nashlens import __version__
 from nashlens.errors import StoreError
 from nashlens.tables import read_metadata, read_table, read_tables, write_csv, write_table
+from nashlens.versions import installed_versions
 
 FRAME = pd.DataFrame(
     {
@@ -29,7 +30,9 @@ def test_a_table_keeps_types_missing_values_and_provenance(tmp_path):
         "config": {"probes": {"C": 0.1}},
         "fingerprint": "abc",
         "version": __version__,
+        "versions": installed_versions(),
     }
+    assert {"torch", "numpy", "scikit-learn"} <= set(installed_versions())
 
 
 def test_the_same_table_is_the_same_file(tmp_path):

@@ -6,6 +6,7 @@ there at the end. Nothing pickled is opened and no code that comes with a model 
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import hashlib
 import importlib.metadata
@@ -14,7 +15,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -128,15 +129,20 @@ def convert_source(
 def _whole(folder: Path) -> Iterator[Path]:
     # One fixed name a folder, so that what a killed run left is cleared by the next one.
     partial = folder.parent / f".{folder.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        _set_modes(partial)
-        with guarded():
-            _replace(partial, folder)
-    finally:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Studies may share their models: of two that convert one at a time, the second waits.
+    with open(folder.parent / f".{folder.name}.lock", "ab") as lock:
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
         shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        try:
+            yield partial
+            _set_modes(partial)
+            with guarded():
+                _replace(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _set_modes(folder: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import threading
 
 import gguf
 import numpy as np
@@ -201,3 +202,20 @@ def test_the_fields_of_a_gguf_file_are_read_once_a_conversion(tmp_path):
     with module._read_once():
         assert gguf.GGUFReader(path) is gguf.GGUFReader(path)
     assert gguf.GGUFReader is reader
+
+
+def test_of_two_that_convert_one_model_at_once_the_second_waits(tmp_path):
+    entered, folder = threading.Event(), tmp_path / "m"
+
+    def second():
+        with module._whole(folder) as partial:
+            entered.set()
+            (partial / "second").touch()
+
+    other = threading.Thread(target=second)
+    with module._whole(folder) as partial:
+        other.start()
+        (partial / "first").touch()
+        assert not entered.wait(0.2)
+    other.join()
+    assert [path.name for path in folder.iterdir()] == ["second"]

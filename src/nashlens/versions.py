@@ -27,6 +27,12 @@ def installed(package: str) -> str | None:
         return None
 
 
+def installed_versions() -> dict[str, str]:
+    """Return the versions of the packages that compute, of those that are installed."""
+    found = {package: installed(package) for package in MODULES.values()}
+    return {package: version for package, version in found.items() if version is not None}
+
+
 def used_versions() -> dict[str, str | None]:
     """Return the versions of the packages that this process has imported."""
     return {package: installed(package) for name, package in MODULES.items() if name in sys.modules}
