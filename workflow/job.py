@@ -73,14 +73,14 @@ def run_job(main: Callable[..., None], snakemake: Any) -> None:
     try:
         with Claim(str(output)) as claim, guarded_by(claim.held):
             kept = output.parent / FOLDER / output.name
-            with keeping(kept, snakemake.params.fingerprint) as done:
+            with keeping(kept, snakemake.params.fingerprint):
                 main(**wanted)
             if all(map(os.path.exists, snakemake.output)):
                 write_records(snakemake.output, snakemake.input, _made(snakemake, claim))
     except _Terminated:
         raise StoppedError(
-            f"stopped by SIGTERM: {len(done)} finished results are kept, and the next run of this"
-            " job goes on from them"
+            "stopped by SIGTERM: what was finished is kept, and the next run of this job goes on"
+            " from there"
         ) from None
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -70,18 +70,24 @@ class Chunks:
         if self._found:
             log.info("%d results of an earlier run of this job are taken over", len(self._found))
 
-    def __contains__(self, name: str) -> bool:
-        with self._lock:
-            return name in self._found or name in self._waiting
-
     def get(self, name: str) -> Any:
-        """Return a finished result."""
+        """Return a finished result.
+
+        Raises
+        ------
+        KeyError
+            If there is none.
+        """
         with self._lock:
             if name in self._waiting:
                 return self._waiting[name]
             path, number, tree = self._found[name]
-            with np.load(path, allow_pickle=False) as file:
-                return _joined(tree, lambda k: file[f"{number}.{k}"])
+            try:
+                with np.load(path, allow_pickle=False) as file:
+                    return _joined(tree, lambda k: file[f"{number}.{k}"])
+            except FileNotFoundError:
+                # Another run of this job, left over from a Snakemake that was killed, has ended.
+                raise KeyError(name) from None
 
     def put(self, name: str, value: Any) -> None:
         """Add a result; from time to time, what has been added is written."""
@@ -194,7 +200,7 @@ def kept(name: str, work: Callable[[], T]) -> T:
     if place is None:
         return _plain(work())
     path = f"{place.path}/{name}"
-    if path in place.chunks:
+    with suppress(KeyError):
         return place.chunks.get(path)
     within = _here.set(_Place(place.chunks, path))
     try:

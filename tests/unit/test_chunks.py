@@ -118,8 +118,21 @@ def test_a_result_takes_the_place_of_its_parts(tmp_path):
     with keeping(tmp_path / "job", "f") as store:
         each(range(4), lambda x: [kept(str(k), int) for k in range(x)], "lists")
         assert len(store) == 4
-        assert "/lists.1/3" in store
-        assert "/lists.1/3/0" not in store
+        assert store.get("/lists.1/3") == [0, 0, 0]
+        with pytest.raises(KeyError):
+            store.get("/lists.1/3/0")
+
+
+def test_another_run_of_the_job_may_end_meanwhile(tmp_path, every):
+    job = tmp_path / "job"
+    with keeping(job, "f"):
+        each(range(2), int, "first")
+        # The other one takes what is there, and clears it away.
+        with keeping(job, "f"):
+            assert each(range(3), int, "first") == [0, 1, 2]
+        assert not job.exists()
+        assert each(range(3), lambda k: k + 1, "second") == [1, 2, 3]
+    assert not job.exists()
 
 
 def test_chunks_are_written_as_time_passes(tmp_path, monkeypatch):

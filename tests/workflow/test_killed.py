@@ -1,15 +1,24 @@
 """Long stages that die in the middle end, when run again, in the bytes of an undisturbed run."""
 
 import signal
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
+from snakemake.iocontainers import (
+    InputFiles,
+    Log,
+    OutputFiles,
+    Params,
+    ResourceList,
+    Snakemake,
+    Wildcards,
+)
 from threadpoolctl import threadpool_limits
 
 import workflow.job
 from nashlens import chunks
+from nashlens.activations.shards import ShardFile
 from nashlens.chunks import Chunks
 from nashlens.engine.blocks import Blocks
 from nashlens.errors import StoppedError
@@ -58,6 +67,9 @@ STAGES = {
     "spike_model": (PROMPTS | STORE | files("lens", "probes"), files("spikes", "spikes_summary")),
 }
 """Rule -> its input and output, as in `rules/`, beside the model itself."""
+SHARDED = {
+    "extract_untrained": (PROMPTS, {"manifest": f"activations/{MODEL}/untrained/manifest.json"})
+}
 SMALL = {"ask_quiz": 256, "ask_beliefs": 256}
 """Tokens of a row, of rules that otherwise have a row or two. (Their numbers are then others in the
 last bit than the workspace's.)"""
@@ -74,23 +86,26 @@ def job(built, tmp_path, monkeypatch):
     monkeypatch.chdir(built.folder)
     results = built.folder / "results" / "tiny"
 
-    def make(rule, threads=1):
-        given, made = STAGES[rule]
+    def make(rule, threads=1, params=None):
+        given, made = {**STAGES, **SHARDED}[rule]
         inputs = {name: str(results / path) for name, path in given.items()}
         inputs["model"] = str(results.parent / "models" / MODEL / "manifest.json")
         old = [results / path for path in made.values()]
         new = [tmp_path / path for path in made.values()]
-        table = next(path for path in old if path.suffix == ".parquet")
-        said = read_metadata(table)
-        snakemake = SimpleNamespace(
-            input=inputs,
-            output=Files(zip(made, map(str, new), strict=True)),
-            params=Params(said),
-            wildcards={"model": MODEL},
-            resources={"batch_tokens": SMALL.get(rule, 4096)},
-            log=["x"],
-            threads=threads,
-            rule=rule,
+        said = params
+        if params is None:
+            said = read_metadata(next(path for path in old if path.suffix == ".parquet"))
+        snakemake = Snakemake(
+            InputFiles(fromdict=inputs),
+            OutputFiles(fromdict=dict(zip(made, map(str, new), strict=True))),
+            Params(fromdict={key: said[key] for key in said if key != "version"}),
+            Wildcards(fromdict={"model": MODEL}),
+            threads,
+            ResourceList(fromdict={"batch_tokens": SMALL.get(rule, 4096)}),
+            Log(["a.log"]),
+            {},
+            rule,
+            None,
         )
         script = (ROOT / "scripts" / f"{rule}.py").read_text()
         space = {"__name__": rule}
@@ -98,21 +113,6 @@ def job(built, tmp_path, monkeypatch):
         return lambda: run_job(space["main"], snakemake), new, old
 
     return make
-
-
-class Files(dict):
-    """Named files, as Snakemake has them: the first is also number 0."""
-
-    def __getitem__(self, key):
-        return list(self.values())[key] if isinstance(key, int) else super().__getitem__(key)
-
-
-class Params(dict):
-    """The config and the fingerprint that a table was made from."""
-
-    @property
-    def fingerprint(self):
-        return self["fingerprint"]
 
 
 @pytest.mark.parametrize("rule", STAGES)
@@ -183,7 +183,7 @@ def test_at_sigterm_a_job_writes_what_it_has_and_ends(job, monkeypatch):
 
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(Chunks, "put", ending)
-    with pytest.raises(StoppedError, match="2 finished results"):
+    with pytest.raises(StoppedError, match="what was finished is kept"):
         run()
     monkeypatch.setattr(Chunks, "put", put)
     # Both in one chunk, which the next run takes over.
@@ -225,3 +225,36 @@ def test_where_memory_runs_out_batches_are_halved_and_that_is_said_once(
         if mine.suffix == ".parquet":
             tables = read_table(mine), read_table(first)
             pd.testing.assert_frame_equal(*tables, check_exact=False, rtol=1e-3, atol=1e-4)
+
+
+def test_shards_of_the_untrained_model_are_kept(job, monkeypatch):
+    config = {
+        "experiment": {"seed": 1},
+        "models": {MODEL: {"dtype": "float32", "device": "cpu"}},
+        "activations": {"dtype": "float32", "shard_prompts": 4},
+        "probes": {"random_weights": 16, "positions": ["decision"]},
+        "prompts": {"rounds": [2, 3]},
+    }
+    params = {"config": config, "fingerprint": "f" * 64, "shard_fingerprint": "s" * 64}
+    run, (manifest,), _ = job("extract_untrained", params=params)
+    finish, made = ShardFile.finish, []
+
+    def counted(self):
+        made.append(self.path.name)
+        if len(made) == 3:
+            raise Killed
+        return finish(self)
+
+    monkeypatch.setattr(ShardFile, "finish", counted)
+    with pytest.raises(Killed):
+        run()
+    assert not manifest.exists()
+    run()
+    assert len(made) == len(set(made)) + 1
+    shards = sorted(manifest.parent.glob("shard-*"))
+    found = [path.read_bytes() for path in [manifest, *shards]]
+    assert len(shards) == 2 * len(set(made)) > 6
+    for path in [manifest, *shards]:
+        path.unlink()
+    run()
+    assert [path.read_bytes() for path in [manifest, *shards]] == found
