@@ -231,11 +231,12 @@ def test_shards_of_the_untrained_model_are_kept(job, monkeypatch):
     config = {
         "experiment": {"seed": 1},
         "models": {MODEL: {"dtype": "float32", "device": "cpu"}},
-        "activations": {"dtype": "float32", "shard_prompts": 4},
+        "activations": {"dtype": "float32"},
         "probes": {"random_weights": 16, "positions": ["decision"]},
         "prompts": {"rounds": [2, 3]},
     }
     params = {"config": config, "fingerprint": "f" * 64, "shard_fingerprint": "s" * 64}
+    params["per_shard"] = 4
     run, (manifest,), _ = job("extract_untrained", params=params)
     finish, made = ShardFile.finish, []
 
