@@ -172,9 +172,9 @@ def test_two_experiments_are_compared_from_what_their_tables_say(built):
     assert "2 verdicts changed" in page
     assert re.search(r"findings.q_value</code></th><td><code>0.05</code></td><td><code>0.25", page)
     shutil.rmtree(other)
-    done = built.snakemake("-n", "compare", "--config", named)
+    done = built.snakemake("-n", "compare", "--config", "experiments=[tiny, gone]")
     assert done.returncode == 1
-    assert "results/other/findings.parquet" in done.stdout + done.stderr
+    assert "results/gone/findings.parquet" in done.stdout + done.stderr
     for wrong in ("experiments=[tiny]", "experiments=[tiny, ../tiny]", "experiments=tiny"):
         done = built.snakemake("-n", "compare", "--config", wrong)
         assert done.returncode == 1

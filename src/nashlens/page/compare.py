@@ -15,6 +15,7 @@ from nashlens.page.words import Verdict, interval, known, number, text, verdict
 from nashlens.tables import read_metadata, read_table
 
 ABSENT = "not in its tables"
+_NOT_THERE = object()
 
 
 class Experiment(NamedTuple):
@@ -140,16 +141,33 @@ def _found(row: Mapping[Any, Any]) -> Found:
 
 
 def differences(experiments: Sequence[Experiment]) -> list[Difference]:
-    """Return the keys of the configs whose values are not the same in all experiments."""
-    flat = [dict(_flat(one.config)) for one in experiments]
-    keys = sorted({key for one in flat for key in one})
-    shown = [Difference(key, [one.get(key, ABSENT) for one in flat]) for key in keys]
-    return [one for one in shown if len(set(one.values_of)) > 1]
+    """Return the keys of the configs whose values are not the same in all experiments.
+
+    A section that one of them lacks altogether is one row.
+    """
+    return list(_differing([one.config for one in experiments], ""))
 
 
-def _flat(config: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", json.dumps(value, ensure_ascii=False)
+def _differing(values: Sequence[Any], key: str) -> Iterator[Difference]:
+    if all(isinstance(value, Mapping) for value in values):
+        for name in sorted({name for value in values for name in value}):
+            inner = [value.get(name, _NOT_THERE) for value in values]
+            yield from _differing(inner, f"{key}.{name}" if key else name)
+        return
+    shown = [_shown(value) for value in values]
+    if len(set(shown)) > 1:
+        yield Difference(key, shown)
+
+
+def _shown(value: Any) -> str:
+    if value is _NOT_THERE:
+        return ABSENT
+    return json.dumps(_set(value), ensure_ascii=False)
+
+
+def _set(value: Any) -> Any:
+    """Return a section without the keys that are not set."""
+    if not isinstance(value, Mapping):
+        return value
+    kept = {name: _set(inner) for name, inner in value.items() if inner is not None}
+    return {name: inner for name, inner in kept.items() if inner != {}}

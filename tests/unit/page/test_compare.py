@@ -43,6 +43,16 @@ def test_only_keys_that_differ_are_listed():
     assert found == {"experiment.seed": ["1", "2"], "x": [ABSENT, "1"]}
 
 
+def test_a_section_that_one_lacks_is_one_row():
+    one, other = two()
+    agent = {"model": "small", "strategy": None, "self_play": {"rounds": None}}
+    one.config["agents"] = {"small": agent, "tft": {"strategy": "TFT"}}
+    other.config["agents"] = {"tft": {"strategy": "GRIM"}}
+    found = {key.key: key.values_of for key in differences([one, other])}
+    assert found["agents.small"] == ['{"model": "small"}', ABSENT]
+    assert found["agents.tft.strategy"] == ['"TFT"', '"GRIM"']
+
+
 def test_the_page_says_it_and_escapes_it():
     page = build_comparison(two(), "Why?")
     assert "1 verdict changed" in page
