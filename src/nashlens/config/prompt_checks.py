@@ -88,9 +88,10 @@ def _template_note(source: str | None, system: str | None) -> str:
         return ""
     from nashlens.models.chat_template import ChatTemplate
     from nashlens.models.template_check import check_template
+    from nashlens.prompts.samples import sample_messages
 
     special = {"bos_token": "<bos>", "eos_token": "<eos>"}
-    check_template(source, special, ())
+    check_template(source, special, (), sample_messages())
     return ChatTemplate(source, special).reading(bool(system)).note
 
 

@@ -9,12 +9,12 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 from nashlens.errors import ModelError
-from nashlens.models.chat_template import ChatTemplate
+from nashlens.models.chat_template import ChatTemplate, Message
 
 SECONDS, MEGABYTES = 4, 1024
 """Processor time and memory in which a template must render."""
@@ -23,13 +23,20 @@ LONGEST = 1_000_000
 _CODE = "import sys; sys.path.insert(0, sys.argv[1]); from nashlens.models import template_check"
 
 
-def check_template(source: str, special: Mapping[str, str], marks: Iterable[str]) -> None:
+def check_template(
+    source: str,
+    special: Mapping[str, str],
+    marks: Iterable[str],
+    samples: Mapping[str, Sequence[Message]] | None = None,
+) -> None:
     """Try a template of unknown origin in a process of bounded time and memory.
 
     Parameters
     ----------
     source, special, marks
         As of `ChatTemplate`.
+    samples : mapping of str to sequence of dict, optional
+        Messages that it is to render, by a name for errors.
 
     Raises
     ------
@@ -38,7 +45,7 @@ def check_template(source: str, special: Mapping[str, str], marks: Iterable[str]
     """
     if len(source) > LONGEST:
         raise ModelError(f"the chat template has {len(source)} characters; allowed: {LONGEST}")
-    problem = _tried(json.dumps([source, dict(special), sorted(marks), SECONDS]))
+    problem = _tried(json.dumps([source, dict(special), sorted(marks), SECONDS, samples or {}]))
     if problem:
         raise ModelError(problem)
 
@@ -68,7 +75,7 @@ def try_template() -> None:
     """Read a template from stdin and print what is wrong with it as JSON, within the limits."""
     import resource
 
-    source, special, marks, seconds = json.load(sys.stdin)
+    source, special, marks, seconds, samples = json.load(sys.stdin)
     for kind, most in (
         (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_AS, MEGABYTES * 2**20),
@@ -82,11 +89,22 @@ def try_template() -> None:
     except ModelError as error:
         print(json.dumps(str(error)))
         return
+    print(json.dumps(_problem(template, samples)))
+
+
+def _problem(template: ChatTemplate, samples: Mapping[str, Sequence[Message]]) -> str:
+    """Say why a template cannot be used; empty where it can."""
     problems = []
     for system in (True, False):
         try:
             template.reading(system)
         except ModelError as error:
             problems.append(str(error))
+            continue
+        for name, messages in samples.items():
+            try:
+                template.chat([m for m in messages if system or m["role"] != "system"])
+            except ModelError as error:
+                return f"{error}, in prompts of the kind {name}"
     # A study asks with a system message or without: one of both will do.
-    print(json.dumps(problems[0] if len(problems) == 2 else ""))
+    return problems[0] if len(problems) == 2 else ""

@@ -228,11 +228,19 @@ class ChatTokenizer:
             raise ModelError(f"{self.folder}: {error}") from None
 
     def check_template(self) -> None:
-        """Try the template in bounded time and memory; ModelError where it cannot be used."""
+        """Try the template in bounded time and memory, on a prompt of each wording.
+
+        Raises
+        ------
+        ModelError
+            It cannot be used.
+        """
+        from nashlens.prompts.samples import sample_messages
+
         source = self._template_source()
         try:
             if source is not None:
-                check_template(source, self._special, self.special_tokens)
+                check_template(source, self._special, self.special_tokens, sample_messages())
         except ModelError as error:
             raise ModelError(f"{self.folder}: {error}") from None
 

@@ -10,6 +10,7 @@ from nashlens.models import template_check
 from nashlens.models.chat_template import ChatTemplate
 from nashlens.models.template_check import check_template
 from nashlens.models.tokenizer import ChatTokenizer
+from nashlens.prompts.samples import sample_messages
 
 SYSTEM = {"role": "system", "content": "You play a game."}
 USER = {"role": "user", "content": 'Choose A or B.\n\nRound 12: it\'s <b>"7" | {8}.'}
@@ -261,6 +262,31 @@ def test_a_strangers_template_is_tried_within_limits(source, words, monkeypatch)
 @pytest.mark.parametrize("name", ["plain turns", "own system", "alternates", "a header of dates"])
 def test_a_sound_template_passes_the_trial(name):
     check_template(MENDED[name][0], SPECIAL, ["<|im_start|>", "<|im_end|>"])
+
+
+# What only prompts of ours show: each with words of its line.
+PICKY = {
+    "tables": ("m['content'].replace('Your option', '')", "in prompts of the kind table/decision"),
+    "notes": ("m['content'].split('notes')[0]", "in prompts of the kind neutral/decision"),
+    "beliefs": ("m['content'].replace('Which', 'What')", "of the kind neutral/belief"),
+    "an answer's start": ("m['content'].replace('Final', '')", "of the kind neutral/cot"),
+    "memory at a word": (
+        "m['content'] ~ ('' if 'trader' not in m['content'] else 'a' * 40000000000)", "memory",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "words"), PICKY.values(), ids=PICKY)
+def test_a_template_is_tried_on_every_wording_of_ours(content, words):
+    source = TURNS.replace("m['content']", f"({content})") + ASKS
+    with pytest.raises(ModelError) as caught:
+        check_template(source, SPECIAL, [], sample_messages())
+    assert words in str(caught.value)
+
+
+def test_a_sound_template_renders_every_wording_of_ours():
+    assert len(sample_messages()) == 12
+    check_template(TURNS + ASKS, SPECIAL, [], sample_messages())
 
 
 FILES = {
