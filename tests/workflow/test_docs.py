@@ -52,7 +52,7 @@ def groups():
     found = defaultdict(set)
     for command in SNAKEMAKE:
         words = [word for word in command.words[1:] if word not in SAME]
-        if INSTEAD & set(words) or "compare" in words:
+        if (INSTEAD | {"compare", "verify"}) & set(words):
             continue
         targets = set(parsed(command).targets)
         rest = [word for word in words if word not in targets]

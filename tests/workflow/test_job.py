@@ -120,6 +120,15 @@ def test_a_job_that_waited_until_a_later_call_had_made_its_output_does_not_start
     assert table.exists()
 
 
+def test_a_call_from_the_future_had_a_wrong_clock_and_is_replaced(making, monkeypatch):
+    job, main, table = making
+    monkeypatch.setenv(RUN, str(9 * 10**18))
+    run_job(main, job)
+    monkeypatch.delenv(RUN)
+    run_job(main, job)
+    assert read_record(OUTPUT)["run"] < 9 * 10**18
+
+
 def test_a_damaged_input_is_named_before_it_is_read(making):
     job, main, table = making
     run_job(main, job)
