@@ -121,7 +121,7 @@ def test_a_job_that_waited_until_a_later_call_had_made_its_output_does_not_start
 
 
 def test_a_call_from_the_future_had_a_wrong_clock_and_is_replaced(making, monkeypatch):
-    job, main, table = making
+    job, main, _ = making
     monkeypatch.setenv(RUN, str(9 * 10**18))
     run_job(main, job)
     monkeypatch.delenv(RUN)
