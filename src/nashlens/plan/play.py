@@ -66,7 +66,8 @@ class _Counted(Session):
 
     def write(self, requests: Sequence[Request], *, temperature: float) -> list[Generated]:
         """Write the filler after each prompt, as long as allowed."""
-        for _ in self.prefilled([r.ids for r in requests], [r.kept for r in requests]):
+        kept = [request.kept for request in requests]
+        with self._rows[False].adding([request.ids for request in requests], kept):
             pass
         lengths = [request.max_new_tokens for request in requests]
         self.written += sum(lengths)

@@ -16,7 +16,7 @@ from workflow.groups import play_groups
 
 SHORT = {
     "models": {"tiny_llama": None, "tiny_qwen": None, "big": {"source": "shape:llama-3-8b"}},
-    "agents": {"tiny_llama": {"model": "big"}, "tiny_cot": {"model": "big"}, "tiny_qwen": None,
+    "agents": {"tiny_llama": {"model": "big"}, "tiny_cot": {"model": "big", "rounds": 6}, "tiny_qwen": None,
                "tiny_notes": None},
 }  # fmt: skip
 
@@ -41,17 +41,24 @@ def test_every_stage_of_a_model_that_is_not_here_has_a_price():
         assert found.gpu > 2 * SHAPES["llama-3-8b"].parameters()
 
 
-def test_a_sample_of_play_costs_about_what_all_of_it_does(monkeypatch):
+@pytest.mark.parametrize(
+    ("group", "names"),
+    [
+        ("tiny_llama", ("prompts", "tokens", "growing")),
+        ("tiny_cot", ("prompts", "tokens", "growing", "written")),
+    ],
+)
+def test_a_sample_of_play_costs_about_what_all_of_it_does(monkeypatch, group, names):
     long = {"matches": {"rounds": 6, "repetitions": 16, "talk_tokens": 0}}
     whole, some = study(**long), study(**long)
-    job = Job("play_part", ("big",), group="tiny_llama", part=1, parts=1)
+    job = Job("play_part", ("big",), group=group, part=1, parts=1)
     exact = whole.work(job)["big"]
     monkeypatch.setattr("nashlens.plan.study.WHOLE", 10)
     monkeypatch.setattr("nashlens.plan.study.SAMPLE", 96)
     guess = some.work(job)["big"]
     assert some.sampled
     assert not whole.sampled
-    for name in ("prompts", "tokens", "growing"):
+    for name in names:
         assert getattr(guess, name) == pytest.approx(getattr(exact, name), rel=0.3), name
 
 
