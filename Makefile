@@ -3,6 +3,8 @@
 # make check     linters, formatters, types
 # make report    what was found, as one self-contained HTML page
 # make verify    what of the results is whole, damaged, stale or foreign
+# make plan      what is still to do, and what it takes: time, memory, disk
+# make status    what is current, and because of which key or file the rest would run
 # make docs      the documentation, into docs/_build/html
 #
 # PYTHON is the interpreter that .venv is made from: make PYTHON=python3.12 figures
@@ -17,10 +19,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: figures report verify test check docs
+.PHONY: figures report verify plan status test check docs
 .DELETE_ON_ERROR:
 
-figures report verify: $(VENV)/.installed
+figures report verify plan status: $(VENV)/.installed
 	snakemake --cores all $@ $(ARGS)
 
 test: $(VENV)/.installed-test

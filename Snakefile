@@ -159,6 +159,11 @@ rule plan:
         results("plan.csv"),
 
 
+rule status:
+    input:
+        results("status.txt"),
+
+
 rule compare:
     input:
         rules.compare_experiments.output,
@@ -195,9 +200,11 @@ localrules:
     calibration,
     report,
     plan,
+    status,
     compare,
     build_report,
     price_jobs,
+    tell_status,
     verify,
 
 

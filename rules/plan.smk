@@ -21,3 +21,23 @@ rule price_jobs:
         "What is still to do, and what it takes"
     script:
         "../scripts/price_jobs.py"
+
+
+rule tell_status:
+    output:
+        text=results("status.txt"),
+    log:
+        results("logs/tell_status.log"),
+    benchmark:
+        results("benchmarks/tell_status.tsv")
+    resources:
+        **light_job(),
+    params:
+        **provenance("tell_status", anew=True),
+        **NESTED_CALL,
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "What is current, and why the rest would run"
+    script:
+        "../scripts/tell_status.py"

@@ -98,6 +98,8 @@ def _made(snakemake: Any, claim: Claim) -> dict[str, Any]:
     return {
         "rule": snakemake.rule,
         "fingerprint": snakemake.params.fingerprint,
+        # `snakemake status` names the keys that have changed since.
+        "config": snakemake.params.config,
         "run": claim.run,
         "version": __version__,
         "versions": used_versions(),

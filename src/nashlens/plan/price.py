@@ -29,12 +29,14 @@ from nashlens.plan.work import Work
 
 LIGHT = {
     "measure_play": 13.0, "judge_play": 7.0, "judge_findings": 6.0, "judge_lineage": 3.0,
-    "climb_ladder": 5.0, "build_pairs": 6.0, "fit_directions": 3.0, "summarise_steering": 4.0,
+    "climb_ladder": 3.0, "build_pairs": 2.0, "fit_directions": 1.5, "summarise_steering": 7.0,
     "spike_model": 8.0, "build_prompts": 1.0,
 }  # fmt: skip
 """CPU seconds besides what is counted, in the default experiment; `docs/benchmarks.md`."""
-OTHER = 3.0
-"""CPU seconds of any other job: mostly imports and reading tables; a figure draws as long."""
+OTHER = 2.0
+"""CPU seconds of any other job: mostly imports and reading tables."""
+FIGURE = 3.0
+"""CPU seconds of a figure."""
 READ = 0.7 * GB
 """Bytes a second that a conversion reads and hashes."""
 UNPACK = 0.06 * GB
@@ -79,7 +81,8 @@ def price(study: Study, job: Job, device: Device, core_speed: float = 1.0) -> Pr
     """
     works = study.work(job)
     total = sum(works.values(), start=Work())
-    light = LIGHT.get(job.rule, OTHER) + total.cpu / CPU_PRODUCTS
+    other = FIGURE if job.rule.startswith("draw_") else OTHER
+    light = LIGHT.get(job.rule, other) + total.cpu / CPU_PRODUCTS
     if job.rule == "convert_model":
         return _conversion(study, job, core_speed)
     if job.rule not in ON_MODEL:

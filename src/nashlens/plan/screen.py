@@ -18,9 +18,11 @@ _UNITS = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "
 def duration(seconds: float) -> str:
     """Return a time as people say it.
 
-    >>> duration(0.2), duration(75), duration(4000), duration(400_000)
-    ('0 s', '75 s', '67 min', '111 h')
+    >>> duration(0), duration(75), duration(4000), duration(400_000)
+    ('-', '75 s', '67 min', '111 h')
     """
+    if not seconds:
+        return "-"
     if seconds < 100:
         return f"{seconds:.0f} s"
     if seconds < 7000:
@@ -90,7 +92,7 @@ def _rows(plan: Plan) -> list[str]:
         "tokens",
         "unique",
         "written",
-        "Pflop",
+        "flop",
         "disk",
         "host",
         "GPU",

@@ -64,7 +64,7 @@ def make_plan(
     study: Study,
     jobs: Sequence[Job],
     here: Machine,
-    gpu_counts: Sequence[int] = (1, 8),
+    most_gpus: int = 8,
     cores_each: int = 16,
 ) -> Plan:
     """Price all jobs that are to do, here and on the GPU of the table.
@@ -75,8 +75,8 @@ def make_plan(
     jobs : sequence of Job
         All of the study, in an order of Snakemake's.
     here : Machine
-    gpu_counts : sequence of int
-        Numbers of GPUs for which to say how long it takes.
+    most_gpus : int
+        How long it takes is said for so many GPUs, and for as few as the largest job needs.
     cores_each : int
         Cores beside each of them.
     """
@@ -85,7 +85,8 @@ def make_plan(
     prices_here = {k: price(study, jobs[k], here.device, here.core_speed) for k in runs_here}
     prices_there = {k: price(study, job, there) for k, job in enumerate(jobs) if job.todo}
     table = _table(study, jobs, prices_here, prices_there)
-    cores = {n: n * cores_each for n in gpu_counts}
+    least = max((p.gpus for p in prices_there.values()), default=0) or 1
+    gpu_counts = sorted({least, max(least, most_gpus)})
     return Plan(
         table=table,
         here=here,
@@ -94,7 +95,7 @@ def make_plan(
         wall_here=wall_clock(jobs, prices_here, here.cores, here.gpus),
         h100_gpu_hours=sum(p.gpu_seconds * p.gpus for p in prices_there.values()) / 3600,
         h100_core_hours=sum(p.core_seconds for p in prices_there.values() if not p.gpus) / 3600,
-        wall={n: wall_clock(jobs, prices_there, cores[n], n) for n in gpu_counts},
+        wall={n: wall_clock(jobs, prices_there, n * cores_each, n) for n in gpu_counts},
         problems=_problems(study, jobs, here, prices_here, prices_there),
         notes=_notes(study),
     )

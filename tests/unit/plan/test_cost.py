@@ -121,4 +121,4 @@ def test_nothing_to_do_costs_nothing():
 
 def test_numbers_are_short():
     assert [count(n) for n in (0, 950, 12_345, 3_100_000)] == ["-", "950", "12 k", "3.1 M"]
-    assert [duration(s) for s in (0.2, 75, 4000, 400_000)] == ["0 s", "75 s", "67 min", "111 h"]
+    assert [duration(s) for s in (0, 75, 4000, 400_000)] == ["-", "75 s", "67 min", "111 h"]

@@ -16,9 +16,13 @@ from workflow.groups import play_groups
 
 SHORT = {
     "models": {"tiny_llama": None, "tiny_qwen": None, "big": {"source": "shape:llama-3-8b"}},
-    "agents": {"tiny_llama": {"model": "big"}, "tiny_cot": {"model": "big", "rounds": 6}, "tiny_qwen": None,
-               "tiny_notes": None},
-}  # fmt: skip
+    "agents": {
+        "tiny_llama": {"model": "big"},
+        "tiny_cot": {"model": "big", "rounds": 6},
+        "tiny_qwen": None,
+        "tiny_notes": None,
+    },
+}
 
 
 def study(**over):
