@@ -33,7 +33,11 @@
     element.replaceChildren(target);
     const options = { actions: false, renderer: "svg", mode: "vega-lite", ast: false };
     drawing.push(vegaEmbed(target, specOf(element.dataset.spec), options)
-      .then(() => { element.dataset.drawn = "yes"; }));
+      .then(() => {
+        element.dataset.drawn = "yes";
+        // What scrolls sideways must do so by key as well.
+        if (element.scrollWidth > element.clientWidth) element.tabIndex = 0;
+      }));
   };
   const charts = [...document.querySelectorAll(".chart")];
   const watch = new IntersectionObserver((entries) => {
