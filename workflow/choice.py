@@ -22,7 +22,7 @@ from snakemake.io import flag
 
 from nashlens.versions import changed_versions
 from workflow.provenance import Provenance
-from workflow.records import Digests, listed_files, other_inputs, read_record
+from workflow.records import Digests, listed_files, other_inputs
 
 WHOLE, MISSING, DAMAGED, STALE, FOREIGN = "whole", "missing", "damaged", "stale", "foreign"
 FAULTS = (MISSING, DAMAGED, STALE, FOREIGN)
@@ -55,7 +55,7 @@ def examine(path: str, fingerprint: str, digests: Digests) -> Finding:
     digests : Digests
         Of files that were looked at before.
     """
-    record = read_record(path)
+    record = digests.record(path)
     if not os.path.exists(path):
         # A folder that was deleted as a whole, to free the disk, is made when something needs it.
         lost = bool(record) and os.path.isdir(os.path.dirname(path))
@@ -151,7 +151,7 @@ def _examine_all(
         fingerprint = provenance.fingerprint(job.rule.name, job.wildcards_dict)
         findings = [examine(str(path), fingerprint, digests) for path in job.output]
         faults = [finding for finding in findings if finding.state in FAULTS]
-        versions = [] if faults else changed_versions(read_record(job.output[0]))
+        versions = [] if faults else changed_versions(digests.record(str(job.output[0])))
         for version in versions:
             found.versions.setdefault(version, []).append(str(job.output[0]))
         above = any(one in spreading for one in dag.dependencies[job])

@@ -10,7 +10,8 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def other_inputs(record: Mapping[str, Any], digests: Digests) -> list[str]:
     """List the inputs of a record that have other bytes now; by their own records, if they have."""
     changed = []
     for path, digest in record.get("inputs", {}).items():
-        now = read_record(path).get("sha256") or digests.of(path)
+        now = digests.record(path).get("sha256") or digests.of(path)
         if now not in (None, digest):
             changed.append(path)
     return changed
@@ -109,6 +110,8 @@ class Digests:
         self._memory = memory
         self._known = _read(memory)
         self._new = False
+        # Before jobs are chosen, a file is asked about by each that reads it.
+        self.record = cache(read_record)
 
     def of(self, path: str | Path, known: list[Any] | None = None) -> str | None:
         """Return a file's SHA-256; None where there is no such file.
@@ -137,16 +140,6 @@ class Digests:
             with contextlib.suppress(OSError):
                 write_json(self._memory, self._known)
             self._new = False
-
-
-@contextlib.contextmanager
-def remembered(memory: Path) -> Iterator[Digests]:
-    """Open a memory of digests, and save it at the end."""
-    digests = Digests(memory)
-    try:
-        yield digests
-    finally:
-        digests.save()
 
 
 def check_inputs(paths: Iterable[str]) -> None:

@@ -1,0 +1,64 @@
+"""Records beside results, and digests that are remembered."""
+
+import os
+
+from workflow import records
+from workflow.choice import ABSENT, DAMAGED, FOREIGN, MISSING, STALE, WHOLE, examine
+from workflow.records import Digests, record_file, write_records
+
+
+def test_a_record_lies_in_its_experiments_folder():
+    assert str(record_file("results/e/probes/m.parquet")) == (
+        "results/e/.provenance/probes/m.parquet.json"
+    )
+    assert str(record_file("results/models/m/manifest.json")) == (
+        "results/models/.provenance/m/manifest.json.json"
+    )
+
+
+def test_a_file_is_read_once_for_each_of_its_states(tmp_path, monkeypatch):
+    file, memory, read = tmp_path / "f", tmp_path / "memory.json", []
+    sha256_of = records.sha256_of
+    monkeypatch.setattr(records, "sha256_of", lambda path: read.append(path) or sha256_of(path))
+    file.write_bytes(b"first")
+    digests = Digests(memory)
+    first = digests.of(file)
+    digests.save()
+    assert Digests(memory).of(file) == first
+    assert len(read) == 1
+    # Another content of the same size, with the old time, as `cp -p` gives it.
+    times = file.stat().st_atime_ns, file.stat().st_mtime_ns
+    file.write_bytes(b"other")
+    os.utime(file, ns=times)
+    assert Digests(memory).of(file) != first
+    file.unlink()
+    assert Digests(memory).of(file) is None
+
+
+def test_what_is_on_disk_is_compared_with_its_record(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source, table = "results/e/games.parquet", "results/e/probes/m.parquet"
+    for path in (source, table):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w") as file:
+            file.write(path)
+
+    def state(fingerprint="f"):
+        return examine(table, fingerprint, Digests(tmp_path / "none")).state
+
+    assert state() == FOREIGN
+    write_records([table], [source], {"fingerprint": "f"})
+    assert state() == WHOLE
+    assert state("g") == STALE
+    with open(source, "a") as file:
+        file.write("!")
+    assert state() == STALE
+    write_records([table], [source], {"fingerprint": "f"})
+    with open(table, "a") as file:
+        file.write("!")
+    assert state() == DAMAGED
+    os.unlink(table)
+    assert state() == MISSING
+    # A folder that went as a whole was not lost by accident.
+    os.rmdir("results/e/probes")
+    assert state() == ABSENT
