@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -13,16 +14,31 @@ from nashlens.page.study import Study
 from nashlens.page.words import known, number, verdict
 
 Draw = Callable[[Study], Any]
-MOST_ROWS = 1200
-"""Rows of a table that one chart shows; a chart with more is not drawn."""
+MOST_ROWS = 2000
+"""Rows of a table that one chart shows; instead of one with more the page says where they are."""
+
+
+class TooManyRowsError(Exception):
+    """A chart would show more rows than it may."""
 
 
 def charts_of(study: Study, claim: str) -> list[Picture]:
     """Return the charts of a claim that the tables have rows for."""
-    found = [_parts(study, claim)]
-    if claim in CHARTS:
-        found.append(CHARTS[claim](study))
+    found = []
+    for draw in (partial(_parts, claim=claim), CHARTS.get(claim, lambda study: None)):
+        try:
+            found.append(draw(study))
+        except TooManyRowsError as error:
+            found.append(Picture({}, "", f"No chart: {error}", "", ()))
     return [one for one in found if one is not None]
+
+
+def _few(rows: pd.DataFrame, table: str) -> pd.DataFrame:
+    """Return rows that have an estimate, where a chart can show them all."""
+    rows = rows[rows["estimate"].notna()]
+    if len(rows) > MOST_ROWS:
+        raise TooManyRowsError(f"it would have {len(rows):,} rows of the table {table}")
+    return rows
 
 
 def _parts(study: Study, claim: str) -> Picture | None:
@@ -38,7 +54,7 @@ def _parts(study: Study, claim: str) -> Picture | None:
         [whole[columns].assign(part="all data"), parts[columns].assign(part=level)],
         ignore_index=True,
     )
-    rows = rows[rows["estimate"].notna()]
+    rows = _few(rows, "sensitivity")
     if rows.empty:
         return None
     rows = rows.assign(verdict=[verdict(name).word for name in rows["verdict"]])
@@ -105,8 +121,8 @@ def _effects(quantity: str, *parts: str) -> Draw:
 def _over_layers(
     rows: pd.DataFrame, what: str, at: float, title: str, table: str
 ) -> Picture | None:
-    rows = rows[rows["estimate"].notna()]
-    if rows.empty or len(rows) > MOST_ROWS:
+    rows = _few(rows, table)
+    if rows.empty:
         return None
     labels = {"layer": "layer", "estimate": what, "of": ""}
     many = rows["model"].nunique() > 1
@@ -141,8 +157,8 @@ def _steering(kind: str) -> Draw:
             & (table["words"] == "all")
             & table["game"].isna()
         ]
-        rows = rows[rows["estimate"].notna()]
-        if rows.empty or len(rows) > MOST_ROWS:
+        rows = _few(rows, "steering_summary")
+        if rows.empty:
             return None
         x = "alpha" if kind == "add" else "clamped to (standard deviations)"
         rows = rows.assign(layers="layer " + rows["layers"].astype(str))
@@ -163,8 +179,8 @@ def _choir(study: Study) -> Picture | None:
     table = study.table("choir")
     if table is None:
         return None
-    rows = table[(table["quantity"] == "curve") & table["estimate"].notna()]
-    if rows.empty or len(rows) > MOST_ROWS:
+    rows = _few(table[table["quantity"] == "curve"], "choir")
+    if rows.empty:
         return None
     labels = {"size": "late components ablated", "estimate": "Nash action gains (logits)"}
     rows = rows.assign(of=rows["order"].map({"chosen": "largest writers first"}).fillna("random"))
@@ -179,7 +195,7 @@ def _heads(study: Study) -> Picture | None:
     if table is None:
         return None
     rows = table[(table["quantity"] == "action_part") & table["kind"].isin(["candidate", "random"])]
-    rows = rows[rows["estimate"].notna()]
+    rows = _few(rows, "heads_summary")
     if rows.empty:
         return None
     labels = {"estimate": "what ablation costs the Nash action (logits)", "kind": ""}
@@ -203,8 +219,8 @@ def _patching(study: Study) -> Picture | None:
         & (table["quantity"] == "action_part")
         & (table["site"] == "residual")
     ]
-    rows = rows[rows["estimate"].notna()]
-    if rows.empty or len(rows) > MOST_ROWS:
+    rows = _few(rows, "patching_summary")
+    if rows.empty:
         return None
     chart = marks.heat(rows, x="group", y="layer", facet="model", title="logits")
     best = rows.loc[rows.groupby("model")["estimate"].idxmax()].to_dict("records")
@@ -229,9 +245,9 @@ def _metrics(measure: str, what: str, pairing: str = "self_play", term: str | No
             & table["model"].notna()
             & table["opponent"].notna()
             & (table["move_order"] == "simultaneous")
-            & table["estimate"].notna()
         ]
-        if rows.empty or len(rows) > MOST_ROWS:
+        rows = _few(rows, "metrics")
+        if rows.empty:
             return None
         if pairing != "self_play":
             pair = rows["agent"].astype(str) + " with " + rows["opponent"].astype(str)
@@ -253,8 +269,8 @@ def _steered(quantity: str, what: str) -> Draw:
         table = study.table("steered_summary")
         if table is None:
             return None
-        rows = table[(table["quantity"] == quantity) & table["estimate"].notna()]
-        if rows.empty or len(rows) > MOST_ROWS:
+        rows = _few(table[table["quantity"] == quantity], "steered_summary")
+        if rows.empty:
             return None
         labels = {"dose": "dose", "estimate": what, "player": ""}
         facet = "model" if rows["model"].nunique() > 1 else None

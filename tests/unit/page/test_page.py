@@ -158,6 +158,14 @@ def test_charts_show_each_models_own_rows():
     assert chart.svg.startswith("<svg")
 
 
+def test_a_chart_that_would_be_too_large_says_where_its_rows_are(monkeypatch):
+    monkeypatch.setattr("nashlens.page.charts.MOST_ROWS", 7)
+    shown = charts_of(study(), "M6")
+    assert [bool(chart.spec) for chart in shown] == [True, False]
+    assert shown[1].title == "No chart: it would have 8 rows of the table effects"
+    assert shown[1].title in build_page(study())
+
+
 def test_numbers_are_written_as_people_read_them():
     said = [0.5, 0.0625, 12.345, 3.0, -0.25, 1e-5, float("nan"), float("inf"), True, 123456.0]
     shown = ["0.50", "0.0625", "12.3", "3", "M0.25", "1eM05", DASH, "∞", "yes", "1.2e+05"]
