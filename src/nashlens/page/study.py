@@ -22,6 +22,8 @@ class Source(NamedTuple):
     config: Mapping[str, Any]
     """The slice of the config that it was made from."""
     version: str
+    packages: str = ""
+    """Those that compute, each with its version, after a comma."""
 
 
 class Commands(Protocol):
@@ -125,4 +127,5 @@ def load_study(
 
 def _source(path: str) -> Source:
     about = read_metadata(path)
-    return Source(path, about["fingerprint"], about["config"], about["version"])
+    packages = "".join(f", {name} {at}" for name, at in about.get("versions", {}).items())
+    return Source(path, about["fingerprint"], about["config"], about["version"], packages)
