@@ -18,7 +18,7 @@ from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
 from nashlens.engine.steered import steered
 from nashlens.games.catalog import CATALOG
-from nashlens.models.load import LoadedModel
+from nashlens.models.loaded import LoadedModel
 from nashlens.models.random_weights import build_random
 from nashlens.models.shapes import SHAPES
 from nashlens.models.tokenizer import ChatTokenizer

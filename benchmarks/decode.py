@@ -36,7 +36,7 @@ from benchmarks.profiling import add_option, profiled
 from nashlens.engine.core import Engine
 from nashlens.engine.forest import pack
 from nashlens.engine.generation import Decoder, Request, Tuning, generate
-from nashlens.models.load import LoadedModel
+from nashlens.models.loaded import LoadedModel
 
 RULES = 5
 

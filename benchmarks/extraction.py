@@ -28,7 +28,7 @@ from benchmarks.common import (
 from benchmarks.profiling import add_option, profiled
 from nashlens.engine.core import Engine
 from nashlens.engine.forest import pack
-from nashlens.models.load import LoadedModel
+from nashlens.models.loaded import LoadedModel
 
 
 def ours(engine: Engine, prompts: Sequence[np.ndarray], repeats: int) -> tuple[float, np.ndarray]:

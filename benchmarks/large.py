@@ -36,7 +36,7 @@ from nashlens.engine.forest import pack
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.session import Session
 from nashlens.engine.tensor import Copies, TensorBlocks
-from nashlens.models.load import LoadedModel
+from nashlens.models.loaded import LoadedModel
 from nashlens.models.random_weights import build_random
 from nashlens.models.shapes import SHAPES, Shape
 from tests import reference

@@ -27,7 +27,7 @@ from benchmarks.profiling import add_option, profiled
 from nashlens.engine.core import Engine
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.patching import Change, Site, patch_scores
-from nashlens.models.load import LoadedModel
+from nashlens.models.loaded import LoadedModel
 
 LABELS = ([5], [6])
 N_GROUPS = 12

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from nashlens.models.load import LoadedModel
+from nashlens.models.loaded import LoadedModel
 
 Inputs = dict[str, torch.Tensor]
 States = Callable[[Inputs], Sequence[torch.Tensor]]

@@ -32,7 +32,7 @@ from nashlens.engine.core import Engine
 from nashlens.engine.labels import LabelledPrompt, label_probabilities
 from nashlens.engine.session import Session
 from nashlens.games.catalog import CATALOG
-from nashlens.models.load import LoadedModel
+from nashlens.models.loaded import LoadedModel
 from nashlens.play.player import Player, PlaySettings
 from nashlens.play.run import decisions_table, play_rounds
 from nashlens.play.schedule import Agent, schedule

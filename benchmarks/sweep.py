@@ -31,7 +31,7 @@ from nashlens.engine.edits import Edit
 from nashlens.engine.forest import pack
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.sweeps import sweep
-from nashlens.models.load import LoadedModel
+from nashlens.models.loaded import LoadedModel
 
 LABELS = ([5], [6])
 

@@ -20,7 +20,7 @@ from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.sweeps import Positions
 
 if TYPE_CHECKING:
-    from nashlens.models.load import LoadedModel
+    from nashlens.models.loaded import LoadedModel
 
 
 def _modules(loaded: LoadedModel) -> list[Any]:

@@ -7,7 +7,7 @@ lengths and scores, so that leaving one out shows.
 import torch
 import transformers
 
-from nashlens.models.load import LoadedModel
+from nashlens.models.loaded import LoadedModel
 
 TINY = {
     "vocab_size": 61,

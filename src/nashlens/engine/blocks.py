@@ -28,7 +28,7 @@ from nashlens.engine.stack import BlockInput, GpuPieces, check_change
 from nashlens.errors import DataError
 
 if TYPE_CHECKING:
-    from nashlens.models.load import LoadedModel
+    from nashlens.models.loaded import LoadedModel
 
 
 class Blocks:

@@ -26,7 +26,7 @@ from nashlens.engine.transfer import copy_to
 from nashlens.memory import Batch
 
 if TYPE_CHECKING:
-    from nashlens.models.load import LoadedModel
+    from nashlens.models.loaded import LoadedModel
 
 T = TypeVar("T")
 FLEX_TOKENS = 1024  # shorter rows do not repay a block-sparse mask
@@ -61,7 +61,7 @@ class Engine:
 
     Parameters
     ----------
-    loaded : nashlens.models.load.LoadedModel
+    loaded : nashlens.models.loaded.LoadedModel
     batch_tokens : int, default 4096
         Nodes that one packed row holds at most. Halved when the device runs out of memory.
 

@@ -29,7 +29,7 @@ from nashlens.engine.stack import (
 )
 
 if TYPE_CHECKING:
-    from nashlens.models.load import LoadedModel
+    from nashlens.models.loaded import LoadedModel
 
 log = logging.getLogger(__name__)
 

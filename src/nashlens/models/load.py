@@ -7,81 +7,20 @@ import gc
 import logging
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nashlens.errors import ModelError
 from nashlens.models.inspect import read_config
 from nashlens.models.intact import check_files
-from nashlens.models.registry import ARCHITECTURES, Architecture, supported
+from nashlens.models.loaded import LoadedModel
+from nashlens.models.registry import ARCHITECTURES, supported
 from nashlens.models.shapes import SHAPE, find_shape
 
 if TYPE_CHECKING:
     import torch
 
 QUANTIZATIONS = ("none", "int8", "nf4")
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A causal language model ready for inference."""
-
-    model: Any
-    """The causal LM, of transformers or of `nashlens.models.native`, in eval mode, without
-    gradients; None where it is in `shards`."""
-    architecture: Architecture
-    """Where its parts are."""
-    n_layers: int
-    """Number of blocks."""
-    width: int
-    """Width of the residual stream."""
-    vocab: int
-    """Rows of the unembedding."""
-    dtype: torch.dtype
-    """Type of the residual stream, and of all weights that are not quantised."""
-    device: torch.device
-    """Where token ids go in (the embedding's device)."""
-    name: str
-    """The folder's name."""
-    quantization: str
-    """none, int8 or nf4."""
-    shards: tuple[Any, ...] = ()
-    """With tensor parallelism each device's slice of the model (`nashlens.models.sharded`)."""
-
-    @classmethod
-    def from_modules(
-        cls,
-        model: Any,
-        *,
-        name: str,
-        dtype: torch.dtype,
-        quantization: str = "none",
-        shards: tuple[Any, ...] = (),
-    ) -> LoadedModel:
-        """Describe a model by its configuration and its embeddings.
-
-        Parameters
-        ----------
-        model : module or None
-            The causal LM; None where it is in `shards`.
-        name, dtype, quantization, shards
-            As the fields.
-        """
-        first = shards[0] if model is None else model
-        names = ARCHITECTURES[first.config.architectures[0]]
-        return cls(
-            model=model,
-            architecture=names,
-            n_layers=first.config.num_hidden_layers,
-            width=first.config.hidden_size,
-            vocab=first.get_submodule(names.unembed).weight.shape[0],
-            dtype=dtype,
-            device=first.get_submodule(names.embed).weight.device,
-            name=name,
-            quantization=quantization,
-            shards=shards,
-        )
 
 
 def quantization_problem(quantization: str, device: str) -> str | None:

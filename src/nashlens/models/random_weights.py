@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from nashlens.errors import ModelError
-from nashlens.models.load import LoadedModel
+from nashlens.models.loaded import LoadedModel
 from nashlens.models.native import CausalLM, Rotary, native_config
 from nashlens.models.quantise import quantised_linear
 from nashlens.models.registry import ARCHITECTURES, Architecture

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nashlens.models.load import LoadedModel, read_supported_config, target_device, target_dtype
+from nashlens.models.load import read_supported_config, target_device, target_dtype
+from nashlens.models.loaded import LoadedModel
 from nashlens.seeds import stream
 
 
