@@ -3,7 +3,8 @@
 from snakemake.logging import logger
 
 from nashlens.files import write_json
-from workflow.messages import FailedJobs, findings, ladder, say_last
+from workflow.experiment import nested
+from workflow.messages import FailedJobs, findings, ladder, say_last, say_last_of_dry_run
 
 
 def only_asked():
@@ -14,6 +15,8 @@ def only_asked():
 
 FAILED = FailedJobs()
 logger.addHandler(FAILED)
+if workflow.is_main_process and workflow.output_settings.dryrun and not nested():
+    say_last_of_dry_run(workflow)
 
 
 onstart:

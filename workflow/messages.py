@@ -8,6 +8,10 @@ import logging
 import shutil
 import sys
 import textwrap
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
@@ -21,6 +25,37 @@ OVERRIDE = "M6"
 def say_last(text: str) -> None:
     """Print to stderr after everything that Snakemake itself says."""
     atexit.register(print, text, file=sys.stderr, flush=True)
+
+
+def say_last_of_dry_run(workflow: Any) -> None:
+    """Print what a dry run came to, after Snakemake's own list of jobs; nothing of no job."""
+
+    def say() -> None:
+        dag = workflow._dag
+        # By now Snakemake counts them as finished.
+        needed = filter(dag.needrun, dag.jobs) if dag is not None else ()
+        jobs = [job for job in needed if job.rule.script]
+        if jobs:
+            print(dry_run([Path(job.rule.snakefile).stem for job in jobs]), file=sys.stderr)
+
+    atexit.register(say)
+
+
+def dry_run(stages: Sequence[str]) -> str:
+    """Return a dry run in at most ten lines.
+
+    Parameters
+    ----------
+    stages : sequence of str
+        The stage of each job that would run, in any order.
+    """
+    counts = Counter(stages).most_common()
+    said = ", ".join(f"{stage} {count}" for stage, count in counts)
+    jobs = f"{len(stages)} job{'s' * (len(stages) != 1)} would run, and none has: "
+    lines = textwrap.wrap(jobs + said, 96, subsequent_indent="  ", max_lines=6)
+    asks = ["what they take:       snakemake --cores 1 plan"]
+    asks += ["why they would run:   snakemake --cores 1 status"]
+    return "\n".join(["", *lines, *asks])
 
 
 class FailedJobs(logging.Handler):

@@ -5,7 +5,7 @@ import logging
 import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from workflow.messages import FailedJobs, findings, ladder
+from workflow.messages import FailedJobs, dry_run, findings, ladder
 
 ERROR = "nashlens: error: no such luck (log: a.log)"
 
@@ -99,3 +99,12 @@ def test_the_ladder_by_itself_ends_with_all_claims(tmp_path):
     said = ladder("figures/", write(tmp_path, "ladder.csv", LADDER)).splitlines()
     assert said[1].startswith("M5 of smol: as published: supported (24 of 30 layers); controlled:")
     assert said[2] == ENDS
+
+
+def test_a_dry_run_ends_in_ten_lines_at_most():
+    text = dry_run(["play"] * 3 + ["games"] + [f"stage_{k}" for k in range(90)])
+    assert text.startswith("\n94 jobs would run, and none has: play 3, games 1, stage_0 1, ")
+    assert text.splitlines()[-2].endswith("snakemake --cores 1 plan")
+    assert len(text.splitlines()) <= 10
+    assert max(map(len, text.splitlines())) <= 100
+    assert "1 job would run" in dry_run(["games"])
