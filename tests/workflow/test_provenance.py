@@ -34,8 +34,12 @@ READ_BY_NONE = {
     "matches.cross_modes",
 }
 
-# Code that no result depends on: the checks of the config, how jobs report, a page of the docs.
+# Code that no result depends on: the checks of the config, how jobs report, a page of the docs, and
+# what a study will take.
 NO_RESULT = (
+    "nashlens.plan",
+    "nashlens.models.shapes",
+    "nashlens.models.random_weights",
     "nashlens.config",
     "nashlens.vocabulary.figures",
     "nashlens.logs",
