@@ -21,6 +21,16 @@ _KEYS = ["factor", "contrast", "label_set"]
 _FACTORS = ["label_map", "option_order", "template", "label_set"]
 
 
+def _message(data: pd.DataFrame) -> str:
+    """Say how far labels and places move the answer, at most."""
+    said = []
+    for factor, what in (("label_map", "which label it has"), ("option_order", "its place")):
+        values = data.loc[data["factor"] == factor, "estimate"].abs().dropna()
+        if len(values):
+            said.append(f"{what} up to {values.max():.2f}")
+    return f"What moves P(action 0) in the same game: {', '.join(said)}" if said else TITLE
+
+
 @style.figure(TITLE, surface_summary=_COLUMNS)
 def draw(surface_summary: pd.DataFrame, look: Look) -> Figure:
     """Draw differences in P(action 0) between surface forms, a panel for each model."""
@@ -39,7 +49,7 @@ def draw(surface_summary: pd.DataFrame, look: Look) -> Figure:
     color = style.colors(look.palette, list(SOURCES))
     height = 1.15 + -(-len(models) // across) * (1.0 + 0.25 * len(rows))
     width = look.width or style.WIDTH
-    figure, body = style.canvas(width, height, TITLE)
+    figure, body = style.canvas(width, height, _message(data))
     columns = style.model_columns(body, models, 1, sharex=True, sharey=True)
     panels = {model: axes[0] for model, axes in columns.items()}
     for model, ax in panels.items():

@@ -22,6 +22,15 @@ _MEASURES = {
 """Measure -> the axis that it is drawn on."""
 
 
+def _message(cooperation: pd.DataFrame) -> str:
+    """Say how much agents cooperate with themselves, where a game has a prosocial action."""
+    own = cooperation[(cooperation["pairing"] == "self_play") & ~cooperation["hollow"]]
+    values = own["estimate"].dropna()
+    if values.empty:
+        return TITLE
+    return f"With themselves agents cooperate in {style.between(values, '.0%')} of decisions"
+
+
 @style.figure(TITLE, metrics=cells.COLUMNS)
 def draw(metrics: pd.DataFrame, look: Look) -> Figure:
     """Draw cooperation and Nash distance by game, agent and pairing, where both move at once."""
@@ -40,7 +49,7 @@ def draw(metrics: pd.DataFrame, look: Look) -> Figure:
     down = 1 if len(agents) == 1 else 2 * math.ceil(len(agents) / across)
     height = 1.6 + down * (0.62 + max(0.5, 0.095 * len(order) * (len(pairings) + 1)))
     color = style.colors(look.palette, PAIRINGS)
-    figure, body = style.canvas(width, height, TITLE)
+    figure, body = style.canvas(width, height, _message(means["cooperation"]))
     grid = body.subplots(down, across, squeeze=False, sharey=True, sharex=True)
     style.hide(grid.ravel())
     for index, agent in enumerate(agents):

@@ -29,6 +29,20 @@ BOUND = 0.2
 _GROUPS = ("candidate", "random")
 
 
+def _message(summary: pd.DataFrame) -> str:
+    """Say what ablating the chosen heads costs, and random ones at most."""
+    parts = summary[summary["quantity"] == "action_part"]
+    chosen = parts.loc[parts["kind"] == "candidate", "estimate"].dropna()
+    random = parts.loc[parts["kind"] == "random", "estimate"].dropna()
+    if chosen.empty or random.empty:
+        return TITLE
+    of = f" of {summary['model'].iloc[0]}" if len(chosen) == 1 else ""
+    return (
+        f"Ablating the chosen heads{of} costs the Nash action {style.between(chosen)} logits,"
+        f" random ones {random.max():.2f} at most"
+    )
+
+
 @style.figure(TITLE, heads_summary=_COLUMNS)
 def draw(heads_summary: pd.DataFrame, look: Look) -> Figure:
     """Draw the action part of every head's effect, and the chosen group among random ones.
@@ -42,7 +56,7 @@ def draw(heads_summary: pd.DataFrame, look: Look) -> Figure:
         raise style.NothingToShowError("the heads table holds no row")
     models = list(dict.fromkeys(heads_summary["model"]))
     colors = style.colors(look.palette, _GROUPS)
-    title = f"{TITLE}: {models[0]}" if len(models) == 1 else TITLE
+    title = _message(heads_summary)
     tall = 3.4 if len(models) == 1 else 2.6
     width = look.width or style.WIDTH
     figure, body = style.canvas(width, 1.1 + tall * len(models), title)

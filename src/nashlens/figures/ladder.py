@@ -40,7 +40,7 @@ def draw(ladder: pd.DataFrame, look: Look) -> Figure:
     models = list(dict.fromkeys(ladder["model"]))
     claims = sum(part["claim"].nunique() for _, part in ladder.groupby("model"))
     height = _HEAD + _MODEL * len(models) + _ROW * claims
-    figure, body = style.canvas(width, _FRAME + height, TITLE)
+    figure, body = style.canvas(width, _FRAME + height, _message(ladder))
     ax = body.subplots()
     # One unit across is a rung, one unit down an inch.
     left = -len(places) * _LEFT / (1.0 - _LEFT)
@@ -62,6 +62,19 @@ def draw(ladder: pd.DataFrame, look: Look) -> Figure:
             top += _ROW
     style.legend(body, _legend(color, look), columns=5)
     return figure
+
+
+def _message(ladder: pd.DataFrame) -> str:
+    """Say how many findings the first rung supports, and how many of these the last one does."""
+    ordered = ladder.sort_values("rung").groupby(["claim", "model"])["concludes"]
+    first, last = ordered.first() == "supported", ordered.last() == "supported"
+    if not first.any():
+        return f"The ladder: none of {len(first)} findings is supported as published"
+    kept = int((first & last).sum())
+    return (
+        f"The ladder: {int(first.sum())} of {len(first)} findings are supported as published,"
+        f" and {kept or 'none'} of these with all controls"
+    )
 
 
 def _colors(palette: str) -> dict[str, Any]:

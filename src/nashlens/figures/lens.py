@@ -24,6 +24,19 @@ _SERIES: dict[str, tuple[str, Any, str]] = {
 """Quantity -> its text, dashes and marker."""
 
 
+def _message(summary: pd.DataFrame) -> str:
+    """Say what the models' answers follow."""
+    said = summary.loc[summary["quantity"] == "follows_action", "reason"]
+    number = said.value_counts()
+    follows = {name: int(number.get(f"follows the {name}", 0)) for name in ("word", "action")}
+    if not sum(follows.values()):
+        return TITLE
+    if len(said) == 1:
+        return f"Logit lens: the answer of {summary['model'].iloc[0]} {said.iloc[0]}"
+    each = [f"the {name} in {n} of {len(said)} models" for name, n in follows.items() if n]
+    return f"Logit lens: the answer follows {', '.join(each)}"
+
+
 @style.figure(TITLE, lens_layers=COLUMNS, lens_summary=_SUMMARY)
 def draw(lens_layers: pd.DataFrame, lens_summary: pd.DataFrame, look: Look) -> Figure:
     """Draw the lens by layer: actions above, label mass below."""
@@ -36,7 +49,7 @@ def draw(lens_layers: pd.DataFrame, lens_summary: pd.DataFrame, look: Look) -> F
     blocks = -(-len(models) // across)
     color = style.colors(look.palette, list(_SERIES))
     width = look.width or style.WIDTH
-    figure, body = style.canvas(width, 1.7 + 3.3 * blocks, TITLE)
+    figure, body = style.canvas(width, 1.7 + 3.3 * blocks, _message(lens_summary))
     columns = style.model_columns(
         body,
         models,

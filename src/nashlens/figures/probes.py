@@ -30,6 +30,17 @@ _KEYS = ["probe", "random_weights", "bag_of_words", "embedding"]
 _DOTS = (0, (4, 1, 1, 1, 1, 1))
 
 
+def _message(probes: pd.DataFrame, models: list[str]) -> str:
+    """Say how well the history and the Nash label are read, at their best layers."""
+    said = []
+    for target, what in (("opponent_last", "opponent's last action"), ("nash_label", "Nash label")):
+        best = probes.loc[probes["target"] == target, "balanced_accuracy"].max()
+        if pd.notna(best):
+            said.append(f"the {what} up to {best:.2f}")
+    of = f" of {models[0]}" if len(models) == 1 else ""
+    return f"Probes{of} read {', '.join(said)} (chance: 0.50)" if said else TITLE
+
+
 @style.figure(TITLE, probes=_COLUMNS)
 def draw(probes: pd.DataFrame, look: Look) -> Figure:
     """Draw the score by layer with all baselines, a panel for each target (and model).
@@ -52,7 +63,7 @@ def draw(probes: pd.DataFrame, look: Look) -> Figure:
         rows = [[(model, target) for model in models] for target in ordered]
     down, across = len(rows), max(map(len, rows))
     color = style.colors(look.palette, _KEYS)
-    title = f"{TITLE}: {models[0]}" if single else TITLE
+    title = _message(probes, models)
     width = look.width or max(style.WIDTH, 1.7 * across)
     figure, body = style.canvas(width, 1.4 + 1.75 * down, title)
     grid = body.subplots(down, across, squeeze=False)

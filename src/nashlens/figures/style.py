@@ -285,6 +285,13 @@ def sizes(n: Any, noun: str, matches: Any) -> str:
     return f"n = {one}".replace(" ", "\u00a0") + ", " + two.replace(" ", "\u00a0")
 
 
+def between(values: Iterable[float], form: str = ".2f") -> str:
+    """Return `0.74`, or `0.61 to 0.74` where numbers differ as they are written."""
+    found = sorted(float(value) for value in values)
+    ends = list(dict.fromkeys(format(value, form) for value in (found[0], found[-1])))
+    return " to ".join(ends)
+
+
 def counted(values: Iterable[int]) -> str:
     """Return `12`, or `8 to 12` where counts differ."""
     found = sorted({int(value) for value in values})
