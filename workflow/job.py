@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import signal
 from collections import Counter
@@ -99,7 +100,8 @@ def _made(snakemake: Any, claim: Claim) -> dict[str, Any]:
         "rule": snakemake.rule,
         "fingerprint": snakemake.params.fingerprint,
         # `snakemake status` names the keys that have changed since.
-        "config": snakemake.params.config,
+        # As text, since records are written with their keys sorted, and the order of games counts.
+        "config": json.dumps(snakemake.params.config),
         "run": claim.run,
         "version": __version__,
         "versions": used_versions(),

@@ -119,7 +119,8 @@ def causes(dag: Any, job: Any, experiment: Experiment) -> Iterator[str]:
     if stale:
         record = read_record(stale[0].path)
         now = provenance.slice(provenance.stages[job.rule.name].reads, given)
-        said += changed_keys(record.get("config", now), now)
+        before = json.loads(record["config"]) if "config" in record else now
+        said += changed_keys(before, now)
         if record.get("fingerprint") == fingerprint:
             said += [one.why for one in stale]
     if not said and not any(dag.needrun(before) for before in dag.dependencies[job]):

@@ -12,6 +12,8 @@ from nashlens.plan.table import Machine, Plan
 
 SMALL = 0.01
 """Share of all time below which a rule is not shown by itself."""
+SHOWN = 16
+"""Rules that are shown by themselves, at most."""
 _UNITS = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -74,8 +76,8 @@ def plan_text(plan: Plan, experiment: str) -> str:
 
 
 def _rows(plan: Plan) -> list[str]:
-    rules = plan.table.groupby("rule", sort=False).sum(numeric_only=True)
-    most = plan.table.groupby("rule", sort=False)[["host_bytes", "gpu_bytes"]].max()
+    groups = plan.table.groupby(_named(plan.table), sort=False)
+    rules, most = groups.sum(numeric_only=True), groups[["host_bytes", "gpu_bytes"]].max()
     rules[["host_bytes", "gpu_bytes"]] = most
     rules = rules[rules["jobs"] > 0]
     rules["time"] = rules["core_seconds_here"].where(~_gpu(plan), rules["gpu_seconds_here"])
@@ -84,7 +86,7 @@ def _rows(plan: Plan) -> list[str]:
     )
     whole = max(rules["time"].sum(), 1.0), max(rules["there"].sum(), 1.0)
     shares = (rules["time"] / whole[0]).combine(rules["there"] / whole[1], max)
-    small = shares < SMALL
+    small = (shares < SMALL) | (shares.rank(method="first", ascending=False) > SHOWN)
     head = (
         "rule",
         "jobs",
@@ -121,7 +123,12 @@ def _rows(plan: Plan) -> list[str]:
 
 def _gpu(plan: Plan) -> pd.Series:
     """Say of each rule whether a GPU here runs it."""
-    return plan.table.groupby("rule", sort=False)["gpu_seconds_here"].sum() > 0
+    return plan.table.groupby(_named(plan.table), sort=False)["gpu_seconds_here"].sum() > 0
+
+
+def _named(table: pd.DataFrame) -> pd.Series:
+    """Return each row's rule, of all figures the same."""
+    return table["rule"].astype(str).str.replace(r"^draw_.*", "draw_*", regex=True)
 
 
 def _numbers(row: pd.Series) -> list[str]:
