@@ -26,7 +26,7 @@ figures report verify plan status: $(VENV)/.installed
 	snakemake --cores all $@ $(ARGS)
 
 test: $(VENV)/.installed-test
-	python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.installed-test
 	ruff check .
