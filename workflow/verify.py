@@ -25,6 +25,8 @@ from workflow.records import FOLDER, Digests, listed_files, read_record
 _SHOWN = 8
 _KEPT = re.compile(r"shard-\d+\.json|chunk-\w+\.jsonl|\.lock|\.checked\.json")
 """Files that jobs keep for later runs; each is checked by the job that reads it."""
+_BY_THE_CALL = {"config.json"}
+"""Files that each call writes anew, before any job."""
 _ASIDE = {"logs", "benchmarks", FOLDER, UNFINISHED}
 
 
@@ -65,6 +67,8 @@ def _examine_all(provenance: Provenance, targets: Iterable[str]) -> Iterator[Fin
 def _files(folder: str) -> Iterator[str]:
     for path in Path(folder).rglob("*"):
         inside = path.relative_to(folder)
+        if str(inside) in _BY_THE_CALL:
+            continue
         if path.is_file() and not _ASIDE & set(inside.parts) and not _KEPT.fullmatch(path.name):
             yield str(path)
 
