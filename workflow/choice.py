@@ -29,6 +29,7 @@ FAULTS = (MISSING, DAMAGED, STALE, FOREIGN)
 ABSENT = "not made"
 """Of a file that was never there, or went with its folder."""
 _SHOWN = 5
+_BULKY = "activations"
 
 
 @dataclass
@@ -57,8 +58,10 @@ def examine(path: str, fingerprint: str, digests: Digests) -> Finding:
     """
     record = digests.record(path)
     if not os.path.exists(path):
-        # A folder that was deleted as a whole, to free the disk, is made when something needs it.
-        lost = bool(record) and os.path.isdir(os.path.dirname(path))
+        # Activations deleted as a whole, to free the disk, are made when something needs them.
+        folder = os.path.dirname(path)
+        freed = _BULKY in folder.split("/") and not os.path.isdir(folder)
+        lost = bool(record) and not freed
         return Finding(path, MISSING if lost else ABSENT, "it is missing")
     if not record:
         return Finding(path, FOREIGN, "nothing says what it was made from")

@@ -59,6 +59,16 @@ def test_what_is_on_disk_is_compared_with_its_record(tmp_path, monkeypatch):
     assert state() == DAMAGED
     os.unlink(table)
     assert state() == MISSING
-    # A folder that went as a whole was not lost by accident.
+    # Snakemake removes the empty folder of a failed job, too.
     os.rmdir("results/e/probes")
-    assert state() == ABSENT
+    assert state() == MISSING
+    # Activations that went as a whole were not lost by accident.
+    manifest = "results/e/activations/m/manifest.json"
+    os.makedirs(os.path.dirname(manifest))
+    with open(manifest, "w") as file:
+        file.write("{}")
+    write_records([manifest], [], {"fingerprint": "f"})
+    os.unlink(manifest)
+    assert examine(manifest, "f", Digests(tmp_path / "none")).state == MISSING
+    os.rmdir(os.path.dirname(manifest))
+    assert examine(manifest, "f", Digests(tmp_path / "none")).state == ABSENT
