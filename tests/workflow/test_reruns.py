@@ -164,8 +164,15 @@ CONFIG_EDITS = {
         EXTRACTED | ABLATED | PATCHED | ATTRIBUTED | TUNED | PLAYED | ASKED,
     ),
     "how a model is spread": (
+        # Without random weights, which are never spread.
         {"models": {"tiny_llama": {"parallel": "pipeline", "device": "auto"}}},
-        EXTRACTED | ABLATED | PATCHED | ATTRIBUTED | TUNED | PLAYED | ASKED,
+        (EXTRACTED - {"extract_untrained"})
+        | ABLATED
+        | PATCHED
+        | ATTRIBUTED
+        | TUNED
+        | PLAYED
+        | ASKED,
     ),
     "a model's family": (
         {"models": {"tiny_llama": {"family": "other"}}},
