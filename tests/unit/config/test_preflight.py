@@ -295,7 +295,10 @@ def test_a_damaged_model_refuses_no_call_and_is_converted_again(
         (folder / name).write_bytes((folder / name).read_bytes()[:-9])
     else:
         (folder / name).unlink()
+    before = sorted(path.name for path in folder.iterdir())
     assert check({}, {"tiny_llama": folder}, dry_run=True) == []
+    assert sorted(path.name for path in folder.iterdir()) == before
+    assert check({}, {"tiny_llama": folder}) == []
     # Which is what has Snakemake convert it.
     assert not (folder / "manifest.json").exists()
 
