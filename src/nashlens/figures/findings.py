@@ -38,7 +38,7 @@ _TEXT_WIDTH = 0.94
 """Share of the figure's width that the columns have."""
 _LINE, _FRAME = 0.115, 1.15
 """Inches of one line of text, and of all that is above and below the rows."""
-_GAP, _CLAIM_GAP = 0.15, 0.2
+_GAP, _CLAIM_GAP = 0.07, 0.1
 """Lines left free after each row, and besides after each claim."""
 _GUTTER = 0.3
 """Inches that a claim's id has, left of its statement."""
