@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import gguf
 import numpy as np
@@ -161,7 +162,10 @@ def test_the_embedded_model_is_inspected_without_heavy_imports():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_env()
     )
     assert "LlamaForCausalLM" in result.stdout
-    assert inspect_source(EMBEDDED) == ModelFacts("LlamaForCausalLM", 30, 576, 8192, 49152)
+    facts = inspect_source(EMBEDDED)
+    assert "<|im_start|>" in facts.chat_template
+    expected = ModelFacts("LlamaForCausalLM", 30, 576, 8192, 49152)
+    assert replace(facts, chat_template=None) == expected
 
 
 def _env():
