@@ -14,10 +14,10 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from nashlens.errors import StoreError
+from nashlens.files import read_object
 from workflow.records import read_record, record_file
 
 RUN = "NASHLENS_RUN"
@@ -86,17 +86,10 @@ class Claim:
             # Some shared disks have no locks; then two moves at one moment are possible.
             with contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX)
-            yield _read(self._path)
+            yield read_object(self._path)
 
     def _superseded(self) -> StoreError:
         return StoreError(
             f"{self.output}: a job that started later makes it, so this one has left it as it is;"
             " let the other end, and give the same command again"
         )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    with contextlib.suppress(OSError, ValueError):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
-    return {}

@@ -115,14 +115,16 @@ class Experiment:
                 raise
             # One answer for all: files and models need not wait until the config is mended.
             sound = sound_models(raw)
-            found = model_problems(sound, _folders(root, sound), dry_run=dry_run, remote=remote)
+            found = model_problems(
+                sound, model_folders(root, sound), dry_run=dry_run, remote=remote
+            )
             raise ConfigError([*error.problems, *found]) from None
         self.models = used_models(checked)
         if preflight:
             notes: list[str] = []
             problems = look_outside(
                 checked,
-                _folders(root, self.models),
+                model_folders(root, self.models),
                 dry_run=dry_run,
                 remote=remote,
                 say=notes.append,
@@ -161,10 +163,9 @@ class Experiment:
         from nashlens.plan.fits import gpu_problems
         from nashlens.plan.sizes import find_size
 
-        folders = {name: root / "results" / "models" / name for name in asking}
         found = {
             name: find_size(self.config["models"][name]["source"], folder)
-            for name, folder in folders.items()
+            for name, folder in model_folders(root, asking).items()
         }
         shapes = {name: shape for name, shape in found.items() if shape is not None}
         most = None if remote or not visible_gpus() else visible_gpus()
@@ -198,6 +199,6 @@ class Experiment:
         return sum(self.config["models"][model]["mem_mb"] or default for model in models)
 
 
-def _folders(root: Path, models: Iterable[str]) -> dict[str, Path]:
+def model_folders(root: Path, models: Iterable[str]) -> dict[str, Path]:
     """Return where models are converted to."""
     return {name: root / "results" / "models" / name for name in models}

@@ -11,7 +11,7 @@ from nashlens.plan.screen import plan_text
 from nashlens.plan.study import ON_MODEL, Job, Study
 from nashlens.plan.table import Machine, Plan, make_plan
 from workflow.dag import Call, load_dag
-from workflow.experiment import Experiment
+from workflow.experiment import Experiment, model_folders
 
 
 def plan_call(call: Call, *, measure: bool) -> tuple[Plan, str]:
@@ -24,7 +24,7 @@ def plan_call(call: Call, *, measure: bool) -> tuple[Plan, str]:
         Whether to measure this machine first, for half a minute.
     """
     dag, experiment = load_dag(call)
-    folders = {name: call.root / "results" / "models" / name for name in experiment.models}
+    folders = model_folders(call.root, experiment.models)
     study = Study(experiment.config, experiment.groups, folders)
     plan = make_plan(study, study_jobs(dag, experiment), this_machine(measure))
     return plan, plan_text(plan, experiment.name)

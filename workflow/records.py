@@ -7,7 +7,6 @@ the results go: so a copy of them, without `.snakemake`, says by itself what of 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nashlens.errors import StoreError
-from nashlens.files import sha256_of, write_json
+from nashlens.files import read_object, sha256_of, write_json
 
 FOLDER = ".provenance"
 _SPLIT = re.compile(r"plan\.json|part-\d+-of-\d+\.json")
@@ -35,7 +34,7 @@ def record_file(path: str | Path) -> Path:
 
 def read_record(path: str | Path) -> dict[str, Any]:
     """Return the record of a result, or an empty mapping where there is no readable one."""
-    return _read(record_file(path))
+    return read_object(record_file(path))
 
 
 def write_records(outputs: Iterable[str], inputs: Iterable[str], made: Mapping[str, Any]) -> None:
@@ -69,7 +68,7 @@ def listed_files(path: str | Path) -> dict[str, str]:
     """Return the files that a manifest lists, with their SHA-256; nothing for other files."""
     if Path(path).name != "manifest.json":
         return {}
-    manifest = _read(Path(path))
+    manifest = read_object(Path(path))
     shards = manifest.get("shards", [])
     return {**manifest.get("digests", {}), **{one["file"]: one["sha256"] for one in shards}}
 
@@ -90,13 +89,6 @@ def state_of(path: str | Path) -> State:
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
 
 
-def _read(path: Path) -> dict[str, Any]:
-    with contextlib.suppress(OSError, ValueError):
-        found = json.loads(path.read_bytes())
-        return found if isinstance(found, dict) else {}
-    return {}
-
-
 class Digests:
     """The SHA-256 of files, each computed once for each of its states, in all processes.
 
@@ -108,7 +100,7 @@ class Digests:
 
     def __init__(self, memory: Path):
         self._memory = memory
-        self._known = _read(memory)
+        self._known = read_object(memory)
         self._new = False
         # Before jobs are chosen, a file is asked about by each that reads it.
         self.record = cache(read_record)

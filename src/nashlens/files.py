@@ -93,6 +93,14 @@ def read_json(path: str | Path) -> Any:
         raise damaged(path, f"not readable JSON ({error})") from None
 
 
+def read_object(path: str | Path) -> dict[str, Any]:
+    """Return a JSON object, or an empty one where the file is missing or holds none."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(Path(path).read_bytes())
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
 def parse_json(path: str | Path, what_to_do: str) -> Any:
     """Read JSON for people: whatever is wrong, nothing is moved.
 

@@ -8,8 +8,8 @@ from nashlens.config.doses import dose_agents
 from nashlens.config.validate import validate
 from nashlens.plan.study import Job, Study
 from nashlens.tables import read_table
+from tests.configs import merge
 from tests.conftest import ROOT
-from tests.workflow.configs import merged
 from workflow.groups import play_groups
 
 PARTS = 2
@@ -23,7 +23,7 @@ def tables(built):
 @pytest.fixture(scope="module")
 def study(built):
     files = (ROOT / "config.yaml", ROOT / "experiments/tiny.yaml")
-    checked = validate(merged(*(yaml.safe_load(file.read_text()) for file in files)))
+    checked = validate(merge(*(yaml.safe_load(file.read_text()) for file in files)))
     config = checked.model_dump(mode="json")
     config["agents"] = dose_agents(config["agents"], config["steering"]["units"])
     folders = {m: built.folder / "results/models" / m for m in ("tiny_llama", "tiny_qwen")}

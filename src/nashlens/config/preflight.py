@@ -221,16 +221,14 @@ def _tokenizer_folder(source: Source, model: ModelConfig, stack: ExitStack) -> P
         folder = Path(model.tokenizer).expanduser()
         return folder if (folder / "tokenizer.json").is_file() else None
     if source.kind in ("planted", "shape"):
-        from nashlens.planted.recipes import find_recipe
-        from nashlens.planted.tokenizer import build_tokenizer, write_tokenizer, write_words
+        from nashlens.planted.recipes import find_recipe, write_recipe_tokenizer
+        from nashlens.planted.tokenizer import write_words
 
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if source.kind == "shape":
             write_words(folder)
-            return folder
-        recipe = find_recipe(source.location)
-        plain = build_tokenizer(bos=recipe.bos)
-        write_tokenizer(plain, folder, bos=recipe.bos, chat_template=recipe.chat_template)
+        else:
+            write_recipe_tokenizer(find_recipe(source.location), folder)
         return folder
     return None
 

@@ -7,13 +7,12 @@ each size and time of change: what was found is remembered beside the model, for
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nashlens.errors import ModelError
-from nashlens.files import AGAIN, sha256_of, sha256_once, write_json
+from nashlens.files import AGAIN, read_object, sha256_of, sha256_once, write_json
 from nashlens.models.manifest import MANIFEST
 
 CHECKED = ".checked.json"
@@ -51,7 +50,7 @@ def check_files(folder: Path | str, *, weights: bool = True, mend: bool = True) 
         A file is missing or has other bytes.
     """
     folder = Path(folder)
-    manifest, checked = _read(folder / MANIFEST), _read(folder / CHECKED)
+    manifest, checked = read_object(folder / MANIFEST), read_object(folder / CHECKED)
     known = manifest.get("digests")
     if not isinstance(known, dict):
         return
@@ -97,11 +96,3 @@ def _is_small(path: Path) -> bool:
 def _state(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_size, found.st_mtime_ns
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Return a JSON object; an empty one for what is none."""
-    with contextlib.suppress(OSError, ValueError):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
-    return {}

@@ -12,7 +12,17 @@ from nashlens.findings.claim import ALL_MODELS
 from nashlens.findings.protocols import CONTROLLED, PUBLISHED, RUNGS
 from nashlens.page.method import method_of
 from nashlens.page.study import Study
-from nashlens.page.words import MINUS, Verdict, interval, known, number, slug, text, verdict
+from nashlens.page.words import (
+    MINUS,
+    VERDICTS,
+    Verdict,
+    interval,
+    known,
+    number,
+    slug,
+    text,
+    verdict,
+)
 
 QUESTION = (
     "Do language models compute the Nash action of a game, and then suppress it in their last"
@@ -90,8 +100,7 @@ def sentences(study: Study) -> list[Sentence]:
 def _sentence(study: Study, ladder: pd.DataFrame | None, model: str) -> Sentence:
     findings = study.findings[study.findings["model"] == model]
     names = Counter(findings["verdict"])
-    order = ("supported", "contradicted", "inconclusive", "not_applicable")
-    counts = [(names[name], verdict(name)) for name in order if names[name]]
+    counts = [(names[shown.name], shown) for shown in VERDICTS.values() if names[shown.name]]
     endings, climbed = [], None
     rungs = None if ladder is None else ladder[ladder["model"] == model]
     if rungs is not None and len(rungs):

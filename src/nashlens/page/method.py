@@ -10,12 +10,10 @@ import ast
 import inspect
 from functools import cache
 from importlib import import_module
-from pkgutil import iter_modules
-from types import ModuleType
 from typing import Any, NamedTuple
 
-from nashlens.findings import claims
 from nashlens.findings.claim import Evidence
+from nashlens.findings.claims import claim_modules
 
 SCALARS = (int, float)
 
@@ -41,13 +39,7 @@ class Method(NamedTuple):
     """Measured value -> what it is, in words."""
 
 
-def _modules() -> dict[str, ModuleType]:
-    names = [f"{claims.__name__}.{module.name}" for module in iter_modules(claims.__path__)]
-    found = [import_module(name) for name in names]
-    return {module.CLAIM.id: module for module in found}
-
-
-MODULES = _modules()
+MODULES = {module.CLAIM.id: module for module in claim_modules()}
 """Claim -> its module."""
 CLAIMS = {name: module.CLAIM for name, module in MODULES.items()}
 

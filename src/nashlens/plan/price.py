@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 
 from nashlens.plan.devices import (
     CPU,
@@ -168,7 +169,8 @@ def wall_clock(jobs: Sequence[Job], prices: Mapping[int, Price], cores: int, gpu
             if before in behind:
                 behind[before].append(k)
     length: dict[int, float] = {}
-    for k in reversed(_in_order(waiting, behind)):
+    # Each after those that wait for it.
+    for k in TopologicalSorter(behind).static_order():
         longest = max((length[b] for b in behind[k]), default=0.0)
         length[k] = longest + prices.get(k, Price()).seconds
     ready = [(-length[k], k) for k, n in waiting.items() if n == 0]
@@ -195,17 +197,3 @@ def wall_clock(jobs: Sequence[Job], prices: Mapping[int, Price], cores: int, gpu
             if not waiting[after]:
                 heapq.heappush(ready, (-length[after], after))
     return now
-
-
-def _in_order(waiting: Mapping[int, int], behind: Mapping[int, Sequence[int]]) -> list[int]:
-    """Return jobs so that each comes after those that it waits for."""
-    left, order = dict(waiting), []
-    open_ = [k for k, n in left.items() if n == 0]
-    while open_:
-        k = open_.pop()
-        order.append(k)
-        for after in behind[k]:
-            left[after] -= 1
-            if not left[after]:
-                open_.append(after)
-    return order

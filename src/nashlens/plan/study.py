@@ -231,13 +231,10 @@ class Study:
 
 
 def _planted_tokenizer(name: str) -> ChatTokenizer:
-    from nashlens.planted.recipes import find_recipe
-    from nashlens.planted.tokenizer import build_tokenizer, write_tokenizer
+    from nashlens.planted.recipes import find_recipe, write_recipe_tokenizer
 
-    recipe = find_recipe(name)
     with tempfile.TemporaryDirectory() as folder:
-        plain = build_tokenizer(bos=recipe.bos)
-        write_tokenizer(plain, Path(folder), bos=recipe.bos, chat_template=recipe.chat_template)
+        write_recipe_tokenizer(find_recipe(name), Path(folder))
         tokenizer = ChatTokenizer(folder)
         # Read before the folder goes.
         _ = tokenizer.max_length, tokenizer.stop_ids

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from nashlens.errors import ModelError
 from nashlens.planted import circuit
 from nashlens.planted.facts import Facts, write_facts
@@ -94,12 +96,17 @@ def build(name: str, folder: Path | str) -> None:
     seed = int(digits or 0)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = build_tokenizer(bos=recipe.bos)
-    ids = tokenizer.get_vocab()
+    ids = write_recipe_tokenizer(recipe, folder).get_vocab()
     facts = TokenizerFacts(len(ids), bos=ids[BOS], eos=ids[EOS], pad=ids[PAD], ids=ids)
     recipe.model(facts, seed).save_pretrained(folder)
-    write_tokenizer(tokenizer, folder, bos=recipe.bos, chat_template=recipe.chat_template)
     write_facts(folder, plain, seed, recipe.summary, recipe.facts)
+
+
+def write_recipe_tokenizer(recipe: Recipe, folder: Path) -> Tokenizer:
+    """Write the tokenizer of a planted model, which is all that a prompt needs of it."""
+    tokenizer = build_tokenizer(bos=recipe.bos)
+    write_tokenizer(tokenizer, folder, bos=recipe.bos, chat_template=recipe.chat_template)
+    return tokenizer
 
 
 def find_recipe(name: str) -> Recipe:

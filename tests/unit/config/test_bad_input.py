@@ -10,8 +10,9 @@ import yaml
 
 from nashlens.config import validate
 from nashlens.errors import ConfigError
+from tests.configs import merge
 
-from .conftest import load, merge
+from .conftest import load
 
 FILES = ("bad_values", "bad_sections")
 CASES = {

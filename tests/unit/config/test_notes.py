@@ -7,8 +7,9 @@ import pytest
 
 from nashlens.config import validate
 from nashlens.config.notes import design_notes, design_problems, wordings
+from tests.configs import merge
 
-from .conftest import load, merge
+from .conftest import load
 
 
 def config(overlay: dict[str, Any], *names: str) -> Any:

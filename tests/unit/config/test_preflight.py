@@ -18,8 +18,9 @@ from nashlens.config import validate
 from nashlens.config.preflight import preflight
 from nashlens.models.convert import convert_source
 from nashlens.planted.tokenizer import write_words
+from tests.configs import merge
 
-from .conftest import ROOT, load, merge
+from .conftest import ROOT, load
 
 
 @pytest.fixture(autouse=True)

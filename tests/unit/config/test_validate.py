@@ -16,9 +16,10 @@ from snakemake.utils import update_config
 from nashlens.config import Config, resolve_layers, used_models, validate
 from nashlens.errors import ConfigError
 from nashlens.play.schedule import Agent, pairing, pairs_of
+from tests.configs import merge
 from workflow.groups import play_groups
 
-from .conftest import ROOT, load, merge
+from .conftest import ROOT, load
 
 OVERLAYS = sorted(path.name for path in (ROOT / "experiments").glob("*.yaml"))
 

@@ -10,8 +10,8 @@ from nashlens.models.shapes import SHAPES
 from nashlens.plan.fits import gpu_problems
 from nashlens.plan.sizes import find_size
 from nashlens.play.experiment import own_devices
+from tests.configs import merge
 from tests.conftest import ROOT
-from tests.workflow.configs import merged
 from workflow.groups import play_groups
 
 PAPER = ("llama3_8b", "llama3_70b", "qwen25_32b", "qwen25_72b")
@@ -20,7 +20,7 @@ PAPER = ("llama3_8b", "llama3_70b", "qwen25_32b", "qwen25_72b")
 @pytest.fixture
 def paper():
     files = (ROOT / "config.yaml", ROOT / "experiments/paper.yaml")
-    raw = merged(*(yaml.safe_load(file.read_text()) for file in files))
+    raw = merge(*(yaml.safe_load(file.read_text()) for file in files))
     return validate(raw).model_dump(mode="json")
 
 

@@ -10,8 +10,8 @@ from nashlens.plan.price import price
 from nashlens.plan.sizes import find_size
 from nashlens.plan.study import ON_MODEL, Job, Study
 from nashlens.plan.words import WordTokenizer
+from tests.configs import merge
 from tests.conftest import EMBEDDED, ROOT
-from tests.workflow.configs import merged
 from workflow.groups import play_groups
 
 SHORT = {
@@ -27,8 +27,8 @@ SHORT = {
 
 def study(**over):
     files = (ROOT / "config.yaml", ROOT / "experiments/tiny.yaml")
-    raw = merged(*(yaml.safe_load(file.read_text()) for file in files))
-    config = validate(merged(merged(raw, SHORT), over)).model_dump(mode="json")
+    raw = merge(*(yaml.safe_load(file.read_text()) for file in files))
+    config = validate(merge(merge(raw, SHORT), over)).model_dump(mode="json")
     return Study(config, play_groups(config["agents"], config["matches"]), {})
 
 

@@ -9,16 +9,25 @@ from __future__ import annotations
 
 from importlib import import_module
 from pkgutil import iter_modules
+from types import ModuleType
 from typing import Any
 
 from nashlens.findings.claim import Claim
 
+LETTERS = "mbxsc"
+"""What the modules of claims start with, in the order of the findings."""
 
-def load(letters: str) -> tuple[Claim[Any], ...]:
-    """Return the claims whose modules start with one of some letters, by letter and number."""
+
+def claim_modules(letters: str = LETTERS) -> list[ModuleType]:
+    """Return the modules of claims that start with one of some letters, by letter and number."""
     names = [module.name for module in iter_modules(__path__) if module.name[0] in letters]
     names.sort(key=lambda name: (letters.index(name[0]), int(name[1 : name.index("_")])))
-    return tuple(import_module(f"{__name__}.{name}").CLAIM for name in names)
+    return [import_module(f"{__name__}.{name}") for name in names]
+
+
+def load(letters: str) -> tuple[Claim[Any], ...]:
+    """Return the claims of `claim_modules`."""
+    return tuple(module.CLAIM for module in claim_modules(letters))
 
 
 CLAIMS = load("m")
