@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_run_ends_with_the_figures_and_the_findings(built):
-    said = built.first_run.stderr.rstrip().splitlines()
+    said = built.first_run.rstrip().splitlines()
     assert said[-2:] == [
         "figures:  results/tiny/figures/",
         "findings: results/tiny/findings.csv",

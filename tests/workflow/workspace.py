@@ -44,7 +44,8 @@ class Workspace:
 
     folder: Path
     overlay: str = "experiments/tiny.yaml"
-    first_run: subprocess.CompletedProcess | None = None
+    first_run: str | None = None
+    """What Snakemake said of the run that filled it."""
 
     @classmethod
     def copy(cls, root: Path, folder: Path) -> Workspace:
