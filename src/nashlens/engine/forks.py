@@ -27,7 +27,7 @@ from nashlens.engine.segments import Segment
 
 
 @dataclass(frozen=True)
-class _Piece:
+class Piece:
     """What one run brings to a fork.
 
     `before` are nodes of the row that its tokens attend to, `own` the fork's tokens on its path, of
@@ -38,15 +38,25 @@ class _Piece:
     own: np.ndarray
     new: int
 
+    @property
+    def fold(self) -> int:
+        """How many copies fetch the keys before them together: they pay for one another's."""
+        return max(1, len(self.before) // len(self.own))
+
     def mask(self, copies: int) -> torch.Tensor | None:
         """Return who of `copies` copies' new tokens sees what is before, and their own tokens."""
         n = len(self.own)
         if copies == 1 and not len(self.before) and self.new == n:
             return None
-        seen = np.tri(self.new, n, n - self.new, dtype=bool)
-        own = np.kron(np.eye(copies, dtype=bool), seen)
+        own = self.among(copies)
         before = np.ones((len(own), len(self.before)), dtype=bool)
         return torch.from_numpy(np.concatenate((before, own), axis=1))
+
+    def among(self, copies: int) -> np.ndarray:
+        """Return who of the copies' new tokens sees which of their own tokens."""
+        n = len(self.own)
+        seen = np.tri(self.new, n, n - self.new, dtype=bool)
+        return np.kron(np.eye(copies, dtype=bool), seen)
 
 
 @dataclass
@@ -60,7 +70,7 @@ class Fork:
 
     source: Row = field(default_factory=Row)
     depth: list[int] = field(default_factory=list)
-    pieces: list[_Piece] = field(default_factory=list)
+    pieces: list[Piece] = field(default_factory=list)
     scored: list[ScoredTokens] = field(default_factory=list)
     marks: list[int] = field(default_factory=list)
 
@@ -79,7 +89,7 @@ class Fork:
         own = self.source.append(above, path[have:].tolist())
         self.depth.extend(range(have, len(path)))
         self.marks.extend(marks[have:].tolist())
-        self.pieces.append(_Piece(path[:start], own, len(path) - have))
+        self.pieces.append(Piece(path[:start], own, len(path) - have))
         # As long as the run's path, for `scored_tokens` counts from its beginning.
         self.scored.append(run.scored_tokens(np.concatenate((path[:start], own))))
         return own
@@ -103,10 +113,8 @@ class Fork:
         for piece in self.pieces:
             if not piece.new:
                 continue
-            # Copies together fetch the keys before them once, but pay for one another's.
-            fold = max(1, len(piece.before) // len(piece.own))
-            for copy in range(0, copies, fold):
-                some = np.arange(copy, min(copy + fold, copies))
+            for copy in range(0, copies, piece.fold):
+                some = np.arange(copy, min(copy + piece.fold, copies))
                 at = some[:, None] * len(self) + piece.own
                 keys = np.concatenate((piece.before, row + at.ravel()))
                 tokens = torch.from_numpy(at[:, -piece.new :].ravel())

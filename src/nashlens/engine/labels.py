@@ -115,19 +115,22 @@ def token_logprobs(
     """
     import torch
 
-    result = np.empty(len(rows))
+    from nashlens.engine.transfer import copy_to
+
     # The logits of a row are computed once, however many tokens are scored there.
     needed, at = np.unique(rows, return_inverse=True)
     order = np.argsort(at, kind="stable")
+    index = [copy_to(torch.from_numpy(i), final.device) for i in (needed, at[order], tokens[order])]
+    parts = []
     for start in range(0, len(needed), _LOGIT_ROWS):
-        some = torch.from_numpy(needed[start : start + _LOGIT_ROWS])
-        here = logits(final[some.to(final.device)])
         first, last = np.searchsorted(at[order], (start, start + _LOGIT_ROWS))
-        mine = order[first:last]
-        row = torch.from_numpy(at[mine] - start).to(here.device)
-        token = torch.from_numpy(tokens[mine]).to(here.device)
-        chosen = here[row, token] - torch.logsumexp(here, dim=-1)[row]
-        result[mine] = chosen.double().cpu().numpy()
+        here = logits(final[index[0][start : start + _LOGIT_ROWS]])
+        row, token = (i[first:last].to(here.device) for i in index[1:])
+        row = row - start
+        parts.append(here[row, token] - torch.logsumexp(here, dim=-1)[row])
+    result = np.empty(len(rows))
+    if parts:  # read once: the host waits for a GPU here
+        result[order] = torch.cat(parts).double().cpu().numpy()
     return result
 
 

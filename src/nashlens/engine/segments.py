@@ -7,8 +7,9 @@ without packing, while all other products run over all new tokens at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -17,7 +18,8 @@ from torch.nn import functional
 from nashlens.engine.forest import PackedSequence
 from nashlens.engine.transfer import copy_to
 
-_MASK_CELLS = 1 << 24
+MASK_CELLS = 1 << 24  # of the mask of segments that are attended at once
+ALIGNED = 16  # keys to a multiple of which kernels want rows of a mask to be padded
 _FEW = 2  # batches whose attention is compiled with the rest of a block
 Padded = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Tokens, keys and mask of a batch, for `attend_padded`."""
@@ -68,31 +70,41 @@ class SegmentAttention:
 
     Parameters
     ----------
-    segments : list of Segment
-        Every new token that is looked at afterwards is in one.
+    segments : list of Segment, or callable
+        Every new token that is looked at afterwards is in one. A callable makes them when they are
+        needed.
     depth : numpy.ndarray
         `(earlier + new,)` the position of each key, for sliding windows.
     device : torch.device
     start : int, optional
         How many keys are earlier; where left out, every new token is in a segment.
+    padded : callable, optional
+        Makes the batches of all segments on the device, where there is a quicker way to them.
     """
 
     def __init__(
         self,
-        segments: list[Segment],
+        segments: list[Segment] | Callable[[], list[Segment]],
         depth: np.ndarray,
         device: torch.device,
         start: int | None = None,
+        padded: Callable[[], list[PaddedSegments]] | None = None,
     ):
-        self._segments = segments
+        self._given = segments
         self._depth = depth
         self.device = device
-        new = sum(len(segment.tokens) for segment in segments)
-        self._start = len(depth) - new if start is None else start
+        if start is None:
+            start = len(depth) - sum(len(segment.tokens) for segment in self._segments)
+        self._start = start
         # By sliding window: blocks differ in it, rows and forks are the same for all of them.
-        self._ready: dict[int | None, tuple[list[Segment], list[_Batch]]] = {}
+        self._ready: dict[int | None, tuple[list[Segment], list[PaddedSegments]]] = {}
+        self._quicker = padded
         self._slots: dict[int | None, torch.Tensor] = {}
         self._elsewhere: dict[torch.device, SegmentAttention] = {}
+
+    @cached_property
+    def _segments(self) -> list[Segment]:
+        return self._given() if callable(self._given) else self._given
 
     def to(self, device: torch.device) -> SegmentAttention:
         """Return the same on a device; made once, since every block asks."""
@@ -100,25 +112,32 @@ class SegmentAttention:
             return self
         if device not in self._elsewhere:
             self._elsewhere[device] = SegmentAttention(
-                self._segments, self._depth, device, self._start
+                self._given, self._depth, device, self._start
             )
         return self._elsewhere[device]
+
+    def _reaches_back(self, window: int | None) -> bool:
+        """Say whether every token is within a window of all that it attends to."""
+        return window is None or window > self._depth.max(initial=0)
 
     def only(self, tokens: np.ndarray) -> SegmentAttention:
         """Return who sees what where only some tokens are needed: all, as it is cheap."""
         return self
 
-    def _within(self, window: int | None) -> tuple[list[Segment], list[_Batch]]:
+    def _within(self, window: int | None) -> tuple[list[Segment], list[PaddedSegments]]:
         """Return what each segment sees under a window: single segments, and batches of them."""
-        if window is not None and window > self._depth.max(initial=0):
+        if self._reaches_back(window):
             window = None
         if window not in self._ready:
+            if window is None and self._quicker and attends_in_batches(self.device):
+                self._ready[None] = [], self._quicker()
+                return self._ready[None]
             segments = self._segments
             if window is not None:
                 depth = torch.from_numpy(self._depth)
                 segments = [s.within(window, depth, self._start) for s in segments]
-            if _batched(self.device):
-                batches = [_Batch.of(some, self.device) for some in _alike(segments)]
+            if attends_in_batches(self.device):
+                batches = [PaddedSegments.of(some, self.device) for some in _alike(segments)]
                 self._ready[window] = [], batches
             else:
                 self._ready[window] = segments, []
@@ -168,7 +187,7 @@ class SegmentAttention:
         return result
 
 
-def _batched(device: torch.device) -> bool:
+def attends_in_batches(device: torch.device) -> bool:
     """Say whether a device attends in batches: there a call costs more than it computes."""
     return device.type == "cuda"
 
@@ -204,7 +223,7 @@ def _attend(
 
 
 @dataclass(frozen=True)
-class _Batch:
+class PaddedSegments:
     """Segments padded to one length, `(b, t)` tokens and `(b, k)` keys.
 
     Which slot of the padded result a new token's row is, `(real tokens,)`, is worked out on the
@@ -219,11 +238,11 @@ class _Batch:
     _masks: dict[int, torch.Tensor] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, segments: list[Segment], device: torch.device) -> _Batch:
+    def of(cls, segments: list[Segment], device: torch.device) -> PaddedSegments:
+        """Pad segments of any lengths, and copy them to a device."""
         b = len(segments)
         t = max(len(s.tokens) for s in segments)
-        # Kernels want rows of the mask to be aligned.
-        k = -(-max(len(s.keys) for s in segments) // 16) * 16
+        k = -(-max(len(s.keys) for s in segments) // ALIGNED) * ALIGNED
         tokens, keys = torch.zeros(b, t, dtype=torch.long), torch.zeros(b, k, dtype=torch.long)
         mask = torch.zeros(b, t, k, dtype=torch.bool)
         # Padding tokens see the first key: a row that sees nothing would be NaN.
@@ -321,15 +340,20 @@ def attend_all(
 
 def _alike(segments: list[Segment]) -> Iterator[list[Segment]]:
     """Yield segments of like sizes together, as many as a batch's mask may hold."""
+    sizes = [(len(segment.tokens), len(segment.keys)) for segment in segments]
     batch: list[Segment] = []
-    for segment in sorted(segments, key=lambda s: (len(s.tokens), len(s.keys)), reverse=True):
+    most_tokens = most_keys = 0
+    for i in sorted(range(len(segments)), key=sizes.__getitem__, reverse=True):
+        tokens, keys = sizes[i]
         if batch:
-            t, k = len(batch[0].tokens), max(len(s.keys) for s in [*batch, segment])
-            wasteful = t > 2 * len(segment.tokens)
-            if wasteful or (len(batch) + 1) * t * k > _MASK_CELLS:
+            cells = (len(batch) + 1) * most_tokens * max(most_keys, keys)
+            if most_tokens > 2 * tokens or cells > MASK_CELLS:
                 yield batch
                 batch = []
-        batch.append(segment)
+        if not batch:
+            most_tokens, most_keys = tokens, 0
+        batch.append(segments[i])
+        most_keys = max(most_keys, keys)
     if batch:
         yield batch
 

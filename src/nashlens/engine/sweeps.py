@@ -26,12 +26,13 @@ from torch.nn import functional
 
 from nashlens.chunks import digest_of, each, kept
 from nashlens.engine.cache import Cache, KeyValues, empty_cache
+from nashlens.engine.copies import CopiesAttention
 from nashlens.engine.core import FLEX_PAD, FLEX_TOKENS, Capture, move_to
 from nashlens.engine.edits import EditBatch, Intervention, InterventionBatch, edits_of
 from nashlens.engine.forks import Fork, first_edited, forks_of
 from nashlens.engine.labels import LabelledPrompt, LabelRun, label_runs
-from nashlens.engine.segments import SegmentAttention
 from nashlens.engine.stack import AttentionPattern, BlockInput
+from nashlens.engine.transfer import copy_to
 from nashlens.errors import DataError
 
 if TYPE_CHECKING:
@@ -256,7 +257,7 @@ class SteeredFork:
     ):
         self.blocks, self.fork, self.base = engine.blocks, fork, base
         self.interventions, self.edited = interventions.on(fork), fork.edited()
-        self.states = torch.from_numpy(np.searchsorted(base.nodes, fork.source.tokens))
+        self._states = torch.from_numpy(np.searchsorted(base.nodes, fork.source.tokens))
         pieces, budget = self.blocks.pieces, engine.batch_tokens
         if pieces is None:
             budget = min(budget, _FORK_TOKENS)
@@ -268,6 +269,18 @@ class SteeredFork:
         if self.ends is not None:
             # One length for all chunks, since each length is compiled; padding sees only itself.
             self.tokens += -self.tokens % FLEX_PAD
+
+    def joining(self, layer: int) -> torch.Tensor:
+        """Return the unsteered row's residuals `(f, width)` of the fork's tokens after a layer."""
+        states = self.base.states[layer]
+        if self._states.device != states.device:
+            self._states = copy_to(self._states, states.device)
+        return states[self._states]
+
+    @cached_property
+    def segments(self) -> CopiesAttention:
+        """Who attends to what in any number of copies."""
+        return CopiesAttention(self.fork, self.copies, self.base.positions)
 
     def chunks(self) -> Iterator[np.ndarray]:
         """Yield indices of interventions that run together, the lowest layers first."""
@@ -308,9 +321,7 @@ class SteeredFork:
         """Return who attends to what where this many copies run, one after the other."""
         size, depth = len(self.fork), self.fork.depth
         if self.ends is None:
-            segments = self.fork.segments(copies, len(self.base.positions))
-            positions = np.concatenate((self.base.positions, np.resize(depth, copies * size)))
-            return SegmentAttention(segments, positions, device)
+            return self.segments.first(copies, device)
         assert self.blocks.pieces is not None
         # Each copy's ends lie in that copy; those of padding tokens are right after them.
         ends = (np.arange(copies)[:, None] * size + self.ends).ravel()
@@ -346,8 +357,7 @@ class _Copies:
         copies = self._beginning.get(layer, 0)
         if not copies:
             return
-        states = self._steered.base.states[layer]
-        new = states[self._steered.states.to(states.device)].repeat(copies, 1)
+        new = self._steered.joining(layer).repeat(copies, 1)
         # Behind the copies so far, in place of padding.
         self._h = torch.cat((self.residuals().to(new.device), new))
         self._copies += copies
@@ -363,7 +373,7 @@ class _Copies:
         if len(edited) == copies.shape[1]:
             copies.copy_(interventions.apply(layer, copies, which))
         else:
-            tokens = torch.from_numpy(edited).to(h.device)
+            tokens = copy_to(torch.from_numpy(edited), h.device)
             copies[:, tokens] = interventions.apply(layer, copies[:, tokens], which)
 
     def step(self, layer: int) -> None:

@@ -160,7 +160,7 @@ def test_a_gpus_attention_equals_a_cpus(loaded, rng, monkeypatch, path):
     prompts, vector = some_prompts(rng), rng.normal(size=32)
     edits = [Edit(layer, "add", vector, 3.0) for layer in (0, 2)]
     expected = everything(loaded, prompts, edits)
-    monkeypatch.setattr(segments, "_batched", lambda _device: True)
+    monkeypatch.setattr(segments, "attends_in_batches", lambda _device: True)
     if path == "trees":
         monkeypatch.setattr(core, "FLEX_TOKENS", 16)
         init = Blocks.__init__

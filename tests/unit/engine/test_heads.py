@@ -123,7 +123,7 @@ def test_what_a_gpu_does_equals_what_a_cpu_does(loaded, rng, monkeypatch):
     for module in (core, sweeps):
         monkeypatch.setattr(module, "FLEX_TOKENS", 2)
         monkeypatch.setattr(module, "FLEX_PAD", 16)
-    monkeypatch.setattr(segments, "_batched", lambda _device: True)
+    monkeypatch.setattr(segments, "attends_in_batches", lambda _device: True)
     engine.blocks.pieces = flex.PIECES
     with torch.compiler.set_stance("force_eager"):
         assert close(head_outputs(engine, [p.ids for p in prompts]), outputs)

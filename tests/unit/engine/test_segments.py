@@ -10,7 +10,7 @@ from nashlens.engine import flex, segments
 from nashlens.engine.block import AS_WRITTEN
 from nashlens.engine.core import Engine
 from nashlens.engine.labels import LabelledPrompt
-from nashlens.engine.segments import Segment, SegmentAttention, _alike, _Batch
+from nashlens.engine.segments import PaddedSegments, Segment, SegmentAttention, _alike
 from nashlens.engine.session import Session
 from tests.tiny_models import FAMILIES, tiny
 
@@ -52,7 +52,7 @@ def dense(made, depth, q, k, v, scale, softcap, window):
 def test_both_ways_of_attending_equal_a_dense_product(
     monkeypatch, cells, kv_heads, softcap, window
 ):
-    monkeypatch.setattr(segments, "_MASK_CELLS", cells)
+    monkeypatch.setattr(segments, "MASK_CELLS", cells)
     random = torch.Generator().manual_seed(0)
     made = some_segments(random)
     # Rising along every segment's keys, as positions do along a path.
@@ -66,7 +66,7 @@ def test_both_ways_of_attending_equal_a_dense_product(
     padded = torch.full_like(q, float("nan"))
     inside, _ = attention._within(window)
     for some in _alike(inside):
-        _Batch.of(some, CPU).attend(q, k, v, 0.3, softcap, padded)
+        PaddedSegments.of(some, CPU).attend(q, k, v, 0.3, softcap, padded)
     torch.testing.assert_close(padded, expected)
 
 
@@ -114,6 +114,6 @@ def test_a_block_and_the_next_projection_in_one_call_equal_the_block_alone(famil
     engine = Engine(tiny(family))
     expected = scores(engine)
     engine.blocks.pieces = replace(flex.PIECES, steps=AS_WRITTEN, between=counted)
-    monkeypatch.setattr(segments, "_batched", lambda _: True)
+    monkeypatch.setattr(segments, "attends_in_batches", lambda _: True)
     np.testing.assert_allclose(scores(engine), expected, rtol=1e-5, atol=1e-5)
     assert len(calls) == 3 * engine.n_layers

@@ -8,10 +8,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nashlens.engine import core, flex, segments, sweeps
+from nashlens.engine import copies, core, flex, segments, sweeps
 from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
-from nashlens.engine.labels import LabelledPrompt
+from nashlens.engine.forest import pack
+from nashlens.engine.forks import Fork, forks_of
+from nashlens.engine.labels import LabelledPrompt, label_runs
 from nashlens.engine.sweeps import sweep
 from nashlens.errors import DataError
 from tests import reference
@@ -92,7 +94,7 @@ def test_what_a_gpu_does_equals_what_a_cpu_does(loaded, rng, monkeypatch, positi
     for module in (core, sweeps):
         monkeypatch.setattr(module, "FLEX_TOKENS", 8)
         monkeypatch.setattr(module, "FLEX_PAD", 16)
-    monkeypatch.setattr(segments, "_batched", lambda _device: True)
+    monkeypatch.setattr(segments, "attends_in_batches", lambda _device: True)
     lengths = []
 
     class Counted(flex.TreeMask):
@@ -106,6 +108,34 @@ def test_what_a_gpu_does_equals_what_a_cpu_does(loaded, rng, monkeypatch, positi
     assert all(length % 16 == 0 for length in lengths)
     # Copies that attend to kept tokens have no such mask; the row itself has one.
     assert (max(lengths) > min(lengths)) == (positions == "all")
+
+
+@pytest.mark.parametrize("label_tokens", [1, 2])
+@pytest.mark.parametrize("cells", [1 << 24, 300])
+def test_copies_attend_by_the_corner_of_one_table(monkeypatch, rng, label_tokens, cells):
+    """Any number of the first copies attends as segments made for just them do."""
+    monkeypatch.setattr(copies, "MASK_CELLS", cells)
+    start = [3] * (label_tokens - 1)
+    labels = ([*start, 1], [*start, 2])
+    prompts = [LabelledPrompt(rng.integers(0, 9, n).tolist(), labels) for n in (9, 14, 11)]
+    runs = label_runs(prompts)
+    ((row, packed),) = pack([run.sequence for run in runs], 99)
+    marks = [np.where(np.arange(len(r.sequence)) == r.length - 1, 0, -1) for r in runs]
+    (fork,) = forks_of(runs, [p.path for p in packed], marks, 99)
+    depth, device, heads, most = np.array(row.depth), torch.device("cpu"), 2, 4
+    attention = copies.CopiesAttention(fork, most, depth)
+    for n in range(1, most + 1):
+        new = n * len(fork)
+        q, k, v = (
+            torch.from_numpy(rng.normal(size=(h, m, 8)))
+            for h, m in ((4, new), (heads, len(depth) + new), (heads, len(depth) + new))
+        )
+        theirs = attention.first(n, device)(q, k, v, 0.3)
+        with monkeypatch.context() as patch:
+            patch.setattr(segments, "attends_in_batches", lambda _device: True)
+            patch.setattr(Fork, "segments", None)  # not needed
+            ours = attention.first(n, device)(q, k, v, 0.3)
+        np.testing.assert_allclose(ours, theirs, atol=1e-12)
 
 
 def test_ablating_is_clamping_at_zero(loaded, rng):
