@@ -5,6 +5,8 @@ from __future__ import annotations
 import atexit
 import csv
 import logging
+import os
+import re
 import shutil
 import sys
 import textwrap
@@ -58,6 +60,23 @@ def dry_run(stages: Sequence[str]) -> str:
     return "\n".join(["", *lines, *asks])
 
 
+ENDINGS = {
+    "TIMEOUT": "it ran out of time: raise resources.model_runtime or light_runtime",
+    "OUT_OF_MEMORY": "it ran out of memory: raise resources.model_mem_mb, models.NAME.mem_mb or"
+    " light_mem_mb",
+    "CANCELLED": "it was cancelled (scancel): give the same command again",
+    "NODE_FAIL": "its node failed: give the same command again",
+    "BOOT_FAIL": "its node did not start: give the same command again",
+    "DEADLINE": "it missed its deadline: give the same command again",
+    "UNKNOWN": "SLURM no longer knows it, and its results are not there: give the same command"
+    " again",
+}
+"""How SLURM may end a job, in words."""
+_STATE = re.compile(r"SLURM status is: '(\w+)")
+_REFUSED = re.compile(r"(?s)The error message was '(?:sbatch: error: )?(.*?)'\.\n")
+_OVER_MEMORY = re.compile(r"exceeded .*memory limit|oom.?kill|out.of.memory", re.I)
+
+
 class FailedJobs(logging.Handler):
     """Collect the jobs that fail, from the records that Snakemake logs.
 
@@ -66,33 +85,75 @@ class FailedJobs(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.failed: dict[int, tuple[str, list[str]]] = {}
-        """Job -> its rule and its log files: its own first, then a scheduler's."""
+        self.failed: dict[int, str] = {}
+        """Job -> one line: what was wrong, and where its log is."""
+        self._before: dict[str, tuple[int, int] | None] = {}
+        """Log -> what it was when its job was started."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Note a job's failure or its end."""
+        """Note a job's start, its failure or its end."""
         event = getattr(record, "event", None)
-        if event == LogEvent.JOB_ERROR:
-            self.failed[record.jobid] = record.rule_name, list(record.log)
+        if event == LogEvent.JOB_INFO:
+            self._before |= {log: _state_of(log) for log in record.log}
+        elif event == LogEvent.JOB_ERROR:
+            # What an earlier try wrote says nothing of one that never started.
+            logs, before = list(record.log), self._before
+            new = [log for log in logs if log not in before or _state_of(log) != before[log]]
+            message = str(getattr(record, "rule_msg", None) or "")
+            self.failed[record.jobid] = _failure(record.rule_name, logs, new, message)
         elif event == LogEvent.JOB_FINISHED:
             self.failed.pop(record.job_id, None)
 
     def lines(self) -> list[str]:
-        """Return one line for each job that failed: what was wrong, and where its log is."""
-        return [_failure(rule, logs) for rule, logs in self.failed.values()]
+        """Return one line for each job that failed."""
+        return list(self.failed.values())
 
 
-def _failure(rule: str, logs: list[str]) -> str:
-    found = {log: last for log in logs if (last := last_error(log)) is not None}
-    if not found:
-        said = f"{rule}: the job ended before it could write a log, see above"
-        return f"{PREFIX}{said} (log: {', '.join(logs)})"
-    last = next(iter(found.values()))
-    if last.startswith(PREFIX):
+def _state_of(log: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(log)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def _failure(rule: str, logs: list[str], new: list[str], message: str) -> str:
+    """Return what was wrong with a job, by its own log or else by its scheduler."""
+    found = {log: last for log in new if (last := last_error(log)) is not None}
+    last = next(iter(found.values()), "")
+    where = f"(log: {', '.join(found or logs)})"
+    ending = _ending(logs, message)
+    if last.startswith(PREFIX) and not (ending and "SIGTERM" in last):
         return last
+    if ending:
+        wrote = f"; it last wrote: {last.removeprefix(PREFIX)}" if last else ""
+        return f"{PREFIX}{rule}: {ending}{wrote} {where}"
+    if refused := _REFUSED.search(message):
+        said = " ".join(refused.group(1).split())
+        return f"{PREFIX}{rule}: SLURM did not take the job: {said}"
+    if not found:
+        return f"{PREFIX}{rule}: the job ended before it could write a log, see above {where}"
     # Killed, by the kernel for its memory or by a scheduler: it could not say so.
-    said = f"the job was ended from outside; it last wrote: {last}"
-    return f"{PREFIX}{said} (log: {', '.join(found)})"
+    return f"{PREFIX}the job was ended from outside; it last wrote: {last} {where}"
+
+
+def _ending(logs: list[str], message: str) -> str | None:
+    """Return how a scheduler ended a job; None where there is none, or the job ended by itself."""
+    state = _STATE.search(message)
+    if state is None:
+        return None
+    if state.group(1) in ENDINGS:
+        return ENDINGS[state.group(1)]
+    # Without cgroups it is another failure, and only the scheduler's own log says why.
+    text = _read(logs[-1])
+    return ENDINGS["OUT_OF_MEMORY"] if _OVER_MEMORY.search(text) else None
+
+
+def _read(log: str) -> str:
+    try:
+        return Path(log).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def findings(figures: str | None, table: str, ladder_table: str, *, page: str | None = None) -> str:

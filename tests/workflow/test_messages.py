@@ -20,8 +20,14 @@ def handler():
     logger.removeHandler(handler)
 
 
-def fail(jobid, *logs):
+def start(*logs):
+    extra = {"event": LogEvent.JOB_INFO, "log": list(logs)}
+    logging.getLogger("test_messages").info("Job", extra=extra)
+
+
+def fail(jobid, *logs, said=None):
     extra = {"event": LogEvent.JOB_ERROR, "jobid": jobid, "rule_name": "fit", "log": list(logs)}
+    extra["rule_msg"] = said
     logging.getLogger("test_messages").error("Error in rule fit", extra=extra)
 
 
@@ -54,6 +60,64 @@ def test_a_job_ended_from_outside_names_all_its_logs(handler, tmp_path):
     fail(1, own, theirs)
     said = "nashlens: error: the job was ended from outside; it last wrote: layer 3 of 30"
     assert handler.lines() == [f"{said} (log: {own}, {theirs})"]
+
+
+SLURM = "SLURM-job '4' failed, SLURM status is: '{}'. Detailed failure reason unavailable."
+STOPPED = "nashlens: error: stopped by SIGTERM: what was finished is kept (log: a.log)"
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ("TIMEOUT", "it ran out of time: raise resources.model_runtime"),
+        ("OUT_OF_MEMORY", "it ran out of memory: raise resources.model_mem_mb"),
+        ("CANCELLED", "it was cancelled (scancel): give the same command again"),
+        ("NODE_FAIL", "its node failed: give the same command again"),
+    ],
+)
+def test_what_a_scheduler_did_is_told_with_what_to_do(handler, tmp_path, state, told):
+    own = write(tmp_path, "a.log", f"{STOPPED}\n")
+    fail(1, own, write(tmp_path, "slurm.log", "CANCELLED AT 12:00\n"), said=SLURM.format(state))
+    (line,) = handler.lines()
+    assert line.startswith(f"nashlens: error: fit: {told}")
+    assert "it last wrote: stopped by SIGTERM" in line
+    assert own in line
+
+
+def test_a_job_that_failed_by_itself_says_why_whatever_the_scheduler_calls_it(handler, tmp_path):
+    own = write(tmp_path, "a.log", f"{ERROR}\n")
+    fail(1, own, write(tmp_path, "slurm.log", ""), said=SLURM.format("FAILED"))
+    assert handler.lines() == [ERROR]
+
+
+def test_memory_is_named_where_only_the_schedulers_log_knows(handler, tmp_path):
+    own = write(tmp_path, "a.log", "layer 3 of 30\n")
+    theirs = write(tmp_path, "slurm.log", "slurmstepd: error: Exceeded job memory limit\n")
+    fail(1, own, theirs, said=SLURM.format("FAILED"))
+    assert "fit: it ran out of memory: raise" in handler.lines()[0]
+    assert "it last wrote: layer 3 of 30" in handler.lines()[0]
+
+
+def test_what_a_scheduler_does_not_take_is_told_in_its_words(handler, tmp_path):
+    gone = str(tmp_path / "gone.log")
+    said = (
+        "SLURM sbatch failed. The error message was 'sbatch: error: invalid partition: x'.\n  call"
+    )
+    fail(1, gone, said=said)
+    assert handler.lines() == [
+        "nashlens: error: fit: SLURM did not take the job: invalid partition: x"
+    ]
+
+
+def test_a_log_of_an_earlier_try_says_nothing_of_a_job_that_never_started(handler, tmp_path):
+    own = write(tmp_path, "a.log", f"{ERROR}\n")
+    start(own)
+    fail(1, own)
+    assert "the job ended before it could write a log" in handler.lines()[0]
+    start(own)
+    write(tmp_path, "a.log", f"Traceback\n{ERROR}\n")
+    fail(1, own)
+    assert handler.lines() == [ERROR]
 
 
 def test_a_job_that_wrote_no_log(handler, tmp_path):
