@@ -1,269 +1,288 @@
 """Activation patching of pairs: residuals by layer and token group, and every head at the decision.
 
-In the source of a pair two tokens of the prompt are exchanged, the first of them `--differ` of the
-way in: what comes before is the same in both, and we patch nothing there, so that the ratio of the
-residual part depends on it. Twelve groups of neighbouring tokens cover a prompt evenly. Each peer
-does as its patching loops do: the source runs once, its values are kept, and for every patch the
-whole prompt runs again with a hook that writes them. A peer's time grows by the same amount for
-every patch, so it is measured on `--peer-patches` of them in each of the two parts and scaled to
-all; equality is checked on those.
+The pairs are the study's own, of its two default kinds in equal parts: the seat's payoffs exchanged
+(they differ from a quarter of the prompt on) and the opponent's last move (from nine tenths on).
+Before the first token in which a pair differs nothing can change, and we compute nothing there, so
+the ratio depends on the kind; `ratios` has each kind's, and `operations_ratio` what follows from
+counting alone. The twelve groups of tokens are the study's own too.
 
-TransformerLens and nnsight are used where they are installed; plain hooks always.
+Peers run whole prompts again for every patch (`benchmarks.patching_peers`). Each patch adds the
+same time, so they are measured on `--peer-patches` of each part and `--peer-pairs` pairs, and
+scaled to all; equality is checked on those. Ours and all peers run in turn, `--repeats` times. On a
+CPU, `cpu_ratio` is of the seconds of the process, which do not depend on what else a machine does.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 
-from benchmarks.common import arguments, clock, device_name, match_prompts, random_model, report
-from benchmarks.peers import version
+from benchmarks.common import (
+    arguments,
+    block_parameters,
+    clock,
+    device_name,
+    matrix_peak,
+    random_model,
+    report,
+    word_tokenizer,
+)
+from benchmarks.patching_peers import Loop, loops
 from benchmarks.profiling import add_option, profiled
+from nashlens.circuits.patching import choose_pairs
 from nashlens.engine.core import Engine
-from nashlens.engine.labels import LabelledPrompt
+from nashlens.engine.forest import pack, shared_prefix
+from nashlens.engine.labels import LabelledPrompt, labelled_prompts
 from nashlens.engine.patching import Change, Site, patch_scores
+from nashlens.games.catalog import CATALOG
 from nashlens.models.loaded import LoadedModel
+from nashlens.prompts.groups import group_indices
+from nashlens.prompts.pairs import build_pairs
+from nashlens.prompts.table import Asked, planned_decisions
+from nashlens.prompts.templates import SYSTEM
 
-LABELS = ([5], [6])
-N_GROUPS = 12
-Loop = Callable[[list[int], list[int], list[tuple[Site, list[int]]]], np.ndarray]
-"""From a prompt, its source and patches to `(patches, 2)` log P of the labels."""
-
-
-def _logprobs(logits: torch.Tensor) -> np.ndarray:
-    chosen = torch.log_softmax(logits[0, -1].float(), dim=-1)[[LABELS[0][0], LABELS[1][0]]]
-    return chosen.cpu().numpy()
-
-
-def _replace(x: torch.Tensor, values: torch.Tensor, site: Site, at: list[int], size: int) -> None:
-    """Write values `(1, t, width)` of some tokens, or of one head of them, in place."""
-    part = slice(site.head * size, (site.head + 1) * size) if site.kind == "head" else slice(None)
-    x[:, at, part] = values[:, at, part]
+KINDS = ("payoffs", "history")
+GROUPS = (
+    *("system", "opening", "payoff_1", "payoff_2", "payoff_3", "payoff_4", "round_last"),
+    *("question", "option_first", "option_second", "answer", "decision"),
+)
+GAME = "deadlock"
 
 
-@torch.inference_mode()
-def hooks(
-    loaded: LoadedModel, prompt: list[int], source: list[int], patches: list[tuple[Site, list[int]]]
-) -> np.ndarray:
-    """Patch by forward hooks."""
-    layers, size = loaded.model.model.layers, Engine(loaded).head_dim
-    ids, theirs = (torch.tensor([x], device=loaded.device) for x in (prompt, source))
-    kept: dict[tuple[str, int], torch.Tensor] = {}
+class Pairs(NamedTuple):
+    """Prompts, their sources, and the tokens of each group, the same in all of them."""
 
-    def attach(site: Site, work: Callable[[torch.Tensor], None]) -> Any:
-        layer = layers[site.layer - 1]
-        if site.kind == "head":
-            return layer.self_attn.o_proj.register_forward_pre_hook(lambda _m, a: work(a[0]))
-        return layer.register_forward_hook(lambda _m, _i, out: work(out))
+    kinds: list[str]
+    prompts: list[LabelledPrompt]
+    sources: list[list[int]]
+    groups: dict[str, list[int]]
 
-    def run(tokens: torch.Tensor) -> torch.Tensor:
-        return loaded.model(tokens, use_cache=False, logits_to_keep=1).logits
+    def of(self, kind: str) -> list[int]:
+        return [k for k, name in enumerate(self.kinds) if name == kind]
 
-    handles = [
-        attach(site, lambda x, key=(site.kind, site.layer): kept.__setitem__(key, x.clone()))
-        for site, _ in patches
+
+class Spent(NamedTuple):
+    """Seconds of the clock and of the process."""
+
+    wall: float
+    cpu: float
+
+    def times(self, factor: float) -> Spent:
+        return Spent(self.wall * factor, self.cpu * factor)
+
+
+def study_pairs(count: int) -> Pairs:
+    """Return pairs of the default study's kinds, half of each, with four played rounds."""
+    decisions = planned_decisions(
+        [CATALOG[GAME]],
+        templates=["neutral"],
+        label_sets={"jf": ("J", "F"), "xy": ("X", "Y")},
+        label_maps=["identity", "swapped"],
+        option_orders=["forward", "reversed"],
+        opponents=["RANDOM"],
+        own_cooperation=0.5,
+        rounds=[5],
+        histories=max(2, -(-count // 8)),
+        seed=0,
+    )
+    asked = Asked(word_tokenizer(), SYSTEM, "I choose option")
+    table = build_pairs(decisions, asked, kinds=KINDS, games=[GAME])
+    chosen = [
+        choose_pairs(table, kind, KINDS, [GAME], max(8, count // 2), 0).head(count // 2)
+        for kind in KINDS
     ]
-    run(theirs)
-    for handle in handles:
-        handle.remove()
-    result = []
-    for site, at in patches:
-        values = kept[site.kind, site.layer]
-        handle = attach(site, partial(_replace, values=values, site=site, at=at, size=size))
-        result.append(_logprobs(run(ids)))
-        handle.remove()
-    return np.stack(result)
+    rows = pd.concat(chosen, ignore_index=True)
+    groups = [group_indices(list(names), GROUPS) for names in rows["groups"]]
+    if any(other != groups[0] for other in groups):
+        raise ValueError("the pairs' groups have other tokens: peers could not batch them")
+    sources = [ids.tolist() for ids in rows["source_ids"]]
+    return Pairs(rows["kind"].tolist(), labelled_prompts(rows, "ids"), sources, groups[0])
 
 
-@torch.inference_mode()
-def nnsight(
-    loaded: LoadedModel, prompt: list[int], source: list[int], patches: list[tuple[Site, list[int]]]
-) -> np.ndarray:
-    """Patch by nnsight's traces."""
-    from nnsight import NNsight
-
-    model, size = NNsight(loaded.model), Engine(loaded).head_dim
-    ids, theirs = (torch.tensor([x], device=loaded.device) for x in (prompt, source))
-    options = {"use_cache": False, "logits_to_keep": 1}
-    result = []
-    kept: dict[tuple[str, int], Any] = {}
-    with model.trace(theirs, **options):
-        for kind, number in sorted({(s.kind, s.layer) for s, _ in patches}, key=lambda k: k[1]):
-            layer = model.model.layers[number - 1]
-            value = layer.self_attn.o_proj.input if kind == "head" else layer.output
-            kept[kind, number] = value.clone().save()
-    for site, at in patches:
-        with model.trace(ids, **options):
-            layer = model.model.layers[site.layer - 1]
-            x = layer.self_attn.o_proj.input if site.kind == "head" else layer.output
-            _replace(x, kept[site.kind, site.layer], site, at, size)
-            logits = model.output.logits.save()
-        result.append(_logprobs(logits))
-    return np.stack(result)
+def spent(work: Callable[[], Any], device: str) -> tuple[Spent, Any]:
+    before = time.process_time()
+    wall, result = clock(work, device)
+    return Spent(wall, time.process_time() - before), result
 
 
-@torch.inference_mode()
-def transformer_lens(
-    bridge: Any, prompt: list[int], source: list[int], patches: list[tuple[Site, list[int]]]
-) -> np.ndarray:
-    """Patch by TransformerLens' hooks; heads' outputs are `hook_z`."""
-    ids, theirs = (torch.tensor([x], device=bridge.cfg.device) for x in (prompt, source))
+def run_peer(
+    loop: Loop, pairs: Pairs, which: Sequence[int], some: Sequence[Change], size: int, device: str
+) -> tuple[Spent, np.ndarray]:
+    """Patch some pairs, `size` at once; return `(pairs, patches, 2)` log P of the labels."""
+    patches = [(change.sites[0], pairs.groups[change.group]) for change in some]
 
-    def name(site: Site) -> str:
-        end = "attn.hook_z" if site.kind == "head" else "hook_resid_post"
-        return f"blocks.{site.layer - 1}.{end}"
+    def work() -> list[list[torch.Tensor]]:
+        result = []
+        for start in range(0, len(which), size):
+            here = which[start : start + size]
+            prompts = torch.tensor([pairs.prompts[k].ids for k in here], device=device)
+            sources = torch.tensor([pairs.sources[k] for k in here], device=device)
+            result.append(loop(prompts, sources, patches))
+        return result
 
-    _, kept = bridge.run_with_cache(theirs, names_filter=[name(site) for site, _ in patches])
-
-    def write(x: torch.Tensor, hook: Any, site: Site, at: list[int]) -> torch.Tensor:
-        values = kept[hook.name]
-        size = x.shape[-1] if x.dim() == 4 else bridge.cfg.d_head
-        flat = x.clone().flatten(2)
-        _replace(flat, values.flatten(2), site, at, size)
-        return flat.view(x.shape)
-
-    result = []
-    for site, at in patches:
-        hook = (name(site), partial(write, site=site, at=at))
-        result.append(_logprobs(bridge.run_with_hooks(ids, fwd_hooks=[hook])))
-    return np.stack(result)
+    took, found = spent(work, device)
+    logits = torch.cat([torch.stack(batch, dim=1) for batch in found])
+    labels = torch.tensor([[label[0] for label in pairs.prompts[k].labels] for k in which])
+    logprobs = torch.log_softmax(logits.float(), dim=-1).cpu()
+    return took, logprobs.gather(2, labels[:, None].expand(-1, len(some), -1)).numpy()
 
 
-def loops(loaded: LoadedModel) -> dict[str, Callable[[], Loop]]:
-    """Return the loops that can run, each made when asked for: the bridge changes the model."""
+def operations(pairs: Pairs, changes: Sequence[Change], loaded: LoadedModel) -> tuple[int, int]:
+    """Return the products' operations of what patches change, and of the peers' whole runs.
 
-    def bridged() -> Loop:
-        from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
-
-        name = type(loaded.model).__name__
-        bridge = build_bridge_from_module(loaded.model, name, hf_config=loaded.model.config)
-        return partial(transformer_lens, bridge)
-
-    found: dict[str, Callable[[], Loop]] = {"hooks": lambda: partial(hooks, loaded)}
-    if version("nnsight"):
-        found["nnsight"] = lambda: partial(nnsight, loaded)
-    if version("transformer_lens"):
-        found["transformer_lens"] = bridged
-    return found
-
-
-def pairs(options: argparse.Namespace, count: int) -> tuple[list[list[int]], list[list[int]]]:
-    """Return prompts and their sources, in which two tokens are exchanged."""
-    now = 5
-    prompts = match_prompts(5, now, seeds=-(-count // 5))[now - 1 :: now][:count]
-    sources = []
-    for ids in prompts:
-        first = int(len(ids) * options.differ)
-        # The next token that is another one, so that the prompts do differ there.
-        second = next(k for k in range(first + 1, len(ids)) if ids[k] != ids[first])
-        source = list(ids)
-        source[first], source[second] = ids[second], ids[first]
-        sources.append(source)
-    return prompts, sources
+    After the last block only the decision is needed. Runs of the prompts and their sources count.
+    """
+    n_layers, unembed = loaded.n_layers, loaded.vocab * loaded.width
+    ours = theirs = 0
+    for prompt, source in zip(pairs.prompts, pairs.sources, strict=True):
+        length = len(prompt.ids)
+        differ = shared_prefix(np.array(prompt.ids), np.array(source))
+        theirs += length * n_layers * (len(changes) + 1)
+        for change in changes:
+            site, tokens = change.sites[0], pairs.groups[change.group]
+            changed = [k for k in tokens if k >= differ]
+            above = n_layers - site.layer + (site.kind != "residual")
+            if changed and above:
+                ours += (length - changed[0]) * (above - 1) + 1
+    rows = [prompt.ids for prompt in pairs.prompts], pairs.sources
+    ours += n_layers * sum(len(row) for ids in rows for row, _ in pack(ids, sum(map(len, ids))))
+    a_layer = block_parameters(loaded) // n_layers
+    scored = len(pairs.prompts) * len(changes) * unembed
+    return 2 * (ours * a_layer + scored), 2 * (theirs * a_layer + scored)
 
 
-def token_groups(length: int) -> dict[str, list[int]]:
-    """Return twelve groups of neighbouring tokens, and the decision."""
-    parts = np.array_split(np.arange(length), N_GROUPS)
-    return {f"g{k}": part.tolist() for k, part in enumerate(parts)} | {"decision": [length - 1]}
-
-
-def compare(loaded: LoadedModel, changes: list[Change], options: argparse.Namespace) -> Any:
-    """Patch with us, and with every peer on some of the patches; return our and their figures."""
-    prompts, sources = pairs(options, 4 if options.quick else options.pairs)
-    groups = [token_groups(len(ids)) for ids in prompts]
-    cuda = options.device == "cuda"
-    engine = Engine(loaded, options.batch_tokens or (8192 if cuda else 4096))
-    asked = [LabelledPrompt(ids, LABELS) for ids in prompts]
-
-    def ours() -> np.ndarray:
-        return patch_scores(engine, asked, changes, groups=groups, sources=sources)
-
-    # Kernels are compiled for a length, and chosen for a shape.
-    warm = clock(ours, options.device)[0] if cuda else None
-    seconds, found = clock(ours, options.device)
-    some = np.linspace(0, len(changes) - 1, options.peer_patches).astype(int)
-    peers = {}
-    for name, make in loops(loaded).items():
-        # The first call is not counted. The source's run is one more than the patches' own runs.
-        loop, took, error, measured = make(), 0.0, 0.0, range(min(options.peer_pairs, len(prompts)))
-        for i in measured:
-            chosen = [(changes[k].sites[0], groups[i][changes[k].group]) for k in some]
-            work = partial(loop, prompts[i], sources[i], chosen)
-            if not i:
-                work()
-            each, theirs = clock(work, options.device)
-            took += each
-            error = max(error, float(np.abs(theirs - found[i][some]).max()))
-        runs = len(measured) * (len(some) + 1)
-        whole = took / runs * len(prompts) * (len(changes) + 1)
-        peers[name] = {"seconds": whole, "max_error": error}
-    return {
-        "seconds": seconds,
-        "first_call_seconds": warm,
-        "peers": peers,
-        "patches": len(changes),
-        "pairs": len(prompts),
-        "tokens": sum(map(len, prompts)),
-        "profile": profiled(ours, options),
-    }
+def compare(
+    engine: Engine,
+    pairs: Pairs,
+    changes: Sequence[Change],
+    peers: dict[str, Loop],
+    options: argparse.Namespace,
+) -> dict[str, Any]:
+    """Patch with us and with every peer once; return seconds of all pairs and largest errors."""
+    device = options.device
+    seconds, found = {}, np.empty((len(pairs.prompts), len(changes), 2))
+    for kind in KINDS:
+        mine = pairs.of(kind)
+        seconds[kind], found[mine] = spent(
+            lambda mine=mine: patch_scores(
+                engine,
+                [pairs.prompts[k] for k in mine],
+                changes,
+                groups=[pairs.groups] * len(mine),
+                sources=[pairs.sources[k] for k in mine],
+            ),
+            device,
+        )
+    columns = np.linspace(0, len(changes) - 1, options.peer_patches).astype(int)
+    which = np.linspace(0, len(pairs.prompts) - 1, options.peer_pairs).astype(int).tolist()
+    some, theirs, errors = [changes[k] for k in columns], {}, {}
+    scale = len(pairs.prompts) * (len(changes) + 1) / (len(which) * (len(some) + 1))
+    for name, loop in peers.items():
+        for size in options.peer_batches or ([1, 8] if device == "cuda" else [1]):
+            took, values = run_peer(loop, pairs, which, some, size, device)
+            theirs[f"{name}, {size} at once"] = took.times(scale)
+            error = np.abs(values - found[np.ix_(which, columns)]).max()
+            errors[name] = max(errors.get(name, 0.0), float(error))
+    return {"ours": seconds, "peers": theirs, "errors": errors}
 
 
 def patching_arguments() -> argparse.ArgumentParser:
     parser = arguments(__doc__)
     add_option(parser)
-    parser.add_argument("--pairs", type=int, default=16)
-    parser.add_argument("--differ", type=float, default=1 / 3, help="where a pair first differs")
+    parser.add_argument("--pairs", type=int, default=16, help="half of each kind")
     parser.add_argument("--batch-tokens", type=int, default=None)
-    parser.add_argument("--peer-patches", type=int, default=6)
-    parser.add_argument("--peer-pairs", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--peer-patches", type=int, default=4, help="measured in each part")
+    parser.add_argument("--peer-pairs", type=int, default=2, help="measured")
+    parser.add_argument("--peer-batches", type=int, nargs="+", help="pairs at once; best counts")
     return parser
+
+
+def summary(runs: Sequence[dict[str, dict[str, Any]]], of: str) -> dict[str, Any]:
+    """Return medians over repeats of the seconds `of` a clock, and the ratios that follow."""
+
+    def median(part: str, side: str, name: str) -> float:
+        return float(np.median([getattr(run[part][side][name], of) for run in runs]))
+
+    parts, names = list(runs[0]), list(runs[0]["residual"]["peers"])
+    ours = {(part, kind): median(part, "ours", kind) for part in parts for kind in KINDS}
+    peers = {name: sum(median(part, "peers", name) for part in parts) for name in names}
+    best = min(peers, key=lambda name: peers[name])
+    here = {part: median(part, "peers", best) for part in parts}
+    by_kind = {
+        kind: peers[best] / len(KINDS) / sum(ours[part, kind] for part in parts) for kind in KINDS
+    }
+    each = [
+        sum(getattr(part["peers"][best], of) for part in run.values())
+        / sum(getattr(part["ours"][kind], of) for part in run.values() for kind in KINDS)
+        for run in runs
+    ]
+    return {
+        "ratio": float(np.median(each)),
+        "each_ratio": each,
+        "best_peer": best,
+        "seconds": sum(ours.values()),
+        "peer_seconds": peers,
+        "ratios": by_kind
+        | {part: here[part] / sum(ours[part, kind] for kind in KINDS) for part in parts},
+    }
 
 
 def main() -> None:
     options = patching_arguments().parse_args()
-    loaded = random_model(options)
-    layers = range(1, loaded.n_layers + 1)
-    heads = Engine(loaded).n_heads
+    loaded, pairs = random_model(options), study_pairs(2 if options.quick else options.pairs)
+    cuda, layers = options.device == "cuda", range(1, loaded.n_layers + 1)
+    engine = Engine(loaded, options.batch_tokens or (8192 if cuda else 4096))
+    heads = [Site("head", layer, head) for layer in layers for head in range(engine.n_heads)]
     parts = {
-        "residual": [
-            Change((Site("residual", layer),), f"g{k}") for layer in layers for k in range(N_GROUPS)
-        ],
-        "heads": [
-            Change((Site("head", layer, head),), "decision")
-            for layer in layers
-            for head in range(heads)
-        ],
+        "residual": [Change((Site("residual", k),), group) for k in layers for group in GROUPS],
+        "heads": [Change((site,), "decision") for site in heads],
     }
-    figures: dict[str, Any] = {}
-    for name, changes in parts.items():
-        figures[name] = compare(loaded, changes, options)
-    totals = {
-        peer: sum(part["peers"][peer]["seconds"] for part in figures.values())
-        for peer in figures["residual"]["peers"]
-    }
-    best = min(totals, key=lambda peer: totals[peer])
-    seconds = sum(part["seconds"] for part in figures.values())
-    errors = [peer["max_error"] for part in figures.values() for peer in part["peers"].values()]
+    peers = loops(loaded, lambda: random_model(options))
+
+    def run() -> dict[str, dict[str, Any]]:
+        return {name: compare(engine, pairs, some, peers, options) for name, some in parts.items()}
+
+    # The first calls make what later ones use: on a GPU kernels are compiled and chosen.
+    warm = clock(run, options.device)[0] if cuda else None
+    runs = [run() for _ in range(1 if options.quick else options.repeats)]
+    counted = np.sum([operations(pairs, some, loaded) for some in parts.values()], axis=0)
+    peak = matrix_peak(options.device, loaded.dtype)
+    figures = summary(runs, "wall")
+    errors = [part["errors"] for each in runs for part in each.values()]
     report(
         benchmark="patching",
         device=device_name(options),
-        ratio=totals[best] / seconds,
-        max_error=max(errors),
-        best_peer=best,
-        differ=options.differ,
-        missing_peers=[p for p in ("nnsight", "transformer_lens") if p not in totals],
-        seconds=seconds,
-        peer_seconds=totals[best],
-        ratios={
-            name: part["peers"][best]["seconds"] / part["seconds"] for name, part in figures.items()
-        },
-        parts=figures,
+        **figures,
+        **({} if cuda else {f"cpu_{k}": v for k, v in summary(runs, "cpu").items()}),
+        max_error=max(max(some.values()) for some in errors),
+        max_errors={name: max(some[name] for some in errors) for name in peers},
+        missing_peers=[name for name in ("nnsight", "transformer_lens") if name not in peers],
+        first_call_seconds=warm,
+        patches={name: len(some) for name, some in parts.items()},
+        pairs=len(pairs.prompts),
+        tokens=sum(len(prompt.ids) for prompt in pairs.prompts),
+        threads=torch.get_num_threads(),
+        operations_ratio=float(counted[1] / counted[0]),
+        matrix_peak=peak,
+        floor_seconds=float(counted[0] / peak),
+        floor_share=float(counted[0] / peak / figures["seconds"]),
+        profile=profiled(
+            lambda: patch_scores(
+                engine,
+                pairs.prompts,
+                parts["residual"],
+                groups=[pairs.groups] * len(pairs.prompts),
+                sources=pairs.sources,
+            ),
+            options,
+        ),
     )
 
 

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
     "extraction": ("--rounds", "4", "--peer-batches", "4", "--profile"),
     "sweep": ("--alphas", "2", "--peer-pairs", "1"),
+    "patching": ("--peer-patches", "2", "--peer-pairs", "1", "--profile"),
     "decode": ("--requests", "3", "--new-tokens", "4", "--slots", "2", "--peer-batches", "3"),
     "sweep_all": ("--alphas", "1", "--peer-pairs", "1", "--unrelated"),
     "play": ("--matches", "1", "--rounds", "3"),

@@ -258,6 +258,7 @@ class SteeredFork:
         self.blocks, self.fork, self.base = engine.blocks, fork, base
         self.interventions, self.edited = interventions.on(fork), fork.edited()
         self._states = torch.from_numpy(np.searchsorted(base.nodes, fork.source.tokens))
+        self.scored = np.unique(np.concatenate([scored.rows for scored in fork.scored]))
         pieces, budget = self.blocks.pieces, engine.batch_tokens
         if pieces is None:
             budget = min(budget, _FORK_TOKENS)
@@ -300,10 +301,10 @@ class SteeredFork:
         )
 
     def run(self, which: np.ndarray, watch: Watch | None = None) -> torch.Tensor:
-        """Return `(copies * f, width)` residuals after the last block.
+        """Return `(copies * f, width)` residuals after the last block, of scored tokens at least.
 
         `which` are indices of interventions, in order of their lowest layers. `watch` is shown what
-        has joined after each layer: the layer, and `(copies, f, width)` residuals.
+        has joined after each layer: the layer, and `(copies, f, width)` residuals of all tokens.
         """
         copies = _Copies(self, which)
         last = len(self.blocks)
@@ -314,7 +315,9 @@ class SteeredFork:
                 seen = copies.residuals()
                 watch(layer, seen.view(-1, len(self.fork), seen.shape[-1]))
             if layer < last:
-                copies.step(layer)
+                # After the last block only what is scored is looked at.
+                few = watch is None and layer + 1 == last
+                copies.step(layer, self.scored if few else None)
         return copies.residuals()
 
     def attention(self, copies: int, device: torch.device) -> AttentionPattern:
@@ -376,8 +379,11 @@ class _Copies:
             tokens = copy_to(torch.from_numpy(edited), h.device)
             copies[:, tokens] = interventions.apply(layer, copies[:, tokens], which)
 
-    def step(self, layer: int) -> None:
-        """Run the block after a layer."""
+    def step(self, layer: int, few: np.ndarray | None = None) -> None:
+        """Run the block after a layer, for all tokens or for `few` of each copy's.
+
+        The residuals of the others then stay what they were before the block.
+        """
         steered = self._steered
         blocks, interventions, fork = steered.blocks, steered.interventions, steered.fork
         device = blocks.device(layer)
@@ -398,4 +404,11 @@ class _Copies:
         rotations = tuple(r[: len(self._h)] for r in self._rotations)
         before = steered.base.cache[layer] if steered.base.cache else KeyValues()
         given = BlockInput(self._h, rotations, self._attention, before, change=change)
-        self._h = blocks.forward(layer, given)
+        added = change is not None and (change.attention or change.mlp)
+        if few is None or added or len(few) == len(fork):
+            self._h = blocks.forward(layer, given)
+            return
+        at = (np.arange(self._copies)[:, None] * len(fork) + few).ravel()
+        only = copy_to(torch.from_numpy(at), device)
+        given = given._replace(attention=self._attention.only(at), only=only)
+        self._h[only] = blocks.forward(layer, given)

@@ -226,3 +226,22 @@ def test_bad_edits_and_positions_are_refused(loaded):
         sweep(engine, [prompt], [edit], [0, 0])
     with pytest.raises(DataError, match="found 'first'"):
         sweep(engine, [prompt], [edit], "first")
+
+
+def test_after_the_last_block_only_what_is_scored_is_computed(loaded, rng):
+    """Of forks whose every token is edited, the last block's MLP sees one token a copy."""
+    engine, prompts, seen = Engine(loaded), matches(rng, 1, 1), []
+    handles = [
+        block.mlp.register_forward_pre_hook(lambda _m, args, k=k: seen.append((k, len(args[0]))))
+        for k, block in enumerate(engine.blocks.blocks)
+    ]
+    vector = rng.normal(size=32)
+    try:
+        sweep(engine, prompts[:1], [Edit(1, "add", vector, v) for v in (0.5, 1.0)], "all")
+    finally:
+        for handle in handles:
+            handle.remove()
+    last = engine.n_layers - 1
+    # First the unsteered row, then two copies, of which the block before has all tokens.
+    assert seen[-1] == (last, 2)
+    assert seen[-2] == (last - 1, 2 * len(prompts[0].ids))
