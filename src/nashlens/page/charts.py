@@ -12,6 +12,7 @@ from nashlens.page import marks
 from nashlens.page.marks import Picture, picture
 from nashlens.page.study import Study
 from nashlens.page.words import known, number, verdict
+from nashlens.play.responses import by_block
 
 Draw = Callable[[Study], Any]
 MOST_ROWS = 2000
@@ -25,7 +26,7 @@ class TooManyRowsError(Exception):
 def charts_of(study: Study, claim: str) -> list[Picture]:
     """Return the charts of a claim that the tables have rows for."""
     found = []
-    for draw in (partial(_parts, claim=claim), CHARTS.get(claim, lambda study: None)):
+    for draw in (partial(_parts, claim=claim), CHARTS[claim]):
         try:
             found.append(draw(study))
         except TooManyRowsError as error:
@@ -264,6 +265,32 @@ def _metrics(measure: str, what: str, pairing: str = "self_play", term: str | No
     return draw
 
 
+def _beliefs(study: Study) -> Picture | None:
+    table = study.table("beliefs")
+    if table is None:
+        return None
+    rows = by_block(table).rename(columns={"p_action_1": "estimate"})
+    rows = _few(rows, "beliefs")
+    if rows.empty:
+        return None
+    best = {0: "action 0 is the best response", 1: "action 1 is the best response"}
+    rows = rows.assign(best_response=rows["best_response"].astype(int).map(best))
+    rows = rows.sort_values("best_response", kind="stable")
+    labels = {
+        "belief": "stated belief: P(the other takes action 1)",
+        "estimate": "own P(action 1)",
+        "best_response": "",
+    }
+    facet = "model" if rows["model"].nunique() > 1 else None
+    chart = marks.points(rows, "belief", series="best_response", labels=labels, facet=facet)
+    said = "; ".join(
+        f"{model}, where {what}: {number(part['estimate'].mean())} over {len(part)} histories"
+        for (model, what), part in rows.groupby(["model", "best_response"], sort=False)
+    )
+    title = "What is expected of the other, and what is done: a point a history, over its forms"
+    return picture(chart, title, f"Mean own P(action 1). {said}", "beliefs")
+
+
 def _steered(quantity: str, what: str) -> Draw:
     def draw(study: Study) -> Picture | None:
         table = study.table("steered_summary")
@@ -300,6 +327,7 @@ CHARTS: dict[str, Draw] = {
     "B4": _metrics("nash_tv", "Nash distance"),
     "B5": _metrics("nash_tv", "Nash distance"),
     "B6": _metrics("nash_tv_rounds", "Nash distance in the last third", term="last third"),
+    "B7": _beliefs,
     "X1": _metrics("unravelling", "change of cooperation", "cross_play", "change"),
     "X2": _metrics("cooperation", "cooperation", "cross_play"),
     "X3": _metrics("equilibrium_selection", "equilibrium reached"),
@@ -309,4 +337,4 @@ CHARTS: dict[str, Draw] = {
     "C1": _OVERRIDE,
     "C2": _OVERRIDE,
 }
-"""Claim -> what draws the numbers behind it; the others have their estimates alone."""
+"""Claim -> what draws the numbers behind it."""

@@ -175,6 +175,35 @@ def lines(
     return layered.facet(data=shown, **parts)
 
 
+def points(
+    frame: pd.DataFrame, x: str, *, series: str, labels: Mapping[str, str], facet: str | None = None
+) -> Any:
+    """Return one point for each row: `estimate` over another column, both from 0 to 1.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        `estimate` and the other arguments' columns; all columns are in the tooltip.
+    x, series : str
+        Columns.
+    labels : mapping of str to str
+        Titles of x, `estimate` and the series.
+    facet : str, optional
+        Column whose values have rows of their own.
+    """
+    shown = data(frame, list(frame.columns))
+    marks = colour(series, _order(shown[series]), labels[series])
+    axes = {
+        name: axis(f"{field}:Q", title=labels[field], scale=alt.Scale(domain=[0, 1]))
+        for name, axis, field in (("x", alt.X, x), ("y", alt.Y, "estimate"))
+    }
+    tips = [alt.Tooltip(name) for name in shown.columns]
+    chart = alt.Chart(shown).mark_point(filled=True, size=45, opacity=0.75)
+    chart = chart.encode(**axes, color=marks["color"], shape=marks["shape"], tooltip=tips)
+    chart = chart.properties(width=WIDTH, height=HEIGHT)
+    return chart.facet(row=_row(facet, shown)) if facet else chart.add_params(_zoom("x", "y"))
+
+
 def _order(values: pd.Series) -> list[Any]:
     """Return values as they come first."""
     return list(dict.fromkeys(values))

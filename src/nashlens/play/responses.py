@@ -55,5 +55,29 @@ def expected_gain(rows: pd.DataFrame, belief: np.ndarray) -> np.ndarray:
     return np.asarray((1.0 - belief) * against[:, 0] + belief * against[:, 1], dtype=np.float64)
 
 
+def by_block(beliefs: pd.DataFrame) -> pd.DataFrame:
+    """Return each block's belief beside what the model then does, over all its surface forms.
+
+    Parameters
+    ----------
+    beliefs : DataFrame
+        As `hold_against_beliefs` returns it.
+
+    Returns
+    -------
+    DataFrame
+        `model`, `game`, `block_id`, `belief`, `best_response`, `p_action_1` (mean over the block)
+        and `n` (its prompts), of blocks with a best response that were asked whole.
+    """
+    known = beliefs[beliefs["best_response"].notna()]
+    found = known.groupby(["model", "game", "block_id"], sort=False, as_index=False).agg(
+        belief=("belief", "first"),
+        best_response=("best_response", "first"),
+        p_action_1=("p_action_1", _mean_of_all),
+        n=("p_action_1", "size"),
+    )
+    return found[found["p_action_1"].notna()].reset_index(drop=True)
+
+
 def _mean_of_all(values: pd.Series) -> float:
     return float(values.mean(skipna=False))

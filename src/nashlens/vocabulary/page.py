@@ -8,10 +8,11 @@ SHOWN = (
     *NEEDED,
     *("ladder", "steered_play", "steered_texts", "probes", "effects", "steering_summary"),
     *("heads_summary", "choir", "patching_summary", "metrics", "steered_summary"),
+    "beliefs",
 )
 """Tables that the page shows rows of."""
 TRACED = (
     *("play_findings", "lineage_findings", "prompts", "lens", "steering", "heads", "override"),
-    *("patching", "matches", "beliefs", "steered_matches", "steered_quiz", "steered_text"),
+    *("patching", "matches", "steered_matches", "steered_quiz", "steered_text"),
 )
 """Tables whose rows it does not show, and that a number of it was made from."""
