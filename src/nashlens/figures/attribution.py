@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nashlens.figures import style
+from nashlens.figures import saying, style
 from nashlens.figures.registry import Look
 
-TITLE = "Who writes the answer where the Nash action is not the prosocial one"
+TITLE = "Who writes the answer"
 _COLUMNS = ("model", "quantity", "component", "kind", "layer", *style.ESTIMATE,
             "n", "n_matches")  # fmt: skip
 _KINDS = {"attention": "all of a layer's attention", "mlp": "a layer's MLP",
@@ -33,7 +33,36 @@ _NAMED = 3
 """Number of MLPs, and of layers' heads, that a panel names, if they are not small."""
 
 
-@style.figure(TITLE, attribution_summary=_COLUMNS)
+def _message(attribution_summary: pd.DataFrame, look: Look) -> str:
+    """Say which component adds most to the Nash action, or against it."""
+    rows = attribution_summary[attribution_summary["quantity"] == "action_part"]
+    rows = rows[rows["estimate"].notna()].reset_index(drop=True)
+    single = rows[rows["kind"].isin(["attention", "mlp", "head"])]
+    if single.empty:
+        return "Nothing can be attributed: no component was measured"
+    models = list(dict.fromkeys(rows["model"]))
+    large = saying.beyond(single) & (single["estimate"].abs() > _SMALL)
+    most = saying.furthest(single, large)
+    name = {"attention": "attention of layer {}", "mlp": "the MLP of layer {}"}.get(
+        str(most["kind"]), f"head {most['component']}"
+    )
+    towards = "towards" if most["estimate"] > 0 else "against"
+    number = f"{name.format(int(most['layer']))}, {saying.interval(most)} logits"
+    if len(models) == 1:
+        if not large.any():
+            return (
+                f"No component of {models[0]} writes more than {_SMALL:g} logits towards or against"
+                f" the Nash action: most {number}"
+            )
+        return f"In {models[0]} most is written {towards} the Nash action by {number}"
+    writing = single.loc[large, "model"].nunique()
+    return (
+        f"Components write more than {_SMALL:g} logits towards or against the Nash action in"
+        f" {writing or 'none'} of {len(models)} models: most in {most['model']}, {number}"
+    )
+
+
+@style.figure(TITLE, _message, attribution_summary=_COLUMNS)
 def draw(attribution_summary: pd.DataFrame, look: Look) -> Figure:
     """Draw what components add to the logit of the Nash action, and of the first label.
 
@@ -46,8 +75,7 @@ def draw(attribution_summary: pd.DataFrame, look: Look) -> Figure:
             "no scenario was asked under both label maps and in both option orders"
         )
     models = list(dict.fromkeys(attribution_summary["model"]))
-    title = f"{TITLE}: {models[0]}" if len(models) == 1 else TITLE
-    figure, body = style.canvas(look.width or style.WIDTH, 1.2 + 2.8 * len(models), title)
+    figure, body = style.canvas(look.width or style.WIDTH, 1.3 + 2.8 * len(models))
     grid = body.subplots(len(models), len(_PANELS), squeeze=False, sharey="row")
     colors = style.colors(look.palette, list(_KINDS))
     for line, model in zip(grid, models, strict=True):
@@ -59,7 +87,7 @@ def draw(attribution_summary: pd.DataFrame, look: Look) -> Figure:
             _panel(ax, rows, colors)
         _scale(line[0], mine)
         line[0].set_ylabel("adds to the logit\nover the other")
-    style.legend(body, _legend_entries(colors, look.confidence), columns=2)
+    style.legend(body, _legend_entries(colors, look.confidence))
     return figure
 
 
@@ -71,7 +99,7 @@ def _whole(rows: pd.DataFrame) -> str:
     mean, low, high = (float(total[name].iloc[0]) for name in style.ESTIMATE)
     bounds = f" [{low:.2f}, {high:.2f}]" if np.isfinite(low) else ""
     n, matches = total["n"].iloc[0], total["n_matches"].iloc[0]
-    return f"in all {mean:.2f}{bounds} logits\n{style.sizes(n, 'prompts', matches)}"
+    return f"in all {mean:.2f}{bounds} logits\n{saying.sizes(n, 'prompts', matches)}"
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, colors: dict[str, Any]) -> None:
@@ -139,4 +167,4 @@ def _legend_entries(colors: dict[str, Any], confidence: float) -> list[Any]:
         for kind, label in _KINDS.items()
     ]  # fmt: skip
     level = f"{confidence:.0%} Student interval over histories, for all components at once"
-    return [*marks, Line2D([], [], color=style.GREY, linewidth=0.9, label=level)]
+    return [*marks, style.note(f"bars: {level}")]

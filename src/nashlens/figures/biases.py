@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nashlens.figures import style
+from nashlens.figures import saying, style
 from nashlens.figures.registry import Look
 
-TITLE = "Surface biases: what moves P(action 0) though the game stays the same"
+TITLE = "Surface biases"
 SOURCES = {"prompts": "decision prompts (lens, last layer)", "play": "play"}
 _COLUMNS = ("model", "source", "factor", "contrast", "label_set", *style.ESTIMATE,
             "n", "n_matches")  # fmt: skip
@@ -21,17 +21,23 @@ _KEYS = ["factor", "contrast", "label_set"]
 _FACTORS = ["label_map", "option_order", "template", "label_set"]
 
 
-def _message(data: pd.DataFrame) -> str:
+def _message(surface_summary: pd.DataFrame, look: Look) -> str:
     """Say how far labels and places move the answer, at most."""
-    said = []
-    for factor, what in (("label_map", "which label it has"), ("option_order", "its place")):
-        values = data.loc[data["factor"] == factor, "estimate"].abs().dropna()
-        if len(values):
-            said.append(f"{what} up to {values.max():.2f}")
-    return f"What moves P(action 0) in the same game: {', '.join(said)}" if said else TITLE
+    said, moved = [], []
+    for factor, what in (("label_map", "labels"), ("option_order", "places")):
+        rows = surface_summary[surface_summary["factor"] == factor]
+        rows = rows[rows["estimate"].notna()].reset_index(drop=True)
+        if len(rows):
+            apart = saying.beyond(rows)
+            moved.append(bool(apart.any()))
+            said.append(f"{what} at most by {saying.interval(saying.furthest(rows, apart))}")
+    if not said:
+        return "Neither labels nor places were exchanged in whole blocks"
+    verb = "moves" if any(moved) else "does not move beyond its interval"
+    return f"In one game, P(action 0) {verb} when forms are exchanged: {saying.listed(said)}"
 
 
-@style.figure(TITLE, surface_summary=_COLUMNS)
+@style.figure(TITLE, _message, surface_summary=_COLUMNS)
 def draw(surface_summary: pd.DataFrame, look: Look) -> Figure:
     """Draw differences in P(action 0) between surface forms, a panel for each model."""
     counts = surface_summary[surface_summary["factor"] == ""]
@@ -49,7 +55,7 @@ def draw(surface_summary: pd.DataFrame, look: Look) -> Figure:
     color = style.colors(look.palette, list(SOURCES))
     height = 1.15 + -(-len(models) // across) * (1.0 + 0.25 * len(rows))
     width = look.width or style.WIDTH
-    figure, body = style.canvas(width, height, _message(data))
+    figure, body = style.canvas(width, height)
     columns = style.model_columns(body, models, 1, sharex=True, sharey=True)
     panels = {model: axes[0] for model, axes in columns.items()}
     for model, ax in panels.items():
@@ -62,7 +68,7 @@ def draw(surface_summary: pd.DataFrame, look: Look) -> Figure:
         ax.tick_params(labelbottom=True)
     reach = max(0.1, *(max(map(abs, ax.get_xlim())) for ax in panels.values()))
     panels[models[0]].set_xlim(-reach, reach)
-    style.legend(body, _legend_entries(color, look.confidence), columns=3)
+    style.legend(body, _legend_entries(color, look.confidence))
     return figure
 
 
@@ -90,7 +96,7 @@ def _differences(ax: Axes, data: pd.DataFrame, rows: pd.DataFrame, color: dict[s
 def _heading(model: str, counts: pd.DataFrame) -> str:
     known = counts.set_index("source")
     n, matches = known["n"], known["n_matches"]
-    sizes = [f"{source}: {style.sizes(n[source], '', matches[source])}" for source in SOURCES]
+    sizes = [f"{source}: {saying.sizes(n[source], '', matches[source])}" for source in SOURCES]
     return "\n".join([model, *sizes])
 
 

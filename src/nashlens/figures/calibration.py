@@ -12,12 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from nashlens.figures import style
+from nashlens.figures import saying, style
 from nashlens.figures.registry import Look
 
-TITLE = "Calibration: what the study finds in models whose mechanism is known"
-WIDTH = 10.0
-"""Default width in inches."""
+TITLE = "Calibration"
 _COLUMNS = [
     *("model", "null", "fact", "planted", "found", "layer_error", "precision", "recall"),
     *("outcome", "basis"),
@@ -51,14 +49,18 @@ _FACTS = {
 }
 """Fact -> its column's name. Facts that end at a layer are in the column of their first layer."""
 _KINDS = {
-    "exact": "found as planted",
-    "near": "found, one layer off or with other components",
-    "far": "found, further off",
+    "exact": "as planted",
+    "near": "nearly",
+    "far": "further off",
     "miss": "missed",
     "false_positive": "found though absent",
-    "true_negative": "absent and not found",
+    "true_negative": "not found",
 }
 """What a cell says; empty cells are not known by construction."""
+
+
+_ROW = 0.26
+"""Inches of a model's row, for two lines of the smallest font."""
 
 
 class _Cell(NamedTuple):
@@ -66,7 +68,22 @@ class _Cell(NamedTuple):
     text: str
 
 
-@style.figure(TITLE, calibration=_COLUMNS, calibration_rates=_RATES)
+def _message(calibration: pd.DataFrame, calibration_rates: pd.DataFrame, look: Look) -> str:
+    """Say how many planted facts are found, and how often one is found in models without it."""
+    found = calibration_rates.drop_duplicates("quantity").set_index("quantity")
+    recall, wrong = found.loc["recall"], found.loc["false_positive_rate"]
+    said = []
+    if recall["n"]:
+        said.append(f"finds {saying.interval(recall, '.0%')} of {int(recall['n'])} planted facts")
+    if wrong["n"]:
+        said.append(
+            f"takes {saying.interval(wrong, '.1%')} of {int(wrong['n'])} facts for found in models"
+            " without them"
+        )
+    return f"The study {' and '.join(said)}" if said else "No planted fact was looked for"
+
+
+@style.figure(TITLE, _message, calibration=_COLUMNS, calibration_rates=_RATES)
 def draw(calibration: pd.DataFrame, calibration_rates: pd.DataFrame, look: Look) -> Figure:
     """Draw each planted model's facts as found, and how many null models show each fact.
 
@@ -83,8 +100,8 @@ def draw(calibration: pd.DataFrame, calibration_rates: pd.DataFrame, look: Look)
     facts = [fact for fact in _FACTS if fact in named]
     color = _colors(look.palette)
     rows = max(len(cells), 3)
-    figure, body = style.canvas(look.width or WIDTH, 3.9 + 0.19 * rows, TITLE)
-    axes = body.subplots(2, 1, sharex=True, height_ratios=[0.19 * rows, 1.0])
+    figure, body = style.canvas(look.width or style.WIDTH, 4.4 + _ROW * rows)
+    axes = body.subplots(2, 1, sharex=True, height_ratios=[_ROW * rows, 1.0])
     _grid(axes[0], cells, facts, color)
     goal = float(calibration_rates.set_index("quantity")["goal"]["false_positive_rate"])
     _errors(axes[1], rates, facts, color["false_positive"], goal)
@@ -92,12 +109,13 @@ def draw(calibration: pd.DataFrame, calibration_rates: pd.DataFrame, look: Look)
     axes[1].set_xlim(-0.5, len(facts) - 0.5)
     axes[1].set_xlabel("fact, and what it is looked for in", fontsize=style.SMALL)
     handles: list[Any] = [Patch(color=color[kind], label=text) for kind, text in _KINDS.items()]
-    bar = f"share of null models, {look.confidence:.0%} Wilson interval"
+    bar = "share of null models"
     handles += [
         Line2D([], [], color=color["false_positive"], marker="o", markersize=4, label=bar),
-        Line2D([], [], color="0.3", linestyle=":", label=f"goal: at most {goal:.0%}"),
+        Line2D([], [], color="0.3", linestyle=":", label=f"at most {goal:.0%}"),
     ]
-    style.legend(body, handles, 4, _in_numbers(calibration_rates))
+    style.legend(body, handles)
+    style.notes(body, [_in_numbers(calibration_rates)])
     return figure
 
 
@@ -111,7 +129,8 @@ def _in_numbers(rates: pd.DataFrame) -> str:
     found = {row["quantity"]: row for row in rates.to_dict("records")}
     recall, rate = found["recall"], found["false_positive_rate"]
     error, any_null = found["largest_layer_error"], found["null_models_with_any"]
-    parts = [f"Recall {recall['estimate']:.2f} of {int(recall['n'])} planted facts"]
+    parts = ["Nearly: one layer off, or with other components; not found: absent, too"]
+    parts += [f"Recall {recall['estimate']:.2f} of {int(recall['n'])} planted facts"]
     if pd.notna(error["estimate"]):
         parts.append(f"largest layer error {error['estimate']:.0f}")
     if rate["n"]:
@@ -174,13 +193,20 @@ def _grid(
             ax.add_patch(box)
             dark = sum(color[cell.kind]) < 1.6
             shade = "white" if dark else "black"
-            ax.text(x, y, cell.text, ha="center", va="center_baseline", fontsize=7, color=shade)
+            ax.text(x, y, _narrow(cell.text), ha="center", va="center", fontsize=7, color=shade)
     ax.set_yticks(range(len(cells)), [style.words(model) for model in cells])
     ax.set_ylim(len(cells) - 0.4, -0.6)
     ax.grid(False)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.set_title(f"planted models (n = {len(cells)}): what was found, layers in figures")
+
+
+def _narrow(text: str) -> str:
+    """Break what is too long for a cell: `10-12` and `7/8+1` after their sign."""
+    if len(text) <= 3:
+        return text
+    return text.replace("-", "-\n", 1).replace("+", "\n+", 1)
 
 
 def _errors(ax: Axes, rates: pd.DataFrame, facts: list[str], color: Any, goal: float) -> None:

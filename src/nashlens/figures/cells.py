@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 
-from nashlens.figures import style
+from nashlens.figures import saying, style
 from nashlens.play.metrics.pooled import of_measure
 from nashlens.vocabulary.play import MODES
 
@@ -66,7 +65,7 @@ def lengths(metrics: pd.DataFrame) -> list[str]:
 
 def size(metrics: pd.DataFrame) -> str:
     """Return how many matches stand behind each point of some rows."""
-    return f"n\u00a0=\u00a0{style.counted(metrics['n_matches'])}, matches a\u00a0point"
+    return f"n\u00a0=\u00a0{saying.counted(metrics['n_matches'])}, matches a\u00a0point"
 
 
 def quality(metrics: pd.DataFrame, agent: str, game: str | None = None) -> str:
@@ -181,12 +180,6 @@ def definitions(metrics: pd.DataFrame) -> list[str]:
             row = known.iloc[0]
             found.append(f"{name}: {row['definition']}. Control: {row['control_measure']}.")
     return found
-
-
-def notes(body: SubFigure, lines: Sequence[str], width: float) -> None:
-    """Write below all panels what the reader must know to read them."""
-    text = "\n".join(style.fit(line, width - 0.2) for line in lines)
-    body.supxlabel(text, x=0.008, ha="left", fontsize=style.SMALL)
 
 
 def short(value: float) -> str:

@@ -9,20 +9,45 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nashlens.figures import style
+from nashlens.figures import saying, style
 from nashlens.figures.registry import Look
 
-TITLE = "How many late components carry what is written against the Nash action"
+TITLE = "Choir or soloist"
 _COLUMNS = ("model", "quantity", "order", "size", "share", *style.ESTIMATE,
             "n", "n_matches")  # fmt: skip
 _ORDERS: dict[str, tuple[str, Any, str]] = {
-    "chosen": ("the one that writes the most on other histories first", "-", "o"),
-    "random": ("in a random order: the mean over orders", "--", "s"),
+    "chosen": ("who writes most on other histories first", "-", "o"),
+    "random": ("random orders, their mean", "--", "s"),
 }
 """Order -> what it is, dashes, and the mark of what is needed."""
 
 
-@style.figure(TITLE, choir=_COLUMNS)
+def _message(choir: pd.DataFrame, look: Look) -> str:
+    """Say how many components carry half of what is written against the Nash action."""
+    models = list(dict.fromkeys(choir["model"]))
+    half = choir[(choir["share"] == 0.5) & (choir["order"] == "chosen")]
+    half = half[half["estimate"].notna()].reset_index(drop=True)
+    if half.empty:
+        who = f"In {models[0]}" if len(models) == 1 else f"In none of {len(models)} models"
+        what = "nothing" if len(models) == 1 else "anything"
+        return f"{who} {what} that is written against Nash can be shared out"
+    sizes = choir[choir["quantity"] == "curve"].groupby("model")["size"].max()
+
+    def number(row: pd.Series) -> str:
+        return f"{saying.interval(row, '.0f')} of {int(sizes[row['model']])} components"
+
+    half = half.sort_values("estimate")
+    few, many = half.iloc[0], half.iloc[-1]
+    if len(models) == 1:
+        return f"Half of what is written against Nash in {models[0]} is carried by {number(few)}"
+    return (
+        f"Half of what is written against the Nash action is carried, in {len(half)} of"
+        f" {len(models)} models, by {number(few)} ({few['model']}) up to {number(many)}"
+        f" ({many['model']})"
+    )
+
+
+@style.figure(TITLE, _message, choir=_COLUMNS)
 def draw(choir: pd.DataFrame, look: Look) -> Figure:
     """Draw the curve of joint ablations, a panel for each model.
 
@@ -33,9 +58,8 @@ def draw(choir: pd.DataFrame, look: Look) -> Figure:
         raise style.NothingToShowError("no late component writes against the Nash action")
     models = list(dict.fromkeys(choir["model"]))
     across = min(2, len(models))
-    title = f"{TITLE}: {models[0]}" if len(models) == 1 else TITLE
-    height = 1.2 + 3.0 * -(-len(models) // across)
-    figure, body = style.canvas(look.width or style.WIDTH, height, title)
+    height = 1.5 + 3.0 * -(-len(models) // across)
+    figure, body = style.canvas(look.width or style.WIDTH, height)
     grid = body.subplots(-(-len(models) // across), across, squeeze=False).ravel()
     colors = style.colors(look.palette, list(_ORDERS))
     for ax, model in zip(grid, models, strict=False):
@@ -44,14 +68,14 @@ def draw(choir: pd.DataFrame, look: Look) -> Figure:
         ax.set_title(f"{name}{_heading(rows)}", fontsize=style.SMALL)
         _panel(ax, rows, colors)
     style.hide(grid[len(models) :])
-    style.legend(body, _legend_entries(colors, look.confidence), columns=2)
+    style.legend(body, _legend_entries(colors, look.confidence))
     return figure
 
 
 def _heading(rows: pd.DataFrame) -> str:
     """Say what is needed for half of the effect, how unequal shares are, and the sizes."""
     curve, half = rows[rows["quantity"] == "curve"], rows[rows["share"] == 0.5]
-    said = style.sizes(curve["n"].max(), "prompts", curve["n_matches"].max())
+    said = saying.sizes(curve["n"].max(), "prompts", curve["n_matches"].max())
     if half.empty:
         return f"no effect that could be shared out\n{said}"
     needed = {row["order"]: row["estimate"] for row in half.to_dict("records")}

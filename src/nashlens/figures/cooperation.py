@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nashlens.figures import cells, style
+from nashlens.figures import cells, saying, style
 from nashlens.figures.registry import Look
 from nashlens.play.metrics.pooled import at_once, by_pairing, of_measure
 from nashlens.vocabulary.play import PAIRINGS
@@ -22,16 +22,34 @@ _MEASURES = {
 """Measure -> the axis that it is drawn on."""
 
 
-def _message(cooperation: pd.DataFrame) -> str:
-    """Say how much agents cooperate with themselves, where a game has a prosocial action."""
-    own = cooperation[(cooperation["pairing"] == "self_play") & ~cooperation["hollow"]]
-    values = own["estimate"].dropna()
-    if values.empty:
-        return TITLE
-    return f"With themselves agents cooperate in {style.between(values, '.0%')} of decisions"
+def _shown(metrics: pd.DataFrame) -> pd.DataFrame:
+    data = cells.of_models(metrics)
+    return by_pairing(at_once(data[data["measure"].isin([*_MEASURES, "action_0"])]))
 
 
-@style.figure(TITLE, metrics=cells.COLUMNS)
+def _message(metrics: pd.DataFrame, look: Look) -> str:
+    """Say where agents cooperate more or less than random play, with themselves if they met."""
+    found = _cooperation(_shown(metrics))
+    found = found[~found["hollow"] & found["estimate"].notna()].reset_index(drop=True)
+    own = found[found["pairing"] == "self_play"].reset_index(drop=True)
+    rows, whom = (own, "with themselves") if len(own) else (found, "with others")
+    if rows.empty:
+        return "No game that was played has a prosocial action: agents have no way to cooperate"
+    more, less = (test(rows, rows["control"]) for test in (saying.above, saying.below))
+    far = saying.furthest(rows, more | less, rows["control"])
+    number = f"{saying.interval(far, '.0%')} ({far['agent']}, {style.words(far['game'])})"
+    if not (more | less).any():
+        return (
+            f"Agents cooperate {whom} neither more nor less than random play in any of"
+            f" {len(rows)} cases: at most apart {number}"
+        )
+    return (
+        f"Agents cooperate {whom} more than random play in {more.sum()} of {len(rows)} cases, less"
+        f" in {less.sum()}: most apart {number}"
+    )
+
+
+@style.figure(TITLE, _message, metrics=cells.COLUMNS)
 def draw(metrics: pd.DataFrame, look: Look) -> Figure:
     """Draw cooperation and Nash distance by game, agent and pairing, where both move at once."""
     data = cells.of_models(metrics)
@@ -49,7 +67,7 @@ def draw(metrics: pd.DataFrame, look: Look) -> Figure:
     down = 1 if len(agents) == 1 else 2 * math.ceil(len(agents) / across)
     height = 1.6 + down * (0.62 + max(0.5, 0.095 * len(order) * (len(pairings) + 1)))
     color = style.colors(look.palette, PAIRINGS)
-    figure, body = style.canvas(width, height, _message(means["cooperation"]))
+    figure, body = style.canvas(width, height)
     grid = body.subplots(down, across, squeeze=False, sharey=True, sharex=True)
     style.hide(grid.ravel())
     for index, agent in enumerate(agents):
@@ -68,9 +86,9 @@ def draw(metrics: pd.DataFrame, look: Look) -> Figure:
     if means["cooperation"]["hollow"].any():
         hollow = "hollow: share of action 0, where the game has no prosocial action"
         handles.append(style.note(hollow))
-    style.legend(body, [*handles, cells.control_entry()], columns=4)
+    style.legend(body, [*handles, cells.control_entry()])
     notes = [cells.INTERVALS.format(look.confidence), *cells.lengths(wanted)]
-    cells.notes(body, [*notes, *cells.definitions(shown)], width)
+    style.notes(body, [*notes, *cells.definitions(shown)])
     return figure
 
 

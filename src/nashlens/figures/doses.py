@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from nashlens.figures import style
+from nashlens.figures import saying, style
 from nashlens.figures.registry import Look
 from nashlens.vocabulary.edits import DIRECTION_KINDS
 
@@ -48,6 +48,8 @@ class _DoseFigure:
     kind: str
     """Of the table's rows."""
     title: str
+    verb: str
+    """As a sentence begins with it."""
     symbol: str
     """Of the dose."""
     units: Mapping[str, str]
@@ -58,14 +60,15 @@ _SD = "training SD"
 FIGURES = {
     "steering": _DoseFigure(
         "add",
-        "Steering: what moves when a direction is added, games that it was not fitted on",
+        "Steering: what moves when a direction is added",
+        "Adding a direction",
         "\N{GREEK SMALL LETTER ALPHA}",
         {"norms": "mean residual norms", "absolute": "the residual's own units"},
     ),
     "clamping": _DoseFigure(
         "clamp",
-        "Clamping: what moves when the projection on a direction is set, games that it was not"
-        " fitted on",
+        "Clamping: what moves when the projection on a direction is set",
+        "Setting the projection on a direction",
         "c",
         {"norms": _SD, "absolute": _SD},
     ),
@@ -73,7 +76,31 @@ FIGURES = {
 _TITLES = {name: shown.title for name, shown in FIGURES.items()}
 
 
-@style.figure(_TITLES, steering_summary=_COLUMNS)
+def _message(steering_summary: pd.DataFrame, look: Look) -> str:
+    """Say at how many places a direction moves what it is meant to, beyond random ones."""
+    shown = FIGURES[look.figure]
+    data = steering_summary[steering_summary["kind"] == shown.kind]
+    changes = data[(data["quantity"] == "change") & data["game"].isna()]
+    same = ["model", "layers", "part", "words"]
+    random = changes[changes["direction"] == "random"][[*same, "ci_low", "ci_high"]]
+    target = changes["target"].astype("boolean").fillna(False).astype(bool)
+    ours = changes[(changes["direction"] != "random") & target & changes["estimate"].notna()]
+    if ours.empty:
+        return f"{shown.verb} cannot be judged: one dose only, or no whole block"
+    ours = ours.merge(random, on=same, how="left", suffixes=("", "_random"))
+    # Without random directions, beyond 0.
+    low, high = ours["ci_low_random"].fillna(0.0), ours["ci_high_random"].fillna(0.0)
+    apart = saying.above(ours, high) | saying.below(ours, low)
+    most = saying.furthest(ours, apart)
+    several = "layers" if "+" in str(most["layers"]) else "layer"
+    return (
+        f"{shown.verb} moves what it is meant to, beyond random ones, in"
+        f" {apart.sum() or 'none'} of {len(ours)} places: most {most['direction']},"
+        f" {saying.interval(most)} at {several} {most['layers']} of {most['model']}"
+    )
+
+
+@style.figure(_TITLES, _message, steering_summary=_COLUMNS)
 def draw(steering_summary: pd.DataFrame, look: Look) -> Figure:
     """Draw the change of each part by place, and responses, with random directions as control."""
     shown = FIGURES[look.figure]
@@ -87,8 +114,7 @@ def draw(steering_summary: pd.DataFrame, look: Look) -> Figure:
     single = len(models) == 1
     columns = 1 + _RESPONSES if single else len(kinds)
     rows = len(kinds) if single else len(models)
-    title = f"{shown.title}: {models[0]}" if single else shown.title
-    figure, body = style.canvas(look.width or style.WIDTH, 1.5 + 1.75 * rows, title)
+    figure, body = style.canvas(look.width or style.WIDTH, 1.9 + 1.75 * rows)
     options = {"width_ratios": [1.7, *[1] * _RESPONSES]} if single else {}
     grid = body.subplots(rows, columns, squeeze=False, gridspec_kw=options)
     style.hide(grid.ravel())
@@ -105,7 +131,7 @@ def draw(steering_summary: pd.DataFrame, look: Look) -> Figure:
             ax.set_title(style.fit(head, inches * (1.7 if single else 1)), fontsize=style.SMALL)
             if single:
                 _responses(grid[place, 1:], part, kind, shown, colors)
-    style.legend(body, _legend_entries(data, kinds, shown, colors, look.confidence), columns=2)
+    style.legend(body, _legend_entries(data, kinds, shown, colors, look.confidence))
     return figure
 
 
@@ -299,28 +325,32 @@ def _legend_entries(
     confidence: float,
 ) -> list[Any]:
     handles: list[Any] = [
-        Line2D([], [], color=colors["action"], marker="o", label="action: towards action 1"),
-        Line2D([], [], color=colors["word"], marker="s", label="word: towards the first label"),
+        Line2D([], [], color=colors["action"], marker="o", label="action"),
+        Line2D([], [], color=colors["word"], marker="s", label="word"),
     ]
     if kinds != ["label"]:
-        text = "place: towards the option listed first"
-        handles.append(Line2D([], [], color=colors["place"], marker="^", label=text))
+        handles.append(Line2D([], [], color=colors["place"], marker="^", label="place"))
     if "label" in kinds and (data["words"] == "unseen").any():
         look: dict[str, Any] = {"color": colors["word"], "marker": "s"}
-        known, new = "word, of label sets fitted on", "word, of other label sets"
+        known, new = "word, sets fitted on", "word, other sets"
         handles.append(Line2D([], [], linestyle="--", label=known, **look))
         handles.append(Line2D([], [], markerfacecolor="white", label=new, **look))
     number = data.loc[data["direction"] == "random", "n_directions"].max()
     controls = 0 if pd.isna(number) else int(number)
     tail = 50 * (1 - confidence)
-    text = f"{controls} random directions, {tail:g} to {100 - tail:g} %"
-    if not controls:
-        text = "no random directions"
+    text = f"{controls} random directions" if controls else "no random directions"
     handles.append(Patch(color="0.8", alpha=1 if controls else 0, label=text))
-    label = "hanging: scenarios moved the wrong way"
+    label = "moved the wrong way"
     handles.append(Patch(color="0.35", label=label))
     ours = data[data["direction"] != "random"]
     whole = ours[ours["game"].isna() & (ours["words"] == "all")]
-    counts = style.sizes(whole["n"].max(), "prompts", whole["n_matches"].max())
-    handles.append(style.note(f"thick: what is judged; {confidence:.0%} intervals; {counts}"))
+    counts = saying.sizes(whole["n"].max(), "prompts", whole["n_matches"].max())
+    handles.append(
+        style.note(
+            "parts: towards action 1, the pair's first label, the option listed first, in games"
+            f" that no direction was fitted on; thick: what is judged; {confidence:.0%} intervals;"
+            f" random: {tail:g} to {100 - tail:g} %; hanging bars: share of scenarios moved the"
+            f" wrong way; {counts}"
+        )
+    )
     return handles

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from nashlens.figures import style
+from nashlens.figures import saying, style
 from nashlens.figures.registry import Look
 
 TITLE = "What moves the decision, and from which layer on: the action, its word or its place?"
@@ -19,10 +19,10 @@ COLUMNS = ("model", "lens", "quantity", "part", "game", "layer", *style.ESTIMATE
 SMALL = 0.2
 """Logits within which a part is too small to matter; the claims' own threshold."""
 _PARTS: dict[str, tuple[str, Any, float]] = {
-    "action": ("the action, whatever its word and place", "-", 2.4),
-    "word": ("the word: the pair's first label", "-", 1.5),
-    "place": ("the place: the option listed first", "--", 1.5),
-    "interaction": ("interaction: action depends on both", ":", 1.1),
+    "action": ("the action", "-", 2.4),
+    "word": ("the pair's first label", "-", 1.5),
+    "place": ("the option listed first", "--", 1.5),
+    "interaction": ("interaction", ":", 1.1),
 }
 """Part -> what the decision follows, dashes and thickness."""
 _PANELS = {
@@ -35,7 +35,43 @@ _NAMED = ("action", "word", "place")
 _SYMBOLS = {"action": "o", "word": "s", "place": "D", "interaction": "v"}
 
 
-@style.figure(TITLE, effects=COLUMNS)
+def _message(effects: pd.DataFrame, look: Look) -> str:
+    """Say which parts move the decision at the last layer."""
+    rows = effects[effects["game"].isna() & (effects["lens"] == "logit")]
+    for quantity in _PANELS:
+        mine = rows[(rows["quantity"] == quantity) & rows["part"].isin(_NAMED)]
+        if len(mine):
+            break
+    if mine.empty:
+        return "No prompt has a Nash action, so nothing is known of what moves the decision"
+    end = mine[mine["layer"] == mine.groupby("model")["layer"].transform("max")]
+    end = end.reset_index(drop=True)
+    models = list(dict.fromkeys(end["model"]))
+    large = end["lasting"].astype(bool)
+    most = saying.furthest(end, large)
+    number = f"{saying.interval(most)} logits"
+    if len(models) == 1:
+        moving = end.loc[large, "part"].tolist()
+        still = [name for name in _NAMED if name not in moving]
+        if not moving:
+            return (
+                f"Neither action, word nor place moves the decision of {models[0]} by {SMALL:g}"
+                f" logits at the last layer: at most the {most['part']}, {number}"
+            )
+        rest = f", not the {saying.listed(still, 'or the')}" if still else ""
+        return (
+            f"The {saying.listed(moving, 'and the')} {'moves' if len(moving) == 1 else 'move'} the"
+            f" decision of {models[0]}{rest}: at the last layer the {most['part']} by {number}"
+        )
+    counts = end[large].groupby("part")["model"].nunique()
+    said = [f"the {name} in {counts.get(name, 0) or 'none'}" for name in _NAMED]
+    return (
+        f"Of {len(models)} models, the decision follows {saying.listed(said)}: most the"
+        f" {most['part']} in {most['model']}, {number}"
+    )
+
+
+@style.figure(TITLE, _message, effects=COLUMNS)
 def draw(effects: pd.DataFrame, look: Look) -> Figure:
     """Draw the parts of both logits by layer, a column for each model."""
     every = effects[effects["game"].isna()]
@@ -48,7 +84,7 @@ def draw(effects: pd.DataFrame, look: Look) -> Figure:
     width = look.width or style.WIDTH
     height = 1.5 + 5.2 * -(-len(models) // across)
     color: dict[str, Any] = {**style.colors(look.palette, _NAMED), "interaction": style.GREY}
-    figure, body = style.canvas(width, height, TITLE)
+    figure, body = style.canvas(width, height)
     columns = style.model_columns(body, models, len(_PANELS), sharey=True)
     reach = max(1.0, float(every[list(style.ESTIMATE)].abs().max().max()))
     for index, (model, axes) in enumerate(columns.items()):
@@ -61,7 +97,7 @@ def draw(effects: pd.DataFrame, look: Look) -> Figure:
             if index % across == 0:
                 ax.set_ylabel(_PANELS[quantity], fontsize=style.SMALL)
         axes[-1].set_xlabel("layer", fontsize=style.SMALL)
-    style.legend(body, _legend_entries(color, look.confidence), columns=2)
+    style.legend(body, _legend_entries(color, look.confidence))
     return figure
 
 
@@ -69,7 +105,7 @@ def _heading(model: str, rows: pd.DataFrame) -> str:
     """Return the model, the sizes, and from which layer on each part is large."""
     lines = [model] * bool(model)
     if len(rows):
-        lines.append(style.sizes(rows["n"].max(), "prompts", rows["n_matches"].max()))
+        lines.append(saying.sizes(rows["n"].max(), "prompts", rows["n_matches"].max()))
         lines.append(_since(rows[(rows["lens"] == "logit") & rows["lasting"]]))
     return "\n".join(lines)
 
@@ -139,5 +175,8 @@ def _legend_entries(color: dict[str, Any], confidence: float) -> list[Any]:
     return [
         *lines,
         Patch(color="0.92", label=f"within {SMALL:g} logits: too small to matter"),
-        style.note(f"bands: {confidence:.0%} Student interval; marks: large from here to the end"),
+        style.note(
+            f"bands: {confidence:.0%} Student interval; marks: large from here to the end;"
+            " interaction: how much the action hangs on word and place"
+        ),
     ]

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from nashlens.figures import strips, style
 from nashlens.figures.registry import Look
 
-TITLE = "Findings: what the data say about each claim"
+TITLE = "Findings"
 VERDICTS = {
     "supported": ("o", "supported"),
     "contradicted": ("X", "contradicted"),
@@ -63,7 +63,15 @@ class _Row:
         return max(_lines(self.subject), _lines(self.numbers), 1 + _lines(self.word))
 
 
-@style.figure(TITLE, findings=_COLUMNS, sensitivity=strips.COLUMNS)
+def _message(findings: pd.DataFrame, sensitivity: pd.DataFrame, look: Look) -> str:
+    """Say how many of the findings there are of each verdict."""
+    number = findings["verdict"].value_counts()
+    judged = len(findings) - number.get("not_applicable", 0)
+    said = [f"{number.get(verdict, 0)} {VERDICTS[verdict][1]}" for verdict in list(VERDICTS)[:3]]
+    return f"Of {len(findings)} findings {judged} could be judged: {', '.join(said)}"
+
+
+@style.figure(TITLE, _message, findings=_COLUMNS, sensitivity=strips.COLUMNS)
 def draw(findings: pd.DataFrame, sensitivity: pd.DataFrame, look: Look) -> Figure:
     """Draw one row for each claim and subject; reasons are for the report.
 
@@ -80,7 +88,7 @@ def draw(findings: pd.DataFrame, sensitivity: pd.DataFrame, look: Look) -> Figur
     total = sum(_height(head, rows) + _CLAIM_GAP for head, rows in claims)
     color = style.colors(look.palette, ["not_applicable", "contradicted", "supported", "x"])
     color |= {"inconclusive": color["not_applicable"], "not_applicable": (0.5, 0.5, 0.5)}
-    figure, body = style.canvas(width, _FRAME + _LINE * total, _message(findings))
+    figure, body = style.canvas(width, _FRAME + _LINE * total)
     axes = body.subplots(1, len(ratios), sharey=True, width_ratios=ratios)
     for ax, heading in zip(axes, _HEADINGS, strict=True):
         ax.set_title(heading)
@@ -102,16 +110,8 @@ def draw(findings: pd.DataFrame, sensitivity: pd.DataFrame, look: Look) -> Figur
             _write(axes, below, row, color)
             below += row.height + _GAP
         start += _height(head, rows) + _CLAIM_GAP
-    style.legend(body, _legend_entries(color, many=many), columns=4)
+    style.legend(body, _legend_entries(color, many=many))
     return figure
-
-
-def _message(findings: pd.DataFrame) -> str:
-    """Say how many of the findings there are of each verdict."""
-    number = findings["verdict"].value_counts()
-    judged = len(findings) - number.get("not_applicable", 0)
-    said = [f"{number.get(verdict, 0)} {VERDICTS[verdict][1]}" for verdict in list(VERDICTS)[:3]]
-    return f"Of {len(findings)} findings {judged} could be judged: {', '.join(said)}"
 
 
 def _claims(

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from nashlens.figures import style
+from nashlens.figures import saying, style
 from nashlens.figures.registry import Look
 
-TITLE = "Games: payoffs, equilibria and the cell that is best for both together"
+TITLE = "Games: payoffs and equilibria"
 # fmt: off
 _COLUMNS = [
     "game", "variant", "title", "action_0", "action_1", "row_00", "row_01", "row_10", "row_11",
@@ -23,7 +23,25 @@ _COLUMNS = [
 # fmt: on
 
 
-@style.figure(TITLE, games=_COLUMNS)
+def _message(games: pd.DataFrame, look: Look) -> str:
+    """Say in how many games the only equilibrium is not what is best for both together."""
+    first = games[games["variant"] == 0]
+    apart = [str(game["title"]) for _, game in first.iterrows() if _conflict(game)]
+    number = str(len(apart)) if apart else "none"
+    which = f": {saying.listed(apart)}" if 0 < len(apart) <= 2 else ""
+    return (
+        f"In {number} of {len(first)} games the only equilibrium earns both together less than"
+        f" another cell{which}"
+    )
+
+
+def _conflict(game: pd.Series) -> bool:
+    """Return whether the only equilibrium misses the largest sum of payoffs."""
+    pure, best = _pure(game), max(_sums(game).values())
+    return len(pure) == 1 and not game["zero_sum"] and _sums(game)[next(iter(pure))] < best
+
+
+@style.figure(TITLE, _message, games=_COLUMNS)
 def draw(games: pd.DataFrame, look: Look) -> Figure:
     """Draw one payoff matrix a game (variant 0)."""
     first = games[games["variant"] == 0]
@@ -33,7 +51,7 @@ def draw(games: pd.DataFrame, look: Look) -> Figure:
     across = min(len(first), max(1, int(width / 1.75)))
     down = math.ceil(len(first) / across)
     color = style.colors(look.palette, ["row", "column", "nash"])
-    figure, body = style.canvas(width, 0.95 + 2.3 * down, TITLE)
+    figure, body = style.canvas(width, 0.95 + 2.3 * down)
     axes = body.subplots(down, across, squeeze=False).ravel()
     for ax, (_, game) in zip(axes, first.iterrows(), strict=False):
         drawn = int(((games["game"] == game["game"]) & (games["variant"] != 0)).sum())
@@ -41,20 +59,19 @@ def draw(games: pd.DataFrame, look: Look) -> Figure:
     style.hide(axes[len(first) :])
     row, column, nash = color.values()
     handles = [
-        Patch(facecolor=row, label="row player: actions, payoff (lower left)"),
-        Patch(facecolor=column, label="column player: actions, payoff (upper right)"),
+        Patch(facecolor=row, label="row player, payoff lower left"),
+        Patch(facecolor=column, label="column player, payoff upper right"),
         Patch(facecolor="none", edgecolor=nash, linewidth=2.2, label="NE: pure equilibrium"),
         Patch(facecolor="0.88", label="Σ: largest payoff sum (prosocial)"),
         style.note("mixed: P(first action) in the mixed equilibrium"),
     ]
-    style.legend(body, handles, columns=3)
+    style.legend(body, handles)
     return figure
 
 
 def _matrix(ax: Axes, game: pd.Series, variants: int, color: dict[str, tuple]) -> None:
     actions = [str(game["action_0"]), str(game["action_1"])]
-    pure = {tuple(map(int, cell.split(","))) for cell in game["pure_equilibria"].split(";") if cell}
-    sums = {(i, j): game[f"row_{i}{j}"] + game[f"col_{i}{j}"] for i in (0, 1) for j in (0, 1)}
+    pure, sums = _pure(game), _sums(game)
     best = max(sums.values())
     ax.set(xlim=(0, 2), ylim=(2, 0), aspect="equal")
     ax.grid(False)
@@ -83,6 +100,14 @@ def _matrix(ax: Axes, game: pd.Series, variants: int, color: dict[str, tuple]) -
     # The colours say whose actions these are.
     ax.tick_params(axis="y", labelcolor=color["row"])
     ax.tick_params(axis="x", labelcolor=color["column"])
+
+
+def _pure(game: pd.Series) -> set[tuple[int, ...]]:
+    return {tuple(map(int, cell.split(","))) for cell in game["pure_equilibria"].split(";") if cell}
+
+
+def _sums(game: pd.Series) -> dict[tuple[int, ...], float]:
+    return {(i, j): game[f"row_{i}{j}"] + game[f"col_{i}{j}"] for i in (0, 1) for j in (0, 1)}
 
 
 def _below(game: pd.Series, variants: int) -> str:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from nashlens.figures import style
+from nashlens.figures import saying, style
 from nashlens.figures.registry import Look
 
 TITLE = "What ablating attention heads costs the Nash action"
@@ -29,21 +29,30 @@ BOUND = 0.2
 _GROUPS = ("candidate", "random")
 
 
-def _message(summary: pd.DataFrame) -> str:
+def _message(heads_summary: pd.DataFrame, look: Look) -> str:
     """Say what ablating the chosen heads costs, and random ones at most."""
-    parts = summary[summary["quantity"] == "action_part"]
-    chosen = parts.loc[parts["kind"] == "candidate", "estimate"].dropna()
-    random = parts.loc[parts["kind"] == "random", "estimate"].dropna()
+    parts = heads_summary[(heads_summary["quantity"] == "action_part")]
+    parts = parts[parts["estimate"].notna()]
+    chosen = parts[parts["kind"] == "candidate"].set_index("model")
+    random = parts[parts["kind"] == "random"].groupby("model")["estimate"].max()
     if chosen.empty or random.empty:
-        return TITLE
-    of = f" of {summary['model'].iloc[0]}" if len(chosen) == 1 else ""
+        return "No chosen group of heads was ablated beside random ones"
+    random = random.reindex(chosen.index)
+    more = saying.above(chosen, random.clip(lower=BOUND))
+    model = str(saying.furthest(chosen, more).name)
+    number = f"{saying.interval(chosen.loc[model])} logits, random ones {random[model]:.2f} at most"
+    if len(chosen) == 1:
+        verb = (
+            "costs the Nash action" if more.all() else "costs the Nash action no more than others"
+        )
+        return f"Ablating the chosen heads of {model} {verb}{'' if more.all() else ':'} {number}"
     return (
-        f"Ablating the chosen heads{of} costs the Nash action {style.between(chosen)} logits,"
-        f" random ones {random.max():.2f} at most"
+        f"Ablating the chosen heads costs the Nash action more than random ones in"
+        f" {more.sum() or 'none'} of {len(chosen)} models: most in {model}, {number}"
     )
 
 
-@style.figure(TITLE, heads_summary=_COLUMNS)
+@style.figure(TITLE, _message, heads_summary=_COLUMNS)
 def draw(heads_summary: pd.DataFrame, look: Look) -> Figure:
     """Draw the action part of every head's effect, and the chosen group among random ones.
 
@@ -56,10 +65,9 @@ def draw(heads_summary: pd.DataFrame, look: Look) -> Figure:
         raise style.NothingToShowError("the heads table holds no row")
     models = list(dict.fromkeys(heads_summary["model"]))
     colors = style.colors(look.palette, _GROUPS)
-    title = _message(heads_summary)
     tall = 3.4 if len(models) == 1 else 2.6
     width = look.width or style.WIDTH
-    figure, body = style.canvas(width, 1.1 + tall * len(models), title)
+    figure, body = style.canvas(width, 1.4 + tall * len(models))
     grid = body.subplots(len(models), 2, squeeze=False, width_ratios=[2.1, 1.0])
     for (left, right), model in zip(grid, models, strict=True):
         rows = heads_summary[heads_summary["model"] == model]
@@ -77,13 +85,13 @@ def draw(heads_summary: pd.DataFrame, look: Look) -> Figure:
         _groups(right, rows[rows["kind"] != "head"], colors)
         head = f"groups of {len(chosen)}, other histories:\n{_size(candidate)}"
         right.set_title(head, fontsize=style.SMALL)
-    style.legend(body, _legend_entries(colors, look.confidence), columns=2)
+    style.legend(body, _legend_entries(colors, look.confidence))
     return figure
 
 
 def _size(rows: pd.DataFrame) -> str:
     n, matches = (rows["n"].max(), rows["n_matches"].max()) if len(rows) else (0, 0)
-    return style.sizes(n, "prompts", matches)
+    return saying.sizes(n, "prompts", matches)
 
 
 def _heat(ax: Axes, rows: pd.DataFrame, chosen: list[str], scale: Normalize) -> None:
@@ -148,17 +156,22 @@ def _legend_entries(colors: dict[str, Any], confidence: float) -> list[Any]:
     return [
         Line2D(
             [], [], marker=".", color="black", linestyle="none", markersize=5,
-            label=f"{level} over histories, for all heads at once, leaves out 0",
+            label="leaves out 0",
         ),
-        Patch(fill=False, edgecolor="black", label="the chosen group"),
+        Patch(fill=False, edgecolor="black", label="chosen"),
         Line2D(
             [], [], marker="D", color=colors["candidate"], markersize=4,
-            label=f"the group together, on other histories, with {level}",
+            label="the chosen together",
         ),
         Line2D(
             [], [], marker="o", color=colors["random"], linestyle="none", markersize=3,
-            label="random groups of other heads of the same layers",
+            label="random groups",
         ),
-        Patch(color=colors["candidate"], alpha=0.35, label="± its SD between label sets"),
-        Patch(color="0.92", label=f"within {BOUND:g} logits: nothing changes"),
+        Patch(color=colors["candidate"], alpha=0.35, label="± SD between label sets"),
+        Patch(color="0.92", label=f"within {BOUND:g} logits"),
+        style.note(
+            f"{level} over histories, of single heads for all at once; the chosen were chosen on"
+            " other histories than those that they are ablated on; random groups: of other heads of"
+            f" the same layers; within {BOUND:g} logits nothing changes"
+        ),
     ]  # fmt: skip

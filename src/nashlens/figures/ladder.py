@@ -14,57 +14,20 @@ from nashlens.figures import style
 from nashlens.figures.findings import VERDICTS
 from nashlens.figures.registry import Look
 
-TITLE = "The ladder: what each published finding becomes as one control after the other is added"
-WIDTH = 11.0
-"""Default width in inches."""
+TITLE = "The ladder"
 COLUMNS = (
     *("claim", "model", "statement", "rung", "name", "adds"),
     *(*style.ESTIMATE, "unit", "control", "n", "n_matches", "concludes"),
 )
-_LEFT = 0.19
+_LEFT = 0.17
 """Share of the width that the claims have; the rungs share the rest."""
-_ROW, _HEAD, _MODEL, _FRAME = 0.86, 1.1, 0.24, 1.2
-"""Inches of a claim's row, of the headings, of a model's line, and of all around them."""
-_SHORT = 14.0
-"""Letters in an inch of a cell."""
+_ROW, _MODEL, _FRAME, _LINE = 1.02, 0.24, 1.15, 0.118
+"""Inches of a claim's row, of a model's line, of all around them, and of one line of text."""
+_SHORT, _LETTERS = 13.5, 16.0
+"""Letters in an inch, bold and plain."""
 
 
-@style.figure(TITLE, ladder=COLUMNS)
-def draw(ladder: pd.DataFrame, look: Look) -> Figure:
-    """Draw a row for each claim and model, and in it a cell for each rung, coloured by verdict."""
-    if ladder.empty:
-        raise style.NothingToShowError("no claim has a ladder")
-    width = look.width or WIDTH
-    rungs = ladder.drop_duplicates("rung").sort_values("rung")
-    places = {rung: k for k, rung in enumerate(rungs["rung"])}
-    models = list(dict.fromkeys(ladder["model"]))
-    claims = sum(part["claim"].nunique() for _, part in ladder.groupby("model"))
-    height = _HEAD + _MODEL * len(models) + _ROW * claims
-    figure, body = style.canvas(width, _FRAME + height, _message(ladder))
-    ax = body.subplots()
-    # One unit across is a rung, one unit down an inch.
-    left = -len(places) * _LEFT / (1.0 - _LEFT)
-    ax.set(xlim=(left, len(places)), ylim=(height, 0), xticks=[], yticks=[])
-    ax.grid(False)
-    ax.set_xlabel("from the published protocol, left, to the controlled one, right", fontsize=8)
-    ax.spines[:].set_visible(False)
-    inches = (width - 0.2) * (1.0 - _LEFT) / len(places), (width - 0.2) * _LEFT
-    color = _colors(look.palette)
-    for rung in rungs.to_dict("records"):
-        _heading(ax, places[rung["rung"]], rung, inches[0])
-    top = _HEAD
-    for model in models:
-        part = ladder[ladder["model"] == model]
-        ax.text(left, top + _MODEL / 2, model, fontweight="bold", va="center", fontsize=8)
-        top += _MODEL
-        for _, rows in part.groupby("claim", sort=False):
-            _claim(ax, left, top, rows, places, color, inches)
-            top += _ROW
-    style.legend(body, _legend(color, look), columns=5)
-    return figure
-
-
-def _message(ladder: pd.DataFrame) -> str:
+def _message(ladder: pd.DataFrame, look: Look) -> str:
     """Say how many findings the first rung supports, and how many of these the last one does."""
     ordered = ladder.sort_values("rung").groupby(["claim", "model"])["concludes"]
     first, last = ordered.first() == "supported", ordered.last() == "supported"
@@ -77,18 +40,62 @@ def _message(ladder: pd.DataFrame) -> str:
     )
 
 
+@style.figure(TITLE, _message, ladder=COLUMNS)
+def draw(ladder: pd.DataFrame, look: Look) -> Figure:
+    """Draw a row for each claim and model, and in it a cell for each rung, coloured by verdict."""
+    if ladder.empty:
+        raise style.NothingToShowError("no claim has a ladder")
+    width = look.width or style.WIDTH
+    rungs = ladder.drop_duplicates("rung").sort_values("rung")
+    places = {rung: k for k, rung in enumerate(rungs["rung"])}
+    models = list(dict.fromkeys(ladder["model"]))
+    claims = sum(part["claim"].nunique() for _, part in ladder.groupby("model"))
+    inches = (width - 0.2) * (1.0 - _LEFT) / len(places), (width - 0.2) * _LEFT
+    heads = {rung["rung"]: _headings(rung, inches[0]) for rung in rungs.to_dict("records")}
+    head = 0.1 + _LINE * max(
+        name.count("\n") + adds.count("\n") + 2 for name, adds in heads.values()
+    )
+    height = head + _MODEL * len(models) + _ROW * claims
+    figure, body = style.canvas(width, _FRAME + height)
+    ax = body.subplots()
+    # One unit across is a rung, one unit down an inch.
+    left = -len(places) * _LEFT / (1.0 - _LEFT)
+    ax.set(xlim=(left, len(places)), ylim=(height, 0), xticks=[], yticks=[])
+    ax.grid(False)
+    ax.set_xlabel("from the published protocol, left, to the controlled one, right", fontsize=8)
+    ax.spines[:].set_visible(False)
+    color = _colors(look.palette)
+    for rung, texts in heads.items():
+        _heading(ax, places[rung], *texts)
+    top = head
+    for model in models:
+        part = ladder[ladder["model"] == model]
+        ax.text(left, top + _MODEL / 2, model, fontweight="bold", va="center", fontsize=8)
+        top += _MODEL
+        for _, rows in part.groupby("claim", sort=False):
+            _claim(ax, left, top, rows, places, color, inches)
+            top += _ROW
+    style.legend(body, _legend(color, look))
+    return figure
+
+
 def _colors(palette: str) -> dict[str, Any]:
     """Return a colour for each verdict: those of the findings' figure."""
     found = style.colors(palette, ["inconclusive", "contradicted", "supported", "x"])
     return {**found, "not_applicable": (0.75, 0.75, 0.75)}
 
 
-def _heading(ax: Axes, place: int, rung: dict[Any, Any], inches: float) -> None:
+def _headings(rung: dict[Any, Any], inches: float) -> tuple[str, str]:
+    """Return a rung's name and what it adds, wrapped to its column."""
+    name = style.fit(rung["name"], inches - 0.04, _SHORT)
+    return name, style.fit(rung["adds"], inches - 0.04, _LETTERS)
+
+
+def _heading(ax: Axes, place: int, name: str, adds: str) -> None:
     options: dict[str, Any] = {"fontsize": style.SMALL, "va": "top", "linespacing": 1.1}
-    name = style.fit(rung["name"], inches - 0.1, _SHORT)
-    ax.text(place + 0.05, 0.0, name, fontweight="bold", **options)
-    adds = style.fit(rung["adds"], inches - 0.05)
-    ax.text(place + 0.05, 0.14 + 0.12 * name.count("\n"), adds, color="0.35", **options)
+    ax.text(place + 0.04, 0.0, name, fontweight="bold", **options)
+    below = _LINE * (name.count("\n") + 1) + 0.02
+    ax.text(place + 0.04, below, adds, color="0.35", **options)
 
 
 def _claim(
@@ -102,7 +109,7 @@ def _claim(
 ) -> None:
     """Draw one claim's row: its statement, and a cell for each rung that it has."""
     first, middle = rows.iloc[0], top + _ROW / 2
-    said = style.fit(f"{first['claim']}  {first['statement']}", inches[1] - 0.1, 16.5)
+    said = style.fit(f"{first['claim']}  {first['statement']}", inches[1] - 0.06, _LETTERS)
     ax.text(left, middle, said, fontsize=style.SMALL, va="center", linespacing=1.1)
     ax.plot([0.03, len(places) - 0.03], [middle, middle], color="0.8", linewidth=1.0, zorder=0)
     for row in rows.to_dict("records"):
@@ -121,22 +128,27 @@ def _cell(
     for face in ("white", filled):
         ax.add_patch(Rectangle((place + 0.03, top + 0.05), 0.94, _ROW - 0.1, facecolor=face, **box))
     marker = VERDICTS.get(verdict, ("P", verdict))[0]
-    ax.plot(place + 0.13, top + 0.19, marker, color=shade, markersize=6.5)
+    ax.plot(place + 0.13, top + 0.18, marker, color=shade, markersize=6)
     options: dict[str, Any] = {"ha": "left", "va": "center"}
     if pd.isna(row["estimate"]):
-        ax.text(place + 0.24, top + 0.19, "not judged", color="0.4", fontsize=7.5, **options)
+        text = style.fit("not judged", 0.7 * inches)
+        ax.text(place + 0.26, top + 0.18, text, color="0.4", fontsize=style.SMALL, **options)
         return
     ax.text(
-        place + 0.24, top + 0.19, f"{row['estimate']:.2f}", fontsize=9.5, fontweight="bold",
+        place + 0.26, top + 0.18, f"{row['estimate']:.2f}", fontsize=9, fontweight="bold",
         **options,
     )  # fmt: skip
-    bounds = f"[{row['ci_low']:.2f}, {row['ci_high']:.2f}]"
-    ax.text(place + 0.07, top + 0.36, bounds, fontsize=style.SMALL, color="0.2", **options)
-    unit = style.fit(str(row["unit"]), inches - 0.1).partition("\n")[0]
-    ax.text(place + 0.07, top + 0.485, unit, fontsize=style.SMALL, color="0.4", **options)
-    ax.text(place + 0.07, top + 0.61, row["control"], fontsize=style.SMALL, color="0.2", **options)
-    n = f"n = {int(row['n'])}, {int(row['n_matches'])} histories"
-    ax.text(place + 0.07, top + 0.735, n, fontsize=style.SMALL, color="0.4", **options)
+    unit = style.fit(str(row["unit"]), inches - 0.1, _LETTERS).partition("\n")[0]
+    lines = (
+        (f"[{row['ci_low']:.2f}, {row['ci_high']:.2f}]", "0.2"),
+        (unit, "0.4"),
+        (row["control"], "0.2"),
+        (f"{int(row['n'])} prompts", "0.4"),
+        (f"{int(row['n_matches'])} histories", "0.4"),
+    )
+    for k, (text, gray) in enumerate(lines):
+        middle = top + 0.36 + 1.04 * _LINE * k
+        ax.text(place + 0.06, middle, text, fontsize=style.SMALL, color=gray, **options)
 
 
 def _legend(color: dict[str, Any], look: Look) -> list[Line2D]:

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator
 
-from nashlens.figures import style
+from nashlens.figures import saying, style
 from nashlens.figures.registry import Look
 
 TITLE = "Logit lens: which action does each layer favour, and do the labels have mass there?"
@@ -19,25 +19,34 @@ COLUMNS = ("model", "lens", "quantity", "game", "layer", *style.ESTIMATE, "n", "
 _SUMMARY = ("model", "quantity", *style.ESTIMATE, "reason")
 _SERIES: dict[str, tuple[str, Any, str]] = {
     "nash": ("P(Nash action)", "-", "o"),
-    "prosocial": ("P(prosocial action), where it is not the Nash action", "-", "s"),
+    "prosocial": ("P(prosocial), where not Nash", "-", "s"),
 }
 """Quantity -> its text, dashes and marker."""
 
 
-def _message(summary: pd.DataFrame) -> str:
+def _message(lens_layers: pd.DataFrame, lens_summary: pd.DataFrame, look: Look) -> str:
     """Say what the models' answers follow."""
-    said = summary.loc[summary["quantity"] == "follows_action", "reason"]
-    number = said.value_counts()
-    follows = {name: int(number.get(f"follows the {name}", 0)) for name in ("word", "action")}
-    if not sum(follows.values()):
-        return TITLE
-    if len(said) == 1:
-        return f"Logit lens: the answer of {summary['model'].iloc[0]} {said.iloc[0]}"
-    each = [f"the {name} in {n} of {len(said)} models" for name, n in follows.items() if n]
-    return f"Logit lens: the answer follows {', '.join(each)}"
+    rows = lens_summary[lens_summary["quantity"] == "follows_action"]
+    known = rows[rows["estimate"].notna()].reset_index(drop=True)
+    if known.empty:
+        return (
+            "In the logit lens no answer differs enough to tell whether it follows action or word"
+        )
+    follows = {name: known["reason"].eq(f"follows the {name}") for name in ("action", "word")}
+    most = saying.at_most(known)
+    number = f"action part of both {saying.interval(most)}"
+    if len(rows) == 1:
+        said = [f"follows the {name}" for name, found in follows.items() if found.all()]
+        verb = said[0] if said else "follows neither action nor word clearly"
+        return f"In the logit lens the answer of {most['model']} {verb}: {number}"
+    counts = [f"the {name} in {found.sum() or 'none'}" for name, found in follows.items()]
+    return (
+        f"In the logit lens of {len(rows)} models the answer follows {saying.listed(counts)}:"
+        f" {number} at most ({most['model']})"
+    )
 
 
-@style.figure(TITLE, lens_layers=COLUMNS, lens_summary=_SUMMARY)
+@style.figure(TITLE, _message, lens_layers=COLUMNS, lens_summary=_SUMMARY)
 def draw(lens_layers: pd.DataFrame, lens_summary: pd.DataFrame, look: Look) -> Figure:
     """Draw the lens by layer: actions above, label mass below."""
     if lens_layers.empty:
@@ -49,7 +58,7 @@ def draw(lens_layers: pd.DataFrame, lens_summary: pd.DataFrame, look: Look) -> F
     blocks = -(-len(models) // across)
     color = style.colors(look.palette, list(_SERIES))
     width = look.width or style.WIDTH
-    figure, body = style.canvas(width, 1.7 + 3.3 * blocks, _message(lens_summary))
+    figure, body = style.canvas(width, 1.7 + 3.3 * blocks)
     columns = style.model_columns(
         body,
         models,
@@ -69,13 +78,13 @@ def draw(lens_layers: pd.DataFrame, lens_summary: pd.DataFrame, look: Look) -> F
         labels = ("P(action)", "label mass")
         for ax, label in zip(axes, labels, strict=True):
             ax.set_ylabel(label if index % across == 0 else "", fontsize=style.SMALL)
-    style.legend(body, _legend_entries(color, look), columns=2)
+    style.legend(body, _legend_entries(color, look))
     return figure
 
 
 def _counts(rows: pd.DataFrame) -> str:
     first = rows[rows["game"].isna()].drop_duplicates("quantity").set_index("quantity")
-    nash = style.sizes(first["n"]["nash"], "prompts", first["n_matches"]["nash"])
+    nash = saying.sizes(first["n"]["nash"], "prompts", first["n_matches"]["nash"])
     return f"{nash}\n{first['n']['prosocial']} with Nash ≠ prosocial"
 
 
@@ -148,11 +157,14 @@ def _legend_entries(color: dict[str, tuple], look: Look) -> list[Any]:
         Line2D([], [], color=color[name], linestyle=dashes, marker=marker or None, label=label)
         for name, (label, dashes, marker) in _SERIES.items()
     ]
-    handles.insert(2, Line2D([], [], color="0.75", linewidth=0.7, label="P(Nash action), one game"))
-    unreliable = f"unreliable: median label mass < {look.min_label_mass:g}"
-    band = f"{look.confidence:.0%} Student interval; mass: quartiles"
+    handles.insert(2, Line2D([], [], color="0.75", linewidth=0.7, label="one game"))
+    unreliable = f"label mass < {look.min_label_mass:g}"
+    band = f"{look.confidence:.0%} Student interval"
     return [
         *handles,
         Patch(color="0.93", label=unreliable),
         Patch(color="0.5", alpha=0.3, label=band),
+        style.note(
+            "where the median label mass is small, layers are unreliable; its band: quartiles"
+        ),
     ]

@@ -14,11 +14,11 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch, Rectangle
 
-from nashlens.figures import cells, style
+from nashlens.figures import cells, saying, style
 from nashlens.figures.registry import Look
 from nashlens.play.metrics.pooled import at_once, longest, of_measure
 
-TITLE = "Cooperation and Nash distance of every pair of agents"
+TITLE = "Cooperation and Nash distance of pairs"
 _MEASURES = {"cooperation": ("Cooperation", "Blues"), "nash_tv": ("Nash distance", "Oranges")}
 """Measure -> its name and a colour scale of one hue, light to dark, that all readers can order."""
 _ALL = "all scripts"
@@ -26,11 +26,11 @@ _AGAINST = "opponent (numbers: the agents of the rows)"
 _NO_PROSOCIAL = "the game has no prosocial action"
 MOST = 12
 """With more opponents than this, scripted ones share one column."""
-CELL, ROW = 0.5, 0.43
-"""Inches of a cell, for three lines of the smallest font."""
+ROW, SHORT_ROW = 0.43, 0.18
+"""Inches of a row: of three lines of the smallest font, and of one."""
 _FULL, _ANY = 0.44, 0.22
 """Inches below which a cell has room for its estimate alone, and for nothing."""
-_LABELS = 2.05
+_LABELS = 1.95
 """Inches of the rows' names."""
 
 
@@ -44,7 +44,22 @@ class _Axes:
     """Of the opponents: agents by the number of their row."""
 
 
-@style.figure(TITLE, metrics=cells.COLUMNS)
+def _message(metrics: pd.DataFrame, look: Look) -> str:
+    """Say how many pairs play off the equilibrium by more than its control, and which most."""
+    rows = of_measure(longest(at_once(cells.of_models(metrics))), "nash_tv")
+    rows = rows[rows["opponent"].notna() & rows["estimate"].notna()].reset_index(drop=True)
+    if rows.empty:
+        return "No pair played a whole round, so no distance from an equilibrium is known"
+    off = saying.above(rows, rows["control"])
+    far = saying.furthest(rows, off)
+    return (
+        f"Play is further from equilibrium than its control in {off.sum() or 'none'} of {len(rows)}"
+        f" pairings: at most {saying.interval(far)} ({far['agent']} with {far['opponent']},"
+        f" {style.words(far['game'])})"
+    )
+
+
+@style.figure(TITLE, _message, metrics=cells.COLUMNS)
 def draw(metrics: pd.DataFrame, look: Look) -> Figure:
     """Draw two heat maps a game: rows are agents, columns are whom they meet.
 
@@ -61,13 +76,19 @@ def draw(metrics: pd.DataFrame, look: Look) -> Figure:
     axes = _axes(shown)
     games = cells.games(shown)
     columns = max(len(axes.opponents), 3)
-    width = look.width or max(style.WIDTH, _LABELS + 2 * columns * CELL + 0.3)
-    inches = (width - _LABELS - 0.3) / 2 / columns
-    tall = max(len(axes.agents) * ROW, 0.8) + 0.62
-    figure, body = style.canvas(width, 2.2 + tall * len(games), TITLE)
-    grid = body.subplots(
-        len(games) + 1, 2, squeeze=False, height_ratios=[*[tall - 0.62] * len(games), 0.09]
-    )
+    width = look.width or style.WIDTH
+    # Both measures side by side where cells then have room for all numbers, else stacked.
+    beside = (width - _LABELS - 0.3) / 2 / columns >= _FULL
+    inches = (width - _LABELS - 0.3) / (2 if beside else 1) / columns
+    row = ROW if inches >= _FULL else SHORT_ROW
+    tall, down = max(len(axes.agents) * row, 0.7), len(games) * (1 if beside else 2)
+    figure, body = style.canvas(width, 2.4 + (tall + 0.62) * down + 0.4 * (not beside))
+    ratios = [*[tall] * len(games), 0.09]
+    if beside:
+        grid = body.subplots(len(games) + 1, 2, squeeze=False, height_ratios=ratios)
+    else:
+        stacked = body.subplots(2 * (len(games) + 1), 1, height_ratios=ratios * 2)
+        grid = stacked.reshape(2, -1).T
     for across, (measure, (name, colormap)) in enumerate(_MEASURES.items()):
         for ax, game in zip(grid[:, across], games, strict=False):
             rows, head, scale = _rows(shown, measure, game)
@@ -79,14 +100,16 @@ def draw(metrics: pd.DataFrame, look: Look) -> Figure:
         grid[-2, across].set_xlabel(against, fontsize=style.SMALL)
         rows = of_measure(shown, measure)
         _bar(body, grid[-1, across], rows, name, colormap, inches * columns)
-    for ax in grid[:-1, 0]:
+    named = [f"{place} {agent}" for place, agent in enumerate(axes.agents, 1)]
+    known = [cells.quality(data, agent) for agent in axes.agents]
+    texts = [f"{name}\n{text}" for name, text in zip(named, known, strict=True)]
+    for ax in grid[:-1, : 1 if beside else 2].flat:
         ax.set_ylabel("agent", fontsize=style.SMALL)
-        texts = [
-            style.fit(f"{place} {agent}\n{cells.quality(data, agent)}", _LABELS - 0.25)
-            for place, agent in enumerate(axes.agents, 1)
-        ]
-        ax.set_yticks(range(len(texts)), texts)
-    style.legend(body, _legend_entries(look.confidence, inches, _ALL in axes.opponents), columns=2)
+        some = texts if row == ROW else [name if len(name) < 34 else name[:33] for name in named]
+        ax.set_yticks(range(len(some)), [style.fit(text, _LABELS - 0.2) for text in some])
+    style.legend(body, _legend_entries(look.confidence, inches, _ALL in axes.opponents))
+    if row != ROW:
+        style.notes(body, [", ".join(text.split("\n")) for text in texts])
     return figure
 
 
@@ -202,7 +225,7 @@ def _legend_entries(confidence: float, inches: float, pooled: bool) -> list[Any]
         Patch(fill=False, edgecolor="black", linewidth=1.2, label="an agent with itself"),
         Patch(
             facecolor="0.93", edgecolor="0.7", hatch="////",
-            label="not played at once, or no whole round",
+            label="not played at once",
         ),
         style.note("?: one match, no interval"),
     ]  # fmt: skip

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from nashlens.figures import style
+from nashlens.figures import saying, style
 from nashlens.figures.registry import Look
 
 TITLE = "Where the model carries what the payoffs say"
@@ -39,7 +39,36 @@ class _Panel(NamedTuple):
     title: str
 
 
-@style.figure(TITLE, patching_summary=_COLUMNS)
+def _message(patching_summary: pd.DataFrame, look: Look) -> str:
+    """Say where a patch moves the answer most, of the difference between the two prompts."""
+    panel = _panels(list(dict.fromkeys(patching_summary["kind"])))[0]
+    rows = _of(patching_summary, panel)
+    rows = rows[rows["estimate"].notna()].reset_index(drop=True)
+    patches, totals = (rows[rows["site"] == site] for site in ("residual", "total"))
+    if patches.empty:
+        return f"No pair of prompts with {_CHANGED[panel.kind]} could be compared"
+    sure = saying.beyond(patches)
+    # Beyond 0 is the least; what counts is more than half of the difference.
+    large = sure & (patches["share_low"] > _HALF) & (patches["estimate"].abs() > _LEAST)
+    models = list(dict.fromkeys(rows["model"]))
+    most = saying.furthest(patches, large if large.any() else sure)
+    whole = totals[totals["model"] == most["model"]]
+    of = f" of {saying.interval(whole.iloc[0])}" if len(whole) else ""
+    number = (
+        f"{saying.interval(most)}{of} logits at layer {int(most['layer'])},"
+        f" {style.words(most['group'])}"
+    )
+    if len(models) == 1:
+        how = "move" if sure.any() else "do not move, beyond its interval,"
+        return f"Values of {_CHANGED[panel.kind]} {how} the answer of {models[0]}: most {number}"
+    carried = patches.loc[large, "model"].nunique()
+    return (
+        f"One patch of {_CHANGED[panel.kind]} carries more than half in {carried or 'none'} of"
+        f" {len(models)} models: most in {most['model']}, {number}"
+    )
+
+
+@style.figure(TITLE, _message, patching_summary=_COLUMNS)
 def draw(patching_summary: pd.DataFrame, look: Look) -> Figure:
     """Draw what patching the residual moves, by layer and group of tokens.
 
@@ -55,10 +84,9 @@ def draw(patching_summary: pd.DataFrame, look: Look) -> Figure:
         )
     models = list(dict.fromkeys(rows["model"]))
     panels = _panels(list(dict.fromkeys(rows["kind"])))
-    title = f"{TITLE}: {models[0]}" if len(models) == 1 else TITLE
     groups = max(rows["group"].nunique(), 4)
     height = 1.3 + len(models) * (1.1 + 0.17 * groups)
-    figure, body = style.canvas(look.width or style.WIDTH, height, title)
+    figure, body = style.canvas(look.width or style.WIDTH, height)
     grid = body.subplots(len(models), len(panels), squeeze=False, sharey="row")
     for line, model in zip(grid, models, strict=True):
         mine = rows[rows["model"] == model]
@@ -75,7 +103,7 @@ def draw(patching_summary: pd.DataFrame, look: Look) -> Figure:
         line[0].set_ylabel("tokens, as they are read")
         bar = body.colorbar(ScalarMappable(scale, _MAP), ax=list(line), aspect=20, pad=0.02)
         bar.set_label("moved by the patch (logits)", fontsize=style.SMALL)
-    style.legend(body, _legend_entries(look.confidence), columns=2)
+    style.legend(body, _legend_entries(look.confidence))
     return figure
 
 
@@ -109,7 +137,7 @@ def _whole(rows: pd.DataFrame) -> str:
     mean, low, high = (float(total[name].iloc[0]) for name in style.ESTIMATE)
     n, matches = int(total["n"].iloc[0]), int(total["n_matches"].iloc[0])
     bounds = f" [{low:.2f}, {high:.2f}]" if np.isfinite(low) else ""
-    return f"in all {mean:.2f}{bounds}\n{style.sizes(n, 'pairs', matches)}"
+    return f"in all {mean:.2f}{bounds}\n{saying.sizes(n, 'pairs', matches)}"
 
 
 def _heat(ax: Axes, rows: pd.DataFrame, scale: Normalize) -> None:
@@ -144,7 +172,8 @@ def _legend_entries(confidence: float) -> list[Any]:
     return [
         Line2D(
             [], [], marker=".", color="black", linestyle="none", markersize=5,
-            label=f"{level} over histories, for all patches at once, leaves out 0",
+            label="the interval leaves out 0",
         ),
         Patch(fill=False, edgecolor="black", label="more than half of all, with its own interval"),
+        style.note(f"{level} over histories, for all patches at once"),
     ]  # fmt: skip

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from nashlens.figures import style
+from nashlens.figures import saying, style
 from nashlens.figures.registry import Look
 from nashlens.figures.targets import panel_rows, target_words
 from nashlens.kept import at_position
@@ -30,18 +30,31 @@ _KEYS = ["probe", "random_weights", "bag_of_words", "embedding"]
 _DOTS = (0, (4, 1, 1, 1, 1, 1))
 
 
-def _message(probes: pd.DataFrame, models: list[str]) -> str:
-    """Say how well the history and the Nash label are read, at their best layers."""
+def _message(probes: pd.DataFrame, look: Look) -> str:
+    """Say in how many models the history and the Nash label are read, at their best layers."""
+    rows = at_position(probes)
+    rows = rows[(rows["split"] == "match") & rows["balanced_accuracy"].notna()]
+    models = list(dict.fromkeys(probes["model"]))
     said = []
     for target, what in (("opponent_last", "opponent's last action"), ("nash_label", "Nash label")):
-        best = probes.loc[probes["target"] == target, "balanced_accuracy"].max()
-        if pd.notna(best):
-            said.append(f"the {what} up to {best:.2f}")
-    of = f" of {models[0]}" if len(models) == 1 else ""
-    return f"Probes{of} read {', '.join(said)} (chance: 0.50)" if said else TITLE
+        mine = rows[rows["target"] == target].reset_index(drop=True)
+        if mine.empty:
+            continue
+        best = mine.loc[mine.groupby("model")["balanced_accuracy"].idxmax()]
+        read = best["ci_low"] > best["permutation_max_high"]
+        top = saying.at_most(best, "balanced_accuracy")
+        number = saying.interval(top, names="balanced_accuracy ci_low ci_high")
+        if len(models) > 1:
+            said.append(f"the {what} in {read.sum() or 'none'} of {len(models)} (at most {number})")
+        else:
+            said.append(f"{'' if read.all() else 'not '}the {what} ({number})")
+    if not said:
+        return "Neither the opponent's last action nor the Nash label could be probed"
+    who = f"Probes{saying.of_models(models)}" if len(models) == 1 else "Probes of models"
+    return f"{who} read, above permuted labels: {', '.join(said)}"
 
 
-@style.figure(TITLE, probes=_COLUMNS)
+@style.figure(TITLE, _message, probes=_COLUMNS)
 def draw(probes: pd.DataFrame, look: Look) -> Figure:
     """Draw the score by layer with all baselines, a panel for each target (and model).
 
@@ -60,12 +73,16 @@ def draw(probes: pd.DataFrame, look: Look) -> Figure:
         rows = [[(models[0], target) for target in some] for some in panel_rows(targets, 3)]
     else:
         ordered = [target for some in panel_rows(targets, 3) for target in some]
-        rows = [[(model, target) for model in models] for target in ordered]
+        # At most four models side by side.
+        rows = [
+            [(model, target) for model in models[start : start + 4]]
+            for target in ordered
+            for start in range(0, len(models), 4)
+        ]
     down, across = len(rows), max(map(len, rows))
     color = style.colors(look.palette, _KEYS)
-    title = _message(probes, models)
-    width = look.width or max(style.WIDTH, 1.7 * across)
-    figure, body = style.canvas(width, 1.4 + 1.75 * down, title)
+    width = look.width or style.WIDTH
+    figure, body = style.canvas(width, 1.4 + 1.75 * down)
     grid = body.subplots(down, across, squeeze=False)
     for axes, panels in zip(grid, rows, strict=True):
         style.hide(axes[len(panels) :])
@@ -79,7 +96,7 @@ def draw(probes: pd.DataFrame, look: Look) -> Figure:
                 ax.set_ylabel(measure, fontsize=style.SMALL)
             if panels is rows[-1]:
                 ax.set_xlabel("layer (0: embedding)", fontsize=style.SMALL)
-    style.legend(body, _legend_entries(probes, color), columns=3)
+    style.legend(body, _legend_entries(probes, color))
     return figure
 
 
@@ -87,16 +104,21 @@ def _legend_entries(probes: pd.DataFrame, color: dict[str, tuple]) -> list[Line2
     confidence = probes["confidence"].dropna()
     level = f"{float(confidence.iloc[0]):.0%} " if len(confidence) else ""
     counts = probes["n_random_weights"].dropna()
-    untrained = f"random weights (n = {style.counted(counts)})" if len(counts) else "random weights"
+    untrained = f"; random weights: n = {saying.counted(counts)}" if len(counts) else ""
     return [
         Line2D([], [], color=color["probe"], marker="o", label="probe"),
-        Patch(color="0.4", alpha=0.2, label=f"{level}interval over histories (baselines: bars)"),
-        Line2D([], [], color=color["random_weights"], linestyle="-.", label=untrained),
+        Patch(color="0.4", alpha=0.2, label=f"{level}interval"),
+        Line2D([], [], color=color["random_weights"], linestyle="-.", label="random weights"),
         Line2D([], [], color=color["bag_of_words"], linestyle="--", label="bag of words"),
         Line2D([], [], color=color["embedding"], linestyle=_DOTS, label="embedding layer"),
-        Patch(color="0.6", alpha=0.6, label="permuted labels: mean to upper quantile"),
-        Line2D([], [], color="0.3", linewidth=0.8, label="upper quantile of their largest layer"),
-        Line2D([], [], color="0.2", linestyle=":", label="chance and majority: 0.5 (R\u00b2: 0)"),
+        Patch(color="0.6", alpha=0.6, label="permuted labels"),
+        Line2D([], [], color="0.3", linewidth=0.8, label="their largest layer"),
+        Line2D([], [], color="0.2", linestyle=":", label="chance"),
+        style.note(
+            f"intervals are over histories, those of baselines bars at the right{untrained};"
+            " permuted labels: from their mean to their upper quantile, and that quantile of their"
+            " largest layer; chance and majority: 0.5 (R\u00b2: 0)"
+        ),
     ]
 
 

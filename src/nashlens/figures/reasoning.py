@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nashlens.figures import cells, style
+from nashlens.figures import cells, saying, style
 from nashlens.figures.registry import Look
 from nashlens.models.table import readable_count
 from nashlens.play.metrics.pooled import DIFFERENCE_PAIRINGS, at_once, compared_modes
@@ -42,7 +42,27 @@ class _Scale:
     """Models that a line joins: model -> family."""
 
 
-@style.figure(TITLE, metrics=cells.COLUMNS, mode_differences=_DIFFERENCES)
+def _message(metrics: pd.DataFrame, mode_differences: pd.DataFrame, look: Look) -> str:
+    """Say how many differences from direct answers leave out 0, and which is largest."""
+    shown = compared_modes(cells.of_models(metrics))
+    known = mode_differences[mode_differences["measure"].isin(list(_MEASURES))]
+    known = known[known["estimate"].notna() & known["model"].isin(shown["model"])]
+    known = known.reset_index(drop=True)
+    if known.empty:
+        return "No mode can be compared with direct answers: only one was played"
+    apart = saying.beyond(known)
+    most = saying.furthest(known, apart)
+    number = (
+        f"{MODES[most['mode']]}, {_MEASURES[most['measure']]} {saying.interval(most)}"
+        f" ({most['model']}, {style.words(most['game'])})"
+    )
+    return (
+        f"Reasoning and notes change play against direct answers in {apart.sum() or 'none'} of"
+        f" {len(known)} comparisons: most {number}"
+    )
+
+
+@style.figure(TITLE, _message, metrics=cells.COLUMNS, mode_differences=_DIFFERENCES)
 def draw(metrics: pd.DataFrame, mode_differences: pd.DataFrame, look: Look) -> Figure:
     """Draw Nash distance and cooperation by mode, and each mode's difference from direct answers.
 
@@ -57,40 +77,52 @@ def draw(metrics: pd.DataFrame, mode_differences: pd.DataFrame, look: Look) -> F
     games = cells.games(shown)
     alone = shown["model"].nunique() == 1
     scale = _games(games) if alone else _models(data, shown)
-    facets = [(kind, None) for kind in kinds] if alone else [(None, game) for game in games]
-    blocks: list[str | None] = [None] if alone else list(kinds)
+    blocks = _blocks(kinds, games, alone=alone)
+    across = max(map(len, blocks))
     rows = _rows(len(modes) > 1)
     down = len(rows) * len(blocks)
-    width = look.width or max(
-        style.WIDTH, 0.9 + (1.6 if "log" not in scale.title else 1.9) * len(facets)
-    )
+    width = look.width or style.WIDTH
     color = style.colors(look.palette, list(MODES))
-    title = f"{TITLE}: {shown['model'].iloc[0]}" if alone else TITLE
-    figure, body = style.canvas(width, 3.0 + 1.15 * down, title)
-    grid = body.subplots(down, len(facets), squeeze=False, sharex=True, sharey="row")
-    for block, kind in enumerate(blocks):
+    figure, body = style.canvas(width, 3.0 + 1.15 * down)
+    grid = body.subplots(down, across, squeeze=False, sharex=True, sharey="row")
+    style.hide(grid.ravel())
+    for block, facets in enumerate(blocks):
         for row, (measure, less) in enumerate(rows):
             source = mode_differences if less else shown
-            for column, (pairing, game) in enumerate(facets):
-                part = source[
-                    (source["measure"] == measure) & (source["pairing"] == (pairing or kind))
-                ]
+            for column, (kind, game) in enumerate(facets):
+                part = source[(source["measure"] == measure) & (source["pairing"] == kind)]
                 part = part if game is None else part[part["game"] == game]
                 ax = grid[len(rows) * block + row, column]
+                ax.set_axis_on()
                 _by_mode(ax, part, scale, modes, color, less)
                 if row == 0:
-                    head = _heading(part, pairing or kind, game, first=column == 0)
-                    head = style.fit(head, width / len(facets) - 0.35)
+                    head = _heading(part, kind, game, first=column == 0)
+                    head = style.fit(head, width / across - 0.35)
                     ax.set_title(head, fontsize=style.SMALL)
+                if len(rows) * block + row + 1 == down:
+                    ax.set_xlabel(style.fit(scale.title, width / across), fontsize=style.SMALL)
             if less:
-                _centre(grid[len(rows) * block + row, 0], source, measure, kind)
+                _centre(grid[len(rows) * block + row, 0], source, measure, facets)
             name = f"{_MEASURES[measure]},\ndifference" if less else _MEASURES[measure]
             grid[len(rows) * block + row, 0].set_ylabel(name, fontsize=style.SMALL)
-    for ax in grid[-1]:
-        ax.set_xlabel(scale.title, fontsize=style.SMALL)
-    style.legend(body, _legend_entries(shown, modes, color), columns=4)
-    cells.notes(body, _notes(data, shown, modes, look.confidence), width)
+    style.legend(body, _legend_entries(shown, modes, color))
+    style.notes(body, _notes(data, shown, modes, look.confidence))
     return figure
+
+
+_Facet = tuple[str, str | None]
+"""A panel's pairing, and its game where it has one alone."""
+
+
+def _blocks(kinds: list[str], games: list[str], *, alone: bool) -> list[list[_Facet]]:
+    """Return the panels side by side: pairings of the only model, or at most four games of each."""
+    if alone:
+        return [[(kind, None) for kind in kinds]]
+    return [
+        [(kind, game) for game in games[start : start + 4]]
+        for kind in kinds
+        for start in range(0, len(games), 4)
+    ]
 
 
 def _rows(several: bool) -> list[tuple[str, bool]]:
@@ -168,9 +200,9 @@ def _by_mode(
         _join(ax, part, at, scale, color[mode])
 
 
-def _centre(ax: Axes, rows: pd.DataFrame, measure: str, kind: str | None) -> None:
+def _centre(ax: Axes, rows: pd.DataFrame, measure: str, facets: list[_Facet]) -> None:
     """Give a row of differences one scale around 0."""
-    part = rows[(rows["measure"] == measure) & ((kind is None) | (rows["pairing"] == kind))]
+    part = rows[(rows["measure"] == measure) & rows["pairing"].isin([kind for kind, _ in facets])]
     values = part[list(style.ESTIMATE)].abs().to_numpy(float)
     reach = 1.15 * max(0.05, float(np.nanmax(values, initial=0.0)))
     ax.set_ylim(-reach, reach)
@@ -186,8 +218,8 @@ def _join(ax: Axes, rows: pd.DataFrame, at: np.ndarray, scale: _Scale, color: An
         ax.plot(at[order], rows["estimate"].to_numpy(float)[order], color=color, linewidth=0.8)
 
 
-def _heading(rows: pd.DataFrame, kind: str | None, game: str | None, *, first: bool) -> str:
-    against = f"against {cells.OPPONENTS[str(kind)]}"
+def _heading(rows: pd.DataFrame, kind: str, game: str | None, *, first: bool) -> str:
+    against = f"against {cells.OPPONENTS[kind]}"
     if game is None:
         return f"{against}\n{cells.size(rows)}"
     return (f"{against}:\n" if first else "\n") + f"{style.words(game)}\n{cells.size(rows)}"
@@ -196,7 +228,7 @@ def _heading(rows: pd.DataFrame, kind: str | None, game: str | None, *, first: b
 def _legend_entries(shown: pd.DataFrame, modes: list[str], color: dict[str, tuple]) -> list[Line2D]:
     handles = []
     for mode in modes:
-        rounds = style.counted(shown.loc[shown["mode"] == mode, "match_rounds"])
+        rounds = saying.counted(shown.loc[shown["mode"] == mode, "match_rounds"])
         marker = style.MARKERS[list(MODES).index(mode)]
         label = f"{MODES[mode]} ({rounds} round{'' if rounds == '1' else 's'})"
         handles.append(Line2D([], [], color=color[mode], marker=marker, label=label))

@@ -11,17 +11,41 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nashlens.figures import cells, style
+from nashlens.figures import cells, saying, style
 from nashlens.figures.registry import Look
 from nashlens.play.metrics.by_round import OPPONENT_KINDS
 
-TITLE = "P(action 0) from round to round, by opponent"
+TITLE = "P(action 0) from round to round"
 _COLUMNS = ("agent", "game", "opponent_kind", "round", *style.ESTIMATE, "n_matches")
 _FEW = 10
 """With more rounds than this, bands are drawn in place of bars."""
 
 
-@style.figure(TITLE, rounds=_COLUMNS, metrics=cells.COLUMNS)
+def _message(rounds: pd.DataFrame, metrics: pd.DataFrame, look: Look) -> str:
+    """Say what moves most between the first and the last round, if anything moves."""
+    known = rounds[rounds["estimate"].notna() & rounds["round"].notna()].sort_values("round")
+    keys = ["agent", "game", "opponent_kind"]
+    first, last = (known.groupby(keys).nth(k).set_index(keys).sort_index() for k in (0, -1))
+    if known.empty or (first["round"] == last["round"]).all():
+        return "No series has two rounds with a decision, so nothing can move between them"
+    apart = saying.above(last, first["ci_high"]) | saying.below(last, first["ci_low"])
+    if not apart.any():
+        return (
+            f"P(action 0) differs between the first and the last round, beyond their intervals, in"
+            f" none of {len(first)} series"
+        )
+    moved = last.reset_index()
+    end = saying.furthest(moved, apart.reset_index(drop=True), first["estimate"].array)
+    agent, game, kind = (str(end[key]) for key in keys)
+    start = first.reset_index().iloc[moved.index.get_loc(end.name)]
+    return (
+        f"P(action 0) moves between the rounds in {apart.sum()} of {len(first)} series: most from"
+        f" {saying.interval(start)} to {saying.interval(end)} ({agent}, {style.words(game)},"
+        f" opponent: {kind})"
+    )
+
+
+@style.figure(TITLE, _message, rounds=_COLUMNS, metrics=cells.COLUMNS)
 def draw(rounds: pd.DataFrame, metrics: pd.DataFrame, look: Look) -> Figure:
     """Draw P(action 0) by round, a panel for each game (and agent)."""
     if rounds.empty:
@@ -35,8 +59,7 @@ def draw(rounds: pd.DataFrame, metrics: pd.DataFrame, look: Look) -> Figure:
     color = style.colors(look.palette, list(OPPONENT_KINDS))
     width = look.width or style.WIDTH
     single = len(agents) == 1
-    title = f"{TITLE}: {agents[0]}, {cells.quality(measured, agents[0])}" if single else TITLE
-    figure, body = style.canvas(width, 1.3 + (1.4 if single else 1.1) * down, title)
+    figure, body = style.canvas(width, 1.5 + (1.4 if single else 1.1) * down)
     grid = body.subplots(down, across, squeeze=False, sharex=True, sharey=True)
     style.hide(grid.ravel())
     for (agent, game), place in panels.items():
@@ -54,7 +77,7 @@ def draw(rounds: pd.DataFrame, metrics: pd.DataFrame, look: Look) -> Figure:
             head = f"{style.words(game)}\nn = {counts[game]} matches"
         elif game == games[0]:
             known = cells.quality(measured, agent)
-            head = f"{agent}\n{known}\nn = {style.counted(counts)} matches a game"
+            head = f"{agent}\n{known}\nn = {saying.counted(counts)} matches a game"
         else:
             head = ""
         ax.set_title(style.fit(head, width / across - 0.3), fontsize=style.SMALL)
@@ -65,7 +88,9 @@ def draw(rounds: pd.DataFrame, metrics: pd.DataFrame, look: Look) -> Figure:
         Line2D([], [], color=color[kind], marker=_marker(kind), label=kind) for kind in kinds
     ]
     note = f"{look.confidence:.0%} percentile intervals over matches"
-    style.legend(body, [*handles, style.note(note)], columns=3)
+    if single:
+        note += f"; {agents[0]}: {cells.quality(measured, agents[0])}"
+    style.legend(body, [*handles, style.note(note)])
     return figure
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nashlens.figures import cells, style
+from nashlens.figures import cells, saying, style
 from nashlens.figures.registry import Look
 from nashlens.play.metrics.pooled import by_pairing, first_mover_shares
 from nashlens.vocabulary.play import PAIRINGS
@@ -18,14 +18,31 @@ from nashlens.vocabulary.play import PAIRINGS
 TITLE = "Which equilibrium is played, by who moves first"
 ORDERS = {"simultaneous": "at once", "row_first": "row first", "column_first": "column first"}
 _TERMS = {
-    "own preferred": "the equilibrium that the first mover earns most in (at once: the seat)",
+    "own preferred": "first mover's own equilibrium",
     "not own preferred": "another equilibrium",
-    "off": "no equilibrium",
+    "off": "none",
 }
 _MEASURE, _ADVANTAGE = "equilibrium_selection", "first_mover_advantage"
 
 
-@style.figure(TITLE, metrics=cells.COLUMNS)
+def _message(metrics: pd.DataFrame, look: Look) -> str:
+    """Say whether moving first brings the equilibrium that the first mover prefers."""
+    data = cells.of_models(metrics)
+    rows = first_mover_shares(by_pairing(data[data["measure"] == _MEASURE]))
+    rows = rows[(rows["term"] == "own preferred") & (rows["move_order"] != "simultaneous")]
+    rows = rows[rows["estimate"].notna()].reset_index(drop=True)
+    if rows.empty:
+        return "No match was played in turn, so nobody moved first"
+    more = saying.above(rows, rows["control"])
+    far = saying.furthest(rows, more, rows["control"])
+    return (
+        "Who moves first gets the equilibrium of its choice more often than by random play in"
+        f" {more.sum() or 'none'} of {len(rows)} cases: most apart {saying.interval(far)} of rounds"
+        f" ({far['agent']}, {style.words(far['game'])})"
+    )
+
+
+@style.figure(TITLE, _message, metrics=cells.COLUMNS)
 def draw(metrics: pd.DataFrame, look: Look) -> Figure:
     """Draw the shares of the equilibria by move order, and the first mover's advantage."""
     data = cells.of_models(metrics)
@@ -43,13 +60,13 @@ def draw(metrics: pd.DataFrame, look: Look) -> Figure:
     if len(kinds) > 1:
         # Scripts move at once alone, so there is no order to compare.
         kinds = [kind for kind in kinds if kind != "scripted"]
-    width = look.width or max(style.WIDTH, 2.7 + 2.0 * (len(kinds) + 1))
-    inches = (width - 2.9) / (len(kinds) + 1) - 0.15
+    width = look.width or style.WIDTH
+    inches = (width - 2.4) / (len(kinds) + 1) - 0.15
     orders = {game: _orders(pooled, game) for game in games}
     rows = {game: len(agents) * len(orders[game]) for game in games}
     tall = [max(0.7, 0.17 * rows[game]) for game in games]
     color = style.colors(look.palette, list(_TERMS))
-    figure, body = style.canvas(width, 2.5 + sum(tall) + 0.85 * len(games), TITLE)
+    figure, body = style.canvas(width, 2.5 + sum(tall) + 0.85 * len(games))
     grid = body.subplots(
         len(games), len(kinds) + 1, squeeze=False, sharey="row", height_ratios=tall
     )
@@ -63,9 +80,9 @@ def draw(metrics: pd.DataFrame, look: Look) -> Figure:
         worth = gains[gains["game"] == game]
         _advantage(axes[-1], worth, agents, orders[game])
         _names(axes[0], data, agents, orders[game])
-    style.legend(body, _legend_entries(color), columns=3)
+    style.legend(body, _legend_entries(color))
     notes = [cells.INTERVALS.format(look.confidence), *cells.lengths(chosen)]
-    cells.notes(body, [*notes, *_notes(pooled, gains)], width)
+    style.notes(body, [*notes, *_notes(pooled, gains)])
     return figure
 
 
@@ -78,8 +95,8 @@ def _names(ax: Axes, data: pd.DataFrame, agents: list[str], orders: list[str]) -
     """Name the move orders along the axis, and each agent above its own."""
     texts = []
     for agent in agents:
-        first = f"{agent}, {cells.quality(data, agent)}"
-        heads = [first] if len(orders) == 1 else [agent, cells.quality(data, agent)]
+        first = f"{agent}\n{cells.quality(data, agent)}"
+        heads = [first] if len(orders) == 1 else [agent, *cells.quality(data, agent).split(", ")]
         for place, order in enumerate(orders):
             head = heads[place] if place < len(heads) else ""
             texts.append(f"{head}   {ORDERS[order]}" if head else ORDERS[order])
@@ -155,12 +172,12 @@ def _legend_entries(color: dict[str, tuple]) -> list[Any]:
         Line2D([], [], color=color[term], marker=style.MARKERS[index], label=label)
         for index, (term, label) in enumerate(_TERMS.items())
     ]
-    one = Line2D([], [], color="0.25", marker="o", label="advantage against itself")
+    one = Line2D([], [], color="0.25", marker="o", label="against itself")
     each = Line2D(
         [], [], color="0.25", marker="s", markersize=3, markerfacecolor="white", linewidth=0.5,
-        label="against each other agent",
+        label="another",
     )  # fmt: skip
-    return [*handles, cells.control_entry("control: random play"), one, each]
+    return [*handles, cells.control_entry("random play"), one, each]
 
 
 def _notes(pooled: pd.DataFrame, gains: pd.DataFrame) -> list[str]:
@@ -168,8 +185,9 @@ def _notes(pooled: pd.DataFrame, gains: pd.DataFrame) -> list[str]:
     notes = []
     if len(own):
         notes.append(
-            "In turn, a row is the matches in which the agent moves first; at once, it is seen from"
-            " the agent's seat, against itself from the row's."
+            "Own equilibrium: the one in which the first mover earns most (at once: the seat)."
+            " In turn, a row is the matches in which the agent moves first; at once, it is seen"
+            " from the agent's seat, against itself from the row's."
         )
     known = gains[gains["estimate"].notna()]
     if len(known):

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nashlens.figures import style
+from nashlens.figures import saying, style
 from nashlens.figures.registry import Look
 from nashlens.steering.spike_summary import NONE, POWER, worth
 
@@ -32,7 +32,35 @@ _APART = 0.07
 """Distance, in strengths, between claims and layers, so that equal ones are seen side by side."""
 
 
-@style.figure(TITLE, spikes_summary=_COLUMNS)
+def _message(spikes_summary: pd.DataFrame, look: Look) -> str:
+    """Say, of overrides, from which strength on they would have been found."""
+    models = list(dict.fromkeys(spikes_summary["model"]))
+    found = worth(spikes_summary)
+    found = found[(found["claim"] == "M6") & found["spike_found"].notna()]
+    who = models[0] if len(models) == 1 else f"{len(found)} of {len(models)} models"
+    if found.empty:
+        return "No override was put into a model, so no power is known for it"
+    sizes = found["spike_found"].to_numpy(float)
+    if np.isinf(sizes).all():
+        return f"In {who}, none of the overrides put in was found"
+    least, most = sizes.min(), sizes[np.isfinite(sizes)].max()
+    size = f"{least:g}" if least == most else f"{least:g} to {most:g}"
+    if np.isinf(sizes).any():
+        size += " (or none)"
+    wrong = float(found["spike_false"].max())
+    tail = f"in up to {wrong:.0%} of draws it is" if wrong > 0 else "none is"
+    share = _share(spikes_summary, most)
+    return f"In {who}, an override of {size} logits is found{share}; by word only, {tail}"
+
+
+def _share(summary: pd.DataFrame, strength: float) -> str:
+    """Return in which share of draws overrides of a strength were found, at least."""
+    rows = summary[(summary["spike"] == "override") & (summary["claim"] == "M6")]
+    rows = rows[np.isclose(rows["strength"].astype(float), strength)].sort_values("estimate")
+    return f" in {saying.interval(rows.iloc[0], '.0%')} of draws" if len(rows) else ""
+
+
+@style.figure(TITLE, _message, spikes_summary=_COLUMNS)
 def draw(spikes_summary: pd.DataFrame, look: Look) -> Figure:
     """Draw the share of draws with the verdict that counts, a panel for each kind of spike.
 
@@ -43,39 +71,17 @@ def draw(spikes_summary: pd.DataFrame, look: Look) -> Figure:
     models = list(dict.fromkeys(spikes_summary["model"]))
     kinds = [kind for kind in _KINDS if (spikes_summary["spike"] == kind).any()]
     color = style.colors(look.palette, list(_CLAIMS))
-    figure, body = style.canvas(
-        look.width or style.WIDTH, 1.35 + 2.0 * len(models), _message(spikes_summary, models)
-    )
+    figure, body = style.canvas(look.width or style.WIDTH, 1.35 + 2.0 * len(models))
     grid = body.subplots(len(models), len(kinds), squeeze=False, sharey=True)
     for line, model in zip(grid, models, strict=True):
         rows = spikes_summary[spikes_summary["model"] == model]
         for ax, kind in zip(line, kinds, strict=True):
             _panel(ax, rows, kind, color)
-        draws = style.counted(rows.loc[rows["spike"] != NONE, "n"])
+        draws = saying.counted(rows.loc[rows["spike"] != NONE, "n"])
         name = "" if len(models) == 1 else f"{model}\n"
         line[0].set_ylabel(f"{name}share (n = {draws} draws)")
-    style.legend(body, _legend_entries(spikes_summary, color, look.confidence), columns=3)
+    style.legend(body, _legend_entries(spikes_summary, color, look.confidence))
     return figure
-
-
-def _message(summary: pd.DataFrame, models: list[str]) -> str:
-    """Say, of overrides, from which strength on they would have been found."""
-    found = worth(summary)
-    found = found[found["claim"] == "M6"]
-    known = found[found["spike_found"].notna()]
-    who = models[0] if len(models) == 1 else f"{len(known)} of {len(models)} models"
-    if known.empty:
-        return TITLE
-    sizes = known["spike_found"].to_numpy(float)
-    if np.isinf(sizes).all():
-        return f"In {who}, none of the overrides put in was found"
-    least, most = sizes.min(), sizes[np.isfinite(sizes)].max()
-    size = f"{least:g}" if least == most else f"{least:g} to {most:g}"
-    if np.isinf(sizes).any():
-        size += " (or none)"
-    wrong = float(known["spike_false"].max())
-    tail = f"in up to {wrong:.0%} of draws it is" if wrong > 0 else "none is"
-    return f"In {who}, an override of {size} logits is found; by word only, {tail}"
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, kind: str, color: dict[str, Any]) -> None:

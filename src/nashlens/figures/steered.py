@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from nashlens.figures import style
+from nashlens.figures import saying, style
 from nashlens.figures.registry import Look
 
-TITLE = "Steered play: what a dose moves, in the player and in its partner, and what it breaks"
+TITLE = "Steered play"
 _COLUMNS = ("player", "model", "direction", "edit", "layers", "partner", "quantity", "dose",
             *style.ESTIMATE, "n", "n_matches")  # fmt: skip
 _RANDOM = "random"
@@ -39,7 +39,34 @@ _PANELS = (
 )
 
 
-@style.figure(TITLE, steered_summary=_COLUMNS)
+def _message(steered_summary: pd.DataFrame, look: Look) -> str:
+    """Say how far cooperation moves from the smallest to the largest dose, and in how many."""
+    rows = steered_summary[
+        (steered_summary["direction"] != _RANDOM)
+        & (steered_summary["quantity"] == "cooperation")
+        & steered_summary["estimate"].notna()
+    ].sort_values("dose")
+    ends = [rows.groupby("player").nth(k).set_index("player").sort_index() for k in (0, -1)]
+    low, high = ends
+    if rows.empty or (low["dose"] == high["dose"]).all():
+        return "No steered player has play at two doses, so nothing can be compared"
+    apart = saying.above(high, low["ci_high"]) | saying.below(high, low["ci_low"])
+    player = str(saying.furthest(high, apart, low["estimate"]).name)
+    one, two = low.loc[player], high.loc[player]
+    number = (
+        f"from {saying.interval(one)} at dose {one['dose']:g} to {saying.interval(two)} at"
+        f" {two['dose']:g}"
+    )
+    if len(low) == 1:
+        verb = "moves" if apart.all() else "does not move, beyond its interval,"
+        return f"Steering {verb} the cooperation of {player}: {number}"
+    return (
+        f"Steering moves cooperation in {apart.sum() or 'none'} of {len(low)} players: most apart"
+        f" in {player}, {number}"
+    )
+
+
+@style.figure(TITLE, _message, steered_summary=_COLUMNS)
 def draw(steered_summary: pd.DataFrame, look: Look) -> Figure:
     """Draw dose and response, a row for each player."""
     fitted = steered_summary[steered_summary["direction"] != _RANDOM]
@@ -47,7 +74,7 @@ def draw(steered_summary: pd.DataFrame, look: Look) -> Figure:
     if not players:
         raise style.NothingToShowError("no agent is steered along a fitted direction")
     width = look.width or style.WIDTH
-    figure, body = style.canvas(width, 1.7 + 2.0 * len(players), TITLE)
+    figure, body = style.canvas(width, 1.7 + 2.0 * len(players))
     grid = body.subplots(len(players), len(_PANELS), squeeze=False)
     color = style.colors(look.palette, ["player", "partner"])
     inches = width / len(_PANELS) - 0.3
@@ -73,7 +100,7 @@ def draw(steered_summary: pd.DataFrame, look: Look) -> Figure:
     entries = _legend_entries(
         color, look.confidence, bool((steered_summary["direction"] == _RANDOM).any())
     )
-    style.legend(body, entries, columns=2)
+    style.legend(body, entries)
     return figure
 
 
@@ -89,7 +116,7 @@ def _sizes(panel: _Panel, rows: pd.DataFrame) -> str:
     n, clusters = int(rows["n"].max()), int(rows["n_matches"].max())
     nouns = {"quiz_accuracy": ("questions", "histories"), "kl": ("passages", "")}
     if panel.quantity not in nouns:
-        return "\n" + style.sizes(n, "rounds", clusters)
+        return "\n" + saying.sizes(n, "rounds", clusters)
     one, two = nouns[panel.quantity]
     text = f"n = {n} {one}" + (f", {clusters} {two}" if two else "")
     return "\n" + text.replace(" ", "\u00a0").replace(",\u00a0", ", ")
@@ -139,11 +166,15 @@ def _legend_entries(color: Mapping[str, Any], confidence: float, random: bool) -
     entries: list[Any] = [
         Line2D([], [], color=color["player"], marker="o", label="the steered player"),
         Line2D(
-            [], [], markerfacecolor="white", label="its unsteered partner, round 2 on", **partner
+            [],
+            [],
+            markerfacecolor="white",
+            label="its unsteered partner, from round 2 on",
+            **partner,
         ),
         Patch(color="0.92", label="within what claim S2 allows"),
     ]
     if random:
-        label = "steered along a random direction"
+        label = "a random direction"
         entries.append(Line2D([], [], color=style.GREY, linestyle="--", marker="x", label=label))
     return [*entries, style.note(f"bands: {confidence:.0%} Student interval")]

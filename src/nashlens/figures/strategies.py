@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nashlens.figures import cells, style
+from nashlens.figures import cells, saying, style
 from nashlens.figures.registry import Look
 from nashlens.play.metrics.pooled import at_once, mixtures, with_strategy
 
@@ -18,11 +18,39 @@ STRATEGIES = ("ALLC", "TFT", "GRIM", "WSLS", "ALLD", "RANDOM")
 _KINDS = ("scripted", "self_play", "cross_play")
 _FEW = 4
 """With more agents than this, only the cell over all scripts: it tells strategies apart best."""
-_RIGHT = 1.75
+_RIGHT = 1.4
 """Inches of the text beside each row."""
 
 
-@style.figure(TITLE, metrics=cells.COLUMNS)
+def _kinds(shown: pd.DataFrame) -> list[str]:
+    """Return the pairings that are drawn."""
+    kinds = [kind for kind in _KINDS if (shown["pairing"] == kind).any()]
+    if shown["agent"].nunique() > _FEW and "scripted" in kinds:
+        return ["scripted"]
+    if "scripted" in kinds or "self_play" in kinds:
+        return [kind for kind in kinds if kind != "cross_play"]
+    return kinds
+
+
+def _message(metrics: pd.DataFrame, look: Look) -> str:
+    """Say in how many cases a strategy has more than its equal weight, and which most."""
+    shown = mixtures(cells.of_models(metrics))
+    rows = shown[(shown["measure"] == "strategy_weight") & shown["estimate"].notna()]
+    rows = rows[rows["pairing"].isin(_kinds(shown))].reset_index(drop=True)
+    if rows.empty:
+        return "No match has a whole round, so no strategy can be fitted"
+    large = saying.above(rows, rows["control"])
+    keys = ["agent", "game", "pairing"]
+    cases, number = rows.groupby(keys).ngroups, rows[large].groupby(keys).ngroups
+    most = saying.furthest(rows, large, rows["control"])
+    return (
+        f"A strategy stands out from equal weights in {number or 'none'} of {cases} cases: most"
+        f" apart {str(most['term']).replace('+', ' = ')}, {saying.interval(most)} ({most['agent']},"
+        f" {style.words(most['game'])})"
+    )
+
+
+@style.figure(TITLE, _message, metrics=cells.COLUMNS)
 def draw(metrics: pd.DataFrame, look: Look) -> Figure:
     """Draw the weights of strategies, one column each; rows are agents, blocks are games."""
     data = cells.of_models(metrics)
@@ -31,18 +59,15 @@ def draw(metrics: pd.DataFrame, look: Look) -> Figure:
         raise style.NothingToShowError(f"{cells.EMPTY} that moves at once")
     wanted = at_once(data[data["measure"].isin(shown["measure"])])
     agents, games = cells.agents(shown), cells.games(shown)
-    kinds = [kind for kind in _KINDS if (shown["pairing"] == kind).any()]
-    if len(agents) > _FEW and "scripted" in kinds:
-        kinds = ["scripted"]
-    elif "scripted" in kinds or "self_play" in kinds:
-        kinds = [kind for kind in kinds if kind != "cross_play"]
-    width = look.width or 10.0
-    names = min(2.6, 0.6 + 0.065 * max(map(len, agents)) + 0.8)
+    kinds = _kinds(shown)
+    width = look.width or style.WIDTH
+    names = 1.75
     across = (width - names - _RIGHT) / len(STRATEGIES)
     # Room beside each row for its numbers, and for a line each of what moved alike.
-    tall = max(0.5, max(0.27, 0.12 * (1.2 + _merged(shown, kinds))) * len(agents) * len(kinds))
+    each = max(0.27, 0.12 * (1.2 + _merged(shown, kinds))) * len(kinds)
+    tall = max(0.5, max(each, 0.36) * len(agents))
     color = style.colors(look.palette, _KINDS)
-    figure, body = style.canvas(width, 2.2 + (tall + 0.55) * len(games), TITLE)
+    figure, body = style.canvas(width, 2.4 + (tall + 0.55) * len(games))
     grid = body.subplots(
         len(games), len(STRATEGIES) + 1, squeeze=False, sharey=True,
         width_ratios=[*[across] * len(STRATEGIES), _RIGHT],
@@ -52,15 +77,15 @@ def draw(metrics: pd.DataFrame, look: Look) -> Figure:
         for ax, name in zip(axes, STRATEGIES, strict=False):
             rows = with_strategy(part, name)
             _weights(ax, rows, agents, kinds, color)
-            ax.set_title(f"{style.words(game)}\n{name}" if name == STRATEGIES[0] else name)
+            ax.set_title(name)
         _texts(axes[-1], part, agents, kinds)
         texts = [f"{agent}\n{cells.quality(data, agent, game)}" for agent in agents]
-        axes[0].set_ylabel("agent", fontsize=style.SMALL)
+        axes[0].set_ylabel(style.fit(style.words(game), tall), fontsize=style.SMALL)
         axes[0].set_yticks(range(len(agents)), [style.fit(text, names) for text in texts])
     for ax in grid[-1, :-1]:
         ax.set_xlabel("weight")
-    style.legend(body, _legend_entries(kinds, color, _merged(shown, kinds)), columns=4)
-    cells.notes(body, _notes(shown, wanted, kinds, look.confidence), width)
+    style.legend(body, _legend_entries(kinds, color, _merged(shown, kinds)))
+    style.notes(body, _notes(shown, wanted, kinds, look.confidence))
     return figure
 
 
@@ -87,6 +112,7 @@ def _weights(
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(len(agents) - 0.5, -0.5)
     cells.share_axis(ax, 0.06)
+    ax.set_xticks([0, 1], ["0", "1"])
 
 
 def _texts(ax: Axes, rows: pd.DataFrame, agents: list[str], kinds: list[str]) -> None:
@@ -127,7 +153,7 @@ def _merged(shown: pd.DataFrame, kinds: list[str]) -> int:
 def _legend_entries(kinds: list[str], color: dict[str, tuple], merged: int) -> list[Line2D]:
     handles = cells.opponent_entries(kinds, color, _KINDS)
     if merged:
-        note = "hollow: one weight of strategies that moved alike (named at the right)"
+        note = "strategies that moved alike (named at the right)"
         hollow = Line2D(
             [], [], color="0.25", marker="o", markerfacecolor="white", linestyle="none", label=note
         )

@@ -23,8 +23,10 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.font_manager import FontProperties
 from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from nashlens import __version__
@@ -32,8 +34,8 @@ from nashlens.errors import ConfigError, DataError
 from nashlens.figures.registry import Look
 from nashlens.files import put_in_place
 
-WIDTH = 7.2
-"""Default width in inches: a page's text width."""
+WIDTH = 7.0
+"""Default width in inches: a page's two columns; one column has 3.5."""
 SMALL = 7.0
 """Smallest font size in points."""
 GREY = "0.45"
@@ -76,16 +78,20 @@ class NothingToShowError(Exception):
     """Raised while a figure is drawn: its tables hold nothing to show; the message says why."""
 
 
-def figure(title: str | Mapping[str, str], **columns: Iterable[str]) -> Callable[..., Any]:
-    """Make a figure's `draw` of a function that draws its panels.
+def figure(
+    title: str | Mapping[str, str], message: Callable[..., str], **columns: Iterable[str]
+) -> Callable[..., Any]:
+    """Make a figure's `draw` of a function that draws its panels, and of its message.
 
-    The function gets the tables and the `Look`, in this order. It runs under the theme, after its
-    tables' columns were checked; where it raises `NothingToShowError`, the figure says why.
+    Both get the tables and the `Look`, in this order. They run under the theme, after the tables'
+    columns were checked. Where the first raises `NothingToShowError`, the figure says why.
 
     Parameters
     ----------
     title : str or mapping of str to str
         The headline of an empty figure; a mapping where the figure's name decides.
+    message : callable
+        Returns the headline: in one sentence what the tables say, with its number and interval.
     **columns : iterable of str
         Each table, in order, and the columns that it must have.
 
@@ -102,16 +108,24 @@ def figure(title: str | Mapping[str, str], **columns: Iterable[str]) -> Callable
                 require(frame, table, names)
             with theme():
                 try:
-                    return draw_panels(*tables, look)
+                    drawn = draw_panels(*tables, look)
                 except NothingToShowError as reason:
-                    headline = title if isinstance(title, str) else title[look.figure]
-                    empty, body = canvas(look.width or WIDTH, 1.8, headline)
+                    drawn, body = canvas(look.width or WIDTH, 1.8)
                     no_data(body.subplots(), str(reason), characters=90)
-                    return empty
+                    _headline(drawn, title if isinstance(title, str) else title[look.figure])
+                else:
+                    _headline(drawn, message(*tables, look))
+                return drawn
 
         return draw
 
     return decorate
+
+
+def _headline(figure: Figure, text: str) -> None:
+    """Write what the reader sees first, wrapped to the figure's width."""
+    lines = textwrap.fill(text, max(30, int(figure.get_figwidth() * 12.6)))
+    figure.suptitle(lines, x=0.008, ha="left", fontsize=9, fontweight="bold")
 
 
 def theme() -> AbstractContextManager[None]:
@@ -120,8 +134,8 @@ def theme() -> AbstractContextManager[None]:
     return matplotlib.rc_context(settings)
 
 
-def canvas(width: float, height: float, title: str) -> tuple[Figure, SubFigure]:
-    """Return an empty figure with a headline, and the part of it that takes the panels.
+def canvas(width: float, height: float) -> tuple[Figure, SubFigure]:
+    """Return an empty figure, and the part of it that takes the panels.
 
     The panels stand in a subfigure so that its legend, the headline and the footer of `save`
     each have a room of their own in the constrained layout.
@@ -130,35 +144,58 @@ def canvas(width: float, height: float, title: str) -> tuple[Figure, SubFigure]:
     ----------
     width, height : float
         Inches.
-    title : str
-        What the reader sees first; wrapped to the width.
     """
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    lines = textwrap.fill(title, max(30, int(width * 14)))
-    figure.suptitle(lines, x=0.008, ha="left", fontsize=9, fontweight="bold")
     return figure, figure.add_subfigure(GridSpec(1, 1, figure=figure)[0])
 
 
-def legend(body: SubFigure, handles: Sequence[Any], columns: int, title: str | None = None) -> None:
-    """Put a legend above all panels, in at most so many columns, fewer where they do not fit."""
-    lengths = [len(str(handle.get_label())) for handle in handles]
+def legend(body: SubFigure, handles: Sequence[Any]) -> None:
+    """Put a legend above all panels, in two lines where it fits, and its bare texts below them.
+
+    Parameters
+    ----------
+    body : SubFigure
+        The part with the panels.
+    handles : sequence
+        Marks with their labels, and texts without a mark, as `note` returns them.
+    """
+    bare = [isinstance(mark, Line2D) and mark.get_gid() == _NOTE for mark in handles]
+    marks = [mark for mark, text in zip(handles, bare, strict=True) if not text]
+    said = [str(mark.get_label()) for mark, text in zip(handles, bare, strict=True) if text]
     room = body.figure.get_figwidth() if body.figure else WIDTH
-    while columns > 1:
-        rows = -(-len(lengths) // columns)
+    lengths = [_inches(str(mark.get_label())) for mark in marks]
+    for rows in range(1, len(marks) + 1):
+        columns = -(-len(marks) // rows)
         longest = [max(lengths[i : i + rows]) for i in range(0, len(lengths), rows)]
-        if sum(length / 17 + 0.5 for length in longest) <= room:
+        # A mark and the space to its text, and the space between columns.
+        if sum(length + 0.38 for length in longest) + 0.05 <= room:
             break
-        columns -= 1
     body.legend(
-        handles=list(handles),
+        handles=marks,
         loc="outside upper left",
         ncols=columns,
-        title=title,
         alignment="left",
-        columnspacing=1.4,
+        columnspacing=1.2,
         handlelength=1.8,
     )
+    if said:
+        text = "; ".join(said)
+        notes(body, [text[:1].upper() + text[1:] + "."])
+
+
+def _inches(text: str) -> float:
+    """Return how wide a text of the legend is."""
+    font = FontProperties(family=_RC["font.family"], size=SMALL)
+    width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return float(width) / 72.0
+
+
+def notes(body: SubFigure, lines: Sequence[str]) -> None:
+    """Write below all panels, and below earlier notes, what the reader must know to read them."""
+    room = body.figure.get_figwidth() if body.figure else WIDTH
+    text = "\n".join([body.get_supxlabel(), *(fit(line, room - 0.2, 16.5) for line in lines)])
+    body.supxlabel(text.strip("\n"), x=0.008, ha="left", fontsize=SMALL)
 
 
 def no_data(axes: Axes, reason: str, characters: int = 26) -> None:
@@ -183,9 +220,12 @@ def centred(
     axes.text(x, y, text, transform=transform or axes.transAxes, **(look | options))
 
 
+_NOTE = "note"
+
+
 def note(label: str) -> Line2D:
     """Return an entry of the legend that is only a text."""
-    return Line2D([], [], linestyle="none", label=label)
+    return Line2D([], [], linestyle="none", label=label, gid=_NOTE)
 
 
 def model_columns(
@@ -276,28 +316,6 @@ def probability_axis(ax: Axes) -> None:
     """Give a panel of probabilities its axis, with a line at one half."""
     ax.axhline(0.5, color="0.4", linestyle=":", linewidth=0.8)
     ax.set(ylim=(-0.03, 1.03), yticks=[0, 0.5, 1])
-
-
-def sizes(n: Any, noun: str, matches: Any) -> str:
-    """Return `n = 16 prompts, 8 matches`, to be broken after its comma alone."""
-    parts = [(n, f" {noun}" if noun else ""), (matches, " matches")]
-    one, two = ["?" + text if pd.isna(k) else f"{int(k)}{text}" for k, text in parts]
-    return f"n = {one}".replace(" ", "\u00a0") + ", " + two.replace(" ", "\u00a0")
-
-
-def between(values: Iterable[float], form: str = ".2f") -> str:
-    """Return `0.74`, or `0.61 to 0.74` where numbers differ as they are written."""
-    found = sorted(float(value) for value in values)
-    ends = list(dict.fromkeys(format(value, form) for value in (found[0], found[-1])))
-    return " to ".join(ends)
-
-
-def counted(values: Iterable[int]) -> str:
-    """Return `12`, or `8 to 12` where counts differ."""
-    found = sorted({int(value) for value in values})
-    if not found:
-        return "0"
-    return str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
 
 
 def line(

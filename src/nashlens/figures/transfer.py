@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from nashlens.figures import style
+from nashlens.figures import saying, style
 from nashlens.figures.registry import Look
 from nashlens.figures.targets import panel_rows, target_words
 from nashlens.kept import at_position
@@ -30,7 +30,28 @@ _MAP = "PuOr"
 _UNKNOWN: dict[str, Any] = {"facecolor": "0.88", "hatch": "////", "edgecolor": "0.6"}
 
 
-@style.figure(TITLE, transfer=_COLUMNS, probes=_PROBES)
+def _message(transfer: pd.DataFrame, probes: pd.DataFrame, look: Look) -> str:
+    """Say how often a probe of one game reads another above chance, and where best."""
+    transfer, probes = at_position(transfer), at_position(probes)
+    known = transfer[(transfer["status"] == "ok") & (transfer["train"] != transfer["test"])]
+    parts = [
+        rows[rows["layer"] == _shown_layer(rows, probes, str(key[0]), str(key[1]))]
+        for key, rows in known.groupby(["model", "target"])
+    ]
+    if not parts:
+        return "No target varies within two games, so no probe can be tried on another game"
+    rows = pd.concat(parts, ignore_index=True)
+    rows = rows.assign(estimate=rows["balanced_accuracy"])
+    read = saying.above(rows, 0.5)
+    best = rows.loc[rows.loc[read if read.any() else rows.index, "estimate"].idxmax()]
+    return (
+        f"A probe of one game reads another above chance in {read.sum() or 'none'} of {len(rows)}"
+        f" cases: at best {saying.interval(best)} ({target_words(best['target'])},"
+        f" {style.words(best['train'])} to {style.words(best['test'])})"
+    )
+
+
+@style.figure(TITLE, _message, transfer=_COLUMNS, probes=_PROBES)
 def draw(transfer: pd.DataFrame, probes: pd.DataFrame, look: Look) -> Figure:
     """Draw balanced accuracy by training and tested game, a panel for each target (and model).
 
@@ -52,12 +73,16 @@ def draw(transfer: pd.DataFrame, probes: pd.DataFrame, look: Look) -> Figure:
         rows = [[(models[0], target) for target in some] for some in panel_rows(shown, 2)]
     else:
         ordered = [target for some in panel_rows(shown, 3) for target in some]
-        rows = [[(model, target) for model in models] for target in ordered]
+        # At most four models side by side.
+        rows = [
+            [(model, target) for model in models[start : start + 4]]
+            for target in ordered
+            for start in range(0, len(models), 4)
+        ]
     down, across = len(rows), max(map(len, rows))
-    width = look.width or (style.WIDTH if single else max(style.WIDTH, 1.7 * across + 1.5))
-    size = (width - 0.4) / across
-    title = f"{TITLE}: {models[0]}" if single else TITLE
-    figure, body = style.canvas(width, 1.2 + (size * 0.92) * down, title)
+    width = look.width or style.WIDTH
+    size = min((width - 0.4) / across, 3.4 if single else 2.1)
+    figure, body = style.canvas(width, 1.9 + (size * 0.92) * down)
     grid = body.subplots(down, across, squeeze=False)
     axes: list[Axes] = list(grid.flat)
     for row, column in np.ndindex(down, across):
@@ -67,8 +92,8 @@ def draw(transfer: pd.DataFrame, probes: pd.DataFrame, look: Look) -> Figure:
             continue
         model, target = rows[row][column]
         part = transfer[(transfer["model"] == model) & (transfer["target"] == target)]
-        known = probes[probes["layer"].isin(part["layer"])]
-        layer = _matrix(ax, part, _best_layer(known, model, target), numbers=single)
+        layer = _shown_layer(part, probes, model, target)
+        _matrix(ax, part[part["layer"] == layer], numbers=single)
         head = target_words(target) if single else f"{model}: {target_words(target)}"
         heading = style.fit(f"{head}, layer {layer}", 0.8 * size)
         ax.set_title(heading, fontsize=style.SMALL)
@@ -84,48 +109,46 @@ def draw(transfer: pd.DataFrame, probes: pd.DataFrame, look: Look) -> Figure:
         ScalarMappable(_SCALE, _MAP), ax=grid, shrink=min(1.0, 2.5 / (size * down)), aspect=25
     )
     bar.set_label("balanced accuracy (chance 0.5)", fontsize=style.SMALL)
-    style.legend(body, _legend_entries(transfer, targets, shown, single), columns=2)
+    style.legend(body, _legend_entries(transfer, targets, shown, single))
     return figure
 
 
 def _legend_entries(
     transfer: pd.DataFrame, targets: list[str], shown: list[str], numbers: bool
-) -> list[Patch]:
+) -> list[Any]:
     level = f"{float(transfer['confidence'].iloc[0]):.0%}"
     mark = "bold" if numbers else "dot"
     good = transfer[transfer["status"] == "ok"]
-    counts = style.counted(good["n"]), style.counted(good["n_matches"])
+    counts = saying.counted(good["n"]), saying.counted(good["n_matches"])
     size = "a game: n = {} prompts, {} histories".format(*counts)
     handles = [
-        Patch(facecolor="none", label=size),
-        Patch(
-            facecolor="none", label=f"{mark}: the {level} interval over histories leaves out 0.5"
-        ),
+        style.note(size),
+        style.note(f"{mark}: the {level} interval over histories leaves out 0.5"),
         Patch(label="the target is constant or undefined in a game", **_UNKNOWN),
     ]
     missing = [target_words(name) for name in targets if name not in shown]
     if missing:
         text = f"not shown, as each game fixes it: {', '.join(missing)}"
-        handles.append(Patch(facecolor="none", label=text))
+        handles.append(style.note(text))
     return handles
 
 
-def _best_layer(probes: pd.DataFrame, model: str, target: str) -> int | None:
+def _shown_layer(part: pd.DataFrame, probes: pd.DataFrame, model: str, target: str) -> int:
+    """Return the layer where the probe over all games is best; without one, the last."""
     rows = probes[
-        (probes["model"] == model)
+        probes["layer"].isin(part["layer"])
+        & (probes["model"] == model)
         & (probes["target"] == target)
         & (probes["split"] == "match")
         & probes["balanced_accuracy"].notna()
     ]
     if rows.empty:
-        return None
+        return int(part["layer"].max())
     return int(rows["layer"].iloc[int(rows["balanced_accuracy"].to_numpy(float).argmax())])
 
 
-def _matrix(ax: Axes, rows: pd.DataFrame, layer: int | None, *, numbers: bool) -> int:
-    """Draw one matrix and return its layer: the given one, or the last where there is none."""
-    chosen = int(rows["layer"].max()) if layer is None else layer
-    rows = rows[rows["layer"] == chosen]
+def _matrix(ax: Axes, rows: pd.DataFrame, *, numbers: bool) -> None:
+    """Draw the matrix of one layer."""
     games = sorted(set(rows["train"]))
     place = {game: k for k, game in enumerate(games)}
     ax.patch.set(**_UNKNOWN)
@@ -148,7 +171,6 @@ def _matrix(ax: Axes, rows: pd.DataFrame, layer: int | None, *, numbers: bool) -
     ax.set_yticks(range(len(games)), labels, fontsize=style.SMALL)
     ax.grid(False)
     ax.tick_params(length=0)
-    return chosen
 
 
 def _number(value: float) -> str:

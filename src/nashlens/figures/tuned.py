@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from nashlens.figures import style
+from nashlens.figures import saying, style
 from nashlens.figures.lens import COLUMNS
 from nashlens.figures.registry import Look
 
-TITLE = "Tuned lens beside logit lens: is an early preference there, or read in the wrong basis?"
+TITLE = "Tuned lens beside logit lens"
 _LENSES: dict[str, tuple[str, Any]] = {"logit": ("logit lens", "--"), "tuned": ("tuned lens", "-")}
 _PANELS = {
     "nash": "P(Nash action)",
@@ -24,7 +24,37 @@ _PANELS = {
 """Quantity -> the label of its panel."""
 
 
-@style.figure(TITLE, lens_layers=COLUMNS, lens_tuned_layers=COLUMNS)
+def _message(lens_layers: pd.DataFrame, lens_tuned_layers: pd.DataFrame, look: Look) -> str:
+    """Say whether the tuned lens is nearer to the last layer than the logit lens, halfway."""
+    pairs = []
+    for model in dict.fromkeys(lens_layers["model"]):
+        both = [
+            table[(table["model"] == model) & (table["quantity"] == "kl") & table["game"].isna()]
+            for table in (lens_layers, lens_tuned_layers)
+        ]
+        layers = sorted(set(both[0]["layer"]) & set(both[1]["layer"]))
+        if layers:
+            half = layers[len(layers) // 2]
+            pairs.append([rows[rows["layer"] == half].iloc[0] for rows in both])
+    if not pairs:
+        return "No layer was read through both lenses"
+    nearer = [bool(tuned["ci_high"] < logit["ci_low"]) for logit, tuned in pairs]
+    where = nearer.index(True) if any(nearer) else 0
+    logit, tuned = pairs[where]
+    numbers = (
+        f"{saying.interval(tuned)} nats from the end at layer {int(tuned['layer'])}, the logit lens"
+        f" {saying.interval(logit)}"
+    )
+    if len(pairs) == 1:
+        verb = "is nearer to the end" if nearer[0] else "is no nearer to the end"
+        return f"Halfway the tuned lens of {tuned['model']} {verb}: {numbers}"
+    return (
+        f"Halfway the tuned lens is nearer to the end in {sum(nearer) or 'none'} of {len(pairs)}"
+        f" models: that of {tuned['model']} is {numbers}"
+    )
+
+
+@style.figure(TITLE, _message, lens_layers=COLUMNS, lens_tuned_layers=COLUMNS)
 def draw(lens_layers: pd.DataFrame, lens_tuned_layers: pd.DataFrame, look: Look) -> Figure:
     """Draw both lenses by layer: two actions, the labels' prior, and the distance to the end."""
     if lens_layers.empty:
@@ -35,7 +65,7 @@ def draw(lens_layers: pd.DataFrame, lens_tuned_layers: pd.DataFrame, look: Look)
     across = min(4, len(models))
     color = style.colors(look.palette, list(_LENSES))
     width = look.width or style.WIDTH
-    figure, body = style.canvas(width, 1.7 + 5.0 * -(-len(models) // across), TITLE)
+    figure, body = style.canvas(width, 1.7 + 5.0 * -(-len(models) // across))
     columns = style.model_columns(body, models, len(_PANELS), sharey="row")
     both = pd.concat([lens_layers, lens_tuned_layers], ignore_index=True)
     for index, (model, panels) in enumerate(columns.items()):
@@ -46,14 +76,14 @@ def draw(lens_layers: pd.DataFrame, lens_tuned_layers: pd.DataFrame, look: Look)
         for quantity, ax in axes.items():
             label = _PANELS[quantity] if index % across == 0 else ""
             ax.set_ylabel(label, fontsize=style.SMALL)
-    style.legend(body, _legend_entries(color, look.confidence), columns=3)
+    style.legend(body, _legend_entries(color, look.confidence))
     return figure
 
 
 def _heading(model: str, rows: pd.DataFrame) -> str:
     prompts = rows[rows["quantity"] == "kl"].iloc[0]
     tokens = rows.loc[rows["quantity"] == "text_kl", "n"].max()
-    size = style.sizes(prompts["n"], "prompts", prompts["n_matches"])
+    size = saying.sizes(prompts["n"], "prompts", prompts["n_matches"])
     return f"{model}\n{size}, {0 if pd.isna(tokens) else int(tokens)} tokens of text"
 
 

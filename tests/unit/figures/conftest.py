@@ -494,5 +494,10 @@ def one_model():
 
 
 @pytest.fixture(scope="session")
+def two_models():
+    return make_tables(MODELS[:2])
+
+
+@pytest.fixture(scope="session")
 def four_models():
     return make_tables(MODELS)

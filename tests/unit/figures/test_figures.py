@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.image import AxesImage
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
@@ -54,11 +55,18 @@ def test_draws_with_labels_and_legend(name, models, request):
 
 
 @pytest.mark.parametrize("name", registry.FIGURES)
-def test_text_is_readable_and_inside(name, four_models):
-    figure = draw(name, four_models)
+@pytest.mark.parametrize("models", ["one_model", "two_models", "four_models"])
+def test_at_column_width_all_text_is_readable_inside_and_the_legend_short(name, models, request):
+    figure = draw(name, request.getfixturevalue(models))
+    assert figure.get_figwidth() in (3.5, 7.0)
     figure.canvas.draw()
     for text in figure.findobj(Text):
         assert not text.get_text().strip() or text.get_fontsize() >= 7, text
+    for key in figure.findobj(Legend):
+        labels = [text.get_text() for text in key.get_texts()]
+        assert -(-len(labels) // key._ncols) <= 2, labels
+        assert not any("\n" in label for label in labels)
+        assert not key.get_title().get_text()
     box = figure.get_tightbbox(figure.canvas.get_renderer())
     assert box.x0 >= -0.02
     assert box.y0 >= -0.02
@@ -67,8 +75,9 @@ def test_text_is_readable_and_inside(name, four_models):
 
 
 @pytest.mark.parametrize("name", registry.FIGURES)
-def test_panel_headings_do_not_overlap(name, four_models):
-    figure = draw(name, four_models)
+@pytest.mark.parametrize("models", ["one_model", "two_models", "four_models"])
+def test_panel_headings_do_not_overlap(name, models, request):
+    figure = draw(name, request.getfixturevalue(models))
     figure.canvas.draw()
     boxes = []
     for ax in visible_axes(figure):
@@ -163,9 +172,8 @@ def test_figures_of_probes_are_about_the_decision(name, one_model):
 
 
 def test_targets_that_do_not_transfer_are_named(one_model):
-    assert "each game fixes it: Nash action: which kind of game" in texts(
-        draw("transfer", one_model)
-    )
+    said = " ".join(texts(draw("transfer", one_model)).split())
+    assert "each game fixes it: Nash action: which kind of game" in said
     fixed = one_model["transfer"].assign(status="degenerate", reason="constant in pd")
     assert "no data: constant in pd" in texts(draw("transfer", {**one_model, "transfer": fixed}))
 
@@ -266,7 +274,7 @@ def test_the_calibration_shows_what_was_missed_and_what_was_wrong(one_model):
     assert "missed" in found
     assert "found though absent" in found
     assert "5-9" in found
-    assert "7/8+1" in found
+    assert "7/8\n+1" in found
     assert "1 of 8" in " ".join(found.split())
 
 
