@@ -100,9 +100,14 @@ if workflow.is_main_process:
     )
 
 if workflow.is_main_process and not REMOTE:
-    # On this machine, and without a limit, jobs would share the GPU: so one of them at a time.
-    # `--resources gpu=N` on the command line wins. A cluster assigns its GPUs itself.
-    workflow.global_resources.setdefault("gpu", max(1, EXPERIMENT.gpus()))
+    limits = workflow.global_resources
+    if EXPERIMENT.here and "gpu" not in limits:
+        # On this machine jobs share the GPUs as far as their memory fits; which one a job gets is
+        # for its lease (workflow/leases.py). What the command line limits is its own.
+        limits.setdefault("gpu_mb", sum(gpu.total for gpu in EXPERIMENT.here))
+    else:
+        # Of GPUs that nothing is known of: one job at a time.
+        limits.setdefault("gpu", max(1, EXPERIMENT.gpus()))
 
 
 def results(path):
@@ -222,23 +227,27 @@ def cluster_default(name):
     return None if default is None else default.raw
 
 
-def model_job():
-    """Return the `resources:` of a rule that runs a model.
+def gpu_job(ask, gpus):
+    """Return the `resources:` that ask for a GPU.
 
-    How a GPU is asked for (`gpu` or `gres`) and where is for the profile to say.
+    How a cluster's GPU is asked for (`gpu` or `gres`) and where is for the profile to say. On a
+    machine the memory of it counts.
+
+    Parameters
+    ----------
+    ask, gpus : callable
+        From wildcards to what a job asks of the GPUs where it runs, and to their number.
     """
-
-    gpus = EXPERIMENT.gpus
     by_gres = cluster_default("gpu_request") == "gres"
     partition = cluster_default("gpu_partition")
+    here = workflow.is_main_process and not REMOTE
     return {
-        "mem_mb": EXPERIMENT.mem_mb,
-        "runtime": CONFIG["resources"]["model_runtime"],
-        "batch_tokens": CONFIG["resources"]["batch_tokens"],
         "gpu": lambda wildcards: None if by_gres else gpus(wildcards) or None,
         "gres": lambda wildcards: f"gpu:{gpus(wildcards)}" if by_gres and gpus(wildcards) else None,
         # SLURM's plugin would start one task for each GPU.
         "tasks_per_gpu": lambda wildcards: 0 if gpus(wildcards) > 1 else None,
+        "gpu_ask": ask,
+        "gpu_mb": lambda wildcards: EXPERIMENT.gpu_mb(ask(wildcards)) if here else None,
         **(
             {
                 "slurm_partition": lambda wildcards: (
@@ -249,6 +258,24 @@ def model_job():
             else {}
         ),
     }
+
+
+def model_job():
+    """Return the `resources:` of a rule that runs a model."""
+    return {
+        "mem_mb": EXPERIMENT.mem_mb,
+        "runtime": CONFIG["resources"]["model_runtime"],
+        "batch_tokens": CONFIG["resources"]["batch_tokens"],
+        **gpu_job(EXPERIMENT.model_ask, EXPERIMENT.gpus),
+    }
+
+
+def lens_gpu(tuned):
+    """Return the `resources:` that ask for a share of a GPU, to read a lens there."""
+    return gpu_job(
+        lambda wildcards: EXPERIMENT.readout_ask(wildcards.model, tuned=tuned),
+        lambda wildcards: min(1, EXPERIMENT.gpus(wildcards)),
+    )
 
 
 NESTED_CALL = {
@@ -273,6 +300,12 @@ def spare_threads():
         # In the job itself: its own cores.
         return cores
     return max(least, min(8, min(cores, os.cpu_count() or 1) // (2 * len(MODELS))))
+
+
+def lens_threads(wildcards):
+    """Return the threads of a lens: a GPU reads layers one after the other."""
+    here = not REMOTE and EXPERIMENT.readout_ask(wildcards.model, tuned=False)
+    return CONFIG["resources"]["threads"] if here else spare_threads()
 
 
 def light_job():

@@ -12,13 +12,16 @@ rule read_lens:
         results("logs/read_lens/{model}.log"),
     benchmark:
         results("benchmarks/read_lens/{model}.tsv")
-    threads: spare_threads()
+    threads: lens_threads
     resources:
         **light_job(),
+        **lens_gpu(tuned=False),
     params:
-        **provenance("read_lens", reads=["lens.positions", "prompts.rounds"]),
+        **provenance(
+            "read_lens", reads=["lens.positions", "prompts.rounds", "models.{model}.device"]
+        ),
     conda:
-        "../envs/cpu.yaml"
+        "../envs/gpu.yaml"
     message:
         "Logit lens of {wildcards.model}"
     # The probes wait for it.
@@ -86,13 +89,16 @@ rule read_tuned_lens:
         results("logs/read_tuned_lens/{model}.log"),
     benchmark:
         results("benchmarks/read_tuned_lens/{model}.tsv")
-    threads: spare_threads()
+    threads: lens_threads
     resources:
         **light_job(),
+        **lens_gpu(tuned=True),
     params:
-        **provenance("read_tuned_lens", reads=["lens.positions", "prompts.rounds"]),
+        **provenance(
+            "read_tuned_lens", reads=["lens.positions", "prompts.rounds", "models.{model}.device"]
+        ),
     conda:
-        "../envs/cpu.yaml"
+        "../envs/gpu.yaml"
     message:
         "Decisions of {wildcards.model} through its tuned lens"
     script:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from nashlens.activations.store import ActivationStore
 from nashlens.lens.positions import lens_at_positions
+from nashlens.models.load import target_device
 from nashlens.models.weights import load_readout
 from nashlens.tables import read_table, write_table
 from nashlens.vocabulary.positions import expand_positions
@@ -11,12 +12,15 @@ from workflow.job import run_job
 
 
 def main(inputs, outputs, config, fingerprint, model, threads):
+    folder = Path(inputs["model"]).parent
+    device = str(target_device(folder, config["models"][model]["device"], "none"))
     table = lens_at_positions(
         ActivationStore(inputs["activations"]),
         read_table(inputs["prompts"]),
         expand_positions(config["lens"]["positions"], config["prompts"]["rounds"]),
-        readout=load_readout(Path(inputs["model"]).parent),
+        readout=load_readout(folder),
         model=model,
+        device=device,
         threads=threads,
     )
     write_table(table, outputs["table"], config=config, fingerprint=fingerprint)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from nashlens.config.cross import used_models
 from nashlens.config.doses import dose_agents
 from nashlens.config.notes import design_notes
-from nashlens.config.preflight import gpu_bytes, model_problems, visible_gpus
+from nashlens.config.preflight import model_problems
 from nashlens.config.preflight import preflight as look_outside
 from nashlens.config.validate import sound_models, validate
-from nashlens.errors import ConfigError, printable
+from nashlens.errors import ConfigError, NashlensError, printable
+from nashlens.gpus import MB, Gpu, read_gpus, visible_gpus
+from nashlens.models.shapes import Shape
 from workflow.groups import play_groups
 from workflow.intake import refuse
 from workflow.provenance import Provenance
@@ -137,7 +141,8 @@ class Experiment:
         self.name = checked.experiment.name
         self.config["agents"] = dose_agents(self.config["agents"], self.config["steering"]["units"])
         self.groups = play_groups(self.config["agents"], self.config["matches"])
-        if preflight and (problems := self._gpu_problems(root, remote)):
+        self._root = root
+        if preflight and (problems := self._gpu_problems(remote)):
             raise ConfigError(problems)
         # Files that were looked at before: a source is not read again in each call.
         self.digests = Digests(root / "results" / ".digests.json")
@@ -153,23 +158,63 @@ class Experiment:
         except ConfigError as error:
             refuse(error.problems)
 
-    def _gpu_problems(self, root: Path, remote: bool) -> list[str]:
+    def _gpu_problems(self, remote: bool) -> list[str]:
         """Return which models, and pairs of them, do not fit on the GPUs that they ask for."""
         size = self.config["resources"]["gpu_gb"]
-        each = size * 1e9 if size else None if remote else gpu_bytes()
+        here = [] if size or remote else self.here
+        each = size * 1e9 if size else min((gpu.total * MB for gpu in here), default=None)
         asking = [name for name in self.models if self.config["models"][name]["gpus"]]
         if each is None or not asking:
             return []
         from nashlens.plan.fits import gpu_problems
+
+        most = None if remote or not visible_gpus() else visible_gpus()
+        return gpu_problems(self.config, self.groups, self.shapes, each, most)
+
+    @cached_property
+    def here(self) -> list[Gpu]:
+        """The GPUs of this machine."""
+        return read_gpus()
+
+    @cached_property
+    def shapes(self) -> dict[str, Shape]:
+        """The sizes of the models, of those that are known."""
         from nashlens.plan.sizes import find_size
 
-        found = {
-            name: find_size(self.config["models"][name]["source"], folder)
-            for name, folder in model_folders(root, asking).items()
-        }
-        shapes = {name: shape for name, shape in found.items() if shape is not None}
-        most = None if remote or not visible_gpus() else visible_gpus()
-        return gpu_problems(self.config, self.groups, shapes, each, most)
+        found = {}
+        for name, folder in model_folders(self._root, self.models).items():
+            # What is wrong with a source is said where it is looked at.
+            with contextlib.suppress(NashlensError, OSError):
+                found[name] = find_size(self.config["models"][name]["source"], folder)
+        return {name: shape for name, shape in found.items() if shape is not None}
+
+    def model_ask(self, wildcards: Any) -> str | None:
+        """Return what a job asks of GPUs that runs the models of some wildcards, as text.
+
+        None where it runs on the CPU: so also where there is no GPU.
+        """
+        from nashlens.plan.asks import model_ask
+
+        given = dict(wildcards)
+        models = self.provenance.models_of(given)
+        players = self.groups[given["group"]] if "group" in given else ()
+        ask = model_ask(self.config, models, self.shapes, players) if visible_gpus() else None
+        return None if ask is None else str(ask)
+
+    def readout_ask(self, model: str, *, tuned: bool) -> str | None:
+        """Return what a job asks of a GPU that reads residuals through a model's unembedding."""
+        from nashlens.plan.asks import readout_ask
+
+        how, shape = self.config["models"][model], self.shapes.get(model)
+        ask = readout_ask(how, shape, tuned=tuned) if visible_gpus() else None
+        return None if ask is None else str(ask)
+
+    def gpu_mb(self, ask: str | None) -> int | None:
+        """Return what a job counts for of the memory of all GPUs here."""
+        from nashlens.plan.asks import Ask
+        from workflow.leases import scheduled_mb
+
+        return scheduled_mb(Ask.parse(ask), self.here) if ask and self.here else None
 
     @property
     def steered(self) -> dict[str, dict[str, Any]]:

@@ -20,6 +20,8 @@ from nashlens.files import guarded_by
 from nashlens.logs import start_logging
 from nashlens.versions import used_device, used_versions
 from workflow.claims import Claim
+from workflow.graphs import compared_gpu_memory, keep_graphs
+from workflow.leases import leased
 from workflow.records import check_inputs, write_records
 
 FOLDER = ".unfinished"
@@ -74,10 +76,13 @@ def run_job(main: Callable[..., None], snakemake: Any) -> None:
     try:
         with Claim(str(output)) as claim, guarded_by(claim.held):
             kept = output.parent / FOLDER / output.name
-            with keeping(kept, snakemake.params.fingerprint):
-                main(**wanted)
-            if all(map(os.path.exists, snakemake.output)):
-                write_records(snakemake.output, snakemake.input, _made(snakemake, claim))
+            with leased(dict(snakemake.resources).get("gpu_ask")) as gpus:
+                if gpus:
+                    keep_graphs(gpus)
+                with keeping(kept, snakemake.params.fingerprint):
+                    main(**wanted)
+                if all(map(os.path.exists, snakemake.output)):
+                    write_records(snakemake.output, snakemake.input, _made(snakemake, claim))
     except _Terminated:
         raise StoppedError(
             "stopped by SIGTERM: what was finished is kept, and the next run of this job goes on"
@@ -106,6 +111,7 @@ def _made(snakemake: Any, claim: Claim) -> dict[str, Any]:
         "version": __version__,
         "versions": used_versions(),
         "device": used_device(),
+        "gpu_memory_mb": compared_gpu_memory(dict(snakemake.resources).get("gpu_ask")),
         "precision": {
             name: {key: how[key] for key in ("dtype", "quantization") if key in how}
             for name, how in models.items()

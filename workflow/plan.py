@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from nashlens.config.preflight import visible_gpus
+from nashlens.gpus import visible_gpus
 from nashlens.plan.devices import CPU, DEVICES, H100, Device
 from nashlens.plan.screen import plan_text
 from nashlens.plan.study import ON_MODEL, Job, Study

@@ -38,6 +38,7 @@ READ_BY_NONE = {
 # what a study will take.
 NO_RESULT = (
     "nashlens.plan",
+    "nashlens.gpus",
     "nashlens.models.shapes",
     "nashlens.models.random_weights",
     "nashlens.config",

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
-import shutil
-import subprocess
 import tempfile
 import urllib.error
 import urllib.request
@@ -26,6 +23,7 @@ from nashlens.config.problems import problem_line
 from nashlens.config.prompt_checks import Facts, prompt_problems
 from nashlens.config.sections import Config, ModelConfig
 from nashlens.errors import ConfigError, ModelError, NashlensError
+from nashlens.gpus import visible_gpus
 from nashlens.models.intact import check_files
 from nashlens.models.manifest import read_manifest
 from nashlens.models.source import Source
@@ -231,30 +229,6 @@ def _tokenizer_folder(source: Source, model: ModelConfig, stack: ExitStack) -> P
             write_recipe_tokenizer(find_recipe(source.location), folder)
         return folder
     return None
-
-
-def visible_gpus() -> int:
-    """Count the GPUs that a job here would see, without torch, which takes seconds to import."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        listed = visible.split(",") if visible.strip() else []
-        return next((i for i, entry in enumerate(listed) if entry.strip() == "-1"), len(listed))
-    devices = [p for p in Path("/dev").glob("nvidia*") if re.fullmatch(r"nvidia\d+", p.name)]
-    # Windows' Linux and other drivers name their devices differently; trust them with one.
-    other = Path("/dev/dxg").exists() or Path("/dev/kfd").exists() or shutil.which("nvidia-smi")
-    return len(devices) or int(bool(other))
-
-
-def gpu_bytes() -> float | None:
-    """Return the memory of the smallest GPU here, as its driver says; None where there is none."""
-    if not visible_gpus() or not shutil.which("nvidia-smi"):
-        return None
-    asked = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    try:
-        said = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True).stdout
-        return min(float(line) for line in said.split()) * 2**20
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return None
 
 
 def _device_problems(name: str, model: ModelConfig, dry_run: bool, remote: bool) -> Iterator[str]:

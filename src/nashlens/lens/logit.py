@@ -33,7 +33,7 @@ from scipy.special import expit
 from nashlens.chunks import each
 from nashlens.errors import DataError
 from nashlens.kept import kept
-from nashlens.lens.vocabulary import Final, scan, token_logits
+from nashlens.lens.vocabulary import Final, Vocabulary
 from nashlens.models.weights import Readout
 from nashlens.prompts.labels import prompt_id
 
@@ -162,7 +162,7 @@ def lens_table(
     model: str,
     last: int,
     translate: Translate | None = None,
-    batch: int = 512,
+    device: str = "cpu",
     threads: int = 1,
 ) -> pd.DataFrame:
     """Read every layer through the final norm and the unembedding.
@@ -185,10 +185,10 @@ def lens_table(
         The model's last layer, with whose distribution others are compared.
     translate : callable, optional
         (layer, residuals) to what is read instead of them: a tuned lens.
-    batch : int
-        Number of prompts that are multiplied at once.
+    device : str
+        What multiplies, as torch names it.
     threads : int
-        Layers that are read side by side.
+        Layers that are read side by side on a CPU; a GPU reads one after the other.
 
     Returns
     -------
@@ -202,16 +202,18 @@ def lens_table(
     """
     used = kept(prompts).reset_index(drop=True)
     asked = _lens_prompts(used, len(readout.unembedding))
-    final = Final(readout, _load_checked(load, last, asked.ids, readout))
+    vocabulary = Vocabulary(readout, device)
+    final = Final(vocabulary, _load_checked(load, last, asked.ids, readout))
 
     def read(layer: int) -> dict[str, NDArray]:
         residual = _load_checked(load, layer, asked.ids, readout)
         later = _load_checked(load, layer, asked.later_ids, readout)
         if translate is not None:
             residual, later = translate(layer, residual), translate(layer, later)
-        return _layer_columns(residual, later, asked, readout, final, batch)
+        return _layer_columns(residual, later, asked, vocabulary, final)
 
     frames = []
+    threads = threads if vocabulary.device.type == "cpu" else 1
     name = "lens" if translate is None else "tuned lens"
     for layer, columns in zip(
         layers, each(layers, read, name, unit="layer", threads=threads), strict=True
@@ -256,28 +258,27 @@ def _layer_columns(
     residual: NDArray[np.floating],
     later: NDArray[np.floating],
     asked: _LensPrompts,
-    readout: Readout,
+    vocabulary: Vocabulary,
     final: Final,
-    batch: int,
 ) -> dict[str, NDArray]:
     """Return a layer's columns, one value for each distinct prompt."""
     n = len(residual)
     logits, partition = np.empty((n, 2)), np.empty(n)
     ranks, divergence = np.empty((n, 2), dtype=np.int64), np.empty(n)
-    for start in range(0, n, batch):
-        rows = slice(start, start + batch)
-        hidden = readout.norm(residual[rows])
-        found = scan(hidden, readout, asked.tokens[rows], final, rows)
+    for start in range(0, n, vocabulary.piece):
+        rows = slice(start, start + vocabulary.piece)
+        hidden = vocabulary.normed(residual[rows])
+        found = vocabulary.scan(hidden, asked.tokens[rows], final, rows)
         partition[rows], ranks[rows] = found.log_partition, found.ranks
         divergence[rows] = found.divergence
-        logits[rows] = token_logits(hidden, readout, asked.tokens[rows])
+        logits[rows] = vocabulary.token_logits(hidden, asked.tokens[rows]).cpu().numpy()
     # A whole label's later tokens add their log-probabilities to the logit of the one above.
     whole = logits.astype(np.float64)
-    for start in range(0, len(later), batch):
-        rows = slice(start, start + batch)
-        hidden = readout.norm(later[rows])
-        added = token_logits(hidden, readout, asked.later_tokens[rows])[:, 0].astype(np.float64)
-        added -= scan(hidden, readout).log_partition
+    for start in range(0, len(later), vocabulary.piece):
+        rows = slice(start, start + vocabulary.piece)
+        hidden = vocabulary.normed(later[rows])
+        own = vocabulary.token_logits(hidden, asked.later_tokens[rows])[:, 0].double()
+        added = own.cpu().numpy() - vocabulary.scan(hidden).log_partition
         np.add.at(whole, tuple(asked.later_index[rows].T), added)
     p_1 = expit(logits[:, 1] - logits[:, 0])
     mass = np.exp(logits - partition[:, None]).sum(axis=1)

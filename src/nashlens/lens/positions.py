@@ -7,10 +7,12 @@ labels are compared by their first tokens, and prompts whose labels share it are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
+import torch
 from threadpoolctl import threadpool_limits
 
 from nashlens.activations.store import ActivationStore
@@ -22,7 +24,19 @@ from nashlens.vocabulary.positions import DECISION
 _LABELS = ["label_tokens_0", "label_tokens_1"]
 
 
-@threadpool_limits.wrap(limits=1)  # so that the number of threads changes no result
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let each layer be computed by one thread, so that their number changes no result."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(limits=1):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@_one_thread()
 def lens_at_positions(
     store: ActivationStore,
     prompts: pd.DataFrame,
@@ -31,6 +45,7 @@ def lens_at_positions(
     readout: Readout,
     model: str,
     translate: Translate | None = None,
+    device: str = "cpu",
     threads: int = 1,
 ) -> pd.DataFrame:
     """Read every layer of a model through a lens, at each position.
@@ -48,8 +63,10 @@ def lens_at_positions(
         Name for the table.
     translate : callable, optional
         A tuned lens, see `lens_table`.
+    device : str
+        What multiplies, as torch names it.
     threads : int
-        Layers that are read side by side, each as one alone would be.
+        Layers that are read side by side on a CPU, each as one alone would be.
 
     Returns
     -------
@@ -71,6 +88,7 @@ def lens_at_positions(
             model=model,
             last=store.n_layers,
             translate=translate,
+            device=device,
             threads=threads,
         )
         if position != DECISION:

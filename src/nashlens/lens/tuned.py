@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from nashlens.chunks import each
 from nashlens.errors import DataError, ModelError
 from nashlens.files import atomic_write, sha256_of
-from nashlens.lens.vocabulary import Final, scan
+from nashlens.lens.vocabulary import Final, Vocabulary
 from nashlens.seeds import stream
 
 if TYPE_CHECKING:
@@ -65,12 +66,17 @@ class TunedLens:
     biases: Array32
     """(n_layers, width): b of each layer."""
 
-    def translate(self, layer: int, residual: NDArray[np.floating]) -> Array32:
+    def translate(
+        self, layer: int, residual: NDArray[np.floating], device: torch.device | str = "cpu"
+    ) -> Array32:
         """Return a layer's residuals, (n, width), translated to the last layer's basis."""
         x = np.asarray(residual, dtype=np.float32)
         if layer == len(self.matrices):
             return x
-        return x + x @ self.matrices[layer].astype(np.float32) + self.biases[layer]
+        here = torch.from_numpy(x).to(device)
+        matrix = torch.from_numpy(np.array(self.matrices[layer])).to(device).float()
+        moved: Array32 = (here @ matrix).cpu().numpy()
+        return x + moved + self.biases[layer]
 
 
 def corpus() -> list[str]:
@@ -204,7 +210,13 @@ def _ridge(
 
 
 def fit_tuned_lens(
-    residuals: Array32, owner: NDArray[np.int64], readout: Readout, *, model: str, seed: int
+    residuals: Array32,
+    owner: NDArray[np.int64],
+    readout: Readout,
+    *,
+    model: str,
+    seed: int,
+    device: torch.device | str = "cpu",
 ) -> tuple[TunedLens, pd.DataFrame]:
     """Fit all translators and measure both lenses on held-out text.
 
@@ -218,6 +230,8 @@ def fit_tuned_lens(
         The model's name, for the table and the random streams.
     seed : int
         The experiment's seed.
+    device : torch.device or str
+        What reads the lenses; the translators are solved for on the CPU.
 
     Returns
     -------
@@ -233,7 +247,8 @@ def fit_tuned_lens(
     tested = stream(seed, "tuned lens", model, "kl").permutation(np.flatnonzero(held_out))
     tested = np.sort(tested[:KL_TOKENS])
     n_layers, last = residuals.shape[1] - 1, residuals[:, -1]
-    final = Final(readout, last[tested])
+    vocabulary = Vocabulary(readout, device)
+    final = Final(vocabulary, last[tested])
     matrices = np.zeros((n_layers, last.shape[1], last.shape[1]), dtype=np.float16)
     biases = np.zeros((n_layers, last.shape[1]), dtype=np.float32)
     lens, frames = TunedLens(matrices, biases), []
@@ -245,7 +260,7 @@ def fit_tuned_lens(
             raise DataError(f"tuned lens of {model}: layer {layer} is beyond float16; report it")
         matrices[layer], biases[layer] = fit.matrix, fit.bias
         both = (x[tested], lens.translate(layer, x[tested]))
-        divergences = [scan(readout.norm(h), readout, final=final).divergence for h in both]
+        divergences = [vocabulary.scan(vocabulary.normed(h), final=final).divergence for h in both]
         numbers = {"error": fit.error, "identity": fit.identity, "penalty": fit.penalty}
         own = {"matrix": matrices[layer], "bias": biases[layer]}
         return own | numbers | {"divergences": divergences}
@@ -303,7 +318,8 @@ def study_tuned_lens(
     """
     chunks = text_chunks(tokenizer, tokens)
     residuals, owner = text_residuals(engine, chunks)
-    lens, table = fit_tuned_lens(residuals, owner, readout, model=model, seed=seed)
+    device = engine.blocks.device(0)
+    lens, table = fit_tuned_lens(residuals, owner, readout, model=model, seed=seed, device=device)
     sizes = {"tokens": len(owner), "chunks": len(chunks)}
     return lens, table, {"version": VERSION, "model": model, **sizes, "corpus": CORPUS}
 

@@ -55,7 +55,7 @@ def gpu_problems(
     pairs: dict[tuple[str, ...], tuple[str, dict[str, float]]] = {}
     for group, players in groups.items():
         found = needs(players)
-        for model, size in needs(players[:1]).items() if len(found) == 1 else ():
+        for model, size in found.items() if len(found) == 1 else ():
             alone[model] = max(size, alone.get(model, 0.0))
         names = tuple(sorted(found))
         if len(names) > 1 and sum(found.values()) > sum(pairs.get(names, ("", {}))[1].values()):

@@ -24,6 +24,8 @@ PYTHON = 0.35 * GB
 """A process with torch, before it has a model."""
 PYTHON_GPU = 9.0 * GB
 """The same with the GPU's libraries, its compiler, and what is copied: as seen in play."""
+READING = 1.5 * GB
+"""Residuals and logits that a lens has at a time (`lens.vocabulary`)."""
 _LOGIT_ROWS = 128  # rows of the vocabulary's logits at a time (`engine.labels`)
 
 
@@ -82,6 +84,18 @@ def peak_bytes(
         + row_bytes(shape, model, on_gpu, batch_tokens)
         + held_bytes(shape, model, on_gpu, held)
     )
+
+
+def readout_bytes(shape: Shape, *, tuned: bool) -> float:
+    """Return the most bytes that reading residuals through an unembedding takes, in float32.
+
+    Parameters
+    ----------
+    shape : Shape
+    tuned : bool
+        Whether a matrix of a tuned lens comes with them.
+    """
+    return 4.0 * (shape.vocab * shape.width + tuned * shape.width**2) + READING
 
 
 def play_tokens(config: Mapping[str, Any], agent: Mapping[str, Any]) -> float:

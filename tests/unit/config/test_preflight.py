@@ -310,15 +310,6 @@ def test_a_damaged_manifest_is_not_trusted(tmp_path: Path):
     assert check({}, {"tiny_llama": folder, "tiny_qwen": tmp_path / "none"}) == []
 
 
-@pytest.mark.parametrize(
-    ("visible", "count"), [("", 0), ("-1", 0), ("0", 1), ("0,2", 2), ("1,-1,0", 1)]
-)
-def test_gpus_are_counted_as_torch_does(monkeypatch: pytest.MonkeyPatch, visible: str, count: int):
-    monkeypatch.undo()
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert module.visible_gpus() == count
-
-
 def test_it_imports_neither_torch_nor_transformers():
     code = """
         import sys, yaml

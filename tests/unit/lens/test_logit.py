@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.special import logsumexp
 
 from nashlens.errors import DataError
@@ -49,6 +50,7 @@ class Residuals:
 @pytest.fixture
 def small(monkeypatch):
     monkeypatch.setattr(vocabulary, "VOCABULARY_BLOCK", 7)  # several blocks, the last one short
+    monkeypatch.setattr(vocabulary, "PIECE", 4)
     rng = np.random.default_rng(0)
     unembedding = rng.normal(size=(VOCABULARY, WIDTH)).astype(np.float32)
     weight = rng.normal(size=WIDTH).astype(np.float32)
@@ -69,7 +71,6 @@ def test_every_column_equals_a_plain_softmax(small, softcap, layer_norm, shared)
         readout=Readout(FinalNorm(weight, 1e-5, bias, layer_norm), unembedding, softcap),
         model="m",
         last=4,
-        batch=4,
     )
 
     def logp(layer, name):
@@ -214,6 +215,32 @@ def test_last_layer_equals_a_llama_own_logits():
 def _call(prompts, load, unembedding, weight):
     readout = Readout(FinalNorm(weight, 1e-5), unembedding)
     return lens.lens_table(load, [0, 1], prompts, readout=readout, model="m", last=1)
+
+
+def _large(softcap, device="cpu"):
+    """Read 30 prompts over a vocabulary of 5,000."""
+    rng = np.random.default_rng(1)
+    unembedding = rng.normal(size=(5000, 32)).astype(np.float32)
+    readout = Readout(FinalNorm(np.ones(32, np.float32), 1e-5), unembedding, softcap)
+    how = {"readout": readout, "model": "m", "last": 2, "device": device}
+    load = Residuals(width=32)
+    return lens.lens_table(load, [0, 1, 2], make_prompts(30, rng, tokens=5000), **how)
+
+
+@pytest.mark.parametrize("softcap", [None, 3.0])
+@pytest.mark.parametrize("sizes", [(4, 7), (64, 1000), (7, 5000)])
+def test_blocks_and_pieces_change_rounding_alone(monkeypatch, softcap, sizes):
+    expected = _large(softcap)
+    monkeypatch.setattr(vocabulary, "PIECE", sizes[0])
+    monkeypatch.setattr(vocabulary, "VOCABULARY_BLOCK", sizes[1])
+    pd.testing.assert_frame_equal(_large(softcap), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("softcap", [None, 3.0])
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="compares a GPU with the CPU")
+def test_a_gpu_reads_what_a_cpu_reads(softcap):
+    found = _large(softcap, "cuda")
+    pd.testing.assert_frame_equal(found, _large(softcap), rtol=1e-4, atol=1e-5)
 
 
 def test_equal_prompts_get_equal_rows_and_dropped_ones_none(small):

@@ -42,6 +42,22 @@ def test_a_model_that_is_too_large_for_its_gpu_is_refused_by_name(paper):
     assert line.endswith("has 1 x 80 GB: set gpus: 2 with parallel: pipeline")
 
 
+def test_the_agent_that_keeps_most_decides_wherever_it_stands_in_its_group(paper):
+    """Two agents of one model play each other: what the second writes is kept as well."""
+    paper["agents"] = {
+        "short": paper["agents"]["llama3_8b"] | {"rounds": 2},
+        "long": paper["agents"]["llama3_8b"] | {"mode": "cot", "rounds": 50},
+    }
+    paper["modes"]["cot"]["tokens"] = 4000
+    shapes = {"llama3_8b": SHAPES["llama-3-8b"]}
+    lines = {
+        order: gpu_problems(paper, {"both": order}, shapes, 30e9)
+        for order in (("short", "long"), ("long", "short"))
+    }
+    assert len(set(map(tuple, lines.values()))) == 1
+    assert lines["short", "long"][0].startswith("models.llama3_8b.gpus: found 1; it takes ")
+
+
 def test_a_pair_that_cannot_fit_is_refused_by_name(paper):
     """Each fits by itself on such a GPU, and a machine has only one of them."""
     for name in PAPER:
