@@ -189,7 +189,7 @@ def main() -> None:
     loaded.model.generation_config.eos_token_id = None
     ids = prompts(count, length, loaded.vocab, not options.unrelated)
     requests = [Request(prompt, seed, new) for seed, prompt in enumerate(ids)]
-    engine = Engine(loaded, 8192 if cuda else 4096)
+    engine = Engine(loaded, 8192 if cuda else 4096, compiled=True)
     tuning = tuning_of(options)
     warm, _ = clock(lambda: ours(engine, requests, options.slots, tuning), device)
     seconds, made = min(

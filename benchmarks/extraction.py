@@ -104,7 +104,7 @@ def main() -> None:
     loaded = random_model(options)
     prompts = match_prompts(games, rounds)
     # On a CPU a row of one match (here 1,869 tokens) is fastest.
-    engine = Engine(loaded, options.batch_tokens or (16384 if cuda else 2048))
+    engine = Engine(loaded, options.batch_tokens or (16384 if cuda else 2048), compiled=True)
     rows = [len(row) for row, _ in pack(prompts, engine.batch_tokens)]
     arrays = [np.array(ids) for ids in prompts]  # as a prompts table has them
     # The first call compiles on a GPU.

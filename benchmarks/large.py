@@ -71,7 +71,7 @@ def devices_of(way: str, options: Namespace) -> list[torch.device]:
 
 
 def engine_of(loaded: LoadedModel, options: Namespace) -> Engine:
-    engine = Engine(loaded, options.batch_tokens)
+    engine = Engine(loaded, options.batch_tokens, compiled=True)
     if options.copies and isinstance(engine.blocks, TensorBlocks):
         engine.blocks.collectives = Copies(engine.blocks.devices)
     return engine

@@ -238,7 +238,7 @@ def main() -> None:
     options = patching_arguments().parse_args()
     loaded, pairs = random_model(options), study_pairs(2 if options.quick else options.pairs)
     cuda, layers = options.device == "cuda", range(1, loaded.n_layers + 1)
-    engine = Engine(loaded, options.batch_tokens or (8192 if cuda else 4096))
+    engine = Engine(loaded, options.batch_tokens or (8192 if cuda else 4096), compiled=True)
     heads = [Site("head", layer, head) for layer in layers for head in range(engine.n_heads)]
     parts = {
         "residual": [Change((Site("residual", k),), group) for k in layers for group in GROUPS],

@@ -128,7 +128,7 @@ def main() -> None:
         cot=None,
         scratchpad=None,
     )
-    engine = Engine(loaded, options.batch_tokens or (8192 if cuda else 4096))
+    engine = Engine(loaded, options.batch_tokens or (8192 if cuda else 4096), compiled=True)
 
     def play(scorer: Session | Recording | Replay) -> pd.DataFrame:
         players = {"model": Player(tokenizer, scorer)}

@@ -85,7 +85,7 @@ def compare(
     """Sweep in both ways; return the benchmark's figures."""
     cuda = options.device == "cuda"
     asked = [LabelledPrompt(prompt, LABELS) for prompt in prompts]
-    engine = Engine(loaded, options.batch_tokens or (8192 if cuda else 4096))
+    engine = Engine(loaded, options.batch_tokens or (8192 if cuda else 4096), compiled=True)
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(engine.n_layers + 1, engine.width))
     edits = [

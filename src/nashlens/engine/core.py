@@ -56,6 +56,13 @@ class PreparedRow(NamedTuple):
     attention: AttentionPattern
 
 
+COMPILED_FROM = 1_500_000_000
+"""Parameters (packed ones, where they are quantised) from which on a GPU's blocks are compiled.
+
+That takes some 20 s a job, 10 where its graphs are kept. A smaller model gains milliseconds a row.
+"""
+
+
 class Engine:
     """Forward passes of one loaded model.
 
@@ -64,6 +71,9 @@ class Engine:
     loaded : nashlens.models.loaded.LoadedModel
     batch_tokens : int, default 4096
         Nodes that one packed row holds at most. Halved when the device runs out of memory.
+    compiled : bool, optional
+        Whether what runs on GPUs is compiled; by default where the model has `COMPILED_FROM`
+        parameters.
 
     Attributes
     ----------
@@ -75,8 +85,10 @@ class Engine:
         What edits label scores and generation (`steered.steered`).
     """
 
-    def __init__(self, loaded: LoadedModel, batch_tokens: int = 4096):
-        self.blocks: BlockStack = _block_stack(loaded)
+    def __init__(
+        self, loaded: LoadedModel, batch_tokens: int = 4096, *, compiled: bool | None = None
+    ):
+        self.blocks: BlockStack = _block_stack(loaded, compiled)
         self.n_layers = len(self.blocks)
         self.width = int(loaded.width)
         self.n_heads, self.head_dim = self.blocks.heads, self.blocks.head_dim
@@ -316,15 +328,22 @@ class Engine:
                 yield index + 1, h if few else h[nodes]
 
 
-def _block_stack(loaded: LoadedModel) -> BlockStack:
+def _block_stack(loaded: LoadedModel, compiled: bool | None) -> BlockStack:
     """Return a model's blocks, with compiled pieces where all of them are on GPUs."""
     stack = TensorBlocks(loaded) if loaded.shards else Blocks(loaded)
     if all(device.type == "cuda" for device in stack.devices):
-        # Importing the compiler takes seconds, which a CPU job need not pay.
-        from nashlens.engine.flex import PIECES
+        if compiled is None:
+            compiled = bool(loaded.shards) or _parameters(loaded) >= COMPILED_FROM
+        if compiled:
+            # Importing the compiler takes seconds, which a CPU job need not pay.
+            from nashlens.engine.flex import PIECES
 
-        stack.pieces = PIECES
+            stack.pieces = PIECES
     return stack
+
+
+def _parameters(loaded: LoadedModel) -> int:
+    return sum(weight.numel() for weight in loaded.model.parameters())
 
 
 def move_to(

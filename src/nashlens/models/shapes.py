@@ -111,6 +111,9 @@ SHAPES: dict[str, Shape] = {
     "smollm2-135m": Shape(
         _LLAMA, 576, 1536, 30, 9, 3, 64, 49152, context=8192, rope_theta=1e5, tied=True
     ),
+    "qwen2.5-0.5b": Shape(
+        _QWEN, 896, 4864, 24, 14, 2, 64, 151936, context=32768, rope_theta=1e6, tied=True
+    ),
     "llama-3-8b": Shape(_LLAMA, 4096, 14336, 32, 32, 8, 128, 128256, context=8192, rope_theta=5e5),
     "llama-3-70b": Shape(_LLAMA, 8192, 28672, 80, 64, 8, 128, 128256, context=8192, rope_theta=5e5),
     "qwen2.5-32b": Shape(

@@ -26,7 +26,7 @@ def prompts(rng, lengths, shared):
     return found + [found[0][:shared] + prompt for prompt in found]
 
 
-def both(family):
+def both(family, compiled=True):
     """The same tiny model on the CPU and on the GPU; heads are wide enough for flex attention."""
     changes = {} if family.startswith(("Gemma", "Qwen3")) else {"hidden_size": 64}
     if family.startswith("Phi3"):
@@ -34,7 +34,7 @@ def both(family):
         changes["rope_parameters"] = LONGROPE | factors
     loaded = [tiny(family, **changes) for _ in range(2)]
     loaded[1] = replace(loaded[1], model=loaded[1].model.to("cuda"), device=torch.device("cuda"))
-    return [Engine(model) for model in loaded]
+    return [Engine(loaded[0]), Engine(loaded[1], compiled=compiled)]
 
 
 def stacked(engine, sequences):
@@ -54,7 +54,8 @@ def stacked_at(engine, sequences, places):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("many", [False, True], ids=["segments", "flex"])
-def test_residuals_and_labels(rng, family, many):
+@pytest.mark.parametrize("compiled", [False, True], ids=["written", "compiled"])
+def test_residuals_and_labels(rng, family, many, compiled):
     asked = prompts(rng, rng.integers(40, 120, 20 if many else 3), shared=25)
     assert (sum(map(len, asked)) > 2 * FLEX_TOKENS) == many
     cpu, gpu = both(family)

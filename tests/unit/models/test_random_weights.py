@@ -33,6 +33,7 @@ def residuals(loaded):
     ("name", "billions"),
     [
         ("smollm2-135m", 0.1345),
+        ("qwen2.5-0.5b", 0.494),
         ("llama-3-8b", 8.03),
         ("llama-3-70b", 70.6),
         ("qwen2.5-32b", 32.8),

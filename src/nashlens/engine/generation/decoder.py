@@ -43,7 +43,8 @@ class Tuning:
     attention : {"auto", "slot", "mask", "kernel"}
         auto is slot on a CPU, and on CUDA kernel where Triton is installed, else mask.
     compiled : bool
-        Whether the rest of a block is compiled on CUDA (only with unquantised weights).
+        Whether the rest of a block is compiled, where the engine's blocks are (only with
+        unquantised weights).
     graph : bool
         Whether a step on CUDA is captured.
     kernel : tuple of (str, int)
@@ -99,7 +100,8 @@ class Decoder:
         self.device = engine.blocks.input_device
         cuda = self.device.type == "cuda"
         self._attention = _attention(self._tuning.attention, cuda)
-        compiled = self._tuning.compiled and cuda and not engine.blocks.quantised
+        compiled = self._tuning.compiled and bool(engine.blocks.pieces)
+        compiled = compiled and not engine.blocks.quantised
         self._steps = AS_WRITTEN
         self._kernel: Callable[..., torch.Tensor] | None = None
         if compiled or self._attention == "kernel":

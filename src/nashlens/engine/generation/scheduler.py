@@ -144,8 +144,8 @@ def generate(
     _check(engine, requests, temperature, slots)
     works = [_Work(i, request) for i, request in enumerate(requests)]
     stop = frozenset(int(token) for token in stop)
-    if engine.blocks.pieces:
-        # A GPU compiles for each number of slots: powers of two are few.
+    if engine.blocks.input_device.type == "cuda":
+        # A GPU compiles, or captures, for each number of slots: powers of two are few.
         slots = min(slots, 1 << max(0, len(works) - 1).bit_length())
     else:
         slots = min(slots, len(works))
