@@ -126,8 +126,10 @@ def count_play(
                 if whole:
                     more = work if k in mine else Work()
                 else:
-                    # Keys and values of a whole chunk, of which a part was played.
-                    more = replace(work.times(share), held=round(work.held * room))
+                    # Keys and values of a whole chunk, of which a part was played. Its matches
+                    # write side by side, so that it takes as many steps as that part.
+                    steps = round(work.steps * len(mine) / len(counted))
+                    more = replace(work.times(share), steps=steps, held=round(work.held * room))
                 total[model] = total.get(model, Work()) + more
         found.append(total)
     return found

@@ -24,7 +24,7 @@ from nashlens.play.experiment import matches_of_group, settings_of_play
 
 WHOLE = 20_000
 """Rounds of matches that are counted one by one; of a study of more, a sample of each group is."""
-SAMPLE = 800
+SAMPLE = 200
 """Rounds of a group that are then counted."""
 ON_MODEL = frozenset(
     {

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 
 _PIECES = re.compile(r"<\|\w+\|>|\n+|[A-Za-z]+|\d|[^\w\s]")
+_LINES = re.compile(r"(\n+)")
 
 
 class WordTokenizer:
@@ -29,16 +30,25 @@ class WordTokenizer:
         self.max_length = max_length
         self._ids: dict[str, int] = {}
         self._pieces: list[str] = []
+        self._lines: dict[str, list[int]] = {}
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text's pieces; a new piece gets the next id."""
-        found = []
-        for piece in _PIECES.findall(text):
-            if piece not in self._ids:
-                self._ids[piece] = len(self._pieces)
-                self._pieces.append(piece)
-            found.append(self._ids[piece])
+        found: list[int] = []
+        # No piece holds more than line breaks beside other characters, and prompts share most of
+        # their lines.
+        for line in _LINES.split(text):
+            known = self._lines.get(line)
+            if known is None:
+                known = self._lines[line] = [self._id(piece) for piece in _PIECES.findall(line)]
+            found += known
         return found
+
+    def _id(self, piece: str) -> int:
+        if piece not in self._ids:
+            self._ids[piece] = len(self._pieces)
+            self._pieces.append(piece)
+        return self._ids[piece]
 
     def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
         """Encode texts."""

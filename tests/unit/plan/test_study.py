@@ -49,7 +49,7 @@ def test_every_stage_of_a_model_that_is_not_here_has_a_price():
     ("group", "names"),
     [
         ("tiny_llama", ("prompts", "tokens", "growing")),
-        ("tiny_cot", ("prompts", "tokens", "growing", "written")),
+        ("tiny_cot", ("prompts", "tokens", "growing", "written", "steps")),
     ],
 )
 def test_a_sample_of_play_costs_about_what_all_of_it_does(monkeypatch, group, names):
