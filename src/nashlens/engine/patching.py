@@ -23,6 +23,7 @@ from nashlens.engine.forest import shared_prefix
 from nashlens.engine.labels import LabelledPrompt, LabelRun, label_runs
 from nashlens.engine.recording import KINDS, Place, Recorded, Site, check_sites, record
 from nashlens.engine.sweeps import Job, map_jobs
+from nashlens.engine.transfer import copy_to
 from nashlens.errors import DataError
 
 if TYPE_CHECKING:
@@ -291,15 +292,19 @@ class _Patches(InterventionBatch):
         `first` is the number of the first part, where devices share the heads.
         """
         codes = self._codes[place][which][:, first : first + len(x)]
-        x, at = x.clone(), torch.from_numpy(tokens).to(x.device)
+        x, at = x.clone(), copy_to(torch.from_numpy(tokens), x.device)
         for code in np.unique(codes[codes > 0]).tolist():
             copies, parts = np.nonzero(codes == code)
-            part, copy_ = (torch.from_numpy(k).to(x.device)[:, None] for k in (parts, copies))
+            part, copy_ = (copy_to(torch.from_numpy(k), x.device)[:, None] for k in (parts, copies))
             new: torch.Tensor | float = 0.0
             if code == _SOURCE:
                 values = self._values[place].to(x.device)
-                new = values[part + first, self._rows.to(x.device)]
+                new = values[part + first, copy_to(self._rows, x.device)]
             elif code == _MEAN:
-                new = self._means[place].to(x)[part + first].expand(-1, len(tokens), -1)
+                new = (
+                    copy_to(self._means[place], x.device)
+                    .to(x.dtype)[part + first]
+                    .expand(-1, len(tokens), -1)
+                )
             x[part, copy_, at] = new
         return x

@@ -13,6 +13,7 @@ from nashlens.engine.cache import KeyValues
 from nashlens.engine.core import move_to
 from nashlens.engine.segments import SegmentAttention, path_segments
 from nashlens.engine.stack import BlockInput
+from nashlens.engine.transfer import copy_to
 from nashlens.errors import DataError
 
 if TYPE_CHECKING:
@@ -135,13 +136,17 @@ class _Recorder:
         self._nodes, self._heads = nodes, heads
         self.values: dict[Place, torch.Tensor] = {}
 
+    def _nodes_on(self, device: torch.device) -> torch.Tensor:
+        self._nodes = copy_to(self._nodes, device)
+        return self._nodes
+
     def add(self, kind: str, layer: int, values: torch.Tensor) -> torch.Tensor:
         if (kind, layer) not in self.values:  # where devices share the heads, each has a copy
-            self.values[kind, layer] = values[self._nodes.to(values.device)][None]
+            self.values[kind, layer] = values[self._nodes_on(values.device)][None]
         return values
 
     def _add_heads(self, layer: int, attended: torch.Tensor, first: int) -> torch.Tensor:
-        here = attended[:, self._nodes.to(attended.device)]
+        here = attended[:, self._nodes_on(attended.device)]
         if ("head", layer) not in self.values:
             self.values["head", layer] = here.new_empty(self._heads, *here.shape[1:])
         self.values["head", layer][first : first + len(here)] = here

@@ -274,8 +274,7 @@ class SteeredFork:
     def joining(self, layer: int) -> torch.Tensor:
         """Return the unsteered row's residuals `(f, width)` of the fork's tokens after a layer."""
         states = self.base.states[layer]
-        if self._states.device != states.device:
-            self._states = copy_to(self._states, states.device)
+        self._states = copy_to(self._states, states.device)
         return states[self._states]
 
     @cached_property

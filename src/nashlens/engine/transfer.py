@@ -10,8 +10,8 @@ import torch
 
 
 def copy_to(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Copy host values to a device, as its later work sees them."""
-    if device.type != "cuda":
+    """Copy values to a device, as its later work sees them."""
+    if device.type != "cuda" or values.device.type != "cpu":
         return values.to(device)
     # Pinned memory is the caller's no longer, and is used again once the copy is done.
     return values.pin_memory().to(device, non_blocking=True)

@@ -110,26 +110,28 @@ def test_what_a_gpu_does_equals_what_a_cpu_does(loaded, rng, monkeypatch, positi
     assert (max(lengths) > min(lengths)) == (positions == "all")
 
 
+@pytest.mark.parametrize("start", ["last", "middle", 0, "mixed"])
 @pytest.mark.parametrize("label_tokens", [1, 2])
-@pytest.mark.parametrize("cells", [1 << 24, 300])
-def test_copies_attend_by_the_corner_of_one_table(monkeypatch, rng, label_tokens, cells):
+@pytest.mark.parametrize("cells", [1 << 24, 2000, 1])
+def test_copies_attend_by_a_part_of_one_table(monkeypatch, rng, start, label_tokens, cells):
     """Any number of the first copies attends as segments made for just them do."""
     monkeypatch.setattr(copies, "MASK_CELLS", cells)
-    start = [3] * (label_tokens - 1)
-    labels = ([*start, 1], [*start, 2])
+    # Both labels begin alike, or have a run of their own each.
+    labels = ([1], [2]) if label_tokens == 1 else ([3, 1], [4, 2])
     prompts = [LabelledPrompt(rng.integers(0, 9, n).tolist(), labels) for n in (9, 14, 11)]
     runs = label_runs(prompts)
     ((row, packed),) = pack([run.sequence for run in runs], 99)
-    marks = [np.where(np.arange(len(r.sequence)) == r.length - 1, 0, -1) for r in runs]
+    starts = {"last": lambda r: r.length - 1, "middle": lambda r: r.length // 2, 0: lambda r: 0}
+    starts["mixed"] = lambda r: (0, r.length // 2, r.length - 1)[r.prompt]
+    marks = [np.where(np.arange(len(r.sequence)) >= starts[start](r), 0, -1) for r in runs]
+    runs, marks = ([some[p.index] for p in packed] for some in (runs, marks))
     (fork,) = forks_of(runs, [p.path for p in packed], marks, 99)
-    depth, device, heads, most = np.array(row.depth), torch.device("cpu"), 2, 4
+    depth, device, most = np.array(row.depth), torch.device("cpu"), 7
     attention = copies.CopiesAttention(fork, most, depth)
     for n in range(1, most + 1):
         new = n * len(fork)
-        q, k, v = (
-            torch.from_numpy(rng.normal(size=(h, m, 8)))
-            for h, m in ((4, new), (heads, len(depth) + new), (heads, len(depth) + new))
-        )
+        shapes = (4, new), (2, len(depth) + new), (2, len(depth) + new)
+        q, k, v = (torch.from_numpy(rng.normal(size=(*shape, 8))) for shape in shapes)
         theirs = attention.first(n, device)(q, k, v, 0.3)
         with monkeypatch.context() as patch:
             patch.setattr(segments, "attends_in_batches", lambda _device: True)
