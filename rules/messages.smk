@@ -3,6 +3,7 @@
 from snakemake.logging import logger
 
 from nashlens.files import write_json
+from workflow.console import Console, wanted
 from workflow.experiment import nested
 from workflow.messages import FailedJobs, findings, ladder, say_last, say_last_of_dry_run
 
@@ -15,6 +16,17 @@ def only_asked():
 
 FAILED = FailedJobs()
 logger.addHandler(FAILED)
+if workflow.is_main_process and wanted(workflow.output_settings) and not nested():
+    CONSOLE = Console(
+        workflow.output_settings,
+        jobs=lambda: [job.rule.name for job in workflow.dag.needrun_jobs() if job.message],
+        plan=Path(results("plan.csv")),
+        cores=workflow.cores or 1,
+    )
+    logger.addHandler(CONSOLE)
+    for handler in logger.handlers:
+        if handler.name == "DefaultStreamHandler":
+            CONSOLE.instead_of(handler)
 if workflow.is_main_process and workflow.output_settings.dryrun and not nested():
     say_last_of_dry_run(workflow)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,7 +62,9 @@ def load_dag(call: Call) -> tuple[Any, Experiment]:
         config=parse_config(list(call.settings)),
         configfiles=[Path(path) for path in call.configfiles],
     )
-    quiet = OutputSettings(dryrun=True, quiet={Quietness.ALL}, stdout=False)
+    quiet = OutputSettings(
+        dryrun=True, quiet={Quietness.ALL}, stdout=False, log_level_override=logging.WARNING
+    )
     with SnakemakeApi(quiet) as api:
         loaded = api.workflow(
             # Threads as rules ask for them, whatever is free.
