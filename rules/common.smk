@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import astuple
 from pathlib import Path
 
 ROOT = Path(workflow.basedir)
@@ -10,8 +11,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from nashlens.figures.registry import FIGURES, STUDY
 from nashlens.models.inspect import local_files
+from nashlens.prompts.templates import TEMPLATES, vocabulary
 from nashlens.vocabulary.models import ADAPTER_FILES, TOKENIZER_FILES
 from nashlens.vocabulary.page import SHOWN as PAGE_SHOWN, TRACED as PAGE_TRACED
+from nashlens.vocabulary.play import BELIEF_OPPONENTS
 from nashlens.vocabulary.stages import INTERVENTION, NULLABLE, left_out_by
 from workflow.choice import choose_by_records
 from workflow.claims import begin_run
@@ -25,7 +28,7 @@ from workflow.experiment import (
 )
 from workflow.fingerprint import OPTIONAL
 from workflow.intake import watch
-from workflow.provenance import Stage
+from workflow.provenance import STRATEGIES, Stage
 
 # And here in the jobs' Python.
 export_path(ROOT, ROOT / "src")
@@ -198,6 +201,14 @@ def made_up_code(wildcards):
     }.get(kind, [])
 
 
+def planted_words(wildcards):
+    """Return the words that a planted or a random model knows, and the wording it is trained in."""
+    kind, _, name = CONFIG["models"][wildcards["model"]]["source"].partition(":")
+    if kind not in ("planted", "shape"):
+        return []
+    return [vocabulary(), *(astuple(TEMPLATES["neutral"]) if name.startswith("trained") else ())]
+
+
 def claim_modules(letters):
     """Name the modules of claims, by the letters that they start with: they are found by name."""
     folder = ROOT / "src" / "nashlens" / "findings" / "claims"
@@ -206,19 +217,21 @@ def claim_modules(letters):
     ]
 
 
-def provenance(rule, reads=(), modules=(), files=None, anew=False, **pieces):
-    """Return the `params:` of a script rule.
+def provenance(name, reads=(), modules=(), uses=None, words=None, files=None, anew=False, **pieces):
+    """Return the `params:` of the script rule of a name.
 
     They are the slice of the config that the rule `reads`, and the fingerprint of that slice, of
     the script's code closure and of everything that made the rule's input. Whatever changes a
     result changes it, and nothing else does: so a downstream file never looks current when an
-    upstream rule failed. `modules` are code that the script imports by name at run time, `files`
-    a user's own whose bytes count, `anew` says that the job is about what lies on disk, so that who
-    asks is answered anew, and `pieces` are further fingerprints, of what a job keeps for later
-    runs.
+    upstream rule failed. `modules` are code that the script imports by name at run time, `uses`
+    wordings and strategies that its code names (those that the slice names count by themselves),
+    `words` a value that counts, `files` a user's own whose bytes count, `anew` says that the job is
+    about what lies on disk, so that who asks is answered anew, and `pieces` are further
+    fingerprints, of what a job keeps for later runs.
     """
-    stage = Stage(reads, modules, files=files, anew=anew, pieces=pieces)
-    return EXPERIMENT.provenance.params(rule, stage)
+    more = {"uses": uses or {}, "words": words, "files": files}
+    stage = Stage(reads, modules, anew=anew, pieces=pieces, **more)
+    return EXPERIMENT.provenance.params(name, stage)
 
 
 def cluster_default(name):

@@ -21,6 +21,7 @@ rule convert_model:
                 for key in ("source", "adapter", "chat_template", "tokenizer")
             ],
             modules=made_up_code,
+            words=planted_words,
             files=source_files,
         ),
     conda:

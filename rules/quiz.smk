@@ -58,6 +58,7 @@ rule ask_beliefs:
                 "matches.skip_games",
                 SEED,
             ],
+            uses={STRATEGIES: BELIEF_OPPONENTS},
         ),
     conda:
         "../envs/gpu.yaml"

@@ -5,7 +5,8 @@ rule gets in its `params:` a hash over the *code closure* of its script: the scr
 every first-party module that it imports, directly or not. The closure is found by reading the
 source, never by importing it, so it costs no import of torch and is the same in every process.
 
-Comments, formatting, docstrings and imports under `if TYPE_CHECKING:` do not count.
+Comments, formatting, docstrings and imports under `if TYPE_CHECKING:` do not count. Of alternatives
+that the config names, such as the wordings of prompts, only the named ones do.
 """
 
 from __future__ import annotations
@@ -13,18 +14,33 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 PACKAGE = "nashlens"
-IGNORED = frozenset({"nashlens", "nashlens.logs", "nashlens.progress", "nashlens.config"})
-"""Modules that no result depends on: the package's version, how jobs report, and a package's
-`__init__` of re-exports."""
+IGNORED = frozenset(
+    {
+        *("nashlens", "nashlens.logs", "nashlens.progress", "nashlens.config"),
+        "nashlens.prompts.samples",
+    }
+)
+"""Modules that no result depends on: the package's version, how jobs report, a package's `__init__`
+of re-exports, and prompts on which chat templates are only tried."""
 
 OPTIONAL = ("nashlens.planted", "nashlens.models.random_weights", "nashlens.models.shapes")
 """What counts only where it is named: a planted or a random model is no part of a real one."""
+
+
+class Entries(NamedTuple):
+    """Some entries of a mapping at the top of a module, of which each is an alternative."""
+
+    table: str
+    """Its name in the module."""
+    names: frozenset[str]
+    """Keys of those that count."""
 
 
 def digest(value: Any) -> str:
@@ -45,7 +61,12 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def code_hash(source: Path, script: Path | None, modules: Iterable[str] = ()) -> str:
+def code_hash(
+    source: Path,
+    script: Path | None,
+    modules: Iterable[str] = (),
+    entries: Mapping[str, Entries] = MappingProxyType({}),
+) -> str:
     """Hash the code closure of a script and of modules that it imports by name at run time.
 
     Parameters
@@ -56,6 +77,8 @@ def code_hash(source: Path, script: Path | None, modules: Iterable[str] = ()) ->
         The rule's script.
     modules : iterable of str
         Dotted names that the source does not show (`importlib.import_module(name)`).
+    entries : mapping of str to Entries
+        Module -> which entries of a mapping in it count.
 
     Returns
     -------
@@ -66,6 +89,8 @@ def code_hash(source: Path, script: Path | None, modules: Iterable[str] = ()) ->
     ------
     ModuleNotFoundError
         If one of `modules` has no file: a rule names a module that is gone.
+    ValueError
+        If a module has no mapping of the name in `entries`.
     """
     named = closure(source, imports(source, script, "") if script is not None else ())
     for module in modules:
@@ -73,7 +98,8 @@ def code_hash(source: Path, script: Path | None, modules: Iterable[str] = ()) ->
             raise ModuleNotFoundError(f"{module}: no such module under {source}")
         named |= closure(source, [module])
     own = [] if script is None else [file_hash(script)]
-    return digest([own, [[name, file_hash(path)] for name, path in sorted(named.items())]])
+    hashes = [[name, file_hash(path, entries.get(name))] for name, path in sorted(named.items())]
+    return digest([own, hashes])
 
 
 def closure(source: Path, modules: Iterable[str]) -> dict[str, Path]:
@@ -147,15 +173,45 @@ def imports(source: Path, path: Path, name: str) -> tuple[str, ...]:
 
 
 @cache
-def file_hash(path: Path) -> str:
+def file_hash(path: Path, entries: Entries | None = None) -> str:
     """Hash what a Python file does: its syntax tree without strings that only document."""
     tree = _parse(path)
+    if entries is not None:
+        _keep(tree, entries, path)
     for node in ast.walk(tree):
         for field in ("body", "orelse", "finalbody"):
             statements = getattr(node, field, None)
             if isinstance(statements, list):
                 setattr(node, field, [s for s in statements if not _documents(s)])
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def _keep(tree: ast.Module, entries: Entries, path: Path) -> None:
+    """Drop a mapping's other entries, with the functions that only these name."""
+    table = next((found for node in tree.body if (found := _mapping(node, entries.table))), None)
+    if table is None:
+        raise ValueError(f"{path}: no mapping of the name {entries.table}")
+    pairs = list(zip(table.keys, table.values, strict=True))
+    kept = [pair for pair in pairs if getattr(pair[0], "value", None) in entries.names]
+    table.keys, table.values = [key for key, _ in kept], [value for _, value in kept]
+    named = {value.id for _, value in pairs if isinstance(value, ast.Name)}
+    own = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name in named}
+    queue: list[ast.AST] = [node for node in tree.body if node not in own.values()]
+    used: set[str] = set()
+    while queue:
+        names = {node.id for node in ast.walk(queue.pop()) if isinstance(node, ast.Name)}
+        queue += [own[name] for name in (names & set(own)) - used]
+        used |= names
+    unused = [node for name, node in own.items() if name not in used]
+    tree.body = [node for node in tree.body if node not in unused]
+
+
+def _mapping(node: ast.stmt, name: str) -> ast.Dict | None:
+    """Return the mapping that a statement gives a name to, if it is such a one."""
+    targets = getattr(node, "targets", [getattr(node, "target", None)])
+    value = getattr(node, "value", None)
+    named = any(isinstance(target, ast.Name) and target.id == name for target in targets)
+    return value if named and isinstance(value, ast.Dict) else None
 
 
 def _parse(path: Path) -> ast.Module:

@@ -14,11 +14,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from workflow.fingerprint import code_hash, digest
+from workflow.fingerprint import Entries, code_hash, digest
 from workflow.records import Digests
 
 JOBS = ("part", "parts")
 """Wildcards that say how a stage is split into jobs, which changes no result."""
+
+
+STRATEGIES = "nashlens.strategies"
+_ALTERNATIVES = {
+    "nashlens.prompts.templates": (
+        "TEMPLATES",
+        (("prompts", "templates"), ("matches", "templates")),
+    ),
+    STRATEGIES: ("STRATEGIES", (("prompts", "opponents"), ("agents", "*", "strategy"))),
+}
+"""Module -> the mapping of which only the entries count that are used, and the keys of the config
+that name them."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +44,10 @@ class Stage:
     """Code that its script imports by names that the source does not show. Of a piece: all code."""
     of: str | None = None
     """Of a piece: the rule's only input that it is made from."""
+    uses: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Module -> alternatives in it that its code names, besides those that its slice names."""
+    words: Callable[[Mapping[str, str]], Any] | None = None
+    """A JSON value that counts: what the code takes from a module whose alternatives do not."""
     files: Callable[[Mapping[str, str]], Sequence[str]] | None = None
     """A user's own files whose bytes count; one that is missing counts as such."""
     anew: bool = False
@@ -195,9 +211,11 @@ class Provenance:
         key = (name, stage.of, *_subject(wildcards))
         if key not in self._fingerprints:
             files = [] if stage.files is None else stage.files(wildcards)
+            words = None if stage.words is None else stage.words(wildcards)
             self._fingerprints[key] = digest(
                 {
                     **({"files": [self.digests.of(path) for path in files]} if files else {}),
+                    **({"words": words} if words else {}),
                     "slice": self.slice(stage.reads, wildcards),
                     "code": self._code_hash(name, stage, wildcards),
                     "upstream": {
@@ -216,10 +234,33 @@ class Provenance:
         script = None
         if stage.of is None:
             script = self.root / "scripts" / Path(self._rules[name].script).name
-        key = (script, *modules)
+        entries = used_entries(self.slice(stage.reads, wildcards), stage.uses)
+        key = (script, *modules, *entries.values())
         if key not in self._code:
-            self._code[key] = code_hash(self.root / "src", script, modules)
+            self._code[key] = code_hash(self.root / "src", script, modules, entries)
         return self._code[key]
+
+
+def used_entries(
+    config: Mapping[str, Any], uses: Mapping[str, Sequence[str]]
+) -> dict[str, Entries]:
+    """Return which alternatives of some modules a slice of the config names, or the code."""
+    return {
+        module: Entries(
+            table,
+            frozenset([*uses.get(module, ()), *(n for key in keys for n in _named(config, key))]),
+        )
+        for module, (table, keys) in _ALTERNATIVES.items()
+    }
+
+
+def _named(value: Any, key: Sequence[str]) -> list[str]:
+    """List the names that a config has under a key; `*` stands for any name."""
+    for k, part in enumerate(key):
+        if part == "*":
+            return [n for one in value.values() for n in _named(one, key[k + 1 :])]
+        value = value.get(part, {})
+    return [value] if isinstance(value, str) else list(value or ())
 
 
 def _subject(wildcards: Mapping[str, str]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from workflow.fingerprint import (
+    Entries,
     closure,
     code_hash,
     digest,
@@ -67,6 +68,49 @@ def test_only_what_code_does_counts(source):
     assert now() == before
     (source / "nashlens" / "d.py").write_text("D = 2\n")
     assert now() == before
+
+
+TABLE = """
+SHARED = 1
+def low(x):
+    return x - SHARED
+def high(x):
+    return x + 1
+def higher(x):
+    return high(x) + 1
+KINDS: dict[str, object] = {"low": low, "high": high, "higher": higher, "text": "a" + "b"}
+"""
+
+
+def test_of_alternatives_only_the_named_ones_count(source):
+    path = source / "nashlens" / "b.py"
+
+    def now(*names):
+        for function in (find_module, imports, file_hash):
+            function.cache_clear()
+        entries = {"nashlens.b": Entries("KINDS", frozenset(names))}
+        return code_hash(source, None, ["nashlens.b"], entries)
+
+    def changes(old, new, *names):
+        path.write_text(TABLE)
+        before = now(*names)
+        path.write_text(TABLE.replace(old, new))
+        return now(*names) != before
+
+    assert changes("x - SHARED", "x - 2", "low")
+    assert not changes("x - SHARED", "x - 2", "high", "text")
+    assert not changes("x - SHARED", "x - 2")
+    assert changes("SHARED = 1", "SHARED = 2", "text")
+    assert changes('"a"', '"c"', "text")
+    assert not changes('"a"', '"c"', "low")
+    # One alternative is made of another.
+    assert changes("x + 1", "x + 3", "higher")
+    assert not changes("x + 1", "x + 3", "low")
+    # A new one, and another order.
+    assert not changes("object] = {", 'object] = {"more": 1, ', "low", "high")
+    path.write_text("OTHER = {}")
+    with pytest.raises(ValueError, match="no mapping of the name KINDS"):
+        now("low")
 
 
 def test_a_module_that_is_gone_is_named(source):

@@ -2,6 +2,7 @@
 
 import io
 import signal
+import sys
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -25,8 +26,10 @@ from nashlens.chunks import Chunks
 from nashlens.engine.blocks import Blocks
 from nashlens.errors import StoppedError
 from nashlens.tables import read_metadata, read_table
+from nashlens.vocabulary.play import BELIEF_OPPONENTS
 from tests.conftest import ROOT
 from workflow.job import FOLDER, run_job
+from workflow.provenance import STRATEGIES, used_entries
 
 MODEL = "tiny_llama"
 PROMPTS = {"prompts": f"prompts/{MODEL}.parquet"}
@@ -72,6 +75,11 @@ STAGES = {
 SHARDED = {
     "extract_untrained": (PROMPTS, {"manifest": f"activations/{MODEL}/untrained/manifest.json"})
 }
+WORDED = {
+    "build_prompts": (GAMES, files(table="prompts")),
+    "build_pairs": (GAMES, files(table="pairs")),
+}
+"""Rules that write prompts."""
 SMALL = {"ask_quiz": 256, "ask_beliefs": 256}
 """Tokens of a row, of rules that otherwise have a row or two. (Their numbers are then others in the
 last bit than the workspace's.)"""
@@ -102,7 +110,7 @@ def job(built, tmp_path, monkeypatch):
     results = built.folder / "results" / "tiny"
 
     def make(rule, threads=1, params=None):
-        given, made = {**STAGES, **SHARDED}[rule]
+        given, made = {**STAGES, **SHARDED, **WORDED}[rule]
         inputs = {name: str(results / path) for name, path in given.items()}
         inputs["model"] = str(results.parent / "models" / MODEL / "manifest.json")
         old = [results / path for path in made.values()]
@@ -176,6 +184,20 @@ def test_a_stage_that_is_killed_goes_on_from_what_it_had(job, rule, monkeypatch)
     assert not (new[0].parent / FOLDER).exists()
     if rule in SMALL:
         assert 0 < forwards[-1] < forwards[0] == sum(forwards[1:])
+
+
+@pytest.mark.parametrize("rule", [*WORDED, "ask_quiz", "ask_beliefs", "attribute_answers"])
+def test_a_stage_needs_no_wordings_and_strategies_but_those_that_count(job, rule, monkeypatch):
+    monkeypatch.delitem(SMALL, rule, raising=False)
+    run, new, old = job(rule)
+    config = read_metadata(old[0])["config"]
+    by_code = {STRATEGIES: BELIEF_OPPONENTS} if rule == "ask_beliefs" else {}
+    for module, (table, names) in used_entries(config, by_code).items():
+        every = getattr(sys.modules[module], table)
+        assert names < set(every)
+        monkeypatch.setattr(f"{module}.{table}", {name: every[name] for name in names})
+    run()
+    assert contents(new) == contents(old)
 
 
 @pytest.mark.parametrize("rule", ["fit_probes", "read_lens", "read_tuned_lens"])

@@ -47,6 +47,7 @@ NO_RESULT = (
     "nashlens.progress",
     "nashlens.findings.page",
     "nashlens.vocabulary.patching",
+    "nashlens.prompts.samples",
 )
 LIBRARY_ONLY = {
     "nashlens.engine.gradients",
@@ -179,6 +180,15 @@ def test_every_modules_code_counts_in_a_fingerprint(tiny):
         module for module in every - counted - {"nashlens"} if not module.startswith(NO_RESULT)
     }
     assert uncounted == LIBRARY_ONLY | FOR_PEOPLE
+
+
+def test_a_real_models_conversion_depends_on_no_wording():
+    source = ROOT / "src"
+    for script in ("convert_model", "fit_tuned_lens"):
+        found = closure(source, imports(source, ROOT / "scripts" / f"{script}.py", ""))
+        assert "nashlens.models.tokenizer" in found
+        assert "nashlens.prompts.templates" not in found
+        assert "nashlens.strategies" not in found
 
 
 def test_results_know_every_table_and_its_target(tiny):

@@ -55,6 +55,8 @@ MINE = {
 }
 GAMED = {"build_games", "draw_games"} | PROMPTED | PLAYED | ASKED
 CONVERTED = {"convert_model"} | TUNED | PROMPTED | PLAYED | ASKED
+ALL = PROMPTED | PLAYED | ASKED
+TEXTS, STRATEGIES = "src/nashlens/prompts/templates.py", "src/nashlens/strategies.py"
 DRAWN = {
     "draw_games", "draw_cooperation", "draw_pairs", "draw_rounds", "draw_reasoning",
     "draw_selection", "draw_strategies", "draw_probes", "draw_transfer", "draw_effects",
@@ -280,6 +282,27 @@ CODE_EDITS = {
     "what converts": ("src/nashlens/models/convert.py", CODE, CONVERTED),
     "the config's checks": ("src/nashlens/config/cross.py", CODE, set()),
 }
+TEXT_EDITS = {
+    # Of prompts and of play; of play alone; of neither. Tiny models know the words, in other order.
+    "of prompts and play": (TEXTS, '"neutral": Template(_OPENING,', '"neutral": Template("",', ALL),
+    "of play": (TEXTS, ", as this table says:", ": as this table says,", PLAYED | ASKED),
+    "of none": (TEXTS, "two stalls at a market", "a market at two stalls", set()),
+    "new to the models": (TEXTS, "two stalls at a market", "two stalls at a bazaar", CONVERTED),
+    # Of what all wordings share, planted models are made: the tiny ones are.
+    "of all": (TEXTS, "do you choose option", "do option you choose", CONVERTED),
+    "TFT": (STRATEGIES, "if not other or other[-1] == 0", "if not other", PROMPTED | PLAYED),
+    "GRIM": (STRATEGIES, "0.0 if 1 in other", "0.5 if 1 in other", PROMPTED),
+    "ALLC": (STRATEGIES, "return 1.0\n", "return 0.9\n", PROMPTED | PLAYED | BELIEVED),
+    "TFT_ERRORS": (STRATEGIES, "return 1.0 - p if tit", "return p if tit", set()),
+}
+"""A wording or a strategy -> its file, what is there, another text, and what runs again."""
+
+
+@pytest.mark.parametrize("edit", TEXT_EDITS)
+def test_of_wordings_and_strategies_only_those_count_that_are_used(built, edit):
+    path, old, new, expected = TEXT_EDITS[edit]
+    with built.edited(path, old, new):
+        assert built.would_run() == expected
 
 
 @pytest.mark.parametrize("edit", CONFIG_EDITS)

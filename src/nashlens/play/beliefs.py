@@ -39,11 +39,10 @@ from nashlens.prompts.render import (
 )
 from nashlens.prompts.table import draw_history
 from nashlens.seeds import stream
+from nashlens.vocabulary.play import BELIEF_OPPONENTS as OPPONENTS
 
 ROUNDS = 3
 """Rounds of a history."""
-OPPONENTS = ("ALLC", "ALLD")
-"""Whom histories are played against, in turn."""
 
 
 class BeliefHistory(NamedTuple):

@@ -20,6 +20,8 @@ STRATEGIES = ("ALLC", "ALLD", "TFT", "GRIM", "WSLS", "RANDOM", "TFT_ERRORS")
 """Scripted strategies (`nashlens.strategies`)."""
 STRATEGIES_WITH_P = ("RANDOM", "TFT_ERRORS")
 """Strategies that use a number of their own, `p`."""
+BELIEF_OPPONENTS = ("ALLC", "ALLD")
+"""Whom the histories of belief questions are played against, in turn (`nashlens.play.beliefs`)."""
 
 MODES = ("direct", "cot", "scratchpad", "predict")
 """How a model comes to a decision (`nashlens.play.modes`)."""
