@@ -23,7 +23,7 @@ from workflow.provenance import Provenance
 from workflow.records import FOLDER, Digests, listed_files, read_record
 
 _SHOWN = 8
-_KEPT = re.compile(r"shard-\d+\.json|chunk-\w+\.jsonl|\.lock|\.checked\.json")
+_KEPT = re.compile(r"shard-\d+\.json|chunk-\w+\.jsonl?|\.lock|\.checked\.json")
 """Files that jobs keep for later runs; each is checked by the job that reads it."""
 _BY_THE_CALL = {"config.json"}
 """Files that each call writes anew, before any job."""

@@ -5,7 +5,7 @@
 - `player`: a model as a player, and what is the same for all matches.
 - `modes`: how an agent comes to a decision; `answers`: the grammar of final answers.
 - `run`: matches in lockstep, all decisions of a round in one batch.
-- `journal`, `chunks`: rounds already played are kept, and not played again.
+- `chunks`: batches of matches that were played are kept, and not played again.
 - `join`: the play of all groups and jobs as one table.
 - `quiz`: whether a model knows the rules and the history.
 - `beliefs`: what a model expects of the other, and whether it best-responds to that.

@@ -1,4 +1,8 @@
-"""Chunks of the play: batches of matches, each kept on disk round by round."""
+"""Chunks of the play: batches of matches, each kept on disk when it has been played to its end.
+
+What is computed together decides the last bits of a number. So a chunk that a job died in is played
+from its start: of one that was played on from its middle, other tokens would be computed together.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,11 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from nashlens.play.journal import Journal
+from nashlens.files import atomic_write, read_object
 from nashlens.play.player import Player, PlaySettings
 from nashlens.play.run import PlayedRound, decisions_table, play_rounds, texts_table
 from nashlens.play.schedule import Match, split_into_chunks
@@ -50,7 +55,7 @@ def play_job(
     folder: str | Path,
     fingerprint: str,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Play one job's chunks of a schedule; rounds already played are read back.
+    """Play one job's chunks of a schedule; those already played are read back.
 
     Parameters
     ----------
@@ -63,7 +68,7 @@ def play_job(
     job, jobs : int
         Number of this job, from 1, and of all jobs among which the chunks are dealt in turn.
     folder : str or Path
-        Where the chunks' rounds are kept.
+        Where chunks are kept.
     fingerprint : str
         Of the models and of the code.
 
@@ -77,10 +82,34 @@ def play_job(
     rounds: list[PlayedRound] = []
     for chunk in progress(chunks, "play", unit="batches"):
         key = chunk_key(chunk, settings, fingerprint)
-        journal = Journal(Path(folder) / f"chunk-{key}.jsonl", key)
-        if journal.rounds:
-            log.info("%s: %d rounds were played before", journal.path.name, len(journal.rounds))
-        done = tuple(journal.rounds)
-        rounds += play_rounds(chunk, players, settings, done=done, save=journal.append)
+        path = Path(folder) / f"chunk-{key}.json"
+        played = _read(path, key)
+        if played is None:
+            played = play_rounds(chunk, players, settings)
+            _write(path, key, played)
+        else:
+            log.info("%s: it was played before", path.name)
+        rounds += played
     log.info("%d batches in part %d of %d", len(chunks), job, jobs)
     return decisions_table(rounds), texts_table(rounds)
+
+
+def _read(path: Path, key: str) -> list[PlayedRound] | None:
+    """Return a chunk's rounds; None where there are none, or not those that were written."""
+    found = read_object(path)
+    if not found:
+        return None
+    if found != _entry(key, found.get("rounds")):
+        log.warning("%s: it holds something else than was written: played again", path.name)
+        return None
+    return [PlayedRound(rows, texts) for rows, texts in found["rounds"]]
+
+
+def _write(path: Path, key: str, rounds: Sequence[PlayedRound]) -> None:
+    with atomic_write(path) as file:
+        file.write(json.dumps(_entry(key, rounds)).encode())
+
+
+def _entry(key: str, rounds: Any) -> dict[str, Any]:
+    text = json.dumps([key, rounds])
+    return {"key": key, "rounds": rounds, "sha256": hashlib.sha256(text.encode()).hexdigest()}

@@ -47,7 +47,7 @@ def play_group(
     batch_tokens: int,
     directions: Sequence[Path] = (),
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Play one job's share of a group's matches; rounds already played are read back.
+    """Play one job's share of a group's matches; chunks already played are read back.
 
     Parameters
     ----------
@@ -63,9 +63,9 @@ def play_group(
     job, jobs : int
         Number of this job, from 1, and of all jobs that share the matches.
     folder : Path
-        Where rounds are kept as they are played.
+        Where chunks are kept that have been played.
     fingerprint : str
-        Hash of the models and of the code; rounds kept under another are played again.
+        Hash of the models and of the code; chunks kept under another are played again.
     threads : int
         Number of torch threads.
     batch_tokens : int
@@ -190,7 +190,7 @@ def _spread(how: Mapping[str, Any]) -> bool:
 
 
 class _Loader:
-    """Makes players of models, which are loaded at the first call: kept rounds need none."""
+    """Makes players of models, which are loaded at the first call: kept chunks need none."""
 
     def __init__(
         self,

@@ -1,8 +1,7 @@
 """Matches in lockstep: every round asks all agents of all matches at once.
 
 `play_round` plays one round from the states of its matches and returns a `PlayedRound`: the rows of
-the two tables, as plain values. `restore` rebuilds the states from played rounds, so that a match
-goes on from the last round that was kept.
+the two tables, as plain values.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from nashlens.games.equilibria import nash_action, prosocial_action
 from nashlens.games.game import SEATS
 from nashlens.play.modes import Decision, decide, write_messages
 from nashlens.play.player import Player, PlaySettings, at_temperature
-from nashlens.play.quotes import message_of, quotable
 from nashlens.play.schedule import Match
 from nashlens.prompts.render import Surface, View
 from nashlens.seeds import entropy_hex, stream
@@ -145,9 +143,6 @@ def play_rounds(
     matches: Sequence[Match],
     players: Callable[[], Mapping[str, Player]],
     settings: PlaySettings,
-    *,
-    done: Sequence[PlayedRound] = (),
-    save: Callable[[PlayedRound], None] | None = None,
 ) -> list[PlayedRound]:
     """Play matches to their ends, in lockstep.
 
@@ -159,17 +154,12 @@ def play_rounds(
     ----------
     matches : sequence of Match
     players : callable
-        Makes the players by model name; called only if a round is left to play.
+        Makes the players by model name.
     settings : PlaySettings
-    done : sequence of PlayedRound, optional
-        Rounds that were played before; they are not played again.
-    save : callable, optional
-        Called with each new round.
 
     Returns
     -------
     list of PlayedRound
-        `done` and the new ones.
     """
     states = [
         MatchState(
@@ -177,39 +167,11 @@ def play_rounds(
         )
         for match in matches
     ]
-    restore(states, done)
-    rounds = list(done)
-    if any(state.unfinished for state in states):
-        by_model = players()
-        while unfinished := [state for state in states if state.unfinished]:
-            rounds.append(play_round(unfinished, by_model, settings))
-            if save is not None:
-                save(rounds[-1])
+    by_model = players()
+    rounds: list[PlayedRound] = []
+    while unfinished := [state for state in states if state.unfinished]:
+        rounds.append(play_round(unfinished, by_model, settings))
     return rounds
-
-
-def restore(states: Iterable[MatchState], rounds: Sequence[PlayedRound]) -> None:
-    """Bring fresh states to what they were after some rounds."""
-    by_name = {state.match.match_id: state for state in states}
-    for played in rounds:
-        for row in played.rows:
-            state, seat = by_name[row["match_id"]], SEATS.index(row["seat"])
-            if seat == 0:
-                state.rng.random(2)  # the round's two draws, which are not used again
-            if row["action"] is None:
-                state.ended = True
-            else:
-                state.actions[seat].append(row["action"])
-        messages: dict[str, list[str]] = {}
-        for text in played.texts:
-            seat = SEATS.index(text["seat"])
-            if text["kind"] == "notes":
-                by_name[text["match_id"]].notes[seat] = quotable(text["text"])
-            elif text["kind"] == "message":
-                of_match = messages.setdefault(text["match_id"], ["", ""])
-                of_match[seat] = message_of(text["text"])
-        for name, (row_message, column_message) in messages.items():
-            by_name[name].talk.append((row_message, column_message))
 
 
 def play_round(

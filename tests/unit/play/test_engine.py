@@ -12,6 +12,7 @@ from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.session import Session
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
+from nashlens.play.chunks import play_job
 from nashlens.play.player import Player, Scratchpad
 from nashlens.play.quiz import ask_quiz, histories_of
 from nashlens.play.run import decisions_table, play_rounds, texts_table
@@ -60,6 +61,38 @@ def batch():
         (MODEL, PAD), (COT, script), (COT, COT), forms=ALL_FORMS, repetitions=2,
         move_orders=["simultaneous", "column_first"],
     )  # fmt: skip
+
+
+class Killed(BaseException):
+    """As SIGKILL would: nothing is written any more."""
+
+
+@pytest.mark.parametrize("asked", [1, 4, 6])
+def test_a_job_that_was_killed_ends_when_run_again_in_the_same_bytes(player, tmp_path, asked):
+    """Of a batch that is played on from its middle, others would be computed together."""
+
+    def tables(folder, make):
+        options = {"job": 1, "jobs": 1, "folder": tmp_path / folder, "fingerprint": "f"}
+        return play_job(batch(), make, settings(**OPTIONS), **options)
+
+    def dying():
+        made, left = player(), [asked]
+        score = made.scorer.label_logprobs
+
+        def dies(prompts, kept=None):
+            left[0] -= 1
+            if not left[0]:
+                raise Killed
+            return score(prompts, kept)
+
+        made.scorer.label_logprobs = dies
+        return {"m": made}
+
+    whole = tables("whole", lambda: {"m": player()})
+    with pytest.raises(Killed):
+        tables("killed", dying)
+    for ours, theirs in zip(tables("killed", lambda: {"m": player()}), whole, strict=True):
+        pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
 
 
 def test_every_modes_scores_are_those_of_a_full_forward(player, loaded):
