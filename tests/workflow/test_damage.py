@@ -14,7 +14,7 @@ from tests.workflow.workspace import Workspace
 
 pytestmark = pytest.mark.workflow
 
-RUNS = int(os.environ.get("NASHLENS_DAMAGE_RUNS", "3"))
+RUNS = int(os.environ.get("NASHLENS_DAMAGE_RUNS", "10"))
 """60 in the long form; each is a call of Snakemake and the jobs that it needs."""
 KEPT = re.compile(r".*\.lock|shard-\d+\.json|chunk-.*|\.checked\.json|plan\.json|part-.*")
 """What jobs keep for themselves, and how work was split: no results."""
