@@ -17,7 +17,7 @@ from typing import Any
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from nashlens.logs import PREFIX, last_error
+from nashlens.logs import PREFIX, disk_problem, last_error
 
 COLUMNS = ("claim", "model", "verdict", "estimate", "ci_low", "ci_high", "control", "measure")
 OVERRIDE = "M6"
@@ -131,6 +131,9 @@ def _failure(rule: str, logs: list[str], new: list[str], message: str) -> str:
     if refused := _REFUSED.search(message):
         said = " ".join(refused.group(1).split())
         return f"{PREFIX}{rule}: SLURM did not take the job: {said}"
+    # A job that cannot write its log says so on the terminal alone.
+    if problem := disk_problem(Path(logs[0]).parent if logs else "."):
+        return f"{PREFIX}{rule}: {problem}"
     if not found:
         return f"{PREFIX}{rule}: the job ended before it could write a log, see above {where}"
     # Killed, by the kernel for its memory or by a scheduler: it could not say so.

@@ -4,20 +4,26 @@ A job that fails writes the traceback to its log, and to both the log and stderr
 
     nashlens: error: results/...: what is wrong and what to do (log: results/.../logs/RULE.log)
 
-which the workflow repeats as the last line in the terminal.
+which the workflow repeats as the last line in the terminal. Where the disk is full the log cannot
+hold it; stderr does, and the workflow finds out by itself.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 from types import TracebackType
 
-from nashlens.errors import NashlensError, printable
+from nashlens.errors import NashlensError, StoreError, printable
+from nashlens.files import AGAIN
 
 PREFIX = "nashlens: error: "
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -30,13 +36,6 @@ def start_logging(path: str | Path) -> None:
         The job's log; an old one is replaced.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handlers: list[logging.Handler] = [
-        logging.FileHandler(path, mode="w", encoding="utf-8"),
-        logging.StreamHandler(),
-    ]
-    logging.basicConfig(level=logging.INFO, format=_FORMAT, handlers=handlers, force=True)
-    logging.captureWarnings(True)
 
     def report(
         kind: type[BaseException], error: BaseException, trace: TracebackType | None
@@ -47,11 +46,38 @@ def start_logging(path: str | Path) -> None:
         last = f"{PREFIX}{summary(error)} (log: {path})"
         # The traceback goes only to the log; the terminal shows the one line.
         lines = traceback.format_exception(kind, error, trace)
-        with open(path, "a", encoding="utf-8") as out:
+        with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as out:
             out.write("".join(lines) + last + "\n")
         print(last, file=sys.stderr, flush=True)
 
     sys.excepthook = report
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(path, mode="w", encoding="utf-8")
+    except OSError as error:
+        raise StoreError(_unwritable(path, error)) from None
+    handlers: list[logging.Handler] = [file, logging.StreamHandler()]
+    logging.basicConfig(level=logging.INFO, format=_FORMAT, handlers=handlers, force=True)
+    logging.captureWarnings(True)
+
+
+def _unwritable(path: str | Path, error: OSError) -> str:
+    do = "make room there" if error.errno in _FULL else "see to it that it can be written to"
+    return f"{path}: {error.strerror}: {do}, and {AGAIN}"
+
+
+def disk_problem(folder: str | Path) -> str | None:
+    """Say why nothing can be written into a folder; None where it can."""
+    folder = Path(folder)
+    while not folder.is_dir():
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            # More than what a full disk may still have in its last blocks.
+            file.write(bytes(1 << 20))
+    except OSError as error:
+        return _unwritable(folder, error)
+    return None
 
 
 def summary(error: BaseException) -> str:
@@ -59,6 +85,8 @@ def summary(error: BaseException) -> str:
     text = printable(str(error))
     if isinstance(error, NashlensError):
         return text
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return printable(_unwritable(error.filename or "results", error))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -133,7 +133,7 @@ def read_row_groups(path: str | Path, columns: Sequence[str]) -> Iterator[pd.Dat
     with open_table(path) as file:
         missing = [name for name in columns if name not in file.schema_arrow.names]
         if missing:
-            raise StoreError(f"{path}: has no column {missing[0]}; rerun the rule that makes it")
+            raise StoreError(f"{path}: has no column {missing[0]}, which is read")
         for group in range(file.num_row_groups):
             yield file.read_row_group(group, columns=list(columns)).to_pandas()
 

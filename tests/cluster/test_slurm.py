@@ -70,6 +70,19 @@ def split(cluster, built, tmp_path_factory):
     shutil.rmtree(workspace.folder)
 
 
+def test_a_failed_run_ends_with_its_jobs_own_reason(cluster, fresh):
+    """Not with the scheduler's log, which is listed beside the job's."""
+    first = "def main(inputs, outputs, config, fingerprint):\n"
+    with fresh.edited(
+        "scripts/build_games.py", first, f'{first}    raise RuntimeError("no luck")\n'
+    ):
+        done = fresh.snakemake("--profile", "slurm", *QUICK, "games", env=cluster.environment)
+    assert done.returncode == 1
+    last = done.stderr.rstrip().splitlines()[-1]
+    log = "results/tiny/logs/build_games.log"
+    assert last == f"nashlens: error: RuntimeError: no luck (log: {log})"
+
+
 def test_every_job_succeeded_and_gpu_jobs_ran_on_the_gpu_partition(cluster, split):
     jobs = cluster.jobs()
     assert jobs

@@ -1,6 +1,10 @@
 """What a failed run says, from the records that Snakemake logs."""
 
+import errno
 import logging
+import os
+import subprocess
+import sys
 
 import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -125,6 +129,47 @@ def test_a_job_that_wrote_no_log(handler, tmp_path):
     fail(1, gone)
     (line,) = handler.lines()
     assert line.endswith(f"the job ended before it could write a log, see above (log: {gone})")
+
+
+def test_a_full_disk_names_itself_where_no_log_could_be_written(handler, tmp_path, monkeypatch):
+    def full(**_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    said = "No space left on device: make room there, and give the same command again"
+    fail(1, str(tmp_path / "logs" / "gone.log"))
+    assert handler.lines() == [f"nashlens: error: fit: {tmp_path}: {said}"]
+    finish(1)
+    # Cut off in the middle of a line.
+    fail(2, write(tmp_path, "a.log", "2026-01-01 layer 3 o"))
+    assert handler.lines() == [f"nashlens: error: fit: {tmp_path}: {said}"]
+    finish(2)
+    fail(3, write(tmp_path, "b.log", f"{ERROR}\n"))
+    assert handler.lines() == [ERROR]
+
+
+FULL = """
+import errno, os, sys
+from nashlens.logs import start_logging
+start_logging(sys.argv[1])
+raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+"""
+
+
+@pytest.mark.parametrize("log", ["full.log", "file/a.log"])
+def test_a_job_whose_log_cannot_be_written_ends_with_the_reason_on_stderr(tmp_path, log):
+    (tmp_path / "full.log").symlink_to("/dev/full")
+    (tmp_path / "file").touch()
+    path = tmp_path / log
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    why = "No space left on device: make room" if log == "full.log" else "File exists: see to it"
+    last = done.stderr.splitlines()[-1]
+    assert why in last
+    assert last.startswith("nashlens: error: ")
+    assert last.endswith(f"give the same command again (log: {path})")
 
 
 def test_a_job_that_succeeded_when_tried_again_did_not_fail(handler, tmp_path):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nashlens.errors import StoreError
+from nashlens.files import AGAIN
 from nashlens.tables import open_table
 from nashlens.vocabulary.positions import DECISION, position_column
 
@@ -43,8 +44,8 @@ class TokenIds(Mapping[str, list[int]]):
         unknown = [name for name in self._positions if position_column(name) not in found]
         if unknown:
             raise StoreError(
-                f"{path}: has no column {position_column(unknown[0])}; make the prompts again with"
-                " that position in activations.positions"
+                f"{path}: has no column {position_column(unknown[0])};"
+                f" add the position to activations.positions, and {AGAIN}"
             )
         groups = range(self._file.num_row_groups)
         names = [self._column(group, "prompt_id").to_pylist() for group in groups]

@@ -31,6 +31,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from nashlens import __version__
 from nashlens.errors import ConfigError, DataError
+from nashlens.figures import glyphs
 from nashlens.figures.registry import Look
 from nashlens.files import put_in_place
 
@@ -44,7 +45,7 @@ ESTIMATE = ("estimate", "ci_low", "ci_high")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h", "*")
 
 _RC: dict[str, Any] = {
-    "font.family": "DejaVu Sans",
+    "font.family": glyphs.FONT,
     "font.size": 8.0,
     "axes.titlesize": 8.0,
     "axes.titleweight": "normal",
@@ -277,7 +278,7 @@ def require(frame: pd.DataFrame, table: str, columns: Iterable[str]) -> None:
     if missing:
         raise DataError(
             f"table {table!r}: has no column {', '.join(map(repr, missing))}; "
-            "see docs/reference/results.md, and rerun the rule that makes the table"
+            "docs/reference/results.md has the columns of each table"
         )
 
 
@@ -392,14 +393,23 @@ def save(
     shown = ", ".join(f"{table}\u00a0{digest[:7]}" for table, digest in provenance.items())
     footer = textwrap.fill(f"tables: {shown or 'none'}", max(40, int(figure.get_figwidth() * 17)))
     stem.parent.mkdir(parents=True, exist_ok=True)
-    done: list[tuple[Path, Path]] = []
-    with theme():
+    done = [
+        (path.with_name(path.name + ".tmp"), path)
+        for path in (stem.with_name(f"{stem.name}.{name}") for name in formats)
+    ]
+
+    def write(footer: str) -> frozenset[str]:
         figure.supxlabel(footer, x=0.008, ha="left", fontsize=SMALL, color=GREY)
-        for name in formats:
-            path = stem.with_name(f"{stem.name}.{name}")
-            part = path.with_name(path.name + ".tmp")
-            figure.savefig(part, format=name, dpi=dpi, metadata=metadata[name])
-            done.append((part, path))
+        with glyphs.missing_glyphs() as missing:
+            for name, (part, _) in zip(formats, done, strict=True):
+                figure.savefig(part, format=name, dpi=dpi, metadata=metadata[name])
+        return frozenset(missing)
+
+    with theme():
+        missing = write(footer)
+        if missing:
+            left = glyphs.lend_fonts(figure, missing)
+            write(f"{footer}\n{glyphs.say_missing(stem.name, left)}" if left else footer)
     for part, path in done:
         put_in_place(part, path)
     return [path for _, path in done]

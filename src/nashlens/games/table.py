@@ -133,7 +133,7 @@ def games_from_table(frame: pd.DataFrame, without: Collection[str] = ()) -> list
     needed = ["game", "variant", "base", "title", "action_0", "action_1"]
     needed += [f"{short}_{i}{j}" for short in _SEATS for i, j in _CELLS]
     if missing := [name for name in needed if name not in frame.columns]:
-        raise DataError(f"games table: columns {missing} are missing; rerun the games rule")
+        raise DataError(f"games table: columns {missing} are missing: give the whole table")
     return [
         Game(
             name=str(row["game"]),

@@ -116,7 +116,7 @@ def _lens_prompts(used: pd.DataFrame, vocabulary: int) -> _LensPrompts:
 
 def _check_labels(pairs: Sequence[tuple[Label, Label]], vocabulary: int) -> None:
     if any(not label for pair in pairs for label in pair):
-        raise DataError("label_tokens_0 or label_tokens_1 is empty; make the prompts again")
+        raise DataError("label_tokens_0 or label_tokens_1 is empty: a label has a token at least")
     every = [token for pair in pairs for label in pair for token in label]
     if every and (min(every) < 0 or max(every) >= vocabulary):
         raise DataError(
@@ -132,7 +132,7 @@ def _shared_tokens(first: Label, second: Label) -> int:
             return k
     raise DataError(
         f"labels of tokens {list(first)} and {list(second)}: one starts with all of the other;"
-        " make the prompts again, with other labels"
+        " choose other labels"
     )
 
 

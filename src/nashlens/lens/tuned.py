@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from nashlens.chunks import each
 from nashlens.errors import DataError, ModelError
-from nashlens.files import atomic_write, sha256_of
+from nashlens.files import AGAIN, atomic_write, sha256_of
 from nashlens.lens.vocabulary import Final, Vocabulary
 from nashlens.seeds import stream
 
@@ -356,9 +356,9 @@ def read_tuned_lens(path: Path | str) -> TunedLens:
             version = (file.metadata() or {}).get("version")
             if version != str(VERSION):
                 raise ModelError(
-                    f"{path}: version {version} of a tuned lens, this code reads {VERSION}; "
-                    "run the rule fit_tuned_lens again"
+                    f"{path}: version {version} of a tuned lens, this code reads {VERSION}:"
+                    f" {AGAIN}, which fits it anew"
                 )
             return TunedLens(file.get_tensor("matrices"), file.get_tensor("biases"))
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path}: no readable tuned lens ({error}); fit it again") from None
+        raise ModelError(f"{path}: no readable tuned lens ({error}): {AGAIN}") from None

@@ -14,6 +14,7 @@ from nashlens.errors import ModelError
 from nashlens.models.inspect import read_config
 from nashlens.models.intact import check_files
 from nashlens.models.loaded import LoadedModel
+from nashlens.models.manifest import CONVERT_AGAIN
 from nashlens.models.registry import ARCHITECTURES, supported
 from nashlens.models.shapes import SHAPE, find_shape
 
@@ -212,7 +213,7 @@ def _from_transformers(
     missing = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
     if missing:
         raise ModelError(
-            f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more: convert it again"
+            f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more: {CONVERT_AGAIN}"
         )
     if quantization == "nf4":
         from nashlens.models.quantise import compute_on_cpu

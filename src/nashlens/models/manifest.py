@@ -10,6 +10,8 @@ from nashlens.errors import ModelError
 from nashlens.files import AGAIN
 
 MANIFEST = "manifest.json"
+CONVERT_AGAIN = f"delete its {MANIFEST}, and {AGAIN}"
+"""What to do where a model was not converted into what its files should hold."""
 
 
 def read_manifest(folder: Path | str, *, mend: bool = True) -> dict[str, Any]:

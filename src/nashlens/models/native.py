@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from nashlens.errors import ModelError
 from nashlens.models.inspect import weight_files
+from nashlens.models.manifest import CONVERT_AGAIN
 from nashlens.models.registry import ARCHITECTURES
 from nashlens.models.skeleton import set_weight, tie_unembedding, unfilled_weights
 from nashlens.models.split import TENSOR_PARALLEL
@@ -280,14 +281,14 @@ def read_native(
                     try:
                         set_weight(model, names[stored], file.get_tensor(stored).to(dtype))
                     except ModelError as error:
-                        raise ModelError(f"{folder}: {error}: convert it again") from None
+                        raise ModelError(f"{folder}: {error}: {CONVERT_AGAIN}") from None
     # As transformers has it, an unembedding in the file is used, whatever the config says.
     if config.tie_word_embeddings and model.lm_head.weight.device.type == "meta":
         tie_unembedding(model, ARCHITECTURES[config.architectures[0]])
     missing = sorted(unfilled_weights(model))
     if missing:
         raise ModelError(
-            f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more: convert it again"
+            f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more: {CONVERT_AGAIN}"
         )
     model.model.rotary_emb = Rotary(config, device)
     return model

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from nashlens.errors import ModelError
+from nashlens.models.manifest import CONVERT_AGAIN
 from nashlens.models.registry import ARCHITECTURES, Architecture
 from nashlens.models.skeleton import set_rotary, set_weight, skeleton, tie_unembedding
 from nashlens.models.split import tensor_problem
@@ -157,12 +158,12 @@ def read_shards(
         ) -> torch.Tensor:
             file = files.get((name, device))
             if file is None:
-                raise ModelError(f"{folder}: the weights lack {name}: convert it again")
+                raise ModelError(f"{folder}: the weights lack {name}: {CONVERT_AGAIN}")
             stored = file.get_slice(name)
             if tuple(stored.get_shape()) != tuple(shape):
                 raise ModelError(
                     f"{folder}: {name} has shape {tuple(stored.get_shape())}, and config.json asks "
-                    f"for {tuple(shape)}: convert it again"
+                    f"for {tuple(shape)}: {CONVERT_AGAIN}"
                 )
             if piece is None:
                 return stored[:].to(dtype)

@@ -23,6 +23,7 @@ from tokenizers import Tokenizer
 
 from nashlens.errors import ModelError
 from nashlens.models.chat_template import ChatTemplate, Message
+from nashlens.models.manifest import CONVERT_AGAIN
 from nashlens.models.registry import config_value
 from nashlens.models.template_check import check_template
 
@@ -51,11 +52,11 @@ class ChatTokenizer:
         self.name = self.folder.resolve().name
         path = self.folder / "tokenizer.json"
         if not path.is_file():
-            raise ModelError(f"{self.folder}: no tokenizer.json; convert the model into it first")
+            raise ModelError(f"{self.folder}: no tokenizer.json: {CONVERT_AGAIN}")
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
-            raise ModelError(f"{path}: cannot be read ({error}); convert it again") from None
+            raise ModelError(f"{path}: cannot be read ({error}): {CONVERT_AGAIN}") from None
         # Prompts are dropped when too long, never cut, and are packed without padding.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()

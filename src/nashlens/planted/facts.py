@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from nashlens.errors import ModelError
 from nashlens.files import read_json
+from nashlens.models.manifest import CONVERT_AGAIN
 
 FILE = "planted.json"
 _TUPLES = ("claims", "denied", "joint_layers")
@@ -102,5 +103,5 @@ def read_facts(folder: Path | str) -> Facts:
         return Facts(**facts)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
-            f"{path}: not a planted model's facts ({error}); convert it again"
+            f"{path}: not a planted model's facts ({error}): {CONVERT_AGAIN}"
         ) from None

@@ -114,7 +114,7 @@ def load_features(load_layer: LoadLayer, layer: int, rows: int) -> Array:
     if features.ndim != 2 or len(features) != rows:
         raise DataError(
             f"activations of layer {layer}: found shape {features.shape}, need ({rows}, width),"
-            " one row for each prompt that is not dropped; extract the activations again"
+            " one row for each prompt that is not dropped"
         )
     if not np.isfinite(features).all():
         raise DataError(

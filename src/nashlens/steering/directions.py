@@ -178,7 +178,7 @@ def _published(prompts: pd.DataFrame) -> list[Cell]:
 def _within(prompts: pd.DataFrame, target: str, columns: Sequence[str]) -> list[Cell]:
     """Return the cells of a target, 1 minus 0, of neutral prompts that agree in some columns."""
     if target not in prompts.columns:
-        raise DataError(f"the prompts table has no column {target}; build it again")
+        raise DataError(f"the prompts table has no column {target}, which makes its conflicts")
     rows = neutral(prompts)
     rows = rows[rows[target].notna()]
     used, side = _positions(prompts, rows), rows[target].to_numpy(dtype=np.float64)

@@ -99,7 +99,7 @@ def test_damaged_weights_are_refused(family, tmp_path):
     stored = load_file(tmp_path / "model.safetensors")
     name = "model.layers.2.mlp.up_proj.weight"
     save_file({**stored, name: stored[name][:-1].clone()}, tmp_path / "model.safetensors")
-    with pytest.raises(ModelError, match=r"up_proj\.weight has shape .* convert it again"):
+    with pytest.raises(ModelError, match=r"up_proj\.weight has shape .* delete its manifest"):
         load_model(tmp_path, device="cpu")
     del stored[name]
     save_file(stored, tmp_path / "model.safetensors", {"format": "pt"})

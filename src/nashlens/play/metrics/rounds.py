@@ -71,7 +71,7 @@ def rounds_of(play: pd.DataFrame, games: Sequence[Game]) -> Rounds:
     """
     needed = [*KEYS, "round", "action", "opponent_action", "payoff", "p_action_0", "label_mass"]
     if missing := [name for name in needed if name not in play.columns]:
-        raise DataError(f"play table: columns {missing} are missing; rerun the play rules")
+        raise DataError(f"play table: columns {missing} are missing: give the whole table")
     if not len(play):
         raise DataError("play table: it holds no decision; let at least one pair of agents play")
     seats = ["match_id", "seat"]
@@ -80,7 +80,7 @@ def rounds_of(play: pd.DataFrame, games: Sequence[Game]) -> Rounds:
         twice = play[play.duplicated([*seats, "round"])].iloc[0]
         raise DataError(
             f"play table: {twice['match_id']}, {twice['seat']}, round {twice['round']} stands"
-            " twice; rerun join_play"
+            " twice: give each once"
         )
     play, dropped = _with_both_seats(play)
     line = play.groupby(seats, sort=False).ngroup().to_numpy()
@@ -120,7 +120,7 @@ def _with_both_seats(play: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     wrong = lost[lost["action"].notna() | (lost["move_order"] == "simultaneous")]
     if len(wrong):
         raise DataError(
-            f"play table: match {wrong['match_id'].iloc[0]} has one seat only; rerun join_play"
+            f"play table: match {wrong['match_id'].iloc[0]} has one seat only: give both"
         )
     own = lost.drop_duplicates("match_id")[list(DROPPED_KEYS)]
     other = own.rename(columns={"agent": "opponent", "opponent": "agent"})
@@ -160,7 +160,8 @@ def _view(games: dict[tuple[str, int], Game], name: str, variant: int, seat: str
     game = games.get((name, int(variant)))
     if game is None:
         raise DataError(
-            f"play table: game {name}, variant {variant} is not in the games table; rerun play"
+            f"play table: game {name}, variant {variant} is not in the games table: give that"
+            " of the same experiment"
         )
     return game if seat == ROW else game.transpose()
 
@@ -188,5 +189,6 @@ def _check(
             k = int(np.flatnonzero(wrong)[0])
             raise DataError(
                 f"play table: {keys['match_id'].iloc[n[k]]}, round {t[k] + 1}: {name} is"
-                f" {seen[k]:g} and the actions say {right[k]:g}; rerun play"
+                f" {seen[k]:g} and the actions say {right[k]:g}:"
+                " give the games table of the same experiment"
             )
