@@ -11,19 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-<<<<<<< HEAD
-from nashlens.figures import saying, style
-from nashlens.figures.registry import Look
-
-TITLE = "Games: payoffs and equilibria"
-=======
-from nashlens.figures import glyphs, style
+from nashlens.figures import glyphs, saying, style
 from nashlens.figures.registry import Look
 
 log = logging.getLogger(__name__)
 
-TITLE = "Games: payoffs, equilibria and the cell that is best for both together"
->>>>>>> 9e09c26 (Letters that no font draws are said, and SentencePiece labels and full disks are tested)
+TITLE = "Games: payoffs and equilibria"
 # fmt: off
 _COLUMNS = [
     "game", "variant", "title", "action_0", "action_1", "row_00", "row_01", "row_10", "row_11",
@@ -31,11 +24,22 @@ _COLUMNS = [
     "continuum", "zero_sum",
 ]
 # fmt: on
+_TEXTS = ("title", "action_0", "action_1")
+
+
+def _named(games: pd.DataFrame) -> pd.DataFrame:
+    """Return the games; a name stands in the place of each text that no font draws."""
+    names = (games["game"].map(style.words), "action 0", "action 1")
+    drawn = {
+        column: games[column].where(games[column].astype(str).map(glyphs.drawable), name)
+        for column, name in zip(_TEXTS, names, strict=True)
+    }
+    return games.assign(**drawn)
 
 
 def _message(games: pd.DataFrame, look: Look) -> str:
     """Say in how many games the only equilibrium is not what is best for both together."""
-    first = games[games["variant"] == 0]
+    first = _named(games[games["variant"] == 0])
     apart = [str(game["title"]) for _, game in first.iterrows() if _conflict(game)]
     number = str(len(apart)) if apart else "none"
     which = f": {saying.listed(apart)}" if 0 < len(apart) <= 2 else ""
@@ -57,9 +61,10 @@ def draw(games: pd.DataFrame, look: Look) -> Figure:
     first = games[games["variant"] == 0]
     if first.empty:
         raise style.NothingToShowError("the games table holds no variant 0")
-    texts = first[["title", "action_0", "action_1"]].astype(str).to_numpy().ravel()
-    if boxes := [text for text in dict.fromkeys(texts) if not glyphs.drawable(text)]:
+    texts = dict.fromkeys(first[list(_TEXTS)].astype(str).to_numpy().ravel())
+    if boxes := [text for text in texts if not glyphs.drawable(text)]:
         log.warning("no installed font draws %s: names stand in their place", ", ".join(boxes))
+    first = _named(first)
     width = look.width or style.WIDTH
     across = min(len(first), max(1, int(width / 1.75)))
     down = math.ceil(len(first) / across)
@@ -83,14 +88,8 @@ def draw(games: pd.DataFrame, look: Look) -> Figure:
 
 
 def _matrix(ax: Axes, game: pd.Series, variants: int, color: dict[str, tuple]) -> None:
-<<<<<<< HEAD
     actions = [str(game["action_0"]), str(game["action_1"])]
     pure, sums = _pure(game), _sums(game)
-=======
-    actions = [_drawn(game[f"action_{k}"], f"action {k}") for k in (0, 1)]
-    pure = {tuple(map(int, cell.split(","))) for cell in game["pure_equilibria"].split(";") if cell}
-    sums = {(i, j): game[f"row_{i}{j}"] + game[f"col_{i}{j}"] for i in (0, 1) for j in (0, 1)}
->>>>>>> 9e09c26 (Letters that no font draws are said, and SentencePiece labels and full disks are tested)
     best = max(sums.values())
     ax.set(xlim=(0, 2), ylim=(2, 0), aspect="equal")
     ax.grid(False)
@@ -114,9 +113,7 @@ def _matrix(ax: Axes, game: pd.Series, variants: int, color: dict[str, tuple]) -
     ax.set_xticks([0.5, 1.5], [_short(name) for name in actions])
     ax.set_yticks([0.5, 1.5], [_short(name) for name in actions], rotation=90, va="center")
     ax.tick_params(length=0, pad=1, top=True, labeltop=True, bottom=False, labelbottom=False)
-    ax.set_title(
-        _short(_drawn(game["title"], style.words(game["game"])), 24), fontsize=8, fontweight="bold"
-    )
+    ax.set_title(_short(str(game["title"]), 24), fontsize=8, fontweight="bold")
     ax.set_xlabel(_below(game, variants), fontsize=style.SMALL, labelpad=2)
     # The colours say whose actions these are.
     ax.tick_params(axis="y", labelcolor=color["row"])
@@ -139,11 +136,6 @@ def _below(game: pd.Series, variants: int) -> str:
     else:
         text = f"mixed: row {game['mixed_row']:.2f}, col. {game['mixed_col']:.2f}"
     return text + (f"\n+ {variants} payoff variants" if variants else "")
-
-
-def _drawn(text: object, name: str) -> str:
-    """Return a text, or a name in its place where no font draws it."""
-    return str(text) if glyphs.drawable(str(text)) else name
 
 
 def _short(text: str, characters: int = 11) -> str:
