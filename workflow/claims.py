@@ -22,6 +22,8 @@ from workflow.records import read_record, record_file
 
 RUN = "NASHLENS_RUN"
 """When the call of Snakemake began that a job belongs to, in ns."""
+REMOTE = "NASHLENS_REMOTE"
+"""Set for jobs that a scheduler starts on its nodes."""
 
 
 def begin_run() -> None:

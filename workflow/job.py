@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import signal
+import socket
 from collections import Counter
 from collections.abc import Callable
 from itertools import chain
@@ -15,11 +16,11 @@ from typing import Any
 
 from nashlens import __version__
 from nashlens.chunks import keeping
-from nashlens.errors import StoppedError
+from nashlens.errors import ModelError, StoppedError
 from nashlens.files import guarded_by
 from nashlens.logs import start_logging
 from nashlens.versions import used_device, used_versions
-from workflow.claims import Claim
+from workflow.claims import REMOTE, Claim
 from workflow.graphs import compared_gpu_memory, keep_graphs
 from workflow.leases import leased
 from workflow.records import check_inputs, write_records
@@ -53,6 +54,8 @@ def run_job(main: Callable[..., None], snakemake: Any) -> None:
         If a parameter is none of these, or two of these in one.
     StoppedError
         At SIGTERM.
+    ModelError
+        If a scheduler gave the job fewer GPUs than it asked for.
     StoreError
         If an input is damaged, or a job that started later makes the same outputs.
     """
@@ -72,6 +75,7 @@ def run_job(main: Callable[..., None], snakemake: Any) -> None:
     wanted = {name: given[name] for name in inspect.signature(main).parameters}
     output = Path(str(snakemake.output[0]))
     check_inputs(snakemake.input)
+    _check_gpus(snakemake)
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         with Claim(str(output)) as claim, guarded_by(claim.held):
@@ -90,6 +94,28 @@ def run_job(main: Callable[..., None], snakemake: Any) -> None:
         ) from None
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _check_gpus(snakemake: Any) -> None:
+    """Raise ModelError where a scheduler gave this job fewer GPUs than it asked for.
+
+    A user's own machine may have none: there, `device: auto` computes on the CPU.
+    """
+    asked = snakemake.resources.get("gpu") or 0
+    if gres := snakemake.resources.get("gres"):
+        asked = int(str(gres).rpartition(":")[2])
+    models = snakemake.params.config.get("models", {}).values()
+    if not asked or REMOTE not in os.environ or all(m.get("device") == "cpu" for m in models):
+        return
+    import torch
+
+    if (seen := torch.cuda.device_count()) < asked:
+        host, visible = socket.gethostname(), os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
+        raise ModelError(
+            f"{snakemake.rule} asked for {asked} GPU{'s' * (asked > 1)}, and on {host} torch sees"
+            f" {seen} (CUDA_VISIBLE_DEVICES: {visible}): leave the node out"
+            f" (--slurm-exclude-failed-nodes {host}), or set device: cpu"
+        )
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

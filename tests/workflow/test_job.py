@@ -12,9 +12,9 @@ from snakemake.iocontainers import (
 )
 
 import workflow.job
-from nashlens.errors import StoreError
+from nashlens.errors import ModelError, StoreError
 from nashlens.files import atomic_write, sha256_of
-from workflow.claims import RUN, Claim
+from workflow.claims import REMOTE, RUN, Claim
 from workflow.job import run_job
 from workflow.records import check_inputs, read_record
 
@@ -135,3 +135,30 @@ def test_a_damaged_input_is_named_before_it_is_read(making):
     table.write_bytes(b"mime")
     with pytest.raises(StoreError, match=r"table.parquet: its bytes are not those .* same command"):
         check_inputs([OUTPUT])
+
+
+@pytest.mark.parametrize(
+    ("resources", "device", "remote", "refused"),
+    [
+        ({"gpu": 1}, "auto", True, "fit asked for 1 GPU, and on "),
+        ({"gres": "gpu:2"}, "cuda", True, "fit asked for 2 GPUs, and on "),
+        ({"gpu": 1}, "cpu", True, None),
+        ({}, "auto", True, None),
+        # A user's own machine may have none.
+        ({"gpu": 1}, "auto", False, None),
+    ],
+)
+def test_a_node_without_the_gpus_that_a_job_asked_for(
+    job, monkeypatch, resources, device, remote, refused
+):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.delenv(REMOTE, raising=False)
+    if remote:
+        monkeypatch.setenv(REMOTE, "1")
+    job.resources = ResourceList(fromdict=resources)
+    job.params.config["models"] = {"m": {"device": device}}
+    if refused:
+        with pytest.raises(ModelError, match=refused):
+            run_job(lambda: None, job)
+    else:
+        run_job(lambda: None, job)
