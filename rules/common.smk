@@ -1,6 +1,7 @@
 """What all rules share: the checked config, paths, `params:` and `resources:`."""
 
 import os
+import re
 import sys
 from dataclasses import astuple
 from pathlib import Path
@@ -22,6 +23,7 @@ from workflow.experiment import (
     Experiment,
     calibrating,
     export_path,
+    more_each_try,
     nested,
     take_compared,
     verifying,
@@ -29,6 +31,7 @@ from workflow.experiment import (
 from workflow.fingerprint import OPTIONAL
 from workflow.intake import watch
 from workflow.provenance import STRATEGIES, Stage
+from workflow.slurm import be_patient
 
 # And here in the jobs' Python.
 export_path(ROOT, ROOT / "src")
@@ -94,6 +97,8 @@ wildcard_constraints:
 if workflow.is_main_process:
     if not nested():
         begin_run()
+    if REMOTE:
+        be_patient()
     # What is on disk, and right, decides which jobs run.
     choose_by_records(
         workflow,
@@ -240,44 +245,59 @@ def cluster_default(name):
     return None if default is None else default.raw
 
 
+GPU_PARTITION, GPU_REQUEST = map(cluster_default, ("gpu_partition", "gpu_request"))
+MOST = {name: cluster_default(f"most_{name}") for name in ("mem_mb", "runtime")}
+# What is a plain word or number is no expression to be evaluated anew for every job.
+for defaults in [workflow.resource_settings._parsed_default_resources]:
+    for name, default in list(defaults.items()):
+        if re.fullmatch(r"[\w.-]+", str(default.raw)) and name != "tmpdir":
+            defaults[name] = default.raw
+
+
 def gpu_job(ask, gpus):
     """Return the `resources:` that ask for a GPU.
 
     How a cluster's GPU is asked for (`gpu` or `gres`) and where is for the profile to say. On a
-    machine the memory of it counts.
+    machine the memory of it counts. A resource that no job here needs is left out: each is computed
+    for every job.
 
     Parameters
     ----------
     ask, gpus : callable
         From wildcards to what a job asks of the GPUs where it runs, and to their number.
     """
-    by_gres = cluster_default("gpu_request") == "gres"
-    partition = cluster_default("gpu_partition")
-    here = workflow.is_main_process and not REMOTE
+    resources = {}
+    if not (workflow.is_main_process and REMOTE):
+        resources["gpu_ask"] = ask
+    if workflow.is_main_process and not REMOTE:
+        resources["gpu_mb"] = lambda wildcards: EXPERIMENT.gpu_mb(ask(wildcards))
+    if not EXPERIMENT.gpus():
+        return resources
+    if GPU_REQUEST == "gres":
+        resources["gres"] = lambda wildcards: f"gpu:{n}" if (n := gpus(wildcards)) else None
+    else:
+        resources["gpu"] = lambda wildcards: gpus(wildcards) or None
+    if GPU_PARTITION:
+        others = cluster_default("slurm_partition")
+        resources["slurm_partition"] = lambda wildcards: (
+            GPU_PARTITION if gpus(wildcards) else others
+        )
+    # One task, however many GPUs: some versions of SLURM's plugin start one for each.
+    return {**resources, "tasks_per_gpu": 0}
+
+
+def converting_job():
+    """Return the `resources:` of a rule that holds a model's weights and runs nothing."""
     return {
-        "gpu": lambda wildcards: None if by_gres else gpus(wildcards) or None,
-        "gres": lambda wildcards: f"gpu:{gpus(wildcards)}" if by_gres and gpus(wildcards) else None,
-        # SLURM's plugin would start one task for each GPU.
-        "tasks_per_gpu": lambda wildcards: 0 if gpus(wildcards) > 1 else None,
-        "gpu_ask": ask,
-        "gpu_mb": lambda wildcards: EXPERIMENT.gpu_mb(ask(wildcards)) if here else None,
-        **(
-            {
-                "slurm_partition": lambda wildcards: (
-                    partition if gpus(wildcards) else cluster_default("slurm_partition")
-                )
-            }
-            if partition
-            else {}
-        ),
+        "mem_mb": more_each_try(EXPERIMENT.mem_mb, MOST["mem_mb"]),
+        "runtime": more_each_try(CONFIG["resources"]["model_runtime"], MOST["runtime"]),
     }
 
 
 def model_job():
     """Return the `resources:` of a rule that runs a model."""
     return {
-        "mem_mb": EXPERIMENT.mem_mb,
-        "runtime": CONFIG["resources"]["model_runtime"],
+        **converting_job(),
         "batch_tokens": CONFIG["resources"]["batch_tokens"],
         **gpu_job(EXPERIMENT.model_ask, EXPERIMENT.gpus),
     }
@@ -324,6 +344,6 @@ def lens_threads(wildcards):
 def light_job():
     """Return the `resources:` of every other rule."""
     return {
-        "mem_mb": CONFIG["resources"]["light_mem_mb"],
-        "runtime": CONFIG["resources"]["light_runtime"],
+        "mem_mb": more_each_try(CONFIG["resources"]["light_mem_mb"], MOST["mem_mb"]),
+        "runtime": more_each_try(CONFIG["resources"]["light_runtime"], MOST["runtime"]),
     }
