@@ -1,4 +1,4 @@
-"""A real SLURM on one machine, all of it in one folder: two nodes, one of them with a fake GPU.
+"""A real SLURM on one machine, all of it in one folder: two nodes, one of them with fake GPUs.
 
 Debian's `slurm-wlm` and `munge` are enough: no systemd, no cgroups, no accounting database, no
 root-owned path. Each daemon runs in the foreground as a child of this process, so stopping the
@@ -7,18 +7,29 @@ cluster is ending those children.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 SBIN = os.pathsep.join(["/usr/sbin", "/sbin"])
 NEEDED = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "squeue")
+
+QUICK = (
+    "--slurm-init-seconds-before-status-checks=1",
+    "--seconds-between-status-checks=1",
+    "--slurm-status-command=squeue",
+    "--latency-wait=10",
+)
+"""What a busy cluster needs and a test does not wait for; and no accounting database here."""
 
 _FIELD = re.compile(r"(\w+)=(\S*)")
 
@@ -46,7 +57,10 @@ PropagateResourceLimits=NONE
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=sched_interval=1,sched_min_interval=0,bf_interval=1
-JobAcctGatherType=jobacct_gather/none
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=task=1
+JobAcctGatherParams=OverMemoryKill
+KillWait=5
 AccountingStorageType=accounting_storage/none
 JobCompType=jobcomp/filetxt
 JobCompLoc={folder}/jobs.txt
@@ -55,7 +69,7 @@ MailProg=/bin/true
 GresTypes=gpu
 NodeName=DEFAULT CPUs=4 RealMemory=8000
 NodeName=cpu1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]}
-NodeName=gpu1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} Gres=gpu:1
+NodeName=gpu1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} Gres=gpu:2
 PartitionName=main Nodes=cpu1 Default=YES MaxTime=60 State=UP
 PartitionName=gpu Nodes=gpu1 MaxTime=60 State=UP
 PartitionName=other Nodes=gpu1 MaxTime=60 State=UP
@@ -75,6 +89,7 @@ class Cluster:
         self.folder = folder
         self.conf = folder / "slurm.conf"
         self._children: list[subprocess.Popen] = []
+        self._daemons: dict[str, subprocess.Popen] = {}
         wrappers = folder / "bin"
         self.environment = {
             **os.environ,
@@ -112,14 +127,40 @@ class Cluster:
 
     def jobs(self) -> list[dict[str, str]]:
         """List all jobs so far, each with what SLURM says of it (`Partition`, `JobState`, ...)."""
-        out = subprocess.run(
-            ["scontrol", "show", "job", "--oneliner"],
-            env=self.environment,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
+        out = self.control("scontrol", "show", "job", "--oneliner")
         return [dict(_FIELD.findall(line)) for line in out.splitlines() if "JobId=" in line]
+
+    def control(self, *command: str) -> str:
+        """Call one of SLURM's commands and return what it prints."""
+        return subprocess.run(
+            command, env=self.environment, check=True, capture_output=True, text=True
+        ).stdout
+
+    @contextlib.contextmanager
+    def controller_away(self) -> Iterator[None]:
+        """Let the controller answer nothing."""
+        controller = self._daemons["slurmctld"]
+        controller.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            controller.send_signal(signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def wrapped(self, command: str, script: str) -> Iterator[Path]:
+        """Put a shell script before one of SLURM's commands: `$REAL` is the command.
+
+        Yields a folder that the script knows as `$FOLDER`.
+        """
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        wrapper = self.folder / "bin" / command
+        real = shutil.which(command, path=os.pathsep.join([os.environ["PATH"], SBIN]))
+        wrapper.write_text(f"#!/bin/sh\nREAL={real}\nFOLDER={folder}\n{script}\n")
+        wrapper.chmod(0o755)
+        try:
+            yield folder
+        finally:
+            wrapper.unlink()
 
     def _configure(self) -> None:
         for name in ("state", "spool-cpu1", "spool-gpu1", "bin"):
@@ -129,10 +170,10 @@ class Cluster:
             CONF.format(folder=self.folder, host=host, user=_user(), ports=_free_ports(3))
         )
         # A GPU must be a device for SLURM to set CUDA_VISIBLE_DEVICES; this one is always there.
-        device = self.folder / "gpu0"
-        device.symlink_to("/dev/null")
+        for name in ("gpu0", "gpu1"):
+            (self.folder / name).symlink_to("/dev/null")
         (self.folder / "gres.conf").write_text(
-            f"AutoDetect=off\nNodeName=gpu1 Name=gpu File={device}\n"
+            f"AutoDetect=off\nNodeName=gpu1 Name=gpu File={self.folder}/gpu[0-1]\n"
         )
         # Nothing here uses cgroups, but slurmd ends where it cannot tell their version.
         (self.folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n")
@@ -167,9 +208,9 @@ class Cluster:
 
     def _run(self, *command: str) -> None:
         with open(self.folder / f"{len(self._children)}-{command[0]}.out", "wb") as out:
-            self._children.append(
-                subprocess.Popen(command, env=self.environment, stdout=out, stderr=out)
-            )
+            child = subprocess.Popen(command, env=self.environment, stdout=out, stderr=out)
+        self._children.append(child)
+        self._daemons[command[0]] = child
 
     def _ready(self) -> bool:
         done = subprocess.run(

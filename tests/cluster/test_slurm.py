@@ -1,26 +1,16 @@
 """The whole tiny experiment through `--profile slurm`, on a real SLURM."""
 
-import os
 import shutil
-import tempfile
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from nashlens.activations.store import ActivationStore
-from tests.cluster.slurm import Cluster, missing
+from tests.cluster.slurm import QUICK
 
 pytestmark = pytest.mark.cluster
 
-# What a busy cluster needs and a test does not wait for; and no accounting database here.
-QUICK = (
-    "--slurm-init-seconds-before-status-checks=1",
-    "--seconds-between-status-checks=1",
-    "--slurm-status-command=squeue",
-    "--latency-wait=10",
-    "--retries=0",
-)
+ONCE = (*QUICK, "--retries=0")
 SPLIT = {"resources": {"parts": 2}, "models": {"tiny_llama": {"gpus": 1}}}
 ON_GPU = (
     "play_part",
@@ -41,29 +31,17 @@ GPU_SUBJECTS = ("tiny_llama", "tiny_cot")
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    lacking = missing()
-    if lacking:
-        reason = (
-            f"SLURM is not installed (no {', '.join(lacking)}): apt-get install slurm-wlm munge"
-        )
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    # Not pytest's own folder: a socket's path may have 107 characters at most.
-    with (
-        tempfile.TemporaryDirectory(prefix="slurm-") as folder,
-        Cluster(Path(folder) / "c") as running,
-    ):
-        yield running
-
-
-@pytest.fixture(scope="module")
 def split(cluster, built, tmp_path_factory):
     """The experiment, each model's work in two parts, one model on GPUs."""
     workspace = built.copy(built.folder, tmp_path_factory.mktemp("cluster") / "nashlens")
     done = workspace.snakemake(
-        "--profile", "slurm", *QUICK, "figures", config=SPLIT, env=cluster.environment
+        "--profile",
+        "slurm",
+        *QUICK,
+        "--retries=0",
+        "figures",
+        config=SPLIT,
+        env=cluster.environment,
     )
     assert done.returncode == 0, done.stderr[-6000:]
     yield workspace
@@ -128,7 +106,13 @@ def test_the_profile_alone_switches_partition_and_gres(cluster, split):
         split.edited(profile, "gpu_partition: gpu ", "gpu_partition: other "),
     ):
         done = split.snakemake(
-            "--profile", "slurm", *QUICK, target, config=SPLIT, env=cluster.environment
+            "--profile",
+            "slurm",
+            *QUICK,
+            "--retries=0",
+            target,
+            config=SPLIT,
+            env=cluster.environment,
         )
     assert done.returncode == 0, done.stderr[-3000:]
     (job,) = (job for job in cluster.jobs() if job["JobId"] not in before)
