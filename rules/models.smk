@@ -11,8 +11,7 @@ rule convert_model:
     benchmark:
         results("benchmarks/convert_model/{model}.tsv")
     resources:
-        mem_mb=EXPERIMENT.mem_mb,
-        runtime=CONFIG["resources"]["model_runtime"],
+        **converting_job(),
     params:
         **provenance(
             "convert_model",

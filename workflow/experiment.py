@@ -244,6 +244,26 @@ class Experiment:
         return sum(self.config["models"][model]["mem_mb"] or default for model in models)
 
 
+def more_each_try(
+    first: int | Callable[[Any], int], most: int | str | None
+) -> Callable[[Any, int], int]:
+    """Return a resource that grows with each try of a job: twice as much, then three times.
+
+    Parameters
+    ----------
+    first : int or callable
+        What the first try asks for; a callable gets the wildcards.
+    most : int, str or None
+        The most that the cluster gives; a first try may ask for more.
+    """
+
+    def ask(wildcards: Any, attempt: int) -> int:
+        asked = first(wildcards) if callable(first) else first
+        return asked * attempt if most is None else max(asked, min(asked * attempt, int(most)))
+
+    return ask
+
+
 def model_folders(root: Path, models: Iterable[str]) -> dict[str, Path]:
     """Return where models are converted to."""
     return {name: root / "results" / "models" / name for name in models}

@@ -19,6 +19,7 @@ import yaml
 from tests.cluster.slurm import QUICK
 from tests.conftest import ROOT
 from tests.workflow.workspace import Workspace
+from workflow.slurm import LEDGER
 
 pytestmark = pytest.mark.cluster
 
@@ -60,7 +61,7 @@ class Mini:
     def reset(self):
         """Delete the table, and note the jobs that were there before."""
         (self.folder / TABLE).unlink(missing_ok=True)
-        for name in ("hold", "held", "eat"):
+        for name in ("hold", "held", "eat", LEDGER):
             (self.folder / name).unlink(missing_ok=True)
         self.before = {job["JobId"] for job in self.cluster.jobs()}
         self.said = ""

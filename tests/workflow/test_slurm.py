@@ -11,6 +11,7 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
 import workflow.slurm as slurm
 from nashlens.files import write_json
+from workflow.experiment import more_each_try
 from workflow.records import record_file
 from workflow.slurm import LEDGER, PatientExecutor
 
@@ -173,3 +174,11 @@ def test_a_note_that_was_cut_off_is_passed_over(executor, monkeypatch):
     left = slurm._find_left(executor.logger)
     assert left[TABLE]["id"] == "7"
     assert [json.loads(line)["id"] for line in LEDGER.read_text().splitlines()] == ["7"]
+
+
+def test_each_try_asks_for_more_up_to_what_the_cluster_gives():
+    asks = more_each_try(lambda wildcards: wildcards["size"], "5000")
+    assert [asks({"size": 2000}, attempt) for attempt in (1, 2, 3)] == [2000, 4000, 5000]
+    # What the config says is asked for, whatever the profile says.
+    assert asks({"size": 6000}, 2) == 6000
+    assert more_each_try(30, None)({}, 3) == 90

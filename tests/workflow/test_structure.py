@@ -49,6 +49,8 @@ def test_a_rule_has_all_it_needs_in_order(file, name, body):
     required = {"output", "log", "benchmark", "resources", "params", "conda", "message", "script"}
     assert required <= set(directives)
     assert "**provenance(" in body["params"]
+    # A try that failed is followed by one that asks for more.
+    assert re.match(r"\s*\*\*(model|light|converting)_job\(\),", body["resources"])
     script = re.search(r"scripts/(\w+)\.py", body["script"])[1]
     stage = re.search(r'provenance\(\s*f?"([^"]+)"', body["params"])[1]
     if "draw_" in name:
