@@ -166,9 +166,11 @@ class PatientExecutor(plugin.Executor):
         while (known := _known_jobs()) is None:
             if self._closing.wait(5):
                 return False
+        noted = {note["id"] for note in _read_ledger()}
         for number, (name, said) in known.items():
             with self._guard:
-                if name != self.run_uuid or said != comment or number in self._ids:
+                own = name == self.run_uuid and said == comment
+                if not own or number in self._ids | noted:
                     continue
                 self._ids.add(number)
             self._register(job, number, self.slurm_logdir / rule / wildcards / f"{number}.log")
