@@ -6,6 +6,7 @@ there, so that a fault meets a job that has finished some of its work.
 """
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,9 @@ from tests.workflow.workspace import Workspace
 from workflow.slurm import LEDGER
 
 pytestmark = pytest.mark.cluster
+long = pytest.mark.skipif(
+    not os.environ.get("NASHLENS_LONG"), reason="takes half a minute or more: NASHLENS_LONG=1"
+)
 
 MINI = {
     "experiment": {"name": "mini"},
@@ -198,6 +202,7 @@ def test_over_memory_the_next_try_asks_for_more(mini):
     mini.check()
 
 
+@long
 def test_over_time_the_next_try_asks_for_more_and_goes_on(mini):
     with mini.held() as call:
         # SLURM looks for such jobs every half minute.
@@ -230,6 +235,7 @@ def test_a_node_goes_down_and_comes_back(mini):
     mini.check()
 
 
+@long
 def test_a_full_disk(mini):
     """The job says so in one line; with room again, the same command ends it."""
     folder = mini.folder / "results/mini/tuned_lens"
@@ -269,7 +275,7 @@ def test_two_gpus_for_one_job_are_one_task(mini):
 # ---- what keeps Snakemake from knowing ----
 
 
-@pytest.mark.parametrize("seconds", [3, 30])
+@pytest.mark.parametrize("seconds", [3, pytest.param(30, marks=long)])
 def test_the_controller_is_away(mini, seconds):
     """From the middle of a job, which ends meanwhile, until some time after it."""
     with mini.held() as call:
@@ -331,6 +337,7 @@ squeue --states=all --noheader --format='%i|%T' | sed 's/CANCELLED/CANCELLED by 
     mini.check()
 
 
+@long
 def test_results_that_are_seen_late(mini):
     """A shared folder shows a file some seconds after its job has ended."""
     call = mini.start("--latency-wait=60")
@@ -366,6 +373,7 @@ def test_a_killed_snakemake_takes_its_jobs_over(mini):
     mini.check()
 
 
+@long
 def test_a_job_of_another_result_is_cancelled(mini):
     other = {"lens": {"tuned_tokens": 500}}
     with mini.held(config=other) as call:
@@ -380,6 +388,7 @@ def test_a_job_of_another_result_is_cancelled(mini):
     mini.check()
 
 
+@long
 def test_ctrl_c_cancels_the_jobs(mini):
     with mini.held() as call:
         call.send_signal(signal.SIGINT)
