@@ -110,7 +110,8 @@ def _check_gpus(snakemake: Any) -> None:
     import torch
 
     if (seen := torch.cuda.device_count()) < asked:
-        host, visible = socket.gethostname(), os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
+        host = os.environ.get("SLURMD_NODENAME", socket.gethostname())
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
         raise ModelError(
             f"{snakemake.rule} asked for {asked} GPU{'s' * (asked > 1)}, and on {host} torch sees"
             f" {seen} (CUDA_VISIBLE_DEVICES: {visible}): leave the node out"

@@ -260,8 +260,8 @@ def test_a_node_without_its_gpu(mini):
     (job,) = mini.jobs()
     assert (job["NodeList"], job["TresPerJob"]) == ("gpu1", "gres:gpu:1")
     last = said.splitlines()[-1]
-    assert last.startswith("nashlens: error: fit_tuned_lens asked for 1 GPU, and ")
-    assert "sees 0" in last
+    assert last.startswith("nashlens: error: fit_tuned_lens asked for 1 GPU, and on gpu1 ")
+    assert "torch sees 0 (CUDA_VISIBLE_DEVICES: 0)" in last
 
 
 def test_two_gpus_for_one_job_are_one_task(mini):
