@@ -64,11 +64,13 @@ rule play:
     input:
         results("play.parquet"),
         results("metrics.parquet"),
+        results("steered_summary.parquet") if EXPERIMENT.steered else [],
 
 
 rule quiz:
     input:
         results("quiz.parquet"),
+        expand(results("beliefs/{model}.parquet"), model=MODELS),
 
 
 rule activations:
@@ -92,12 +94,12 @@ rule lens:
 
 rule steering:
     input:
-        expand(results("steering/{model}.parquet"), model=MODELS),
+        expand(results("steering_summary/{model}.parquet"), model=MODELS),
 
 
 rule circuits:
     input:
-        expand(results("heads/{model}.parquet"), model=MODELS),
+        expand(results("heads_summary/{model}.parquet"), model=MODELS),
 
 
 rule patching:

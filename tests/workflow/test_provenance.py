@@ -193,7 +193,7 @@ def test_a_real_models_conversion_depends_on_no_wording():
 
 def test_results_know_every_table_and_its_target(tiny):
     """`nashlens.open` names what makes a missing table."""
-    rules, _ = tiny
+    rules, provenance = tiny
     target = {"pairs": "patching", "models": None}
     made = {}
     for rule in rules.values():
@@ -203,6 +203,12 @@ def test_results_know_every_table_and_its_target(tiny):
                 stem = Path(rule.snakefile).stem
                 made[path.removesuffix(".parquet")] = target.get(stem, stem)
     by_model = {f"{name}/{{model}}": made_by for name, made_by in SPLIT.items()}
+    for name, target in {**WHOLE, **by_model}.items():
+        # The tiny experiment steers no agent.
+        if not name.startswith("steered_"):
+            path = f"results/tiny/{name.format(model='tiny_llama')}.parquet"
+            jobs = provenance.jobs([target])
+            assert any(path in outputs for _, _, outputs in jobs), f"{target} makes no {name}"
     joined = {f"{name}/{{model}}" for name in JOINED}
     assert {path: made[path] for path in made.keys() - joined} == WHOLE | by_model
     assert joined <= made.keys()
