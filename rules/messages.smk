@@ -3,6 +3,7 @@
 from snakemake.logging import logger
 
 from nashlens.files import write_json
+from workflow.command import Command
 from workflow.console import Console, wanted
 from workflow.experiment import nested
 from workflow.messages import FailedJobs, findings, ladder, say_last, say_last_of_dry_run
@@ -28,7 +29,7 @@ if workflow.is_main_process and wanted(workflow.output_settings) and not nested(
         if handler.name == "DefaultStreamHandler":
             CONSOLE.instead_of(handler)
 if workflow.is_main_process and workflow.output_settings.dryrun and not nested():
-    say_last_of_dry_run(workflow)
+    say_last_of_dry_run(workflow, Command(**NESTED_CALL))
 
 
 onstart:

@@ -22,6 +22,10 @@ class Command:
         words += ["--config", *self.settings] if self.settings else []
         return shlex.join(words)
 
+    def ask(self, target: str) -> str:
+        """Return the command that asks about the same experiment: `plan`, `status`."""
+        return self.make(target).replace("--cores all", "--cores 1", 1)
+
     def again(self, path: str) -> str:
         """Return the command that makes one file again, though it is there."""
         return self.make("--force", path)

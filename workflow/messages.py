@@ -18,6 +18,7 @@ from typing import Any
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from nashlens.logs import PREFIX, disk_problem, last_error
+from workflow.command import Command
 
 COLUMNS = ("claim", "model", "verdict", "estimate", "ci_low", "ci_high", "control", "measure")
 OVERRIDE = "M6"
@@ -29,7 +30,7 @@ def say_last(text: str) -> None:
     atexit.register(print, text, file=sys.stderr, flush=True)
 
 
-def say_last_of_dry_run(workflow: Any) -> None:
+def say_last_of_dry_run(workflow: Any, command: Command) -> None:
     """Print what a dry run came to, after Snakemake's own list of jobs; nothing of no job."""
 
     def say() -> None:
@@ -38,25 +39,28 @@ def say_last_of_dry_run(workflow: Any) -> None:
         needed = filter(dag.needrun, dag.jobs) if dag is not None else ()
         jobs = [job for job in needed if job.rule.script]
         if jobs:
-            print(dry_run([Path(job.rule.snakefile).stem for job in jobs]), file=sys.stderr)
+            stages = [Path(job.rule.snakefile).stem for job in jobs]
+            print(dry_run(stages, command), file=sys.stderr)
 
     atexit.register(say)
 
 
-def dry_run(stages: Sequence[str]) -> str:
+def dry_run(stages: Sequence[str], command: Command) -> str:
     """Return a dry run in at most ten lines.
 
     Parameters
     ----------
     stages : sequence of str
         The stage of each job that would run, in any order.
+    command : Command
+        How the same experiment is asked about.
     """
     counts = Counter(stages).most_common()
     said = ", ".join(f"{stage} {count}" for stage, count in counts)
-    jobs = f"{len(stages)} job{'s' * (len(stages) != 1)} would run, and none has: "
+    jobs = f"{len(stages)} job{'s' * (len(stages) != 1)} would run (this was a dry run): "
     lines = textwrap.wrap(jobs + said, 96, subsequent_indent="  ", max_lines=6)
-    asks = ["what they take:       snakemake --cores 1 plan"]
-    asks += ["why they would run:   snakemake --cores 1 status"]
+    asks = [f"what they take:       {command.ask('plan')}"]
+    asks += [f"why they would run:   {command.ask('status')}"]
     return "\n".join(["", *lines, *asks])
 
 

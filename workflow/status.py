@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from workflow.choice import ABSENT, DAMAGED, FOREIGN, MISSING, STALE, examine
+from workflow.command import Command
 from workflow.dag import Call, load_dag
 from workflow.experiment import Experiment
 from workflow.records import read_record
@@ -45,7 +46,8 @@ def status_text(call: Call) -> str:
     """
     dag, experiment = load_dag(call)
     stages = stage_table(dag, experiment)
-    return render(experiment.name, experiment.models, stages)
+    ask = Command(call.configfiles, call.settings).ask("plan")
+    return render(experiment.name, experiment.models, stages, ask)
 
 
 def stage_table(dag: Any, experiment: Experiment) -> dict[str, dict[str, StageStatus]]:
@@ -165,6 +167,7 @@ def render(
     experiment: str,
     models: Sequence[str],
     stages: Mapping[str, Mapping[str, StageStatus]],
+    ask: str,
 ) -> str:
     """Return the table of stages and subjects.
 
@@ -174,6 +177,8 @@ def render(
     models : sequence of str
     stages : mapping
         From `stage_table`.
+    ask : str
+        The command that says what the jobs take.
     """
     every = [status for some in stages.values() for status in some.values()]
     jobs, to_do = sum(s.jobs for s in every), sum(s.to_do for s in every)
@@ -198,7 +203,7 @@ def render(
         lines.append(f"{start}  {why[0]}".rstrip())
         lines += [" " * indent + more for more in why[1:]]
     said = f"Experiment {experiment}: {to_do} of {jobs} jobs would run"
-    ends = "`snakemake --cores 1 plan` says what they take."
+    ends = f"`{ask}` says what they take."
     return "\n".join(["", said, "", *lines, "", ends, ""])
 
 

@@ -9,6 +9,7 @@ import sys
 import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from workflow.command import Command
 from workflow.messages import FailedJobs, dry_run, findings, ladder
 
 ERROR = "nashlens: error: no such luck (log: a.log)"
@@ -211,9 +212,13 @@ def test_the_ladder_by_itself_ends_with_all_claims(tmp_path):
 
 
 def test_a_dry_run_ends_in_ten_lines_at_most():
-    text = dry_run(["play"] * 3 + ["games"] + [f"stage_{k}" for k in range(90)])
-    assert text.startswith("\n94 jobs would run, and none has: play 3, games 1, stage_0 1, ")
-    assert text.splitlines()[-2].endswith("snakemake --cores 1 plan")
+    command = Command(["mine.yaml"], ['findings={"q_value": 0.1}'])
+    text = dry_run(["play"] * 3 + ["games"] + [f"stage_{k}" for k in range(90)], command)
+    assert text.startswith("\n94 jobs would run (this was a dry run): play 3, games 1, stage_0 1")
+    # What is asked is about the experiment that was to run.
+    same = """--configfile mine.yaml --config 'findings={"q_value": 0.1}'"""
+    assert text.splitlines()[-2].endswith(f"  snakemake --cores 1 plan {same}")
+    assert text.splitlines()[-1].endswith(f"  snakemake --cores 1 status {same}")
     assert len(text.splitlines()) <= 10
-    assert max(map(len, text.splitlines())) <= 100
-    assert "1 job would run" in dry_run(["games"])
+    assert max(map(len, text.splitlines()[:-2])) <= 100
+    assert "1 job would run" in dry_run(["games"], Command())

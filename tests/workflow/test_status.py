@@ -29,7 +29,8 @@ def test_a_stage_says_what_runs_of_it_and_what_it_follows():
         "lens": {"one": StageStatus(3), "": StageStatus(1)},
         "figures": {"": StageStatus(4, 4, made=False, follows={"probes": None})},
     }
-    text = render("mine", ["one"], stages)
+    text = render("mine", ["one"], stages, "snakemake plan --configfile mine.yaml")
+    assert "`snakemake plan --configfile mine.yaml` says what they take." in text
     assert "Experiment mine: 5 of 10 jobs would run" in text
     found = lines_of(text)
     assert re.fullmatch(r"probes +again 1/2 +probes\.C: 1 -> 2", found["probes"])
@@ -41,13 +42,13 @@ def test_a_stage_says_what_runs_of_it_and_what_it_follows():
 def test_many_models_share_a_column_and_it_stays_a_screen():
     models = [f"model_{k}" for k in range(63)]
     stages = {"lens": {name: StageStatus(2, 2, causes={"lens.x: 1 -> 2": None}) for name in models}}
-    text = render("many", models, stages)
+    text = render("many", models, stages, "")
     assert re.fullmatch(r"lens +again +lens\.x: 1 -> 2", lines_of(text)["lens"])
     assert len(text.splitlines()) < 12
 
 
 def test_nothing_to_do_is_one_line():
-    text = render("mine", ["one"], {"lens": {"one": StageStatus(3)}})
+    text = render("mine", ["one"], {"lens": {"one": StageStatus(3)}}, "")
     assert text.strip() == "Experiment mine: all 3 jobs are current."
 
 
