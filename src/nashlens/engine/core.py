@@ -24,6 +24,7 @@ from nashlens.engine.steered import MarkedRows, Steering
 from nashlens.engine.tensor import TensorBlocks
 from nashlens.engine.transfer import copy_to
 from nashlens.memory import Batch
+from nashlens.vocabulary.models import COMPILED_FROM
 
 if TYPE_CHECKING:
     from nashlens.models.loaded import LoadedModel
@@ -56,13 +57,6 @@ class PreparedRow(NamedTuple):
     attention: AttentionPattern
 
 
-COMPILED_FROM = 1_500_000_000
-"""Parameters (packed ones, where they are quantised) from which on a GPU's blocks are compiled.
-
-That takes some 20 s a job, 10 where its graphs are kept. A smaller model gains milliseconds a row.
-"""
-
-
 class Engine:
     """Forward passes of one loaded model.
 
@@ -72,8 +66,8 @@ class Engine:
     batch_tokens : int, default 4096
         Nodes that one packed row holds at most. Halved when the device runs out of memory.
     compiled : bool, optional
-        Whether what runs on GPUs is compiled; by default where the model has `COMPILED_FROM`
-        parameters.
+        Whether what runs on GPUs is compiled; by default where the model has
+        `nashlens.vocabulary.models.COMPILED_FROM` parameters.
 
     Attributes
     ----------

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
 from nashlens.plan.devices import (
+    COMPILED_START,
     CPU,
     CPU_PRODUCTS,
     CPU_START,
+    GPU_PRODUCTS,
     GPU_START,
     Device,
     model_seconds,
@@ -19,14 +21,17 @@ from nashlens.plan.memory import (
     CONTEXT,
     GB,
     PYTHON,
+    PYTHON_COMPILER,
     PYTHON_GPU,
     held_bytes,
     peak_bytes,
     precision_of,
+    readout_bytes,
     weight_bytes,
 )
 from nashlens.plan.study import ON_MODEL, Job, Study
 from nashlens.plan.work import Work
+from nashlens.vocabulary.models import COMPILED_FROM
 
 LIGHT = {
     "measure_play": 13.0, "judge_play": 7.0, "judge_findings": 6.0, "judge_lineage": 3.0,
@@ -38,6 +43,8 @@ OTHER = 2.0
 """CPU seconds of any other job: mostly imports and reading tables."""
 FIGURE = 3.0
 """CPU seconds of a figure."""
+READ_LENS = ("read_lens", "read_tuned_lens")
+"""Rules that read stored residuals through an unembedding."""
 READ = 0.7 * GB
 """Bytes a second that a conversion reads and hashes."""
 UNPACK = 0.06 * GB
@@ -86,6 +93,13 @@ def price(study: Study, job: Job, device: Device, core_speed: float = 1.0) -> Pr
     light = LIGHT.get(job.rule, other) + total.cpu / CPU_PRODUCTS
     if job.rule == "convert_model":
         return _conversion(study, job, core_speed)
+    if job.rule in READ_LENS and device.gpu and _reads_on_gpu(study, job):
+        (name,) = works
+        memory = readout_bytes(study.shapes[name], tuned=job.rule == "read_tuned_lens") + CONTEXT
+        seconds = GPU_START + total.cpu / (GPU_PRODUCTS * device.speed)
+        return Price(
+            seconds, seconds, PYTHON_GPU + _table_bytes(study, job), memory, 1, job.threads
+        )
     if job.rule not in ON_MODEL:
         host = PYTHON + _table_bytes(study, job)
         threads = job.threads if total.cpu else 1
@@ -108,10 +122,16 @@ def price(study: Study, job: Job, device: Device, core_speed: float = 1.0) -> Pr
         start = CPU_START / core_speed
         return Price(0.0, seconds + besides + start, PYTHON + memory, 0.0, 0, job.threads)
     gpus = max(1, job.gpus)
-    busy = seconds + besides / spread + GPU_START
-    return Price(
-        busy, seconds + besides + GPU_START, PYTHON_GPU, memory + gpus * CONTEXT, gpus, job.threads
-    )
+    compiled = any(study.shapes[name].parameters() >= COMPILED_FROM for name in works)
+    start, host = (COMPILED_START, PYTHON_COMPILER) if compiled else (GPU_START, PYTHON_GPU)
+    busy, core = seconds + besides / spread + start, seconds + besides + start
+    return Price(busy, core, host, memory + gpus * CONTEXT, gpus, job.threads)
+
+
+def _reads_on_gpu(study: Study, job: Job) -> bool:
+    """Say whether a lens is read where its model may be, and what is known of that model."""
+    names = [name for name in job.models if name in study.shapes]
+    return len(names) == 1 and study.config["models"][names[0]]["device"] != "cpu"
 
 
 def _conversion(study: Study, job: Job, core_speed: float) -> Price:
@@ -137,7 +157,7 @@ def conversion_bytes(study: Study, name: str) -> float:
 
 def _table_bytes(study: Study, job: Job) -> float:
     """Return the bytes of activations that a job reads: one layer of them at a time."""
-    if job.rule not in ("fit_probes", "read_lens", "read_tuned_lens", "fit_directions"):
+    if job.rule not in ("fit_probes", "fit_directions", *READ_LENS):
         return 0.2 * GB
     sizes = [
         4.0 * len(study.stages[m].prompts) * study.shapes[m].width * 4

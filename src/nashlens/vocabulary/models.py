@@ -1,4 +1,4 @@
-"""Names of files that models come with."""
+"""Names of files that models come with, and the size from which on they are compiled."""
 
 from __future__ import annotations
 
@@ -14,3 +14,10 @@ TOKENIZER_FILES = (
     "chat_template.json",
 )
 """Files of a tokenizer, where they exist."""
+
+COMPILED_FROM = 1_500_000_000
+"""Parameters (packed ones, where they are quantised) from which on a GPU's blocks are compiled.
+
+That takes 16 s a job, and 7 where what was compiled before is kept. A smaller model would win
+milliseconds a row (docs/benchmarks.md, What a start costs).
+"""
