@@ -3,7 +3,8 @@
 - `study`: the tables, each with what it was made from.
 - `board`: the first screen; `sections`: a section per claim; `method`: what a claim's module says.
 - `charts`: Vega-Altair charts of tables of estimates.
-- `matches`, `transcripts`: matches to browse, and what each agent saw in them.
+- `matches`, `transcripts`: matches to browse, and what each agent saw in them; `samples`: a few
+  without JavaScript.
 - `compare`: several experiments side by side.
 - `html`: from these to text, with everything escaped; `words`: numbers and verdicts in words.
 """

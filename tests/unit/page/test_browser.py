@@ -191,5 +191,9 @@ def test_without_javascript_there_are_pictures_and_all_numbers(chromium, path):
     plain = Opened(chromium, path, viewport=DESKTOP, java_script_enabled=False)
     assert plain.page.locator(".chart svg").first.is_visible()
     assert plain.page.locator("#M6-one .numbers").first.is_visible()
-    assert plain.page.locator("noscript p").inner_text().startswith("Browsing them here needs")
+    assert plain.page.locator("noscript p").first.inner_text().startswith("Browsing them here")
+    match = plain.page.locator("noscript details").first
+    match.locator("summary").click()
+    assert match.locator("tbody tr").first.is_visible()
+    assert plain.page.locator("noscript details").count() <= 5
     plain.context.close()

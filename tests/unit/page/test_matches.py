@@ -7,6 +7,7 @@ import pytest
 
 from nashlens.games.table import build_games
 from nashlens.page.matches import browse
+from nashlens.page.samples import samples
 from nashlens.page.transcripts import Wording, transcripts
 from tests.unit.page.studies import CONFIG, play, study
 
@@ -42,6 +43,26 @@ def test_steered_players_are_in_it():
     own, texts = play(["small_2"], "", 3)
     steered.tables["steered_play"], steered.tables["steered_texts"] = own, texts
     assert browse(steered).played == 7
+
+
+def test_a_few_matches_stand_in_plain_html():
+    found = browse(study(("one", "two"), repetitions=6)).data
+    shown = samples(found)
+    assert [one.title for one in shown[:2]] == ["A game: one with tft", "A game: two with tft"]
+    assert len(shown) == 4
+    first, rows = shown[0], found["matches"][0]["seats"][0]["n"]
+    assert len(first.rounds) == 2
+    move = first.rounds[0][0]
+    assert (move.agent, move.p_first, move.payoff) == ("one", 0.25, 3.0)
+    assert move.action == ("help", "harm")[rows[0]["a"]]
+    assert move.wrote == [("reasoning", "I think ")]
+    assert first.question == found["lines"][rows[0]["q"]]
+    assert samples({"matches": []}) == []
+
+
+def test_samples_that_are_long_are_fewer(monkeypatch):
+    monkeypatch.setattr("nashlens.page.samples.MOST_LETTERS", 10)
+    assert len(samples(browse(study(repetitions=6)).data)) == 1
 
 
 def test_no_play_is_no_match():
