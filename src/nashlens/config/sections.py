@@ -317,11 +317,12 @@ class ResourcesConfig(Section):
     """What jobs ask for; none of it changes a result."""
 
     parts: Annotated[Integer, Field(ge=1, le=100)] = 2
-    """Jobs that a model's play and its activations are each split into."""
+    """Jobs that a model's play and its activations are each split into; no result depends on it."""
     threads: Annotated[Integer, Field(ge=1, le=1024)] = 1
     """CPU threads of a model's job."""
     batch_tokens: Annotated[Integer, Field(ge=64)] = 4096
-    """Tokens that one forward pass packs at most (a longer prompt goes by itself)."""
+    """Tokens that one forward pass packs at most (a longer prompt goes by itself). It changes
+    nothing in play, and at most last digits of what is read off prompts."""
     model_mem_mb: Annotated[Integer, Field(ge=100)] = 5000
     """Memory of a model's job."""
     model_runtime: Annotated[Integer, Field(ge=1)] = 240

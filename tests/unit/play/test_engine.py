@@ -13,6 +13,7 @@ from nashlens.engine.session import Session
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.play.chunks import play_job
+from nashlens.play.join import join_decisions
 from nashlens.play.player import Player, Scratchpad
 from nashlens.play.quiz import ask_quiz, histories_of
 from nashlens.play.run import decisions_table, play_rounds, texts_table
@@ -93,6 +94,35 @@ def test_a_job_that_was_killed_ends_when_run_again_in_the_same_bytes(player, tmp
         tables("killed", dying)
     for ours, theirs in zip(tables("killed", lambda: {"m": player()}), whole, strict=True):
         pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_neither_parts_nor_batch_tokens_change_a_bit_of_play(tiny_model, tmp_path, dtype):
+    """A batch of matches is computed together, whoever plays it and however it is packed."""
+    loaded, tokenizer = load_model(tiny_model, dtype=dtype, device="cpu"), ChatTokenizer(tiny_model)
+    matches = [*batch(), *matches_of((PAD, PAD), (COT, MODEL), forms=ALL_FORMS, repetitions=16)]
+
+    def make(tokens):
+        engine = Engine(loaded, tokens)
+        session = Session(engine)
+        writes = partial(generate, engine, stop=tokenizer.stop_ids, session=session)
+        return {"m": Player(tokenizer, session, writes)}
+
+    def decisions(parts, tokens):
+        folder, given = tmp_path / f"{parts}-{tokens}", settings(**OPTIONS)
+        played = [
+            play_job(
+                matches, partial(make, tokens), given,
+                job=k + 1, jobs=parts, folder=folder, fingerprint="f",
+            )[0]
+            for k in range(parts)
+        ]  # fmt: skip
+        return join_decisions(played)
+
+    whole = decisions(1, 4096)
+    assert whole["p_action_0"].nunique() > 50
+    for parts, tokens in ((2, 4096), (1, 128)):
+        pd.testing.assert_frame_equal(decisions(parts, tokens), whole, check_exact=True)
 
 
 def test_every_modes_scores_are_those_of_a_full_forward(player, loaded):
