@@ -165,10 +165,16 @@ def _examine_all(
         if above or other or (versions and rerun_versions):
             spreading.add(job)
         found.faults += faults
-        folders |= {os.path.dirname(one.path) for one in faults if one.aside}
-    # The jobs that share a folder with a damaged shard decide what of it is made.
+        folders |= {os.path.dirname(one.path) for one in faults if one.aside or _lost_list(one)}
+    # The jobs that share a folder with a damaged shard decide what of it is made; so they do where
+    # what lists the shards is gone, as shards may be gone with it.
     found.jobs |= {job for job in jobs if os.path.dirname(job.output[0]) in folders}
     return found
+
+
+def _lost_list(finding: Finding) -> bool:
+    lost = finding.state in (MISSING, DAMAGED)
+    return lost and os.path.basename(finding.path) in ("plan.json", "manifest.json")
 
 
 def _choose(dag: Any, ours: set[Any], provenance: Provenance) -> None:

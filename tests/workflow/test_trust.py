@@ -62,6 +62,15 @@ def test_what_is_damaged_lost_or_of_other_making_is_made_again_and_nothing_else(
     assert copied.would_run() == rules
 
 
+def test_a_shard_that_went_with_the_list_of_shards_is_made_again(copied, aside):
+    """As an error of a reader who may move nothing advises."""
+    folder = f"{TINY}/activations/tiny_llama"
+    names = ("shard-00001.npy", "shard-00001.json", "plan.json", "manifest.json")
+    for file in aside(*(f"{folder}/{name}" for name in names)):
+        file.unlink()
+    assert copied.would_run() == {"plan_activations", "extract_activations", "join_activations"}
+
+
 def test_what_no_record_vouches_for_is_made_again_with_all_that_hangs_on_it(copied, aside):
     (record,) = aside(record_file(f"{TINY}/probes/tiny_llama.parquet"))
     record.write_bytes(record.read_bytes()[:50])

@@ -343,7 +343,7 @@ class Config(Section):
     models: Annotated[dict[Name, ModelConfig], Field(min_length=1, max_length=MOST_ENTRIES)]
     """Models by name; only those that an agent uses are touched."""
     games: Annotated[dict[Name, GameConfig], Field(min_length=1, max_length=MOST_ENTRIES)]
-    """Games by name."""
+    """Games by name; at most 200, as each is a panel of a figure: more payoffs are `variants`."""
     prompts: PromptsConfig = PromptsConfig()
     """Decision prompts: each is asked in every label map and option order."""
     agents: Annotated[dict[Name, AgentConfig], Field(min_length=1, max_length=MOST_ENTRIES)]
