@@ -87,7 +87,7 @@ def lend_fonts(figure: Figure, characters: frozenset[str]) -> frozenset[str]:
     single = {c: one or other_font(frozenset(c)) for c in characters}
     names = sorted({name for name in single.values() if name is not None})
     for text in figure.findobj(Text):
-        text.set_fontfamily([FONT, *names])  # type: ignore[attr-defined]
+        text.set_fontfamily([FONT, *names])
     return frozenset(c for c, name in single.items() if name is None)
 
 
