@@ -102,4 +102,5 @@ def say_missing(figure: str, characters: frozenset[str]) -> str:
         some,
         AGAIN,
     )
-    return f"boxes: {len(every)} characters that no installed font has"
+    number = f"{len(every)} character{'s' * (len(every) != 1)}"
+    return f"boxes: {number} that no installed font has"
