@@ -286,10 +286,16 @@ def gpu_job(ask, gpus):
     return {**resources, "tasks_per_gpu": 0}
 
 
+def memory(wildcards, rulename, threads, attempt):
+    """Return the memory that a job asks for, more with each try."""
+    first = EXPERIMENT.mem_mb(wildcards, rulename, threads)
+    return more_each_try(first, MOST["mem_mb"])(wildcards, attempt)
+
+
 def converting_job():
     """Return the `resources:` of a rule that holds a model's weights and runs nothing."""
     return {
-        "mem_mb": more_each_try(EXPERIMENT.mem_mb, MOST["mem_mb"]),
+        "mem_mb": memory,
         "runtime": more_each_try(CONFIG["resources"]["model_runtime"], MOST["runtime"]),
     }
 
@@ -344,6 +350,6 @@ def lens_threads(wildcards):
 def light_job():
     """Return the `resources:` of every other rule."""
     return {
-        "mem_mb": more_each_try(CONFIG["resources"]["light_mem_mb"], MOST["mem_mb"]),
+        "mem_mb": memory,
         "runtime": more_each_try(CONFIG["resources"]["light_runtime"], MOST["runtime"]),
     }

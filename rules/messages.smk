@@ -2,11 +2,17 @@
 
 from snakemake.logging import logger
 
-from nashlens.files import write_json
 from workflow.command import Command
 from workflow.console import Console, wanted
 from workflow.experiment import nested
-from workflow.messages import FailedJobs, findings, ladder, say_last, say_last_of_dry_run
+from workflow.messages import (
+    FailedJobs,
+    begin_writing,
+    findings,
+    ladder,
+    say_last,
+    say_last_of_dry_run,
+)
 
 
 def only_asked():
@@ -33,10 +39,9 @@ if workflow.is_main_process and workflow.output_settings.dryrun and not nested()
 
 
 onstart:
-    # For who reads the results: the tables themselves carry the keys that they depend on.
     # A plan of an edit runs nothing with it.
-    if workflow.is_main_process and not only_asked():
-        write_json(results("config.json"), CONFIG)
+    if workflow.is_main_process:
+        begin_writing(results(""), None if only_asked() else CONFIG)
 
 
 onsuccess:

@@ -62,7 +62,8 @@ class Claim:
         return self
 
     def __exit__(self, *error: object) -> None:
-        with self._locked() as found:
+        # A disk that is gone must not hide what ended the job; a later one takes the claim.
+        with contextlib.suppress(OSError), self._locked() as found:
             if found == self._own:
                 self._path.unlink(missing_ok=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import sys
@@ -20,6 +21,8 @@ from nashlens.config.validate import sound_models, validate
 from nashlens.errors import ConfigError, NashlensError, printable
 from nashlens.gpus import MB, Gpu, read_gpus, visible_gpus
 from nashlens.models.shapes import Shape
+from nashlens.plan.host import ON_MODEL, READERS, SNAKEMAKE, UNKNOWN, HostJob, host_bytes
+from nashlens.plan.sizes import converted_folder, find_size
 from workflow.groups import play_groups
 from workflow.intake import refuse
 from workflow.provenance import Provenance
@@ -29,6 +32,8 @@ VERIFY = "verify"
 """The target that looks at what is there, and makes nothing."""
 NESTED = "NASHLENS_NESTED"
 CALIBRATING = "NASHLENS_CALIBRATING"
+MB_STEP = 50
+"""Memory is asked for in steps of so many MB."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Of an experiment: it names a folder."""
 
@@ -124,6 +129,7 @@ class Experiment:
             )
             raise ConfigError([*error.problems, *found]) from None
         self.models = used_models(checked)
+        self.root, self.remote = root, remote
         if preflight:
             notes: list[str] = []
             problems = look_outside(
@@ -135,13 +141,13 @@ class Experiment:
             )
             if problems:
                 raise ConfigError(problems)
-            for note in [*notes, *design_notes(checked)]:
-                print(f"nashlens: note: {printable(note)}", file=sys.stderr)
         self.config: dict[str, Any] = checked.model_dump(mode="json")
+        if preflight:
+            for note in [*notes, *design_notes(checked), *self._memory_notes()]:
+                print(f"nashlens: note: {printable(note)}", file=sys.stderr)
         self.name = checked.experiment.name
         self.config["agents"] = dose_agents(self.config["agents"], self.config["steering"]["units"])
         self.groups = play_groups(self.config["agents"], self.config["matches"])
-        self._root = root
         if preflight and (problems := self._gpu_problems(remote)):
             raise ConfigError(problems)
         # Files that were looked at before: a source is not read again in each call.
@@ -179,13 +185,12 @@ class Experiment:
     @cached_property
     def shapes(self) -> dict[str, Shape]:
         """The sizes of the models, of those that are known."""
-        from nashlens.plan.sizes import find_size
-
         found = {}
-        for name, folder in model_folders(self._root, self.models).items():
+        for name, folder in model_folders(self.root, self.models).items():
+            source = self.config["models"][name]["source"]
             # What is wrong with a source is said where it is looked at.
             with contextlib.suppress(NashlensError, OSError):
-                found[name] = find_size(self.config["models"][name]["source"], folder)
+                found[name] = find_size(source, converted_folder(folder, source))
         return {name: shape for name, shape in found.items() if shape is not None}
 
     def model_ask(self, wildcards: Any) -> str | None:
@@ -216,6 +221,19 @@ class Experiment:
 
         return scheduled_mb(Ask.parse(ask), self.here) if ask and self.here else None
 
+    def _memory_notes(self) -> list[str]:
+        """Return which models' memory is a guess."""
+        return [
+            f"models.{name}: its size is not known before it is converted, so until then each of"
+            f" its jobs asks for {UNKNOWN / 1e9:.0f} GB more than without it: set"
+            f" models.{name}.mem_mb, or fetch its config.json"
+            for name in self.models
+            if name not in self.shapes
+            and not (
+                self.config["models"][name]["mem_mb"] or self.config["resources"]["model_mem_mb"]
+            )
+        ]
+
     @property
     def steered(self) -> dict[str, dict[str, Any]]:
         """The interventions of the agents that are steered."""
@@ -237,11 +255,40 @@ class Experiment:
         each = [self.config["models"][model]["gpus"] for model in models]
         return sum(each) if wildcards else max(each, default=0)
 
-    def mem_mb(self, wildcards: Any) -> int:
-        """Return the memory of a job that holds the models of some wildcards."""
-        default = self.config["resources"]["model_mem_mb"]
-        models = self.provenance.models_of(dict(wildcards))
-        return sum(self.config["models"][model]["mem_mb"] or default for model in models)
+    def mem_mb(self, wildcards: Any, rulename: str, threads: int) -> int:
+        """Return the memory of a job: what the config says, or else what it takes by arithmetic."""
+        given = dict(wildcards)
+        models = self.provenance.models_of(given) if {"model", "group"} & set(given) else []
+        resources = self.config["resources"]
+        said: list[int] = []
+        if rulename in ON_MODEL or rulename == "convert_model":
+            every = {
+                name: self.config["models"][name]["mem_mb"] or resources["model_mem_mb"]
+                for name in models
+            }
+            said = [mb for mb in every.values() if mb is not None]
+            models = [name for name, mb in every.items() if mb is None]
+            if said and not models:
+                return sum(said)
+        elif resources["light_mem_mb"] is not None:
+            return int(resources["light_mem_mb"])
+        players = self.groups[given["group"]] if "group" in given else ()
+        on_gpu = rulename in ON_MODEL | READERS and any(map(self._on_gpu, models))
+        if rulename == "fit_probes":
+            on_gpu = self._gpu_here(self.config["probes"]["device"])
+        job = HostJob(rulename, models, on_gpu, players, threads)
+        needed = host_bytes(job, self.config, self.shapes) + SNAKEMAKE * self.remote
+        return sum(said) + MB_STEP * math.ceil(needed / (1e6 * MB_STEP))
+
+    def _on_gpu(self, model: str) -> bool:
+        how = self.config["models"][model]
+        return how["device"] != "cpu" and (bool(how["gpus"]) or self._gpu_here(how["device"]))
+
+    def _gpu_here(self, device: str) -> bool:
+        """Return whether what runs on a device runs on a GPU, where it does not ask for one."""
+        if device == "auto":
+            return not self.remote and visible_gpus() > 0
+        return device.startswith("cuda")
 
 
 def more_each_try(

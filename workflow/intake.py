@@ -8,6 +8,7 @@ Snakemake has parsed the files already.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +38,7 @@ def watch(settings: Any = None) -> None:
     settings : ConfigSettings, optional
         What Snakemake made of the command line, where it has read it.
     """
+    find_cache(Path(__file__).resolve().parents[1] / ".snakemake")
     given = sys.argv[1:]
     problems = [
         *folder_problems(Path(__file__).resolve().parents[1]),
@@ -48,6 +50,27 @@ def watch(settings: Any = None) -> None:
     if problems:
         refuse(problems)
     _read_as_we_do()
+
+
+def find_cache(folder: Path) -> None:
+    """Give Snakemake and its jobs a folder for caches where HOME has none that can be written.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it then is: the clone's own.
+    """
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        (home / "snakemake").mkdir(parents=True, exist_ok=True)
+        if os.access(home / "snakemake", os.W_OK):
+            return
+    except (OSError, RuntimeError):
+        pass
+    cache = folder / "cache"
+    os.environ["XDG_CACHE_HOME"] = str(cache)
+    for name in ("TRITON_CACHE_DIR", "MPLCONFIGDIR"):
+        os.environ.setdefault(name, str(cache / name.split("_")[0].lower()))
 
 
 def refuse(problems: Sequence[str]) -> NoReturn:

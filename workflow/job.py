@@ -16,14 +16,16 @@ from typing import Any
 
 from nashlens import __version__
 from nashlens.chunks import keeping
+from nashlens.disk import DiskError, disk_problem
 from nashlens.errors import ModelError, StoppedError
-from nashlens.files import guarded_by
+from nashlens.files import clear_left, guarded_by
 from nashlens.logs import start_logging
 from nashlens.versions import used_device, used_versions
 from workflow.claims import REMOTE, Claim
 from workflow.graphs import compared_gpu_memory, keep_graphs
 from workflow.leases import leased
-from workflow.records import check_inputs, write_records
+from workflow.peak import compared_memory
+from workflow.records import check_inputs, record_file, write_records
 
 FOLDER = ".unfinished"
 """Beside a job's outputs: what it has finished so far, until the outputs are written."""
@@ -57,7 +59,8 @@ def run_job(main: Callable[..., None], snakemake: Any) -> None:
     ModelError
         If a scheduler gave the job fewer GPUs than it asked for.
     StoreError
-        If an input is damaged, or a job that started later makes the same outputs.
+        If an input is damaged, a job that started later makes the same outputs, or the disk is
+        full, read-only or gone.
     """
     start_logging(snakemake.log[0])
     own = {
@@ -74,11 +77,26 @@ def run_job(main: Callable[..., None], snakemake: Any) -> None:
     given = {name: value for source in sources for name, value in source.items()}
     wanted = {name: given[name] for name in inspect.signature(main).parameters}
     output = Path(str(snakemake.output[0]))
+    try:
+        _run(main, wanted, snakemake, output)
+    except Exception as error:
+        named = Path(getattr(error, "filename", None) or output)
+        problem = disk_problem(error, output if named in output.parents else named)
+        if problem is None:
+            raise
+        raise DiskError(problem) from error
+
+
+def _run(main: Callable[..., None], wanted: dict[str, Any], snakemake: Any, output: Path) -> None:
     check_inputs(snakemake.input)
     _check_gpus(snakemake)
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         with Claim(str(output)) as claim, guarded_by(claim.held):
+            for path in snakemake.output:
+                # No other job makes them now.
+                clear_left(path)
+                clear_left(record_file(path))
             kept = output.parent / FOLDER / output.name
             with leased(dict(snakemake.resources).get("gpu_ask")) as gpus:
                 if gpus:
@@ -139,6 +157,7 @@ def _made(snakemake: Any, claim: Claim) -> dict[str, Any]:
         "versions": used_versions(),
         "device": used_device(),
         "gpu_memory_mb": compared_gpu_memory(dict(snakemake.resources).get("gpu_ask")),
+        "memory_mb": compared_memory(snakemake.resources),
         "precision": {
             name: {key: how[key] for key in ("dtype", "quantization") if key in how}
             for name, how in models.items()

@@ -17,10 +17,15 @@ from typing import Any
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from nashlens.logs import PREFIX, disk_problem, last_error
+from nashlens.disk import DiskError, folder_problem
+from nashlens.errors import printable
+from nashlens.files import clear_left, write_json
+from nashlens.logs import PREFIX, last_error
 from workflow.command import Command
 
 COLUMNS = ("claim", "model", "verdict", "estimate", "ci_low", "ci_high", "control", "measure")
+OLD = 3600.0
+"""Seconds after which a file that no process has finished is left over: others may write theirs."""
 OVERRIDE = "M6"
 """The claim whose ladder ends every run."""
 
@@ -28,6 +33,33 @@ OVERRIDE = "M6"
 def say_last(text: str) -> None:
     """Print to stderr after everything that Snakemake itself says."""
     atexit.register(print, text, file=sys.stderr, flush=True)
+
+
+def begin_writing(folder: str, config: dict[str, Any] | None) -> None:
+    """See that a run can write, note its config, and clear what killed calls have left.
+
+    Where it cannot, the call ends with one line and status 1.
+
+    Parameters
+    ----------
+    folder : str
+        The experiment's.
+    config : dict or None
+        None writes nothing: a call that only asks.
+    """
+    try:
+        if config is not None:
+            # For who reads the results: the tables themselves carry the keys that they depend on.
+            write_json(Path(folder) / "config.json", config)
+        problem = folder_problem(folder)
+    except DiskError as error:
+        problem = str(error)
+    if problem is not None:
+        print(f"{PREFIX}{printable(problem)}", file=sys.stderr)
+        # SystemExit, as Snakemake prints a traceback for any other exception.
+        sys.exit(1)
+    for other in (Path(folder), Path(folder).parent, *Path(folder).parent.glob("models/*")):
+        clear_left(other / "*", older=OLD)
 
 
 def say_last_of_dry_run(workflow: Any, command: Command) -> None:
@@ -136,7 +168,7 @@ def _failure(rule: str, logs: list[str], new: list[str], message: str) -> str:
         said = " ".join(refused.group(1).split())
         return f"{PREFIX}{rule}: SLURM did not take the job: {said}"
     # A job that cannot write its log says so on the terminal alone.
-    if problem := disk_problem(Path(logs[0]).parent if logs else "."):
+    if logs and (problem := folder_problem(Path(logs[0]).parent)) is not None:
         return f"{PREFIX}{rule}: {problem}"
     if not found:
         return f"{PREFIX}{rule}: the job ended before it could write a log, see above {where}"

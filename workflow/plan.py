@@ -7,8 +7,9 @@ from typing import Any
 
 from nashlens.gpus import visible_gpus
 from nashlens.plan.devices import CPU, DEVICES, H100, Device
+from nashlens.plan.host import ON_MODEL
 from nashlens.plan.screen import plan_text
-from nashlens.plan.study import ON_MODEL, Job, Study
+from nashlens.plan.study import Job, Study
 from nashlens.plan.table import Machine, Plan, make_plan
 from workflow.dag import Call, load_dag
 from workflow.experiment import Experiment, model_folders

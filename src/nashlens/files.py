@@ -6,17 +6,21 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from nashlens.disk import DiskError, disk_problem, remove
 from nashlens.errors import StoreError
 
 AGAIN = "give the same command again"
 """What to do where a file that a rule makes is gone: Snakemake makes what is missing."""
 
+_LEFT = re.compile(r"(.+)\.(\d+)\.tmp")
 Guard = Callable[[], AbstractContextManager[None]]
 _guards: list[Guard] = []
 
@@ -54,18 +58,51 @@ def put_in_place(temporary: str | Path, path: str | Path) -> None:
 
 @contextlib.contextmanager
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a binary file that replaces `path` only when the block ends without an error."""
+    """Open a binary file that replaces `path` only when the block ends without an error.
+
+    Raises
+    ------
+    DiskError
+        If it cannot be written, for a reason of its disk.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         put_in_place(temporary, path)
+    except OSError as error:
+        # What the block reads has a name of its own.
+        ours = error.filename in (None, str(temporary)) or Path(error.filename) in path.parents
+        problem = disk_problem(error, path) if ours else None
+        if problem is None:
+            raise
+        raise DiskError(problem) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        remove(temporary)
+
+
+def clear_left(path: str | Path, *, older: float = 0.0) -> None:
+    """Delete what processes that were killed have left of a file: NAME.PID.tmp.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; or a folder with a name of `*`, for all of its files.
+    older : float
+        Seconds since it was last written to, at least. For files that others may be writing.
+    """
+    path = Path(path)
+    with contextlib.suppress(OSError):
+        for other in path.parent.iterdir():
+            found = _LEFT.fullmatch(other.name)
+            if found is None or path.name not in (found[1], "*") or int(found[2]) == os.getpid():
+                continue
+            if time.time() - other.stat().st_mtime >= older:
+                remove(other)
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -11,19 +11,16 @@ hold it; stderr does, and the workflow finds out by itself.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import sys
-import tempfile
 import traceback
 from pathlib import Path
 from types import TracebackType
 
-from nashlens.errors import NashlensError, StoreError, printable
-from nashlens.files import AGAIN
+from nashlens.disk import DiskError, disk_problem
+from nashlens.errors import NashlensError, printable
 
 PREFIX = "nashlens: error: "
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -46,38 +43,22 @@ def start_logging(path: str | Path) -> None:
         last = f"{PREFIX}{summary(error)} (log: {path})"
         # The traceback goes only to the log; the terminal shows the one line.
         lines = traceback.format_exception(kind, error, trace)
+        # On a full disk the log ends here, and the terminal has the line all the same.
         with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as out:
             out.write("".join(lines) + last + "\n")
         print(last, file=sys.stderr, flush=True)
 
     sys.excepthook = report
+    # What cannot be logged is no reason to print a traceback for every line of the log.
+    logging.raiseExceptions = False
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(path, mode="w", encoding="utf-8")
+        handlers.append(logging.FileHandler(path, mode="w", encoding="utf-8"))
     except OSError as error:
-        raise StoreError(_unwritable(path, error)) from None
-    handlers: list[logging.Handler] = [file, logging.StreamHandler()]
+        raise DiskError(disk_problem(error, path, writing=True)) from None
     logging.basicConfig(level=logging.INFO, format=_FORMAT, handlers=handlers, force=True)
     logging.captureWarnings(True)
-
-
-def _unwritable(path: str | Path, error: OSError) -> str:
-    do = "make room there" if error.errno in _FULL else "see to it that it can be written to"
-    return f"{path}: {error.strerror}: {do}, and {AGAIN}"
-
-
-def disk_problem(folder: str | Path) -> str | None:
-    """Say why nothing can be written into a folder; None where it can."""
-    folder = Path(folder)
-    while not folder.is_dir():
-        folder = folder.parent
-    try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            # More than what a full disk may still have in its last blocks.
-            file.write(bytes(1 << 20))
-    except OSError as error:
-        return _unwritable(folder, error)
-    return None
 
 
 def summary(error: BaseException) -> str:
@@ -85,8 +66,8 @@ def summary(error: BaseException) -> str:
     text = printable(str(error))
     if isinstance(error, NashlensError):
         return text
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return printable(_unwritable(error.filename or "results", error))
+    if isinstance(error, OSError) and (said := disk_problem(error, error.filename or "results")):
+        return printable(said)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -12,11 +12,12 @@ from snakemake.iocontainers import (
 )
 
 import workflow.job
+from nashlens.disk import DiskError
 from nashlens.errors import ModelError, StoreError
 from nashlens.files import atomic_write, sha256_of
 from workflow.claims import REMOTE, RUN, Claim
 from workflow.job import run_job
-from workflow.records import check_inputs, read_record
+from workflow.records import check_inputs, read_record, record_file
 
 
 @pytest.fixture
@@ -162,3 +163,59 @@ def test_a_node_without_the_gpus_that_a_job_asked_for(
             run_job(lambda: None, job)
     else:
         run_job(lambda: None, job)
+
+
+def test_a_job_says_what_it_took_against_what_it_asked_for(making, caplog):
+    job, main, _ = making
+    caplog.set_level("INFO")
+    job.resources = ResourceList(fromdict={"batch_tokens": 512, "mem_mb": 10**6})
+    run_job(main, job)
+    found = read_record(OUTPUT)["memory_mb"]
+    assert 20 < found["taken"] < found["asked"] == 10**6
+    job.resources = ResourceList(fromdict={"batch_tokens": 512, "mem_mb": 10})
+    run_job(main, job)
+    few, many = ([r for r in caplog.records if r.levelname == n] for n in ("INFO", "WARNING"))
+    assert "MB taken, 1000000 MB asked for" in few[-1].getMessage()
+    assert "10 MB asked for; a scheduler may end such a job: raise its mem_mb" in (
+        many[-1].getMessage()
+    )
+
+
+def test_a_job_whose_folder_disappears_names_it_and_the_next_one_goes_on(making, tmp_path):
+    job, main, table = making
+
+    def lost(outputs):
+        (tmp_path / "results").rename(tmp_path / "away")
+        (tmp_path / "results").symlink_to(tmp_path / "unmounted")
+        main(outputs)
+
+    with pytest.raises(DiskError, match=r"table.parquet: its folder is gone: .* same command"):
+        run_job(lost, job)
+    (tmp_path / "results").unlink()
+    (tmp_path / "away").rename(tmp_path / "results")
+    run_job(main, job)
+    assert read_record(OUTPUT)["sha256"] == sha256_of(table)
+
+
+def test_an_error_of_the_disk_that_a_library_words_is_worded_by_us(making):
+    job, _, _ = making
+
+    def full(outputs):
+        raise RuntimeError("I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(
+        DiskError, match=r"table.parquet: No space left on device: make room"
+    ) as caught:
+        run_job(full, job)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_what_a_killed_job_has_left_of_its_outputs_is_cleared(making):
+    job, main, table = making
+    record = record_file(OUTPUT)
+    left = [path.with_name(f"{path.name}.77.tmp") for path in (table, record)]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("half")
+    run_job(main, job)
+    assert not any(path.exists() for path in left)

@@ -109,7 +109,7 @@ class ModelConfig(Section):
     gpus: Annotated[Integer, Field(ge=0, le=64)] = 0
     """GPUs that each of this model's jobs asks the scheduler for."""
     mem_mb: Annotated[Integer, Field(ge=100)] | None = None
-    """Memory of this model's jobs; the default is resources.model_mem_mb."""
+    """MB of memory of each of this model's jobs; the default is resources.model_mem_mb."""
 
 
 class GameConfig(Section):
@@ -323,14 +323,14 @@ class ResourcesConfig(Section):
     batch_tokens: Annotated[Integer, Field(ge=64)] = 4096
     """Tokens that one forward pass packs at most (a longer prompt goes by itself). It changes
     nothing in play, and at most last digits of what is read off prompts."""
-    model_mem_mb: Annotated[Integer, Field(ge=100)] = 5000
-    """Memory of a model's job."""
+    model_mem_mb: Annotated[Integer, Field(ge=100)] | None = None
+    """MB of memory of a model's job; null asks for what it takes by arithmetic."""
     model_runtime: Annotated[Integer, Field(ge=1)] = 240
     """Minutes that a model's job may take."""
     gpu_gb: Annotated[Number, Field(gt=0, le=10000)] | None = None
     """GB of memory of each GPU that jobs get; null looks at the GPUs here, if there are any."""
-    light_mem_mb: Annotated[Integer, Field(ge=100)] = 2000
-    """Memory of every other job."""
+    light_mem_mb: Annotated[Integer, Field(ge=100)] | None = None
+    """MB of memory of every other job; null asks for what it takes by arithmetic."""
     light_runtime: Annotated[Integer, Field(ge=1)] = 30
     """Minutes that every other job may take."""
 

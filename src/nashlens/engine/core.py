@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 FLEX_TOKENS = 1024  # shorter rows do not repay a block-sparse mask
 FLEX_PAD = 512  # rows are padded to multiples of it
+COPY_BYTES = 1 << 27
+"""Bytes of residuals that go to the host at a time; a few such batches are in its memory at once,
+whatever a row holds."""
 
 
 class Capture(NamedTuple):
@@ -144,6 +147,7 @@ class Engine:
             If a sequence ends before one of its tokens.
         """
         places = checked_places(sequences, places)
+        each = places.shape[1] * (self.n_layers + 1) * self.width * 4
 
         def launch(row: Row, packed: list[PackedSequence]) -> CapturedBatch:
             mine = np.array([p.index for p in packed])
@@ -159,7 +163,7 @@ class Engine:
 
         # The device works on a batch while the one before it is copied and written.
         waiting: CapturedBatch | None = None
-        for launched in self.map_rows(sequences, launch):
+        for launched in self.map_rows(sequences, launch, most=max(1, COPY_BYTES // each)):
             if waiting is not None:
                 yield waiting.indices, waiting.residuals()
             waiting = launched
@@ -202,8 +206,9 @@ class Engine:
         self,
         sequences: Sequence[Sequence[int]],
         work: Callable[[Row, list[PackedSequence]], T],
+        most: int | None = None,
     ) -> Iterator[T]:
-        """Yield what `work` makes of each packed row.
+        """Yield what `work` makes of each packed row, which holds `most` sequences at most.
 
         Where memory runs out, the budget of a row is halved and what is left is packed anew.
         """
@@ -211,8 +216,8 @@ class Engine:
         while pending:
             done: set[int] = set()
             with self.rows:
-                rows = pack([sequences[i] for i in pending], self.batch_tokens, self.blocks.short)
-                for row, packed in rows:
+                left = [sequences[i] for i in pending]
+                for row, packed in pack(left, self.batch_tokens, self.blocks.short, most):
                     mine = [replace(p, index=pending[p.index]) for p in packed]
                     yield work(row, mine)
                     done.update(p.index for p in mine)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch._dynamo
+import torch._inductor.config
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from nashlens.engine.block import (
@@ -27,11 +28,16 @@ from nashlens.engine.transfer import copy_to
 
 _BLOCK = 128  # tokens of a block of the mask
 _DENSE_CELLS = 1 << 23  # queries times keys that a dense mask may have
+COMPILERS = 4
+"""Processes that compile side by side, at most."""
 
 
 # A model's blocks may need one graph a window, a row length and a device; beyond the limit, torch
 # would run them uncompiled, with all scores in memory.
 torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 256)
+# By default as many as there are cores, each with a third of a gigabyte, in a job that may have
+# asked for one core.
+torch._inductor.config.compile_threads = min(torch._inductor.config.compile_threads or 1, COMPILERS)
 
 
 def _attend(

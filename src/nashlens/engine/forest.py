@@ -160,7 +160,10 @@ def sort_key(ids: np.ndarray) -> bytes:
 
 
 def pack(
-    sequences: Sequence[Sequence[int]], max_tokens: int, short: int | None = None
+    sequences: Sequence[Sequence[int]],
+    max_tokens: int,
+    short: int | None = None,
+    most: int | None = None,
 ) -> Iterator[tuple[Row, list[PackedSequence]]]:
     """Pack sequences into rows of at most `max_tokens` nodes.
 
@@ -178,6 +181,8 @@ def pack(
         Budget of nodes a row.
     short : int, optional
         Sequences of at most this many tokens and longer ones get rows of their own.
+    most : int, optional
+        Sequences that a row holds at most.
 
     Yields
     ------
@@ -199,11 +204,11 @@ def pack(
     for kind in (False, True):
         indices = [i for i in range(len(arrays)) if long[i] == kind]
         if indices:
-            yield from _pack_alike(arrays, indices, max_tokens)
+            yield from _pack_alike(arrays, indices, max_tokens, most or len(indices))
 
 
 def _pack_alike(
-    arrays: list[np.ndarray], indices: list[int], max_tokens: int
+    arrays: list[np.ndarray], indices: list[int], max_tokens: int, most: int
 ) -> Iterator[tuple[Row, list[PackedSequence]]]:
     order = sorted(indices, key=lambda i: (sort_key(arrays[i]), i))
     common = [0] + [shared_prefix(arrays[a], arrays[b]) for a, b in itertools.pairwise(order)]
@@ -217,7 +222,7 @@ def _pack_alike(
         new = len(arrays[index]) - have
         # A tree that would fit a row of its own is not cut: each part would compute its stem anew.
         need = tree if len(row) + tree > max_tokens >= tree else new
-        if packed and new and len(row) + need > max_tokens:
+        if len(packed) == most or (packed and new and len(row) + need > max_tokens):
             yield row, packed
             row, path, packed = Row(), nothing, []
         above = path[:have]

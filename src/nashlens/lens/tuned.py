@@ -12,6 +12,8 @@ Each layer takes the penalty that predicts held-out passages best.
 from __future__ import annotations
 
 import hashlib
+import json
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -27,6 +29,7 @@ from nashlens.chunks import each
 from nashlens.errors import DataError, ModelError
 from nashlens.files import AGAIN, atomic_write, sha256_of
 from nashlens.lens.vocabulary import Final, Vocabulary
+from nashlens.models.tensor_files import DTYPES, read_entries
 from nashlens.seeds import stream
 
 if TYPE_CHECKING:
@@ -330,19 +333,26 @@ def write_tuned_lens(path: Path | str, lens: TunedLens) -> str:
     Tensors `matrices` (float16) and `biases` (float32). The header holds only `version`: the order
     of several keys, and with it the file's hash, would be left to chance.
     """
-    from safetensors.numpy import save
-
-    tensors: dict[str, NDArray[Any]] = {
-        "matrices": np.asarray(lens.matrices, np.float16),
-        "biases": lens.biases,
-    }
+    # As the library would write it, which makes two copies of everything first.
+    matrices = np.asarray(lens.matrices, np.float16)
+    tensors: dict[str, NDArray[Any]] = {"biases": lens.biases, "matrices": matrices}
+    header: dict[str, Any] = {"__metadata__": {"version": str(VERSION)}}
+    end = 0
+    for (name, values), kind in zip(tensors.items(), ("F32", "F16"), strict=True):
+        place = [end, end + values.nbytes]
+        header[name] = {"dtype": kind, "shape": list(values.shape), "data_offsets": place}
+        end = place[1]
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
     with atomic_write(path) as file:
-        file.write(save(tensors, metadata={"version": str(VERSION)}))
+        file.write(struct.pack("<Q", len(text)) + text)
+        for values in tensors.values():
+            file.write(np.ascontiguousarray(values).data)
     return sha256_of(Path(path))
 
 
 def read_tuned_lens(path: Path | str) -> TunedLens:
-    """Read translators.
+    """Open translators; a layer's matrix is read when it is used.
 
     Raises
     ------
@@ -359,6 +369,8 @@ def read_tuned_lens(path: Path | str) -> TunedLens:
                     f"{path}: version {version} of a tuned lens, this code reads {VERSION}:"
                     f" {AGAIN}, which fits it anew"
                 )
-            return TunedLens(file.get_tensor("matrices"), file.get_tensor("biases"))
+            entry = read_entries(Path(path))["matrices"]
+            matrices = np.memmap(path, DTYPES[entry.dtype], "r", entry.offset, entry.shape)
+            return TunedLens(matrices, file.get_tensor("biases"))
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: no readable tuned lens ({error}): {AGAIN}") from None

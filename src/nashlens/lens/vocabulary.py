@@ -1,7 +1,8 @@
 """One pass of normed residuals over the whole vocabulary: normaliser, ranks and divergence.
 
-The vocabulary is read in blocks and residuals in pieces, so memory grows with neither. On a GPU
-the unembedding lies there once, in float32, and products are float32 too.
+The vocabulary is read in blocks and residuals in pieces, so memory grows with neither. On the CPU
+a block of the unembedding is read from its file when it is multiplied; on a GPU all of it is there
+once, in float32, and products are float32 too.
 """
 
 from __future__ import annotations
@@ -42,14 +43,27 @@ class Vocabulary:
 
     def __init__(self, readout: Readout, device: torch.device | str = "cpu"):
         self.readout, self.device = readout, torch.device(device)
-        # Copied where it is not writable: torch warns of such arrays.
-        rows = np.require(readout.unembedding, np.float32, ["C", "W"])
-        self.unembedding = torch.from_numpy(rows).to(self.device)
         larger = 4 if self.device.type == "cuda" else 1
         self.block, self.piece = larger * VOCABULARY_BLOCK, larger * PIECE
+        self._there: torch.Tensor | None = None
+        if self.device.type != "cpu":
+            there = torch.empty(readout.unembedding.shape, device=self.device)
+            for start in range(0, len(self), VOCABULARY_BLOCK):
+                rows = slice(start, start + VOCABULARY_BLOCK)
+                there[rows] = self.rows(rows)
+            self._there = there
 
     def __len__(self) -> int:
-        return len(self.unembedding)
+        return len(self.readout.unembedding)
+
+    def rows(self, which: slice | NDArray[np.int64]) -> torch.Tensor:
+        """Return some rows of the unembedding, in float32."""
+        if self._there is not None:
+            there = which if isinstance(which, slice) else torch.from_numpy(which)
+            return self._there[there]
+        # Copied where it is not writable: torch warns of such arrays.
+        found = np.require(self.readout.unembedding[which], np.float32, ["C", "W"])
+        return torch.from_numpy(found)
 
     def capped(self, logits: torch.Tensor) -> torch.Tensor:
         """Return `softcap * tanh(logits / softcap)`, or the logits where there is no soft-cap."""
@@ -62,10 +76,9 @@ class Vocabulary:
 
     def token_logits(self, hidden: torch.Tensor, tokens: NDArray[np.int64]) -> torch.Tensor:
         """Return the logits of some tokens, (n, k), for normed residuals, (n, width)."""
-        asked = torch.from_numpy(tokens).to(self.device)
         columns = [
-            torch.einsum("ij,ij->i", hidden, self.unembedding[asked[:, k]])
-            for k in range(asked.shape[1])
+            torch.einsum("ij,ij->i", hidden, self.rows(tokens[:, k]))
+            for k in range(tokens.shape[1])
         ]
         return self.capped(torch.stack(columns, dim=1)) if columns else hidden[:, :0]
 
@@ -98,7 +111,7 @@ class Vocabulary:
         capped = final is not None and self.readout.softcap is not None
         distribution = final.at(rows) if final is not None else None
         for start in range(0, len(self), self.block):
-            block = self.unembedding[start : start + self.block]
+            block = self.rows(slice(start, start + self.block))
             logits = self.capped(hidden @ block.T)
             for k in range(asked.shape[1]):
                 ranks[:, k] += _larger(logits, own[:, k], at[:, k] - start)
@@ -164,7 +177,7 @@ class Final:
             self.log_partition[rows] = torch.from_numpy(partition)
             here = self.at(rows)
             for first in range(0, len(vocabulary), vocabulary.block):
-                block = vocabulary.unembedding[first : first + vocabulary.block]
+                block = vocabulary.rows(slice(first, first + vocabulary.block))
                 log_p = here.log_probabilities(block)
                 p = torch.exp(log_p)
                 here.entropy.sub_((p * log_p).sum(dim=1))

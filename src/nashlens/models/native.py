@@ -26,8 +26,9 @@ from nashlens.errors import ModelError
 from nashlens.models.inspect import weight_files
 from nashlens.models.manifest import CONVERT_AGAIN
 from nashlens.models.registry import ARCHITECTURES
-from nashlens.models.skeleton import set_weight, tie_unembedding, unfilled_weights
+from nashlens.models.skeleton import read_weight, set_weight, tie_unembedding, unfilled_weights
 from nashlens.models.split import TENSOR_PARALLEL
+from nashlens.models.tensor_files import read_entries
 
 NATIVE = TENSOR_PARALLEL
 """Architectures whose modules are here."""
@@ -267,21 +268,18 @@ def read_native(
     ModelError
         The weights lack a tensor, or one has another shape.
     """
-    from safetensors import safe_open
-
     with torch.device("meta"):
         model = CausalLM(config).eval()
     names = {name: name for name, _ in model.named_parameters()}
     # A model that was saved without its head lacks the prefix.
     names |= {name.removeprefix("model."): name for name in names}
     for path in weight_files(folder):
-        with safe_open(path, "pt", device=str(device)) as file:
-            for stored in file.keys():  # noqa: SIM118 (it is no mapping)
-                if stored in names:
-                    try:
-                        set_weight(model, names[stored], file.get_tensor(stored).to(dtype))
-                    except ModelError as error:
-                        raise ModelError(f"{folder}: {error}: {CONVERT_AGAIN}") from None
+        for stored, entry in read_entries(path).items():
+            if stored in names:
+                try:
+                    set_weight(model, names[stored], read_weight(entry, device, dtype))
+                except ModelError as error:
+                    raise ModelError(f"{folder}: {error}: {CONVERT_AGAIN}") from None
     # As transformers has it, an unembedding in the file is used, whatever the config says.
     if config.tie_word_embeddings and model.lm_head.weight.device.type == "meta":
         tie_unembedding(model, ARCHITECTURES[config.architectures[0]])

@@ -7,12 +7,11 @@ reads these without a model; all else is drawn anew whenever it is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 
 from nashlens.errors import ModelError
@@ -21,14 +20,17 @@ from nashlens.models.native import CausalLM, Rotary, native_config
 from nashlens.models.quantise import quantised_linear
 from nashlens.models.registry import ARCHITECTURES, Architecture
 from nashlens.models.shapes import Shape
-from nashlens.models.sharded import Slice, build_shards
+from nashlens.models.sharded import build_shards
 from nashlens.models.skeleton import (
+    Slice,
+    read_weight,
     set_rotary,
     set_weight,
     skeleton,
     tie_unembedding,
     unfilled_weights,
 )
+from nashlens.models.tensor_files import read_entries
 from nashlens.seeds import stream
 
 ENDS = "model.safetensors"
@@ -130,14 +132,11 @@ def write_ends(shape: Shape, folder: Path, *, seed: int = 0) -> None:
 
 
 def _maker(dtype: torch.dtype, seed: int, ends: Path | None) -> Make:
-    stored: Mapping[str, torch.Tensor] = {}
-    if ends is not None:
-        with safe_open(ends, "pt") as file:
-            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    stored = {} if ends is None else read_entries(ends)
 
     def make(key: str, size: torch.Size, part: Slice | None, device: torch.device) -> torch.Tensor:
         if key in stored:
-            return _part(stored[key], part).to(device, dtype)
+            return read_weight(stored[key], device, dtype, part)
         return _part(_weight(key, size, dtype, device, seed), part)
 
     return make

@@ -13,23 +13,29 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from nashlens.errors import ModelError
+from nashlens.models.inspect import weight_files
 from nashlens.models.manifest import CONVERT_AGAIN
 from nashlens.models.registry import ARCHITECTURES, Architecture
-from nashlens.models.skeleton import set_rotary, set_weight, skeleton, tie_unembedding
+from nashlens.models.skeleton import (
+    Slice,
+    read_weight,
+    set_rotary,
+    set_weight,
+    skeleton,
+    tie_unembedding,
+)
 from nashlens.models.split import tensor_problem
+from nashlens.models.tensor_files import Entry, read_entries
 
 _BY_OUTPUT = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")
 _BY_INPUT = ("o_proj", "down_proj")
 
-Slice = tuple[int, int, int]
-"""Axis, first index, index after the last."""
 Read = Callable[[str, torch.Size, Slice | None, torch.device], torch.Tensor]
 """Reads a parameter by name, its full shape, the slice that is wanted (None: all) and device."""
 
@@ -137,37 +143,24 @@ def read_shards(
     ModelError
         The weights lack a tensor or have another shape, or the model cannot be split so.
     """
-    from safetensors import safe_open
-
-    from nashlens.models.inspect import weight_files
-
     problem = tensor_problem(config.to_dict(), len(devices))
     if problem:
         raise ModelError(f"{folder}: parallel: tensor: {problem}")
-    with ExitStack() as stack:
-        files = {
-            (name, device): file
-            for device in dict.fromkeys(devices)
-            for path in weight_files(folder)
-            for file in [stack.enter_context(safe_open(path, "pt", device=str(device)))]
-            for name in file.keys()  # noqa: SIM118 (it is no mapping)
-        }
+    entries: dict[str, Entry] = {}
+    for path in weight_files(folder):
+        entries.update(read_entries(path))
 
-        def read(
-            name: str, shape: torch.Size, piece: Slice | None, device: torch.device
-        ) -> torch.Tensor:
-            file = files.get((name, device))
-            if file is None:
-                raise ModelError(f"{folder}: the weights lack {name}: {CONVERT_AGAIN}")
-            stored = file.get_slice(name)
-            if tuple(stored.get_shape()) != tuple(shape):
-                raise ModelError(
-                    f"{folder}: {name} has shape {tuple(stored.get_shape())}, and config.json asks "
-                    f"for {tuple(shape)}: {CONVERT_AGAIN}"
-                )
-            if piece is None:
-                return stored[:].to(dtype)
-            axis, first, end = piece
-            return (stored[first:end] if axis == 0 else stored[:, first:end]).to(dtype)
+    def read(
+        name: str, shape: torch.Size, piece: Slice | None, device: torch.device
+    ) -> torch.Tensor:
+        entry = entries.get(name)
+        if entry is None:
+            raise ModelError(f"{folder}: the weights lack {name}: {CONVERT_AGAIN}")
+        if entry.shape != tuple(shape):
+            raise ModelError(
+                f"{folder}: {name} has shape {entry.shape}, and config.json asks for"
+                f" {tuple(shape)}: {CONVERT_AGAIN}"
+            )
+        return read_weight(entry, device, dtype, piece)
 
-        return build_shards(config, devices, read)
+    return build_shards(config, devices, read)

@@ -51,12 +51,39 @@ class FinalNorm:
         return normed if self.bias is None else normed + np.asarray(self.bias, dtype=np.float32)
 
 
+class StoredRows:
+    """A stored matrix in float32, of which only the rows that are asked for are in memory.
+
+    Parameters
+    ----------
+    entry : Entry
+        Of two axes.
+    """
+
+    def __init__(self, entry: Entry):
+        self.shape, self._dtype = entry.shape, entry.dtype
+        # Private, so that torch, which knows no arrays that can only be read, need not copy it.
+        self._stored = np.memmap(entry.file, DTYPES[entry.dtype], "c", entry.offset, entry.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> NDArray[np.float32]:
+        """Return some rows: those of float32 lie in the file, others are made from it."""
+        found = _exact(self._stored[rows], self._dtype)
+        return np.asarray(found, dtype=np.float32)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return all of it, for NumPy."""
+        return np.array(self[:], dtype=dtype)
+
+
 @dataclass(frozen=True)
 class Readout:
     """What turns a last residual into logits: ``softcap(unembedding @ norm(residual))``."""
 
     norm: FinalNorm
-    unembedding: NDArray[np.float32]
+    unembedding: NDArray[np.float32] | StoredRows
     """`(vocabulary, width)`; no supported architecture has a bias there."""
     softcap: float | None = None
     """Logits `z` become `softcap * tanh(z / softcap)`; not where None."""
@@ -140,11 +167,8 @@ class WeightReader:
             raw = np.empty(entry.shape, DTYPES[entry.dtype])
         else:
             raw = np.memmap(entry.file, DTYPES[entry.dtype], "r", entry.offset, entry.shape)
-        picked = np.array(raw if rows is None else raw[np.asarray(rows, dtype=np.int64)])
-        if entry.dtype == "BF16":
-            # bfloat16 is the upper half of a float32, so this is exact.
-            return (picked.astype(np.uint32) << 16).view(np.float32)
-        return picked.astype(np.float32) if entry.dtype == "F16" else picked
+        picked = raw if rows is None else raw[np.asarray(rows, dtype=np.int64)]
+        return np.array(_exact(picked, entry.dtype))
 
     def final_norm(self) -> FinalNorm:
         """Read the final norm."""
@@ -174,13 +198,21 @@ class WeightReader:
         ndarray of shape (vocab, width) or (len(rows), width)
             ``logits = unembedding @ norm(residual)``, then the soft-cap.
         """
+        return self.tensor(self._unembedding_name, rows)
+
+    def stored_unembedding(self) -> StoredRows:
+        """Return the unembedding as it lies in the files."""
+        return StoredRows(self._entry(self._unembedding_name))
+
+    @property
+    def _unembedding_name(self) -> str:
         a = self.architecture
         names = [f"{name}.weight" for name in (a.unembed, a.stored_unembed) if name]
         if self.tied:
             # As transformers has it, an unembedding in the file is used, whatever the config says.
             names.append(f"{a.embed}.weight")
         found = [name for name in names if self.stored_name(name) is not None]
-        return self.tensor(found[0] if found else names[0], rows)
+        return found[0] if found else names[0]
 
     def stored_name(self, name: str) -> str | None:
         """Return a tensor's name in the files, None where they have none.
@@ -204,7 +236,8 @@ def load_readout(folder: Path | str, rows: ArrayLike | None = None) -> Readout:
     folder : path
         A converted model.
     rows : array_like of int, optional
-        Token ids whose unembedding rows are read; all where it is left out.
+        Token ids whose unembedding rows are read. Where it is left out, all can be read: a block of
+        them is in memory when it is asked for.
 
     Returns
     -------
@@ -212,4 +245,13 @@ def load_readout(folder: Path | str, rows: ArrayLike | None = None) -> Readout:
     """
     check_files(folder)
     reader = WeightReader(folder)
-    return Readout(reader.final_norm(), reader.unembedding(rows), reader.softcap())
+    unembedding = reader.stored_unembedding() if rows is None else reader.unembedding(rows)
+    return Readout(reader.final_norm(), unembedding, reader.softcap())
+
+
+def _exact(values: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """Return values stored in 16 bits as float32, which holds them exactly; others as they are."""
+    if dtype == "BF16":
+        # bfloat16 is the upper half of a float32.
+        return np.left_shift(values, 16, dtype=np.uint32).view(np.float32)
+    return values.astype(np.float32) if dtype == "F16" else values

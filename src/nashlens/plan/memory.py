@@ -20,10 +20,6 @@ ROOM = 1.5
 """Room of growing buffers over what is in them: between once and twice, as they double."""
 CONTEXT = 0.6 * GB
 """What the driver takes of a GPU for each process."""
-PYTHON = 0.35 * GB
-"""A process with torch, before it has a model."""
-PYTHON_GPU, PYTHON_COMPILER = 1.5 * GB, 9.0 * GB
-"""The same with the GPU's libraries; and with the compiler's processes, as seen in play."""
 READING = 1.5 * GB
 """Residuals and logits that a lens has at a time (`lens.vocabulary`)."""
 _LOGIT_ROWS = 128  # rows of the vocabulary's logits at a time (`engine.labels`)

@@ -17,19 +17,16 @@ from nashlens.plan.devices import (
     Device,
     model_seconds,
 )
+from nashlens.plan.host import ON_MODEL, READERS, HostJob, host_bytes, stored_bytes
 from nashlens.plan.memory import (
     CONTEXT,
     GB,
-    PYTHON,
-    PYTHON_COMPILER,
-    PYTHON_GPU,
     held_bytes,
     peak_bytes,
     precision_of,
     readout_bytes,
-    weight_bytes,
 )
-from nashlens.plan.study import ON_MODEL, Job, Study
+from nashlens.plan.study import Job, Study
 from nashlens.plan.work import Work
 from nashlens.vocabulary.models import COMPILED_FROM
 
@@ -44,8 +41,6 @@ OTHER = 2.0
 """CPU seconds of any other job: mostly imports and reading tables."""
 FIGURE = 3.0
 """CPU seconds of a figure."""
-READ_LENS = ("read_lens", "read_tuned_lens")
-"""Rules that read stored residuals through an unembedding."""
 READ = 0.7 * GB
 """Bytes a second that a conversion reads and hashes."""
 UNPACK = 0.06 * GB
@@ -94,37 +89,35 @@ def price(study: Study, job: Job, device: Device, core_speed: float = 1.0) -> Pr
     light = LIGHT.get(job.rule, other) + total.cpu / CPU_PRODUCTS
     if job.rule == "convert_model":
         return _conversion(study, job, core_speed)
-    if job.rule in READ_LENS and device.gpu and _reads_on_gpu(study, job):
+    if job.rule in READERS and device.gpu and _reads_on_gpu(study, job):
         (name,) = works
         memory = readout_bytes(study.shapes[name], tuned=job.rule == "read_tuned_lens") + CONTEXT
         seconds = GPU_START + total.cpu / (GPU_PRODUCTS * device.speed)
-        return Price(
-            seconds, seconds, PYTHON_GPU + _table_bytes(study, job), memory, 1, job.threads
-        )
+        return Price(seconds, seconds, _host(study, job, on_gpu=True), memory, 1, job.threads)
     if job.rule not in ON_MODEL:
-        host = PYTHON + _table_bytes(study, job)
+        host = _host(study, job)
         threads = job.threads if total.cpu else 1
         return Price(core_seconds=light / core_speed, host=host, threads=threads)
     models = {name: study.config["models"][name] for name in works}
     on_gpu = device.gpu and all(model["device"] != "cpu" for model in models.values())
     run = device if on_gpu else Device(CPU, 0.0, speed=core_speed)
     batch = int(study.config["resources"]["batch_tokens"])
-    seconds = memory = kept = 0.0
+    seconds = memory = 0.0
+    host = _host(study, job, on_gpu)
     for name, work in works.items():
         shape, model = study.shapes[name], models[name]
         held = held_bytes(shape, model, on_gpu, work.held)
         precision = precision_of(model, on_gpu)
         seconds += model_seconds(work, shape, precision, run, held / 2)
         memory += peak_bytes(shape, model, on_gpu, batch, work.held)
-        kept += weight_bytes(shape, model, on_gpu)
     besides = (light - OTHER if job.rule not in LIGHT else light) / core_speed
     spread = 1.0 + CPU_THREADS * (job.threads - 1)
     if not on_gpu:
         start = CPU_START / core_speed
-        return Price(0.0, seconds + besides + start, PYTHON + memory, 0.0, 0, job.threads)
+        return Price(0.0, seconds + besides + start, host, 0.0, 0, job.threads)
     gpus = max(1, job.gpus)
     compiled = any(study.shapes[name].parameters() >= COMPILED_FROM for name in works)
-    start, host = (COMPILED_START, PYTHON_COMPILER) if compiled else (GPU_START, PYTHON_GPU)
+    start = COMPILED_START if compiled else GPU_START
     busy, core = seconds + besides / spread + start, seconds + besides + start
     return Price(busy, core, host, memory + gpus * CONTEXT, gpus, job.threads)
 
@@ -139,35 +132,17 @@ def _conversion(study: Study, job: Job, core_speed: float) -> Price:
     name = job.models[0]
     if name not in study.shapes:
         return Price(core_seconds=OTHER)
-    size = conversion_bytes(study, name)
+    size = stored_bytes(study.config, name, study.shapes[name])
     packed = study.config["models"][name]["source"].partition(":")[0] in ("package", "gguf")
     seconds = 5.0 + size / (UNPACK if packed else READ)
-    host = PYTHON + min(size, 2 * GB)
-    return Price(core_seconds=seconds / core_speed, host=host)
+    return Price(core_seconds=seconds / core_speed, host=_host(study, job))
 
 
-def conversion_bytes(study: Study, name: str) -> float:
-    """Return what a model takes on disk: in float32 where it is made here, else as published."""
-    kind = study.config["models"][name]["source"].partition(":")[0]
-    each = 4.0 if kind in ("package", "gguf", "planted") else 2.0
-    if kind == "shape":
-        shape = study.shapes[name]
-        return 2.0 * (shape.parameters() - shape.layers * shape.block_parameters())
-    return study.shapes[name].parameters() * each
-
-
-def _table_bytes(study: Study, job: Job) -> float:
-    """Return the bytes of activations that a job reads: one layer of them at a time."""
-    if job.rule not in ("fit_probes", "fit_directions", *READ_LENS):
-        return 0.2 * GB
-    sizes = [
-        4.0 * len(study.stages[m].prompts) * study.shapes[m].width * 4
-        + 4.0 * 128 * study.shapes[m].vocab
-        + 4.0 * study.shapes[m].vocab * study.shapes[m].width * (job.rule != "fit_probes")
-        for m in job.models
-        if m in study.shapes
-    ]
-    return 0.15 * GB + max(sizes, default=0.0)
+def _host(study: Study, job: Job, on_gpu: bool = False) -> float:
+    """Return what a job takes of the host, as its rule asks for it."""
+    players = study.groups[job.group] if job.group else ()
+    asked = HostJob(job.rule, job.models, on_gpu, players, job.threads)
+    return host_bytes(asked, study.config, study.shapes)
 
 
 def wall_clock(jobs: Sequence[Job], prices: Mapping[int, Price], cores: int, gpus: int) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 from nashlens.errors import NashlensError
 from nashlens.models.gguf_header import read_header
 from nashlens.models.inspect import read_config
+from nashlens.models.manifest import MANIFEST, read_manifest
 from nashlens.models.registry import GGUF_ARCHITECTURES, config_value
 from nashlens.models.shapes import SHAPES, Shape, find_shape
 from nashlens.models.source import Source, gguf_file, parse_source
@@ -59,6 +60,13 @@ def find_size(source: str, folder: Path | None = None) -> Shape | None:
     if parsed.kind == "shape":
         return find_shape(parsed.location)
     return _of_planted(parsed.location)
+
+
+def converted_folder(folder: Path | None, source: str) -> Path | None:
+    """Return the folder of a model if it was converted from the source that a config names."""
+    if folder is None or not (folder / MANIFEST).is_file():
+        return None
+    return folder if read_manifest(folder).get("source") == source else None
 
 
 def _of_config(config: Mapping[str, Any]) -> Shape:

@@ -11,12 +11,11 @@ from typing import Any
 
 from nashlens.errors import NashlensError
 from nashlens.games import build_games, games_table
-from nashlens.models.manifest import read_manifest
 from nashlens.models.shapes import Shape
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.plan.design import Design
 from nashlens.plan.play import count_play
-from nashlens.plan.sizes import find_size
+from nashlens.plan.sizes import converted_folder, find_size
 from nashlens.plan.stages import ModelStages
 from nashlens.plan.words import WordTokenizer
 from nashlens.plan.work import Work
@@ -26,14 +25,6 @@ WHOLE = 20_000
 """Rounds of matches that are counted one by one; of a study of more, a sample of each group is."""
 SAMPLE = 200
 """Rounds of a group that are then counted."""
-ON_MODEL = frozenset(
-    {
-        "play_part", "check_players", "ask_quiz", "ask_beliefs", "extract_activations",
-        "extract_untrained", "fit_tuned_lens", "sweep_steering", "ablate_heads", "patch_pairs",
-        "attribute_answers", "spike_model",
-    }
-)  # fmt: skip
-"""Rules whose jobs run a model."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +91,7 @@ class Study:
 
     def _converted(self, name: str) -> Path | None:
         """Return the folder of a model that was converted from the source that the config names."""
-        folder = self.folders.get(name)
-        if folder is None or not (folder / "manifest.json").is_file():
-            return None
-        manifest = read_manifest(folder)
-        return folder if manifest.get("source") == self.config["models"][name]["source"] else None
+        return converted_folder(self.folders.get(name), self.config["models"][name]["source"])
 
     @cached_property
     def tokenizers(self) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from nashlens.plan.devices import DEVICES, H100, Device
+from nashlens.plan.host import ON_MODEL, stored_bytes
 from nashlens.plan.memory import GB
-from nashlens.plan.price import Price, conversion_bytes, price, wall_clock
-from nashlens.plan.study import ON_MODEL, Job, Study
+from nashlens.plan.price import Price, price, wall_clock
+from nashlens.plan.study import Job, Study
 from nashlens.plan.work import Work
 
 COLUMNS = (
@@ -125,7 +126,7 @@ def _table(
         total = sum((work for _, work in works), start=Work())
         disk = total.disk
         if rule == "convert_model" and todo and subject in study.shapes:
-            disk = conversion_bytes(study, subject)
+            disk = stored_bytes(study.config, subject, study.shapes[subject])
         found.append(
             {
                 "rule": rule,

@@ -6,6 +6,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nashlens.engine import core
 from nashlens.engine.core import Engine
 from nashlens.engine.labels import LabelledPrompt, label_probabilities
 from nashlens.errors import DataError
@@ -67,6 +68,21 @@ def test_residuals_at_tokens_of_a_shared_history_equal_forward_hooks(loaded, rng
     ours = collect_at(Engine(loaded, batch_tokens), sequences, places)
     assert np.isnan(ours).any()
     assert_equal_where_present(ours, reference.residuals_at(loaded, sequences, places))
+
+
+def test_residuals_come_to_the_host_in_pieces_whatever_a_row_holds(loaded, rng, monkeypatch):
+    engine = Engine(loaded, 4096)
+    sequences = [rng.integers(0, 61, 5).tolist() for _ in range(20)]
+    places = np.array([[4, 1]] * 20)
+    whole = dict(zip(*next(engine.residuals_at(sequences, places)), strict=True))
+    assert len(whole) == 20
+    # Room for three sequences and a half.
+    monkeypatch.setattr(core, "COPY_BYTES", 7 * (engine.n_layers + 1) * engine.width * 4)
+    batches = list(engine.residuals_at(sequences, places))
+    assert [len(indices) for indices, _ in batches] == [3] * 6 + [2]
+    for indices, values in batches:
+        for index, value in zip(indices, values, strict=True):
+            np.testing.assert_allclose(value, whole[index], atol=1e-5)
 
 
 def test_places_that_are_no_tokens_are_refused(loaded):

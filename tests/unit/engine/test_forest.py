@@ -38,6 +38,17 @@ def test_a_row_keeps_the_budget_unless_one_sequence_alone_exceeds_it(seqs, budge
         assert len(row) <= budget or sum(len(p.path) > p.shared for p in packed) == 1
 
 
+@given(sequences, st.integers(1, 40), st.integers(1, 6))
+def test_a_row_holds_no_more_sequences_than_it_may(seqs, budget, most):
+    seen = []
+    for row, packed in pack(seqs, budget, most=most):
+        assert len(packed) <= most
+        for p in packed:
+            assert [row.tokens[n] for n in p.path] == seqs[p.index]
+            seen.append(p.index)
+    assert sorted(seen) == list(range(len(seqs)))
+
+
 @given(sequences)
 def test_each_distinct_prefix_is_one_node(seqs):
     ((row, _),) = pack(seqs, 10**6)

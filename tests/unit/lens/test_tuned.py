@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
+from safetensors.numpy import save
 from scipy.special import log_softmax
 
 from nashlens.engine.core import Engine
 from nashlens.errors import DataError, ModelError
 from nashlens.lens import tuned
 from nashlens.lens.tuned import (
+    VERSION,
     TunedLens,
     corpus,
     fit_layer,
@@ -144,6 +146,10 @@ def test_a_file_is_read_back_and_a_wrong_one_refused(tmp_path, monkeypatch):
     np.testing.assert_array_equal(read.matrices, lens.matrices)
     np.testing.assert_array_equal(read.translate(0, x[:, 0]), lens.translate(0, x[:, 0]))
     assert write_tuned_lens(tmp_path / "again.safetensors", lens) == digest
+    # It is written in pieces, as the library would write it.
+    tensors = {"matrices": np.asarray(lens.matrices, np.float16), "biases": lens.biases}
+    whole = save(tensors, metadata={"version": str(VERSION)})
+    assert (tmp_path / "again.safetensors").read_bytes() == whole
     monkeypatch.setattr(tuned, "VERSION", 2)
     with pytest.raises(ModelError, match="version 1 of a tuned lens"):
         read_tuned_lens(tmp_path / "m.safetensors")

@@ -6,9 +6,10 @@ import yaml
 from nashlens.config.validate import validate
 from nashlens.models.shapes import SHAPES
 from nashlens.plan.devices import DEVICES, H100
+from nashlens.plan.host import ON_MODEL
 from nashlens.plan.price import price
 from nashlens.plan.sizes import find_size
-from nashlens.plan.study import ON_MODEL, Job, Study
+from nashlens.plan.study import Job, Study
 from nashlens.plan.words import WordTokenizer
 from tests.configs import merge
 from tests.conftest import EMBEDDED, ROOT

@@ -1,0 +1,149 @@
+"""Host memory of jobs, by the sizes of models and designs."""
+
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from nashlens.config.validate import validate
+from nashlens.models.shapes import SHAPES
+from nashlens.plan.host import (
+    _BESIDES,
+    COMPILER,
+    CUDA,
+    GB,
+    ON_MODEL,
+    UNKNOWN,
+    HostJob,
+    host_bytes,
+    prompts_asked,
+)
+from nashlens.plan.sizes import find_size
+from tests.configs import merge
+from tests.conftest import EMBEDDED, ROOT
+from workflow.experiment import Experiment
+from workflow.groups import play_groups
+
+
+def config_of(*overlays, **over):
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    for name in overlays:
+        raw = merge(raw, yaml.safe_load((ROOT / "experiments" / name).read_text()))
+    return validate(merge(raw, over)).model_dump(mode="json")
+
+
+def gigabytes(config, rule, shapes, **how):
+    return host_bytes(HostJob(rule, list(shapes), **how), config, shapes) / GB
+
+
+@pytest.mark.parametrize(
+    ("rule", "measured", "how"),
+    # docs/benchmarks.md, The default experiment on two CPU cores.
+    [
+        ("play_part", 2.394, {"players": ["smollm2"]}),
+        ("play_part", 2.757, {"players": ["smollm2", "smollm2_cot"]}),
+        ("extract_activations", 0.956, {}),
+        ("sweep_steering", 1.155, {}),
+        ("extract_untrained", 1.180, {}),
+        ("ablate_heads", 1.373, {}),
+        ("ask_quiz", 0.869, {}),
+        ("fit_tuned_lens", 1.172, {}),
+        ("convert_model", 1.178, {}),
+        ("read_lens", 0.405, {}),
+        ("fit_probes", 0.527, {}),
+        ("judge_findings", 0.324, {}),
+    ],
+)
+def test_the_default_experiment_asks_for_what_it_was_measured_to_take(rule, measured, how):
+    found = gigabytes(config_of(), rule, {"smollm2": find_size(EMBEDDED)}, **how)
+    assert measured < found < 3 * measured
+
+
+def test_prompts_are_counted_without_building_them():
+    assert prompts_asked(config_of()) == 640
+    assert prompts_asked(config_of("tiny.yaml")) == 448
+    crossed = config_of(prompts={"crossed": ["templates"]})
+    assert prompts_asked(crossed) == 2 * 640
+
+
+def test_a_gpus_host_holds_its_libraries_and_no_weights():
+    config, shapes = config_of("shape.yaml"), {"llama3_8b": SHAPES["llama-3-8b"]}
+    for rule in ON_MODEL:
+        found = gigabytes(config, rule, shapes, on_gpu=True)
+        assert (CUDA + COMPILER) / GB < found < 13
+        if rule in ("play_part", "extract_activations"):
+            assert found < 8
+    assert gigabytes(config, "play_part", shapes) > 2 * 16
+    # The unembedding lies in its file, and is 4.2 GB twice over in float32.
+    assert gigabytes(config, "read_lens", shapes) < 3
+
+
+def test_quantised_weights_are_read_by_transformers_which_maps_them():
+    shapes, over = {"m": SHAPES["llama-3-70b"]}, {"source": "shape:llama-3-70b", "gpus": 1}
+    plain, packed = (
+        config_of(models={"m": over | {"quantization": kind}}, agents={"m": {"model": "m"}})
+        for kind in ("none", "nf4")
+    )
+    one, other = (gigabytes(c, "ask_quiz", shapes, on_gpu=True) for c in (plain, packed))
+    assert other > one + 4
+
+
+def test_more_of_anything_takes_more():
+    shapes = {"smollm2": find_size(EMBEDDED)}
+    small, large = config_of(), config_of(prompts={"histories": 400}, lens={"tuned_tokens": 20000})
+    rules = set(_BESIDES) - {"convert_model", "sweep_steering", "summarise_steering"}
+    for rule in sorted(rules):
+        assert gigabytes(large, rule, shapes) > gigabytes(small, rule, shapes), rule
+    threads = gigabytes(small, "read_lens", shapes, threads=8)
+    assert threads > gigabytes(small, "read_lens", shapes)
+
+
+def experiment(config, shapes, remote=False):
+    """An experiment, as far as `mem_mb` looks at it."""
+    made = SimpleNamespace(config=config, shapes=shapes, remote=remote)
+    made.groups = play_groups(config["agents"], config["matches"])
+    agents = config["agents"]
+
+    def models_of(given):
+        players = made.groups[given["group"]] if "group" in given else ()
+        names = [agents[p]["model"] for p in players if agents[p]["model"]]
+        return list(dict.fromkeys(names)) or [given["model"]]
+
+    made.provenance = SimpleNamespace(models_of=models_of)
+    for name in ("mem_mb", "_on_gpu", "_gpu_here"):
+        setattr(made, name, getattr(Experiment, name).__get__(made))
+    return made
+
+
+def test_what_the_user_says_wins():
+    shapes = {"smollm2": find_size(EMBEDDED)}
+    model, group = {"model": "smollm2"}, {"group": "smollm2"}
+
+    def asked(over, given, rule, **how):
+        return experiment(config_of(**over), shapes, **how).mem_mb(given, rule, 1)
+
+    free = asked({}, model, "ask_quiz")
+    assert free % 50 == 0
+    assert asked({}, group, "play_part") > free
+    assert free < asked({}, model, "ask_quiz", remote=True) < free + 500
+    both = {"resources": {"model_mem_mb": 700, "light_mem_mb": 300}}
+    assert asked(both, model, "ask_quiz") == 700
+    assert asked(both, model, "convert_model") == 700
+    assert asked(both, model, "read_lens") == 300
+    assert asked(both, {}, "join_findings") == 300
+    own = both | {"models": {"smollm2": {"mem_mb": 900}}}
+    assert asked(own, group, "play_part") == 900
+    assert asked(own, model, "read_lens") == 300
+
+
+def test_a_pair_of_which_one_is_said_asks_for_the_other_by_arithmetic():
+    config = config_of("tiny.yaml", models={"tiny_llama": {"mem_mb": 900}})
+    shapes = {m: find_size(config["models"][m]["source"]) for m in ("tiny_llama", "tiny_qwen")}
+    made = experiment(config, shapes)
+    alone = made.mem_mb({"group": "tiny_qwen"}, "play_part", 1)
+    assert made.mem_mb({"group": "tiny_llama--tiny_qwen"}, "play_part", 1) == 900 + alone
+
+
+def test_a_model_of_unknown_size_asks_for_much():
+    found = experiment(config_of(), {}).mem_mb({"model": "smollm2"}, "ask_quiz", 1)
+    assert found > UNKNOWN / 1e6
