@@ -168,13 +168,14 @@ class Experiment:
         """Return which models, and pairs of them, do not fit on the GPUs that they ask for."""
         size = self.config["resources"]["gpu_gb"]
         here = [] if size or remote else self.here
+        most = None if remote else visible_gpus() or None
         each = size * 1e9 if size else min((gpu.total * MB for gpu in here), default=None)
-        asking = [name for name in self.models if self.config["models"][name]["gpus"]]
-        if each is None or not asking:
+        models = [self.config["models"][name] for name in self.models]
+        # Here a model takes a GPU where there is one, whatever it asks for.
+        if each is None or not any(how["gpus"] or most for how in models):
             return []
         from nashlens.plan.fits import gpu_problems
 
-        most = None if remote or not visible_gpus() else visible_gpus()
         return gpu_problems(self.config, self.groups, self.shapes, each, most)
 
     @cached_property

@@ -29,7 +29,8 @@ def gpu_problems(
     each : float
         Bytes of one GPU.
     most : int, optional
-        GPUs that there are; by default as many as a job asks for.
+        GPUs that there are on this machine, which models use that ask for none as well; by default
+        as many as a job asks for.
 
     Returns
     -------
@@ -37,7 +38,8 @@ def gpu_problems(
         One line for each model, and for each pair of models that would fit by themselves.
     """
     models, agents = config["models"], config["agents"]
-    on_gpu = {name for name in shapes if models[name]["gpus"]}
+    gpus = {name: _gpus(models[name], most) for name in shapes}
+    on_gpu = {name for name, number in gpus.items() if number}
     batch = int(config["resources"]["batch_tokens"])
 
     def needs(players: Sequence[str]) -> dict[str, float]:
@@ -62,16 +64,25 @@ def gpu_problems(
             pairs[names] = group, found
     problems = []
     for model, size in alone.items():
-        if line := _single_problem(model, models[model], size, each):
+        if line := _single_problem(model, models[model], gpus[model], size, each):
             problems.append(line)
     for group, found in pairs.values():
-        if not any(_single_problem(m, models[m], size, each) for m, size in found.items()):
-            problems += _pair_problems(group, models, found, each, most)
+        if not any(_single_problem(m, models[m], gpus[m], size, each) for m, size in found.items()):
+            problems += _pair_problems(group, models, gpus, found, each, most)
     return problems
 
 
-def _single_problem(name: str, model: Mapping[str, Any], size: float, each: float) -> str | None:
-    gpus = model["gpus"] if model["parallel"] != "none" else 1
+def _gpus(model: Mapping[str, Any], most: int | None) -> int:
+    """Return how many GPUs a model's job gets: on a machine that has some, one at least."""
+    if model["gpus"] or not most or model["device"] == "cpu":
+        return int(model["gpus"])
+    return most if model["parallel"] != "none" else 1
+
+
+def _single_problem(
+    name: str, model: Mapping[str, Any], number: int, size: float, each: float
+) -> str | None:
+    gpus = number if model["parallel"] != "none" else 1
     if size <= gpus * each:
         return None
     cures = ["quantization: nf4"] if model["quantization"] == "none" else []
@@ -86,11 +97,12 @@ def _single_problem(name: str, model: Mapping[str, Any], size: float, each: floa
 def _pair_problems(
     group: str,
     models: Mapping[str, Mapping[str, Any]],
+    numbers: Mapping[str, int],
     found: Mapping[str, float],
     each: float,
     most: int | None,
 ) -> list[str]:
-    asked = sum(models[name]["gpus"] for name in found)
+    asked = sum(numbers[name] for name in found)
     gpus = asked if most is None else min(asked, most)
     total = sum(found.values())
     # One that is not spread has a GPU of its own, where there are as many.

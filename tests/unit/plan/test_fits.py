@@ -87,6 +87,16 @@ def test_models_that_ask_for_no_gpu_or_are_unknown_are_passed_over(paper):
     assert gpu_problems(paper, groups, {"llama3_8b": SHAPES["llama-3-8b"]}, 1e9) == []
 
 
+def test_on_a_machine_with_a_gpu_a_model_takes_it_without_asking(paper):
+    """So one that cannot fit there is refused as well, and one that is on the CPU is not."""
+    paper["models"]["llama3_70b"] |= {"gpus": 0, "parallel": "none", "device": "auto"}
+    (line,) = [line for line in problems(paper, most=2) if line.startswith("models.llama3_70b")]
+    assert line.startswith("models.llama3_70b.gpus: found 0; it takes 9")
+    assert not any(line.startswith("models.llama3_70b") for line in problems(paper))
+    paper["models"]["llama3_70b"]["device"] = "cpu"
+    assert not any(line.startswith("models.llama3_70b") for line in problems(paper, most=2))
+
+
 ONE = {"device": "cuda", "parallel": "none", "dtype": "bfloat16"}
 
 
