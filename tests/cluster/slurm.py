@@ -67,7 +67,7 @@ JobCompLoc={folder}/jobs.txt
 MinJobAge=3600
 MailProg=/bin/true
 GresTypes=gpu
-NodeName=DEFAULT CPUs=4 RealMemory=8000
+NodeName=DEFAULT CPUs=4 RealMemory=32000
 NodeName=cpu1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]}
 NodeName=gpu1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} Gres=gpu:2
 PartitionName=main Nodes=cpu1 Default=YES MaxTime=60 State=UP

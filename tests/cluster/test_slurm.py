@@ -11,7 +11,9 @@ from tests.cluster.slurm import QUICK
 pytestmark = pytest.mark.cluster
 
 ONCE = (*QUICK, "--retries=0")
-SPLIT = {"resources": {"parts": 2}, "models": {"tiny_llama": {"gpus": 1}}}
+# Room enough: this SLURM ends a job that takes more than it asked for.
+ROOM = {"model_mem_mb": 4000, "light_mem_mb": 3000}
+SPLIT = {"resources": {"parts": 2, **ROOM}, "models": {"tiny_llama": {"gpus": 1}}}
 ON_GPU = (
     "play_part",
     "ask_quiz",
@@ -20,6 +22,8 @@ ON_GPU = (
     "extract_activations",
     "extract_untrained",
     "fit_tuned_lens",
+    "read_lens",
+    "read_tuned_lens",
     "sweep_steering",
     "patch_pairs",
     "attribute_answers",
@@ -37,8 +41,7 @@ def split(cluster, built, tmp_path_factory):
     done = workspace.snakemake(
         "--profile",
         "slurm",
-        *QUICK,
-        "--retries=0",
+        *ONCE,
         "figures",
         config=SPLIT,
         env=cluster.environment,
@@ -54,7 +57,7 @@ def test_a_failed_run_ends_with_its_jobs_own_reason(cluster, fresh):
     with fresh.edited(
         "scripts/build_games.py", first, f'{first}    raise RuntimeError("no luck")\n'
     ):
-        done = fresh.snakemake("--profile", "slurm", *QUICK, "games", env=cluster.environment)
+        done = fresh.snakemake("--profile", "slurm", *ONCE, "games", env=cluster.environment)
     assert done.returncode == 1
     last = done.stderr.rstrip().splitlines()[-1]
     log = "results/tiny/logs/build_games.log"
@@ -108,8 +111,7 @@ def test_the_profile_alone_switches_partition_and_gres(cluster, split):
         done = split.snakemake(
             "--profile",
             "slurm",
-            *QUICK,
-            "--retries=0",
+            *ONCE,
             target,
             config=SPLIT,
             env=cluster.environment,
