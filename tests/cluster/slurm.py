@@ -136,6 +136,14 @@ class Cluster:
             command, env=self.environment, check=True, capture_output=True, text=True
         ).stdout
 
+    def has_processes(self, number: str) -> bool:
+        """Say whether anything of a job still runs on a node."""
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if path.read_bytes().startswith(f"slurmstepd: [{number}.".encode()):
+                    return True
+        return False
+
     @contextlib.contextmanager
     def controller_away(self) -> Iterator[None]:
         """Let the controller answer nothing."""
