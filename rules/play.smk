@@ -76,21 +76,19 @@ rule join_play:
     input:
         decisions=expand(
             results("play/{group}.{part}-of-{parts}.parquet"),
-            group=GROUPS,
+            group=EXPERIMENT.groups_of(steered=False),
             part=range(1, PARTS + 1),
             parts=PARTS,
         ),
         texts=expand(
             results("play/texts/{group}.{part}-of-{parts}.parquet"),
-            group=GROUPS,
+            group=EXPERIMENT.groups_of(steered=False),
             part=range(1, PARTS + 1),
             parts=PARTS,
         ),
     output:
         decisions=results("play.parquet"),
         texts=results("texts.parquet"),
-        steered=results("steered_play.parquet"),
-        steered_texts=results("steered_texts.parquet"),
     log:
         results("logs/join_play.log"),
     benchmark:
@@ -99,13 +97,47 @@ rule join_play:
         **light_job(),
     params:
         **provenance("join_play"),
-        steered=EXPERIMENT.steered,
     conda:
         "../envs/cpu.yaml"
     message:
         "Join the play of all groups"
     script:
         "../scripts/join_play.py"
+
+
+# Apart, so that nothing about the models themselves waits for steered players or changes with them.
+rule join_steered:
+    input:
+        decisions=expand(
+            results("play/{group}.{part}-of-{parts}.parquet"),
+            group=EXPERIMENT.groups_of(steered=True),
+            part=range(1, PARTS + 1),
+            parts=PARTS,
+        ),
+        texts=expand(
+            results("play/texts/{group}.{part}-of-{parts}.parquet"),
+            group=EXPERIMENT.groups_of(steered=True),
+            part=range(1, PARTS + 1),
+            parts=PARTS,
+        ),
+    output:
+        decisions=results("steered_play.parquet"),
+        texts=results("steered_texts.parquet"),
+    log:
+        results("logs/join_steered.log"),
+    benchmark:
+        results("benchmarks/join_steered.tsv")
+    resources:
+        **light_job(),
+    params:
+        **provenance("join_steered"),
+        steered=EXPERIMENT.steered,
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Join the play of steered agents"
+    script:
+        "../scripts/join_steered.py"
 
 
 rule check_players:

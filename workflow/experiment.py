@@ -241,6 +241,10 @@ class Experiment:
         agents = {name: agent["intervention"] for name, agent in self.config["agents"].items()}
         return {name: how for name, how in agents.items() if how is not None}
 
+    def groups_of(self, *, steered: bool) -> list[str]:
+        """List the groups of play with a steered agent, or those without one."""
+        return [name for name in self.groups if bool(self.steered_models(name)) == steered]
+
     def steered_models(self, group: str | None = None) -> list[str]:
         """List the models of a group's steered agents, or of all."""
         agents = self.config["agents"] if group is None else self.groups[group]

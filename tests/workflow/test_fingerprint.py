@@ -156,11 +156,25 @@ def test_play_groups():
 def test_steered_agents_meet_unsteered_ones_only():
     agents = {
         "x": {"model": "m", "mode": "direct", "intervention": None},
-        "s_0": {"model": "m", "mode": "direct", "intervention": {"value": 0.0}},
-        "s_1": {"model": "m", "mode": "direct", "intervention": {"value": 1.0}},
+        "s_0": {"model": "m", "mode": "direct", "intervention": {"player": "s"}},
+        "s_1": {"model": "m", "mode": "direct", "intervention": {"player": "s"}},
+        "y": {"model": "n", "mode": "direct", "intervention": None},
+        "thinks": {"model": "m", "mode": "cot", "intervention": None},
+        "t": {"model": "n", "mode": "direct", "intervention": {"player": "t"}},
+        "tft": {"model": None, "mode": "direct", "intervention": None},
     }
-    every = {"self_play": False, "cross_play": True, "cross_modes": True, "scripted": False}
-    assert list(play_groups(agents, every)) == ["x--s_0", "x--s_1"]
+    every = {"self_play": False, "cross_play": True, "cross_modes": False, "scripted": False}
+    steered = {
+        "s": ["s_0", "s_1", "x"],
+        "s--y": ["s_0", "s_1", "y"],
+        "t": ["t", "y"],
+        "t--x": ["t", "x"],
+    }
+    assert play_groups(agents, every) == {"x--y": ["x", "y"], **steered}
+    # Also where other agents of different modes meet.
+    groups = play_groups(agents, every | {"cross_modes": True, "scripted": True})
+    assert groups["s"] == ["s_0", "s_1", "tft", "x"]
+    assert [name for name in groups if name.startswith("s--")] == ["s--y"]
 
 
 def test_checks_of_players_depend_on_their_own_models_steered_agents():

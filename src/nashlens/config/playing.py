@@ -121,6 +121,8 @@ class AgentConfig(Section):
     """At most so many rounds in its matches; null for matches.rounds."""
     repetitions: Count | None = None
     """At most so many matches with each opponent in each game; null for those of matches."""
+    games: Distinct[Name] | None = None
+    """The only games that it plays, and a steered one is asked about; null for all of play."""
     self_play: BoundsConfig = BoundsConfig()
     """Bounds of its self-play."""
     cross_play: BoundsConfig = BoundsConfig()

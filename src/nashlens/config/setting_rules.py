@@ -260,9 +260,10 @@ def _jobs_of_play(at: Place) -> str | None:
         agent.model is not None and agent.intervention is None
         for agent in at.config.agents.values()
     )
-    steered = sum(doses) - plain
-    pairs = plain * (plain - 1) // 2 + plain * steered if at.config.matches.cross_play else 0
-    jobs = at.found * (sum(doses) + pairs)
+    # All doses of a player are in one group.
+    players = len(doses) - plain
+    pairs = plain * (plain - 1) // 2 + plain * players if at.config.matches.cross_play else 0
+    jobs = at.found * (plain + players + pairs)
     if jobs <= MOST_JOBS:
         return None
     return (
@@ -279,11 +280,17 @@ def _played_games(at: Place) -> str | None:
 @rule(
     *("matches.skip_games.*", "matches.sequential_games.*"),
     *("steering.train_games.*", "steering.test_games.*", "circuits.games.*"),
-    *("patching.games.*", "attribution.games.*"),
+    *("patching.games.*", "attribution.games.*", "agents.*.games.*"),
 )
 def _known_game(at: Place) -> str | None:
     unread = at.path[1] == "sequential_games" and at.config.matches.move_orders == ["simultaneous"]
     return None if unread else no_entry(at, "games")
+
+
+@rule("agents.*.games.*")
+def _game_of_agent(at: Place) -> str | None:
+    skipped = at.found in at.config.games and at.found in at.config.matches.skip_games
+    return "it is one of matches.skip_games" if skipped else None
 
 
 @rule("matches.sequential_games.*")

@@ -183,9 +183,11 @@ class ModelStages:
 
     def _check_players(self) -> Work:
         agents = self.config["agents"].values()
-        count = sum(a["model"] == self.model and a["intervention"] is not None for a in agents)
+        mine = [a for a in agents if a["model"] == self.model and a["intervention"] is not None]
+        played = len(set(self.config["games"]) - set(self.config["matches"]["skip_games"]))
+        asked = sum(1.0 if a["games"] is None else len(a["games"]) / played for a in mine)
         windows = sum(len(window) - 1 for window in text_windows(self.design.tokenizer))
-        return self._ask_quiz().times(count) + Work(rows=windows * self.layers * (count + 1))
+        return self._ask_quiz().times(asked) + Work(rows=windows * self.layers * (len(mine) + 1))
 
     # ---- interventions ----
 

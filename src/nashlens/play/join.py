@@ -6,7 +6,7 @@ number of jobs.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -16,23 +16,6 @@ def join_decisions(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """Return several play tables as one."""
     table = pd.concat(tables, ignore_index=True)
     return table.sort_values(["pairing", "match_id", "round", "seat"], ignore_index=True)
-
-
-def split_steered(
-    decisions: pd.DataFrame, texts: pd.DataFrame, steered: Collection[str]
-) -> tuple[tuple[pd.DataFrame, pd.DataFrame], tuple[pd.DataFrame, pd.DataFrame]]:
-    """Return the tables of matches without a steered agent, and of those with one.
-
-    Measures and claims about a model read the first: a steered player is not the model itself.
-    """
-    seats = decisions[["row_agent", "column_agent"]]
-    mine = seats.isin(list(steered)).any(axis=1)
-    written = texts["match_id"].isin(decisions.loc[mine, "match_id"])
-    tables = [
-        (decisions[d].reset_index(drop=True), texts[t].reset_index(drop=True))
-        for d, t in ((~mine, ~written), (mine, written))
-    ]
-    return tables[0], tables[1]
 
 
 DOSE_COLUMNS = dict.fromkeys(("player", "direction", "edit", "layers"), "str") | {"dose": "float64"}

@@ -54,6 +54,8 @@ class Agent:
     """The most rounds of any of its matches."""
     repetitions: int | None = None
     """The most matches with each opponent, in each game."""
+    games: tuple[str, ...] | None = None
+    """The only games of its matches; None for all that are played."""
     self_play: Bounds = Bounds()
     cross_play: Bounds = Bounds()
     scripted: Bounds = Bounds()
@@ -74,12 +76,18 @@ class Agent:
     def from_config(cls, name: str, config: Mapping[str, Any]) -> Agent:
         """Make an agent from its section in the configuration."""
         keys = dict(config)
+        if keys.get("games") is not None:
+            keys["games"] = tuple(keys["games"])
         for kind in PAIRINGS:
             if kind in keys:
                 keys[kind] = Bounds(**keys[kind])
         if keys.get("intervention") is not None:
             keys["intervention"] = PlayerIntervention.from_config(keys["intervention"])
         return cls(name, **keys)
+
+    def plays(self, game: str) -> bool:
+        """Say whether it plays a game, by the game's name."""
+        return self.games is None or game in self.games
 
     def bounds(self, kind: Pairing) -> tuple[Bounds, Bounds]:
         """Return the bounds of all its matches, and those of its matches of one kind."""
@@ -253,6 +261,8 @@ def schedule(
         sequential = sequential_games is None or name in sequential_games
         orders = [order for order in move_orders if order == "simultaneous" or sequential]
         for row, column in pairs:
+            if not (row.plays(name) and column.plays(name)):
+                continue
             kind = pairing(row, column)
             bounds = row.bounds(kind) + column.bounds(kind)
             wanted = scripted_repetitions if kind == "scripted" else repetitions
@@ -286,16 +296,23 @@ def pairs_of(
     agents : mapping of str to Agent
     players : sequence of str
         A model agent and scripted ones: its self-play, and its matches with each of them in both
-        seats. Or two model agents: their matches in both orders of seats.
+        seats. Or two model agents: their matches in both orders of seats. Or all doses of a steered
+        player with scripted ones and unsteered agents of its model: each dose's self-play and its
+        matches with each of them; with an agent of another model these matches alone.
     self_play : bool
-        Whether the first kind of group holds self-play.
+        Whether the first and the third kind of group hold self-play.
     """
-    first, others = agents[players[0]], [agents[name] for name in players[1:]]
-    if len(others) == 1 and others[0].model is not None:
-        return [(first, others[0]), (others[0], first)]
-    pairs = [(first, first)] if self_play else []
-    for other in others:
-        pairs += [(first, other), (other, first)]
+    doses = [name for name in players if agents[name].intervention is not None]
+    own = [agents[name] for name in doses or players[:1]]
+    others = [agents[name] for name in players[len(own) :]]
+    # Of two agents, or of one and a player of another model, this group has no more than they meet.
+    if any(one.model and not (doses and one.model == own[0].model) for one in others):
+        self_play = False
+    pairs = []
+    for first in own:
+        pairs += [(first, first)] if self_play else []
+        for other in others:
+            pairs += [(first, other), (other, first)]
     return pairs
 
 

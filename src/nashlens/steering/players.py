@@ -100,8 +100,9 @@ def check_players(
         how = config["agents"][name]["intervention"]
         who = {"agent": name, "player": how["player"], "direction": how["direction"]}
         who["dose"] = float(how["value"])
-        system = config["prompts"]["system"]
-        asked = ask_quiz(histories, tokenizer, player, system=system, model=model, seed=seed)
+        system, games_of = config["prompts"]["system"], config["agents"][name]["games"]
+        mine = [one for one in histories if games_of is None or one.view.game.name in games_of]
+        asked = ask_quiz(mine, tokenizer, player, system=system, model=model, seed=seed)
         quizzes.append(asked.assign(**who))
         read = text_damage(player, windows, plain)
         texts.append(read.assign(model=model, **who)[list(TEXT_COLUMNS)])

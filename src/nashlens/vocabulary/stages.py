@@ -12,7 +12,10 @@ not applicable, and figures of them are not drawn."""
 
 
 INTERVENTION = "agents.NAME.intervention"
-STEERED = ("steered_matches", "steered_quiz", "steered_text", "steered_summary")
+STEERED = (
+    *("steered_play", "steered_texts", "steered_matches"),
+    *("steered_quiz", "steered_text", "steered_summary"),
+)
 """Tables that are there where an agent has an intervention."""
 
 

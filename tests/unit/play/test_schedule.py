@@ -14,6 +14,7 @@ from nashlens.play.schedule import (
     schedule,
     split_into_chunks,
 )
+from nashlens.play.steered import PlayerIntervention
 from nashlens.prompts.design import surfaces
 
 FORMS = surfaces(
@@ -46,6 +47,33 @@ def test_cross_play_is_of_both_orders():
         "cross_play",
         "scripted",
     ]
+
+
+def test_a_steered_players_doses_meet_what_is_in_their_group():
+    doses = [
+        Agent(name, model="m", intervention=PlayerIntervention("abstract", (0.5,), "add", v, "all"))
+        for name, v in (("s_0", 0.0), ("s_1", 1.0))
+    ]
+    agents = AGENTS | {agent.name: agent for agent in doses}
+    assert names(pairs_of(agents, ["s_0", "s_1", "tft", "a"], self_play=True)) == [
+        *[("s_0", "s_0"), ("s_0", "tft"), ("tft", "s_0"), ("s_0", "a"), ("a", "s_0")],
+        *[("s_1", "s_1"), ("s_1", "tft"), ("tft", "s_1"), ("s_1", "a"), ("a", "s_1")],
+    ]
+    # Another model's agent meets them in a group of its own.
+    assert names(pairs_of(agents, ["s_0", "s_1", "b"], self_play=True)) == [
+        *[("s_0", "b"), ("b", "s_0"), ("s_1", "b"), ("b", "s_1")]
+    ]
+
+
+def test_an_agent_plays_its_own_games_only():
+    one = replace(A, games=("chicken",))
+    pairs = [(one, one), (one, B), (B, one), (B, B)]
+    matches = schedule(GAMES, pairs, FORMS, repetitions=4, **SEEDED)
+    met = {(m.row.name, m.column.name, m.game.name) for m in matches}
+    assert met == {
+        *[("a", "a", "chicken"), ("a", "b", "chicken"), ("b", "a", "chicken")],
+        *[("b", "b", "chicken"), ("b", "b", "prisoners_dilemma")],
+    }
 
 
 def test_match_ids_are_unique_and_do_not_depend_on_other_pairs():

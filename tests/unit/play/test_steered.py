@@ -15,7 +15,7 @@ from nashlens.errors import ConfigError, DataError
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.play.experiment import steered_agents
-from nashlens.play.join import split_steered, with_doses
+from nashlens.play.join import with_doses
 from nashlens.play.player import Player
 from nashlens.play.run import decisions_table, play_rounds
 from nashlens.play.schedule import Agent
@@ -109,22 +109,9 @@ def test_one_agent_a_dose():
     assert agents["x"] == plain["x"]
 
 
-def test_steered_matches_are_apart():
-    play = pd.DataFrame(
-        {
-            "match_id": ["1", "2", "2"],
-            "row_agent": ["a", "a", "a"],
-            "column_agent": ["b", "s", "s"],
-            "agent": ["a", "a", "s"],
-            "opponent": ["b", "s", "a"],
-        }
-    )
-    texts = pd.DataFrame({"match_id": ["2", "1"], "text": ["of 2", "of 1"]})
+def test_each_seat_says_what_it_is_steered_by():
+    mine = pd.DataFrame({"match_id": ["2", "2"], "agent": ["a", "s"], "opponent": ["s", "a"]})
     how = {"player": "p", "direction": "abstract", "kind": "add", "value": 0.5, "layers": [1, 2]}
-    (plain, written), (mine, wrote) = split_steered(play, texts, {"s": how})
-    assert list(plain["match_id"]) == ["1"]
-    assert list(written["text"]) == ["of 1"]
-    assert list(wrote["text"]) == ["of 2"]
     doses = with_doses(mine, {"s": how})
     assert doses["dose"].isna().tolist() == [True, False]
     assert doses["opponent_dose"].isna().tolist() == [False, True]
