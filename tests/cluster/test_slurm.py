@@ -30,8 +30,8 @@ ON_GPU = (
     "ablate_heads",
     "spike_model",
 )
-# What a job of the model with a GPU may be called by: itself, or its agent that reasons.
-GPU_SUBJECTS = ("tiny_llama", "tiny_cot")
+# What a job of the model with a GPU may be called by: itself, or one of its agents.
+GPU_SUBJECTS = ("tiny_llama", "tiny_cot", "tiny_steered")
 
 
 @pytest.fixture(scope="module")

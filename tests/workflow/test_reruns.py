@@ -17,6 +17,11 @@ MEASURED = {
     "measure_play", "judge_play", "draw_cooperation", "draw_pairs", "draw_rounds",
     "draw_reasoning", "draw_selection", "draw_strategies", *JOINED,
 }  # fmt: skip
+# What steered players play is measured apart; their claims are judged with those about play.
+PUSHED_SHOWN = {"measure_steered", "draw_steered_play"}
+PUSHED = {"join_steered", *PUSHED_SHOWN, "judge_play", *JOINED}
+CHECKED = {"check_players", *PUSHED_SHOWN, "judge_play", *JOINED}
+PUSHED_ALL = {"play_part", *PUSHED, *CHECKED}
 PROBED = {
     "fit_probes", "draw_probes", "draw_transfer", "spike_model", "draw_spikes", *JUDGED, *CLIMBED,
 }  # fmt: skip
@@ -32,13 +37,14 @@ STEERED = {"summarise_steering", "draw_steering", "draw_clamping"}
 SWEPT = {"sweep_steering", *STEERED, *JUDGED, *CLIMBED}
 HEADED = {"summarise_heads", "draw_heads"}
 ABLATED = {"ablate_heads", *HEADED, *JUDGED}
-DIRECTED = {"fit_directions", *SWEPT}
+DIRECTED = {"fit_directions", *SWEPT, *PUSHED_ALL}
 STORED = {"plan_activations", "extract_activations", "join_activations"}
 UNTRAINED = {"extract_untrained", *PROBED}
 EXTRACTED = STORED | UNTRAINED | LENSED | DIRECTED | TUNED - {"fit_tuned_lens"}
-PLAYED = {"play_part", "join_play", *BIASED, *MEASURED}
+PLAYED_PLAIN = {"play_part", "join_play", *BIASED, *MEASURED}
+PLAYED = {*PLAYED_PLAIN, *PUSHED}
 BELIEVED = {"ask_beliefs", "judge_play", *JOINED}
-QUIZZED = {"ask_quiz", "join_quiz", *MEASURED}
+QUIZZED = {"ask_quiz", "join_quiz", *MEASURED, *CHECKED}
 ASKED = QUIZZED | BELIEVED
 SPIKED = {"spike_model", "draw_spikes", *JOINED}
 PATCH_SHOWN = {"summarise_patching", "draw_patching"}
@@ -62,12 +68,13 @@ DRAWN = {
     "draw_selection", "draw_strategies", "draw_probes", "draw_transfer", "draw_effects",
     "draw_lens", "draw_tuned", "draw_biases", "draw_steering", "draw_clamping", "draw_heads",
     "draw_patching", "draw_attribution", "draw_choir", "draw_spikes",
-    "draw_ladder", "draw_findings",
+    "draw_ladder", "draw_findings", "draw_steered_play",
 }  # fmt: skip
 RESAMPLED = {
     "summarise_lens", "draw_lens", "summarise_tuned_lens", "draw_tuned", *STEERED, *HEADED,
-    *PATCH_SHOWN, *WRITERS_SHOWN,
+    *PATCH_SHOWN, *WRITERS_SHOWN, *PUSHED_SHOWN,
 }  # fmt: skip
+PUSH = {"direction": "abstract", "layers": [0.5], "kind": "add", "values": [-1.0, 0.0, 1.0]}
 
 CONFIG_EDITS = {
     "nothing": ({}, set()),
@@ -85,7 +92,7 @@ CONFIG_EDITS = {
     "steering.positions": ({"steering": {"positions": "all"}}, SWEPT),
     "steering.ablate": ({"steering": {"ablate": True}}, SWEPT),
     "steering.joint": ({"steering": {"joint": [[1, 2]]}}, SWEPT),
-    "steering.units": ({"steering": {"units": "absolute"}}, SWEPT),
+    "steering.units": ({"steering": {"units": "absolute"}}, SWEPT | PUSHED_ALL),
     "steering.directions": ({"steering": {"directions": ["abstract"]}}, DIRECTED),
     "steering.fit": ({"steering": {"fit": "probe"}}, DIRECTED),
     "steering.train_label_sets": ({"steering": {"train_label_sets": ["xy"]}}, DIRECTED),
@@ -140,12 +147,25 @@ CONFIG_EDITS = {
     "matches.talk_tokens": ({"matches": {"talk_tokens": 3}}, PLAYED),
     "matches.templates": ({"matches": {"templates": ["cover"]}}, PLAYED | ASKED),
     "matches.skip_games": ({"matches": {"skip_games": ["concord"]}}, PLAYED | ASKED),
-    "modes.cot": ({"modes": {"cot": {"tokens": 5}}}, PLAYED),
+    "modes.cot": ({"modes": {"cot": {"tokens": 5}}}, PLAYED_PLAIN),
     "quiz.histories": ({"quiz": {"histories": 2}}, QUIZZED),
     "quiz.beliefs": ({"quiz": {"beliefs": 1}}, BELIEVED),
     "prompts.templates": ({"prompts": {"templates": ["table"]}}, PROMPTED),
     "prompts.system": ({"prompts": {"system": "Play."}}, PROMPTED | PLAYED | ASKED),
     "a scripted agent": ({"agents": {"wsls": {"strategy": "WSLS"}}}, PLAYED),
+    # The play of the models themselves stays as it is.
+    "an intervention's value": (
+        {"agents": {"tiny_steered": {"intervention": PUSH | {"values": [-2.0, 0.0, 1.0]}}}},
+        PUSHED_ALL,
+    ),
+    "an intervention's layer": (
+        {"agents": {"tiny_steered": {"intervention": PUSH | {"layers": [1]}}}},
+        PUSHED_ALL,
+    ),
+    "no intervention": (
+        {"agents": {"tiny_steered": None}},
+        {"judge_play", *JOINED},
+    ),
     "a new game": ({"games": {"mine": MINE}}, GAMED),
     "prompts.histories": ({"prompts": {"histories": 8}}, PROMPTED),
     "prompts.crossed": ({"prompts": {"crossed": ["label_sets"]}}, PROMPTED),
@@ -178,7 +198,7 @@ CONFIG_EDITS = {
     ),
     "a model's family": (
         {"models": {"tiny_llama": {"family": "other"}}},
-        {"judge_lineage", *MEASURED},
+        {"judge_lineage", *MEASURED, *PUSHED_SHOWN},
     ),
     "a model's base": (
         {"models": {"tiny_llama": {"base": "tiny_qwen"}}},
@@ -212,7 +232,11 @@ CODE_EDITS = {
     "the tuned lens": ("src/nashlens/lens/tuned.py", CODE, TUNED),
     "one figure": ("src/nashlens/figures/probes.py", CODE, {"draw_probes"}),
     "all figures' style": ("src/nashlens/figures/style.py", CODE, DRAWN),
-    "what a claim is": ("src/nashlens/findings/claim.py", CODE, {*ALL_JUDGED, *CLIMBED, *SPIKED}),
+    "what a claim is": (
+        "src/nashlens/findings/claim.py",
+        CODE,
+        {*ALL_JUDGED, *CLIMBED, *SPIKED, *PUSHED_SHOWN},
+    ),
     "a claim": (
         "src/nashlens/findings/claims/m5_nash_favoured.py",
         CODE,
@@ -232,7 +256,7 @@ CODE_EDITS = {
     "what claims about play share": (
         "src/nashlens/findings/shared/arms.py",
         CODE,
-        {"judge_play", *JOINED},
+        {"judge_play", *PUSHED_SHOWN, *JOINED},
     ),
     "a claim about play": (
         "src/nashlens/findings/claims/x3_first_mover.py",

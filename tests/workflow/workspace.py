@@ -29,8 +29,8 @@ PARTS = (
     "slurm",
     "workflow",
 )
-SHOWN = tuple(name for name in STUDY if name != "steered_play")
-"""Figures that the tiny experiment draws: it steers no agent."""
+SHOWN = tuple(STUDY)
+"""Figures that the tiny experiment draws."""
 TARGETS = {
     "all", "calibration", "games", "prompts", "play", "quiz", "activations", "probes", "lens",
     "steering", "circuits", "patching", "attribution", "spikes", "ladder", "findings", "figures",
