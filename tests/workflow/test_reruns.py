@@ -266,9 +266,13 @@ CODE_EDITS = {
     "the sensitivity": (
         "src/nashlens/findings/sensitivity.py",
         CODE,
-        {*ALL_JUDGED, *CLIMBED, *SPIKED},
+        {*ALL_JUDGED, *CLIMBED, *SPIKED, *PUSHED_SHOWN},
     ),
-    "the parts of the data": ("src/nashlens/parts.py", CODE, {*PROBED, *ALL_JUDGED}),
+    "the parts of the data": (
+        "src/nashlens/parts.py",
+        CODE,
+        {*PROBED, *ALL_JUDGED, *PUSHED_SHOWN},
+    ),
     "a rung": ("src/nashlens/findings/rungs/lens.py", CODE, CLIMBED),
     "the strips of a figure": (
         "src/nashlens/figures/strips.py",

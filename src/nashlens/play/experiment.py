@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import torch
 
 from nashlens.engine.core import Engine
-from nashlens.engine.edits import Edit
 from nashlens.engine.generation import generate
 from nashlens.engine.session import Session
 from nashlens.engine.steered import steered as steer
-from nashlens.errors import DataError
 from nashlens.games.game import families
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
@@ -29,8 +27,7 @@ from nashlens.play.schedule import (
     pairs_of,
     schedule,
 )
-from nashlens.play.steered import ModelDirections, edits_hash
-from nashlens.vocabulary.edits import SteeredTokens
+from nashlens.play.steered import SteeredAgent, edits_hash, steered_agents
 
 
 def play_group(
@@ -92,32 +89,6 @@ def play_group(
         folder=folder,
         fingerprint=fingerprint,
     )
-
-
-class SteeredAgent(NamedTuple):
-    """A steered agent's model, its edits, and the tokens at which they are made."""
-
-    model: str
-    edits: tuple[Edit, ...]
-    positions: SteeredTokens
-
-
-def steered_agents(
-    agents: Sequence[Agent], directions: Sequence[Path], *, seed: int
-) -> dict[str, SteeredAgent]:
-    """Return the steered ones of some agents by name; `directions` as for `play_group`."""
-    files = {path.stem: path for path in directions}
-    result = {}
-    for agent in agents:
-        how = agent.intervention
-        if how is None or agent.model is None:
-            continue
-        if agent.model not in files:
-            raise DataError(f"agents.{agent.name}: no directions of {agent.model} were given")
-        found = ModelDirections.read(files[agent.model])
-        edits = found.edits(agent.name, how, seed=seed)
-        result[agent.name] = SteeredAgent(agent.model, edits, how.positions)
-    return result
 
 
 def matches_of_group(

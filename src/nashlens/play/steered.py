@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,9 @@ from nashlens.errors import DataError
 from nashlens.seeds import stream
 from nashlens.tables import read_table
 from nashlens.vocabulary.edits import EditKind, PlayerDirection, SteeredTokens
+
+if TYPE_CHECKING:
+    from nashlens.play.schedule import Agent
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,32 @@ def _own_units(intervention: PlayerIntervention, row: Any) -> float:
     if intervention.kind == "clamp":
         return float(row["projection_mean"] + value * row["projection_std"])
     return float(value)
+
+
+class SteeredAgent(NamedTuple):
+    """A steered agent's model, its edits, and the tokens at which they are made."""
+
+    model: str
+    edits: tuple[Edit, ...]
+    positions: SteeredTokens
+
+
+def steered_agents(
+    agents: Sequence[Agent], directions: Sequence[Path], *, seed: int
+) -> dict[str, SteeredAgent]:
+    """Return the steered ones of some agents by name; `directions` as for `play_group`."""
+    files = {path.stem: path for path in directions}
+    result = {}
+    for agent in agents:
+        how = agent.intervention
+        if how is None or agent.model is None:
+            continue
+        if agent.model not in files:
+            raise DataError(f"agents.{agent.name}: no directions of {agent.model} were given")
+        found = ModelDirections.read(files[agent.model])
+        edits = found.edits(agent.name, how, seed=seed)
+        result[agent.name] = SteeredAgent(agent.model, edits, how.positions)
+    return result
 
 
 def edits_hash(edits: Mapping[str, Sequence[Edit]]) -> str:

@@ -23,9 +23,9 @@ from nashlens.engine.steered import steered
 from nashlens.lens.tuned import corpus
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
-from nashlens.play.experiment import steered_agents
 from nashlens.play.quiz import ask_quiz, histories_of_play
 from nashlens.play.schedule import Agent
+from nashlens.play.steered import steered_agents
 
 WINDOWS = 10
 """Passages that are read."""

@@ -14,12 +14,16 @@ from nashlens.engine.steered import steered
 from nashlens.errors import ConfigError, DataError
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
-from nashlens.play.experiment import steered_agents
 from nashlens.play.join import with_doses
 from nashlens.play.player import Player
 from nashlens.play.run import decisions_table, play_rounds
 from nashlens.play.schedule import Agent
-from nashlens.play.steered import ModelDirections, PlayerIntervention, edits_hash
+from nashlens.play.steered import (
+    ModelDirections,
+    PlayerIntervention,
+    edits_hash,
+    steered_agents,
+)
 from nashlens.vocabulary.edits import STEERED_TOKENS
 from tests.unit.engine.test_steered import assert_equal_scores, hooked_scores
 
