@@ -21,8 +21,10 @@ COLUMNS = (
 )
 _LEFT = 0.17
 """Share of the width that the claims have; the rungs share the rest."""
-_ROW, _MODEL, _FRAME, _LINE = 1.02, 0.24, 1.15, 0.118
+_ROW, _MODEL, _FRAME, _LINE = 1.28, 0.24, 1.15, 0.118
 """Inches of a claim's row, of a model's line, of all around them, and of one line of text."""
+_WRAPPED = 2
+"""Lines that a row has for what its number is, and for its control."""
 _SHORT, _LETTERS = 13.5, 16.0
 """Letters in an inch, bold and plain."""
 
@@ -138,11 +140,14 @@ def _cell(
         place + 0.26, top + 0.18, f"{row['estimate']:.2f}", fontsize=9, fontweight="bold",
         **options,
     )  # fmt: skip
-    unit = style.fit(str(row["unit"]), inches - 0.1, _LETTERS).partition("\n")[0]
+    unit, control = (
+        style.fit(str(row[name]), inches - 0.08, _LETTERS).split("\n")[:_WRAPPED]
+        for name in ("unit", "control")
+    )
     lines = (
         (f"[{row['ci_low']:.2f}, {row['ci_high']:.2f}]", "0.2"),
-        (unit, "0.4"),
-        (row["control"], "0.2"),
+        *((line, "0.4") for line in unit),
+        *((line, "0.2") for line in control),
         (f"{int(row['n'])} prompts", "0.4"),
         (f"{int(row['n_matches'])} histories", "0.4"),
     )

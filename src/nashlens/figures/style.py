@@ -169,8 +169,9 @@ def legend(body: SubFigure, handles: Sequence[Any]) -> None:
     for rows in range(1, len(marks) + 1):
         columns = -(-len(marks) // rows)
         longest = [max(lengths[i : i + rows]) for i in range(0, len(lengths), rows)]
-        # A mark and the space to its text, and the space between columns.
-        if sum(length + 0.38 for length in longest) + 0.05 <= room:
+        # A mark and the space to its text, and the space between columns; on screens letters stand
+        # at whole pixels, which makes texts a little wider.
+        if sum(1.08 * length + 0.39 for length in longest) + 0.05 <= room:
             break
     body.legend(
         handles=marks,
@@ -400,6 +401,10 @@ def save(
 
     def write(footer: str) -> frozenset[str]:
         figure.supxlabel(footer, x=0.008, ha="left", fontsize=SMALL, color=GREY)
+        # Each further drawing would move panels a little, and so files by what is written before.
+        for _ in range(2):
+            figure.draw_without_rendering()
+        figure.set_layout_engine("none")
         with glyphs.missing_glyphs() as missing:
             for name, (part, _) in zip(formats, done, strict=True):
                 figure.savefig(part, format=name, dpi=dpi, metadata=metadata[name])

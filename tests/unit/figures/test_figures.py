@@ -385,6 +385,23 @@ def test_the_ladder_shows_where_a_published_finding_dissolves(one_model):
     assert "no claim has a ladder" in texts(draw("ladder", {"ladder": m6.iloc[:0]}))
 
 
+def test_texts_of_a_rung_stay_in_its_cell(one_model):
+    ladder = one_model["ladder"].assign(unit="balanced accuracy", control="bag of words 0.58")
+    figure = draw("ladder", {"ladder": ladder})
+    figure.canvas.draw()
+    (ax,) = visible_axes(figure)
+    said = [text for text in ax.texts if text.get_text().strip()]
+    assert {"balanced", "accuracy", "bag of", "words 0.58"} <= {text.get_text() for text in said}
+    cells = [p.get_window_extent() for p in ax.patches if isinstance(p, Rectangle)]
+    for text in said:
+        box = text.get_window_extent()
+        for cell in cells:
+            if box.overlaps(cell.padded(-1.5)):
+                assert cell.x0 <= box.x0, text
+                assert box.x1 <= cell.x1 + 1.0, text
+                assert cell.y0 <= box.y0, text
+
+
 def test_attribution_names_who_writes_and_keeps_action_and_word_apart(one_model):
     figure = draw("attribution", one_model)
     action, word = figure.subfigs[0].axes

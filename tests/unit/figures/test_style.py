@@ -66,7 +66,8 @@ def test_the_registry_imports_no_figure():
 def test_dollar_signs_are_text_in_every_figure():
     titles = [r"$\frac{1}{0$", "costs $3 or $5", r"$x$", r"\$", "$$"]
     with style.theme():
-        figure, body = style.canvas(4, 2, titles[0])
+        figure, body = style.canvas(4, 2)
+        figure.suptitle(titles[0])
         ax = body.subplots()
         texts = [ax.set_title(title) for title in titles]
         figure.canvas.draw()
