@@ -51,11 +51,8 @@ def begin_writing(folder: str, config: dict[str, Any] | None) -> None:
         if config is not None:
             # For who reads the results: the tables themselves carry the keys that they depend on.
             write_json(Path(folder) / "config.json", config)
-        problem = folder_problem(folder)
     except DiskError as error:
-        problem = str(error)
-    if problem is not None:
-        print(f"{PREFIX}{printable(problem)}", file=sys.stderr)
+        print(f"{PREFIX}{printable(str(error))}", file=sys.stderr)
         # SystemExit, as Snakemake prints a traceback for any other exception.
         sys.exit(1)
     for other in (Path(folder), Path(folder).parent, *Path(folder).parent.glob("models/*")):

@@ -218,7 +218,8 @@ def _tuned(config: Mapping[str, Any], name: str, shape: Shape, job: HostJob) -> 
 def _probes(config: Mapping[str, Any], name: str, shape: Shape, job: HostJob) -> float:
     rows, width = prompts_asked(config), shape.width
     basis = 8.0 * rows * (width + min(rows, width))
-    return 4.0 * _layer(config, shape) + (3.0 + 3.0 * job.threads) * basis + 2 * _prompts(config)
+    held = 4.0 * _layer(config, shape) + 2.0 * _prompts(config)
+    return held + (3.0 + 3.0 * job.threads) * basis + 0.1 * GB
 
 
 def _directions(config: Mapping[str, Any], name: str, shape: Shape, job: HostJob) -> float:
