@@ -237,7 +237,7 @@ def test_a_node_goes_down_and_comes_back(mini):
 def test_a_full_disk(mini):
     """The job says so in one line; with room again, the same command ends it."""
     folder = mini.folder / "results/mini/tuned_lens"
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder]).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "none", folder]).returncode:
         pytest.skip("a small disk cannot be mounted here")
     try:
         said = mini.run("--retries=0", status=1)
