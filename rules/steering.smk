@@ -24,7 +24,14 @@ rule fit_directions:
         **light_job(),
     params:
         **provenance(
-            "fit_directions", reads=["steering.directions", "steering.fit", *STEERING_TRAINING]
+            "fit_directions",
+            reads=[
+                "steering.directions",
+                "steering.fit",
+                "steering.concept_games",
+                "steering.test_games",
+                *STEERING_TRAINING,
+            ],
         ),
     conda:
         "../envs/cpu.yaml"

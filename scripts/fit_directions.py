@@ -17,7 +17,7 @@ from workflow.job import run_job
 def main(inputs, outputs, config, fingerprint, model):
     store, prompts = ActivationStore(inputs["activations"]), read_table(inputs["prompts"])
     settings = config["steering"]
-    rows = Training.from_config(prompts, settings).rows(prompts)
+    rows = Training.from_config(prompts, settings, concepts=True).rows(prompts)
     found = fit_directions(
         store.reader(rows),
         store.n_layers,

@@ -13,6 +13,8 @@ from nashlens.steering.spikes import SpikeSettings, spike_tables
 from nashlens.tables import read_table, write_table
 from workflow.job import run_job
 
+TABLES = ("prompts", "lens", "probes", "heads", "steering", "override", "patching")
+
 
 def main(inputs, outputs, config, fingerprint, model, threads, batch_tokens):
     folder = Path(inputs["model"]).parent
@@ -26,7 +28,7 @@ def main(inputs, outputs, config, fingerprint, model, threads, batch_tokens):
         engine,
         load_readout(folder),
         ActivationStore(inputs["activations"]).layer,
-        {name: read_table(inputs[name]) for name in ("prompts", "lens", "probes")},
+        {name: read_table(inputs[name]) for name in TABLES if name in inputs},
         SpikeSettings(**options, layers=layers),
         JudgeSettings(model, **how, late_fraction=rules["late_fraction"], min_label_mass=mass),
         ProbeSettings(**config["probes"], **how, model=model),

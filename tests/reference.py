@@ -6,7 +6,7 @@ is slow on purpose and exists for the tests and the benchmarks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -108,53 +108,76 @@ def label_logprobs(
     return _scored(loaded, prompts, hooks)
 
 
-def head_outputs(loaded: LoadedModel, sequences: Sequence[Sequence[int]]) -> np.ndarray:
-    """Return `(n, layers, heads, head)`, the output projections' input at the last tokens."""
-    heads = loaded.model.config.num_attention_heads
-    result = []
-    for sequence in sequences:
-        seen: list[torch.Tensor] = []
-        hooks = [
-            module.register_forward_pre_hook(lambda _m, given, to=seen: to.append(given[0][0, -1]))
-            for module in _projections(loaded)
-        ]
-        with torch.inference_mode():
-            loaded.model(torch.tensor([list(sequence)], device=loaded.device), use_cache=False)
-        for hook in hooks:
-            hook.remove()
-        result.append([out.float().cpu().numpy().reshape(heads, -1) for out in seen])
-    return np.array(result)
+def component_outputs(
+    loaded: LoadedModel, sequence: Sequence[int]
+) -> dict[tuple[str, int], np.ndarray]:
+    """Return `(t, width)` for each MLP, and the output projection's input where heads are."""
+    seen: dict[tuple[str, int], np.ndarray] = {}
+
+    def keep(place: tuple[str, int], side: str) -> Any:
+        def hook(_module: Any, given: tuple[torch.Tensor, ...], out: Any = None) -> None:
+            seen[place] = (given[0] if side == "head" else out)[0].float().cpu().numpy()
+
+        return hook
+
+    hooks = [
+        module.register_forward_pre_hook(keep(("head", k + 1), "head"))
+        for k, module in enumerate(_projections(loaded))
+    ]
+    hooks += [
+        m.register_forward_hook(keep(("mlp", k + 1), "mlp")) for k, m in enumerate(_mlps(loaded))
+    ]
+    with torch.inference_mode():
+        loaded.model(torch.tensor([list(sequence)], device=loaded.device), use_cache=False)
+    for hook in hooks:
+        hook.remove()
+    return seen
 
 
 def ablated_label_logprobs(
     loaded: LoadedModel,
-    prompts: Sequence[LabelledPrompt],
-    group: Sequence[tuple[int, int]],
-    replacement: np.ndarray,
+    prompt: LabelledPrompt,
+    sites: Sequence[tuple[str, int, int]],
+    values: Mapping[tuple[str, int], np.ndarray],
+    first: int,
 ) -> np.ndarray:
-    """Return `(n, 2)` float64 log P of each whole label with a group of heads ablated.
+    """Return `(2,)` float64 log P of each whole label with components ablated from a token on.
 
-    `group` and `replacement` are as for `nashlens.engine.heads.ablate_heads`.
+    `values` holds `(2, width)`: what replaces outputs before the decision, and at it.
     """
-    size = replacement.shape[-1]
+    decision = len(prompt.ids) - 1
+    size = loaded.width // loaded.model.config.num_attention_heads
 
-    def replaced(head: int, value: np.ndarray, position: int) -> Any:
-        def hook(_module: Any, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-            changed = given[0].clone()
-            changed[0, position, head * size : (head + 1) * size] = torch.from_numpy(value)
-            return (changed, *given[1:])
+    def replaced(kind: str, layer: int, head: int) -> Any:
+        part = slice(head * size, (head + 1) * size) if kind == "head" else slice(None)
+        early, last = (torch.from_numpy(np.asarray(v[part])) for v in values[kind, layer])
 
-        return hook
+        def change(x: torch.Tensor) -> torch.Tensor:
+            x = x.clone()
+            x[0, first:decision, part], x[0, decision, part] = early, last
+            return x
 
-    def hooks(i: int) -> list[Any]:
+        if kind == "head":
+            return lambda _m, given: (change(given[0]), *given[1:])
+        return lambda _m, _given, out: change(out)
+
+    def hooks(_i: int) -> list[Any]:
         return [
-            _projections(loaded)[layer - 1].register_forward_pre_hook(
-                replaced(head, replacement[layer - 1, head], len(prompts[i].ids) - 1)
-            )
-            for layer, head in group
+            _projections(loaded)[layer - 1].register_forward_pre_hook(replaced(kind, layer, head))
+            if kind == "head"
+            else _mlps(loaded)[layer - 1].register_forward_hook(replaced(kind, layer, head))
+            for kind, layer, head in sites
         ]
 
-    return _scored(loaded, prompts, hooks)
+    return _scored(loaded, [prompt], hooks)[0]
+
+
+def _mlps(loaded: LoadedModel) -> list[Any]:
+    names = loaded.architecture
+    return [
+        attrgetter(names.mlp_out_norm or names.mlp)(layer)
+        for layer in attrgetter(names.layers)(loaded.model)
+    ]
 
 
 def _projections(loaded: LoadedModel) -> list[Any]:

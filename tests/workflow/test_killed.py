@@ -71,7 +71,10 @@ STAGES = {
     ),
     "ask_quiz": (GAMES, files(table="quiz")),
     "ask_beliefs": (GAMES, files(table="beliefs")),
-    "spike_model": (PROMPTS | STORE | files("lens", "probes"), files("spikes", "spikes_summary")),
+    "spike_model": (
+        PROMPTS | STORE | files("lens", "probes", "heads", "steering", "override", "patching"),
+        files("spikes", "spikes_summary"),
+    ),
 }
 """Rule -> its input and output, as in `rules/`, beside the model itself."""
 SHARDED = {

@@ -83,10 +83,12 @@ def test_stages_ask_as_many_prompts_as_their_tables_have(study, tables, rule, ta
     asked = {
         "quiz": lambda: len(made),
         "beliefs": lambda: 2 * len(made),
-        # By what one row is about; every head is ablated on some histories, and groups on others,
-        # after all of them were read for their means.
+        # By what one row is about; components are ablated on some histories, after these were read
+        # for their means, and groups on others.
         "steering": lambda: made["prompt_id"].nunique(),
-        "heads": lambda: 2 * made["prompt_id"].nunique(),
+        "heads": lambda: (
+            made["prompt_id"].nunique() + made.loc[made["phase"] == "choose", "prompt_id"].nunique()
+        ),
         "patching": lambda: made["pair_id"].nunique(),
     }
     found = one(study, rule)

@@ -34,9 +34,10 @@ LENSED = {
 }  # fmt: skip
 TUNED = {"fit_tuned_lens", "read_tuned_lens", "summarise_tuned_lens", "draw_tuned", *PARTED}
 STEERED = {"summarise_steering", "draw_steering", "draw_clamping"}
-SWEPT = {"sweep_steering", *STEERED, *JUDGED, *CLIMBED}
+SPIKED = {"spike_model", "draw_spikes", *JOINED}
+SWEPT = {"sweep_steering", *STEERED, *SPIKED, *JUDGED, *CLIMBED}
 HEADED = {"summarise_heads", "draw_heads"}
-ABLATED = {"ablate_heads", *HEADED, *JUDGED}
+ABLATED = {"ablate_heads", *HEADED, *SPIKED, *JUDGED}
 DIRECTED = {"fit_directions", *SWEPT, *PUSHED_ALL}
 STORED = {"plan_activations", "extract_activations", "join_activations"}
 UNTRAINED = {"extract_untrained", *PROBED}
@@ -46,12 +47,11 @@ PLAYED = {*PLAYED_PLAIN, *PUSHED}
 BELIEVED = {"ask_beliefs", "judge_play", *JOINED}
 QUIZZED = {"ask_quiz", "join_quiz", *MEASURED, *CHECKED}
 ASKED = QUIZZED | BELIEVED
-SPIKED = {"spike_model", "draw_spikes", *JOINED}
 PATCH_SHOWN = {"summarise_patching", "draw_patching"}
-PATCHED = {"patch_pairs", *PATCH_SHOWN, *JUDGED}
+PATCHED = {"patch_pairs", *PATCH_SHOWN, *SPIKED, *JUDGED}
 PAIRED = {"build_pairs", *PATCHED}
 WRITERS_SHOWN = {"summarise_attribution", "draw_attribution", "draw_choir"}
-ATTRIBUTED = {"attribute_answers", *WRITERS_SHOWN, *JUDGED}
+ATTRIBUTED = {"attribute_answers", *WRITERS_SHOWN, *SPIKED, *JUDGED}
 PROMPTED = {"build_prompts"} | EXTRACTED | ABLATED | PAIRED | ATTRIBUTED
 # A user's own payoffs: a stag hunt, with one drawn variant.
 MINE = {
@@ -106,6 +106,8 @@ CONFIG_EDITS = {
     "circuits.replacement": ({"circuits": {"replacement": "zero"}}, ABLATED),
     "circuits.group": ({"circuits": {"group": 1}}, ABLATED),
     "circuits.random_groups": ({"circuits": {"random_groups": 2}}, ABLATED),
+    "circuits.mlps": ({"circuits": {"mlps": 2}}, ABLATED),
+    "circuits.everywhere": ({"circuits": {"everywhere": None}}, ABLATED),
     "patching.kinds": ({"patching": {"kinds": ["payoffs", "order"]}}, PAIRED),
     "patching.games": ({"patching": {"games": ["concord"]}}, PAIRED),
     "patching.pairs": ({"patching": {"pairs": 8}}, PATCHED),
@@ -283,7 +285,8 @@ CODE_EDITS = {
     "patching": ("src/nashlens/circuits/patching.py", CODE, PATCHED),
     "who writes": ("src/nashlens/circuits/writing.py", CODE, ATTRIBUTED),
     "pairs of prompts": ("src/nashlens/prompts/pairs.py", CODE, PAIRED | ATTRIBUTED),
-    "the heads": ("src/nashlens/circuits/heads.py", CODE, ABLATED | ATTRIBUTED),
+    "the heads": ("src/nashlens/circuits/heads.py", CODE, ABLATED),
+    "the histories that choose": ("src/nashlens/circuits/phases.py", CODE, ABLATED | ATTRIBUTED),
     "the choice of prompts": (
         "src/nashlens/interventions.py",
         CODE,

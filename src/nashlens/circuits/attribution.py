@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from nashlens.circuits.heads import match_phases
+from nashlens.circuits.phases import match_phases
 from nashlens.contrasts import Array
 from nashlens.engine.attribution import Attribution, attribute, written_places
 from nashlens.engine.labels import LabelledPrompt, labelled_prompts

@@ -26,6 +26,7 @@ import pandas as pd
 import torch
 
 from nashlens.circuits.attribution import Writers
+from nashlens.circuits.candidates import site_name
 from nashlens.depth import is_late
 from nashlens.engine.labels import label_probabilities, labelled_prompts
 from nashlens.engine.patching import Change, Site, patch_scores
@@ -299,11 +300,6 @@ def exchange_pairs(pairs: pd.DataFrame, chosen: pd.DataFrame, per_game: int) -> 
     # Blocks in the order in which they were chosen, each with its mirror image.
     place = found.groupby("game")["block_id"].transform(lambda ids: pd.factorize(ids)[0])
     return found[place < per_game // size].reset_index(drop=True)
-
-
-def site_name(site: Site) -> str:
-    """Return a component in one word, as the attribution table has it: `11.3`, `12.mlp`."""
-    return f"{site.layer}.{site.head if site.kind == 'head' else site.kind}"
 
 
 def _means(

@@ -1,4 +1,4 @@
-"""A heads table as a matrix over prompts and ablations, and its parts over complete blocks.
+"""A heads table, or one arm of it, as a matrix over prompts and ablations, and its parts.
 
 The same label stands for the Nash action under one label map and for the other action under the
 other. In a block, which asks one scenario in all label maps and option orders, an effect therefore
@@ -17,8 +17,37 @@ import pandas as pd
 from nashlens.contrasts import Array
 from nashlens.factorial import Blocks
 
-KINDS = ("none", "head", "candidate", "random")
-"""Kinds of ablation: nothing, one head, the candidate group, a random group."""
+KINDS = ("none", "head", "mlp", "candidate", "random")
+"""Kinds of ablation: nothing, one head, one MLP, a candidate group, a random group."""
+ARMS = {
+    ("head", "decision"): "heads at the decision",
+    ("mlp", "decision"): "MLPs at the decision",
+    ("both", "all"): "heads and MLPs at all positions",
+}
+"""What a group consists of, and where it is ablated -> that in words."""
+
+
+def rows_of_arms(heads: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
+    """Return the rows of each arm's groups, with those of the same prompts unablated.
+
+    Parameters
+    ----------
+    heads : DataFrame
+        One model's heads table.
+
+    Returns
+    -------
+    dict of (str, str) to DataFrame
+        By the keys of `ARMS`, in their order; arms without a candidate group are left out.
+    """
+    test = heads[heads["phase"] == "test"]
+    found = {}
+    for component, positions in ARMS:
+        here = test[test["positions"] == positions]
+        rows = here[(here["component"] == component) | (here["kind"] == "none")]
+        if (rows["kind"] == "candidate").any():
+            found[component, positions] = rows
+    return found
 
 
 class Ablations:
@@ -27,8 +56,8 @@ class Ablations:
     Parameters
     ----------
     heads : DataFrame
-        One model's heads table.
-    kind : {"none", "head", "candidate", "random"}
+        One model's heads table, of ablations with a name of their own.
+    kind : {"none", "head", "mlp", "candidate", "random"}
     column : {"drop", "logit_nash"}, default "drop"
 
     Attributes

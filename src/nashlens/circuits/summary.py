@@ -1,10 +1,10 @@
-"""Ablated heads as estimates: each head's effect, the chosen group's, and the random groups'."""
+"""Ablations as estimates: each head's and MLP's effect, the chosen groups', the random groups'."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from nashlens.circuits.readings import Ablations
+from nashlens.circuits.readings import Ablations, rows_of_arms
 from nashlens.estimates import Array, Bootstrap, collect, frame
 
 DESCRIPTIONS = {
@@ -15,9 +15,11 @@ DESCRIPTIONS = {
 }
 """Quantity -> what it is: the parts of `nashlens.factorial`, in their order."""
 _KEYS = {
-    "model": "str", "kind": "str", "quantity": "str", "ablation": "str", "layer": "Int64",
-    "head": "Int64", "heads": "str",
+    "model": "str", "kind": "str", "component": "str", "positions": "str", "method": "str",
+    "quantity": "str", "ablation": "str", "layer": "Int64", "head": "Int64", "heads": "str",
 }  # fmt: skip
+_SINGLE = ("head", "mlp")
+"""Kinds of one component each."""
 _SPREADS = {"spread_label_sets": "label_set", "spread_templates": "template"}
 """Column -> over what it is the standard deviation."""
 
@@ -35,19 +37,30 @@ def heads_estimates(heads: pd.DataFrame, *, model: str, how: Bootstrap) -> pd.Da
     Returns
     -------
     DataFrame
-        `model`, `kind` (`head`, on the histories where the group was chosen; `candidate` and
-        `random`, on the others), `quantity` (see `DESCRIPTIONS`), `ablation`, `layer`, `head`,
-        `heads`, then `estimates.COLUMNS`, and how the estimate differs between label sets and
-        templates (`spread_label_sets`, `spread_templates`: standard deviations, missing where there
-        is one). Bounds of heads hold for all heads at once.
+        `model`, `kind` (`head` and `mlp`, on the histories where groups were chosen; `candidate`
+        and `random`, on the others), `component`, `positions`, `method` (see the heads table),
+        `quantity` (see `DESCRIPTIONS`), `ablation`, `layer`, `head`, `heads`, then
+        `estimates.COLUMNS`, and how the estimate differs between label sets and templates
+        (`spread_label_sets`, `spread_templates`: standard deviations, missing where there is one).
+        Bounds of single components hold for all of their kind at once.
     """
+    single = heads[heads["kind"].isin(_SINGLE)]
+    parts = [rows for _, rows in single.groupby(["positions", "kind"], sort=False)]
+    parts += [
+        rows[rows["kind"] == kind]
+        for rows in rows_of_arms(heads).values()
+        for kind in ("candidate", "random")
+    ]
     tables = []
-    for kind in ("head", "candidate", "random"):
-        ablations = Ablations(heads, kind)
+    for rows in parts:
+        if rows.empty:
+            continue
+        said = rows[["kind", "component", "positions", "method"]].iloc[0]
+        ablations = Ablations(rows, str(said["kind"]))
         for quantity, values in zip(DESCRIPTIONS, ablations.parts.values(), strict=True):
             if len(ablations.blocks):
-                table = _bounded(ablations, values, how, at_once=kind == "head")
-                tables.append(table.assign(kind=kind, quantity=quantity, model=model))
+                table = _bounded(ablations, values, how, at_once=said["kind"] in _SINGLE)
+                tables.append(table.assign(**said, quantity=quantity, model=model))
     return collect(tables, _KEYS, dict.fromkeys(_SPREADS, "float64"))
 
 

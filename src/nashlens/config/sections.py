@@ -184,6 +184,8 @@ class SteeringConfig(Section):
     """A difference of means, or the normal of a logistic probe."""
     train_games: Distinct[Name] = ["prisoners_dilemma", "harmony"]
     """Games whose prompts the directions are fitted on; their Nash actions must differ."""
+    concept_games: DistinctOrEmpty[Name] | None = None
+    """Further games for the concepts (cooperation, gains, expected); null: all but test games."""
     train_label_sets: Distinct[Name] | None = None
     """Label sets likewise; the default is all neutral ones but the last by name."""
     train_templates: Distinct[Literal[TEMPLATES]] | None = None  # type: ignore[valid-type]
@@ -210,19 +212,32 @@ class SteeringConfig(Section):
     """Prompts of each test game, in whole blocks: a multiple of label maps x option orders."""
 
 
+class EverywhereConfig(Section):
+    """Heads and MLPs that are ablated together at all positions."""
+
+    prompts: Annotated[Integer, Field(ge=4, le=100000)] = 8
+    """Of circuits.prompts, those of each game that test; half as many choose by a gradient."""
+    random_groups: Count = 2
+    """Groups of other components, as the control."""
+
+
 class CircuitsConfig(Section):
-    """Attention heads, ablated at the decision position: each by itself, and a chosen group."""
+    """Heads and MLPs, ablated: each by itself, and chosen groups."""
 
     games: Distinct[Name] = ["deadlock", "concord"]
     """Games whose decisions are looked at; each has a Nash action."""
     prompts: Annotated[Integer, Field(ge=4, le=100000)] = 32
-    """Prompts of each game; a quarter of their histories choose the heads, the others test them."""
+    """Prompts of each game; a quarter of their histories choose groups, the others test them."""
     replacement: Literal["mean", "zero"] = "mean"
-    """What replaces a head's output: its mean over all these prompts, or zero."""
+    """What replaces a component's output: its mean over the prompts that choose, or zero."""
     group: Count = 5
-    """Heads of the group, those whose ablation costs the Nash action the most."""
+    """Heads of a group, those whose ablation costs the Nash action the most."""
+    mlps: Count = 2
+    """MLPs of a group, chosen likewise."""
     random_groups: Count = 20
-    """Groups of other heads of the same layers, as the control."""
+    """Groups of other heads of the same layers, and of MLPs of layers nearby, as the control."""
+    everywhere: EverywhereConfig | None = EverywhereConfig()
+    """Ablation at all positions; null leaves it out."""
 
 
 class PatchingConfig(Section):

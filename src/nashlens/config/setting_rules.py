@@ -93,6 +93,16 @@ def _parallel_weights(at: Place) -> str | None:
     return None
 
 
+@rule("models.*.parallel")
+def _parallel_gradients(at: Place) -> str | None:
+    if at.found != "tensor" or at.config.circuits.everywhere is None:
+        return None
+    return (
+        "circuits.everywhere takes gradients, which need all heads of a block on one device; set"
+        " that to null, or parallel to pipeline"
+    )
+
+
 @rule("models.*.base")
 def _base(at: Place) -> str | None:
     problem = no_entry(at, "models")

@@ -13,6 +13,7 @@ from nashlens.config.design import (
 from nashlens.config.problems import suggestion
 from nashlens.config.rules import (
     Place,
+    no_entry,
     rule,
 )
 from nashlens.vocabulary.positions import DECISION, expand_positions
@@ -52,6 +53,13 @@ def _folds(at: Place) -> str | None:
         f"allowed: at most {histories}, as there are that many histories in neutral labels "
         "(prompts.histories of each game) and none stands in two folds"
     )
+
+
+@rule("steering.concept_games.*")
+def _concept_game(at: Place) -> str | None:
+    if at.found in at.config.steering.test_games:
+        return "it is a test game; directions are tested on other games"
+    return no_entry(at, "games")
 
 
 @rule("steering.test_games.*")

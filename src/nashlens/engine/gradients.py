@@ -16,8 +16,8 @@ import torch
 
 from nashlens.engine.labels import LabelledPrompt, LabelRun, label_runs
 from nashlens.engine.patching import Change, check_changes
-from nashlens.engine.plain import PlainRun, plain_blocks, run_plain
-from nashlens.engine.recording import Site
+from nashlens.engine.plain import plain_blocks, run_plain
+from nashlens.engine.recording import Place, Recorded, Site
 from nashlens.progress import progress
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def attribution_patching(
     changes: Sequence[Change],
     *,
     groups: Sequence[Mapping[str, Sequence[int]]],
-    sources: Sequence[Sequence[int]],
+    sources: Sequence[Sequence[int]] | None = None,
+    given: Recorded | None = None,
     what: str | None = None,
 ) -> np.ndarray:
     """Estimate what changes do to the logit difference.
@@ -42,7 +43,7 @@ def attribution_patching(
     prompts : sequence of LabelledPrompt
     changes : sequence of Change
         Those by the source's values or by zero. Of several sites, the estimates are added up.
-    groups, sources, what
+    groups, sources, given, what
         As for `patch_scores`.
 
     Returns
@@ -56,15 +57,30 @@ def attribution_patching(
         As `patch_scores`; also if devices share the heads, or a change takes means.
     """
     stack = plain_blocks(engine)
-    check_changes(engine, prompts, changes, sources, None)
+    check_changes(engine, prompts, changes, sources if given is None else given, None)
     result = np.zeros((len(prompts), len(changes)))
     runs = label_runs(prompts)
     for run in progress(runs, what) if what else runs:
-        ids = [*sources[run.prompt], *run.sequence[run.length :]]
-        with torch.inference_mode():
-            theirs = run_plain(stack, ids)
+        theirs: Mapping[Place, torch.Tensor] = {}
+        if given is not None:
+            theirs = _given(given, run.prompt)
+        elif sources is not None:
+            ids = [*sources[run.prompt], *run.sequence[run.length :]]
+            with torch.inference_mode():
+                theirs = run_plain(stack, ids).values
         result[run.prompt] += _estimates(stack, run, theirs, changes, groups[run.prompt])
     return result
+
+
+def _given(given: Recorded, prompt: int) -> dict[Place, torch.Tensor]:
+    """Return the values of a prompt's tokens, `(t, size)`, or `(t, heads, size)` for heads."""
+    rows = torch.from_numpy(given.rows[prompt])
+    return {
+        place: parts[:, rows.to(parts.device)].transpose(0, 1)
+        if place[0] == "head"
+        else parts[0, rows.to(parts.device)]
+        for place, parts in given.values.items()
+    }
 
 
 @torch.inference_mode(False)
@@ -72,7 +88,7 @@ def attribution_patching(
 def _estimates(
     stack: Blocks,
     run: LabelRun,
-    theirs: PlainRun,
+    theirs: Mapping[Place, torch.Tensor],
     changes: Sequence[Change],
     groups: Mapping[str, Sequence[int]],
 ) -> np.ndarray:
@@ -95,8 +111,9 @@ def _estimates(
         if key not in effects:
             place = key[:2]
             before = own.values[place].detach().float()
-            after = theirs.values[place].float() if replacement == "source" else 0.0
-            product = gradients[place].float() * (after - before)
+            after = theirs[place].to(before) if replacement == "source" else 0.0 * before
+            # A given value may be that of the prompt's tokens only, and not of the label's.
+            product = gradients[place][: len(after)].float() * (after - before[: len(after)])
             parts = product if site.kind == "head" else product[:, None]
             effects[key] = parts.sum(-1).double().cpu().numpy()
         return effects[key]

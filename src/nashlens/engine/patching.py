@@ -45,6 +45,8 @@ class Change(NamedTuple):
     replacement: Literal["source", "mean", "zero"] = "source"
 
 
+Sources = Sequence[Sequence[int]] | Recorded
+"""Where values come from: aligned prompts, or the values and which of them each token gets."""
 Means = Mapping[Site | tuple[Site, str], np.ndarray]
 """Values of the replacement `mean`, by site, or by site and group of tokens, which comes first."""
 _SOURCE, _MEAN, _ZERO = 1, 2, 3
@@ -59,6 +61,7 @@ def patch_scores(
     *,
     groups: Sequence[Mapping[str, Sequence[int]]],
     sources: Sequence[Sequence[int]] | None = None,
+    given: Recorded | None = None,
     means: Means | None = None,
     what: str | None = None,
 ) -> np.ndarray:
@@ -73,6 +76,9 @@ def patch_scores(
         For each prompt the tokens of each group; a group without tokens changes nothing.
     sources : sequence of sequence of int, optional
         For each prompt the token ids, as many, that values come from.
+    given : Recorded, optional
+        In place of sources: the values themselves, and which of them each token of each prompt
+        gets.
     means : mapping, optional
         `(width,)`, or `(head_dim,)` for heads: values of the replacement `mean`, by `Site` or by
         `(Site, group)`. Those of a group are to be preferred (see `recording.site_outputs`).
@@ -89,12 +95,16 @@ def patch_scores(
     DataError
         If a prompt and its source differ in length, a site does not exist, or values are missing.
     """
-    check_changes(engine, prompts, changes, sources, means)
+    check_changes(engine, prompts, changes, sources if given is None else given, means)
     starts = range(0, len(prompts), _PROMPTS_AT_ONCE)
     steps = [slice(start, start + _PROMPTS_AT_ONCE) for start in starts]
 
     def score(some: slice) -> np.ndarray:
-        theirs = None if sources is None else sources[some]
+        theirs: Sequence[Sequence[int]] | Recorded | None = sources
+        if given is not None:
+            theirs = Recorded(given.values, given.rows[some])
+        elif sources is not None:
+            theirs = sources[some]
         return _score(engine, prompts[some], changes, groups[some], theirs, means)
 
     found = each(steps, score, what or "patches", unit="steps", shown=what is not None)
@@ -105,23 +115,30 @@ def check_changes(
     engine: Engine,
     prompts: Sequence[LabelledPrompt],
     changes: Sequence[Change],
-    sources: Sequence[Sequence[int]] | None,
+    sources: Sources | None,
     means: Means | None,
 ) -> None:
     """Refuse what cannot be patched, by a DataError; arguments are those of `patch_scores`."""
-    for index, prompt in enumerate(prompts if sources is not None else ()):
-        if sources is not None and len(sources[index]) != len(prompt.ids):
+    theirs = sources.rows if isinstance(sources, Recorded) else sources
+    for index, prompt in enumerate(prompts if theirs is not None else ()):
+        if theirs is not None and len(theirs[index]) != len(prompt.ids):
             raise DataError(
                 f"prompt {index} has {len(prompt.ids)} tokens and its source"
-                f" {len(sources[index])}; give sources that are aligned"
+                f" {len(theirs[index])}; give sources that are aligned"
             )
     for change in changes:
         check_sites(engine, change.sites)
         for site in change.sites if change.replacement == "mean" else ():
             if _mean(means, site, change.group) is None:
                 raise DataError(f"{site}: no mean was given to replace it by")
-        if change.replacement == "source" and change.sites and sources is None:
+        if change.replacement != "source" or not change.sites:
+            continue
+        if sources is None:
             raise DataError("values of other prompts are asked for, and no sources were given")
+        if isinstance(sources, Recorded):
+            for site in change.sites:
+                if (site.kind, site.layer) not in sources.values:
+                    raise DataError(f"{site}: no value was given to replace it by")
 
 
 def _mean(means: Means | None, site: Site, group: str) -> np.ndarray | None:
@@ -134,7 +151,7 @@ def _score(
     prompts: Sequence[LabelledPrompt],
     changes: Sequence[Change],
     groups: Sequence[Mapping[str, Sequence[int]]],
-    sources: Sequence[Sequence[int]] | None,
+    sources: Sources | None,
     means: Means | None,
 ) -> np.ndarray:
     """Return the scores of a few prompts."""
@@ -151,9 +168,9 @@ def _score(
     jobs = [Job(_Patches(engine, [Change((), "")], np.array([-1]), theirs, means), whole)]
     for (group, by_source), columns in changed.items():
         mine = [changes[k] for k in columns]
-        values, given = (theirs, sources) if by_source else (None, None)
+        values, aligned = (theirs, sources) if by_source else (None, None)
         patches = _Patches(engine, mine, np.array(columns), values, means)
-        jobs.append(Job(patches, _marks(runs, groups, group, values, given)))
+        jobs.append(Job(patches, _marks(runs, groups, group, values, aligned)))
     # The last column is that of no change.
     scores = np.full((len(prompts), len(changes) + 1, 2), np.nan)
 
@@ -173,9 +190,11 @@ def _source_values(
     runs: Sequence[LabelRun],
     changes: Sequence[Change],
     groups: Sequence[Mapping[str, Sequence[int]]],
-    sources: Sequence[Sequence[int]] | None,
+    sources: Sources | None,
 ) -> Recorded | None:
     """Return the sources' values wherever a change takes them from."""
+    if isinstance(sources, Recorded):
+        return Recorded(sources.values, [sources.rows[run.prompt] for run in runs])
     taking = [change for change in changes if change.sites and change.replacement == "source"]
     if sources is None or not taking:
         return None
@@ -192,7 +211,7 @@ def _marks(
     groups: Sequence[Mapping[str, Sequence[int]]],
     group: str,
     theirs: Recorded | None,
-    sources: Sequence[Sequence[int]] | None,
+    sources: Sources | None,
 ) -> list[np.ndarray | None]:
     """Return for each run which of the sources' values replace those of its tokens.
 
@@ -205,8 +224,10 @@ def _marks(
         if theirs is None or sources is None:
             edited[tokens] = 0
         else:
-            source = np.asarray(sources[run.prompt])
-            tokens = tokens[tokens >= shared_prefix(source, np.array(run.sequence[: run.length]))]
+            if not isinstance(sources, Recorded):
+                source = np.asarray(sources[run.prompt])
+                same = shared_prefix(source, np.array(run.sequence[: run.length]))
+                tokens = tokens[tokens >= same]
             edited[tokens] = theirs.rows[index][tokens]
         marks.append(edited if len(tokens) else None)
     return marks

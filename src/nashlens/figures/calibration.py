@@ -36,7 +36,7 @@ _FACTS = {
     "components": "overriding components",
     "follows_action": "follows the action (lens)",
     "follows_word": "follows the word (lens)",
-    "answering_heads": "heads answer Nash (M4)",
+    "answering_heads": "heads or MLPs answer Nash (M4)",
     "M1": "M1 history at layer 1",
     "M5": "M5 lens favours Nash",
     "M6": "M6 late override",

@@ -21,7 +21,7 @@ from matplotlib.patches import Patch
 
 from nashlens.figures import saying, style
 from nashlens.figures.registry import Look
-from nashlens.vocabulary.edits import DIRECTION_KINDS
+from nashlens.vocabulary.edits import CONCEPT_KINDS, DIRECTION_KINDS
 
 _COLUMNS = ("model", "kind", "quantity", "direction", "part", "words", "game", "layers", "layer",
             "value", "target", "units", *style.ESTIMATE, "n", "n_matches",
@@ -32,8 +32,7 @@ _MEANT = {
     "abstract": "meant to move the action",
     "label": "meant to move any words",
     "published": "meant to move the action",
-    "cooperation": "meant to move the action",
-    "expected": "meant to move the action",
+    **dict.fromkeys(CONCEPT_KINDS, "meant to move the action"),
 }
 _RESPONSES = 2
 """Panels of responses for each kind."""

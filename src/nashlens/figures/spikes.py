@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle, zip_longest
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,13 @@ _KINDS = {
     "word": "the same by word only",
     "history": "history, consumed",
     "nash_code": "a Nash code, inert",
+    "answer": "what an intervention does",
+    "answer_word": "that by word only",
+    "answer_soloist": "by one component alone",
 }
 """Kind of spike -> heading of its panel."""
-_CLAIMS = ("M6", "M5", "M1", "M2", "M3")
+_CLAIMS = ("M6", "M5", "M1", "M2", "M3", "M4", "M7", "M8", "M9", "M10", "M11")
+_COLUMNS_OF_PANELS = 4
 _LINES = ("-", "--", ":", "-.")
 _STROKES = ("(\u2014)", "(- -)", "(\u00b7\u00b7)", "(-\u00b7)")
 _UNITS = {"logits": "strength (logits)", "standard deviations": "strength (SD)"}
@@ -64,22 +69,32 @@ def _share(summary: pd.DataFrame, strength: float) -> str:
 def draw(spikes_summary: pd.DataFrame, look: Look) -> Figure:
     """Draw the share of draws with the verdict that counts, a panel for each kind of spike.
 
-    A row of panels for each model. Colour and mark: the claim; line: the layer of the spike.
+    Rows of panels for each model. Colour and mark: the claim; line: the layer of the spike.
     """
     if (spikes_summary["spike"] == NONE).all():
         raise style.NothingToShowError("nothing was put into a model")
     models = list(dict.fromkeys(spikes_summary["model"]))
     kinds = [kind for kind in _KINDS if (spikes_summary["spike"] == kind).any()]
-    color = style.colors(look.palette, list(_CLAIMS))
-    figure, body = style.canvas(look.width or style.WIDTH, 1.35 + 2.0 * len(models))
-    grid = body.subplots(len(models), len(kinds), squeeze=False, sharey=True)
-    for line, model in zip(grid, models, strict=True):
+    columns = min(len(kinds), _COLUMNS_OF_PANELS)
+    lines = -(-len(kinds) // columns)
+    # More claims than a palette has colours: those of one panel differ in colour.
+    color = dict(
+        zip(_CLAIMS, cycle(style.colors(look.palette, _CLAIMS[:6]).values()), strict=False)
+    )
+    figure, body = style.canvas(look.width or style.WIDTH, 1.35 + 2.0 * len(models) * lines)
+    grid = body.subplots(len(models) * lines, columns, squeeze=False, sharey=True)
+    for k, model in enumerate(models):
         rows = spikes_summary[spikes_summary["model"] == model]
-        for ax, kind in zip(line, kinds, strict=True):
-            _panel(ax, rows, kind, color)
+        of_model = grid[k * lines : (k + 1) * lines]
+        for ax, kind in zip_longest(of_model.flat, kinds):
+            if kind is None:
+                ax.set_visible(False)
+            else:
+                _panel(ax, rows, kind, color)
         draws = saying.counted(rows.loc[rows["spike"] != NONE, "n"])
         name = "" if len(models) == 1 else f"{model}\n"
-        line[0].set_ylabel(f"{name}share (n = {draws} draws)")
+        for line in of_model:
+            line[0].set_ylabel(f"{name}share (n = {draws} draws)")
     style.legend(body, _legend_entries(spikes_summary, color, look.confidence))
     return figure
 
@@ -111,11 +126,12 @@ def _panel(ax: Axes, rows: pd.DataFrame, kind: str, color: dict[str, Any]) -> No
     ax.set_xlim(-0.5, len(strengths) + 0.5)
     ax.set_xlabel(_UNITS.get(spiked["unit"].iloc[0], "strength"))
     names = [f"{layer} {_STROKES[k % 4]}" for k, layer in enumerate(layers)]
-    ax.set_title(f"{_KINDS[kind]}\nafter layer {', '.join(names)}")
+    if layers != [0]:
+        ax.set_title(f"{_KINDS[kind]}\nafter layer {', '.join(names)}")
 
 
 def _mark(claim: str) -> str:
-    return style.MARKERS[_CLAIMS.index(claim)]
+    return style.MARKERS[_CLAIMS.index(claim) % len(style.MARKERS)]
 
 
 def _legend_entries(summary: pd.DataFrame, color: dict[str, Any], confidence: float) -> list[Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from typing import Literal
 
 from nashlens.games.game import COLUMN, ROW, Game, check_seat
 
@@ -107,6 +108,23 @@ def best_response(game: Game, seat: str, other_action: int) -> int | None:
     """Return a seat's unique best response to the other's action, or None on a tie."""
     gain = _gain(game, seat, other_action)
     return None if gain == 0 else int(gain < 0)
+
+
+def gaining_action(game: Game, seat: str, whose: Literal["own", "other"]) -> int | None:
+    """Return a seat's action that gives one of the two more, or None on a tie.
+
+    Parameters
+    ----------
+    game : Game
+    seat : str
+    whose : {"own", "other"}
+        Whose payoff counts, on average over the other's two actions.
+    """
+    which = 0 if whose == "own" else 1
+    first, second = (
+        sum(game.seat_payoffs(seat, own, other)[which] for other in (0, 1)) for own in (0, 1)
+    )
+    return None if first == second else int(second > first)
 
 
 def dominant_action(game: Game, seat: str) -> int | None:

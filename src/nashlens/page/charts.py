@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from nashlens.circuits.readings import ARMS
 from nashlens.page import marks
 from nashlens.page.marks import Picture, picture
 from nashlens.page.study import Study
@@ -200,14 +201,16 @@ def _heads(study: Study) -> Picture | None:
     if rows.empty:
         return None
     labels = {"estimate": "what ablation costs the Nash action (logits)", "kind": ""}
-    rows = rows.assign(group=rows["ablation"].astype(str))
-    facet = "model" if rows["model"].nunique() > 1 else None
-    chart = marks.dots(rows, "group", series="kind", labels=labels, at=0.0, facet=facet)
+    arms = [ARMS[arm] for arm in zip(rows["component"], rows["positions"], strict=True)]
+    rows = rows.assign(group=rows["ablation"].astype(str), arm=arms)
+    if rows["model"].nunique() > 1:
+        rows["arm"] = rows["model"].astype(str) + ", " + rows["arm"]
+    chart = marks.dots(rows, "group", series="kind", labels=labels, at=0.0, facet="arm")
     words = "; ".join(
-        f"{row['model']}, {row['group']}: {number(row['estimate'])}"
+        f"{row['model']}, {row['arm']}, {row['group']}: {number(row['estimate'])}"
         for row in rows.to_dict("records")
     )
-    return picture(chart, "The candidate heads, and random ones of their layers", words,
+    return picture(chart, "The candidate heads and MLPs, and random ones like them", words,
                    "heads_summary")  # fmt: skip
 
 

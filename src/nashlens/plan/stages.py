@@ -16,9 +16,9 @@ import pandas as pd
 
 from nashlens.activations.plan import draw_matches, plan_shards
 from nashlens.circuits.attribution import choose_decisions
-from nashlens.circuits.heads import PHASES, match_phases
 from nashlens.circuits.override import late_components, late_layers
 from nashlens.circuits.patching import IN_BLOCK, choose_pairs
+from nashlens.circuits.phases import PHASES, everywhere_rows, match_phases
 from nashlens.config.layers import resolve_layers
 from nashlens.engine.forest import shared_prefix
 from nashlens.engine.labels import LabelledPrompt, label_runs, labelled_prompts
@@ -239,18 +239,24 @@ class ModelStages:
             key="circuits.games",
         )
         chosen = chosen[chosen["nash_action"].notna()].reset_index(drop=True)
-        phase = match_phases(chosen)
-        choosing, testing = (labelled_prompts(chosen[phase == name]) for name in PHASES)
+        chosen = chosen.assign(phase=match_phases(chosen))
+        choosing, testing = (labelled_prompts(chosen[chosen["phase"] == name]) for name in PHASES)
         layers = self.layers
-        # A head of block l changes blocks l and up; nothing ablated runs through all of them.
-        singles = self.shape.heads * layers * (layers + 1) // 2 + layers
-        groups = (settings["random_groups"] + 2) * layers
+        # What is ablated in block l changes blocks l and up. A group has some of each third.
+        singles = (self.shape.heads + 1) * layers * (layers + 1) // 2
+        groups = 2 * (settings["random_groups"] + 1) * layers
         total = Work()
         if settings["replacement"] == "mean":
-            every = labelled_prompts(chosen)
-            total += self._base(every, None) + Work(forks=len(every) * layers)
+            total += self._base(choosing, None)
         total += self._base(choosing) + Work(forks=_last_tokens(choosing) * singles)
-        return total + self._base(testing) + Work(forks=_last_tokens(testing) * groups)
+        total += self._base(testing) + Work(forks=_last_tokens(testing) * groups)
+        if settings["everywhere"] is None:
+            return total
+        wide = chosen[everywhere_rows(chosen, settings["everywhere"]["prompts"])]
+        tokens = wide.groupby("phase")["token_ids"].agg(lambda ids: sum(map(len, ids)))
+        # A forward and a backward pass for each that chooses, and most of a pass for each group.
+        groups = settings["everywhere"]["random_groups"] + 1
+        return total + Work(rows=(3 * tokens["choose"] + groups * tokens["test"]) * layers)
 
     def _patch_pairs(self) -> Work:
         settings = self.config["patching"]

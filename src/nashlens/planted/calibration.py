@@ -14,7 +14,7 @@ Each planted fact is looked for in the study's own tables by one rule, the same 
   fitted on; it *carries over* where words that it was not fitted on move before the last layer, and
   moves *jointly* where these do at the planted layers together and at none of them by itself;
 - **follows**: the lens summary's decision between action and word;
-- **answering_heads**: claim M4 (no heads compute the Nash action) is contradicted in the findings;
+- **answering_heads**: claim M4 (no heads or MLPs compute the Nash action) is contradicted;
 - **computed_at**: where claim M11 is supported, the layer of its place, if its tokens are the
   planted ones;
 - **components**: where claim M9 is supported, the late components that it ablates, compared one by

@@ -60,7 +60,7 @@ class Facts:
     follows: Literal["action", "word", "unknown"] = "unknown"
     """What the answer follows when labels are swapped."""
     answering_heads: bool | Literal["unknown"] = False
-    """Whether heads at the decision answer the Nash action, so that claim M4 is contradicted."""
+    """Whether few heads or MLPs answer the Nash action, so that claim M4 is contradicted."""
     components: tuple[Component, ...] = ()
     """What writes the answer that is planted: without all of them it is gone."""
     component_group: str | None = None

@@ -9,7 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from nashlens.games.equilibria import best_response, nash_action, prosocial_action
+from nashlens.games.equilibria import (
+    best_response,
+    gaining_action,
+    nash_action,
+    prosocial_action,
+)
 from nashlens.prompts.render import View
 from nashlens.strategies import cooperation
 
@@ -49,6 +54,8 @@ TARGETS: dict[str, Callable[[View], float | None]] = {
     "best_response": lambda view: (
         best_response(view.game, view.seat, view.other[-1]) if view.other else None
     ),
+    "own_gain": lambda view: gaining_action(view.game, view.seat, "own"),
+    "other_gain": lambda view: gaining_action(view.game, view.seat, "other"),
 }
 """The targets that are columns of the prompts table (`nashlens.vocabulary.targets`), but for
 `opponent_next`: whom a seat plays is no part of what it knows."""

@@ -12,7 +12,13 @@ are alike in all else, and averaged over these.
 - `published`: Nash action 1 minus 0 as a naive study fits it, on prompts with each game's own
   words, one label map, one order, one template: action and word are one. It is there where the
   design has such prompts.
+
+Concepts beside Nash may be fitted on further games, which need no Nash action: where one action
+dominates, the gains are the Nash action, or the same in all games.
+
 - `cooperation`: prosocial action 1 minus 0, within each surface form.
+- `own_gain`, `other_gain`: action 1 gives the seat, or the other, more than action 0 (on average
+  over the other's two actions) minus it gives less, within each surface form.
 - `expected`: the opponent's next action 1 minus 0, within each game and surface form.
 
 With `fit: probe` the direction is instead the normal of an L2 logistic regression that separates
@@ -34,7 +40,8 @@ from numpy.typing import NDArray
 from nashlens.activations.store import LoadLayer
 from nashlens.errors import DataError
 from nashlens.kept import neutral
-from nashlens.vocabulary.edits import DirectionKind
+from nashlens.steering.training import CONCEPT_ONLY
+from nashlens.vocabulary.edits import CONCEPT_KINDS, DirectionKind
 from nashlens.vocabulary.prompts import LABEL_MAPS, OPTION_ORDERS, SURFACE_COLUMNS
 
 Array = NDArray[np.float64]
@@ -89,7 +96,8 @@ def cells_of(prompts: pd.DataFrame, kind: DirectionKind) -> list[Cell]:
     Parameters
     ----------
     prompts : DataFrame
-        Training prompts, numbered from 0.
+        Training prompts, numbered from 0. Those of further games, where `concept_only` is true,
+        serve concepts alone.
     kind : str
 
     Raises
@@ -97,7 +105,11 @@ def cells_of(prompts: pd.DataFrame, kind: DirectionKind) -> list[Cell]:
     DataError
         If the prompts do not hold both sides.
     """
-    return _CELLS[kind](prompts)
+    if kind in CONCEPT_KINDS or CONCEPT_ONLY not in prompts.columns:
+        return _CELLS[kind](prompts)
+    where = np.flatnonzero(~prompts[CONCEPT_ONLY].to_numpy(bool))
+    cells = _CELLS[kind](prompts.iloc[where].reset_index(drop=True))
+    return [Cell(where[one.minus], where[one.plus], one.weight) for one in cells]
 
 
 def _nash(prompts: pd.DataFrame) -> Array:
@@ -198,6 +210,14 @@ def _cooperation(prompts: pd.DataFrame) -> list[Cell]:
     return _within(prompts, "prosocial_action", SURFACE_COLUMNS)
 
 
+def _own_gain(prompts: pd.DataFrame) -> list[Cell]:
+    return _within(prompts, "own_gain", SURFACE_COLUMNS)
+
+
+def _other_gain(prompts: pd.DataFrame) -> list[Cell]:
+    return _within(prompts, "other_gain", SURFACE_COLUMNS)
+
+
 def _expected(prompts: pd.DataFrame) -> list[Cell]:
     return _within(prompts, "opponent_next", ("game", *SURFACE_COLUMNS))
 
@@ -207,6 +227,8 @@ _CELLS: dict[DirectionKind, Callable[[pd.DataFrame], list[Cell]]] = {
     "label": _label,
     "published": _published,
     "cooperation": _cooperation,
+    "own_gain": _own_gain,
+    "other_gain": _other_gain,
     "expected": _expected,
 }
 
@@ -244,7 +266,10 @@ def fit_directions(
     """
     prompts = prompts.reset_index(drop=True)
     cells, reasons = _possible_cells(prompts, kinds)
-    usual = _positions(prompts, neutral(prompts))
+    trained = neutral(prompts)
+    if CONCEPT_ONLY in prompts.columns:
+        trained = trained[~trained[CONCEPT_ONLY].astype(bool)]
+    usual = _positions(prompts, trained)
     usual = usual[~np.isnan(_nash(prompts)[usual])]
     units: dict[str, list[NDArray[np.float32]]] = {kind: [] for kind in cells}
     means: list[NDArray[np.float32]] = []

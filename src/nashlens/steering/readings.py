@@ -23,12 +23,12 @@ from scipy.stats import rankdata
 from nashlens.contrasts import Array
 from nashlens.factorial import BlockEstimate, Blocks
 from nashlens.kept import neutral
-from nashlens.vocabulary.edits import DIRECTION_KINDS
+from nashlens.vocabulary.edits import CONCEPT_KINDS, DIRECTION_KINDS
 
 TARGET_PARTS = {
     "abstract": "action",
     "label": "word",
-    **dict.fromkeys(("published", "cooperation", "expected"), "action"),
+    **dict.fromkeys(("published", *CONCEPT_KINDS), "action"),
 }
 """Kind of direction -> the part that it is meant to move."""
 STRATA = ("game", "label_set")

@@ -136,7 +136,7 @@ class SpikedReadings:
         """Return the verdicts of one draw: of the model as it is, then of each spike."""
         # The same histories for every spike: verdicts differ by the spike only.
         rng = stream(self._settings.seed, "spikes", "draw", claim, draw)
-        rows, names = _drawn_again(readings.prompts, rng)
+        rows, names = drawn_again(readings.prompts, rng)
         drawn = readings.drawn(rows, names)
         spiked = (self._verdict(claim, draw, drawn.shifted(shift[rows])) for shift in shifts)
         return [self._verdict(claim, draw, drawn), *spiked]
@@ -173,7 +173,7 @@ def _cells(prompts: pd.DataFrame) -> np.ndarray:
     return np.asarray(2 * prompts["nash_label"].to_numpy(int) + prompts["nash_place"].to_numpy(int))
 
 
-def _drawn_again(prompts: pd.DataFrame, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def drawn_again(prompts: pd.DataFrame, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Draw as many histories as each game and wording has; return rows and names for them."""
     rows: list[np.ndarray] = []
     names: list[np.ndarray] = []

@@ -7,6 +7,8 @@
   actions may be supported by it.
 - `history`: after layer 1, `s` standard deviations along a random direction, signed by the
   opponent's last action. The layers above stay as they were: it is consumed.
+- `answer`: what an intervention does to the answer, for the claims about causes; `answer_word` and
+  `answer_soloist` are what they must not take for it (`nashlens.steering.spiked_answers`).
 - `nash_code`: after layer l, the same signed by the Nash action's label, along a random direction
   that changes no label's logit before the norm. It can be read, and nothing follows from it; the
   blocks above run on, and no claim about the lens may be supported by it.
@@ -41,6 +43,7 @@ from nashlens.steering.conflicts import (
     label_directions,
 )
 from nashlens.steering.spike_summary import NONE, summarise_spikes
+from nashlens.steering.spiked_answers import ANSWER, BY_WORD, SOLOIST, answer_verdicts
 from nashlens.steering.spiked_lens import (
     LENS_CLAIMS,
     LensSpike,
@@ -55,7 +58,10 @@ if TYPE_CHECKING:
     from nashlens.engine.core import Engine
     from nashlens.models.weights import Readout
 
-WANTED = {
+_ABOUT_CAUSES = {"M4": "contradicted"} | dict.fromkeys(
+    ("M7", "M8", "M9", "M10", "M11"), "supported"
+)
+WANTED: dict[str, dict[str, tuple[str, str]]] = {
     "override": {"M5": ("power", "supported"), "M6": ("power", "supported")},
     "word": {"M5": ("false", "supported"), "M6": ("false", "supported")},
     "history": {"M1": ("power", "supported"), "M2": ("power", "supported")},
@@ -64,6 +70,9 @@ WANTED = {
         "M5": ("false", "supported"),
         "M6": ("false", "supported"),
     },
+    ANSWER: {claim: ("power", verdict) for claim, verdict in _ABOUT_CAUSES.items()},
+    BY_WORD: {claim: ("false", verdict) for claim, verdict in _ABOUT_CAUSES.items()},
+    SOLOIST: {"M10": ("false", "supported")},
 }
 """Spike -> claim -> whether the verdict counts as power or as a false finding, and the verdict."""
 COLUMNS = (
@@ -81,7 +90,7 @@ class SpikeSettings:
     """Prompts of a game, at most, that are run."""
     layers: Sequence[int]
     logits: Sequence[float]
-    """Strengths of override and word."""
+    """Strengths of override and word, and of an intervention's effect on the answer."""
     deviations: Sequence[float]
     """Strengths of history and Nash code, in standard deviations along the direction."""
     draws: int
@@ -105,7 +114,8 @@ def spike_tables(
     load : callable
         The model's own residuals.
     tables : mapping of str to DataFrame
-        The study's `prompts`, `lens` and `probes` of the model.
+        The study's `prompts`, `lens` and `probes` of the model; of `heads`, `steering`, `override`
+        and `patching` those that there are.
     settings : SpikeSettings
     judged : JudgeSettings
         As the study's; a draw's intervals take its resamples.
@@ -150,6 +160,7 @@ def spike_tables(
     for spike in PROBED:
         claims = [claim for claim in WANTED[spike] if claim in PROBE_CLAIMS]
         rows += probes.verdicts(spike, claims)
+    rows += answer_verdicts(tables, tuple(settings.logits), judged, settings.draws)
     table = pd.DataFrame(_described(rows, judged.subject), columns=list(COLUMNS))
     return {"spikes": table, "spikes_summary": summarise_spikes(table, judged.confidence)}
 
@@ -195,7 +206,8 @@ def _described(
         for claim, (counts, wanted) in claims.items()
         if counts == "power"
     }
-    units = dict.fromkeys(LENS_CLAIMS, _LOGITS) | dict.fromkeys(PROBE_CLAIMS, UNIT)
+    units = dict.fromkeys([*LENS_CLAIMS, *_ABOUT_CAUSES], _LOGITS)
+    units |= dict.fromkeys(PROBE_CLAIMS, UNIT)
     for spike, found in rows:
         if spike is None:
             counts, wanted = "power", power[found.claim]

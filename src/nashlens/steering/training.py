@@ -10,7 +10,10 @@ import pandas as pd
 
 from nashlens.errors import DataError
 from nashlens.kept import kept, neutral
+from nashlens.vocabulary.edits import CONCEPT_KINDS
 
+CONCEPT_ONLY = "concept_only"
+"""Column of training prompts: whether their game serves concepts beside Nash alone."""
 LEAST_TO_HOLD_OUT = {"label_set": 2, "template": 3}
 """Levels of a column from which on the last one, by name, is kept for the test by default."""
 
@@ -23,6 +26,8 @@ class Training:
     label_sets: tuple[str, ...]
     """Of neutral words."""
     templates: tuple[str, ...]
+    concept_games: tuple[str, ...] = ()
+    """Those that concepts beside Nash are fitted on, too."""
 
     @classmethod
     def choose(
@@ -31,6 +36,7 @@ class Training:
         games: Sequence[str],
         label_sets: Sequence[str] | None = None,
         templates: Sequence[str] | None = None,
+        concept_games: Sequence[str] = (),
     ) -> Training:
         """Choose the levels to train on.
 
@@ -42,6 +48,7 @@ class Training:
         label_sets, templates : sequence of str, optional
             All but the last by name where they are left out, or all if there are too few
             (`LEAST_TO_HOLD_OUT`).
+        concept_games : sequence of str
 
         Raises
         ------
@@ -62,23 +69,40 @@ class Training:
                     f" there are {', '.join(levels) or 'none'}"
                 )
             chosen.append(list(given))
-        return cls(tuple(games), tuple(chosen[0]), tuple(chosen[1]))
+        return cls(tuple(games), tuple(chosen[0]), tuple(chosen[1]), tuple(concept_games))
 
     @classmethod
-    def from_config(cls, prompts: pd.DataFrame, steering: Mapping[str, Any]) -> Training:
-        """Choose as the config's section `steering` says."""
-        keys = ("train_games", "train_label_sets", "train_templates")
-        return cls.choose(prompts, *(steering[key] for key in keys))
+    def from_config(
+        cls, prompts: pd.DataFrame, steering: Mapping[str, Any], *, concepts: bool = False
+    ) -> Training:
+        """Choose as the config's section `steering` says; with `concepts`, their games too."""
+        further: Sequence[str] = ()
+        if concepts and set(steering["directions"]) & set(CONCEPT_KINDS):
+            games = set(kept(prompts)["game"].astype(str)) - set(steering["test_games"])
+            given = steering["concept_games"]
+            further = sorted(games) if given is None else given
+        return cls.choose(
+            prompts,
+            steering["train_games"],
+            steering["train_label_sets"],
+            steering["train_templates"],
+            further,
+        )
 
     def rows(self, prompts: pd.DataFrame) -> pd.DataFrame:
         """Return the prompts to train on, under their own index: with neutral words and others.
 
-        Words with a meaning are those of each game, so that no set of them is held out.
+        Words with a meaning are those of each game, so that no set of them is held out. Where there
+        are games for concepts alone, the column `concept_only` says which rows are theirs.
         """
         used = kept(prompts)
-        here = used["game"].isin(self.games) & used["template"].isin(self.templates)
+        games = {*self.games, *self.concept_games}
+        here = used["game"].isin(games) & used["template"].isin(self.templates)
         is_neutral = used.index.isin(neutral(used).index)
-        return used[here & (used["label_set"].isin(self.label_sets) | ~is_neutral)]
+        rows = used[here & (used["label_set"].isin(self.label_sets) | ~is_neutral)]
+        if self.concept_games:
+            rows = rows.assign(**{CONCEPT_ONLY: ~rows["game"].isin(self.games)})
+        return rows
 
     def describe(self, prompts: pd.DataFrame) -> pd.DataFrame:
         """Add `seen_label_set` and `seen_template`: whether directions were fitted on them."""

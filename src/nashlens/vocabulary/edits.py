@@ -12,7 +12,11 @@ SteeredTokens = Literal["last", "prompt", "generated", "all"]
 STEERED_TOKENS: tuple[SteeredTokens, ...] = get_args(SteeredTokens)
 """At which of its tokens a steered player is edited (`nashlens.engine.steered`)."""
 
-DirectionKind = Literal["abstract", "label", "published", "cooperation", "expected"]
+ConceptKind = Literal["cooperation", "own_gain", "other_gain", "expected"]
+CONCEPT_KINDS: tuple[ConceptKind, ...] = get_args(ConceptKind)
+"""Concepts beside Nash that a direction separates, on games of their own."""
+
+DirectionKind = Literal["abstract", "label", "published", ConceptKind]
 DIRECTION_KINDS: tuple[DirectionKind, ...] = get_args(DirectionKind)
 """What a direction separates (`nashlens.steering.directions` fits them)."""
 

@@ -48,12 +48,16 @@ TARGET_COLUMNS = (
 )
 TARGETS = tuple(column.name for column in TARGET_COLUMNS)
 SHARE_TARGETS = tuple(column.name for column in TARGET_COLUMNS if column.share)
+GAINS = ("own_gain", "other_gain")
+"""Columns of the prompts table beside the targets: the action that gives the seat, or the other,
+more on average. Directions separate them; no probe does, since in a game whose Nash action is
+dominant the first is that action."""
 PROMPT_TARGETS = {
     column.name: "float64" if column.share else "Int64"
     for column in TARGET_COLUMNS
     if not column.from_lens
-}
-"""Targets in the prompts table, with the types of their columns."""
+} | dict.fromkeys(GAINS, "Int64")
+"""Targets in the prompts table, and gains, with the types of their columns."""
 
 SPLITS = ("match", "game", "label_set", "template")
 """What is held out together: folds of whole matches, or every value of a column in turn."""

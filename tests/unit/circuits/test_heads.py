@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nashlens.circuits.heads import candidate_group, control_groups, heads_table, match_phases
+from nashlens.circuits.candidates import (
+    candidate_group,
+    candidate_mlps,
+    control_groups,
+    control_mlps,
+)
+from nashlens.circuits.heads import heads_table
+from nashlens.circuits.phases import everywhere_rows, match_phases
 from nashlens.circuits.readings import Ablations
 from nashlens.engine.core import Engine
 from nashlens.engine.labels import LabelledPrompt
@@ -65,7 +72,8 @@ def prompts_table(rng):
 
 def study(loaded, prompts, **changes):
     options = {"replacement": "mean", "group": 3, "random_groups": 3, "prompts_per_game": 16}
-    options |= {"games": GAMES, "seed": 1, "model": "m"} | changes
+    options |= {"games": GAMES, "seed": 1, "model": "m", "mlps": 1}
+    options |= {"everywhere": {"prompts": 8, "random_groups": 2}} | changes
     return heads_table(Engine(loaded), prompts, **options)
 
 
@@ -79,48 +87,159 @@ def loaded():
     return tiny("LlamaForCausalLM")
 
 
+def sites_of(heads):
+    """Return the kinds, layers and heads of a column `heads`."""
+    found = [name.split(".") for name in heads.split()]
+    return [("mlp", int(k), -1) if h == "mlp" else ("head", int(k), int(h)) for k, h in found]
+
+
+def constants(loaded, rows, first):
+    """Return what replaces outputs before the decision, and there, of each layer."""
+    seen = [reference.component_outputs(loaded, ids.tolist()) for ids in rows["token_ids"]]
+    return {
+        place: (
+            np.concatenate([one[place][first:-1] for one in seen]).mean(axis=0),
+            np.mean([one[place][-1] for one in seen], axis=0),
+        )
+        for place in seen[0]
+    }
+
+
 @pytest.mark.parametrize("replacement", ["mean", "zero"])
 def test_each_row_equals_a_hooked_forward(loaded, prompts, replacement):
+    # The first tokens are the same in all prompts: nothing is ablated there.
+    prompts = prompts.assign(token_ids=[np.append([7, 8], ids) for ids in prompts["token_ids"]])
     table = study(loaded, prompts, replacement=replacement)
     rows = prompts.set_index("prompt_id")
-    values = reference.head_outputs(loaded, rows["token_ids"].tolist()).mean(axis=0)
+    chose = table.loc[table["phase"] == "choose", "prompt_id"].unique()
+    values = constants(loaded, rows.loc[chose], 2)
     if replacement == "zero":
-        values = np.zeros_like(values)
+        values = {place: np.zeros_like(both) for place, both in values.items()}
 
-    def lead(prompt, heads):
-        row = rows.loc[prompt]
-        labels = (row["label_tokens_0"].tolist(), row["label_tokens_1"].tolist())
-        asked = [LabelledPrompt(row["token_ids"].tolist(), labels)]
-        ((zero, one),) = reference.ablated_label_logprobs(loaded, asked, heads, values)
-        return one - zero if row["nash_action"] == 1 else zero - one
+    def lead(row, heads):
+        one = rows.loc[row["prompt_id"]]
+        labels = (one["label_tokens_0"].tolist(), one["label_tokens_1"].tolist())
+        asked = LabelledPrompt(one["token_ids"].tolist(), labels)
+        first = 2 if row["positions"] == "all" else len(asked.ids) - 1
+        zero, other = reference.ablated_label_logprobs(loaded, asked, heads, values, first)
+        return other - zero if one["nash_action"] == 1 else zero - other
 
-    some = table.groupby("kind").sample(6, random_state=1)
-    assert set(some["kind"]) == {"none", "head", "candidate", "random"}
+    exact = table[table["method"] == "exact"]
+    some = exact.groupby(["kind", "positions", "component"]).sample(4, random_state=1)
+    arms = {("head", "decision"), ("mlp", "decision"), ("both", "all")}
+    for kind in ("candidate", "random"):
+        found = some.loc[some["kind"] == kind, ["component", "positions"]]
+        assert set(found.itertuples(index=False, name=None)) == arms
     for row in some.to_dict("records"):
-        heads = [tuple(int(n) for n in name.split(".")) for name in row["heads"].split()]
-        expected = lead(row["prompt_id"], heads)
+        expected = lead(row, sites_of(row["heads"]))
         assert row["logit_nash"] == pytest.approx(expected, abs=1e-4)
-        assert row["drop"] == pytest.approx(lead(row["prompt_id"], []) - expected, abs=1e-4)
+        assert row["drop"] == pytest.approx(lead(row, []) - expected, abs=1e-4)
     assert (table.loc[table["kind"] == "none", "drop"] == 0).all()
 
 
-def test_heads_are_chosen_on_matches_on_which_no_group_is_tested(loaded, prompts):
+def test_at_all_positions_single_components_have_the_slope_of_their_ablation(loaded, prompts):
+    """The estimate of a backward pass against a small step towards what replaces the output."""
+    table = study(loaded, prompts)
+    rows = prompts.set_index("prompt_id")
+    chose = table.loc[table["phase"] == "choose", "prompt_id"].unique()
+    values = constants(loaded, rows.loc[chose], 0)
+    screened = table[table["method"] == "gradient"]
+    assert set(screened["kind"]) == {"head", "mlp"}
+    assert set(screened["positions"]) == {"all"}
+    assert screened["label_mass"].isna().all()
+    prompt = screened["prompt_id"].iloc[0]
+    one = rows.loc[prompt]
+    asked = LabelledPrompt(
+        one["token_ids"].tolist(), (one["label_tokens_0"].tolist(), one["label_tokens_1"].tolist())
+    )
+    mine = screened[screened["prompt_id"] == prompt].set_index("ablation")["drop"]
+    assert len(mine) == 4 * 4 + 4
+    sign = 1 if one["nash_action"] == 1 else -1
+    # Above the last MLP there is only the norm, which is close to linear for a small step.
+    last = {("mlp", 4): (values["mlp", 4][0], values["mlp", 4][1])}
+    own = reference.component_outputs(loaded, asked.ids)["mlp", 4]
+    step = 1e-2
+    leads = []
+    for size in (-step, step):
+        moved = {place: (own[0], own[-1] + size * (v[1] - own[-1])) for place, v in last.items()}
+        zero, other = reference.ablated_label_logprobs(
+            loaded, asked, [("mlp", 4, -1)], moved, len(asked.ids) - 1
+        )
+        leads.append(sign * (other - zero))
+    slope = (leads[0] - leads[1]) / (2 * step)
+    assert mine["4.mlp"] == pytest.approx(slope, rel=0.15, abs=2e-3)
+
+
+def test_components_are_chosen_on_matches_on_which_no_group_is_tested(loaded, prompts):
     table = study(loaded, prompts)
     by_phase = table.groupby("phase")["match_id"].agg(set)
     assert not by_phase["choose"] & by_phase["test"]
     assert set(table.loc[table["kind"].isin(["candidate", "random"]), "phase"]) == {"test"}
-    assert set(table.loc[table["kind"] == "head", "phase"]) == {"choose"}
-    chosen = Ablations(table, "head")
-    drops = chosen.action_part()
-    (candidate,) = set(table.loc[table["kind"] == "candidate", "heads"])
-    group = candidate_group(drops, 4, 3)
-    assert candidate == " ".join(f"{layer}.{head}" for layer, head in group)
-    assert [chosen.names[(layer - 1) * 4 + head] for layer, head in group] == candidate.split()
-    # Every head where they are chosen, every group where it is tested, the baseline in both.
-    counts = table.groupby("kind")["ablation"].agg(["size", "nunique"])
-    assert counts.loc["head"].tolist() == [16 * 16, 16]
-    assert counts.loc["none"].tolist() == [32, 1]
-    assert counts.loc["random"].tolist() == [3 * 16, 3]
+    assert set(table.loc[table["kind"].isin(["head", "mlp"]), "phase"]) == {"choose"}
+    here = table[table["positions"] == "decision"]
+    chosen = Ablations(here, "head")
+    candidates = here[here["kind"] == "candidate"].groupby("component")["heads"].agg(set)
+    group = candidate_group(chosen.action_part(), 4, 3)
+    assert candidates["head"] == {" ".join(f"{layer}.{head}" for layer, head in group)}
+    assert [chosen.names[(layer - 1) * 4 + head] for layer, head in group] == [
+        f"{layer}.{head}" for layer, head in group
+    ]
+    best = Ablations(here, "mlp")
+    assert candidates["mlp"] == {best.names[int(best.action_part().argmax())]}
+    # Every component where they are chosen, every group where it is tested, the baseline in both.
+    counts = here.groupby(["kind", "component"])["ablation"].agg(["size", "nunique"])
+    assert counts.loc[("head", "head")].tolist() == [16 * 16, 16]
+    assert counts.loc[("mlp", "mlp")].tolist() == [16 * 4, 4]
+    assert counts.loc[("none", "")].tolist() == [32, 1]
+    assert counts.loc[("random", "head")].tolist() == [3 * 16, 3]
+    # At all positions on fewer prompts: 8 of each game test, 4 choose.
+    wide = table[table["positions"] == "all"]
+    sizes = wide.groupby(["phase", "kind"])["prompt_id"].nunique()
+    assert sizes.to_dict() == {
+        ("choose", "none"): 8, ("choose", "head"): 8, ("choose", "mlp"): 8,
+        ("test", "none"): 16, ("test", "candidate"): 16, ("test", "random"): 16,
+    }  # fmt: skip
+
+
+def test_without_all_positions_only_decisions_are_ablated(loaded, prompts):
+    table = study(loaded, prompts, everywhere=None)
+    whole = study(loaded, prompts)
+    rest = whole[whole["positions"] == "decision"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(table, rest, atol=1e-5, rtol=1e-4)
+
+
+def test_blocks_of_each_history_in_turn_are_ablated_at_all_positions():
+    rows = pd.DataFrame(
+        [
+            {"game": "g", "phase": "test" if h else "choose", "match_id": f"{h}"}
+            | {"block_id": f"{h}/{mirror}"}
+            for h in range(4)
+            for mirror in "ab"
+            for _ in range(4)
+        ]
+    )
+    chosen = rows[everywhere_rows(rows, 12)]
+    assert chosen["block_id"].unique().tolist() == ["0/a", "1/a", "2/a", "3/a"]
+    assert rows[everywhere_rows(rows, 16)]["block_id"].nunique() == 4 + 2
+
+
+@given(st.integers(2, 30), st.integers(1, 6), st.integers(1, 12), st.integers(0, 99))
+@settings(max_examples=50, deadline=None)
+def test_random_mlps_are_others_nearby(n_layers, size, count, seed):
+    rng = np.random.default_rng(seed)
+    drops = rng.normal(size=n_layers)
+    if size > n_layers // 2:
+        with pytest.raises(DataError, match=f"at most {n_layers // 2}"):
+            candidate_mlps(drops, size)
+        return
+    group = candidate_mlps(drops, size)
+    assert group[0] == drops.argmax() + 1
+    controls = control_mlps(group, n_layers, count, rng)
+    assert 1 <= len(controls) <= count
+    assert len(set(map(tuple, controls))) == len(controls)
+    for other in controls:
+        assert not set(other) & set(group)
+        assert len(set(other)) == size
 
 
 def test_a_study_is_deterministic(loaded, prompts):
@@ -248,19 +367,56 @@ def planted(name, folder):
     return heads, judge({"heads": heads}, claims=claims, **SETTINGS).iloc[0]
 
 
+def candidates(heads):
+    """Return each arm's candidate group."""
+    chosen = heads[heads["kind"] == "candidate"].drop_duplicates(["component", "positions"])
+    return {
+        (row["component"], row["positions"]): set(row["heads"].split())
+        for row in chosen.to_dict("records")
+    }
+
+
 def test_heads_that_answer_the_nash_action_are_found(tmp_path):
     """The head that moves the Nash action to the decision, in block 5, and the last to answer."""
     heads, verdict = planted("nash", tmp_path / "nash")
-    (chosen,) = set(heads.loc[heads["kind"] == "candidate", "heads"])
-    assert chosen == "5.0 12.0"
+    assert candidates(heads)["head", "decision"] == {"5.0", "12.0"}
     assert verdict["verdict"] == "contradicted"
     # Without what that head brings, nothing is left of the answer.
-    detail = json.loads(verdict["detail"])
-    assert detail["preference"] > 1.5
-    assert detail["drop"] == pytest.approx(detail["preference"], rel=0.15)
+    arm = json.loads(verdict["detail"])["arms"][0]
+    assert arm["preference"] > 1.5
+    assert arm["drop"] == pytest.approx(arm["preference"], rel=0.15)
 
 
-def test_heads_that_move_what_nothing_reads_are_not(tmp_path):
+def test_an_mlp_that_answers_is_found_and_no_other(tmp_path):
+    heads, verdict = planted("override_mlp", tmp_path / "override_mlp")
+    found = candidates(heads)
+    assert found["mlp", "decision"] == {"10.mlp"}
+    assert "10.mlp" in found["both", "all"]
+    assert verdict["verdict"] == "contradicted"
+    (arm,) = (a for a in json.loads(verdict["detail"])["arms"] if a["component"] == "mlp")
+    assert arm["drop"] > 1.0 > 0.01 > arm["random_largest"]
+
+
+def test_a_head_at_earlier_tokens_is_found_at_all_positions_only(tmp_path):
+    """It looks a label up at the question mark, and a later one carries that to the decision."""
+    heads, verdict = planted("override_early", tmp_path / "override_early")
+    found = candidates(heads)
+    assert "10.0" in found["head", "decision"] & found["both", "all"]
+    assert "8.1" in found["both", "all"] - found["head", "decision"]
+    assert verdict["verdict"] == "contradicted"
+    arms = {arm["component"]: arm for arm in json.loads(verdict["detail"])["arms"]}
+    assert abs(arms["mlp"]["drop"]) < 0.01
+    assert arms["both"]["drop"] > 2.0
+    single = heads[(heads["kind"] == "head") & (heads["ablation"] == "8.1")]
+    drops = single.groupby("positions")["drop"].mean()
+    assert abs(drops["decision"]) < 0.01
+    assert drops["all"] > 1.0
+
+
+def test_what_nothing_reads_is_not_found_by_any_arm(tmp_path):
     _, verdict = planted("inert", tmp_path / "inert")
     assert verdict["verdict"] == "inconclusive"
     assert "no preference for the Nash action" in verdict["reason"]
+    arms = json.loads(verdict["detail"])["arms"]
+    assert len(arms) == 3
+    assert max(abs(arm["drop"]) for arm in arms) < 0.05

@@ -21,7 +21,7 @@ def test_the_group_has_the_numbers_of_the_findings():
     table = heads(candidate=0.8, token=0.3)
     claims = [claim for claim in CLAIMS if claim.id == "M4"]
     row = judge({"heads": table}, claims=claims, **SETTINGS).iloc[0]
-    detail = json.loads(row["detail"])
+    detail = json.loads(row["detail"])["decides"]
     found = heads_estimates(table, model="m", how=HOW)
     group = found[found["kind"] == "candidate"].set_index("quantity")
     assert group.loc["action_part", "estimate"] == pytest.approx(detail["drop"], rel=1e-5)
@@ -38,7 +38,7 @@ def test_the_group_has_the_numbers_of_the_findings():
 
 def test_bounds_of_single_heads_hold_for_all_of_them_at_once():
     table = heads(candidate=0.8)
-    one = table[table["kind"] == "random"].assign(kind="head", layer=1)
+    one = table[table["kind"] == "random"].assign(kind="head", layer=1, phase="choose")
     one["head"] = one["ablation"].str[-3:].astype(int)
     found = heads_estimates(pd.concat([table, one]), model="m", how=HOW)
     single = found[found["kind"] == "head"]

@@ -8,7 +8,7 @@ from nashlens.engine.core import Engine
 from nashlens.engine.gradients import attribution_patching
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.patching import Change, Site, patch_scores
-from nashlens.engine.recording import site_outputs
+from nashlens.engine.recording import record, site_outputs
 from nashlens.errors import DataError
 from tests.tiny_models import tiny
 
@@ -57,6 +57,19 @@ def test_the_estimates_of_several_tokens_and_sites_add_up(rng):
         engine, prompts, [Change((first,), "none", "zero")], groups=groups, sources=sources
     )
     assert (zero == 0).all()
+
+
+def test_given_values_are_as_those_of_a_source(rng):
+    prompts, sources, groups = examples(rng, 3)
+    engine = Engine(tiny("LlamaForCausalLM"))
+    sites = [Site("head", 2, 1), Site("head", 2, 3), Site("mlp", 3)]
+    changes = [Change((site,), "middle") for site in sites]
+    theirs = attribution_patching(engine, prompts, changes, groups=groups, sources=sources)
+    every = [range(len(ids)) for ids in sources]
+    given = record(engine, sources, every, {("head", 2), ("mlp", 3)})
+    ours = attribution_patching(engine, prompts, changes, groups=groups, given=given)
+    assert np.abs(theirs).max() > 1e-3
+    assert np.allclose(ours, theirs, atol=1e-6)
 
 
 def test_the_ranking_agrees_with_exact_patching(rng):

@@ -11,7 +11,7 @@ from nashlens.engine import core, flex, segments, sweeps
 from nashlens.engine.core import Engine
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.patching import Change, Site, patch_scores
-from nashlens.engine.recording import site_outputs
+from nashlens.engine.recording import Recorded, site_outputs
 from nashlens.errors import DataError
 from tests.tiny_models import tiny
 
@@ -290,3 +290,63 @@ def test_means_at_all_positions_ablate_heads_and_mlps_together(loaded, rng):
         ]
     )
     assert np.abs(ours - theirs).max() < TOLERANCE * np.abs(theirs).max()
+
+
+@pytest.mark.parametrize("label_tokens", [1, 3])
+def test_given_values_are_each_tokens_own(loaded, rng, label_tokens):
+    """One value for the decision, another for the tokens before it: as two changes of means."""
+    prompts, _, _ = examples(rng, label_tokens)
+    engine = Engine(loaded, 40)
+    sites = (Site("head", 2, 1), Site("mlp", 3), Site("head", 2, 3))
+    sizes = {"head": (engine.n_heads, 2, engine.head_dim), "mlp": (1, 2, engine.width)}
+    values = {
+        place: torch.from_numpy(rng.normal(size=sizes[place[0]]).astype(np.float32))
+        for place in {(site.kind, site.layer) for site in sites}
+    }
+    rows = [np.array([-1, *[0] * (len(p.ids) - 2), 1]) for p in prompts]
+    groups = [{"most": range(1, len(p.ids)), "before": range(1, len(p.ids) - 1)} for p in prompts]
+    ours = patch_scores(
+        engine,
+        prompts,
+        [Change(sites, "most"), Change(sites, "before"), Change((), "most")],
+        groups=groups,
+        given=Recorded(values, rows),
+    )
+    for k, prompt in enumerate(prompts):
+        for j, tokens in enumerate(([*range(1, len(prompt.ids))], groups[k]["before"])):
+            theirs = replaced_by(loaded, prompt, sites, values, rows[k], list(tokens))
+            assert np.abs(ours[k, j] - theirs).max() < TOLERANCE * np.abs(theirs).max()
+    assert np.abs(ours[:, 2] - engine.label_logprobs(prompts)).max() < TOLERANCE * 10
+    with pytest.raises(DataError, match="no value was given"):
+        patch_scores(
+            engine,
+            prompts,
+            [Change((Site("mlp", 1),), "most")],
+            groups=groups,
+            given=Recorded(values, rows),
+        )
+
+
+@torch.inference_mode()
+def replaced_by(loaded, prompt, sites, values, rows, tokens):
+    """Return log P of both labels with hooks that put given values at some tokens."""
+    scores, size = [], Engine(loaded).head_dim
+    for label in prompt.labels:
+        with ExitStack() as stack:
+            for site in sites:
+
+                def work(x, site=site):
+                    x = x.clone()
+                    new = values[site.kind, site.layer][max(site.head, 0)][rows[tokens]]
+                    if site.kind == "head":
+                        x[tokens, site.head * size : (site.head + 1) * size] = new
+                    else:
+                        x[tokens] = new
+                    return x
+
+                hooked(loaded, site, work, stack)
+            ids = torch.tensor([[*prompt.ids, *label[:-1]]])
+            logits = loaded.model(ids, use_cache=False).logits[0].double()
+        at = logits[len(prompt.ids) - 1 :].log_softmax(-1)
+        scores.append(float(sum(at[k, token] for k, token in enumerate(label))))
+    return np.array(scores)

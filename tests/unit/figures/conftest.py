@@ -384,6 +384,7 @@ def make_heads(models, n_layers=12, n_heads=8, randoms=20) -> pd.DataFrame:
     places = list(product(range(1, n_layers + 1), range(n_heads)))
     chosen = [(n_layers, 1), (1, 0), (2, 2)]
     names = [("head", f"{layer}.{head}", layer, head) for layer, head in places]
+    names += [("mlp", f"{layer}.mlp", layer, pd.NA) for layer in range(1, n_layers + 1)]
     groups = [("candidate", "candidate", pd.NA, pd.NA)]
     groups += [("random", f"random_{i:03d}", pd.NA, pd.NA) for i in range(randoms)]
     rows = []
@@ -404,7 +405,10 @@ def make_heads(models, n_layers=12, n_heads=8, randoms=20) -> pd.DataFrame:
                     "kind": kind,
                     "layer": layer,
                     "head": head,
-                    "heads": name if kind == "head" else " ".join(f"{a}.{b}" for a, b in chosen),
+                    "component": "mlp" if kind == "mlp" else "head",
+                    "positions": "decision",
+                    "method": "exact",
+                    "heads": name if phase == "choose" else " ".join(f"{a}.{b}" for a, b in chosen),
                     "prompt_id": f"p{i}{label_map}{order}",
                     "match_id": f"m{i}",
                     "block_id": f"m{i}/3",
@@ -419,7 +423,15 @@ def make_heads(models, n_layers=12, n_heads=8, randoms=20) -> pd.DataFrame:
                     "drop": effect + rng.normal(0, 0.05),
                 }
             )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    few = table["match_id"].isin([f"m{i}" for i in range(8)])
+    group = table["kind"].isin(["candidate", "random"])
+    mlps = table[group].assign(component="mlp", heads="3.mlp 4.mlp")
+    mlps["drop"] = np.where(mlps["kind"] == "candidate", 0.05, mlps["drop"])
+    everywhere = table[few].assign(positions="all")
+    everywhere["component"] = np.where(group[few], "both", everywhere["component"])
+    everywhere["method"] = np.where(group[few], "exact", "gradient")
+    return pd.concat([table, mlps, everywhere], ignore_index=True)
 
 
 def make_steered(models) -> pd.DataFrame:

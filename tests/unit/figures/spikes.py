@@ -13,6 +13,11 @@ _CLAIMS = {
     "word": {"M5": ("false", "supported"), "M6": ("false", "supported")},
     "history": {"M1": ("power", "supported"), "M2": ("power", "supported")},
     "nash_code": {"M3": ("power", "contradicted"), "M6": ("false", "supported")},
+    "answer": {"M4": ("power", "contradicted")}
+    | dict.fromkeys(("M7", "M8", "M9", "M10", "M11"), ("power", "supported")),
+    "answer_word": {"M4": ("false", "contradicted")}
+    | dict.fromkeys(("M7", "M8", "M9", "M10", "M11"), ("false", "supported")),
+    "answer_soloist": {"M10": ("false", "supported")},
 }
 
 
@@ -23,7 +28,11 @@ def make_spikes_summary(models, *, found=6.0, draws=10) -> pd.DataFrame:
         unit, strengths = "logits", (0.1, 0.5, 2.0)
         if spike in ("history", "nash_code"):
             unit, strengths = "standard deviations", (0.5, 2.0)
-        forms = product((1,) if spike == "history" else (27, 29), strengths, claims.items())
+        layers = (1,) if spike == "history" else (27, 29)
+        if spike.startswith("answer"):
+            layers = (0,)
+            strengths = strengths[-1:] if spike != "answer" else strengths
+        forms = product(layers, strengths, claims.items())
         for layer, strength, (claim, (counts, wanted)) in forms:
             hits = min(draws, int(found * strength)) if counts == "power" else 0
             rows += [

@@ -17,7 +17,7 @@ from matplotlib.text import Text
 from nashlens.circuits.concentration import concentration_estimates
 from nashlens.errors import ConfigError, DataError
 from nashlens.figures import effects, heads, registry
-from nashlens.findings.claims import ALL_CLAIMS, m4_no_nash_heads
+from nashlens.findings.claims import ALL_CLAIMS, m4_no_nash_components
 from nashlens.lens.readings import PREFERENCE
 from nashlens.steering.summary import steering_estimates
 from tests.unit.findings.writers import override
@@ -195,23 +195,30 @@ def test_the_heads_that_answer_are_marked_and_those_of_a_token_are_not(one_model
     assert list(zip(*marked.get_data(), strict=True)) == [(12, 1)]
     (image,) = ax.findobj(AxesImage)
     values = np.asarray(image.get_array())
-    assert values.shape == (8, 12)
+    # Eight heads, and the MLPs above them.
+    assert values.shape == (9, 12)
+    assert [label.get_text() for label in ax.get_yticklabels()][-1] == "MLP"
     assert values[1, 11] == pytest.approx(1.0, abs=0.1)
     assert np.abs(np.delete(values.ravel(), 1 * 12 + 11)).max() < 0.1
     boxes = {tuple(patch.get_xy()) for patch in ax.patches}
-    assert boxes == {(11.5, 0.5), (0.5, -0.5), (1.5, 1.5)}
+    assert boxes == {(11.5, 0.5), (0.5, -0.5), (1.5, 1.5), (2.5, 7.5), (3.5, 7.5)}
+    groups = figure.subfigs[0].axes[2]
+    names = [label.get_text().replace("\n", " ") for label in groups.get_xticklabels()]
+    assert names == ["heads", "MLPs", "both, all positions"]
+    (everywhere,) = figure.subfigs[0].axes[1].findobj(AxesImage)
+    assert np.asarray(everywhere.get_array()).shape == (9, 12)
 
 
 def test_heads_without_groups_are_drawn(one_model):
     table = one_model["heads"]
-    alone = with_summaries({**one_model, "heads": table[table["kind"] == "head"]})
+    alone = with_summaries({**one_model, "heads": table[table["kind"].isin(["head", "mlp"])]})
     assert "no group was ablated" in " ".join(texts(draw("heads", alone)).split())
     one = with_summaries({**one_model, "heads": table[table["match_id"] == "m4"]})
     draw("heads", one).canvas.draw()
 
 
 def test_the_bound_of_the_heads_figure_is_the_verdicts():
-    assert heads.BOUND == m4_no_nash_heads.LEAST_DROP
+    assert heads.BOUND == m4_no_nash_components.LEAST_DROP
 
 
 def test_lens_without_nash_actions(one_model):

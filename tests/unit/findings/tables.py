@@ -242,12 +242,13 @@ def heads(
             "model": "m", "prompt_id": f"p{i}{label_map}{order}", "match_id": f"m{i}",
             "block_id": f"m{i}/3", "game": game, "nash_action": nash, "label_map": label_map,
             "option_order": order, "template": "neutral", "label_set": ("jf", "xy")[i // 2 % 2],
-            "phase": "test", "layer": pd.NA, "head": pd.NA,
+            "phase": "test", "layer": pd.NA, "head": pd.NA, "component": "head",
+            "positions": "decision", "method": "exact", "label_mass": 0.9,
         }  # fmt: skip
         side = token if (label_map == "swapped") == (nash == 1) else -token
         lead = preference + side + noise * rng.normal()
         rows.append(common | {"ablation": "none", "kind": "none", "heads": "", "drop": 0.0})
-        rows[-1]["logit_nash"] = lead
+        rows[-1] |= {"logit_nash": lead, "component": ""}
         for name, drop in drops.items():
             drop = drop + side * (name == "candidate") + noise * rng.normal()
             kind = name.partition("_")[0]

@@ -3,10 +3,11 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from nashlens.findings import CLAIMS, judge
-from nashlens.findings.claims import m4_no_nash_heads
+from nashlens.findings.claims import m4_no_nash_components
 from tests.unit.findings.tables import SETTINGS, heads
 
 CLAIMED = [claim for claim in CLAIMS if claim.id == "M4"]
@@ -34,19 +35,19 @@ def test_a_group_beyond_every_random_one_contradicts_it():
     found = verdict(heads(candidate=1.0, token=0.1))
     assert found["verdict"] == "contradicted"
     assert found["p_value"] > 0.9
-    assert json.loads(found["detail"])["heads"] == "5.0 6.1"
+    assert json.loads(found["detail"])["decides"]["heads"] == "5.0 6.1"
 
 
 def test_a_drop_that_follows_the_token_is_none():
     found = verdict(heads(candidate=0.0, token=0.05, noise=0.02))
     assert found["verdict"] == "supported"
-    detail = json.loads(found["detail"])
+    detail = json.loads(found["detail"])["decides"]
     assert detail["word_part"] == pytest.approx(0.05, abs=0.02)
     # However much it is: in a block it cancels, and widens nothing.
     swamped = verdict(heads(candidate=0.0, token=30.0))
     assert swamped["verdict"] == "supported"
     assert swamped["ci_high"] - swamped["ci_low"] < 0.1
-    assert json.loads(swamped["detail"])["word_part"] == pytest.approx(30.0, abs=0.1)
+    assert json.loads(swamped["detail"])["decides"]["word_part"] == pytest.approx(30.0, abs=0.1)
 
 
 def test_a_drop_that_follows_the_place_is_none():
@@ -55,7 +56,7 @@ def test_a_drop_that_follows_the_place_is_none():
     moved = (table["kind"] == "candidate") * np.where(first, 2.0, -2.0)
     found = verdict(table.assign(drop=table["drop"] + moved))
     assert found["verdict"] == "supported"
-    assert json.loads(found["detail"])["place_part"] == pytest.approx(2.0, abs=0.05)
+    assert json.loads(found["detail"])["decides"]["place_part"] == pytest.approx(2.0, abs=0.05)
 
 
 def test_how_far_it_carries_to_other_words_is_no_part_of_the_interval():
@@ -65,7 +66,7 @@ def test_how_far_it_carries_to_other_words_is_no_part_of_the_interval():
     found = verdict(table.assign(drop=table["drop"] + only))
     assert found["estimate"] == pytest.approx(0.6, abs=0.05)
     assert found["ci_high"] - found["ci_low"] < 0.1
-    detail = json.loads(found["detail"])
+    detail = json.loads(found["detail"])["decides"]
     assert detail["spread_label_sets"] == pytest.approx(np.sqrt(0.5), abs=0.03)
     assert detail["spread_templates"] is None
 
@@ -103,7 +104,7 @@ def test_what_is_missing_is_said():
     alone = verdict(table[~table["kind"].eq("random")])
     assert (alone["verdict"], alone["reason"][:31]) == (
         "inconclusive",
-        "there is no random group of hea",
+        "there is no random group of com",
     )
     one_map = verdict(table[table["label_map"] == "identity"])
     assert one_map["verdict"] == "not_applicable"
@@ -118,6 +119,75 @@ def test_one_threshold_decides_and_is_tested(monkeypatch):
     table = heads(candidate=0.6, token=0.0)
     assert verdict(table)["verdict"] == "contradicted"
     assert verdict(table)["p_value"] > 0.9
-    monkeypatch.setattr(m4_no_nash_heads, "LEAST_DROP", 0.9)
+    monkeypatch.setattr(m4_no_nash_components, "LEAST_DROP", 0.9)
     assert verdict(table)["verdict"] == "supported"
     assert verdict(table)["p_value"] < 0.01
+
+
+def three_arms(mlps=None, everywhere=None, mass=0.9, **heads_of):
+    """Heads at the decision, beside MLPs there and both at all positions."""
+    found = [heads(**{"token": 0.0, "candidate": 0.02} | heads_of)]
+    for component, positions, arm in (
+        ("mlp", "decision", mlps or {}),
+        ("both", "all", everywhere or {}),
+    ):
+        table = heads(**{"token": 0.0, "candidate": 0.02, "seed": len(found)} | arm)
+        unablated = table["kind"] == "none"
+        table = table.assign(
+            positions=positions, component=np.where(unablated, "", component), heads=component
+        )
+        if component == "both":
+            table = table.assign(label_mass=np.where(table["kind"] == "candidate", mass, 0.9))
+        else:
+            table = table[~unablated]
+        found.append(table)
+    return pd.concat(found, ignore_index=True)
+
+
+def test_the_claim_holds_if_no_arm_matters_and_the_widest_one_is_told():
+    found = verdict(three_arms(everywhere={"noise": 0.3}))
+    assert found["verdict"] == "supported"
+    detail = json.loads(found["detail"])
+    assert [arm["component"] for arm in detail["arms"]] == ["head", "mlp", "both"]
+    assert detail["decides"]["positions"] == "all"
+    assert found["ci_high"] - found["ci_low"] > 3 * (
+        detail["arms"][0]["high"] - detail["arms"][0]["low"]
+    )
+    for words in ("heads at the decision (5.0 6.1)", "MLPs at the decision (mlp)"):
+        assert words in found["reason"]
+
+
+@pytest.mark.parametrize("arm", ["mlps", "everywhere"])
+def test_one_arm_is_enough_to_contradict_and_one_to_leave_it_open(arm):
+    found = verdict(three_arms(**{arm: {"candidate": 1.0}}))
+    assert found["verdict"] == "contradicted"
+    component = {"mlps": "mlp", "everywhere": "both"}[arm]
+    assert json.loads(found["detail"])["decides"]["component"] == component
+    assert found["estimate"] == pytest.approx(1.0, abs=0.05)
+    assert found["p_value"] > 0.9
+    open_ = verdict(three_arms(**{arm: {"candidate": 0.2, "noise": 0.3}}))
+    assert open_["verdict"] == "inconclusive"
+
+
+def test_three_arms_are_three_chances_to_contradict():
+    """An interval beyond the bound by itself, and not when there are three of them."""
+    rows = {"candidate": 0.23, "noise": 0.38, "token": 0.0, "seed": 4}
+    alone = verdict(heads(**rows))
+    assert alone["verdict"] == "contradicted"
+    table = three_arms(**rows)
+    low = json.loads(verdict(table)["detail"])["arms"][0]
+    assert low["at_once_low"] < m4_no_nash_components.LEAST_DROP < low["low"]
+    assert verdict(table)["verdict"] == "inconclusive"
+
+
+def test_what_breaks_the_answer_computes_no_nash_action():
+    found = verdict(three_arms(everywhere={"candidate": 1.0}, mass=0.05))
+    assert found["verdict"] == "inconclusive"
+    assert "all positions breaks the answer" in found["reason"]
+
+
+def test_an_arm_without_an_interval_leaves_the_others():
+    table = three_arms()
+    few = table[(table["positions"] == "decision") | table["match_id"].isin(["m0", "m1"])]
+    detail = json.loads(verdict(few)["detail"])
+    assert [arm["component"] for arm in detail["arms"]] == ["head", "mlp"]

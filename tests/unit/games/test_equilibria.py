@@ -18,6 +18,7 @@ from nashlens.games import (
     Game,
     best_response,
     dominant_action,
+    gaining_action,
     is_zero_sum,
     nash_action,
     prosocial_action,
@@ -219,3 +220,18 @@ def test_best_response_is_missing_on_a_tie():
 def test_unknown_seat_is_refused():
     with pytest.raises(DataError, match="'left'"):
         nash_action(CATALOG["chicken"], "left")
+
+
+@pytest.mark.parametrize(
+    ("game", "seat", "own", "other"),
+    [
+        ("prisoners_dilemma", "row", 1, 0),
+        ("prisoners_dilemma", "column", 1, 0),
+        ("battle_of_the_sexes", "row", 0, 1),
+        ("battle_of_the_sexes", "column", 1, 0),
+        ("matching_pennies", "row", None, None),
+    ],
+)
+def test_the_action_that_gives_one_more(game, seat, own, other):
+    assert gaining_action(CATALOG[game], seat, "own") == own
+    assert gaining_action(CATALOG[game], seat, "other") == other

@@ -25,7 +25,7 @@ from nashlens.steering.spiked_lens import (
     LensSpike,
     Spike,
     SpikedReadings,
-    _drawn_again,
+    drawn_again,
     lens_effects,
 )
 from nashlens.steering.spiked_probes import SpikedProbes
@@ -188,7 +188,7 @@ def test_draws_have_as_many_histories_of_each_wording(study):
     tables = study[-1]
     used = {"prompts": usable(tables["prompts"]), "lens": tables["lens"]}
     readings = LENS_CLAIMS["M6"].read(used)
-    rows, names = _drawn_again(readings.prompts, np.random.default_rng(1))
+    rows, names = drawn_again(readings.prompts, np.random.default_rng(1))
     drawn = readings.drawn(rows, names)
     assert len(drawn) == len(readings)
     assert len(drawn.blocks) == len(readings.blocks)

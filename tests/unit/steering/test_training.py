@@ -52,3 +52,20 @@ def test_levels_that_are_not_there_are_named():
         Training.choose(prompts(), ["other"], label_sets=["pq"])
     with pytest.raises(DataError, match="train_templates"):
         Training.choose(prompts(), ["other"], templates=["table"])
+
+
+def test_concepts_are_fitted_on_further_games_where_one_is_asked_for():
+    table = prompts()
+    games = sorted(table["game"].unique())
+    settings = {
+        "train_games": ["other"], "train_label_sets": None, "train_templates": None,
+        "test_games": ["deadlock"], "concept_games": None, "directions": ["abstract", "other_gain"],
+    }  # fmt: skip
+    rows = Training.from_config(table, settings, concepts=True).rows(table)
+    assert sorted(rows["game"].unique()) == [game for game in games if game != "deadlock"]
+    assert (rows["concept_only"] == (rows["game"] != "other")).all()
+    none = Training.from_config(table, settings | {"directions": ["abstract"]}, concepts=True)
+    assert set(none.rows(table)["game"]) == {"other"}
+    assert "concept_only" not in none.rows(table)
+    given = Training.from_config(table, settings | {"concept_games": []}, concepts=True)
+    assert set(given.rows(table)["game"]) == {"other"}

@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from nashlens.circuits.concentration import LEAST_EFFECT, gini, needed
 from nashlens.circuits.readings import Ablations
@@ -72,12 +73,15 @@ class Choir(Evidence):
 
 
 def estimate(tables: Tables, settings: JudgeSettings) -> Choir | Missing:
-    """Estimate the share of the first components, and each component's in every order."""
-    override = tables["override"]
+    """Estimate the share of the first components, and each one's, if there is an override."""
+    problem = override_problem(tables, settings)
+    return from_override(tables["override"], settings) if problem is None else problem
+
+
+def from_override(override: pd.DataFrame, settings: JudgeSettings) -> Choir | Missing:
+    """Estimate them in every order, whether or not the lens shows an override."""
     first, orders = Ablations(override, "first"), Ablations(override, "order")
-    problem = override_problem(tables, settings) or writers_problem(
-        first, Ablations(override, "none")
-    )
+    problem = writers_problem(first, Ablations(override, "none"))
     if problem is not None:
         return problem
     size, blocks = len(first.names), first.blocks

@@ -92,11 +92,16 @@ class LateCause(Evidence):
 
 
 def estimate(tables: Tables, settings: JudgeSettings) -> LateCause | Missing:
-    """Contrast the components with random groups, ablated and exchanged."""
-    override = tables["override"]
+    """Contrast the components with random groups, if there is an override."""
+    problem = override_problem(tables, settings)
+    return from_override(tables["override"], settings) if problem is None else problem
+
+
+def from_override(override: pd.DataFrame, settings: JudgeSettings) -> LateCause | Missing:
+    """Contrast them, ablated and exchanged, whether or not the lens shows an override."""
     kinds = ("candidate", "random", "none")
     candidate, random, baseline = (Ablations(override, kind) for kind in kinds)
-    problem = override_problem(tables, settings) or writers_problem(candidate, baseline)
+    problem = writers_problem(candidate, baseline)
     if problem is not None:
         return problem
     if not random.names:

@@ -1,0 +1,110 @@
+"""Effects of interventions put into tables whose own effects and noise are known."""
+
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import norm
+
+from nashlens.findings.claim import JudgeSettings
+from nashlens.findings.claims.m4_no_nash_components import LEAST_DROP
+from nashlens.steering.spike_summary import summarise_spikes, worth
+from nashlens.steering.spiked_answers import ANSWER, ASKED, BY_WORD, SOLOIST, answer_verdicts
+from nashlens.steering.spikes import WANTED, _described
+from tests.unit.findings.tables import heads, patching, steering
+from tests.unit.findings.writers import override
+
+SETTINGS = JudgeSettings("m", 0.95, 200, 1, late_fraction=0.25, min_label_mass=0.0)
+STRENGTHS = (0.1, 0.6, 3.0)
+NOTHING = {"candidate": 0.0, "token": 0.3, "random": 0.0, "spread": 0.02}
+
+
+def late():
+    """Ten late components that return nothing, with exchanges that move nothing."""
+    table = override((0.0,) * 10, before=-1.0, destroy=0.0, restore=0.0)
+    noise = 0.05 * np.random.default_rng(4).normal(size=len(table))
+    noise[table["kind"] == "none"] = 0.0
+    # The first components of the order of writing, or of an order that turns it round.
+    number = table["ablation"].str[-3:].astype(int)
+    for name, kind in table[["ablation", "kind"]].drop_duplicates().itertuples(index=False):
+        here = table["ablation"] == name
+        k = number[here].iloc[0]
+        if kind == "first":
+            table.loc[here, "heads"] = " ".join(f"15.{j}" for j in range(k))
+        elif kind == "order":
+            table.loc[here, "heads"] = " ".join(f"15.{9 - j}" for j in range(k % 10 + 1))
+    return table.assign(drop=table["drop"] + noise, logit_nash=table["logit_nash"] - noise)
+
+
+TABLES = {
+    "M4": lambda: {"heads": heads(**NOTHING)},
+    "M7": lambda: {"steering": steering(random_slope=0.05)},
+    "M8": lambda: {"steering": steering(random_slope=0.05)},
+    "M9": lambda: {"override": late()},
+    "M10": lambda: {"override": late()},
+    "M11": lambda: {
+        "patching": patching(
+            dict.fromkeys(("options", "question", "decision"), (0.0,) * 4), total=0.0
+        )
+    },
+}
+
+
+def summary(tables, claim, strengths=STRENGTHS, draws=6):
+    rows = [
+        (spike, found)
+        for spike, found in answer_verdicts(tables, strengths, SETTINGS, draws)
+        if found.claim == claim
+    ]
+    return summarise_spikes(pd.DataFrame(_described(rows, "m")), 0.95)
+
+
+@pytest.mark.parametrize("claim", list(TABLES))
+def test_a_large_effect_is_found_a_small_one_not_and_a_word_never(claim):
+    table = summary(TABLES[claim](), claim)
+    power = table[table["spike"] == ANSWER].set_index("strength")["estimate"]
+    assert power[3.0] == 1.0
+    assert power[0.1] == 0.0
+    assert (table.loc[table["spike"] == "none", "estimate"] == 0.0).all()
+    wrong = table[table["counts"] == "false"]
+    assert BY_WORD in set(wrong["spike"])
+    assert (wrong["estimate"] == 0.0).all()
+    assert (SOLOIST in set(wrong["spike"])) == (claim == "M10")
+    (found,) = worth(table).to_dict("records")
+    assert found["spike_found"] in (0.6, 3.0)
+    assert (found["spike_unit"], found["spike_false"]) == ("logits", 0.0)
+
+
+def test_power_by_strength_is_that_of_the_known_noise():
+    """Drops of 16 blocks with noise 0.05 in each of four prompts; the bound is 0.2."""
+    noise = 0.4
+    strengths = (0.3, 0.45, 0.6, 0.9)
+    found = summary({"heads": heads(**NOTHING | {"noise": noise})}, "M4", strengths, draws=40)
+    power = found[found["spike"] == ANSWER].set_index("strength")["estimate"]
+    assert all(a <= b for a, b in pairwise(power))
+    error = noise / np.sqrt(64)
+    for strength in strengths:
+        known = norm.cdf((strength - LEAST_DROP) / error - norm.ppf(0.975))
+        # What the model's own 16 histories happen to have is in every draw.
+        slack = norm.cdf(norm.ppf(np.clip(known, 1e-6, 1 - 1e-6)) + np.array([-2.0, 2.0]))
+        assert slack[0] - 0.1 <= power[strength] <= slack[1] + 0.1
+
+
+def test_an_effect_of_the_model_itself_has_no_smallest_one():
+    own = summary({"heads": heads(**NOTHING | {"candidate": 2.0})}, "M4")
+    (found,) = worth(own).to_dict("records")
+    assert np.isnan(found["spike_found"])
+
+
+def test_without_pairs_no_late_cause_can_be_found():
+    table = late()
+    alone = table[~table["kind"].str.startswith(("destroy", "restore"))]
+    (found,) = worth(summary({"override": alone}, "M9")).to_dict("records")
+    assert np.isinf(found["spike_found"])
+
+
+def test_what_a_study_left_out_is_not_asked():
+    claims = {found.claim for _, found in answer_verdicts(TABLES["M4"](), STRENGTHS, SETTINGS, 1)}
+    assert claims == {"M4"}
+    assert set(ASKED) == set(WANTED[ANSWER]) == set(WANTED[BY_WORD])
