@@ -13,7 +13,7 @@ from nashlens.plan.work import Work
 CPU, H100 = "cpu core", "H100 80GB"
 CPU_PRODUCTS = 1.0e11
 """Operations a second of one core in large products, where a lens or a probe is computed."""
-CPU_START, GPU_START, COMPILED_START = 3.0, 7.0, 22.0
+CPU_START, GPU_START, COMPILED_START = 1.6, 7.0, 22.0
 """Seconds until a job computes: imports, the model, and of a large one its blocks' compilation."""
 GPU_PRODUCTS = 2.0e13
 """Operations a second of a GPU in float32, where a lens is read."""
