@@ -336,8 +336,7 @@ class ResourcesConfig(Section):
     threads: Annotated[Integer, Field(ge=1, le=1024)] = 1
     """CPU threads of a model's job."""
     batch_tokens: Annotated[Integer, Field(ge=64)] = 4096
-    """Tokens that one forward pass packs at most (a longer prompt goes by itself). It changes
-    nothing in play, and at most last digits of what is read off prompts."""
+    """Tokens that one forward pass packs at most; it changes last digits of readings, never play."""
     model_mem_mb: Annotated[Integer, Field(ge=100)] | None = None
     """MB of memory of a model's job; null asks for what it takes by arithmetic."""
     model_runtime: Annotated[Integer, Field(ge=1)] = 240
