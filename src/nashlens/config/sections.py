@@ -321,7 +321,7 @@ class FiguresConfig(Section):
     formats: Distinct[Literal["png", "svg", "pdf"]] = ["png", "svg"]
     """File formats; bitmap and vector."""
     dpi: Annotated[Integer, Field(ge=50, le=1200)] = 200
-    """Bitmap resolution."""
+    """Tokens that one forward pass packs at most; it changes last digits of readings, not play."""
     palette: Text = "colorblind"
     """Seaborn palette of every figure."""
     styles: dict[Literal[FIGURES], FigureStyleConfig] = {}  # type: ignore[valid-type]
