@@ -321,7 +321,7 @@ class FiguresConfig(Section):
     formats: Distinct[Literal["png", "svg", "pdf"]] = ["png", "svg"]
     """File formats; bitmap and vector."""
     dpi: Annotated[Integer, Field(ge=50, le=1200)] = 200
-    """Tokens that one forward pass packs at most; it changes last digits of readings, not play."""
+    """Bitmap resolution."""
     palette: Text = "colorblind"
     """Seaborn palette of every figure."""
     styles: dict[Literal[FIGURES], FigureStyleConfig] = {}  # type: ignore[valid-type]
@@ -336,7 +336,7 @@ class ResourcesConfig(Section):
     threads: Annotated[Integer, Field(ge=1, le=1024)] = 1
     """CPU threads of a model's job."""
     batch_tokens: Annotated[Integer, Field(ge=64)] = 4096
-    """Tokens that one forward pass packs at most; it changes last digits of readings, never play."""
+    """Tokens that one forward pass packs at most; it changes last digits of readings, not play."""
     model_mem_mb: Annotated[Integer, Field(ge=100)] | None = None
     """MB of memory of a model's job; null asks for what it takes by arithmetic."""
     model_runtime: Annotated[Integer, Field(ge=1)] = 240
