@@ -3,16 +3,16 @@
 
 rule spike_model:
     input:
+        **made(
+            override=results("override/{model}.parquet"),
+            patching=results("patching/{model}.parquet"),
+        ),
         prompts=results("prompts/{model}.parquet"),
         lens=results("lens/{model}.parquet"),
         probes=results("probes/{model}.parquet"),
         activations=results("activations/{model}/manifest.json"),
         heads=results("heads/{model}.parquet"),
         steering=results("steering/{model}.parquet"),
-        **made(
-            override=results("override/{model}.parquet"),
-            patching=results("patching/{model}.parquet"),
-        ),
         model="results/models/{model}/manifest.json",
     output:
         spikes=results("spikes/{model}.parquet"),

@@ -28,7 +28,7 @@ _COLUMNS = ("model", "kind", "quantity", "direction", "part", "words", "game", "
             "n_directions", "wrong_way", "wrong_low", "wrong_high")  # fmt: skip
 _PARTS = {"action": "o", "word": "s", "place": "^"}
 """Parts and their markers."""
-_MEANT = {
+_MEANT: dict[str, str] = {
     "abstract": "meant to move the action",
     "label": "meant to move any words",
     "published": "meant to move the action",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -50,9 +50,11 @@ def _message(heads_summary: pd.DataFrame, look: Look) -> str:
         return "No chosen group was ablated beside random ones"
     random = random.reindex(chosen.index)
     more = saying.above(chosen, random.clip(lower=BOUND))
-    model, *arm = most = saying.furthest(chosen, more).name
-    group = ARMS[arm[0], arm[1]]
-    number = f"{saying.interval(chosen.loc[most])} logits, random ones {random[most]:.2f} at most"
+    row = saying.furthest(chosen, more)
+    most = cast(tuple[str, str, str], row.name)
+    model, component, positions = most
+    group = ARMS[component, positions]
+    number = f"{saying.interval(row)} logits, random ones {random[most]:.2f} at most"
     models = chosen.index.get_level_values("model")
     if models.nunique() == 1:
         verb = (
