@@ -21,9 +21,8 @@ def main(inputs, outputs, config, fingerprint, model, threads, batch_tokens):
     engine = Engine(load_model(folder, **config["models"][model], threads=threads), batch_tokens)
     options, rules = dict(config["spikes"]), config["findings"]
     layers = resolve_layers(options.pop("layers"), engine.n_layers, first=1, key="spikes.layers")
-    how = {"confidence": rules["confidence"], "resamples": options.pop("resamples")}
-    how |= {"seed": config["experiment"]["seed"]}
-    mass = config["lens"]["min_label_mass"]
+    mass, seed = config["lens"]["min_label_mass"], config["experiment"]["seed"]
+    how = {"confidence": rules["confidence"], "resamples": options.pop("resamples"), "seed": seed}
     tables = spike_tables(
         engine,
         load_readout(folder),

@@ -54,7 +54,7 @@ def _message(heads_summary: pd.DataFrame, look: Look) -> str:
     most = cast(tuple[str, str, str], row.name)
     model, component, positions = most
     group = ARMS[component, positions]
-    number = f"{saying.interval(row)} logits, random ones {random[most]:.2f} at most"
+    number = f"{saying.interval(row)} logits, random ones at most {random[most]:.2f}"
     models = chosen.index.get_level_values("model")
     if models.nunique() == 1:
         verb = (
@@ -62,8 +62,8 @@ def _message(heads_summary: pd.DataFrame, look: Look) -> str:
         )
         return f"Ablating the chosen {group} of {model} {verb}{'' if more.any() else ':'} {number}"
     return (
-        "Ablating a chosen group costs the Nash action more than random ones in"
-        f" {models[more].nunique() or 'none'} of {models.nunique()} models: most the {group} of"
+        "Ablating chosen groups costs the Nash action more than random ones in"
+        f" {models[more].nunique() or 'none'} of {models.nunique()} models: most {group} of"
         f" {model}, {number}"
     )
 
