@@ -47,6 +47,15 @@ def parsed(command):
     return get_argument_parser().parse_args(list(command.words[1:]))
 
 
+def files_before(block):
+    """Return the config files that commands on a block's page name before its own."""
+    for command in SNAKEMAKE:
+        files = [str(path) for path in parsed(command).configfile or ()]
+        if command.page == block.page and block.file in files:
+            return files[: files.index(block.file)]
+    return []
+
+
 def groups():
     """Group Snakemake's commands by all that they say but the targets and the cores."""
     found = defaultdict(set)
@@ -80,9 +89,12 @@ def test_a_block_says_what_it_is(block):
 
 
 @pytest.mark.parametrize("block", CONFIGS, ids=lambda b: b.page)
-def test_examples_are_valid_over_the_default(block):
-    default = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
-    validate(merged(default, yaml.safe_load(block.text)))
+def test_examples_are_valid_over_what_they_are_given_with(block):
+    """That is the default, and the files that a command on the page names before them."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    for path in files_before(block):
+        config = merged(config, yaml.safe_load((ROOT / path).read_text(encoding="utf-8")))
+    validate(merged(config, yaml.safe_load(block.text)))
 
 
 def test_files_of_the_pages_have_names_of_their_own():

@@ -1,4 +1,4 @@
-"""Peak host memory of each rule's job: what `snakemake plan` says, and what jobs ask for.
+"""Peak host memory of each rule's job: what a plan says, and what jobs ask for.
 
 A sum of what the job holds at once, by the sizes of its model and of the design; nothing is read
 and nothing counted one by one, since each call of Snakemake asks it of every job. Held against what
