@@ -45,8 +45,10 @@ def test_prompts_are_those_of_the_table(study, tables):
 
 
 def test_play_has_as_many_prompts_and_writes_as_much_as_was_played(study, tables):
-    play = read_table(tables / "play.parquet")
-    texts = read_table(tables / "texts.parquet")
+    play, texts = (
+        pd.concat(read_table(tables / f"{kind}{name}.parquet") for kind in ("", "steered_"))
+        for name in ("play", "texts")
+    )
     play = play[play["model"].notna()]
     found = {"tiny_llama": [0, 0, 0], "tiny_qwen": [0, 0, 0]}
     unique = 0.0

@@ -50,9 +50,7 @@ NO_RESULT = (
     "nashlens.prompts.samples",
 )
 LIBRARY_ONLY = {
-    "nashlens.engine.gradients",
     "nashlens.engine.paths",
-    "nashlens.engine.plain",
 }
 """Studies that are called from Python: no rule runs them yet."""
 FOR_PEOPLE = {"nashlens.results", "nashlens.activations.readonly", "nashlens.vocabulary.tables"}
