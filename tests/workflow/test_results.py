@@ -9,6 +9,7 @@ import yaml
 
 import nashlens
 from nashlens import results
+from nashlens.config.doses import dose_agents
 from nashlens.config.validate import validate
 from tests.workflow.pages import merged
 
@@ -42,8 +43,10 @@ def test_the_examples_of_the_public_names(study):
 
 def test_a_run_writes_its_config(study):
     texts = [(ROOT / path).read_text() for path in ("config.yaml", "experiments/tiny.yaml")]
-    checked = validate(merged(*map(yaml.safe_load, texts)))
-    assert study.config == checked.model_dump(mode="json")
+    checked = validate(merged(*map(yaml.safe_load, texts))).model_dump(mode="json")
+    # A steered player is written as the agents that it stands for, one a dose.
+    checked["agents"] = dose_agents(checked["agents"], checked["steering"]["units"])
+    assert study.config == checked
 
 
 def test_every_table_opens_and_every_column_is_described(study):

@@ -198,6 +198,11 @@ def _label_tokens(
             )
         tokens.append(after)
     first, second = tokens
+    if first == second:
+        raise LabelError(
+            f"{tokenizer.name}: both labels of {list(labels)} become the tokens {first}, as words"
+            " that a tokenizer does not know do; choose labels that it tells apart"
+        )
     if first[: len(second)] == second or second[: len(first)] == first:
         raise LabelError(
             f"{tokenizer.name}: the tokens of one of the labels {list(labels)} start with all of "

@@ -236,7 +236,7 @@ def test_labels_whose_tokens_cannot_be_told_apart():
     problems = check({"prompts": {"label_sets": {"numbers": ["12", "013"], "words": ["un", "up"]}}})
     # Words that the planted models do not know are all the same token to them.
     assert [p.split(":")[0] for p in problems] == ["prompts.label_sets.words"] * 2
-    assert all("cannot be told apart" in p for p in problems)
+    assert all("become the tokens" in p for p in problems)
 
 
 def test_actions_are_checked_as_labels_of_each_game():

@@ -70,6 +70,11 @@ def test_labels_may_share_their_first_tokens():
     assert encode_labels(WordTokenizer(), TEXT, ("J", "F")).n_shared == 0
 
 
+def test_labels_of_unknown_words_are_refused():
+    with pytest.raises(LabelError, match="words that a tokenizer does not know"):
+        encode_labels(CharTokenizer(), TEXT, ("Up", "Up"))
+
+
 def test_a_label_that_starts_with_the_other_is_refused():
     with pytest.raises(LabelError, match="start with all of"):
         encode_labels(CharTokenizer(), TEXT + "\n", ("Up", "Upper"))
