@@ -124,11 +124,15 @@ def results(path):
 
 
 def table_files(table):
-    """Return the files of a table, as the rules above make it: one, or one for each model."""
+    """Return the files of a table, as the rules above make it: one, or one for each model.
+
+    Tables of steered players are those of the models that play as one.
+    """
     made = {str(path) for rule in workflow.rules for path in rule.output}
     if results(f"{table}.parquet") in made:
         return results(f"{table}.parquet")
-    return expand(results(f"{table}/{{model}}.parquet"), model=MODELS)
+    models = EXPERIMENT.steered_models() if left_out_by(table) == INTERVENTION else MODELS
+    return expand(results(f"{table}/{{model}}.parquet"), model=models)
 
 
 PAGE_TEMPLATES = sorted(map(str, (ROOT / "src" / "nashlens" / "page" / "templates").iterdir()))
