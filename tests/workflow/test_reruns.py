@@ -124,8 +124,8 @@ CONFIG_EDITS = {
     "spikes.resamples": ({"spikes": {"resamples": 200}}, SPIKED),
     "no spikes": ({"spikes": None}, JOINED),
     # Without it, the claims and their table are judged anew, and nothing else.
-    "no patching": ({"patching": None}, JUDGED),
-    "no attribution": ({"attribution": None}, JUDGED),
+    "no patching": ({"patching": None}, {*JUDGED, *SPIKED}),
+    "no attribution": ({"attribution": None}, {*JUDGED, *SPIKED}),
     "attribution.pairs": ({"attribution": {"pairs": 0}}, ATTRIBUTED),
     "findings.q_value": ({"findings": {"q_value": 0.1}}, JOINED),
     "findings.late_fraction": (
