@@ -9,7 +9,8 @@
 - `core`: `Engine`, which runs packed rows and captures residuals.
 - `labels`: from prompts and labels to P(action).
 - `session`: prompts that grow from call to call.
-- `sweeps`: label scores under many interventions; `forks`, its copies of the tokens that run again.
+- `sweeps`: label scores under many interventions; `forks`, the tokens that run again, and `copies`
+  of them, one for each intervention.
 - `edits`, `heads`: what interventions do to residuals and to outputs of heads.
 - `generation`: prompts continued token by token, a subpackage with one door.
 """

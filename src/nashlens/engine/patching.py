@@ -27,9 +27,9 @@ from nashlens.engine.transfer import copy_to
 from nashlens.errors import DataError
 
 if TYPE_CHECKING:
+    from nashlens.engine.copies import SteeredFork
     from nashlens.engine.core import Engine
     from nashlens.engine.forks import Fork
-    from nashlens.engine.sweeps import SteeredFork
 
 __all__ = ["KINDS", "Change", "Means", "Site", "patch_scores"]
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from nashlens.engine.copies import SteeredFork
 from nashlens.engine.edits import InterventionBatch
 from nashlens.engine.labels import LabelledPrompt
-from nashlens.engine.sweeps import SteeredFork, map_forks
+from nashlens.engine.sweeps import map_forks
 from nashlens.errors import DataError
 from nashlens.models.weights import FinalNorm
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from nashlens.engine import core, flex, segments, sweeps
+from nashlens.engine import copies, core, flex, segments
 from nashlens.engine.core import Engine
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.engine.patching import Change, Site, patch_scores
@@ -210,7 +210,7 @@ def test_what_a_gpu_does_equals_what_a_cpu_does(loaded, rng, monkeypatch):
     changes = [c for c in CHANGES if c.replacement != "mean"]
     given = {"groups": groups, "sources": sources}
     theirs = patch_scores(engine, prompts, changes, **given)
-    for module_ in (core, sweeps):
+    for module_ in (core, copies):
         monkeypatch.setattr(module_, "FLEX_TOKENS", 2)
         monkeypatch.setattr(module_, "FLEX_PAD", 16)
     monkeypatch.setattr(segments, "attends_in_batches", lambda _device: True)

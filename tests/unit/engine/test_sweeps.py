@@ -8,7 +8,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nashlens.engine import copies, core, flex, segments, sweeps
+from nashlens.engine import copies, core, flex, segments
 from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
 from nashlens.engine.forest import pack
@@ -91,7 +91,7 @@ def test_what_a_gpu_does_equals_what_a_cpu_does(loaded, rng, monkeypatch, positi
     starts = [0, *starting("from", prompts[1:], rng)] if positions == "from" else positions
     engine = Engine(loaded, 400)
     theirs = sweep(engine, prompts, interventions, starts)
-    for module in (core, sweeps):
+    for module in (core, copies):
         monkeypatch.setattr(module, "FLEX_TOKENS", 8)
         monkeypatch.setattr(module, "FLEX_PAD", 16)
     monkeypatch.setattr(segments, "attends_in_batches", lambda _device: True)
