@@ -11,6 +11,6 @@
 - `session`: prompts that grow from call to call.
 - `sweeps`: label scores under many interventions; `forks`, the tokens that run again, and `copies`
   of them, one for each intervention.
-- `edits`, `heads`: what interventions do to residuals and to outputs of heads.
+- `edits`: what interventions do to residuals; `patching`: to outputs of heads and MLPs too.
 - `generation`: prompts continued token by token, a subpackage with one door.
 """
