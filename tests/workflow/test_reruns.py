@@ -180,7 +180,7 @@ CONFIG_EDITS = {
     "activations.positions": (
         {"activations": {"positions": ["decision", "round_last"]}},
         # Pairs find the tokens that they patch by themselves.
-        PROMPTED - (PAIRED - set(JUDGED)),
+        PROMPTED - (PAIRED - JUDGED - SPIKED),
     ),
     "activations.dtype": ({"activations": {"dtype": "float16"}}, EXTRACTED),
     "a model's dtype": (

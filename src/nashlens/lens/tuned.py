@@ -11,12 +11,10 @@ Each layer takes the penalty that predicts held-out passages best.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -28,6 +26,7 @@ from numpy.typing import NDArray
 from nashlens.chunks import each
 from nashlens.errors import DataError, ModelError
 from nashlens.files import AGAIN, atomic_write, sha256_of
+from nashlens.lens.passages import CORPUS, corpus
 from nashlens.lens.vocabulary import Final, Vocabulary
 from nashlens.models.tensor_files import DTYPES, read_entries
 from nashlens.seeds import stream
@@ -49,8 +48,6 @@ CHUNK = 128
 KL_TOKENS = 128
 """Number of held-out tokens at which divergences are measured."""
 
-CORPUS = "eb7d6bfd1fc152b6520eb0767bf12907ecddb21ebf954968f93b359a1d236da6"
-"""SHA-256 of the bundled passages; as it is code, a change of the text reruns the stage."""
 
 Array32 = NDArray[np.float32]
 
@@ -80,23 +77,6 @@ class TunedLens:
         matrix = torch.from_numpy(np.array(self.matrices[layer])).to(device).float()
         moved: Array32 = (here @ matrix).cpu().numpy()
         return x + moved + self.biases[layer]
-
-
-def corpus() -> list[str]:
-    """Return the bundled passages.
-
-    Raises
-    ------
-    DataError
-        If the file is not the one for which this code was written.
-    """
-    text = resources.files("nashlens.lens").joinpath("corpus.txt").read_text(encoding="utf-8")
-    lines = [line for line in text.split("\n") if not line.startswith("#")]
-    passages = [passage for passage in "\n".join(lines).split("\n\n") if passage.strip()]
-    digest = hashlib.sha256("\n\n".join(passages).encode()).hexdigest()
-    if digest != CORPUS:
-        raise DataError(f"corpus.txt has SHA-256 {digest}, not {CORPUS}: install nashlens again")
-    return passages
 
 
 def text_chunks(tokenizer: _Encoder, most: int) -> list[list[int]]:

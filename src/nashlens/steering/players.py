@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from nashlens.engine.core import Engine
 from nashlens.engine.forest import PackedSequence, Row
 from nashlens.engine.steered import steered
-from nashlens.lens.tuned import corpus
+from nashlens.lens.passages import corpus
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.play.quiz import ask_quiz, histories_of_play

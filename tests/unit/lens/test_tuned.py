@@ -5,11 +5,10 @@ from scipy.special import log_softmax
 
 from nashlens.engine.core import Engine
 from nashlens.errors import DataError, ModelError
-from nashlens.lens import tuned
+from nashlens.lens import passages, tuned
 from nashlens.lens.tuned import (
     VERSION,
     TunedLens,
-    corpus,
     fit_layer,
     fit_tuned_lens,
     hold_out,
@@ -116,7 +115,7 @@ class Words:
 
 
 def test_chunks_begin_with_the_bos_and_keep_to_the_bound():
-    assert len(corpus()) > 5
+    assert len(passages.corpus()) > 5
     every = text_chunks(Words(), 10**6)
     assert all(chunk[0] == 0 and 0 not in chunk[1:] for chunk in every)
     assert max(map(len, every)) == tuned.CHUNK
@@ -156,9 +155,3 @@ def test_a_file_is_read_back_and_a_wrong_one_refused(tmp_path, monkeypatch):
     (tmp_path / "m.safetensors").write_bytes(b"no")
     with pytest.raises(ModelError, match="no readable tuned lens"):
         read_tuned_lens(tmp_path / "m.safetensors")
-
-
-def test_another_text_is_noticed(monkeypatch):
-    monkeypatch.setattr(tuned, "CORPUS", "0" * 64)
-    with pytest.raises(DataError, match="install nashlens again"):
-        corpus()
