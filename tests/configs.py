@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nashlens.config.doses import dose_agents
+from nashlens.config.validate import validate
+
 
 def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
     """As Snakemake merges a --configfile: maps key by key, all else replaced."""
@@ -14,3 +17,10 @@ def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]
         both = isinstance(value, Mapping) and value and isinstance(old, Mapping)
         merged[key] = merge(old, value) if both else value
     return merged
+
+
+def resolved(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config as jobs read it: checked, with one agent for each dose of a player."""
+    config = validate(raw).model_dump(mode="json")
+    config["agents"] = dose_agents(config["agents"], config["steering"]["units"])
+    return config

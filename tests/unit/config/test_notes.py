@@ -76,6 +76,7 @@ def test_words_of_one_kind_carry_nowhere():
 def test_games_without_a_conflict_cannot_be_overridden():
     games = {"prisoners_dilemma": None}
     changes = {"steering": {"train_games": ["harmony", "deadlock"], "test_games": ["concord"]}}
+    changes |= {"agents": {"smollm2_steered": None}}  # it plays the game that is dropped
     (line,) = notes({"games": games, "attribution": None} | changes)
     assert line.startswith("games: found ['stag_hunt', ")
     assert "M6 is not applicable" in line

@@ -168,13 +168,19 @@ def test_a_pipeline_without_gpus():
 def test_tensor_parallelism_needs_gpus_that_divide_the_heads(
     monkeypatch: pytest.MonkeyPatch, tiny_model: Path
 ):
-    overlay = of_model(device="auto", parallel="tensor")
+    def tensor(**keys: Any) -> dict[str, Any]:
+        # Gradients need all heads of a block on one device.
+        return of_model(device="auto", parallel="tensor", **keys) | {
+            "circuits": {"everywhere": None}
+        }
+
+    overlay = tensor()
     start = "models.tiny_llama.parallel: found 'tensor'; "
     assert check(overlay) == [
         start + "it needs 2 GPUs or more, and there are 0; allowed: none, pipeline"
     ]
     assert check(overlay, dry_run=True) == []
-    assert check(of_model(device="auto", parallel="tensor", gpus=1), remote=True) == [
+    assert check(tensor(gpus=1), remote=True) == [
         start + "it needs 2 GPUs or more, and there are 1; set models.tiny_llama.gpus to 2 or more"
     ]
     converted = {"tiny_llama": tiny_model}
@@ -183,10 +189,7 @@ def test_tensor_parallelism_needs_gpus_that_divide_the_heads(
         found = check(overlay, converted)
         assert len(found) == problems
         assert all("cannot be split over 3 GPUs evenly" in problem for problem in found)
-        assert (
-            check(of_model(device="auto", parallel="tensor", gpus=gpus), converted, remote=True)
-            == found
-        )
+        assert check(tensor(gpus=gpus), converted, remote=True) == found
 
 
 def test_a_gpu_on_a_cluster_must_be_asked_for():

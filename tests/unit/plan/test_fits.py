@@ -5,12 +5,11 @@ import re
 import pytest
 import yaml
 
-from nashlens.config.validate import validate
 from nashlens.models.shapes import SHAPES
 from nashlens.plan.fits import gpu_problems
 from nashlens.plan.sizes import find_size
 from nashlens.play.experiment import own_devices
-from tests.configs import merge
+from tests.configs import merge, resolved
 from tests.conftest import ROOT
 from workflow.groups import play_groups
 
@@ -21,7 +20,7 @@ PAPER = ("llama3_8b", "llama3_70b", "qwen25_32b", "qwen25_72b")
 def paper():
     files = (ROOT / "config.yaml", ROOT / "experiments/paper.yaml")
     raw = merge(*(yaml.safe_load(file.read_text()) for file in files))
-    return validate(raw).model_dump(mode="json")
+    return resolved(raw)
 
 
 def problems(config, each=80e9, most=None):

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from nashlens.config.validate import validate
 from nashlens.models.shapes import SHAPES
 from nashlens.plan.host import (
     _BESIDES,
@@ -19,7 +18,7 @@ from nashlens.plan.host import (
     prompts_asked,
 )
 from nashlens.plan.sizes import find_size
-from tests.configs import merge
+from tests.configs import merge, resolved
 from tests.conftest import EMBEDDED, ROOT
 from workflow.experiment import Experiment
 from workflow.groups import play_groups
@@ -29,7 +28,7 @@ def config_of(*overlays, **over):
     raw = yaml.safe_load((ROOT / "config.yaml").read_text())
     for name in overlays:
         raw = merge(raw, yaml.safe_load((ROOT / "experiments" / name).read_text()))
-    return validate(merge(raw, over)).model_dump(mode="json")
+    return resolved(merge(raw, over))
 
 
 def gigabytes(config, rule, shapes, **how):

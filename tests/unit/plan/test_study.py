@@ -3,7 +3,6 @@
 import pytest
 import yaml
 
-from nashlens.config.validate import validate
 from nashlens.models.shapes import SHAPES
 from nashlens.plan.devices import DEVICES, H100
 from nashlens.plan.host import ON_MODEL
@@ -11,7 +10,7 @@ from nashlens.plan.price import price
 from nashlens.plan.sizes import find_size
 from nashlens.plan.study import Job, Study
 from nashlens.plan.words import WordTokenizer
-from tests.configs import merge
+from tests.configs import merge, resolved
 from tests.conftest import EMBEDDED, ROOT
 from workflow.groups import play_groups
 
@@ -22,6 +21,7 @@ SHORT = {
         "tiny_cot": {"model": "big", "rounds": 6},
         "tiny_qwen": None,
         "tiny_notes": None,
+        "tiny_steered": None,
     },
 }
 
@@ -29,7 +29,7 @@ SHORT = {
 def study(**over):
     files = (ROOT / "config.yaml", ROOT / "experiments/tiny.yaml")
     raw = merge(*(yaml.safe_load(file.read_text()) for file in files))
-    config = validate(merge(merge(raw, SHORT), over)).model_dump(mode="json")
+    config = resolved(merge(merge(raw, SHORT), over))
     return Study(config, play_groups(config["agents"], config["matches"]), {})
 
 
