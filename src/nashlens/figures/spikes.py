@@ -136,12 +136,19 @@ def _mark(claim: str) -> str:
 
 def _legend_entries(summary: pd.DataFrame, color: dict[str, Any], confidence: float) -> list[Any]:
     wanted = summary.drop_duplicates("claim").set_index("claim")["wanted"]
+    shown = [claim for claim in _CLAIMS if claim in wanted.index]
     claims = [
-        Line2D([], [], color=color[claim], marker=_mark(claim), ms=4, ls="none",
-               label=f"{claim} is {wanted[claim]}")
-        for claim in _CLAIMS if claim in wanted.index
-    ]  # fmt: skip
+        Line2D([], [], color=color[claim], marker=_mark(claim), ms=4, ls="none", label=claim)
+        for claim in shown
+    ]
+    sought = [
+        f"{', '.join(c for c in shown if wanted[c] == verdict)} {verdict}"
+        for verdict in dict.fromkeys(wanted[shown])
+    ]
     own = Line2D([], [], marker="o", mfc="white", mec="black", ls="none", label="without a spike")
     needed = Line2D([], [], color="0.5", ls=":", lw=0.8, label=f"power {POWER:g}")
     bars = style.note(f"bars: {confidence:.0%} Wilson interval over draws")
-    return [*claims, own, needed, bars]
+    counted = style.note(
+        f"share: of draws in which a claim is judged as sought ({'; '.join(sought)})"
+    )
+    return [*claims, own, needed, counted, bars]

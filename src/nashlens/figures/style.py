@@ -401,11 +401,12 @@ def save(
 
     def write(footer: str) -> frozenset[str]:
         figure.supxlabel(footer, x=0.008, ha="left", fontsize=SMALL, color=GREY)
-        # Each further drawing would move panels a little, and so files by what is written before.
-        for _ in range(2):
-            figure.draw_without_rendering()
-        figure.set_layout_engine("none")
         with glyphs.missing_glyphs() as missing:
+            # Each further drawing would move panels a little, and so files by what is written
+            # before.
+            for _ in range(2):
+                figure.draw_without_rendering()
+            figure.set_layout_engine("none")
             for name, (part, _) in zip(formats, done, strict=True):
                 figure.savefig(part, format=name, dpi=dpi, metadata=metadata[name])
         return frozenset(missing)

@@ -380,7 +380,7 @@ def make_steering(models, layers=(1, 4, 8, 12, 16, 20, 24, 28), randoms=20) -> p
 
 def make_heads(models, n_layers=12, n_heads=8, randoms=20) -> pd.DataFrame:
     """One head answers the Nash action, another its label; the first is among the chosen."""
-    rng = np.random.default_rng(8)
+    rng = np.random.default_rng(10)
     places = list(product(range(1, n_layers + 1), range(n_heads)))
     chosen = [(n_layers, 1), (1, 0), (2, 2)]
     names = [("head", f"{layer}.{head}", layer, head) for layer, head in places]
@@ -390,7 +390,7 @@ def make_heads(models, n_layers=12, n_heads=8, randoms=20) -> pd.DataFrame:
     rows = []
     for model, (i, (game, nash)), label_map, order in product(
         models,
-        enumerate([("deadlock", 1), ("pd", 0)] * 8),
+        enumerate([("deadlock", 1), ("pd", 0)] * 16),
         ("identity", "swapped"),
         ("forward", "reversed"),
     ):
@@ -415,7 +415,7 @@ def make_heads(models, n_layers=12, n_heads=8, randoms=20) -> pd.DataFrame:
                     "game": game,
                     "nash_action": nash,
                     "template": "neutral",
-                    "label_set": ("jf", "xy")[i // 8],
+                    "label_set": ("jf", "xy")[i // 16],
                     "label_map": label_map,
                     "option_order": order,
                     "phase": phase,

@@ -158,7 +158,7 @@ def test_columns_are_the_documented_ones(table):
         ),
         *("opponent_cooperation", "nash_action", "nash_label", "nash_place"),
         *("prosocial_action", "prosocial_label", "prosocial_place", "best_response"),
-        *("opponent_next", "template_note", "dropped"),
+        *("own_gain", "other_gain", "opponent_next", "template_note", "dropped"),
     ]
     integers = ["own_last", "opponent_last", "best_response"]
     integers += [f"{who}_{what}" for who in ("nash", "prosocial") for what in KINDS]
