@@ -54,7 +54,7 @@ def _message(heads_summary: pd.DataFrame, look: Look) -> str:
     most = cast(tuple[str, str, str], row.name)
     model, component, positions = most
     group = ARMS[component, positions]
-    number = f"{saying.interval(row)} logits, random ones at most {random[most]:.2f}"
+    number = f"{saying.interval(row)} logits (random ≤ {random[most]:.2f})"
     models = chosen.index.get_level_values("model")
     if models.nunique() == 1:
         verb = (

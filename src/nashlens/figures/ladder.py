@@ -148,7 +148,7 @@ def _cell(
         (f"[{row['ci_low']:.2f}, {row['ci_high']:.2f}]", "0.2"),
         *((line, "0.4") for line in unit),
         *((line, "0.2") for line in control),
-        (f"{int(row['n'])} prompts", "0.4"),
+        (f"n = {int(row['n'])}", "0.4"),
         (f"{int(row['n_matches'])} histories", "0.4"),
     )
     for k, (text, gray) in enumerate(lines):
@@ -166,5 +166,7 @@ def _legend(color: dict[str, Any], look: Look) -> list[Line2D]:
             ("not_applicable", "not judged"),
         )
     ]
-    bounds = style.note(f"in brackets: {look.confidence:.0%} interval, as the rung has it")
+    bounds = style.note(
+        f"in brackets: {look.confidence:.0%} interval, as the rung has it; n: prompts"
+    )
     return [*handles, bounds]

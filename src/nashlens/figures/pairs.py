@@ -107,7 +107,8 @@ def draw(metrics: pd.DataFrame, look: Look) -> Figure:
         ax.set_ylabel("agent", fontsize=style.SMALL)
         some = texts if row == ROW else [name if len(name) < 34 else name[:33] for name in named]
         ax.set_yticks(range(len(some)), [style.fit(text, _LABELS - 0.2) for text in some])
-    style.legend(body, _legend_entries(look.confidence, inches, _ALL in axes.opponents))
+    n = saying.counted(shown.loc[shown["estimate"].notna(), "n_matches"])
+    style.legend(body, _legend_entries(look.confidence, inches, n, _ALL in axes.opponents))
     if row != ROW:
         style.notes(body, [", ".join(text.split("\n")) for text in texts])
     return figure
@@ -214,12 +215,12 @@ def _bar(
     bar.set_label(style.fit(text, inches), fontsize=style.SMALL)
 
 
-def _legend_entries(confidence: float, inches: float, pooled: bool) -> list[Any]:
+def _legend_entries(confidence: float, inches: float, n: str, pooled: bool) -> list[Any]:
     inside = f"in a cell: estimate, {confidence:.0%} interval over matches, n = matches"
     if inches < _FULL:
-        inside = "in a cell: estimate (too narrow for interval and n, in matches)"
+        inside = f"in a cell: estimate over n = {n} matches (too narrow for its interval and n)"
     if inches < _ANY:
-        inside = "cells are too narrow for numbers: see metrics.parquet"
+        inside = f"cells (n = {n} matches) are too narrow for numbers: see metrics.parquet"
     handles = [
         style.note(inside),
         Patch(fill=False, edgecolor="black", linewidth=1.2, label="an agent with itself"),

@@ -380,7 +380,8 @@ def make_steering(models, layers=(1, 4, 8, 12, 16, 20, 24, 28), randoms=20) -> p
 
 def make_heads(models, n_layers=12, n_heads=8, randoms=20) -> pd.DataFrame:
     """One head answers the Nash action, another its label; the first is among the chosen."""
-    rng = np.random.default_rng(10)
+    # The MLPs' noise is drawn apart, so that the heads' does not depend on it.
+    noise = {kind: np.random.default_rng(seed) for kind, seed in (("head", 8), ("mlp", 9))}
     places = list(product(range(1, n_layers + 1), range(n_heads)))
     chosen = [(n_layers, 1), (1, 0), (2, 2)]
     names = [("head", f"{layer}.{head}", layer, head) for layer, head in places]
@@ -390,7 +391,7 @@ def make_heads(models, n_layers=12, n_heads=8, randoms=20) -> pd.DataFrame:
     rows = []
     for model, (i, (game, nash)), label_map, order in product(
         models,
-        enumerate([("deadlock", 1), ("pd", 0)] * 16),
+        enumerate([("deadlock", 1), ("pd", 0)] * 8),
         ("identity", "swapped"),
         ("forward", "reversed"),
     ):
@@ -415,12 +416,12 @@ def make_heads(models, n_layers=12, n_heads=8, randoms=20) -> pd.DataFrame:
                     "game": game,
                     "nash_action": nash,
                     "template": "neutral",
-                    "label_set": ("jf", "xy")[i // 16],
+                    "label_set": ("jf", "xy")[i // 8],
                     "label_map": label_map,
                     "option_order": order,
                     "phase": phase,
                     "logit_nash": 1.0 - effect,
-                    "drop": effect + rng.normal(0, 0.05),
+                    "drop": effect + noise.get(kind, noise["head"]).normal(0, 0.05),
                 }
             )
     table = pd.DataFrame(rows)

@@ -50,8 +50,7 @@ def test_draws_with_labels_and_legend(name, models, request):
     assert any(ax.get_xlabel() for ax in axes)
     if name not in ("games", "ladder", "findings"):
         assert any(ax.get_ylabel() or len(ax.get_yticklabels()) > 2 for ax in axes)
-    # A rung's n is in ladder.csv; cells of twelve agents have room for the estimate only.
-    if name not in ("games", "ladder") and (name, models) != ("pairs", "four_models"):
+    if name != "games":
         assert "n = " in texts(figure) or "n 384" in texts(figure)
 
 
