@@ -18,6 +18,8 @@ from typing import Any
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from nashlens.progress import duration
+
 EARLY = 0.05
 """Share of the work up to which the plan's seconds count, and not the pace of the run."""
 UNKNOWN = 2.0
@@ -134,10 +136,3 @@ def read_costs(plan: Path) -> Mapping[str, float]:
             seconds[rule] = seconds.get(rule, 0.0) + long
             jobs[rule] = jobs.get(rule, 0.0) + float(row["jobs"])
     return {rule: seconds[rule] / jobs[rule] for rule in seconds if jobs[rule]}
-
-
-def duration(seconds: float) -> str:
-    """Return `8 s`, `3 min` or `2.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

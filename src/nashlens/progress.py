@@ -40,3 +40,18 @@ def progress(items: Collection[T], name: str, *, unit: str = "it") -> Iterator[T
                 "%s: %d of %d %s, %.2f/s, %.0f s left", name, done, len(items), unit, rate, left
             )
         yield item
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it.
+
+    >>> duration(0), duration(75), duration(4000), duration(400_000)
+    ('-', '75 s', '67 min', '111 h')
+    """
+    if not seconds:
+        return "-"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 7000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 36_000 else f"{seconds / 3600:,.0f} h"

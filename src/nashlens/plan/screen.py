@@ -9,27 +9,13 @@ import pandas as pd
 
 from nashlens.plan.memory import GB
 from nashlens.plan.table import Machine, Plan
+from nashlens.progress import duration
 
 SMALL = 0.01
 """Share of all time below which a rule is not shown by itself."""
 SHOWN = 16
 """Rules that are shown by themselves, at most."""
 _UNITS = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people say it.
-
-    >>> duration(0), duration(75), duration(4000), duration(400_000)
-    ('-', '75 s', '67 min', '111 h')
-    """
-    if not seconds:
-        return "-"
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 7000:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 36_000 else f"{seconds / 3600:,.0f} h"
 
 
 def count(number: float) -> str:

@@ -11,10 +11,11 @@ from nashlens.models.shapes import SHAPES
 from nashlens.plan.devices import CPU, DEVICES, H100, Device, model_seconds, table
 from nashlens.plan.memory import peak_bytes, weight_bytes
 from nashlens.plan.price import Price, wall_clock
-from nashlens.plan.screen import count, duration, plan_text
+from nashlens.plan.screen import count, plan_text
 from nashlens.plan.study import Job
 from nashlens.plan.table import Machine, make_plan
 from nashlens.plan.work import Work
+from nashlens.progress import duration
 
 BF16 = {"dtype": "bfloat16", "quantization": "none"}
 NF4 = {"dtype": "bfloat16", "quantization": "nf4"}
