@@ -69,12 +69,3 @@ def commands() -> Iterator[Command]:
 
 
 COMMANDS = list(commands())
-
-
-def merged(base, overlay):
-    """Merge as Snakemake does: mappings deeply, everything else replaced."""
-    result = dict(base)
-    for key, value in overlay.items():
-        deep = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = merged(result[key], value) if deep else value
-    return result

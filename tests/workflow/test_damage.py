@@ -62,7 +62,7 @@ def damaged(built, tmp_path_factory):
 
 
 def test_a_damaged_shard_costs_that_shard(damaged):
-    """It comes first: what a repaired part computed stays in its list until it runs again."""
+    """It comes first: random damage may hit a list that only the next extraction reads."""
     copy, before = damaged
     folder = copy.folder / "results/tiny/activations/tiny_llama"
     shard = json.loads((folder / "manifest.json").read_text())["shards"][1]

@@ -17,7 +17,8 @@ import yaml
 from snakemake.cli import get_argument_parser
 
 from nashlens.config.validate import validate
-from tests.workflow.pages import BLOCKS, COMMANDS, PAGES, ROOT, merged
+from tests.configs import merge
+from tests.workflow.pages import BLOCKS, COMMANDS, PAGES, ROOT
 from tests.workflow.test_results import FLAGS
 from tests.workflow.workspace import TARGETS, Workspace
 
@@ -93,8 +94,8 @@ def test_examples_are_valid_over_what_they_are_given_with(block):
     """That is the default, and the files that a command on the page names before them."""
     config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     for path in files_before(block):
-        config = merged(config, yaml.safe_load((ROOT / path).read_text(encoding="utf-8")))
-    validate(merged(config, yaml.safe_load(block.text)))
+        config = merge(config, yaml.safe_load((ROOT / path).read_text(encoding="utf-8")))
+    validate(merge(config, yaml.safe_load(block.text)))
 
 
 def test_files_of_the_pages_have_names_of_their_own():
