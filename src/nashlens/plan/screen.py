@@ -150,8 +150,8 @@ def _machine(machine: Machine) -> str:
 
 
 def _work(cores: float, gpus: float) -> str:
-    parts = [f"{gpus:,.1f} GPU hours"] * (gpus > 0) + [f"{cores:,.1f} core hours"]
-    return " and ".join(parts)
+    on_gpus = f"{gpus:,.1f} GPU hours and " if gpus > 0 else ""
+    return f"{on_gpus}{cores:,.1f} core hours"
 
 
 def _wrapped(lines: Sequence[str]) -> list[str]:

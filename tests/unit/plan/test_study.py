@@ -7,8 +7,10 @@ from nashlens.models.shapes import SHAPES
 from nashlens.plan.devices import DEVICES, H100
 from nashlens.plan.host import ON_MODEL
 from nashlens.plan.price import price
+from nashlens.plan.screen import plan_text
 from nashlens.plan.sizes import find_size
 from nashlens.plan.study import Job, Study
+from nashlens.plan.table import Machine, make_plan
 from nashlens.plan.words import WordTokenizer
 from tests.configs import merge, resolved
 from tests.conftest import EMBEDDED, ROOT
@@ -44,6 +46,12 @@ def test_every_stage_of_a_model_that_is_not_here_has_a_price():
         found = price(here, job, DEVICES[H100])
         assert found.gpu_seconds > 0
         assert found.gpu > 2 * SHAPES["llama-3-8b"].parameters()
+
+
+def test_a_plan_says_the_gpu_hours_of_what_is_counted_in_a_table():
+    jobs = [Job("ablate_heads", ("big",), gpus=1), Job("extract_activations", ("big",), gpus=1)]
+    text = plan_text(make_plan(study(), jobs, Machine("here", 2)), "mine")
+    assert " GPU hours and 0.0 core hours, done on 1 in " in text
 
 
 @pytest.mark.parametrize(
