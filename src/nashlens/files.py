@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import time
@@ -20,6 +21,9 @@ from nashlens.errors import StoreError
 AGAIN = "give the same command again"
 """What to do where a file that a rule makes is gone: Snakemake makes what is missing."""
 
+log = logging.getLogger(__name__)
+
+_SEALED = re.compile(rb'\{"sha256": "([0-9a-f]{64})",\n "value": (.*)\}\n', re.DOTALL)
 _LEFT = re.compile(r"(.+)\.(\d+)\.tmp")
 Guard = Callable[[], AbstractContextManager[None]]
 _guards: list[Guard] = []
@@ -136,6 +140,28 @@ def read_object(path: str | Path) -> dict[str, Any]:
         found = json.loads(Path(path).read_bytes())
         return found if isinstance(found, dict) else {}
     return {}
+
+
+def write_sealed(path: str | Path, value: Any) -> None:
+    """Write JSON together with the SHA-256 of its text, atomically; for `read_sealed`."""
+    text = json.dumps(value)
+    seal = hashlib.sha256(text.encode()).hexdigest()
+    with atomic_write(path) as file:
+        file.write(f'{{"sha256": "{seal}",\n "value": {text}}}\n'.encode())
+
+
+def read_sealed(path: str | Path) -> Any:
+    """Return what `write_sealed` wrote; None where the file is missing or any bit of it differs."""
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    found = _SEALED.fullmatch(content)
+    if found is None or hashlib.sha256(found[2]).hexdigest().encode() != found[1]:
+        log.warning("%s: it holds something else than was written: made again", path.name)
+        return None
+    return json.loads(found[2])
 
 
 def parse_json(path: str | Path, what_to_do: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from nashlens.errors import StoreError
-from nashlens.files import atomic_write, read_json, sha256_of, sha256_once, write_json
+from nashlens.files import atomic_write, read_sealed, sha256_of, sha256_once, write_sealed
 from nashlens.vocabulary.positions import DECISION
 
 Dtype = Literal["float32", "float16", "bfloat16"]
@@ -156,7 +156,7 @@ class ShardFile:
         }
         if self.positions != ONLY_DECISION:
             entry |= {"positions": self.positions, "present": self._present_text()}
-        write_json(self.path.with_suffix(".json"), entry)
+        write_sealed(self.path.with_suffix(".json"), entry)
         return entry
 
     def discard(self) -> None:
@@ -179,10 +179,12 @@ class ShardFile:
 def read_entry(folder: str | Path, file: str, fingerprint: str) -> dict[str, Any] | None:
     """Return the description of an intact shard with this fingerprint; None for any other."""
     path = Path(folder) / file
+    entry: dict[str, Any] | None = read_sealed(path.with_suffix(".json"))
+    if entry is None:
+        return None
     try:
-        entry: dict[str, Any] = read_json(path.with_suffix(".json"))
         shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
-    except (StoreError, ValueError, OSError, EOFError):
+    except (ValueError, OSError, EOFError):
         return None
     fits = list(shape) == entry.get("shape") and entry.get("fingerprint") == fingerprint
     return entry if fits and sha256_once(path) == entry.get("sha256") else None

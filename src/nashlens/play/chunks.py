@@ -12,11 +12,10 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from nashlens.files import atomic_write, read_object
+from nashlens.files import read_sealed, write_sealed
 from nashlens.play.player import Player, PlaySettings
 from nashlens.play.run import PlayedRound, decisions_table, play_rounds, texts_table
 from nashlens.play.schedule import Match, split_into_chunks
@@ -86,7 +85,7 @@ def play_job(
         played = _read(path, key)
         if played is None:
             played = play_rounds(chunk, players, settings)
-            _write(path, key, played)
+            write_sealed(path, {"key": key, "rounds": played})
         else:
             log.info("%s: it was played before", path.name)
         rounds += played
@@ -96,20 +95,7 @@ def play_job(
 
 def _read(path: Path, key: str) -> list[PlayedRound] | None:
     """Return a chunk's rounds; None where there are none, or not those that were written."""
-    found = read_object(path)
-    if not found:
-        return None
-    if found != _entry(key, found.get("rounds")):
-        log.warning("%s: it holds something else than was written: played again", path.name)
+    found = read_sealed(path)
+    if found is None or found["key"] != key:
         return None
     return [PlayedRound(rows, texts) for rows, texts in found["rounds"]]
-
-
-def _write(path: Path, key: str, rounds: Sequence[PlayedRound]) -> None:
-    with atomic_write(path) as file:
-        file.write(json.dumps(_entry(key, rounds)).encode())
-
-
-def _entry(key: str, rounds: Any) -> dict[str, Any]:
-    text = json.dumps([key, rounds])
-    return {"key": key, "rounds": rounds, "sha256": hashlib.sha256(text.encode()).hexdigest()}

@@ -4,6 +4,8 @@ import re
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nashlens.activations.store import ActivationStore
 from nashlens.errors import StoreError
@@ -79,6 +81,31 @@ def test_a_plan_keeps_no_damaged_shard(engine, tmp_path):
     flip(tmp_path / "shard-00003.npy")
     assert run(engine, tmp_path, prompts)[1] == 3
     ActivationStore(tmp_path).verify()
+
+
+@given(number=st.integers(0, 5), at=st.integers(0, 10**6), bit=st.integers(0, 7))
+@settings(max_examples=30)
+def test_a_shard_whose_list_was_changed_is_made_again(finished, number, at, bit):
+    """A prompt's name, or whether it has a position, may not change without a word."""
+    engine, folder, before = finished
+    path = folder / f"shard-0000{number}.json"
+    whole = path.read_bytes()
+    content = bytearray(whole)
+    content[at % len(content)] ^= 1 << bit
+    path.write_bytes(content)
+    (folder / "plan.json").unlink(missing_ok=True)
+    _, computed = run(engine, folder, prompts_table())
+    assert computed > 0
+    assert path.read_bytes() == whole
+    for ours, theirs in zip(layers(folder), before, strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+@pytest.fixture(scope="module")
+def finished(engine, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    run(engine, folder, prompts_table())
+    return engine, folder, layers(folder)
 
 
 def test_a_shard_is_hashed_once_a_process(engine, tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 """Shards are written by a thread while the next one is computed."""
 
-import json
 import threading
 
 import numpy as np
@@ -11,7 +10,7 @@ from nashlens.activations.extract import extract
 from nashlens.activations.plan import plan_shards
 from nashlens.activations.shards import ShardFile, decode, read_entry
 from nashlens.errors import StoreError
-from nashlens.files import sha256_of
+from nashlens.files import read_sealed, sha256_of
 
 
 class Counted:
@@ -171,7 +170,7 @@ def test_a_shard_that_lacks_a_row_does_not_appear(tmp_path):
 def test_a_shards_description_is_the_files_own(tmp_path):
     plan, ids = plan_of(tmp_path, shards=1)
     extract(Counted(), ids, plan, tmp_path, part=1, parts=1, dtype="bfloat16")
-    entry = json.loads((tmp_path / "shard-00000.json").read_text())
+    entry = read_sealed(tmp_path / "shard-00000.json")
     assert entry["shape"] == [2, 3, 3]
     assert entry["prompt_ids"] == ["p00", "p01"]
     assert entry["sha256"] == sha256_of(tmp_path / "shard-00000.npy")

@@ -87,8 +87,9 @@ def test_a_kept_batch_that_was_changed_is_played_again_and_no_other(tmp_path):
     whole, (path, other, _) = play(), sorted(tmp_path.glob("*.json"))
     content = path.read_text()
     rounds = json.loads(content)
-    rounds["rounds"][1][0][0]["action"] ^= 1
-    for changed in (json.dumps(rounds), content[:-1], "", "[1]", other.read_text()):
+    rounds["value"]["rounds"][1][0][0]["action"] ^= 1
+    wrong = json.dumps(rounds).replace(', "value"', ',\n "value"')
+    for changed in (wrong, content[:-1], "", "[1]", other.read_text()):
         path.write_text(changed)
         pd.testing.assert_frame_equal(play(), whole)
         assert made == [1]
