@@ -28,7 +28,8 @@ CUDA = 2.0 * GB
 COMPILER = 5 * 0.35 * GB
 """Processes that compile (`engine.flex.COMPILERS`) and the one that starts them: 0.31 each."""
 SNAKEMAKE = 0.25 * GB
-"""Snakemake itself, which starts a job's script on a cluster's node: measured 0.19."""
+"""Snakemake itself: it starts a job's script on a cluster's node, and some jobs read the Snakefile
+again. Measured 0.19."""
 UNKNOWN = 16 * GB
 """Of a model whose size nothing here tells."""
 SHARD = 10 * GB
@@ -51,6 +52,7 @@ ON_MODEL = frozenset(
 READERS = frozenset({"read_lens", "read_tuned_lens"})
 """Rules whose jobs read residuals through an unembedding, on a GPU where the model may."""
 _WITH_TORCH = READERS | {"fit_probes", "summarise_attribution"}
+_WITH_SNAKEMAKE = {"price_jobs", "tell_status"}
 _WITH_MORE = {"climb_ladder", "convert_model", "extract_untrained", "spike_model"}
 
 
@@ -90,6 +92,8 @@ def host_bytes(job: HostJob, config: Mapping[str, Any], shapes: Mapping[str, Sha
         base = TORCH
     if job.rule in _WITH_MORE:
         base = LIBRARIES
+    if job.rule in _WITH_SNAKEMAKE:
+        base = LIGHT + SNAKEMAKE
     if job.on_gpu:
         large = any(shapes[name].parameters() >= COMPILED_FROM for name in known)
         base += CUDA + COMPILER * (runs_model and (large or not known))

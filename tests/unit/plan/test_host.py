@@ -51,6 +51,8 @@ def gigabytes(config, rule, shapes, **how):
         ("read_lens", 0.405, {}),
         ("fit_probes", 0.527, {}),
         ("judge_findings", 0.324, {}),
+        # At an 8B shape, where it takes the most.
+        ("price_jobs", 0.418, {}),
     ],
 )
 def test_the_default_experiment_asks_for_what_it_was_measured_to_take(rule, measured, how):
