@@ -22,6 +22,7 @@ from workflow.claims import begin_run
 from workflow.experiment import (
     Experiment,
     calibrating,
+    config_layers,
     export_path,
     more_each_try,
     nested,
@@ -57,6 +58,7 @@ EXPERIMENT = Experiment.load(
     config,
     ROOT,
     lambda: workflow.rules,
+    config_layers(workflow),
     # Jobs on a cluster parse this file again: what was checked once holds.
     preflight=workflow.is_main_process and not nested(),
     dry_run=workflow.output_settings.dryrun or verifying(),

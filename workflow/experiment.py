@@ -7,14 +7,16 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from nashlens.config.cross import used_models
 from nashlens.config.doses import dose_agents
+from nashlens.config.files import read_config_file
 from nashlens.config.notes import design_notes
+from nashlens.config.overlays import follow_drops
 from nashlens.config.preflight import model_problems
 from nashlens.config.preflight import preflight as look_outside
 from nashlens.config.validate import sound_models, validate
@@ -82,6 +84,26 @@ def take_compared(config: dict[str, Any]) -> list[str] | None:
     return list(names)
 
 
+def config_layers(workflow: Any) -> list[Mapping[str, Any]]:
+    """Return the configs that Snakemake merges, in their order: later ones win.
+
+    Parameters
+    ----------
+    workflow : Workflow
+        Snakemake's, after it read the Snakefile's own config files.
+    """
+    settings = workflow.config_settings
+    given = list(settings.configfiles)
+    # Snakemake lists those of the command line first, and merges them last.
+    files = [*workflow.configfiles[len(given) :], *given]
+    return [*map(read_config_file, files), dict(settings.config or {})]
+
+
+def say_note(note: str) -> None:
+    """Print a line that is no error."""
+    print(f"nashlens: note: {printable(note)}", file=sys.stderr)
+
+
 class Experiment:
     """A checked config, as plain values, and what follows from it.
 
@@ -93,6 +115,8 @@ class Experiment:
         The repository.
     list_rules : callable
         Returns Snakemake's rules.
+    layers : sequence of mapping
+        The configs that it was merged from (`config_layers`).
     preflight : bool
         Also look at what lies outside the config (files, tokenizers, devices), and print what its
         design cannot tell.
@@ -112,11 +136,15 @@ class Experiment:
         raw: Mapping[str, Any],
         root: Path,
         list_rules: Callable[[], Iterable[Any]],
+        layers: Sequence[Mapping[str, Any]] = (),
         *,
         preflight: bool = False,
         dry_run: bool = False,
         remote: bool = False,
     ):
+        raw, gone = follow_drops(raw, layers)
+        if preflight and gone:
+            say_note(gone)
         try:
             checked = validate(raw)
         except ConfigError as error:
@@ -144,7 +172,7 @@ class Experiment:
         self.config: dict[str, Any] = checked.model_dump(mode="json")
         if preflight:
             for note in [*notes, *design_notes(checked), *self._memory_notes()]:
-                print(f"nashlens: note: {printable(note)}", file=sys.stderr)
+                say_note(note)
         self.name = checked.experiment.name
         self.config["agents"] = dose_agents(self.config["agents"], self.config["steering"]["units"])
         self.groups = play_groups(self.config["agents"], self.config["matches"])

@@ -138,6 +138,42 @@ def test_files_are_checked_before_snakemake_parses_them(fresh):
 
 
 @pytest.mark.workflow
+def test_what_goes_with_a_dropped_model_is_said_and_not_run(fresh):
+    """By each config that Snakemake merges: its own, one file after another, the command line."""
+    drop = {
+        "models": {"tiny_qwen": None},
+        "games": {"battle_of_the_sexes": None},
+        "agents": {"mine": {"model": "tiny_llama", "mode": "scratchpad"}},
+    }
+    done = fresh.snakemake("-n", "play", config=drop)
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stderr.splitlines() if "an overlay drops" in line] == [
+        "nashlens: note: an overlay drops models.tiny_qwen, models.smollm2 and "
+        "games.battle_of_the_sexes, and with them go agents.tiny_qwen, agents.tiny_notes, "
+        "agents.smollm2, agents.smollm2_cot, agents.smollm2_steered, battle_of_the_sexes in "
+        "matches.sequential_games"
+    ]
+    assert "mine" in done.stdout + done.stderr
+    again = fresh.snakemake(
+        "-n", "play", "--config", "agents={late: {model: tiny_qwen}}", config=drop
+    )
+    assert again.returncode == 1
+    assert "agents.late.model: found 'tiny_qwen'; models has no such entry" in again.stderr
+    assert "agents.tiny_notes" not in again.stderr.partition("agents.late")[2]
+
+
+@pytest.mark.workflow
+def test_a_file_of_the_command_line_is_later_than_the_calibrations(fresh):
+    """Though Snakemake reads it first."""
+    fresh.overlay = "mine.yaml"
+    (fresh.folder / fresh.overlay).write_text("models: {nash: null}\n")
+    done = fresh.snakemake("-n", "calibration")
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "an overlay drops" in line]
+    assert line.endswith(", agents.smollm2_steered, agents.nash")
+
+
+@pytest.mark.workflow
 def test_a_file_of_comments_changes_nothing(fresh):
     (fresh.folder / "none.yaml").write_text("# nothing yet\n")
     (fresh.folder / "empty.yaml").write_text("")

@@ -188,7 +188,7 @@ class MatchesConfig(Section):
     move_orders: Distinct[Literal[MOVE_ORDERS]] = list(MOVE_ORDERS)  # type: ignore[valid-type]
     """Who moves when; a second mover sees the first. Scripted agents play in the first order."""
     sequential_games: Names = ["battle_of_the_sexes"]
-    """Games that are played in row_first and column_first as well: all, or a list."""
+    """Games that are played in row_first and column_first as well: all, a list, or [] for none."""
     sequential_repetitions: Count = 16
     """Matches of each pair of models in each of these two orders, at most: whole blocks."""
     temperature: Annotated[Number, Field(ge=0, le=100)] = 1.0

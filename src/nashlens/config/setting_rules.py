@@ -231,7 +231,8 @@ def _dose_names(at: Place) -> str | None:
 @rule("agents", shown=False)
 def _agents(at: Place) -> str | None:
     models = [agent for agent in at.found.values() if agent.model is not None]
-    if not models:
+    # Where every model was dropped or refused, its agents are not what is wrong.
+    if not models and at.config.models:
         return f"found {show_value(list(at.found))}; at least one agent must have a model"
     if all(agent.intervention is not None for agent in models):
         return "every model is steered; at least one agent must have no intervention"

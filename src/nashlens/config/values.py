@@ -118,7 +118,7 @@ Distinct = Annotated[
 AtLeastTwo = Annotated[
     list[T], Field(min_length=2, max_length=MOST_VALUES), AfterValidator(_distinct)
 ]
-Names = Literal["all"] | Annotated[list[Name], Field(min_length=1, max_length=MOST_VALUES)]
+Names = Literal["all"] | Annotated[list[Name], Field(max_length=MOST_VALUES)]
 # A layer, or a share of the depth.
 Layer = Annotated[int | float, BeforeValidator(_check_layer)]
 LayerList = Annotated[list[Layer], Field(min_length=1, max_length=MOST_VALUES)]

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from snakemake.utils import update_config
 
 from nashlens.config import Config, resolve_layers, used_models, validate
+from nashlens.config.overlays import follow_drops
 from nashlens.errors import ConfigError
 from nashlens.play.schedule import Agent, pairing, pairs_of
-from tests.configs import merge
+from tests.configs import merge, plain_merge
 from workflow.groups import play_groups
 
 from .conftest import ROOT, load
@@ -49,14 +50,15 @@ def test_the_default_config_names_its_schema():
 def test_overlays_are_valid_on_the_default(raw: dict[str, Any], name: str):
     """Merged as Snakemake merges them."""
     overlay = load(f"experiments/{name}")
-    update_config(raw, copy.deepcopy(overlay))
-    config = validate(raw)
+    merged = copy.deepcopy(raw)
+    update_config(merged, copy.deepcopy(overlay))
+    config = validate(follow_drops(merged, [raw, overlay])[0])
     assert config.experiment.name == name.removesuffix(".yaml")
 
 
 def test_the_tests_merge_is_snakemakes(raw: dict[str, Any]):
     overlay = load("experiments/tiny.yaml")
-    merged = merge(raw, overlay)
+    merged = plain_merge(raw, overlay)
     update_config(raw, overlay)
     assert merged == raw
 
