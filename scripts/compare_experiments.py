@@ -6,10 +6,15 @@ from nashlens.files import atomic_write
 from nashlens.page.board import QUESTION
 from nashlens.page.compare import build_comparison, read_experiment
 from workflow.job import run_job
+from workflow.records import check_inputs
 
 
 def main(inputs, outputs):
-    experiments = [read_experiment(Path(path).parent) for path in inputs["findings"]]
+    folders = [Path(path).parent for path in inputs["findings"]]
+    for folder in folders:
+        # It reads what they say that they were made from.
+        check_inputs(map(str, sorted(folder.rglob("*.parquet"))), outputs["page"])
+    experiments = [read_experiment(folder) for folder in folders]
     with atomic_write(outputs["page"]) as file:
         file.write(build_comparison(experiments, QUESTION).encode())
 

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from nashlens.errors import StoreError
+from nashlens.errors import AGAIN, StoreError
 from nashlens.files import read_object
 from workflow.records import read_record, record_file
 
@@ -94,5 +94,5 @@ class Claim:
     def _superseded(self) -> StoreError:
         return StoreError(
             f"{self.output}: a job that started later makes it, so this one has left it as it is;"
-            " let the other end, and give the same command again"
+            f" let the other end, and {AGAIN}"
         )

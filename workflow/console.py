@@ -124,15 +124,19 @@ class Console(LogHandlerBase):
 
 
 def read_costs(plan: Path) -> Mapping[str, float]:
-    """Return the seconds of one job of each rule, as a plan has them; of no plan, nothing."""
-    if not plan.is_file():
-        return {}
+    """Return the seconds of one job of each rule, as a plan has them; of no plan, nothing.
+
+    Nothing, too, of a plan that is damaged: it only says how long a run may take.
+    """
     seconds: dict[str, float] = {}
     jobs: dict[str, float] = {}
-    with plan.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            rule = row["rule"]
-            long = max(float(row["core_seconds_here"]), float(row["gpu_seconds_here"]))
-            seconds[rule] = seconds.get(rule, 0.0) + long
-            jobs[rule] = jobs.get(rule, 0.0) + float(row["jobs"])
+    try:
+        with plan.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                rule = row["rule"]
+                long = max(float(row["core_seconds_here"]), float(row["gpu_seconds_here"]))
+                seconds[rule] = seconds.get(rule, 0.0) + long
+                jobs[rule] = jobs.get(rule, 0.0) + float(row["jobs"])
+    except (OSError, KeyError, TypeError, ValueError, csv.Error):
+        return {}
     return {rule: seconds[rule] / jobs[rule] for rule in seconds if jobs[rule]}

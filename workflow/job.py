@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import os
 import signal
 import socket
@@ -88,7 +87,7 @@ def run_job(main: Callable[..., None], snakemake: Any) -> None:
 
 
 def _run(main: Callable[..., None], wanted: dict[str, Any], snakemake: Any, output: Path) -> None:
-    check_inputs(snakemake.input)
+    check_inputs(snakemake.input, str(output))
     _check_gpus(snakemake)
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -149,9 +148,8 @@ def _made(snakemake: Any, claim: Claim) -> dict[str, Any]:
     return {
         "rule": snakemake.rule,
         "fingerprint": snakemake.params.fingerprint,
-        # `snakemake status` names the keys that have changed since.
-        # As text, since records are written with their keys sorted, and the order of games counts.
-        "config": json.dumps(snakemake.params.config),
+        # `snakemake status` names the keys that have changed since. The order of games counts.
+        "config": snakemake.params.config,
         "run": claim.run,
         "version": __version__,
         "versions": used_versions(),

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from nashlens.errors import ConfigError
-from nashlens.files import read_object
+from nashlens.files import read_sealed, sealed
 from nashlens.gpus import Gpu, read_gpus
 from nashlens.plan.asks import Ask
 
@@ -208,7 +208,7 @@ class Lease:
         path = self.folder / "ledger.json"
         with open(self.folder / "ledger.lock", "a", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            found: dict[str, Any] = read_object(path) or {"queue": [], "leases": {}}
+            found: dict[str, Any] = read_sealed(path) or {"queue": [], "leases": {}}
             before = json.dumps(found)
             for token in [*found["leases"], *(entry["token"] for entry in found["queue"])]:
                 if token != self._token and self._dead(token):
@@ -217,7 +217,7 @@ class Lease:
             yield found
             if json.dumps(found) != before:
                 new = path.with_suffix(".new")
-                new.write_text(json.dumps(found), encoding="utf-8")
+                new.write_text(sealed(found), encoding="utf-8")
                 new.replace(path)
 
     def _dead(self, token: str) -> bool:

@@ -6,7 +6,6 @@ the results go: so a copy of them, without `.snakemake`, says by itself what of 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -14,27 +13,36 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from nashlens.errors import StoreError
-from nashlens.files import read_object, sha256_of, write_json
+from nashlens.digests import Digests as FileDigests
+from nashlens.digests import state_of
+from nashlens.errors import AGAIN, StoreError
+from nashlens.files import read_object, read_sealed, sha256_of, write_sealed
+from nashlens.models.intact import check_files
+from nashlens.models.manifest import MANIFEST
 
 FOLDER = ".provenance"
 _SPLIT = re.compile(r"plan\.json|part-\d+-of-\d+\.json")
 """Files that say how work was split into jobs, and nothing about results."""
 
-State = list[int]
-"""Size, times of change of the contents and of the file (ns), and inode."""
+
+def home_of(path: str | Path) -> Path:
+    """Return the folder of the experiment, or of the models, that a result belongs to."""
+    parts = Path(path).parts
+    return Path(*parts[: 2 if parts[0] == "results" and len(parts) > 2 else -1])
 
 
 def record_file(path: str | Path) -> Path:
     """Return where the record of a result lies."""
-    path = Path(path)
-    depth = 2 if path.parts[0] == "results" and len(path.parts) > 2 else len(path.parts) - 1
-    return Path(*path.parts[:depth], FOLDER, *path.parts[depth:-1], f"{path.name}.json")
+    path, home = Path(path), home_of(path)
+    return home / FOLDER / path.relative_to(home).with_name(f"{path.name}.json")
 
 
 def read_record(path: str | Path) -> dict[str, Any]:
     """Return the record of a result, or an empty mapping where there is no readable one."""
-    return read_object(record_file(path))
+    try:
+        return read_sealed(record_file(path)) or {}
+    except OSError:
+        return {}
 
 
 def write_records(outputs: Iterable[str], inputs: Iterable[str], made: Mapping[str, Any]) -> None:
@@ -58,7 +66,7 @@ def write_records(outputs: Iterable[str], inputs: Iterable[str], made: Mapping[s
             name: [digest, *state_of(Path(path).parent / name)]
             for name, digest in listed_files(path).items()
         }
-        write_json(
+        write_sealed(
             record_file(path),
             {**made, "sha256": sha256_of(path), "inputs": used, "listed": listed},
         )
@@ -83,70 +91,41 @@ def other_inputs(record: Mapping[str, Any], digests: Digests) -> list[str]:
     return changed
 
 
-def state_of(path: str | Path) -> State:
-    """Return what changes when a file does, without reading it."""
-    found = os.stat(path)
-    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+class Digests(FileDigests):
+    """The SHA-256 of results, and their records, each read once."""
 
-
-class Digests:
-    """The SHA-256 of files, each computed once for each of its states, in all processes.
-
-    Parameters
-    ----------
-    memory : Path
-        Where they are remembered, if its folder is there and can be written to.
-    """
-
-    def __init__(self, memory: Path):
-        self._memory = memory
-        self._known = read_object(memory)
-        self._new = False
+    def __init__(self, memory: Path | None = None):
+        super().__init__(memory)
         # Before jobs are chosen, a file is asked about by each that reads it.
         self.record = cache(read_record)
 
-    def of(self, path: str | Path, known: list[Any] | None = None) -> str | None:
-        """Return a file's SHA-256; None where there is no such file.
 
-        Parameters
-        ----------
-        path : str or Path
-        known : list, optional
-            A SHA-256 and the state that the file had then: not read again in the same state.
-        """
-        try:
-            state = state_of(path)
-        except OSError:
-            return None
-        name = os.path.abspath(path)
-        for found in (known, self._known.get(name)):
-            if found is not None and found[1:] == state:
-                return str(found[0])
-        digest = sha256_of(path)
-        self._known[name], self._new = [digest, *state], True
-        return digest
+def check_inputs(paths: Iterable[str], output: str) -> None:
+    """Compare a job's inputs with their records, and a model's small files with its manifest.
 
-    def save(self) -> None:
-        """Remember what was computed."""
-        if self._new and self._memory.parent.is_dir():
-            with contextlib.suppress(OSError):
-                write_json(self._memory, self._known)
-            self._new = False
-
-
-def check_inputs(paths: Iterable[str]) -> None:
-    """Compare a job's inputs with their records.
+    Parameters
+    ----------
+    paths : iterable of str
+    output : str
+        What the job makes.
 
     Raises
     ------
     StoreError
         One has other bytes than were written. It is left where it is: the next call finds it and
         makes it anew.
+    ModelError
+        A file of a model is damaged, see `nashlens.models.intact`.
     """
     for path in paths:
         record = read_record(path)
         if record and os.path.isfile(path) and sha256_of(path) != record.get("sha256"):
+            home = home_of(path)
+            own = home.name == "models" or home == home_of(output)
+            how = AGAIN if own else f"call `snakemake figures` with the config of {home.name}"
             raise StoreError(
-                f"{path}: its bytes are not those that were written: give the same command again,"
-                " which makes it anew"
+                f"{path}: its bytes are not those that were written: {how}, which makes it anew"
             )
+        if os.path.basename(path) == MANIFEST:
+            # A job that asks the tokenizer alone loads no model.
+            check_files(os.path.dirname(path), weights=False)

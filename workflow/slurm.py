@@ -14,7 +14,6 @@ By itself, the plugin (2.8.0)
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import subprocess
@@ -28,6 +27,7 @@ import snakemake_executor_plugin_slurm as plugin
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
+from nashlens.files import sealed, unsealed
 from workflow.claims import REMOTE
 from workflow.records import read_record
 
@@ -138,7 +138,7 @@ class PatientExecutor(plugin.Executor):
         }
         # On a full disk a later call does not know of it; the job itself is submitted.
         with contextlib.suppress(OSError), open(LEDGER, "a", encoding="utf-8") as file:
-            file.write(json.dumps(note) + "\n")
+            file.write(sealed(note))
 
     def _take_over(self, job: Any) -> bool:
         """Go on with the job of a Snakemake that was killed; cancel one of other results."""
@@ -269,22 +269,20 @@ def _find_left(logger: Any) -> dict[str, dict[str, Any]]:
         logger.warning("SLURM's controller does not answer; asking again.")
         time.sleep(5)
     left = {note["output"]: note for note in notes if note["id"] in known}
-    LEDGER.write_text("".join(json.dumps(note) + "\n" for note in left.values()), "utf-8")
+    LEDGER.write_text("".join(map(sealed, left.values())), "utf-8")
     return left
 
 
 def _read_ledger() -> list[dict[str, Any]]:
     notes = []
     try:
-        lines = LEDGER.read_text(encoding="utf-8").splitlines()
+        lines = LEDGER.read_bytes().splitlines(keepends=True)
     except FileNotFoundError:
         return []
     for line in lines:
-        try:
-            notes.append(json.loads(line))
-        except ValueError:
-            # Cut off with the Snakemake that wrote it.
-            continue
+        # Cut off with the Snakemake that wrote it; or damaged, and of nobody knows which job.
+        with contextlib.suppress(ValueError):
+            notes.append(unsealed(line))
     return notes
 
 

@@ -121,7 +121,7 @@ def causes(dag: Any, job: Any, experiment: Experiment) -> Iterator[str]:
     if stale:
         record = read_record(stale[0].path)
         now = provenance.slice(provenance.stages[job.rule.name].reads, given)
-        before = json.loads(record["config"]) if "config" in record else now
+        before = record.get("config", now)
         said += changed_keys(before, now)
         if record.get("fingerprint") == fingerprint:
             said += [one.why for one in stale]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from nashlens.files import unsealed
 from nashlens.versions import changed_versions
 from workflow.choice import (
     ABSENT,
@@ -20,10 +22,11 @@ from workflow.choice import (
 )
 from workflow.job import FOLDER as UNFINISHED
 from workflow.provenance import Provenance
-from workflow.records import FOLDER, Digests, listed_files, read_record
+from workflow.records import FOLDER, Digests, read_record
 
 _SHOWN = 8
-_KEPT = re.compile(r"shard-\d+\.json|chunk-\w+\.jsonl?|\.lock|\.checked\.json")
+_SEALED = re.compile(r"shard-\d+\.json|chunk-\w+\.json")
+_KEPT = re.compile(rf"{_SEALED.pattern}|shard-\d+\.npy|\.lock")
 """Files that jobs keep for later runs; each is checked by the job that reads it."""
 _BY_THE_CALL = {"config.json"}
 """Files that each call writes anew, before any job."""
@@ -50,15 +53,18 @@ def verify(provenance: Provenance, folder: str, targets: Sequence[str]) -> tuple
     """
     findings = list(_examine_all(provenance, targets))
     known = {finding.path for finding in findings}
-    known |= {str(Path(path).parent / name) for path in known for name in listed_files(path)}
+    # By the record: the list itself may be damaged.
+    listed = {path: read_record(path).get("listed", ()) for path in known}
+    known |= {str(Path(path).parent / name) for path, names in listed.items() for name in names}
     others = [path for path in sorted(set(_files(folder)) - known) if not _anew(provenance, path)]
-    bad = [finding for finding in findings if finding.state in FAULTS]
-    return _screen(folder, findings, others), int(bool(bad))
+    kept = [path for path in map(str, sorted(Path(folder).rglob("*.json"))) if _is_broken(path)]
+    bad = any(finding.state in FAULTS for finding in findings)
+    return _screen(folder, findings, others, kept), int(bad or bool(kept))
 
 
 def _examine_all(provenance: Provenance, targets: Iterable[str]) -> Iterator[Finding]:
     # Without a memory: every byte is read.
-    digests = Digests(Path("/dev/null/none"))
+    digests = Digests()
     for name, wildcards, outputs in provenance.jobs(targets):
         fingerprint = provenance.fingerprint(name, wildcards)
         yield from (examine(path, fingerprint, digests) for path in outputs)
@@ -73,25 +79,41 @@ def _files(folder: str) -> Iterator[str]:
             yield str(path)
 
 
+def _is_broken(path: str) -> bool:
+    """Return whether a file that a job keeps is another than was written."""
+    if not _SEALED.fullmatch(os.path.basename(path)):
+        return False
+    try:
+        unsealed(Path(path).read_bytes())
+    except ValueError:
+        return True
+    return False
+
+
 def _anew(provenance: Provenance, path: str) -> bool:
     """Return whether a rule makes a file anew each time."""
     maker = provenance.find_maker(path)
     return maker is not None and provenance.stages[maker[0]].anew
 
 
-def _screen(folder: str, findings: Sequence[Finding], others: Sequence[str]) -> str:
+def _screen(
+    folder: str, findings: Sequence[Finding], others: Sequence[str], kept: Sequence[str]
+) -> str:
     count = {
         state: sum(finding.state == state for finding in findings)
         for state in (WHOLE, DAMAGED, MISSING, STALE, ABSENT)
     }
     unknown = [finding for finding in findings if finding.state == FOREIGN]
     lines = [
-        f"{folder}: {count[WHOLE]} whole, {count[DAMAGED]} damaged, {count[MISSING]} missing, "
+        f"{folder}: {count[WHOLE]} whole, {count[DAMAGED] + len(kept)} damaged, "
+        f"{count[MISSING]} missing, "
         f"{count[STALE]} stale, {len(unknown) + len(others)} foreign, {count[ABSENT]} not made"
     ]
     for state in FAULTS:
         found = [finding for finding in findings if finding.state == state]
         lines += _listed(state, [_said(finding) for finding in found])
+    why = "its bytes are not those that were written: delete it, the job that needs it makes it"
+    lines += _listed(DAMAGED, [f"{path}: {why}" for path in kept])
     lines += _listed(FOREIGN, [f"{path}: nothing in this config makes it" for path in others])
     lines += _versions(findings)
     if any(finding.state in FAULTS for finding in findings):

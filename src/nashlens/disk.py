@@ -9,14 +9,13 @@ import re
 import tempfile
 from pathlib import Path
 
-from nashlens.errors import StoreError
+from nashlens.errors import AGAIN, StoreError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _AWAY = (
     *(errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.ENODEV, errno.ENXIO),
     *(errno.EHOSTDOWN, errno.EHOSTUNREACH, getattr(errno, "EREMOTEIO", errno.EIO)),
 )
-_GO_ON = "and give the same command again"
 _NUMBER = re.compile(r"\[Errno (\d+)\]|\(os error (\d+)\)|errno: (\d+)")
 """How Python, Rust and Arrow write the number of a system's error."""
 
@@ -52,7 +51,7 @@ def disk_problem(
     what = _what(number, Path(path))
     if what is None and writing:
         what = f"{os.strerror(number)}: see to it that it can be written to"
-    return None if what is None else f"{path}: {what}, {_GO_ON}"
+    return None if what is None else f"{path}: {what}, and {AGAIN}"
 
 
 def _what(number: int, path: Path) -> str | None:

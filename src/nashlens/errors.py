@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+AGAIN = "give the same command again"
+"""What to do where a file that a rule makes is gone: Snakemake makes what is missing."""
+
 
 def printable(text: str) -> str:
     """Return a text on one line that a terminal shows and does not obey, escapes written out."""

@@ -11,19 +11,15 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from nashlens.disk import DiskError, disk_problem, remove
-from nashlens.errors import StoreError
-
-AGAIN = "give the same command again"
-"""What to do where a file that a rule makes is gone: Snakemake makes what is missing."""
+from nashlens.errors import AGAIN, StoreError
 
 log = logging.getLogger(__name__)
 
-_SEALED = re.compile(rb'\{"sha256": "([0-9a-f]{64})",\n "value": (.*)\}\n', re.DOTALL)
+_SEALED = re.compile(rb'\{"sha256": "([0-9a-f]{64})", "value": (.*)\}\n')
 _LEFT = re.compile(r"(.+)\.(\d+)\.tmp")
 Guard = Callable[[], AbstractContextManager[None]]
 _guards: list[Guard] = []
@@ -142,26 +138,43 @@ def read_object(path: str | Path) -> dict[str, Any]:
     return {}
 
 
-def write_sealed(path: str | Path, value: Any) -> None:
-    """Write JSON together with the SHA-256 of its text, atomically; for `read_sealed`."""
+def sealed(value: Any) -> str:
+    """Return JSON together with the SHA-256 of its text, one line; for `unsealed`."""
     text = json.dumps(value)
     seal = hashlib.sha256(text.encode()).hexdigest()
+    return f'{{"sha256": "{seal}", "value": {text}}}\n'
+
+
+def unsealed(content: bytes) -> Any:
+    """Return what `sealed` was given.
+
+    Raises
+    ------
+    ValueError
+        If any bit differs.
+    """
+    found = _SEALED.fullmatch(content)
+    if found is None or hashlib.sha256(found[2]).hexdigest().encode() != found[1]:
+        raise ValueError("it holds something else than was written")
+    return json.loads(found[2])
+
+
+def write_sealed(path: str | Path, value: Any) -> None:
+    """Write a file of one sealed value, atomically; for `read_sealed`."""
     with atomic_write(path) as file:
-        file.write(f'{{"sha256": "{seal}",\n "value": {text}}}\n'.encode())
+        file.write(sealed(value).encode())
 
 
 def read_sealed(path: str | Path) -> Any:
     """Return what `write_sealed` wrote; None where the file is missing or any bit of it differs."""
     path = Path(path)
     try:
-        content = path.read_bytes()
+        return unsealed(path.read_bytes())
     except FileNotFoundError:
         return None
-    found = _SEALED.fullmatch(content)
-    if found is None or hashlib.sha256(found[2]).hexdigest().encode() != found[1]:
-        log.warning("%s: it holds something else than was written: made again", path.name)
+    except ValueError as error:
+        log.warning("%s: %s: made again", path.name, error)
         return None
-    return json.loads(found[2])
 
 
 def parse_json(path: str | Path, what_to_do: str) -> Any:
@@ -190,17 +203,6 @@ def sha256_of(path: str | Path) -> str:
     """Return the SHA-256 of a file, hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@cache
-def _digest(path: str, size: int, changed: int) -> str:
-    return sha256_of(path)
-
-
-def sha256_once(path: str | Path) -> str:
-    """Return a file's SHA-256, computed once a process for each size and time of change."""
-    found = os.stat(path)
-    return _digest(os.path.abspath(path), found.st_size, found.st_mtime_ns)
 
 
 def damaged(path: str | Path, why: str, *, also: Iterable[Path] = ()) -> StoreError:

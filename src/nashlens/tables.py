@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nashlens import __version__
-from nashlens.errors import StoreError
-from nashlens.files import AGAIN, atomic_write
+from nashlens.errors import AGAIN, StoreError
+from nashlens.files import atomic_write
 from nashlens.versions import installed_versions
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import pytest
 import nashlens
 from nashlens.activations.plan import join_manifest
 from nashlens.activations.store import ActivationStore
-from nashlens.errors import NashlensError
-from nashlens.files import AGAIN, read_json
+from nashlens.errors import AGAIN, NashlensError
+from nashlens.files import read_json
 from nashlens.lens.tuned import read_tuned_lens
 from nashlens.models.intact import check_files
 from nashlens.models.manifest import CONVERT_AGAIN, read_manifest

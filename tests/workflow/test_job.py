@@ -135,7 +135,7 @@ def test_a_damaged_input_is_named_before_it_is_read(making):
     run_job(main, job)
     table.write_bytes(b"mime")
     with pytest.raises(StoreError, match=r"table.parquet: its bytes are not those .* same command"):
-        check_inputs([OUTPUT])
+        check_inputs([OUTPUT], OUTPUT)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """What jobs ask for is what they take, in every stage of the tiny experiment."""
 
-import json
-
 import pytest
+
+from nashlens.files import read_sealed
 
 pytestmark = pytest.mark.workflow
 FLOOR = 600
@@ -13,7 +13,7 @@ FLOOR = 600
 def memory(built):
     """What each job of the run took and asked for, by the file of its record."""
     records = (built.folder / "results").rglob(".provenance/**/*.json")
-    found = {path: json.loads(path.read_text()) for path in records}
+    found = {path: read_sealed(path) for path in records}
     return {path: record for path, record in found.items() if "memory_mb" in record}
 
 

@@ -2,7 +2,7 @@
 
 import os
 
-from workflow import records
+from nashlens import digests
 from workflow.choice import ABSENT, DAMAGED, FOREIGN, MISSING, STALE, WHOLE, examine
 from workflow.records import Digests, record_file, write_records
 
@@ -18,12 +18,14 @@ def test_a_record_lies_in_its_experiments_folder():
 
 def test_a_file_is_read_once_for_each_of_its_states(tmp_path, monkeypatch):
     file, memory, read = tmp_path / "f", tmp_path / "memory.json", []
-    sha256_of = records.sha256_of
-    monkeypatch.setattr(records, "sha256_of", lambda path: read.append(path) or sha256_of(path))
+    sha256_of = digests.sha256_of
+    monkeypatch.setattr(digests, "sha256_of", lambda path: read.append(path) or sha256_of(path))
     file.write_bytes(b"first")
-    digests = Digests(memory)
-    first = digests.of(file)
-    digests.save()
+    found = Digests(memory)
+    first = found.of(file)
+    found.save()
+    # As in another process.
+    digests._digest.cache_clear()
     assert Digests(memory).of(file) == first
     assert len(read) == 1
     # Another content of the same size, with the old time, as `cp -p` gives it.

@@ -1,7 +1,6 @@
 """What SLURM's executor does with answers that a real cluster seldom gives."""
 
 import asyncio
-import json
 import threading
 from types import SimpleNamespace
 
@@ -10,7 +9,7 @@ import snakemake_executor_plugin_slurm as plugin
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
 import workflow.slurm as slurm
-from nashlens.files import write_json
+from nashlens.files import write_sealed
 from workflow.experiment import more_each_try
 from workflow.records import record_file
 from workflow.slurm import LEDGER, PatientExecutor
@@ -105,7 +104,7 @@ def test_a_job_that_slurm_forgot_is_judged_by_its_results(executor, monkeypatch,
     known = {}
     monkeypatch.setattr(slurm, "_known_jobs", lambda: known)
     if made:
-        write_json(record_file(TABLE), {"fingerprint": "f"})
+        write_sealed(record_file(TABLE), {"fingerprint": "f"})
     # Once unknown may be between two answers.
     assert poll(executor, monkeypatch, [info], [info]) == [info]
     executor._looked = float("-inf")
@@ -173,7 +172,7 @@ def test_a_note_that_was_cut_off_is_passed_over(executor, monkeypatch):
     monkeypatch.setattr(slurm, "_known_jobs", lambda: {"7": ("run", "")})
     left = slurm._find_left(executor.logger)
     assert left[TABLE]["id"] == "7"
-    assert [json.loads(line)["id"] for line in LEDGER.read_text().splitlines()] == ["7"]
+    assert [note["id"] for note in slurm._read_ledger()] == ["7"]
 
 
 def test_each_try_asks_for_more_up_to_what_the_cluster_gives():

@@ -1,10 +1,10 @@
 """Results prove themselves: without Snakemake's memory, after damage, in other places."""
 
-import json
 import shutil
 
 import pytest
 
+from nashlens.files import read_sealed, write_sealed
 from tests.unit.activations.test_damage import flip
 from tests.workflow.test_reruns import CONFIG_EDITS, PROBED
 from tests.workflow.workspace import Workspace
@@ -80,10 +80,10 @@ def test_what_no_record_vouches_for_is_made_again_with_all_that_hangs_on_it(copi
 def test_another_version_is_named_and_reruns_what_it_computed_if_asked_to(copied, aside):
     path = f"{TINY}/probes/tiny_llama.parquet"
     (file,) = aside(record_file(path))
-    record = json.loads(file.read_text())
+    record = read_sealed(file)
     assert set(record["versions"]) >= {"torch", "numpy"}
     assert record["device"] == "cpu"
-    file.write_text(json.dumps(record | {"versions": {"torch": "1.0"}}))
+    write_sealed(file, record | {"versions": {"torch": "1.0"}})
     told = copied.snakemake("-n", "figures")
     assert "Nothing to be done" in told.stdout + told.stderr
     assert "torch was 1.0 and is" in told.stderr

@@ -15,8 +15,7 @@ from typing import Any
 import pandas as pd
 
 from nashlens.activations.shards import ONLY_DECISION, Dtype, positions_of, read_entry
-from nashlens.errors import StoreError
-from nashlens.files import AGAIN
+from nashlens.errors import AGAIN, StoreError
 from nashlens.kept import kept, neutral
 from nashlens.seeds import stream
 from nashlens.vocabulary.positions import DECISION

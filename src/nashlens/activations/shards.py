@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from nashlens.digests import sha256_once
 from nashlens.errors import StoreError
-from nashlens.files import atomic_write, read_sealed, sha256_of, sha256_once, write_sealed
+from nashlens.files import atomic_write, read_sealed, sha256_of, write_sealed
 from nashlens.vocabulary.positions import DECISION
 
 Dtype = Literal["float32", "float16", "bfloat16"]

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from nashlens.activations.shards import ONLY_DECISION, STORED, Dtype, decode, positions_of
-from nashlens.errors import StoreError
-from nashlens.files import AGAIN, damaged, read_json, sha256_once
+from nashlens.digests import sha256_once
+from nashlens.errors import AGAIN, StoreError
+from nashlens.files import damaged, read_json
 from nashlens.vocabulary.positions import DECISION
 
 LoadLayer = Callable[[int], np.ndarray]

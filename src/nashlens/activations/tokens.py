@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nashlens.errors import StoreError
-from nashlens.files import AGAIN
+from nashlens.errors import AGAIN, StoreError
 from nashlens.tables import open_table
 from nashlens.vocabulary.positions import DECISION, position_column
 

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
 
-from nashlens.files import AGAIN
+from nashlens.errors import AGAIN
 
 FONT = "DejaVu Sans"
 _BOXES = "Last Resort"

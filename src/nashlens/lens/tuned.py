@@ -24,8 +24,8 @@ import torch
 from numpy.typing import NDArray
 
 from nashlens.chunks import each
-from nashlens.errors import DataError, ModelError
-from nashlens.files import AGAIN, atomic_write, sha256_of
+from nashlens.errors import AGAIN, DataError, ModelError
+from nashlens.files import atomic_write, sha256_of
 from nashlens.lens.passages import CORPUS, corpus
 from nashlens.lens.vocabulary import Final, Vocabulary
 from nashlens.models.tensor_files import DTYPES, read_entries

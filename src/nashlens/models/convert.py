@@ -19,8 +19,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from nashlens.digests import sha256_once
 from nashlens.errors import ModelError
-from nashlens.files import guarded, sha256_of, sha256_once, write_json
+from nashlens.files import guarded, sha256_of, write_json
 from nashlens.models.adapter import Adapter, merge_adapter, read_adapter
 from nashlens.models.inspect import (
     ModelFacts,
@@ -118,6 +119,8 @@ def convert_source(
         if source.kind == "shape":  # its file holds a part of them
             manifest["n_parameters"] = find_shape(source.location).parameters()
         _check(source, manifest, expected or facts)
+        # Before it is remembered in which state files are.
+        _set_modes(partial)
         manifest["digests"] = digests(partial)
         text = json.dumps(manifest, indent=2, sort_keys=True)
         (partial / MANIFEST).write_text(text + "\n", encoding="utf-8")
@@ -138,7 +141,6 @@ def _whole(folder: Path) -> Iterator[Path]:
         partial.mkdir()
         try:
             yield partial
-            _set_modes(partial)
             with guarded():
                 _replace(partial, folder)
         finally:

@@ -1,22 +1,22 @@
 """Whether a converted model's files still hold what was converted.
 
 Conversion records each file's SHA-256. A file is compared with it when a model is loaded, once for
-each size and time of change: what was found is remembered beside the model, for all jobs.
+each state of the file: what was found is remembered beside the model, for all jobs.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nashlens.errors import ModelError
-from nashlens.files import AGAIN, read_object, sha256_of, sha256_once, write_json
+from nashlens.digests import Digests, sha256_once
+from nashlens.errors import AGAIN, ModelError
+from nashlens.files import read_object
 from nashlens.models.manifest import MANIFEST
 
 CHECKED = ".checked.json"
-"""File -> its size, its time of change in nanoseconds, and the SHA-256 that it had then."""
+"""The memory of what was found, see `nashlens.digests`."""
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -24,11 +24,12 @@ def digests(folder: Path) -> dict[str, str]:
     return {path.name: sha256_once(path) for path in sorted(folder.iterdir()) if path.is_file()}
 
 
-def remember(folder: Path, known: Mapping[str, str]) -> None:
-    """Write that files have their digests now, where the folder can be written to."""
-    found = {name: [*_state(folder / name), digest] for name, digest in known.items()}
-    with contextlib.suppress(OSError):
-        write_json(folder / CHECKED, found)
+def remember(folder: Path, names: Iterable[str]) -> None:
+    """Write down the digests that files have now, where the folder can be written to."""
+    found = Digests(folder / CHECKED)
+    for name in names:
+        found.of(folder / name)
+    found.save()
 
 
 def check_files(folder: Path | str, *, weights: bool = True, mend: bool = True) -> None:
@@ -50,26 +51,21 @@ def check_files(folder: Path | str, *, weights: bool = True, mend: bool = True) 
         A file is missing or has other bytes.
     """
     folder = Path(folder)
-    manifest, checked = read_object(folder / MANIFEST), read_object(folder / CHECKED)
+    manifest = read_object(folder / MANIFEST)
     known = manifest.get("digests")
     if not isinstance(known, dict):
         return
-    new = False
+    checked = Digests(folder / CHECKED)
     for name, digest in known.items():
         path = folder / name
         try:
-            state = _state(path)
-            if checked.get(name) == [*state, digest] or not (weights or _is_small(path)):
-                continue
-            found = sha256_of(path)
+            path.stat()
         except FileNotFoundError:
             raise _damaged(path, manifest, "it is missing", mend) from None
-        if found != digest:
+        if (weights or _is_small(path)) and checked.of(path) != digest:
             why = "its bytes are not those that were converted"
             raise _damaged(path, manifest, why, mend)
-        new = True
-    if new and weights:
-        remember(folder, known)
+    checked.save()
 
 
 def _damaged(path: Path, manifest: Mapping[str, Any], why: str, mend: bool) -> ModelError:
@@ -91,8 +87,3 @@ def _damaged(path: Path, manifest: Mapping[str, Any], why: str, mend: bool) -> M
 
 def _is_small(path: Path) -> bool:
     return path.suffix != ".safetensors"
-
-
-def _state(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns

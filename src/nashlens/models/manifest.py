@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nashlens.errors import ModelError
-from nashlens.files import AGAIN
+from nashlens.errors import AGAIN, ModelError
 
 MANIFEST = "manifest.json"
 CONVERT_AGAIN = f"delete its {MANIFEST}, and {AGAIN}"

@@ -111,7 +111,9 @@ def finished(engine, tmp_path_factory):
 def test_a_shard_is_hashed_once_a_process(engine, tmp_path, monkeypatch):
     run(engine, tmp_path, prompts_table())
     hashed = []
-    monkeypatch.setattr("nashlens.files.sha256_of", lambda path: hashed.append(path) or known[path])
+    monkeypatch.setattr(
+        "nashlens.digests.sha256_of", lambda path: hashed.append(path) or known[path]
+    )
     shards = read_json(tmp_path / "manifest.json")["shards"]
     known = {str(tmp_path / shard["file"]): shard["sha256"] for shard in shards}
     store = ActivationStore(tmp_path)

@@ -1,7 +1,10 @@
 """A converted model's files: damage is named at load, and the advice, followed, mends it."""
 
+from pathlib import Path
+
 import pytest
 
+from nashlens import digests
 from nashlens.errors import ModelError
 from nashlens.models import intact
 from nashlens.models.convert import convert_source
@@ -18,6 +21,16 @@ def model(tmp_path):
     """A converted model of its own."""
     convert_source("planted:random", tmp_path / "model")
     return tmp_path / "model"
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """The names of the files that are hashed."""
+    names, real = [], digests.sha256_of
+    monkeypatch.setattr(
+        digests, "sha256_of", lambda path: names.append(Path(path).name) or real(path)
+    )
+    return names
 
 
 def load(folder):
@@ -47,10 +60,7 @@ def test_a_missing_file_is_named(model):
     load(model)
 
 
-def test_a_file_is_hashed_once_for_each_size_and_time_of_change(model, monkeypatch):
-    hashed = []
-    real = intact.sha256_of
-    monkeypatch.setattr(intact, "sha256_of", lambda path: hashed.append(path.name) or real(path))
+def test_a_file_is_hashed_once_for_each_of_its_states(model, hashed):
     load(model)
     # Conversion knows them.
     assert hashed == []
@@ -58,6 +68,8 @@ def test_a_file_is_hashed_once_for_each_size_and_time_of_change(model, monkeypat
     load(model)
     assert sorted(hashed) == sorted(read_manifest(model)["digests"])
     hashed.clear()
+    # As in another process.
+    digests._digest.cache_clear()
     load(model)
     assert hashed == []
     (model / WEIGHTS).touch()
@@ -71,7 +83,7 @@ def test_where_nothing_can_be_remembered_files_are_hashed_again(model, monkeypat
     def refuse(*_):
         raise PermissionError("read-only")
 
-    monkeypatch.setattr(intact, "write_json", refuse)
+    monkeypatch.setattr(digests, "write_sealed", refuse)
     load(model)
     assert not (model / intact.CHECKED).exists()
     flip(model / WEIGHTS)
@@ -92,10 +104,7 @@ def test_a_file_that_is_one_with_the_sources_is_said_to_be(hf_folder, tmp_path):
     load(tmp_path / "model")
 
 
-def test_before_any_job_weights_need_only_be_there(model, monkeypatch):
-    hashed = []
-    real = intact.sha256_of
-    monkeypatch.setattr(intact, "sha256_of", lambda path: hashed.append(path.name) or real(path))
+def test_before_any_job_weights_need_only_be_there(model, hashed):
     (model / intact.CHECKED).unlink()
     intact.check_files(model, weights=False)
     assert WEIGHTS not in hashed

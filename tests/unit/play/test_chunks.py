@@ -88,7 +88,7 @@ def test_a_kept_batch_that_was_changed_is_played_again_and_no_other(tmp_path):
     content = path.read_text()
     rounds = json.loads(content)
     rounds["value"]["rounds"][1][0][0]["action"] ^= 1
-    wrong = json.dumps(rounds).replace(', "value"', ',\n "value"')
+    wrong = f"{json.dumps(rounds)}\n"
     for changed in (wrong, content[:-1], "", "[1]", other.read_text()):
         path.write_text(changed)
         pd.testing.assert_frame_equal(play(), whole)
