@@ -64,6 +64,11 @@ def nash_actions(config: Config, name: str) -> set[int] | None:
     return None if found is None else {nash for nash, _ in found if nash is not None}
 
 
+def seat_nash_actions(config: Config, name: str) -> list[int | None]:
+    """Return the Nash action of each seat of a game, None where it has none."""
+    return [nash for nash, _ in _nash_and_prosocial(config, name) or ()]
+
+
 def has_conflict(config: Config, name: str) -> bool | None:
     """Say whether a seat's prosocial action is another one than its Nash action.
 

@@ -7,8 +7,10 @@ a failed job is a problem instead (`design_problems`).
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
+from itertools import product
+from typing import TYPE_CHECKING
 
 from nashlens.config.design import (
     has_conflict,
@@ -16,14 +18,15 @@ from nashlens.config.design import (
     mirrored_size,
     nash_actions,
     neutral_labels,
+    seat_nash_actions,
 )
 from nashlens.config.problems import problem_line
 from nashlens.config.sections import Config
-from nashlens.errors import NashlensError
-from nashlens.vocabulary.prompts import LABEL_MAPS, OPTION_ORDERS
+from nashlens.errors import DataError, NashlensError
+from nashlens.vocabulary.prompts import LABEL_KINDS, LABEL_MAPS, OPTION_ORDERS, SURFACE_COLUMNS
 
-Wording = tuple[str, str]
-"""A template and a label set."""
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def design_notes(config: Config) -> list[str]:
@@ -66,38 +69,63 @@ def _variant_problems(config: Config) -> Iterator[str]:
 
 
 def _direction_problems(config: Config) -> list[str]:
-    """Return a line if no template and label set is asked of both Nash actions."""
-    train = config.steering.train_games
-    shared: dict[Wording, set[int]] = defaultdict(set)
-    for game in train:
-        for wording in wordings(config, game):
-            shared[wording] |= nash_actions(config, game) or set()
-    if any(actions == {0, 1} for actions in shared.values()):
-        return []
-    cure = (
-        "no template and label set is asked of games with Nash action 0 and of games with Nash "
-        "action 1, so no direction can be fitted; give these games more histories"
-    )
-    return [problem_line(("steering", "train_games"), train, cure)]
+    """Return a line if the training prompts cannot give directions, as the job would find."""
+    # Here, as the config is read by many jobs that fit nothing.
+    from nashlens.steering.directions import cells_of
+    from nashlens.steering.training import Training
+
+    steering, prompts = config.steering, _planned_prompts(config)
+    try:
+        training = Training.from_config(prompts, steering.model_dump())
+    except DataError as error:
+        return [str(error)]
+    try:
+        cells_of(training.rows(prompts).reset_index(drop=True), "abstract")
+    except DataError:
+        forms = "; ".join(", ".join(one) for one in (training.templates, training.label_sets))
+        cure = (
+            f"directions are fitted within one template and label set (of {forms}), and none of "
+            "these is asked of both Nash actions; give these games more histories, or add "
+            "label_sets to prompts.crossed"
+        )
+        return [problem_line(("steering", "train_games"), steering.train_games, cure)]
+    return []
 
 
-def wordings(config: Config, game: str) -> Counter[Wording]:
-    """Return how many histories of a game are asked in each template and neutral label set."""
-    # Here, as the config is read by many jobs that plan nothing.
+def _planned_prompts(config: Config) -> pd.DataFrame:
+    """Return what is known of the prompts before any model: one row a history and surface form."""
+    import pandas as pd
+
+    from nashlens.games.game import SEATS
     from nashlens.prompts.design import plan_histories
 
     prompts, neutral = config.prompts, set(neutral_labels(config))
-    planned = plan_histories(
-        game,
-        templates=prompts.templates,
-        label_sets=list(prompts.label_sets),
-        crossed=prompts.crossed,
-        n_variants=1 + config.games[game].variants,
-        opponents=prompts.opponents,
-        histories=history_count(config, game),
-        seed=config.experiment.seed,
-    )
-    return Counter(one for history in planned for one in history.wordings if one[1] in neutral)
+    rows = []
+    for game, entry in config.games.items():
+        nash = dict(zip(SEATS, seat_nash_actions(config, game), strict=False))
+        planned = plan_histories(
+            game,
+            templates=prompts.templates,
+            label_sets=list(prompts.label_sets),
+            crossed=prompts.crossed,
+            n_variants=1 + entry.variants,
+            opponents=prompts.opponents,
+            histories=history_count(config, game),
+            seed=config.experiment.seed,
+        )
+        rows += [
+            {
+                "game": game,
+                "nash_action": nash.get(history.seat),
+                "label_kind": LABEL_KINDS[label_set not in neutral],
+                "dropped": "",
+                **dict(zip(SURFACE_COLUMNS, (template, label_set, *form), strict=True)),
+            }
+            for history in planned
+            for template, label_set in history.wordings
+            for form in product(prompts.label_maps, prompts.option_orders)
+        ]
+    return pd.DataFrame(rows)
 
 
 def _block_notes(config: Config) -> Iterator[str]:

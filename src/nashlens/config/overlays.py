@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
-from nashlens.config.problems import KeyPath, dotted_path
+from nashlens.config.problems import dotted_path
 
-_GAME_LISTS: dict[KeyPath, bool] = {
+_Path = tuple[str, ...]
+
+_GAME_LISTS: dict[_Path, bool] = {
     ("matches", "skip_games"): True,
     ("matches", "sequential_games"): True,
     ("steering", "train_games"): False,
@@ -54,10 +56,10 @@ def follow_drops(
         else:
             found["agents"][name] = kept
     for name, model in _entries(merged, "models").items():
-        path = ("models", name, "base")
-        if drops.takes("models", model.get("base"), path):
+        base = ("models", name, "base")
+        if drops.takes("models", model.get("base"), base):
             found["models"][name] = {**model, "base": None}
-            drops.note("models", [model["base"]], dotted_path(path))
+            drops.note("models", [model["base"]], dotted_path(base))
     for path, may_be_empty in _GAME_LISTS.items():
         listed = _entry(merged, path)
         lost = drops.games_lost(listed, path)
@@ -78,19 +80,19 @@ class _Drops:
             if entry is None
         }
         """Section and name -> number of the config that drops it."""
-        self.causes: dict[KeyPath, None] = {}
+        self.causes: dict[_Path, None] = {}
         self.went: list[str] = []
 
-    def last(self, path: KeyPath) -> int:
+    def last(self, path: _Path) -> int:
         """Return the number of the last config that says anything of a key."""
         return max((i for i, config in enumerate(self.configs) if _says(config, path)), default=-1)
 
-    def takes(self, section: str, name: object, path: KeyPath) -> bool:
+    def takes(self, section: str, name: object, path: _Path) -> bool:
         """Say whether a name was dropped after what stands at a path was written."""
         dropped = self.at.get((section, name), -1) if isinstance(name, str) else -1
         return dropped > self.last(path)
 
-    def games_lost(self, listed: object, path: KeyPath) -> list[str]:
+    def games_lost(self, listed: object, path: _Path) -> list[str]:
         """List the games that a list loses."""
         names = listed if isinstance(listed, list) else []
         return [name for name in names if self.takes("games", name, path)]
@@ -110,7 +112,7 @@ class _Drops:
             return None
         return dict(agent)
 
-    def without(self, lost: list[str], listed: list[Any], path: KeyPath) -> list[Any]:
+    def without(self, lost: list[str], listed: list[Any], path: _Path) -> list[Any]:
         """Return a list without the games that it loses, and note it."""
         self.note("games", lost, f"{', '.join(lost)} in {dotted_path(path)}")
         return [name for name in listed if name not in lost]
@@ -142,13 +144,13 @@ def _entries(config: Mapping[str, Any], section: str) -> dict[str, Mapping[str, 
     return {name: entry for name, entry in _section(config, section).items() if _is_map(entry)}
 
 
-def _entry(config: Any, path: KeyPath) -> Any:
+def _entry(config: Any, path: _Path) -> Any:
     for key in path:
         config = config.get(key) if _is_map(config) else None
     return config
 
 
-def _says(config: Any, path: KeyPath) -> bool:
+def _says(config: Any, path: _Path) -> bool:
     *above, last = path
     owner = _entry(config, tuple(above))
     return _is_map(owner) and last in owner

@@ -64,8 +64,9 @@ class Training:
                 continue
             unknown = sorted(set(given) - set(levels))
             if unknown:
+                what = column.replace("_", " ")
                 raise DataError(
-                    f"steering.train_{column}s: no neutral prompt has the {column} {unknown[0]};"
+                    f"steering.train_{column}s: no neutral prompt has the {what} {unknown[0]};"
                     f" there are {', '.join(levels) or 'none'}"
                 )
             chosen.append(list(given))

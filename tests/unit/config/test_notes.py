@@ -6,8 +6,14 @@ from typing import Any
 import pytest
 
 from nashlens.config import validate
-from nashlens.config.notes import design_notes, design_problems, wordings
+from nashlens.config.notes import design_notes, design_problems
+from nashlens.errors import DataError
+from nashlens.games import build_games
+from nashlens.prompts.table import build_prompts
+from nashlens.steering.directions import cells_of
+from nashlens.steering.training import Training
 from tests.configs import merge
+from tests.unit.prompts.fakes import WordTokenizer
 
 from .conftest import load
 
@@ -103,12 +109,6 @@ def test_components_need_two_histories_to_be_tested_on():
     assert notes({"attribution": None}) == []
 
 
-def test_wordings_of_a_game_are_those_of_its_prompts():
-    found = wordings(config({}), "harmony")
-    assert {label_set for _, label_set in found} == {"jf", "xy", "pq"}
-    assert sum(found.values()) == 12
-
-
 def test_variants_that_cannot_be_found_are_a_problem(monkeypatch: pytest.MonkeyPatch):
     module = importlib.import_module("nashlens.games.variants")
     monkeypatch.setattr(module, "_LARGEST", 3)
@@ -118,13 +118,72 @@ def test_variants_that_cannot_be_found_are_a_problem(monkeypatch: pytest.MonkeyP
     assert line.startswith("games.prisoners_dilemma.variants: found 40; only ")
 
 
-def test_training_games_that_share_no_words_are_a_problem():
-    games = {"prisoners_dilemma": {"histories": 1}, "harmony": {"histories": 1}}
-    overlay = {"games": games, "attribution": None}
-    lines = {
-        tuple(design_problems(config({**overlay, "experiment": {"seed": seed}})))
-        for seed in range(6)
-    }
-    found = [line for (line,) in lines - {()}]
-    assert found
-    assert all(line.startswith("steering.train_games: found [") for line in found)
+def trained_on(histories: int, seed: int, **steering: Any) -> Any:
+    """Return the config with so many histories of each training game."""
+    unread = ("stag_hunt", "chicken", "battle_of_the_sexes", "matching_pennies")
+    games: dict[str, Any] = dict.fromkeys(unread)
+    games |= {name: {"histories": histories} for name in ("prisoners_dilemma", "harmony")}
+    experiment, prompts = {"seed": seed}, {"templates": ["neutral"]}
+    return config(
+        {
+            "experiment": experiment,
+            "prompts": prompts,
+            "games": games,
+            "steering": steering,
+            "attribution": None,
+        }
+    )
+
+
+def job_problem(found: Any) -> str | None:
+    """Return why rule `fit_directions` would fail: on the prompts that it would read."""
+    plain = found.model_dump(mode="json")
+    games = build_games(plain["games"], found.experiment.seed)
+    prompts = build_prompts(
+        games,
+        WordTokenizer(bos=True),
+        **plain["prompts"],
+        histories_of={name: game["histories"] for name, game in plain["games"].items()},
+        seed=found.experiment.seed,
+    )
+    try:
+        rows = Training.from_config(prompts, plain["steering"], concepts=True).rows(prompts)
+        cells_of(rows.reset_index(drop=True), "abstract")
+    except DataError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("histories", [1, 2, 3])
+@pytest.mark.parametrize(
+    "steering", [{}, {"train_label_sets": ["xy"]}, {"train_label_sets": ["jf", "pq", "xy"]}]
+)
+def test_training_games_that_share_no_words_are_a_problem(histories: int, steering: dict[str, Any]):
+    """Of words that directions are fitted on: one label set is kept for their test."""
+    for seed in range(4):
+        found = trained_on(histories, seed, **steering)
+        lines, job = design_problems(found), job_problem(found)
+        assert len(lines) == (job is not None), (seed, job)
+        for line in lines:
+            assert line.startswith("steering.train_games: found ['prisoners_dilemma', 'harmony']; ")
+
+
+def test_the_line_says_what_directions_are_fitted_on_and_what_to_do():
+    (line,) = {line for seed in range(5) for line in design_problems(trained_on(1, seed))}
+    assert line == (
+        "steering.train_games: found ['prisoners_dilemma', 'harmony']; directions are fitted "
+        "within one template and label set (of neutral; jf, pq), and none of these is asked of "
+        "both Nash actions; give these games more histories, or add label_sets to prompts.crossed"
+    )
+
+
+def test_words_that_directions_cannot_be_fitted_on_are_a_problem():
+    found = trained_on(12, 1, train_label_sets=["words"])
+    (line,) = design_problems(found)
+    assert line == job_problem(found)
+    assert line.startswith("steering.train_label_sets: no neutral prompt has the label set words")
+
+
+@pytest.mark.parametrize("names", [("tiny",), ("published",), ("calibration",), ("shape",)])
+def test_directions_can_be_fitted_in_all_experiments(names: tuple[str, ...]):
+    assert design_problems(config({}, *names)) == []
