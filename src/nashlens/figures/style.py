@@ -7,6 +7,7 @@ one leaves no state behind. Sizes are printed sizes: no text is smaller than 7 p
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import math
 import textwrap
@@ -18,10 +19,10 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties
 from matplotlib.gridspec import GridSpec
@@ -44,7 +45,33 @@ ESTIMATE = ("estimate", "ci_low", "ci_high")
 """Columns of a number and its interval."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h", "*")
 
-_RC: dict[str, Any] = {
+COLORBLIND = (
+    "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494",
+    "#ece133", "#56b4e9",
+)  # fmt: skip
+"""Seaborn's palette of this name, the default. Seaborn takes longer to import than to draw most
+figures, so only other palettes are asked of it."""
+
+_RC: dict[Any, Any] = {
+    # Seaborn's style "ticks", as far as it is not set below.
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "axes.labelcolor": "0.15",
+    "text.color": "0.15",
+    "axes.spines.left": True,
+    "axes.spines.bottom": True,
+    "xtick.color": "0.15",
+    "ytick.color": "0.15",
+    "xtick.direction": "out",
+    "ytick.direction": "out",
+    "xtick.bottom": True,
+    "ytick.left": True,
+    "xtick.top": False,
+    "ytick.right": False,
+    "grid.linestyle": "-",
+    "lines.solid_capstyle": "round",
+    "patch.edgecolor": "w",
+    "patch.force_edgecolor": True,
     "font.family": glyphs.FONT,
     "font.size": 8.0,
     "axes.titlesize": 8.0,
@@ -131,8 +158,7 @@ def _headline(figure: Figure, text: str) -> None:
 
 def theme() -> AbstractContextManager[None]:
     """Return the context under which figures are drawn and written."""
-    settings: dict[Any, Any] = {**sns.axes_style("ticks"), **_RC}
-    return matplotlib.rc_context(settings)
+    return matplotlib.rc_context(_RC)
 
 
 def canvas(width: float, height: float) -> tuple[Figure, SubFigure]:
@@ -258,8 +284,12 @@ def colors(palette: str, keys: Sequence[str]) -> dict[str, tuple[float, float, f
     ConfigError
         If there is no such palette.
     """
+    if palette == "colorblind":
+        return dict(zip(keys, map(to_rgb, itertools.cycle(COLORBLIND)), strict=False))
+    import seaborn
+
     try:
-        values = sns.color_palette(palette, max(len(keys), 1))
+        values = seaborn.color_palette(palette, max(len(keys), 1))
     except ValueError:
         raise ConfigError(
             [f"palette: {palette!r} is not a seaborn or matplotlib palette; try 'colorblind'"]

@@ -6,12 +6,19 @@ import json
 import subprocess
 import sys
 
+import matplotlib
+import matplotlib.colors
 import pytest
+import seaborn
 from PIL import Image
 
 from nashlens.errors import ConfigError
 from nashlens.figures import registry, style
 
+RESTYLED = {
+    *("axes.spines.top", "axes.spines.right", "axes.edgecolor", "axes.grid", "grid.color"),
+}
+"""Settings of seaborn's style that figures have their own of."""
 PROVENANCE = {"probes/smol": "3f2a91c" + "0" * 57, "games": "abcdef1" + "1" * 57}
 
 
@@ -61,6 +68,23 @@ def test_the_registry_imports_no_figure():
         "sys.exit(str(bad) if bad else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": "src"})
+
+
+def test_the_look_is_seaborns_without_its_import():
+    code = "import sys, nashlens.figures.style; sys.exit('seaborn' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": "src"})
+    keys = [str(k) for k in range(12)]
+    assert list(style.colors("colorblind", keys).values()) == seaborn.color_palette(
+        "colorblind", 12
+    )
+    ours = {*RESTYLED, "image.cmap", "font.family", "font.sans-serif"}
+    with style.theme():
+        for key, value in seaborn.axes_style("ticks").items():
+            assert key in ours or _same(matplotlib.rcParams[key], value), key
+
+
+def _same(one, other):
+    return one == other or matplotlib.colors.to_rgb(one) == matplotlib.colors.to_rgb(other)
 
 
 def test_dollar_signs_are_text_in_every_figure():
