@@ -150,7 +150,7 @@ class ProbesConfig(Section):
     """What to decode: all, or a list."""
     positions: Distinct[Position] = [DECISION]
     """Where to decode it: any of activations.positions; the time grows with their number."""
-    layers: Layers = "all"
+    layers: Layers = [0, 1, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, -4, -2, -1]
     """0 is the embedding, l the residual after block l."""
     C: Distinct[Annotated[Number, Field(gt=0)]] = [0.0003, 0.003, 0.03]
     """Inverse strengths of the L2 penalty; the best is chosen inside each training set."""

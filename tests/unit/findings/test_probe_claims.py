@@ -104,6 +104,19 @@ def test_either_target_is_enough_against_a_weak_code(accuracies):
     assert found["n_matches"] == 192
 
 
+def test_reasons_name_the_layers_that_were_probed():
+    kept = [0, 1, 4, 9, 16]
+    whole = [history(FALLING), nash(STRONG, FLAT)]
+    some = [rows[rows["layer"].isin(kept)] for rows in whole]
+    every, few = (verdicts(*rows) for rows in (whole, some))
+    for claim in ("M2", "M3"):
+        assert few.loc[claim, "verdict"] == every.loc[claim, "verdict"]
+    assert every.loc["M3", "reason"].endswith("probed were layers 0 to 16")
+    assert "; probed were layers 0, 1, 4, 9 and 16" in few.loc["M3", "reason"]
+    assert "at layer 1, of layers 1 to 16" in every.loc["M2", "reason"]
+    assert "at layer 1, of layers 1, 4, 9 and 16" in few.loc["M2", "reason"]
+
+
 def test_the_kind_of_game_is_reported_and_decides_nothing():
     game = probe_rows("nash_action", [0.5] + [1.0] * 16)
     with_game = verdicts(history(FALLING), nash(FLAT), game).loc["M3"]

@@ -27,7 +27,7 @@ from nashlens.findings.claim import (
 )
 from nashlens.findings.claims.m1_history_early import DECODABLE
 from nashlens.findings.shared.elsewhere import PositionEvidence, best_elsewhere
-from nashlens.findings.shared.probe_rows import accuracy_error, target_rows
+from nashlens.findings.shared.probe_rows import accuracy_error, named_layers, target_rows
 
 TARGET = "opponent_last"
 LEAST_LOSS = 0.05
@@ -48,8 +48,10 @@ class HistoryConsumed(PositionEvidence):
     """Balanced accuracy at the last layer."""
     last_layer: int
     peak: float
-    """Largest balanced accuracy of any layer."""
+    """Largest balanced accuracy of any probed layer."""
     peak_layer: int
+    probed: str
+    """Which layers were probed, in words."""
     spearman_depth: float
     """Rank correlation of accuracy with depth; NaN with fewer than three layers."""
 
@@ -86,6 +88,7 @@ def estimate(tables: Tables, settings: JudgeSettings) -> HistoryConsumed | Missi
         last_layer=int(last["layer"]),
         peak=float(peak["balanced_accuracy"]),
         peak_layer=int(peak["layer"]),
+        probed=named_layers(deep),
         spearman_depth=(
             float("nan") if level else float(spearmanr(deep["layer"], accuracy).statistic)
         ),
@@ -108,7 +111,7 @@ def reason(e: HistoryConsumed, outcome: Outcome) -> str:
     """Say the accuracies and the loss."""
     numbers = (
         f"balanced accuracy {e.first:.2f} at layer 1 and {e.last:.2f} at layer {e.last_layer}: a"
-        f" loss of {with_bounds(e)}; peak {e.peak:.2f} at layer {e.peak_layer}"
+        f" loss of {with_bounds(e)}; peak {e.peak:.2f} at layer {e.peak_layer}, of {e.probed}"
     )
     return joined(joined(numbers, outcome.because), e.positions)
 

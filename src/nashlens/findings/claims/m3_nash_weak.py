@@ -6,11 +6,12 @@ action's, and `nash_place`, which listed option is. Both differ within a block, 
 does not give them. It does give `nash_action` itself, where its games fix it: that target tells
 which kind of game a probe can read, and is only reported.
 
-The estimate is the largest balanced accuracy over layers and both targets, with bounds for the
-largest of the true values. Upper: the largest of all upper bounds; the true maximum lies at some
-one layer and target, whose bound covers it, so no correction is due. Lower: the largest of the
-lower bounds, each at a level divided by the number of layers and targets. So either target is
-enough to contradict the claim, and both must be weak to support it.
+The estimate is the largest balanced accuracy over the probed layers and both targets, with bounds
+for the largest of the true values; it says nothing of layers in between. Upper: the largest of all
+upper bounds; the true maximum lies at some one layer and target, whose bound covers it, so no
+correction is due. Lower: the largest of the lower bounds, each at a level divided by the number of
+layers and targets. So either target is enough to contradict the claim, and both must be weak to
+support it.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from nashlens.findings.shared.probe_rows import (
     accuracy_error,
     best_baseline,
     held_out_accuracies,
+    named_layers,
     target_rows,
 )
 from nashlens.kept import kept, neutral
@@ -61,6 +63,8 @@ class NashWeak(ProbeEvidence):
     """Its layer."""
     layers: int
     """Number of layers probed."""
+    probed: str
+    """Which layers these are, in words."""
     limit: float
     """`WEAK_LIMIT`."""
     permutation_p: float
@@ -122,6 +126,7 @@ def estimate(tables: Tables, settings: JudgeSettings) -> NashWeak | Missing:
         target=str(rows["target"].iloc[best]),
         layer=int(rows["layer"].iloc[best]),
         layers=int(rows["layer"].nunique()),
+        probed=named_layers(rows),
         limit=WEAK_LIMIT,
         permutation_p=float(rows["p_value_max"].iloc[best]),
         nash_label=float(largest["nash_label"]),
@@ -152,9 +157,9 @@ def reason(e: NashWeak, outcome: Outcome) -> str:
     """Say the largest accuracy of both targets, the limit, and what the game alone gives."""
     other = next(name for name in TARGETS if name != e.target)
     numbers = (
-        f"largest balanced accuracy {with_bounds(e)} for {_NAMES[e.target]}, at layer {e.layer} of"
-        f" {e.layers} probed, and {getattr(e, other):.2f} for {_NAMES[other]}; the limit is"
-        f" {e.limit:.2f}"
+        f"largest balanced accuracy {with_bounds(e)} for {_NAMES[e.target]}, at layer {e.layer},"
+        f" and {getattr(e, other):.2f} for {_NAMES[other]}; the limit is {e.limit:.2f}; probed were"
+        f" {e.probed}"
     )
     if np.isfinite(e.nash_action):
         numbers += f"; the kind of game is decoded with {e.nash_action:.2f}"
@@ -164,15 +169,16 @@ def reason(e: NashWeak, outcome: Outcome) -> str:
 CLAIM = Claim(
     id="M3",
     statement="The Nash action is only weakly encoded, at every layer.",
-    measure="largest balanced accuracy of the nash_label and nash_place probes over layers",
+    measure="largest balanced accuracy of the nash_label and nash_place probes over the probed"
+    " layers",
     unit="in balanced accuracy",
     beyond=f"{WEAK_LIMIT:g}",
     largest_effect=1.0 - WEAK_LIMIT,
     control="upper quantile of the same with labels permuted",
     paper="never above 56%",
     tables=("probes", "prompts"),
-    supported="the upper bound of the largest accuracy over layers, for the Nash action's label and"
-    f" for its place, is at most {WEAK_LIMIT:g}",
+    supported="the upper bound of the largest accuracy over the probed layers, for the Nash"
+    f" action's label and for its place, is at most {WEAK_LIMIT:g}",
     contradicted=f"its lower bound lies above {WEAK_LIMIT:g}, and above what the embedding, the"
     " prompt's bag of words and the same architecture with random weights reach",
     estimate=estimate,

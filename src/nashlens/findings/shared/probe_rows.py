@@ -52,6 +52,15 @@ def target_rows(
     return sound.sort_values("layer").reset_index(drop=True)
 
 
+def named_layers(rows: pd.DataFrame) -> str:
+    """Name the layers of some rows: those between them were not probed."""
+    layers = sorted(set(rows["layer"].astype(int)))
+    if len(layers) > 2 and layers[-1] - layers[0] == len(layers) - 1:
+        return f"layers {layers[0]} to {layers[-1]}"
+    *others, last = map(str, layers)
+    return f"layers {', '.join(others)} and {last}" if others else f"layer {last}"
+
+
 def held_out_accuracies(probes: pd.DataFrame, row: pd.Series) -> dict[str, float]:
     """Return the accuracy of a row's probe where games, label sets or templates are held out."""
     probes = at_position(probes, row.get("position", DECISION))
