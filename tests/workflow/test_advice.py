@@ -99,7 +99,7 @@ CASES = {
     "a job's input": (
         TINY / "directions/tiny_llama.npz",
         flip,
-        lambda path: check_inputs([str(path)]),
+        lambda path: check_inputs([str(path)], str(path)),
     ),
     "a table for people": (
         TINY / "heads_summary/tiny_llama.parquet",
