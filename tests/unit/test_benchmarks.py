@@ -29,6 +29,7 @@ SMALL = {
     ),
     "startup": (),
     "probes": ("--peer-fits", "2"),
+    "lens": (),
 }
 
 

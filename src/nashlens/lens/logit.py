@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -68,12 +68,36 @@ class _LensPrompts:
     """(m, 2): which of the n prompts, and which action."""
 
 
-def _lens_prompts(used: pd.DataFrame, vocabulary: int) -> _LensPrompts:
-    pairs: list[tuple[Label, Label]] = [
+class ResidualCounts(NamedTuple):
+    """How many residuals a lens reads at each layer."""
+
+    asked: int
+    """Of prompts, content-free ones included."""
+    later: int
+    """For later tokens of labels."""
+
+
+def residual_counts(prompts: pd.DataFrame) -> ResidualCounts:
+    """Count what `lens_table` would read at each layer.
+
+    Parameters
+    ----------
+    prompts : DataFrame
+        The prompts table.
+    """
+    asked = _lens_prompts(kept(prompts).reset_index(drop=True))
+    return ResidualCounts(len(asked.ids), len(asked.later_ids))
+
+
+def _label_pairs(used: pd.DataFrame) -> list[tuple[Label, Label]]:
+    return [
         (tuple(map(int, first)), tuple(map(int, second)))
         for first, second in zip(used["label_tokens_0"], used["label_tokens_1"], strict=True)
     ]
-    _check_labels(pairs, vocabulary)
+
+
+def _lens_prompts(used: pd.DataFrame) -> _LensPrompts:
+    pairs = _label_pairs(used)
     # The number of each distinct prompt and pair of labels, and its token ids where they are known.
     numbers: dict[tuple[str, tuple[Label, Label]], int] = {}
     sequences: list[Any] = []
@@ -201,7 +225,8 @@ def lens_table(
         If shapes or label tokens do not fit one another.
     """
     used = kept(prompts).reset_index(drop=True)
-    asked = _lens_prompts(used, len(readout.unembedding))
+    _check_labels(_label_pairs(used), len(readout.unembedding))
+    asked = _lens_prompts(used)
     vocabulary = Vocabulary(readout, device)
     final = Final(vocabulary, _load_checked(load, last, asked.ids, readout))
 

@@ -17,9 +17,9 @@ from threadpoolctl import threadpool_limits
 
 from nashlens.activations.store import ActivationStore
 from nashlens.kept import kept
-from nashlens.lens.logit import Translate, lens_table
+from nashlens.lens.logit import ResidualCounts, Translate, lens_table, residual_counts
 from nashlens.models.weights import Readout
-from nashlens.vocabulary.positions import DECISION
+from nashlens.vocabulary.positions import DECISION, position_column
 
 _LABELS = ["label_tokens_0", "label_tokens_1"]
 
@@ -98,6 +98,25 @@ def lens_at_positions(
         table.insert(list(table.columns).index("layer"), "position", position)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
+
+
+def residuals_read(prompts: pd.DataFrame, positions: Sequence[str]) -> list[ResidualCounts]:
+    """Return how many residuals a lens reads at each layer, for each position.
+
+    Parameters
+    ----------
+    prompts : DataFrame
+        The prompts table, with a column for each position but the decision.
+    positions : sequence of str
+    """
+    return [
+        residual_counts(
+            prompts
+            if position == DECISION
+            else _first_tokens(prompts[prompts[position_column(position)].notna()])
+        )
+        for position in positions
+    ]
 
 
 def _first_tokens(prompts: pd.DataFrame) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from typing import Any
 from nashlens.models.shapes import Shape
 from nashlens.plan.memory import GB, peak_bytes, play_tokens
 from nashlens.vocabulary.models import COMPILED_FROM
+from nashlens.vocabulary.positions import expand_positions
 
 LIGHT = 0.34 * GB
 """A process that reads, counts and draws tables: measured 0.10 to 0.32."""
@@ -109,14 +110,19 @@ def host_bytes(job: HostJob, config: Mapping[str, Any], shapes: Mapping[str, Sha
     return total * ROOM
 
 
+def _places(config: Mapping[str, Any], section: str) -> int:
+    """Return the number of single positions that a section names."""
+    return len(expand_positions(config[section]["positions"], config["prompts"]["rounds"]))
+
+
 def _running(config: Mapping[str, Any], name: str, shape: Shape, job: HostJob) -> float:
     """Return what a model that runs takes of the host."""
     model = config["models"][name]
     batch = int(config["resources"]["batch_tokens"])
     # Residuals on their way: of every token of a row, or of a few for each prompt that it holds.
     nodes = {
-        "extract_activations": 6.0 * batch / 16 * len(config["activations"]["positions"]),
-        "extract_untrained": 6.0 * batch / 16 * len(config["probes"]["positions"]),
+        "extract_activations": 6.0 * batch / 16 * _places(config, "activations"),
+        "extract_untrained": 6.0 * batch / 16 * _places(config, "probes"),
         "fit_tuned_lens": 3.0 * batch,
     }.get(job.rule, 0.0)
     copies = min(_COPIES, nodes * (shape.layers + 1) * shape.width * 4)
@@ -205,7 +211,7 @@ def _lens(config: Mapping[str, Any], name: str, shape: Shape, job: HostJob) -> f
         + blocks
         + translators
         + _prompts(config)
-        + _readings(config, shape, len(config["lens"]["positions"]))
+        + _readings(config, shape, _places(config, "lens"))
     )
 
 
@@ -231,7 +237,7 @@ def _directions(config: Mapping[str, Any], name: str, shape: Shape, job: HostJob
 
 
 def _spikes(config: Mapping[str, Any], name: str, shape: Shape, job: HostJob) -> float:
-    readings = _readings(config, shape, len(config["lens"]["positions"]))
+    readings = _readings(config, shape, _places(config, "lens"))
     return 4.0 * _layer(config, shape) + _vocabulary(config, name, shape, 128) + readings
 
 
@@ -253,13 +259,13 @@ def _of_prompts(config: Mapping[str, Any], name: str, shape: Shape, job: HostJob
 
 
 def _of_readings(config: Mapping[str, Any], name: str, shape: Shape, job: HostJob) -> float:
-    return _prompts(config) + 2.0 * _readings(config, shape, len(config["lens"]["positions"]))
+    return _prompts(config) + 2.0 * _readings(config, shape, _places(config, "lens"))
 
 
 def _tables(config: Mapping[str, Any], job: HostJob, shape: Shape) -> float:
     """Return one model's share of the tables that a job over all models reads."""
     if job.rule in ("judge_lineage", "climb_ladder"):
-        return _readings(config, shape, len(config["lens"]["positions"])) + _prompts(config)
+        return _readings(config, shape, _places(config, "lens")) + _prompts(config)
     if job.rule in ("join_play", "measure_play", "judge_play", "measure_steered"):
         return _ROW * 4 * _decisions(config)
     return 0.0

@@ -24,6 +24,8 @@ from nashlens.engine.forest import shared_prefix
 from nashlens.engine.labels import LabelledPrompt, label_runs, labelled_prompts
 from nashlens.interventions import choose_prompts
 from nashlens.kept import neutral
+from nashlens.lens.logit import ResidualCounts
+from nashlens.lens.positions import residuals_read
 from nashlens.lens.tuned import HELD_OUT, KL_TOKENS, PENALTIES
 from nashlens.models.shapes import Shape
 from nashlens.plan.design import Design, Sequences
@@ -35,7 +37,7 @@ from nashlens.steering.doses import Doses, places_of
 from nashlens.steering.players import text_windows
 from nashlens.steering.sweep import swept_prompts
 from nashlens.steering.training import Training
-from nashlens.vocabulary.positions import expand_positions
+from nashlens.vocabulary.positions import expand_positions, position_column
 
 AT_ONCE = 8
 """Prompts whose rows a sweep packs together (`engine.sweeps`, `engine.patching`)."""
@@ -45,6 +47,11 @@ EIGEN = 25
 """Operations of an eigendecomposition, in cubes of the matrix's side."""
 NEWTON = 12
 """Passes over its training set that the fit of one probe takes, over all penalties."""
+PER_LOGIT, PER_LATER_LOGIT, PER_FINAL_LOGIT = 560.0, 160.0, 700.0
+"""Operations that would take as long as what a lens does with one logit besides the product: with
+those of a prompt (ranks, exponentials, sums), of a label's later token (no ranks), and of the last
+layer (in float64). A narrow model pays as much for these as for the product (`benchmarks/lens.py`).
+"""
 FIT = 1.5e8
 """Operations that would take as long as what a fit does besides: most of it, with few prompts."""
 _NEVER_THERE = Path("/nonexistent")
@@ -99,14 +106,13 @@ class ModelStages:
         """The work of each shard."""
         ids = dict(zip(self.prompts["prompt_id"], self.prompts["token_ids"], strict=True))
         extra = extra_sequences([self.prompts], ids)
-        rounds = self.config["prompts"]["rounds"]
         plan = plan_shards(
             _NEVER_THERE,
             self.prompts,
             fingerprint="",
             shard_prompts=self.config["activations"]["shard_prompts"],
             extra=extra,
-            positions=expand_positions(self.config["activations"]["positions"], rounds),
+            positions=self._positions("activations"),
         )
         for name, (after, tokens) in plan["extra"].items():
             ids[name] = [*(ids[after] if after else ()), *tokens]
@@ -135,16 +141,30 @@ class ModelStages:
                 total += self._shard(ids[start : start + size], {})
         return total
 
+    def _positions(self, section: str) -> list[str]:
+        """Return the single positions that a section names."""
+        return expand_positions(self.config[section]["positions"], self.config["prompts"]["rounds"])
+
+    @cached_property
+    def _lens_counts(self) -> list[ResidualCounts]:
+        return residuals_read(self.prompts, self._positions("lens"))
+
     def _read_lens(self) -> Work:
-        """Every layer's residuals times the unembedding."""
-        places = len(self.config["lens"]["positions"])
-        rows = len(self.prompts.drop_duplicates("prompt_id")) * (self.layers + 1) * places
-        return Work(cpu=2.0 * rows * self.shape.width * self.shape.vocab)
+        """Return every layer's products with the unembedding, and what is done with each logit."""
+        product = 2.0 * self.shape.width
+        # Once, the last layer's own distributions take three such products.
+        per_logit = sum(
+            (self.layers + 1) * asked * (product + PER_LOGIT)
+            + (self.layers + 1) * later * (product + PER_LATER_LOGIT)
+            + asked * (3.0 * product + PER_FINAL_LOGIT)
+            for asked, later in self._lens_counts
+        )
+        return Work(cpu=per_logit * self.shape.vocab)
 
     def _read_tuned_lens(self) -> Work:
-        read = self._read_lens()
-        rows = read.cpu / (2.0 * self.shape.width * self.shape.vocab)
-        return Work(cpu=read.cpu + 2.0 * rows * self.shape.width**2)
+        """Return the same, with a translation of every residual."""
+        rows = (self.layers + 1) * sum(map(sum, self._lens_counts))
+        return self._read_lens() + Work(cpu=2.0 * rows * self.shape.width**2)
 
     def _fit_tuned_lens(self) -> Work:
         tokens = self.config["lens"]["tuned_tokens"]
@@ -160,7 +180,8 @@ class ModelStages:
 
     def _fit_probes(self) -> Work:
         settings, n = self.config["probes"], len(neutral(self.prompts))
-        layers = len(self._resolved(settings["layers"], first=0)) * len(settings["positions"])
+        places = len(self._positions("probes"))
+        layers = len(self._resolved(settings["layers"], first=0)) * places
         basis = min(n, self.shape.width)
         fits = len(settings["targets"]) * (settings["permutations"] + len(settings["C"]))
         each = FIT + 2.0 * NEWTON * n * basis
@@ -225,7 +246,7 @@ class ModelStages:
             return self.design.row_tokens([run.sequence for run in runs], AT_ONCE)
         if position == "last":
             return sum(len(run.sequence) - run.length + 1 for run in runs)
-        starts = chosen[f"position_{position}"].astype(int).tolist()
+        starts = chosen[position_column(position)].astype(int).tolist()
         return sum(len(run.sequence) - starts[run.prompt] for run in runs)
 
     def _ablate_heads(self) -> Work:

@@ -99,6 +99,17 @@ def test_more_of_anything_takes_more():
     assert threads > gigabytes(small, "read_lens", shapes)
 
 
+def test_positions_of_a_kind_take_what_they_take_one_by_one():
+    shapes = {"smollm2": find_size(EMBEDDED)}
+    every = ["decision", "option_first", "option_second"]
+    kind, single = (
+        config_of(**{section: {"positions": names} for section in ("activations", "lens")})
+        for names in (["decision", "options"], every)
+    )
+    for rule in ("read_lens", "extract_activations", "summarise_lens"):
+        assert gigabytes(kind, rule, shapes) == gigabytes(single, rule, shapes), rule
+
+
 def experiment(config, shapes, remote=False):
     """An experiment, as far as `mem_mb` looks at it."""
     made = SimpleNamespace(config=config, shapes=shapes, remote=remote)

@@ -1,0 +1,97 @@
+"""A stage's work is what the stage itself does, counted on the prompts that it takes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nashlens.lens.logit import lens_table
+from nashlens.lens.positions import residuals_read
+from nashlens.models.shapes import SHAPES
+from nashlens.models.weights import Readout
+from nashlens.plan.stages import PER_LATER_LOGIT, PER_LOGIT
+from nashlens.plan.study import Job
+from nashlens.plan.work import Work
+from tests.unit.plan.test_study import study
+
+BIG = SHAPES["llama-3-8b"]
+
+
+def work(rule: str, **over) -> Work:
+    return study(**over).work(Job(rule, ("big",)))["big"]
+
+
+def products(work: Work, residuals: int) -> float:
+    """Return a lens's operations over those of the products of so many residuals."""
+    return work.cpu / (2.0 * residuals * BIG.width * BIG.vocab)
+
+
+def asked_pairs(prompts: pd.DataFrame) -> int:
+    """Return how many prompts are asked, each as often as it has other labels."""
+    labels = [prompts[f"label_tokens_{k}"].map(tuple) for k in (0, 1)]
+    return len(set(zip(prompts["prompt_id"], *labels, strict=True)))
+
+
+def loaded(prompts: pd.DataFrame) -> int:
+    """Return how many residuals the lens asks for in one layer."""
+    asked = []
+
+    def load(layer: int, ids: list[str]) -> np.ndarray:
+        asked.append((layer, len(ids)))
+        return np.zeros((len(ids), 2), dtype=np.float32)
+
+    tokens = 1 + max(max(map(max, prompts[f"label_tokens_{k}"])) for k in (0, 1))
+    readout = Readout(lambda x: x, np.zeros((tokens, 2), dtype=np.float32))
+    lens_table(load, [1], prompts, readout=readout, model="big", last=2)
+    return sum(count for layer, count in asked if layer == 1)
+
+
+@pytest.mark.parametrize("words", [None, ["red one", "blue two"]], ids=["letters", "words"])
+def test_a_lens_reads_content_free_prompts_and_later_tokens_of_labels_too(words):
+    sets = {"label_sets": {"words": words}}
+    prompts = study(prompts=sets).stages["big"].prompts
+    (counts,) = residuals_read(prompts, ["decision"])
+    assert counts.asked > asked_pairs(prompts)
+    assert (counts.later > 0) == (words is not None)
+    assert counts.asked + counts.later == loaded(prompts)
+    found = products(work("read_lens", prompts=sets), counts.asked + counts.later)
+    # Beside the products of every layer: logit by logit, and the last layer's own distributions.
+    assert BIG.layers + 1 < found < (BIG.layers + 4) * (1 + PER_LOGIT / (2.0 * BIG.width))
+
+
+def test_a_narrow_model_pays_most_for_what_is_done_with_each_logit():
+    assert 0 < PER_LATER_LOGIT < PER_LOGIT
+
+
+def test_a_lens_at_all_options_reads_two_further_positions():
+    places = {"positions": ["decision", "options"]}
+    over = {"activations": places, "lens": places, "prompts": {"label_sets": {"words": None}}}
+    prompts = study(**over).stages["big"].prompts
+    counts = residuals_read(prompts, ["decision", "option_first", "option_second"])
+    distinct = asked_pairs(prompts)
+    assert [(one.asked, one.later) for one in counts[1:]] == [(distinct, 0)] * 2
+    alone = work("read_lens", prompts=over["prompts"]).cpu
+    assert work("read_lens", **over).cpu == pytest.approx(
+        alone * (counts[0].asked + 2 * distinct) / counts[0].asked
+    )
+
+
+def test_a_tuned_lens_translates_all_that_it_reads():
+    (counts,) = residuals_read(study().stages["big"].prompts, ["decision"])
+    added = work("read_tuned_lens").cpu - work("read_lens").cpu
+    rows = (counts.asked + counts.later) * (BIG.layers + 1)
+    assert added == pytest.approx(2.0 * rows * BIG.width**2)
+
+
+def test_probes_at_all_options_are_fitted_at_each():
+    places = {"positions": ["decision", "options"]}
+    all_of_them = work("fit_probes", activations=places, probes=places)
+    assert all_of_them.cpu == pytest.approx(3 * work("fit_probes").cpu)
+
+
+def test_steering_from_a_position_on_computes_fewer_tokens_than_from_the_start():
+    stored = {"activations": {"positions": ["decision", "options"]}}
+    by = {
+        name: work("sweep_steering", steering={"positions": name}, **stored).forks
+        for name in ("last", "option_first", "all")
+    }
+    assert 0 < by["last"] < by["option_first"] < by["all"]
