@@ -19,8 +19,8 @@ from nashlens.errors import AGAIN, StoreError
 from nashlens.files import read_object, read_sealed, sha256_of, write_sealed
 from nashlens.models.intact import check_files
 from nashlens.models.manifest import MANIFEST
+from nashlens.records import record_of
 
-FOLDER = ".provenance"
 _SPLIT = re.compile(r"plan\.json|part-\d+-of-\d+\.json")
 """Files that say how work was split into jobs, and nothing about results."""
 
@@ -33,8 +33,7 @@ def home_of(path: str | Path) -> Path:
 
 def record_file(path: str | Path) -> Path:
     """Return where the record of a result lies."""
-    path, home = Path(path), home_of(path)
-    return home / FOLDER / path.relative_to(home).with_name(f"{path.name}.json")
+    return record_of(Path(path), home_of(path))
 
 
 def read_record(path: str | Path) -> dict[str, Any]:

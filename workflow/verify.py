@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from nashlens.files import unsealed
+from nashlens.records import FOLDER
 from nashlens.versions import changed_versions
 from workflow.choice import (
     ABSENT,
@@ -22,7 +23,7 @@ from workflow.choice import (
 )
 from workflow.job import FOLDER as UNFINISHED
 from workflow.provenance import Provenance
-from workflow.records import FOLDER, Digests, read_record
+from workflow.records import Digests, read_record
 
 _SHOWN = 8
 _SEALED = re.compile(r"shard-\d+\.json|chunk-\w+\.json")

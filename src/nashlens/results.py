@@ -20,6 +20,7 @@ from nashlens.activations.readonly import ReadOnlyStore
 from nashlens.activations.store import ActivationStore
 from nashlens.errors import StoreError
 from nashlens.files import parse_json
+from nashlens.records import is_changed
 from nashlens.tables import open_table, read_metadata, read_table
 from nashlens.vocabulary.positions import DECISION
 from nashlens.vocabulary.stages import left_out_by
@@ -304,8 +305,10 @@ class Results:
         >>> residuals.layer(2, prompts["prompt_id"].tolist()).shape == (len(prompts), 32)
         True
         """
-        folder = self.folder / "activations" / model
-        store = ReadOnlyStore(folder / "untrained" if untrained else folder)
+        folder = self.folder / "activations" / model / ("untrained" if untrained else "")
+        target = "probes" if untrained else "activations"
+        self._check_bytes(folder / "manifest.json", _made_by(target))
+        store = ReadOnlyStore(folder)
         return store if position == DECISION else store.at(position)
 
     def _file(self, name: str) -> Path:
@@ -356,7 +359,8 @@ class Results:
         }
 
     def _check(self, path: Path, name: str) -> None:
-        """Refuse a table that was made under another config than the last run's."""
+        """Refuse a table that is damaged, or was made under another config than the last run's."""
+        self._check_bytes(path, self._again(name))
         if not (self.folder / "config.json").is_file():
             return
         config = self.config
@@ -368,9 +372,17 @@ class Results:
                     f" {_short(now)} at the last run; {self._again(name)}"
                 )
 
+    def _check_bytes(self, path: Path, again: str) -> None:
+        if is_changed(path, self.folder):
+            why = "its bytes are not those that its record says: damaged, or being made now"
+            raise StoreError(f"{path}: {why}; {again}")
+
     def _again(self, name: str) -> str:
-        target = SPLIT.get(name) or WHOLE[name]
-        return f"`snakemake --cores all {target}` with this experiment's config makes it"
+        return _made_by(SPLIT.get(name) or WHOLE[name])
+
+
+def _made_by(target: str) -> str:
+    return f"`snakemake --cores all {target}` with this experiment's config makes it"
 
 
 def _siblings(folder: Path) -> str:

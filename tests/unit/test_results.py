@@ -10,7 +10,8 @@ import pytest
 
 import nashlens
 from nashlens.activations.shards import ShardFile
-from nashlens.files import write_json
+from nashlens.files import sha256_of, write_json, write_sealed
+from nashlens.records import record_of
 from nashlens.tables import write_table
 
 CONFIG = {"experiment": {"seed": 1}, "lens": {"positions": ["decision"]}, "figures": {"styles": {}}}
@@ -72,6 +73,32 @@ def test_a_changed_frame_changes_nothing_else(folder):
     games = study["games"]
     games["game"] = "other"
     assert study["games"]["game"].tolist() == ["a"]
+
+
+def test_one_bit_is_seen_before_a_number_is_shown(folder):
+    """A table, and the list of shards, are compared with their records, where they have one."""
+    manifest = extract(folder)[0] / "manifest.json"
+    reads = {
+        folder / "games.parquet": lambda study: study["games"],
+        manifest: lambda study: study.activations("one"),
+    }
+    for path, read in reads.items():
+        record = record_of(path, folder)
+        for sealed in (False, True):
+            if sealed:
+                write_sealed(record, {"sha256": sha256_of(path)})
+            read(nashlens.open(folder))
+        whole = path.read_bytes()
+        # In the middle of the values; the name of the first prompt.
+        at = whole.index(b'"p"') + 1 if path == manifest else 8
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(nashlens.StoreError, match="its bytes are not those that its record"):
+            read(nashlens.open(folder))
+        path.write_bytes(whole)
+        read(nashlens.open(folder))
+    manifest.unlink()
+    with pytest.raises(nashlens.StoreError, match="half-made, 1 shards and no list of them"):
+        reads[manifest](nashlens.open(folder))
 
 
 def test_only_the_asked_columns(folder):

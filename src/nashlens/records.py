@@ -1,0 +1,24 @@
+"""Records beside results: where they lie, and whether a result is still what its record says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nashlens.digests import sha256_once
+from nashlens.files import unsealed
+
+FOLDER = ".provenance"
+
+
+def record_of(path: Path, home: Path) -> Path:
+    """Return where the record of a result lies, in the folder of the experiment that has it."""
+    return home / FOLDER / path.relative_to(home).with_name(f"{path.name}.json")
+
+
+def is_changed(path: Path, home: Path) -> bool:
+    """Return whether a result holds other bytes than its record says; not where one is missing."""
+    try:
+        record = unsealed(record_of(path, home).read_bytes())
+        return sha256_once(path) != record.get("sha256")
+    except (OSError, ValueError):
+        return False
