@@ -53,6 +53,9 @@ COLORBLIND = (
 figures, so only other palettes are asked of it."""
 
 _RC: dict[Any, Any] = {
+    # A figure's layout engine is its own, whatever the user's settings say.
+    "figure.autolayout": False,
+    "figure.constrained_layout.use": False,
     # Seaborn's style "ticks", as far as it is not set below.
     "figure.facecolor": "white",
     "axes.facecolor": "white",
@@ -436,7 +439,8 @@ def save(
             # before.
             for _ in range(2):
                 figure.draw_without_rendering()
-            figure.set_layout_engine("none")
+            # No engine at all: beside one that does nothing, each file would take a drawing more.
+            figure.set_layout_engine(None)
             for name, (part, _) in zip(formats, done, strict=True):
                 figure.savefig(part, format=name, dpi=dpi, metadata=metadata[name])
         return frozenset(missing)
