@@ -99,3 +99,30 @@ def test_random_damage_ends_in_the_same_numbers(damaged, seed):
     after = numbers(copy.folder)
     changed = [path for path in before if after.get(path) != before[path]]
     assert changed == [], names
+
+
+@pytest.mark.parametrize("seed", range(-(-RUNS // 10)))
+def test_damage_to_what_jobs_keep_ends_in_the_same_numbers(damaged, seed):
+    """Lists of shards, batches of matches, records and memories, when what reads them runs."""
+    copy, before = damaged
+    draw = random.Random(seed)
+    results = copy.folder / "results"
+    kinds = [
+        sorted(results.rglob("shard-*.json")),
+        sorted(results.rglob("chunk-*.json")),
+        sorted(results.rglob(".checked.json")),
+        sorted(results.rglob(".provenance/**/*.json")),
+    ]
+    # The memory of digests is there after a call that had to read some.
+    hit = [*map(draw.choice, kinds), *results.glob(".digests.json")]
+    for path in hit:
+        damage(path, draw)
+    for path in [*results.rglob("plan.json"), *results.rglob("play/*-of-*.parquet")]:
+        path.unlink()
+    names = [str(path.relative_to(copy.folder)) for path in hit]
+    done = copy.snakemake("--cores", "2", "figures")
+    assert done.returncode == 0, (names, done.stderr[-3000:])
+    after = numbers(copy.folder)
+    assert [path for path in before if after.get(path) != before[path]] == [], names
+    told = copy.snakemake("verify")
+    assert told.returncode == 0, (names, told.stdout)
