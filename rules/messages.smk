@@ -16,9 +16,9 @@ from workflow.messages import (
 
 
 def only_asked():
-    """Say whether this call asks about jobs, and runs none."""
+    """Say whether this call makes nothing of the experiment: its config is then no run's."""
     targets = set(workflow.dag_settings.targets)
-    return bool(targets) and targets <= {"plan", "status"}
+    return bool(targets) and targets <= {"plan", "status", "compare"}
 
 
 FAILED = FailedJobs()
@@ -39,21 +39,23 @@ if workflow.is_main_process and workflow.output_settings.dryrun and not nested()
 
 
 onstart:
-    # A plan of an edit runs nothing with it.
     if workflow.is_main_process:
         begin_writing(results(""), None if only_asked() else CONFIG)
 
 
 onsuccess:
     asked = set(workflow.dag_settings.targets)
-    if workflow.is_main_process and (not asked or asked & {"figures", "report", "all"}):
+    everything = not asked or asked & {"figures", "all"}
+    if workflow.is_main_process and (everything or asked & {"findings", "report"}):
         page = results("report.html") if "report" in asked else None
-        drawn = results("figures/") if asked != {"report"} else None
+        drawn = results("figures/") if everything else None
         tables = results("findings.csv"), results("ladder.csv")
         say_last(findings(drawn, *tables, page=page))
     for text in ("plan", "status") if workflow.is_main_process else ():
         if text in asked:
             say_last(Path(results(f"{text}.txt")).read_text(encoding="utf-8"))
+    if workflow.is_main_process and "compare" in asked:
+        say_last(f"page:     {rules.compare_experiments.output.page}")
     if workflow.is_main_process and "ladder" in asked - {"figures", "report", "all"}:
         say_last(ladder(results("figures/"), results("ladder.csv")))
 

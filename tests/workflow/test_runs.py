@@ -164,8 +164,13 @@ def test_two_experiments_are_compared_from_what_their_tables_say(built):
         findings, other / "findings.parquet", config=made["config"], fingerprint=made["fingerprint"]
     )
     named = "experiments=[tiny, other]"
-    done = built.snakemake("--cores", "1", "compare", "--config", named)
+    done = built.snakemake(
+        *("--cores", "1", "compare", "--config", named), config={"experiment": {"name": "not_run"}}
+    )
     assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stderr.splitlines()[-1] == "page:     results/compare/tiny--other.html"
+    # The config at hand is that of no run.
+    assert not (results / "not_run").exists()
     page = (results / "compare/tiny--other.html").read_text()
     assert "2 verdicts changed" in page
     assert re.search(r"findings.q_value</code></th><td><code>0.05</code></td><td><code>0.25", page)
