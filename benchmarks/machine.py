@@ -35,8 +35,6 @@ models:
   small: {source: "shape:smollm2-135m", dtype: bfloat16, mem_mb: 6000}
   half: {source: "shape:qwen2.5-0.5b", dtype: bfloat16, mem_mb: 8000}
 agents:
-  smollm2: null
-  smollm2_cot: null
   small: {model: small, scripted: {rounds: 3}}
   half: {model: half, scripted: {rounds: 3}}
 steering: {layers: [8, 16], joint: []}

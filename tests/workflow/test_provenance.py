@@ -53,7 +53,10 @@ LIBRARY_ONLY = {
     "nashlens.engine.paths",
 }
 """Studies that are called from Python: no rule runs them yet."""
-FOR_PEOPLE = {"nashlens.results", "nashlens.activations.readonly", "nashlens.vocabulary.tables"}
+FOR_PEOPLE = {
+    "nashlens.results", "nashlens.records", "nashlens.activations.readonly",
+    "nashlens.vocabulary.tables",
+}  # fmt: skip
 """What opens results in Python: no rule reads through it."""
 
 
