@@ -7,7 +7,12 @@ rule calibrate:
             table: expand(results(f"{table}/{{model}}.parquet"), model=MODELS)
             for table in ("probes", "lens_summary", "steering", "findings", "beliefs")
         },
-        **made(override=expand(results("override/{model}.parquet"), model=MODELS)),
+        **made(
+            override=expand(results("override/{model}.parquet"), model=MODELS),
+            spikes_summary=expand(results("spikes_summary/{model}.parquet"), model=MODELS),
+            steered_matches=results("steered_matches.parquet"),
+        ),
+        games=results("games.parquet"),
         models=expand("results/models/{model}/manifest.json", model=MODELS),
     output:
         table=results("calibration.parquet"),
@@ -23,8 +28,8 @@ rule calibrate:
     params:
         **provenance(
             "calibrate",
-            reads=[*BOOTSTRAP, "findings.q_value", SEED],
-            modules=claim_modules("b"),
+            reads=[*BOOTSTRAP, "findings.q_value", "models.{model}.family", SEED],
+            modules=claim_modules("bs"),
         ),
     conda:
         "../envs/cpu.yaml"

@@ -46,8 +46,11 @@ _FACTS = {
     "M11": "M11 from payoffs",
     "B7": "B7 responds to belief",
     "S1": "S1 steered play",
+    "spike": "effects put in",
+    "wrong_spike": "wrong effects put in",
 }
-"""Fact -> its column's name. Facts that end at a layer are in the column of their first layer."""
+"""Fact -> its column's name. Facts that end at a layer are in the column of their first layer, and
+effects put in, of all claims, are in one column."""
 _KINDS = {
     "exact": "as planted",
     "near": "nearly",
@@ -145,12 +148,26 @@ def _cells(mine: pd.DataFrame) -> dict[str, _Cell]:
     """Return what is to be said of each fact of one model."""
     facts: dict[str, dict[Any, Any]] = {str(row["fact"]): row for row in mine.to_dict("records")}
     cells = {}
+    for column in ("spike", "wrong_spike"):
+        outcomes = mine.loc[mine["fact"].str.startswith(f"{column}_"), "outcome"].tolist()
+        if outcomes:
+            cells[column] = _spike_cell(outcomes)
     for fact, row in facts.items():
         if fact not in _FACTS or row["outcome"] == "unknown":
             continue
         until = facts.get(fact.replace("_from", "_until"), {}) if fact.endswith("_from") else {}
         cells[fact] = _cell(fact, row, until)
     return cells
+
+
+def _spike_cell(outcomes: list[str]) -> _Cell:
+    """Say for how many claims an effect that was put in was found, or one of the wrong kind."""
+    n, found = len(outcomes), sum(one in ("hit", "false_positive") for one in outcomes)
+    if "false_positive" in outcomes:
+        return _Cell("false_positive", f"{found}/{n}")
+    if "true_negative" in outcomes:
+        return _Cell("true_negative", "")
+    return _Cell("exact" if found == n else "miss", f"{found}/{n}")
 
 
 def _cell(fact: str, row: Mapping[Any, Any], until: Mapping[Any, Any]) -> _Cell:

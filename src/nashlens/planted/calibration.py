@@ -19,7 +19,10 @@ Each planted fact is looked for in the study's own tables by one rule, the same 
   planted ones;
 - **components**: where claim M9 is supported, the late components that it ablates, compared one by
   one with those that are planted;
-- **claims** (`CLAIMS`): supported in the findings table. Those that a study leaves out have no row.
+- **claims** (`CLAIMS`): supported in the findings table. Those that a study leaves out have no row;
+- **spike** (of each claim): the largest effect of its kind that is put into the model is found in
+  four draws of five, at some layer; **wrong_spike**: one of the wrong kind is taken for it in more
+  draws than an interval's error allows. Where a claim holds without a spike they have no row.
 
 A planted fact that is found is a *hit*, and its layer error is the distance between the two
 layers; a fact found where there is none by construction is a *false positive*.
@@ -44,6 +47,7 @@ from nashlens.kept import at_position
 from nashlens.planted.facts import Facts
 from nashlens.seeds import stream
 from nashlens.steering.readings import Responses, Target
+from nashlens.steering.spike_summary import worth
 
 LAYER_FACTS = {
     "history_from": "probes",
@@ -86,7 +90,8 @@ def check(
         What is planted.
     tables : mapping of str to DataFrame
         `probes`, `lens_summary`, `steering` and `findings` (after the correction over the
-        family), and `override` where there is one; rows of other models are left out.
+        family), `override` and `spikes_summary` where there are such; rows of other models are left
+        out.
     model : str
     confidence : float
         Coverage of the steering's bounds.
@@ -138,6 +143,10 @@ def check(
         holds = True if claim in facts.claims else False if claim in facts.denied else None
         judged.append(_truth_row(claim, holds, verdicts[claim] == "supported"))
     rows += [row | {"basis": "findings"} for row in judged]
+    if "spikes_summary" in mine:
+        rows += [
+            row | {"basis": "spikes"} for row in _spike_rows(mine["spikes_summary"], confidence)
+        ]
     frame = pd.DataFrame(rows).assign(model=model, null=facts.null)
     return frame.reindex(columns=list(COLUMNS))
 
@@ -181,7 +190,7 @@ def check_all(
 
 def judged_together(
     findings: Sequence[pd.DataFrame],
-    beliefs: pd.DataFrame,
+    play: Mapping[str, pd.DataFrame],
     *,
     confidence: float,
     resamples: int,
@@ -190,25 +199,21 @@ def judged_together(
 ) -> pd.DataFrame:
     """Correct the claims about all models as one family.
 
-    Play is no part of the calibration. Of the claims about it, only that about beliefs needs no
-    matches, and is judged here.
-
     Parameters
     ----------
     findings : sequence of DataFrame
         From `nashlens.findings.judge`, one a model.
-    beliefs : DataFrame
-        The beliefs of all models.
+    play : mapping of str to DataFrame
+        Of the tables of `nashlens.findings.judge_play` those that the experiment has: the claims
+        that need no others are judged here.
     confidence, resamples, seed
         As for `check_all`.
     q_value : float
         The false-discovery rate.
     """
-    claims = [claim for claim in PLAY_CLAIMS if claim.tables == ("beliefs",)]
-    play = judge_play(
-        {"beliefs": beliefs}, claims=claims, confidence=confidence, bootstrap=resamples, seed=seed
-    )
-    return combine([*findings, play], q_value)
+    claims = [claim for claim in PLAY_CLAIMS if set(claim.tables) <= set(play)]
+    judged = judge_play(play, claims=claims, confidence=confidence, bootstrap=resamples, seed=seed)
+    return combine([*findings, judged], q_value)
 
 
 def _outcome(planted: bool, found: bool) -> str:
@@ -258,6 +263,20 @@ def _cause_rows(
             ablated = override.loc[override["kind"] == "candidate", "heads"]
             named = {name for group in ablated.unique() for name in group.split()}
         rows.append(_component_row(facts, named) | {"basis": "override"})
+    return rows
+
+
+def _spike_rows(summary: pd.DataFrame, confidence: float) -> list[dict[str, Any]]:
+    """Compare what was put into a model with what each claim found of it."""
+    rows = []
+    for one in worth(summary).to_dict("records"):
+        claim = one["claim"]
+        if pd.notna(one["spike_found"]):
+            rows.append(_truth_row(f"spike_{claim}", True, bool(np.isfinite(one["spike_found"]))))
+        if pd.notna(one["spike_false"]):
+            wrong = summary[(summary["claim"] == claim) & (summary["counts"] == "false")]
+            taken = bool((wrong["ci_low"] > 1 - confidence).any())
+            rows.append(_truth_row(f"wrong_spike_{claim}", False, taken))
     return rows
 
 

@@ -77,11 +77,13 @@ def calibration_rates(checks: pd.DataFrame, confidence: float) -> pd.DataFrame:
     -------
     DataFrame
         The rows of `summarise_calibration`, then one for each fact, named in the column `fact`,
-        whose `quantity` is `null_rate`.
+        whose `quantity` is `null_rate`; spikes of the wrong kind are one fact, for all claims.
     """
-    nulls = checks[checks["null"].astype(bool)]
+    put_in = checks["outcome"].isin(["hit", "miss"])
+    nulls = checks[checks["null"].astype(bool) & ~put_in]
+    facts = nulls["fact"].str.replace(r"^wrong_spike_.+", "wrong_spike", regex=True)
     rows = []
-    for fact, part in nulls.groupby("fact", sort=False):
+    for fact, part in nulls.groupby(facts, sort=False):
         wrong = (part["outcome"] == "false_positive").sum()
         rate = _share("null_rate", wrong, len(part), confidence)
         rows.append(rate | {"fact": fact, "goal": FALSE_POSITIVES})

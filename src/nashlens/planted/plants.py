@@ -160,7 +160,7 @@ PLANTS: dict[str, Plant] = {
             nash_facts(LATE - 1),
             nash_label_from=LATE - 1,
             favoured_from=LATE - 1,
-            claims=("M7", "M11"),
+            claims=("M7", "M11", "S1"),
             denied=("M1", "M5", "M6", "M9", "M10"),
         ),
         "the Nash action is there from layer 5 on and looked up once, in block 9",
@@ -193,7 +193,12 @@ PLANTS: dict[str, Plant] = {
     ),
     "inert": Plant(
         _inert,
-        replace(_NOTHING, nash_from=COMPUTED, nash_until=N_LAYERS),
+        replace(
+            _NOTHING,
+            nash_from=COMPUTED,
+            nash_until=N_LAYERS,
+            denied=(*_NOTHING.denied, "S1"),
+        ),
         "the Nash action is there from layer 5 on, and nothing reads it",
     ),
 } | COMPONENT_PLANTS

@@ -275,16 +275,6 @@ def test_models_of_different_depth(four_models):
         draw(name, tables).canvas.draw()
 
 
-def test_the_calibration_shows_what_was_missed_and_what_was_wrong(one_model):
-    found = texts(draw("calibration", one_model))
-    assert "Recall 0.71 of 7 planted facts; largest layer error 1" in " ".join(found.split())
-    assert "missed" in found
-    assert "found though absent" in found
-    assert "5-9" in found
-    assert "7/8\n+1" in found
-    assert "1 of 8" in " ".join(found.split())
-
-
 def test_the_lens_is_told_in_numbers(one_model):
     found = " ".join(texts(draw("lens", one_model)).split())
     flip = one_model["lens_summary"].set_index("quantity").loc["flip_layer"]

@@ -5,10 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nashlens.games.table import games_table
 from nashlens.lens.summary import summarise_lens
-from nashlens.planted.calibration import check, steerable_layers
-from nashlens.planted.calibration_summary import summarise_calibration
+from nashlens.planted.calibration import check, judged_together, steerable_layers
+from nashlens.planted.calibration_summary import calibration_rates, summarise_calibration
 from nashlens.planted.facts import Facts
+from nashlens.steering.spike_summary import summarise_spikes
+from tests.unit.findings.play_tables import PD, constant, models, steered
 from tests.unit.findings.tables import lens, probe_rows, prompts, steering, steps
 
 FRAME = prompts()
@@ -225,3 +228,53 @@ def test_named_components_are_compared_one_by_one():
     trained = checked(replace(FACTS), findings=with_causes(), override=override)
     assert trained.loc["components", "outcome"] == "unknown"
     assert "components" not in checked(facts, findings=with_causes()).index
+
+
+def spiked(hits, wrong=0, own=0):
+    """Spikes of claim M6: hits of 10 draws by strength, and those of a word by itself."""
+    shares = {("none", 0.0, "power"): own, ("word", 1.0, "false"): wrong} | {
+        ("override", strength, "power"): k for strength, k in hits.items()
+    }
+    rows = [
+        {"model": "m", "spike": spike, "layer": 12, "strength": strength, "unit": "logits",
+         "claim": "M6", "counts": counts, "wanted": "supported", "verdict": verdict}
+        for (spike, strength, counts), k in shares.items()
+        for verdict in ["supported"] * k + ["inconclusive"] * (10 - k)
+    ]  # fmt: skip
+    return summarise_spikes(pd.DataFrame(rows), 0.95)
+
+
+def test_what_is_put_in_must_be_found_and_what_is_like_it_must_not():
+    found = checked(spikes_summary=spiked({0.3: 2, 1.0: 10}))
+    assert found.loc["spike_M6", ["outcome", "basis"]].tolist() == ["hit", "spikes"]
+    assert found.loc["wrong_spike_M6", "outcome"] == "true_negative"
+    found = checked(spikes_summary=spiked({0.3: 2, 1.0: 7}, wrong=4))
+    assert found.loc["spike_M6", "outcome"] == "miss"
+    assert found.loc["wrong_spike_M6", "outcome"] == "false_positive"
+    # Once in ten draws is what an interval of 95% may do.
+    found = checked(spikes_summary=spiked({1.0: 10}, wrong=1))
+    assert found.loc["wrong_spike_M6", "outcome"] == "true_negative"
+
+
+def test_where_a_claim_holds_anyway_spikes_say_nothing():
+    found = checked(spikes_summary=spiked({1.0: 10}, own=9))
+    assert not any("spike" in fact for fact in found.index)
+
+
+def test_wrong_spikes_are_one_fact_of_the_null_models():
+    null = checked(Facts(null=True), spikes_summary=spiked({1.0: 10}, wrong=4)).reset_index()
+    rates = calibration_rates(null, 0.95).set_index("fact")
+    assert rates.loc["wrong_spike", ["estimate", "n"]].tolist() == [1.0, 1]
+    assert "spike_M6" not in rates.index
+
+
+@pytest.mark.parametrize(("moves", "verdict"), [(0.3, "supported"), (0.0, "contradicted")])
+def test_claims_about_steered_players_are_judged_where_they_are(moves, verdict):
+    policy = lambda dose: constant(0.5 - moves * dose)  # noqa: E731
+    matches = steered(policy, rounds=12, repetitions=32)
+    play = {"steered_matches": matches, "games": games_table([PD]), "models": models(m=("m", 1))}
+    how = {"confidence": 0.95, "resamples": 400, "q_value": 0.05, "seed": 1}
+    found = judged_together([], play, **how).set_index("claim")
+    assert found.loc["S1", "verdict"] == verdict
+    # Those that need the quiz as well are not.
+    assert set(found.index) == {"S1", "S3"}
