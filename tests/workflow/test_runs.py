@@ -86,7 +86,11 @@ def test_the_calibration_has_an_experiment_of_its_own(fresh):
     assert re.search(r"^calibrate +1$", text, re.MULTILINE)
     assert re.search(r"^sweep_steering +64$", text, re.MULTILINE)
     assert re.search(r"^ablate_heads +64$", text, re.MULTILINE)
-    assert "play_part" not in text
+    assert re.search(r"^spike_model +64$", text, re.MULTILINE)
+    # Of play, that of the steered players alone.
+    assert re.search(r"^play_part +6$", text, re.MULTILINE)
+    assert re.search(r"^check_players +2$", text, re.MULTILINE)
+    assert "measure_play" not in text
 
 
 def test_the_report_is_one_page_made_from_the_tables(built):
