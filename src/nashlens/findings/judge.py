@@ -28,6 +28,8 @@ from nashlens.vocabulary.stages import left_out_by
 
 SPIKED = ("spike_found", "spike_unit", "spike_false")
 """What effects put into the model say (`nashlens.steering.spike_summary.worth`)."""
+LEFT_OUT = "left out"
+"""How the reason begins where the config leaves out a claim's stage."""
 COLUMNS = (
     "claim",
     "model",
@@ -171,7 +173,7 @@ def _absence(claim: Claim[Any], table: str, given: bool) -> str:
     """Say why a claim's table has nothing to read."""
     key = None if given else left_out_by(table)
     if key is not None:
-        return f"left out: {key} is null in the config"
+        return f"{LEFT_OUT}: {key} is null in the config"
     return f"the {table} table has no row{' for this model' if claim.about == 'model' else ''}"
 
 

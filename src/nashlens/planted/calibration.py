@@ -42,6 +42,7 @@ from nashlens.findings import PLAY_CLAIMS, combine, judge_play
 from nashlens.findings.claims.m1_history_early import DECODABLE
 from nashlens.findings.claims.m1_history_early import TARGET as HISTORY
 from nashlens.findings.claims.m3_nash_weak import GAME_TARGET as NASH
+from nashlens.findings.judge import LEFT_OUT
 from nashlens.findings.shared.sweep import LEAST_CHANGE
 from nashlens.kept import at_position
 from nashlens.planted.facts import Facts
@@ -135,10 +136,13 @@ def check(
         row = _truth_row(f"follows_{facts.follows}", True, decided == facts.follows)
         rows.append(row | {"basis": "lens"})
     findings = mine["findings"].set_index("claim")
+    findings = findings[~findings["reason"].str.startswith(LEFT_OUT)]
     verdicts = findings["verdict"]
     rows += _cause_rows(facts, findings, mine.get("override"))
-    carried = None if facts.answering_heads == "unknown" else facts.answering_heads
-    judged = [_truth_row("answering_heads", carried, verdicts["M4"] == "contradicted")]
+    judged = []
+    if "M4" in verdicts:
+        carried = None if facts.answering_heads == "unknown" else facts.answering_heads
+        judged.append(_truth_row("answering_heads", carried, verdicts["M4"] == "contradicted"))
     for claim in (claim for claim in CLAIMS if claim in verdicts):
         holds = True if claim in facts.claims else False if claim in facts.denied else None
         judged.append(_truth_row(claim, holds, verdicts[claim] == "supported"))

@@ -53,7 +53,12 @@ def tables(**changes):
         ),
         "steering": steering(slope=2.0, random_slope=0.4),
         "findings": pd.DataFrame(
-            {"model": "m", "claim": list(verdicts), "verdict": list(verdicts.values())}
+            {
+                "model": "m",
+                "claim": list(verdicts),
+                "verdict": list(verdicts.values()),
+                "reason": "",
+            }
         ),
     } | changes
 
@@ -189,8 +194,8 @@ def test_what_is_not_known_of_labels_is_not_looked_for():
 def with_causes(m11="supported", m9="supported", group="options"):
     """Findings that name a place and, through M9, an override's components."""
     rows = [
-        {"model": "m", "claim": "M9", "verdict": m9, "detail": "{}"},
-        {"model": "m", "claim": "M11", "verdict": m11,
+        {"model": "m", "claim": "M9", "verdict": m9, "detail": "{}", "reason": ""},
+        {"model": "m", "claim": "M11", "verdict": m11, "reason": "",
          "detail": json.dumps({"layer": 4, "group": group})},
     ]  # fmt: skip
     return pd.concat([tables()["findings"], pd.DataFrame(rows)], ignore_index=True)
@@ -208,6 +213,13 @@ def test_where_the_label_is_computed_is_compared_with_its_tokens():
     absent = checked(FACTS, findings=with_causes())
     assert absent.loc["computed_at", "outcome"] == "false_positive"
     assert checked(PLACED, findings=with_causes(m11="inconclusive")).loc["M11", "outcome"] == "miss"
+
+
+def test_claims_whose_stage_is_left_out_are_no_misses():
+    findings = with_causes(m11="not_applicable").assign(reason="left out: patching is null")
+    assert not {"M4", "M11", "M9", "computed_at", "answering_heads"} & set(
+        checked(PLACED, findings=findings).index
+    )
 
 
 def test_named_components_are_compared_one_by_one():
