@@ -13,25 +13,20 @@ from workflow.job import run_job
 def main(inputs, outputs, config, fingerprint):
     settings, seed = config["findings"], config["experiment"]["seed"]
     how = {"confidence": settings["confidence"], "resamples": settings["bootstrap"], "seed": seed}
-    names = ("probes", "lens_summary", "steering", "override", "spikes_summary")
-    tables = {name: read_tables(inputs[name]) for name in names if name in inputs}
     folders = [Path(manifest).parent for manifest in inputs["models"]]
-    play = {"beliefs": read_tables(inputs["beliefs"])}
-    if "steered_matches" in inputs:
-        play["games"] = read_table(inputs["games"])
-        play["steered_matches"] = read_table(inputs["steered_matches"])
-        play["models"] = read_models(folders, config["models"])
+    tables = {
+        name: read_table(files) if isinstance(files, str) else read_tables(files)
+        for name, files in inputs.items()
+        if name not in ("models", "findings")
+    }
     findings = judged_together(
         [read_table(path) for path in inputs["findings"]],
-        play,
+        tables | {"models": read_models(folders, config["models"])},
         q_value=settings["q_value"],
         **how,
     )
-    table = check_all(
-        {folder.name: read_facts(folder) for folder in folders},
-        {**tables, "findings": findings},
-        **how,
-    )
+    facts = {folder.name: read_facts(folder) for folder in folders}
+    table = check_all(facts, tables | {"findings": findings}, **how)
     write_table(table, outputs["table"], config=config, fingerprint=fingerprint)
     write_csv(table, outputs["csv"])
     write_csv(summarise_calibration(table, settings["confidence"]), outputs["summary"])

@@ -1,7 +1,6 @@
 """Long stages that die in the middle end, when run again, in the bytes of an undisturbed run."""
 
 import io
-import json
 import signal
 import sys
 
@@ -197,7 +196,7 @@ def test_a_stage_needs_no_wordings_and_strategies_but_those_that_count(job, rule
     folder = rule.partition("_")[2].replace("answers", "attribution")
     record = read_record(f"results/tiny/{folder}/{MODEL}.parquet")
     # The order of keys counts, which a table does not keep.
-    config = json.loads(record["config"])
+    config = record["config"]
     given = {"config": config, "fingerprint": record["fingerprint"]}
     run, new, old = job(rule, params=given)
     by_code = {STRATEGIES: BELIEF_OPPONENTS} if rule == "ask_beliefs" else {}

@@ -91,8 +91,8 @@ def check(
         What is planted.
     tables : mapping of str to DataFrame
         `probes`, `lens_summary`, `steering` and `findings` (after the correction over the
-        family), `override` and `spikes_summary` where there are such; rows of other models are left
-        out.
+        family), `override` and `spikes_summary` where there are such; rows of other models, and
+        tables that are not about models, are left out.
     model : str
     confidence : float
         Coverage of the steering's bounds.
@@ -107,7 +107,9 @@ def check(
         `recall` of those that are named. `outcome` is hit, miss, false_positive, true_negative or
         unknown (nothing is planted that would decide it).
     """
-    mine = {name: table[table["model"] == model] for name, table in tables.items()}
+    mine = {
+        name: table[table["model"] == model] for name, table in tables.items() if "model" in table
+    }
     lens = {row["quantity"]: row for row in mine["lens_summary"].to_dict("records")}
     found: dict[str, float] = {}
     found["history_from"], found["history_until"] = _readable(mine["probes"], HISTORY)
@@ -194,7 +196,7 @@ def check_all(
 
 def judged_together(
     findings: Sequence[pd.DataFrame],
-    play: Mapping[str, pd.DataFrame],
+    tables: Mapping[str, pd.DataFrame],
     *,
     confidence: float,
     resamples: int,
@@ -207,16 +209,18 @@ def judged_together(
     ----------
     findings : sequence of DataFrame
         From `nashlens.findings.judge`, one a model.
-    play : mapping of str to DataFrame
-        Of the tables of `nashlens.findings.judge_play` those that the experiment has: the claims
-        that need no others are judged here.
+    tables : mapping of str to DataFrame
+        The tables of `nashlens.findings.judge_play` that the experiment has, and any others: claims
+        that need none besides are judged here.
     confidence, resamples, seed
         As for `check_all`.
     q_value : float
         The false-discovery rate.
     """
-    claims = [claim for claim in PLAY_CLAIMS if set(claim.tables) <= set(play)]
-    judged = judge_play(play, claims=claims, confidence=confidence, bootstrap=resamples, seed=seed)
+    claims = [claim for claim in PLAY_CLAIMS if set(claim.tables) <= set(tables)]
+    judged = judge_play(
+        tables, claims=claims, confidence=confidence, bootstrap=resamples, seed=seed
+    )
     return combine([*findings, judged], q_value)
 
 
