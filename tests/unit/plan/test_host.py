@@ -41,6 +41,9 @@ def gigabytes(config, rule, shapes, **how):
     [
         ("play_part", 2.394, {"players": ["smollm2"]}),
         ("play_part", 2.757, {"players": ["smollm2", "smollm2_cot"]}),
+        ("play_part", 2.919, {"players": ["smollm2_cot"]}),
+        ("attribute_answers", 1.780, {}),
+        ("build_report", 0.532, {}),
         ("extract_activations", 0.956, {}),
         ("sweep_steering", 1.155, {}),
         ("extract_untrained", 1.180, {}),
