@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nashlens.errors import StoreError
@@ -57,6 +57,7 @@ def test_a_sealed_value_comes_back(tmp_path):
 
 
 @given(at=st.integers(0, 10**6), bit=st.integers(0, 7))
+@settings(deadline=None)
 def test_a_sealed_value_with_another_bit_is_none(tmp_path_factory, at, bit):
     path = tmp_path_factory.getbasetemp() / "sealed.json"
     write_sealed(path, {"ids": ["4ae02ec6", "02243e1f"], "present": "0101"})

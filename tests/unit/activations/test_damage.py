@@ -84,7 +84,7 @@ def test_a_plan_keeps_no_damaged_shard(engine, tmp_path):
 
 
 @given(number=st.integers(0, 5), at=st.integers(0, 10**6), bit=st.integers(0, 7))
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_a_shard_whose_list_was_changed_is_made_again(finished, number, at, bit):
     """A prompt's name, or whether it has a position, may not change without a word."""
     engine, folder, before = finished
