@@ -15,7 +15,7 @@ def main(inputs, outputs, config, fingerprint):
     how = {"confidence": settings["confidence"], "resamples": settings["bootstrap"], "seed": seed}
     folders = [Path(manifest).parent for manifest in inputs["models"]]
     tables = {
-        name: read_table(files) if isinstance(files, str) else read_tables(files)
+        name: read_tables(files)
         for name, files in inputs.items()
         if name not in ("models", "findings")
     }

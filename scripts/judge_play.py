@@ -4,17 +4,13 @@ from pathlib import Path
 
 from nashlens.findings import PLAY_CLAIMS, judge_play, judge_with_parts
 from nashlens.models.table import read_models
-from nashlens.tables import read_table, read_tables, write_table
+from nashlens.tables import read_tables, write_table
 from workflow.job import run_job
 
 
 def main(inputs, outputs, config, fingerprint):
     folders = [Path(manifest).parent for manifest in inputs["models"]]
-    read = {
-        name: read_table(files) if isinstance(files, str) else read_tables(files)
-        for name, files in inputs.items()
-        if name != "models"
-    }
+    read = {name: read_tables(files) for name, files in inputs.items() if name != "models"}
     tables = judge_with_parts(
         judge_play,
         read | {"models": read_models(folders, config["models"])},

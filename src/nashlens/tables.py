@@ -94,12 +94,15 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None) -> pd.Dat
         return file.read(columns=None if columns is None else list(columns)).to_pandas()
 
 
-def read_tables(paths: Iterable[str | Path], *, named: str | None = None) -> pd.DataFrame:
+def read_tables(
+    paths: str | Path | Iterable[str | Path], *, named: str | None = None
+) -> pd.DataFrame:
     """Read several tables as one, their rows in the order of the paths.
 
     Parameters
     ----------
     paths : iterable of str or Path
+        Or the path of a single table.
     named : str, optional
         A further column, with the name of each row's file, less its ending.
 
@@ -110,7 +113,8 @@ def read_tables(paths: Iterable[str | Path], *, named: str | None = None) -> pd.
     """
     import pandas as pd
 
-    tables = [(Path(path).stem, read_table(path)) for path in paths]
+    several = [paths] if isinstance(paths, (str, Path)) else paths
+    tables = [(Path(path).stem, read_table(path)) for path in several]
     if named is not None:
         tables = [(name, table.assign(**{named: name})) for name, table in tables]
     return pd.concat([table for _, table in tables], ignore_index=True)

@@ -82,5 +82,7 @@ def test_several_tables_are_read_as_one_and_written_for_people(tmp_path):
     table = read_tables(paths)
     assert table["n"].tolist() == [0, 9, 1, 9]
     assert table.index.tolist() == [0, 1, 2, 3]
+    for one in (paths[0], str(paths[0])):
+        pd.testing.assert_frame_equal(read_tables(one), read_table(paths[0]))
     write_csv(table, tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_text() == "n\n0\n9\n1\n9\n"
