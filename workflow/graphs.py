@@ -1,39 +1,122 @@
-"""Compiled kernels that jobs and runs share, and what a job took of its GPUs."""
+"""Compiled kernels that jobs and runs share, and what a job took of its GPUs.
+
+What torch and Triton compile is code that runs unchecked: one bit of it crashes a job, or changes
+its numbers. So no job reads what another has on disk. Each compiles into a folder of its own, which
+is filled from packs: files that are named by the SHA-256 of what they hold, and read if it is so.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import hashlib
+import io
 import logging
 import os
 import platform
 import re
+import shutil
 import sys
-from collections.abc import Sequence
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from nashlens.disk import DiskError
+from nashlens.files import atomic_write, sha256_of
 from nashlens.gpus import MB, Gpu
 from nashlens.versions import installed
+from workflow.leases import machine_folder
 
 log = logging.getLogger(__name__)
 
 KEPT = Path("results/.compiled")
-"""Where what was compiled lies, by GPU and versions; it may be deleted at any time."""
+"""Where packs lie, by GPU and versions; they may be deleted at any time."""
+_INDUCTOR, _TRITON = "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"
+_PASSING = re.compile(r"(.*/)?(locks/.*|tmp\..*|[^/]*\.lock|lock)")
+"""What says only that somebody is at work."""
 
 
-def keep_graphs(gpus: Sequence[Gpu]) -> None:
-    """Let torch and Triton keep what they compile in this process, where a user says nothing else.
+@contextlib.contextmanager
+def keeping_graphs(gpus: Sequence[Gpu]) -> Iterator[None]:
+    """Let torch and Triton find what earlier jobs compiled, and keep what this one adds.
 
-    By themselves they keep it in a temporary folder, which is lost with the machine or the job.
+    By themselves they keep it in a temporary folder, unchecked, which is lost with the machine or
+    the job. Where a user has said where it lies, that is left to him.
 
     Parameters
     ----------
     gpus : sequence of Gpu
-        What the process sees.
+        What the process sees, as far as it is known.
     """
+    if _INDUCTOR in os.environ or _TRITON in os.environ:
+        yield
+        return
     kinds = sorted({gpu.kind for gpu in gpus}) or ["gpu"]
     named = [*kinds, f"torch {installed('torch')}", f"python {platform.python_version()}"]
-    folder = KEPT / re.sub(r"[^A-Za-z0-9.+-]+", "_", "-".join(named))
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder.absolute()))
-    os.environ.setdefault("TRITON_CACHE_DIR", str(folder.absolute() / "triton"))
+    packs = KEPT / re.sub(r"[^A-Za-z0-9.+-]+", "_", "-".join(named))
+    with _own_folder() as folder:
+        _unpack(packs, folder)
+        known = set(_files(folder))
+        os.environ |= {_INDUCTOR: str(folder), _TRITON: str(folder / "triton")}
+        try:
+            yield
+        finally:
+            for name in (_INDUCTOR, _TRITON):
+                os.environ.pop(name, None)
+        _pack(folder, set(_files(folder)) - known, packs)
+
+
+@contextlib.contextmanager
+def _own_folder() -> Iterator[Path]:
+    """Make a folder that lives as long as the block; clear those of processes that were killed."""
+    home = machine_folder()
+    for life in home.glob("compiled-*/lock"):
+        with contextlib.suppress(OSError), open(life) as other:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(life.parent, ignore_errors=True)
+    with tempfile.TemporaryDirectory(
+        prefix="compiled-", dir=home, ignore_cleanup_errors=True
+    ) as folder:
+        with open(Path(folder) / "lock", "w") as own:
+            fcntl.flock(own, fcntl.LOCK_EX)
+            yield Path(folder)
+
+
+def _files(folder: Path) -> Iterator[str]:
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and not _PASSING.fullmatch(name):
+            yield name
+
+
+def _unpack(packs: Path, folder: Path) -> None:
+    """Fill a folder from all packs that are whole; the others go."""
+    for path in sorted(packs.glob("*.zip")):
+        # What cannot be read or written is compiled again.
+        with contextlib.suppress(OSError):
+            if sha256_of(path) != path.stem:
+                log.warning("%s: damaged, so what it held is compiled again", path)
+                path.unlink()
+                continue
+            with zipfile.ZipFile(path) as pack:
+                pack.extractall(folder)
+
+
+def _pack(folder: Path, names: set[str], packs: Path) -> None:
+    """Keep some files of a folder as a new pack."""
+    if not names:
+        return
+    content = io.BytesIO()
+    try:
+        with zipfile.ZipFile(content, "w") as pack:
+            for name in sorted(names):
+                pack.writestr(zipfile.ZipInfo(name), (folder / name).read_bytes())
+        digest = hashlib.sha256(content.getbuffer()).hexdigest()
+        with atomic_write(packs / f"{digest}.zip") as file:
+            file.write(content.getbuffer())
+    except (OSError, DiskError) as error:
+        log.warning("what was compiled is not kept: %s", error)
 
 
 def taken_mb() -> list[int]:

@@ -69,8 +69,7 @@ def find_cache(folder: Path) -> None:
         pass
     cache = folder / "cache"
     os.environ["XDG_CACHE_HOME"] = str(cache)
-    for name in ("TRITON_CACHE_DIR", "MPLCONFIGDIR"):
-        os.environ.setdefault(name, str(cache / name.split("_")[0].lower()))
+    os.environ.setdefault("MPLCONFIGDIR", str(cache / "mplconfigdir"))
 
 
 def refuse(problems: Sequence[str]) -> NoReturn:

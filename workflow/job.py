@@ -8,6 +8,7 @@ import signal
 import socket
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 from types import FrameType
@@ -21,7 +22,7 @@ from nashlens.files import clear_left, guarded_by
 from nashlens.logs import start_logging
 from nashlens.versions import used_device, used_versions
 from workflow.claims import REMOTE, Claim
-from workflow.graphs import compared_gpu_memory, keep_graphs
+from workflow.graphs import compared_gpu_memory, keeping_graphs
 from workflow.leases import leased
 from workflow.peak import compared_memory
 from workflow.records import check_inputs, record_file, write_records
@@ -97,10 +98,10 @@ def _run(main: Callable[..., None], wanted: dict[str, Any], snakemake: Any, outp
                 clear_left(path)
                 clear_left(record_file(path))
             kept = output.parent / FOLDER / output.name
-            with leased(dict(snakemake.resources).get("gpu_ask")) as gpus:
-                if gpus:
-                    keep_graphs(gpus)
-                with keeping(kept, snakemake.params.fingerprint):
+            ask = dict(snakemake.resources).get("gpu_ask")
+            with leased(ask) as gpus:
+                compiled = keeping_graphs(gpus) if ask else nullcontext()
+                with compiled, keeping(kept, snakemake.params.fingerprint):
                     main(**wanted)
                 if all(map(os.path.exists, snakemake.output)):
                     write_records(snakemake.output, snakemake.input, _made(snakemake, claim))

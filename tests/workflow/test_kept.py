@@ -29,6 +29,7 @@ from scripts import compare_experiments
 from tests.workflow.test_console import PLAN
 from workflow.choice import DAMAGED, FOREIGN, WHOLE, examine
 from workflow.console import read_costs
+from workflow.graphs import keeping_graphs
 from workflow.leases import Lease
 from workflow.records import Digests as Results
 from workflow.records import check_inputs, read_record, record_file, write_records
@@ -123,6 +124,20 @@ def seconds_of_a_plan():
     return "plan.csv", lambda: isinstance(read_costs(Path("plan.csv")), dict), []
 
 
+def compiled_graphs():
+    def read(*new):
+        with keeping_graphs([]):
+            folder = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+            found = [path.read_bytes() for path in folder.rglob("graph*")]
+            for name in new:
+                written(folder / name)
+        return found
+
+    read("graph")
+    (path,) = Path("results/.compiled").rglob("*.zip")
+    return path, read, [[]]
+
+
 KEPT = [
     record,
     remembered_digests,
@@ -132,6 +147,7 @@ KEPT = [
     slurm_jobs,
     gpu_leases,
     seconds_of_a_plan,
+    compiled_graphs,
 ]
 
 
@@ -147,6 +163,7 @@ def damages(content):
 @pytest.mark.parametrize("make", KEPT, ids=lambda make: make.__name__)
 def test_what_was_not_written_is_not_read(tmp_path, monkeypatch, make):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     path, read, nothing = make()
     path = Path(path)
     whole, before = path.read_bytes(), read()
