@@ -75,12 +75,10 @@ def _own_folder() -> Iterator[Path]:
         with contextlib.suppress(OSError), open(life) as other:
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(life.parent, ignore_errors=True)
-    with tempfile.TemporaryDirectory(
-        prefix="compiled-", dir=home, ignore_cleanup_errors=True
-    ) as folder:
-        with open(Path(folder) / "lock", "w") as own:
-            fcntl.flock(own, fcntl.LOCK_EX)
-            yield Path(folder)
+    made = tempfile.TemporaryDirectory(prefix="compiled-", dir=home, ignore_cleanup_errors=True)
+    with made as folder, open(Path(folder) / "lock", "w") as own:
+        fcntl.flock(own, fcntl.LOCK_EX)
+        yield Path(folder)
 
 
 def _files(folder: Path) -> Iterator[str]:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from nashlens.files import unsealed
+from nashlens.models.intact import STRANGE, strangers
+from nashlens.models.manifest import MANIFEST
 from nashlens.records import FOLDER
 from nashlens.versions import changed_versions
 from workflow.choice import (
@@ -59,8 +61,10 @@ def verify(provenance: Provenance, folder: str, targets: Sequence[str]) -> tuple
     known |= {str(Path(path).parent / name) for path, names in listed.items() for name in names}
     others = [path for path in sorted(set(_files(folder)) - known) if not _anew(provenance, path)]
     kept = [path for path in map(str, sorted(Path(folder).rglob("*.json"))) if _is_broken(path)]
+    models = {Path(path).parent for path in known if os.path.basename(path) == MANIFEST}
+    added = [str(path) for model in sorted(models) if model.is_dir() for path in strangers(model)]
     bad = any(finding.state in FAULTS for finding in findings)
-    return _screen(folder, findings, others, kept), int(bad or bool(kept))
+    return _screen(folder, findings, others, kept, added), int(bad or bool(kept or added))
 
 
 def _examine_all(provenance: Provenance, targets: Iterable[str]) -> Iterator[Finding]:
@@ -98,23 +102,29 @@ def _anew(provenance: Provenance, path: str) -> bool:
 
 
 def _screen(
-    folder: str, findings: Sequence[Finding], others: Sequence[str], kept: Sequence[str]
+    folder: str,
+    findings: Sequence[Finding],
+    others: Sequence[str],
+    kept: Sequence[str],
+    added: Sequence[str],
 ) -> str:
     count = {
         state: sum(finding.state == state for finding in findings)
         for state in (WHOLE, DAMAGED, MISSING, STALE, ABSENT)
     }
     unknown = [finding for finding in findings if finding.state == FOREIGN]
+    foreign = len(unknown) + len(others) + len(added)
     lines = [
         f"{folder}: {count[WHOLE]} whole, {count[DAMAGED] + len(kept)} damaged, "
         f"{count[MISSING]} missing, "
-        f"{count[STALE]} stale, {len(unknown) + len(others)} foreign, {count[ABSENT]} not made"
+        f"{count[STALE]} stale, {foreign} foreign, {count[ABSENT]} not made"
     ]
     for state in FAULTS:
         found = [finding for finding in findings if finding.state == state]
         lines += _listed(state, [_said(finding) for finding in found])
     why = "its bytes are not those that were written: delete it, the job that needs it makes it"
     lines += _listed(DAMAGED, [f"{path}: {why}" for path in kept])
+    lines += _listed(FOREIGN, [f"{path}: {STRANGE}" for path in added])
     lines += _listed(FOREIGN, [f"{path}: nothing in this config makes it" for path in others])
     lines += _versions(findings)
     if any(finding.state in FAULTS for finding in findings):

@@ -1,12 +1,16 @@
 """What jobs compile is kept for later ones, and no job runs anything that another has damaged."""
 
 import os
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from unittest import mock
 
 import pytest
 
 from nashlens.gpus import Gpu
+from tests.conftest import ROOT
 from workflow import graphs
 from workflow.graphs import KEPT, keeping_graphs
 from workflow.leases import machine_folder
@@ -94,9 +98,13 @@ def test_traces_of_work_are_not_kept():
 
 
 def test_a_job_that_fails_keeps_nothing():
-    with pytest.raises(RuntimeError), keeping_graphs(GPUS):
-        Path(os.environ["TORCHINDUCTOR_CACHE_DIR"], "half").write_text("ha")
-        raise RuntimeError
+    def fail():
+        with keeping_graphs(GPUS):
+            Path(os.environ["TORCHINDUCTOR_CACHE_DIR"], "half").write_text("ha")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
     assert compile_in_a_job() == {}
 
@@ -127,3 +135,21 @@ def test_a_disk_that_takes_no_pack_costs_the_pack_alone(monkeypatch, caplog):
     monkeypatch.setattr(graphs, "atomic_write", full)
     compile_in_a_job("fxgraph/a")
     assert "what was compiled is not kept: [Errno 28] No space left" in caplog.text
+
+
+def test_torch_has_chosen_no_folder_when_a_job_starts():
+    """Its compiler does when it is imported, as if a user had."""
+    code = """
+        import os, pathlib, runpy
+        for script in sorted(pathlib.Path("scripts").glob("*.py")):
+            runpy.run_path(str(script))
+            assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ, script
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr

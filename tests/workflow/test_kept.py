@@ -164,6 +164,8 @@ def damages(content):
 def test_what_was_not_written_is_not_read(tmp_path, monkeypatch, make):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    # Torch's compiler sets it where it is imported.
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     path, read, nothing = make()
     path = Path(path)
     whole, before = path.read_bytes(), read()
@@ -254,6 +256,22 @@ def test_a_comparison_reads_no_damaged_table(tmp_path, monkeypatch):
     assert Path(table).read_bytes() != content
     with pytest.raises(StoreError, match=r"results/e/games\.parquet: its bytes are not those"):
         compare_experiments.main(inputs, outputs)
+
+
+def test_verify_names_what_was_added_to_a_model(model):
+    manifest = str(model / "manifest.json")
+    write_records([manifest], [], {"fingerprint": "f"})
+    job = ("convert_model", {"model": "tiny"}, [manifest])
+    provenance = SimpleNamespace(jobs=lambda _: [job], fingerprint=lambda *_: "f")
+    assert verify(provenance, "results/e", ["figures"])[1] == 0
+    written(model / "generation_config.json.bak")
+    said, status = verify(provenance, "results/e", ["figures"])
+    assert status == 1
+    assert "1 whole, 0 damaged, 0 missing, 0 stale, 1 foreign" in said
+    assert f"  foreign  {model}/generation_config.json.bak: it is no file of the converted" in said
+    # A job that reads the model says so as well.
+    with pytest.raises(ModelError, match="delete it or move it away, and give the same command"):
+        check_inputs([manifest], TABLE)
 
 
 def test_verify_names_damaged_files_that_jobs_keep(tmp_path, monkeypatch):

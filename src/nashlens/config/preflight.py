@@ -6,7 +6,6 @@ read; torch is not imported (a quantised model needs it, through bitsandbytes).
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 import urllib.error
@@ -24,7 +23,7 @@ from nashlens.config.prompt_checks import Facts, prompt_problems
 from nashlens.config.sections import Config, ModelConfig
 from nashlens.errors import ConfigError, ModelError, NashlensError
 from nashlens.gpus import visible_gpus
-from nashlens.models.intact import check_files
+from nashlens.models.intact import StrangerError, check_files
 from nashlens.models.manifest import read_manifest
 from nashlens.models.source import Source
 
@@ -118,12 +117,16 @@ def _facts(
 ) -> Facts:
     if folder is not None:
         # Damage is no problem here: it takes the manifest away, and the model is converted again.
-        with contextlib.suppress(ModelError):
+        try:
             manifest = read_manifest(folder, mend=not dry_run)
             if manifest.get("source") == model.source:
                 check_files(folder, weights=False, mend=not dry_run)
                 n_layers = manifest.get("n_layers")
                 return Facts(n_layers if isinstance(n_layers, int) else None, folder)
+        except StrangerError as error:
+            return Facts(problems=(_source_line(name, model, str(error)),))
+        except ModelError:
+            pass
     from nashlens.models.inspect import inspect_source
     from nashlens.models.source import parse_source
 

@@ -1,7 +1,9 @@
 """Whether a converted model's files still hold what was converted.
 
 Conversion records each file's SHA-256. A file is compared with it when a model is loaded, once for
-each state of the file: what was found is remembered beside the model, for all jobs.
+each state of the file: what was found is remembered beside the model, for all jobs. A file that
+conversion did not write is refused, as the readers of models take any file with a name that they
+know: a chat template, say, or a generation config.
 """
 
 from __future__ import annotations
@@ -17,6 +19,12 @@ from nashlens.models.manifest import MANIFEST
 
 CHECKED = ".checked.json"
 """The memory of what was found, see `nashlens.digests`."""
+STRANGE = "it is no file of the converted model, and may be read with it: delete it or move it away"
+"""What is said of a file that conversion did not write."""
+
+
+class StrangerError(ModelError):
+    """A converted model's folder holds a file that conversion did not write."""
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -49,6 +57,8 @@ def check_files(folder: Path | str, *, weights: bool = True, mend: bool = True) 
     ------
     ModelError
         A file is missing or has other bytes.
+    StrangerError
+        A file was added.
     """
     folder = Path(folder)
     manifest = read_object(folder / MANIFEST)
@@ -66,6 +76,22 @@ def check_files(folder: Path | str, *, weights: bool = True, mend: bool = True) 
             why = "its bytes are not those that were converted"
             raise _damaged(path, manifest, why, mend)
     checked.save()
+    for path in strangers(folder):
+        raise StrangerError(f"{path}: {STRANGE}, and {AGAIN}")
+
+
+def strangers(folder: Path | str) -> list[Path]:
+    """List what lies in a converted model's folder and was not put there by its conversion.
+
+    Hidden files are nobody's: no reader of models asks for one.
+    """
+    folder = Path(folder)
+    known = read_object(folder / MANIFEST).get("digests")
+    if not isinstance(known, dict):
+        return []
+    ours = {*known, MANIFEST}
+    found = [path for path in folder.iterdir() if path.name not in ours]
+    return sorted(path for path in found if not path.name.startswith("."))
 
 
 def _damaged(path: Path, manifest: Mapping[str, Any], why: str, mend: bool) -> ModelError:

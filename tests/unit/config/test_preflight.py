@@ -307,6 +307,20 @@ def test_a_damaged_model_refuses_no_call_and_is_converted_again(
     assert not (folder / "manifest.json").exists()
 
 
+def test_a_file_that_was_added_to_a_model_is_refused_before_any_job(tmp_path: Path):
+    folder = tmp_path / "tiny_llama"
+    convert_source("planted:random", folder)
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    for dry_run in (True, False):
+        (problem,) = check({}, {"tiny_llama": folder}, dry_run=dry_run)
+        assert problem.startswith("models.tiny_llama.source: found 'planted:random'; ")
+        assert "chat_template.jinja: it is no file of the converted model" in problem
+        assert problem.endswith("delete it or move it away, and give the same command again")
+    (folder / "chat_template.jinja").unlink()
+    assert check({}, {"tiny_llama": folder}) == []
+    assert (folder / "manifest.json").exists()
+
+
 def test_a_damaged_manifest_is_not_trusted(tmp_path: Path):
     folder = hf_folder(tmp_path / "tiny_llama")
     (folder / "manifest.json").write_text("{")

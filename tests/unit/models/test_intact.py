@@ -6,6 +6,7 @@ import pytest
 
 from nashlens import digests
 from nashlens.errors import ModelError
+from nashlens.files import write_json
 from nashlens.models import intact
 from nashlens.models.convert import convert_source
 from nashlens.models.load import load_model
@@ -112,3 +113,46 @@ def test_before_any_job_weights_need_only_be_there(model, hashed):
     (model / WEIGHTS).unlink()
     with pytest.raises(ModelError, match="it is missing"):
         intact.check_files(model, weights=False)
+
+
+ADDED = [
+    "generation_config.json", "chat_template.jinja", "chat_template.json", "tokenizer.model",
+    "special_tokens_map.json", "added_tokens.json", "model-00002-of-00002.safetensors",
+    "model.safetensors.index.json", "adapter_config.json", "pytorch_model.bin", "notes.txt",
+    "additional_chat_templates/tool_use.jinja", "consolidated.safetensors", "tokenizer.4.0.0.json",
+]  # fmt: skip
+"""Of which conversion writes none for this source: transformers reads most of them."""
+
+
+@pytest.mark.parametrize("name", ADDED)
+def test_a_file_that_was_added_is_refused_until_it_is_gone(model, name):
+    path = model / name
+    if path.exists():
+        # As a model without one of its own is converted.
+        path.unlink()
+        manifest = read_manifest(model)
+        del manifest["digests"][name]
+        write_json(model / "manifest.json", manifest)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("{}")
+    shown = model / Path(name).parts[0]
+    assert intact.strangers(model) == [shown]
+    for read in (load, load_readout, lambda folder: intact.check_files(folder, weights=False)):
+        with pytest.raises(intact.StrangerError) as told:
+            read(model)
+        assert str(told.value) == (
+            f"{shown}: it is no file of the converted model, and may be read with it: delete it or"
+            " move it away, and give the same command again"
+        )
+    # It is the user's, and the model is whole.
+    assert path.exists()
+    assert (model / "manifest.json").exists()
+    path.rename(model.parent / path.name)
+    if path.parent != model:
+        path.parent.rmdir()
+    intact.check_files(model)
+
+
+def test_hidden_files_are_nobodys(model):
+    (model / ".DS_Store").touch()
+    load(model)
