@@ -26,7 +26,9 @@ from workflow.experiment import (
     export_path,
     more_each_try,
     nested,
+    put_nulls,
     take_compared,
+    take_measure,
     verifying,
 )
 from workflow.fingerprint import OPTIONAL
@@ -51,14 +53,15 @@ if calibrating():
     configfile: "experiments/calibration.yaml"
 
 
-# `snakemake plan --config measure=true`: no part of an experiment.
-MEASURE = bool(config.pop("measure", False))
+LAYERS = config_layers(workflow)
+put_nulls(config, LAYERS[-1])
+MEASURE = take_measure(config)
 NAMED = take_compared(config)
 EXPERIMENT = Experiment.load(
     config,
     ROOT,
     lambda: workflow.rules,
-    config_layers(workflow),
+    LAYERS,
     # Jobs on a cluster parse this file again: what was checked once holds.
     preflight=workflow.is_main_process and not nested(),
     dry_run=workflow.output_settings.dryrun or verifying(),

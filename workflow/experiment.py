@@ -84,6 +84,47 @@ def take_compared(config: dict[str, Any]) -> list[str] | None:
     return list(names)
 
 
+def take_measure(config: dict[str, Any]) -> bool:
+    """Take out of a config whether a plan is to measure: `--config measure=true`.
+
+    It is no part of an experiment.
+    """
+    said = config.pop("measure", None)
+    # Snakemake reads True and False alone as such.
+    found = {"none": False, "false": False, "0": False, "true": True, "1": True}
+    if str(said).lower() not in found:
+        refuse([f"measure: found {said!r}; allowed: true or false"])
+    return found[str(said).lower()]
+
+
+def put_nulls(config: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Put null into a merged config wherever `--config` says so.
+
+    Snakemake reads what stands inside a value of `--config` as texts, `null` too.
+
+    Parameters
+    ----------
+    config : dict
+        It is changed.
+    given : mapping
+        What `--config` says, as `given_values` returns it.
+    """
+    for key, value in given.items():
+        if isinstance(value, Mapping) and isinstance(config.get(key), dict):
+            put_nulls(config[key], value)
+        else:
+            config[key] = value
+
+
+def given_values(given: Any) -> Any:
+    """Return a value of `--config` with null where YAML has it."""
+    if isinstance(given, Mapping):
+        return {key: given_values(value) for key, value in given.items()}
+    if isinstance(given, list):
+        return [given_values(value) for value in given]
+    return None if given in ("null", "Null", "NULL", "~") else given
+
+
 def config_layers(workflow: Any) -> list[Mapping[str, Any]]:
     """Return the configs that Snakemake merges, in their order: later ones win.
 
@@ -96,7 +137,7 @@ def config_layers(workflow: Any) -> list[Mapping[str, Any]]:
     given = list(settings.configfiles)
     # Snakemake lists those of the command line first, and merges them last.
     files = [*workflow.configfiles[len(given) :], *given]
-    return [*map(read_config_file, files), dict(settings.config or {})]
+    return [*map(read_config_file, files), given_values(settings.config or {})]
 
 
 def say_note(note: str) -> None:

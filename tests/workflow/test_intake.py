@@ -1,5 +1,6 @@
 """The command line and config files, before Snakemake reads them."""
 
+import copy
 import importlib.util
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from nashlens.config.files import read_config_file
 from nashlens.errors import ConfigError
 from tests.conftest import ROOT
 from workflow import intake
-from workflow.experiment import Experiment
+from workflow.experiment import Experiment, given_values, put_nulls, take_measure
 from workflow.intake import argument_problems, file_problems, folder_problems, watch
 
 ENTRIES = {
@@ -72,6 +73,55 @@ def test_names_of_the_folder(name):
     (line,) = folder_problems(Path("/home") / name / "nashlens")
     assert line.startswith(f"/home/{name}/nashlens: the folder's name has ")
     assert list(folder_problems(Path("/home/with space/é合'"))) == []
+
+
+def test_null_on_the_command_line_is_none():
+    """Snakemake reads each value inside another as a text."""
+    config = {
+        "models": {"a": {"source": "s"}, "b": "null"},
+        "prompts": {"system": "null", "label_sets": {"x": ["null", "B"]}},
+        "patching": "null",
+        "matches": {"sequential_games": ["~", "a"]},
+    }
+    given = {
+        "models": {"b": "null"},
+        "prompts": {"system": "null"},
+        "patching": "null",
+        "matches": {"sequential_games": ["~", "a"]},
+        "experiment": {"seed": "3"},
+    }
+    kept = copy.deepcopy(given)
+    put_nulls(config, given_values(given))
+    assert config == {
+        "models": {"a": {"source": "s"}, "b": None},
+        # A text of a file stays one.
+        "prompts": {"system": None, "label_sets": {"x": ["null", "B"]}},
+        "patching": None,
+        "matches": {"sequential_games": [None, "a"]},
+        "experiment": {"seed": "3"},
+    }
+    # Jobs are given what the call was given.
+    assert given == kept
+
+
+@pytest.mark.parametrize(
+    ("said", "measures"),
+    [
+        *((text, True) for text in (True, "true", "True", "TRUE", 1)),
+        *((text, False) for text in (False, "false", "False", 0, None, "null")),
+    ],
+)
+def test_whether_a_plan_measures(said, measures):
+    config = {"measure": given_values(said), "models": {}}
+    assert take_measure(config) is measures
+    assert config == {"models": {}}
+    assert take_measure({}) is False
+
+
+def test_measure_is_true_or_false(capsys):
+    with pytest.raises(SystemExit):
+        take_measure({"measure": "no"})
+    assert "measure: found 'no'; allowed: true or false" in capsys.readouterr().err
 
 
 def test_every_file_has_its_line(tmp_path):
@@ -160,6 +210,11 @@ def test_what_goes_with_a_dropped_model_is_said_and_not_run(fresh):
     assert again.returncode == 1
     assert "agents.late.model: found 'tiny_qwen'; models has no such entry" in again.stderr
     assert "agents.tiny_notes" not in again.stderr.partition("agents.late")[2]
+    given = "models={tiny_qwen: null, smollm2: ~}"
+    done = fresh.snakemake("-n", "play", "--config", given, "prompts={system: null}")
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "an overlay drops" in line]
+    assert "drops models.tiny_qwen and models.smollm2, and with them go agents.tiny_qwen" in line
 
 
 @pytest.mark.workflow

@@ -154,6 +154,13 @@ def _label_problem(labels: Sequence[str]) -> str | None:
     return None
 
 
+@rule("prompts.system")
+def _system(at: Place) -> str | None:
+    if str(at.found).lower() not in ("none", "null", "~") or at.found is None:
+        return None
+    return "this is a text, which every prompt would start with; for none, write null, unquoted"
+
+
 @rule("prompts.label_sets.*")
 def _labels_differ(at: Place) -> str | None:
     first = earlier(at, lambda name: sorted(at.owner[name]) == sorted(at.found))
