@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nashlens.models.shapes import Shape
-from nashlens.vocabulary.play import CHUNK_MATCHES
+from nashlens.vocabulary.play import CHUNK_MATCHES, CHUNK_ROUNDS
 
 GB = 1e9
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -110,4 +110,6 @@ def play_tokens(config: Mapping[str, Any], agent: Mapping[str, Any]) -> float:
     copies = 2.0 if agent["mode"] == "scratchpad" else 1.0
     written = copies * mode["tokens"] if mode else 14.0 * shown
     talk = 2.0 * (shown + 1) * matches["talk_tokens"]
-    return 2.0 * CHUNK_MATCHES * (140.0 + 16.0 * shown + written + talk)
+    writes = mode or talk
+    most = CHUNK_MATCHES if writes else max(CHUNK_MATCHES, CHUNK_ROUNDS / rounds)
+    return 2.0 * most * (140.0 + 16.0 * shown + written + talk)

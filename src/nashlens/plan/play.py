@@ -18,10 +18,10 @@ from nashlens.engine.generation import Generated, Request
 from nashlens.engine.labels import LabelledPrompt, label_runs
 from nashlens.engine.session import Session
 from nashlens.plan.work import Work
+from nashlens.play.chunks import split_into_chunks
 from nashlens.play.player import Player, PlaySettings, PlayTokenizer
 from nashlens.play.run import play_rounds
-from nashlens.play.schedule import Match, split_into_chunks
-from nashlens.vocabulary.play import CHUNK_MATCHES
+from nashlens.play.schedule import Match
 
 FILLER = " both options have their price, and the other player may think the same of me."
 """What a model writes, over and over, as long as it may."""
@@ -109,7 +109,7 @@ def count_play(
     list of dict
         For each job, by model.
     """
-    chunks = list(split_into_chunks(matches, CHUNK_MATCHES))
+    chunks = list(split_into_chunks(matches, settings))
     played = _chosen(chunks, settings.rounds, budget)
     counted = {k: _count_chunk(some, tokenizers, layers, settings) for k, some in played.items()}
     whole = all(len(played.get(k, ())) == len(chunk) for k, chunk in enumerate(chunks))

@@ -13,6 +13,7 @@ from nashlens.plan.memory import GB
 from nashlens.plan.price import Price, price, wall_clock
 from nashlens.plan.study import Job, Study
 from nashlens.plan.work import Work
+from nashlens.vocabulary.play import WRITING_MODES
 
 COLUMNS = (
     "rule", "subject", "jobs", "current", "prompts", "tokens", "unique_tokens", "written_tokens",
@@ -202,7 +203,7 @@ def _notes(study: Study) -> list[str]:
         )
     if study.sampled:
         notes.append("play: a sample of each group's matches was counted, and scaled")
-    writes = [a for a in study.config["agents"].values() if a["mode"] in ("cot", "scratchpad")]
+    writes = [a for a in study.config["agents"].values() if a["mode"] in WRITING_MODES]
     if writes or study.config["matches"]["talk_tokens"]:
         notes.append("generated tokens: as many as allowed; a model may stop earlier")
     return notes

@@ -1,5 +1,8 @@
 """Chunks of the play: batches of matches, each kept on disk when it has been played to its end.
 
+A chunk's matches advance together, and what their prompts begin with is computed once. So matches
+of one template, label set and payoff variant come into one chunk where they can.
+
 What is computed together decides the last bits of a number. So a chunk that a job died in is played
 from its start: of one that was played on from its middle, other tokens would be computed together.
 """
@@ -9,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,11 +21,67 @@ import pandas as pd
 from nashlens.files import read_sealed, write_sealed
 from nashlens.play.player import Player, PlaySettings
 from nashlens.play.run import PlayedRound, decisions_table, play_rounds, texts_table
-from nashlens.play.schedule import Match, split_into_chunks
+from nashlens.play.schedule import Match
 from nashlens.progress import progress
-from nashlens.vocabulary.play import CHUNK_MATCHES
+from nashlens.vocabulary.play import CHUNK_MATCHES, CHUNK_ROUNDS, WRITING_MODES
 
 log = logging.getLogger(__name__)
+_NEARLY_FULL = 0.75  # of a chunk's room, from where on it ends with its game
+
+
+def split_into_chunks(matches: Sequence[Match], settings: PlaySettings) -> Iterator[list[Match]]:
+    """Split matches into the chunks that advance together.
+
+    What is computed together depends only on the matches, not on how many jobs share them, so
+    that results are the same to the bit for every number of jobs. A chunk that is nearly full
+    ends where its game does. So a game of many matches has chunks of its own, and those of other
+    games do not change with it, while games of few matches share a chunk, since a GPU generates
+    for thirty matches in the time that eight take.
+
+    Parameters
+    ----------
+    matches : sequence of Match
+        By game, as `schedule` returns them.
+    settings : PlaySettings
+
+    Yields
+    ------
+    list of Match
+        `CHUNK_MATCHES` at most, or more short ones in which nobody writes, up to `CHUNK_ROUNDS`
+        rounds in all. By game, then by what their prompts begin with.
+    """
+    chunk: list[Match] = []
+    taken = 0.0
+    for match in _by_stem(matches):
+        share = 1.0 / _most(match, settings)
+        game_ends = bool(chunk) and chunk[-1].game.name != match.game.name
+        if taken + share > 1.0 + 1e-9 or (game_ends and taken >= _NEARLY_FULL - 1e-9):
+            yield chunk
+            chunk, taken = [], 0.0
+        chunk.append(match)
+        taken += share
+    if chunk:
+        yield chunk
+
+
+def _by_stem(matches: Sequence[Match]) -> list[Match]:
+    """Sort a game's matches by what the first tokens of their prompts depend on."""
+    games = {name: k for k, name in enumerate(dict.fromkeys(m.game.name for m in matches))}
+
+    def stem(match: Match) -> tuple[int, str, str, str, int]:
+        form = match.surface
+        where = games[match.game.name]
+        return where, match.move_order, form.template, form.label_set, match.game.variant
+
+    return sorted(matches, key=stem)
+
+
+def _most(match: Match, settings: PlaySettings) -> float:
+    """Return how many matches like this one fill a chunk."""
+    modes = {agent.mode for agent in (match.row, match.column) if agent.model is not None}
+    if settings.talk_tokens or modes & set(WRITING_MODES):
+        return CHUNK_MATCHES
+    return max(CHUNK_MATCHES, CHUNK_ROUNDS / match.length(settings.rounds))
 
 
 def chunk_key(matches: Sequence[Match], settings: PlaySettings, fingerprint: str) -> str:
@@ -77,7 +136,7 @@ def play_job(
         The play table and the texts table of this job; the first has no columns where jobs
         outnumber chunks.
     """
-    chunks = list(split_into_chunks(matches, CHUNK_MATCHES))[job - 1 :: jobs]
+    chunks = list(split_into_chunks(matches, settings))[job - 1 :: jobs]
     rounds: list[PlayedRound] = []
     for chunk in progress(chunks, "play", unit="batches"):
         key = chunk_key(chunk, settings, fingerprint)

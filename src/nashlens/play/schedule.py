@@ -7,7 +7,7 @@ a label or a place does is opposite within a block, and is no part of its mean.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import lcm
 from typing import Any
@@ -22,7 +22,6 @@ from nashlens.prompts.render import Surface
 from nashlens.seeds import stream
 from nashlens.vocabulary.play import PAIRINGS, Pairing
 
-_NEARLY_FULL = 0.75  # of a chunk's matches, from where on it ends with its game
 BLOCKS_PER_STRATUM = 4
 """Blocks of a game that share a template and a label set, where there are as many. An interval
 rests on how blocks of one stratum differ, which fewer can hardly tell."""
@@ -314,23 +313,3 @@ def pairs_of(
         for other in others:
             pairs += [(first, other), (other, first)]
     return pairs
-
-
-def split_into_chunks(matches: Sequence[Match], size: int) -> Iterator[list[Match]]:
-    """Split matches into the chunks that advance together, at most `size` matches each.
-
-    What is computed together depends only on the matches, not on how many jobs share them, so
-    that results are the same to the bit for every number of jobs. A chunk that is nearly full
-    ends where its game does. So a game of many matches has chunks of its own, and those of other
-    games do not change with it, while games of few matches share a chunk, since a GPU generates
-    for thirty matches in the time that eight take.
-    """
-    chunk: list[Match] = []
-    for match in matches:
-        game_ends = bool(chunk) and chunk[-1].game.name != match.game.name
-        if len(chunk) == size or (game_ends and len(chunk) >= _NEARLY_FULL * size):
-            yield chunk
-            chunk = []
-        chunk.append(match)
-    if chunk:
-        yield chunk

@@ -25,6 +25,8 @@ BELIEF_OPPONENTS = ("ALLC", "ALLD")
 
 MODES = ("direct", "cot", "scratchpad", "predict")
 """How a model comes to a decision (`nashlens.play.modes`)."""
+WRITING_MODES = ("cot", "scratchpad")
+"""Modes in which text is generated before a decision."""
 
 Pairing = Literal["self_play", "cross_play", "scripted"]
 PAIRINGS: tuple[Pairing, ...] = get_args(Pairing)
@@ -34,4 +36,8 @@ PAIR = "--"
 """Joins the names of two agents that meet in cross-play, as the name of their files."""
 
 CHUNK_MATCHES = 32
-"""The most matches that advance together. More share more prefixes and need more memory."""
+"""Matches that advance together, at most, where an agent writes or a match is long. More share more
+prefixes and need more memory."""
+CHUNK_ROUNDS = 500
+"""Rounds of all matches that advance together, at most, where no agent writes and matches are
+short: they keep no more tokens than 32 matches of 50 rounds do."""

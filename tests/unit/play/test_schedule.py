@@ -12,7 +12,6 @@ from nashlens.play.schedule import (
     pairing,
     pairs_of,
     schedule,
-    split_into_chunks,
 )
 from nashlens.play.steered import PlayerIntervention
 from nashlens.prompts.design import surfaces
@@ -170,33 +169,3 @@ def test_bounds_of_one_kind_hold_for_it_alone():
         ("a", "b", "simultaneous", 4): 12,
         ("a", "tft", "simultaneous", 10): 4,
     }
-
-
-def of_games(*counts):
-    games = [replace(CATALOG["chicken"], name=f"g{i}") for i in range(len(counts))]
-    return [
-        match
-        for game, count in zip(games, counts, strict=True)
-        for match in schedule([game], [(A, B)], FORMS[:1], repetitions=count, **SEEDED)
-    ]
-
-
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(1, 8))
-def test_chunks_keep_every_match_in_order(counts, size):
-    matches = of_games(*counts)
-    batches = list(split_into_chunks(matches, size))
-    assert [match for batch in batches for match in batch] == matches
-    assert all(1 <= len(batch) <= size for batch in batches)
-
-
-def test_games_of_few_matches_share_a_chunk_and_large_ones_keep_to_themselves():
-    sizes = [
-        [[m.game.name for m in batch].count(name) for name in ("g0", "g1", "g2")]
-        for batch in split_into_chunks(of_games(2, 3, 3), 8)
-    ]
-    assert sizes == [[2, 3, 3]]
-    first, other = of_games(8, 6, 9), of_games(8, 7, 9)
-    batches = list(split_into_chunks(first, 8))
-    assert [len({m.game.name for m in batch}) for batch in batches] == [1, 1, 1, 1]
-    kept = [batch for batch in split_into_chunks(other, 8) if batch[0].game.name != "g1"]
-    assert kept == [batch for batch in batches if batch[0].game.name != "g1"]
