@@ -24,6 +24,7 @@ Array = NDArray[Any]
 NAMES = ("ALLC", "ALLD", "TFT", "GRIM", "WSLS", "RANDOM")
 START_ERRORS = (0.05, 0.3)
 LEAST_ERROR, STEPS, TOLERANCE = 1e-6, 300, 1e-4
+_LARGEST = 600.0  # whose exponential is still a number, many times over
 
 
 class Mixture(NamedTuple):
@@ -127,16 +128,18 @@ def _climb(hits: Array, length: Array, counts: Array, start: float) -> tuple[Arr
     b, s = len(counts), hits.shape[1]
     weights, error = np.full((b, s + 1), 1.0 / (s + 1)), np.full(b, start)
     active = np.arange(b)  # fits that have not converged
+    misses = length[:, None] - hits
     for _ in range(STEPS):
         e = error[active]
         # Expectation: how much of each line each strategy gets.
-        belief = _responsibilities(hits, length, weights[active], e)
-        belief *= counts[active][:, None, :]
+        belief = _terms(misses, length, weights[active], e)[0]
+        total = np.maximum(belief.sum(axis=0), 1e-300)
+        belief *= counts[active] / total
         # Maximisation: shares of lines, and of moves that their strategy does not prescribe.
-        mass = belief.sum(axis=2)
+        mass = belief.sum(axis=2).T
         fresh = mass / mass.sum(axis=1, keepdims=True)
-        moves = np.einsum("bsn,n->b", belief[:, :-1], length)
-        wrong = moves - np.einsum("bsn,ns->b", belief[:, :-1], hits)
+        moves = belief[:-1].sum(axis=0) @ length
+        wrong = sum(one @ misses[:, k] for k, one in enumerate(belief[:-1]))
         with np.errstate(divide="ignore", invalid="ignore"):
             next_e = np.where(moves > 0, np.clip(wrong / moves, LEAST_ERROR, 0.5), e)
         change = np.maximum(np.abs(fresh - weights[active]).max(axis=1), np.abs(next_e - e))
@@ -147,33 +150,35 @@ def _climb(hits: Array, length: Array, counts: Array, start: float) -> tuple[Arr
     return weights, error
 
 
-def _terms(hits: Array, length: Array, weights: Array, error: Array) -> tuple[Array, Array]:
-    """Return each line's weighted likelihoods, (b, s + 1, n), and the log of their unit, (b, 1, n).
+def _terms(misses: Array, length: Array, weights: Array, error: Array) -> tuple[Array, Array]:
+    """Return each line's weighted likelihoods, (s + 1, b, n), and the log of their unit, (b, n).
 
-    The unit is the likelihood of the line's likeliest strategy, so that long matches do not
-    underflow.
+    The unit is the likelihood of the strategy that misses the fewest moves, which is the likeliest
+    one but for RANDOM, as the error is at most 1/2. So long matches do not underflow.
     """
-    e = error[:, None, None]
-    logs = length * np.log1p(-e) + (length - hits.T) * (np.log(e) - np.log1p(-e))
-    chance = np.broadcast_to(-length * np.log(2.0), (len(error), 1, len(length)))
-    logs = np.concatenate([logs, chance], axis=1)
-    largest = logs.max(axis=1, keepdims=True)
-    shares = np.exp(np.subtract(logs, largest, out=logs), out=logs)
-    shares *= weights[:, :, None]
-    return shares, largest
-
-
-def _responsibilities(hits: Array, length: Array, weights: Array, error: Array) -> Array:
-    """Return P(strategy | line) for each fit, (b, s + 1, n)."""
-    shares, _ = _terms(hits, length, weights, error)
-    shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1e-300)
-    return shares
+    fewest = misses.min(axis=1)
+    # Numbers of moves are whole, so there are few powers to take.
+    log_odds = np.log(error) - np.log1p(-error)
+    powers = np.exp(log_odds[:, None] * np.arange(int(misses.max(initial=0.0)) + 1))
+    further = (misses - fewest[:, None]).astype(int)
+    terms = np.empty((misses.shape[1] + 1, len(error), len(length)))
+    for k in range(misses.shape[1]):
+        np.multiply(powers[:, further[:, k]], weights[:, k, None], out=terms[k])
+    unit = length * np.log1p(-error)[:, None] + fewest * log_odds[:, None]
+    chance = -length * np.log(2.0) - unit
+    # RANDOM may be likelier than all others by more than a number holds.
+    excess = np.maximum(chance - _LARGEST, 0.0)
+    if excess.any():
+        chance, unit = chance - excess, unit + excess
+        terms[:-1] *= np.exp(-excess)
+    np.multiply(np.exp(chance, out=chance), weights[:, -1, None], out=terms[-1])
+    return terms, unit
 
 
 def _log_likelihood(
     hits: Array, length: Array, counts: Array, weights: Array, error: Array
 ) -> Array:
-    shares, largest = _terms(hits, length, weights, error)
-    logs = np.log(np.maximum(shares.sum(axis=1), 1e-300)) + largest[:, 0]
+    terms, unit = _terms(length[:, None] - hits, length, weights, error)
+    logs = np.log(np.maximum(terms.sum(axis=0), 1e-300)) + unit
     total: Array = (counts * logs).sum(axis=1)
     return total

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
+from scipy.special import logsumexp
 
 from nashlens.play.metrics import mixture, serial
 from nashlens.strategies import cooperation
@@ -73,6 +74,25 @@ def test_the_fit_maximises_the_likelihood():
         for start in (at, np.zeros(7), rng.normal(size=7))
     )
     assert loss(at) <= best + 0.02
+
+
+@given(
+    st.lists(st.tuples(*[st.integers(0, 900)] * 3), min_size=1, max_size=4),
+    st.floats(mixture.LEAST_ERROR, 0.5),
+    st.tuples(*[st.floats(0.0, 1.0)] * 2),
+)
+def test_the_likelihood_of_long_matches_is_the_formula_in_logarithms(lines, error, weights):
+    length = np.array([float(max(line)) for line in lines])
+    hits = np.array([line[:2] for line in lines], dtype=float)
+    mixed = np.array([*weights, 1.0]) / (sum(weights) + 1.0)
+    found = mixture._log_likelihood(
+        hits, length, np.ones((1, len(lines))), mixed[None], np.array([error])
+    )
+    slow = 0.0
+    for own, n in zip(hits, length, strict=True):
+        logs = [k * np.log1p(-error) + (n - k) * np.log(error) for k in own] + [-n * np.log(2.0)]
+        slow += logsumexp(logs, b=mixed)
+    assert found[0] == pytest.approx(slow, rel=1e-9, abs=1e-9)
 
 
 def test_resamples_are_fits_of_their_own():
