@@ -150,7 +150,7 @@ class ProbesConfig(Section):
     """What to decode: all, or a list."""
     positions: Distinct[Position] = [DECISION]
     """Where to decode it: any of activations.positions; the time grows with their number."""
-    layers: Layers = [0, 1, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, -4, -2, -1]
+    layers: Layers = [0, 1, 0.2, 0.4, 0.6, 0.8, -4, -2, -1]
     """0 is the embedding, l the residual after block l."""
     C: Distinct[Annotated[Number, Field(gt=0)]] = [0.0003, 0.003, 0.03]
     """Inverse strengths of the L2 penalty; the best is chosen inside each training set."""
@@ -192,7 +192,7 @@ class SteeringConfig(Section):
     """Templates likewise; the default is all, or from three on, all but the last by name."""
     test_games: Distinct[Name] = ["deadlock", "concord"]
     """Games that are steered; none may be a training game."""
-    layers: Layers = [1, 0.25, 0.5, 0.75, -2]
+    layers: Layers = [1, 0.5, 0.75, -2]
     """Blocks after which the residual is changed; negative counts from the last block (-1)."""
     joint: DistinctOrEmpty[AtLeastTwo[Layer]] = [[1, 2, 3]]
     """Lists of blocks after each of which it is changed in the same pass."""
