@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -141,55 +141,77 @@ class LayerFit(NamedTuple):
     """The same without a translator."""
 
 
-def fit_layer(x: Array32, last: Array32, held_out: NDArray[np.bool_]) -> LayerFit:
-    """Fit one layer's translator.
+def fit_layer(
+    x: Array32, last: Array32, held_out: NDArray[np.bool_], device: torch.device | str = "cpu"
+) -> LayerFit:
+    """Fit one layer's translator, in float64.
 
     Parameters
     ----------
     x, last : ndarray of float32, shape (tokens, width)
         The layer's residuals and the last layer's.
     held_out : ndarray of bool, shape (tokens,)
+    device : torch.device or str
     """
-    weight = 1.0 / np.maximum((last.astype(np.float64) ** 2).mean(axis=1), 1e-12)
+    here, there = (torch.from_numpy(values).to(device).double() for values in (x, last))
+    test = torch.from_numpy(held_out).to(device)
+    weight = 1.0 / (there**2).mean(dim=1).clamp(min=1e-12)
     # Weighted ridge regression: both sides are centred, and their rows scaled by root weights.
-    train = ~held_out
-    inputs, targets = x.astype(np.float64), (last - x).astype(np.float64)
-    share = weight[train] / weight[train].sum()
-    mean_x, mean_y = share @ inputs[train], share @ targets[train]
-    root = np.sqrt(share)[:, None]
-    a, b = root * (inputs[train] - mean_x), root * (targets[train] - mean_y)
-    scale = float((a**2).sum()) / a.shape[1]
-    solve = _ridge(a, b)
-    test = weight[held_out] / weight[held_out].sum()
-    size = float(test @ (last[held_out].astype(np.float64) ** 2).mean(axis=1))
-    identity = float(test @ (targets[held_out] ** 2).mean(axis=1))
-    best: LayerFit | None = None
-    for penalty in PENALTIES:
-        matrix = solve(penalty * max(scale, 1e-12))
-        bias = mean_y - mean_x @ matrix
-        wrong = inputs[held_out] @ matrix + bias - targets[held_out]
-        error = float(test @ (wrong**2).mean(axis=1))
-        both = matrix.astype(np.float32), bias.astype(np.float32)
-        fit = LayerFit(*both, penalty, error / size, identity / size)
-        if best is None or fit.error < best.error:
-            best = fit
-    assert best is not None
-    return best
+    targets = there - here
+    share = weight[~test] / weight[~test].sum()
+    mean_x, mean_y = share @ here[~test], share @ targets[~test]
+    root = share.sqrt()[:, None]
+    a, b = root * (here[~test] - mean_x), root * (targets[~test] - mean_y)
+    scale = max(float((a**2).sum()) / a.shape[1], 1e-12)
+    ridge = Ridge.of(a, b)
+    tested = weight[test] / weight[test].sum()
+    size = float(tested @ (there[test] ** 2).mean(dim=1))
+    centred, wanted = ridge.seen(here[test] - mean_x), targets[test] - mean_y
+    errors = {
+        penalty: float(tested @ ((ridge.predict(centred, penalty * scale) - wanted) ** 2).mean(1))
+        for penalty in PENALTIES
+    }
+    best = min(errors, key=lambda penalty: errors[penalty])
+    matrix = ridge.matrix(best * scale)
+    bias = mean_y - mean_x @ matrix
+    identity = float(tested @ (targets[test] ** 2).mean(dim=1))
+    both = matrix.float().cpu().numpy(), bias.float().cpu().numpy()
+    return LayerFit(*both, best, errors[best] / size, identity / size)
 
 
-def _ridge(
-    a: NDArray[np.float64], b: NDArray[np.float64]
-) -> Callable[[float], NDArray[np.float64]]:
-    """Return the ridge solution of predicting b from a as a function of its penalty."""
-    n, d = a.shape
-    # One decomposition of the smaller of the two products serves all penalties.
-    if n <= d:
-        values, vectors = np.linalg.eigh(a @ a.T)
-        left, right = a.T @ vectors, vectors.T @ b
-        return lambda penalty: left @ (right / (values + penalty)[:, None])
-    values, vectors = np.linalg.eigh(a.T @ a)
-    right = vectors.T @ (a.T @ b)
-    return lambda penalty: vectors @ (right / (values + penalty)[:, None])
+class Ridge(NamedTuple):
+    """Ridge solutions of predicting b from a, for any penalty p: `left diag(1 / (v + p)) right`.
+
+    One decomposition of the smaller of the two products serves all penalties.
+    """
+
+    values: torch.Tensor
+    """(k,), of the decomposition; k is the smaller of the numbers of rows and of dimensions."""
+    left: torch.Tensor
+    """(width, k)."""
+    right: torch.Tensor
+    """(k, width)."""
+
+    @classmethod
+    def of(cls, a: torch.Tensor, b: torch.Tensor) -> Ridge:
+        """Decompose rows `(n, width)` of what predicts, with those of what is predicted."""
+        if len(a) <= a.shape[1]:
+            values, vectors = torch.linalg.eigh(a @ a.T)
+            return cls(values, a.T @ vectors, vectors.T @ b)
+        values, vectors = torch.linalg.eigh(a.T @ a)
+        return cls(values, vectors, vectors.T @ (a.T @ b))
+
+    def seen(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return what all penalties' predictions need of rows `(m, width)`: `(m, k)`."""
+        return rows @ self.left
+
+    def predict(self, seen: torch.Tensor, penalty: float) -> torch.Tensor:
+        """Return the predictions of rows, `(m, width)`."""
+        return (seen / (self.values + penalty)) @ self.right
+
+    def matrix(self, penalty: float) -> torch.Tensor:
+        """Return the solution, `(width, width)`."""
+        return (self.left / (self.values + penalty)) @ self.right
 
 
 def fit_tuned_lens(
@@ -214,7 +236,7 @@ def fit_tuned_lens(
     seed : int
         The experiment's seed.
     device : torch.device or str
-        What reads the lenses; the translators are solved for on the CPU.
+        What solves for the translators, and reads the lenses.
 
     Returns
     -------
@@ -238,7 +260,7 @@ def fit_tuned_lens(
 
     def study(layer: int) -> dict[str, Any]:
         x = residuals[:, layer]
-        fit = fit_layer(x, last, held_out)
+        fit = fit_layer(x, last, held_out, device)
         if np.abs(fit.matrix).max(initial=0.0) > np.finfo(np.float16).max:
             raise DataError(f"tuned lens of {model}: layer {layer} is beyond float16; report it")
         matrices[layer], biases[layer] = fit.matrix, fit.bias

@@ -17,6 +17,8 @@ CPU_START, GPU_START, COMPILED_START = 1.6, 7.0, 22.0
 """Seconds until a job computes: imports, the model, and of a large one its blocks' compilation."""
 GPU_PRODUCTS = 2.0e13
 """Operations a second of a GPU in float32, where a lens is read."""
+GPU_SOLVING = 5.0e12
+"""Operations a second of a GPU in float64, where a tuned lens is solved for."""
 LAUNCH = 7.5e-5
 """Seconds that a block takes at least in a step of generation, however small it is."""
 

@@ -13,6 +13,7 @@ from nashlens.plan.devices import (
     CPU_PRODUCTS,
     CPU_START,
     GPU_PRODUCTS,
+    GPU_SOLVING,
     GPU_START,
     Device,
     model_seconds,
@@ -110,6 +111,9 @@ def price(study: Study, job: Job, device: Device, core_speed: float = 1.0) -> Pr
         precision = precision_of(model, on_gpu)
         seconds += model_seconds(work, shape, precision, run, held / 2)
         memory += peak_bytes(shape, model, on_gpu, batch, work.held)
+    if on_gpu and job.rule == "fit_tuned_lens":
+        light -= total.cpu / CPU_PRODUCTS
+        seconds += total.cpu / (GPU_SOLVING * device.speed)
     besides = (light - OTHER if job.rule not in LIGHT else light) / core_speed
     spread = 1.0 + CPU_THREADS * (job.threads - 1)
     if not on_gpu:

@@ -169,11 +169,13 @@ class ModelStages:
     def _fit_tuned_lens(self) -> Work:
         tokens = self.config["lens"]["tuned_tokens"]
         width, layers = self.shape.width, self.layers
-        # In float64: the smaller product, its eigenvectors, a solution for each penalty, and
-        # what it predicts; then the whole vocabulary at some tokens, through three lenses.
+        # In float64: the smaller product, its eigenvectors, what each penalty predicts of the
+        # tokens held out, and the best one's matrix; then the whole vocabulary at some tokens,
+        # through three lenses.
         side = min(int(tokens * (1.0 - HELD_OUT)), width)
-        solved = 4.0 * width**2 * side + 2.0 * HELD_OUT * tokens * width**2
-        fit = 2.0 * (2.0 * tokens * width * side + EIGEN * side**3 + len(PENALTIES) * solved)
+        tested = HELD_OUT * tokens * width * side
+        fit = 2.0 * (2.0 * tokens * width * side + EIGEN * side**3 + width**2 * side)
+        fit += 2.0 * (1 + len(PENALTIES)) * tested
         seen = 3 * 2.0 * KL_TOKENS * width * self.shape.vocab
         disk = layers * width**2 * 2.0
         return Work(tokens=tokens, rows=tokens * layers, cpu=layers * (fit + seen), disk=disk)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save
 from scipy.special import log_softmax
 
@@ -62,10 +63,39 @@ def test_the_ridge_solution_is_the_normal_equations():
     """Whether tokens or dimensions are more."""
     for tokens in (40, 4):
         rng = np.random.default_rng(tokens)
-        a, b = rng.normal(size=(tokens, WIDTH)), rng.normal(size=(tokens, WIDTH))
+        a, b, rows = (rng.normal(size=(n, WIDTH)) for n in (tokens, tokens, 5))
+        ridge = tuned.Ridge.of(*(torch.from_numpy(side) for side in (a, b)))
         for penalty in (0.1, 3.0):
             slow = np.linalg.solve(a.T @ a + penalty * np.eye(WIDTH), a.T @ b)
-            np.testing.assert_allclose(tuned._ridge(a, b)(penalty), slow, atol=1e-10)
+            np.testing.assert_allclose(ridge.matrix(penalty).numpy(), slow, atol=1e-10)
+            found = ridge.predict(ridge.seen(torch.from_numpy(rows)), penalty)
+            np.testing.assert_allclose(found.numpy(), rows @ slow, atol=1e-10)
+
+
+@pytest.mark.parametrize("tokens", [40, 6])
+def test_the_penalty_is_the_one_that_predicts_held_out_text_best(tokens):
+    """All by its definition: weights, centring, each penalty's matrix in full."""
+    rng = np.random.default_rng(tokens)
+    x = rng.normal(size=(tokens, WIDTH)).astype(np.float32)
+    last = (x @ rng.normal(size=(WIDTH, WIDTH)) + rng.normal(size=x.shape)).astype(np.float32)
+    held_out = np.arange(tokens) % 4 == 0
+    w = 1.0 / (last.astype(float) ** 2).mean(axis=1)
+    train, test = (w * side / (w * side).sum() for side in (~held_out, held_out))
+    moved = last.astype(float) - x
+    mean_x, mean_y = train @ x, train @ moved
+    a = x - mean_x
+    spread = (train[:, None] * a**2).sum() / WIDTH
+    tried = []
+    for penalty in tuned.PENALTIES:
+        normal = a.T @ (train[:, None] * a) + penalty * spread * np.eye(WIDTH)
+        matrix = np.linalg.solve(normal, a.T @ (train[:, None] * (moved - mean_y)))
+        wrong = x @ matrix + mean_y - mean_x @ matrix - moved
+        tried.append((test @ (wrong**2).mean(axis=1), penalty, matrix))
+    error, penalty, matrix = min(tried, key=lambda one: one[0])
+    found = fit_layer(x, last, held_out)
+    assert found.penalty == penalty
+    np.testing.assert_allclose(found.matrix, matrix, rtol=1e-4, atol=1e-5)
+    assert found.error == pytest.approx(error / (test @ (last.astype(float) ** 2).mean(axis=1)))
 
 
 def test_pure_noise_leaves_the_logit_lens_alone():
