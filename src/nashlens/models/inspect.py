@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nashlens.errors import ModelError
+from nashlens.models.agreement import block_count, number_problems, weight_problems
 from nashlens.models.gguf_header import GGUFHeader, read_header
 from nashlens.models.registry import GGUF_ARCHITECTURES, config_value
 from nashlens.models.shapes import find_shape
@@ -126,6 +127,12 @@ def gguf_facts(path: Path) -> ModelFacts:
         chat_template=template if isinstance(template, str) else None,
     )
     problems = [*_size_problems(facts), *_gguf_problems(header, name)]
+    blocks = block_count(header.tensors, r"blk\.(\d{1,6})\.")
+    if blocks and facts.n_layers not in (None, blocks):
+        problems.append(
+            f"block_count is {facts.n_layers}, and its tensors are of {blocks} blocks; fetch it"
+            " again"
+        )
     return replace(facts, problems=tuple(f"{path}: {p}" for p in problems))
 
 
@@ -167,18 +174,9 @@ def folder_facts(folder: Path) -> ModelFacts:
     """Return the facts of a Hugging Face folder; ModelError where it has no readable config."""
     config = read_config(folder)
     facts = _config_facts(config)
-    problems = [*config_problems(config), *_number_problems(config), *_size_problems(facts)]
-    problems += _file_problems(folder)
+    problems = [*config_problems(config), *number_problems(config), *_size_problems(facts)]
+    problems += _file_problems(folder, config)
     return replace(facts, problems=tuple(f"{folder}: {p}" for p in problems))
-
-
-def _number_problems(config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield keys that hold something else where a whole number belongs."""
-    keys = ("num_hidden_layers", "hidden_size", "max_position_embeddings", "num_attention_heads")
-    for key in (*keys, "num_key_value_heads", "intermediate_size", "head_dim", "vocab_size"):
-        value = config_value(config, key)
-        if value is not None and _int(value) is None:
-            yield f"{key} is {str(value)[:40]!r}: a whole number is needed"
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -247,11 +245,15 @@ def weight_files(folder: Path) -> list[Path]:
     raise ModelError(f"{folder}: no model.safetensors (nor an index of shards)")
 
 
-def _file_problems(folder: Path) -> list[str]:
-    problems = []
+def _file_problems(folder: Path, config: Mapping[str, Any]) -> list[str]:
+    problems: list[str] = []
     try:
-        for file in weight_files(folder):
-            read_entries(file)
+        shapes = {
+            name: entry.shape
+            for file in weight_files(folder)
+            for name, entry in read_entries(file).items()
+        }
+        problems += weight_problems(config, shapes)
     except ModelError as error:
         problems.append(str(error).removeprefix(f"{folder}: "))
     if not (folder / "tokenizer.json").is_file():
@@ -293,7 +295,7 @@ def _hub_facts(source: Source) -> ModelFacts:
         folder = Path(found).parent
         config = read_config(folder)
         facts, problems = _config_facts(config), config_problems(config)
-        complete = not _file_problems(folder)
+        complete = not _file_problems(folder, config)
     # Online, convert fetches what is missing; what the hub has is not asked here.
     if not complete and hub_offline():
         problems.append(

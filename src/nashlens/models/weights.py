@@ -15,14 +15,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nashlens.errors import ModelError
+from nashlens.models.agreement import BUFFERS
 from nashlens.models.inspect import read_config, weight_files
 from nashlens.models.intact import check_files
 from nashlens.models.registry import ARCHITECTURES, Architecture
 from nashlens.models.support import config_problems
 from nashlens.models.tensor_files import DTYPES, Entry, read_entries
-
-# Masks and rotary frequencies, which older files of GPT-2 and GPT-NeoX hold as well.
-_BUFFERS = (".attn.bias", ".attention.bias", ".masked_bias", ".inv_freq")
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,7 @@ class WeightReader:
         return sum(
             math.prod(entry.shape)
             for name, entry in self._entries.items()
-            if not name.endswith(_BUFFERS)
+            if not name.endswith(BUFFERS)
         )
 
     @property
