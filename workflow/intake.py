@@ -24,6 +24,7 @@ _FOLDER = re.compile(r"[{}:$`\n]")
 # In double quotes, on a cluster, a shell runs or replaces these.
 _SHELL = re.compile(r"[$`]")
 _RUN = "$ and ` are run by a shell on the way to a cluster's jobs"
+_SHOWN = 100
 _ENTRY = re.compile(r"(?s)([^=]*)=(.*)")
 _KEY = re.compile(r"[a-zA-Z_][\w-]*\w")
 
@@ -75,8 +76,10 @@ def find_cache(folder: Path) -> None:
 def refuse(problems: Sequence[str]) -> NoReturn:
     """Print one line for each problem and end with status 1."""
     # SystemExit, as Snakemake prints a traceback for any other exception in a Snakefile.
-    for problem in problems:
+    for problem in problems[:_SHOWN]:
         print(f"nashlens: config: {printable(problem)}", file=sys.stderr)
+    if len(problems) > _SHOWN:
+        print(f"nashlens: config: and {len(problems) - _SHOWN} more", file=sys.stderr)
     sys.exit(1)
 
 

@@ -142,6 +142,14 @@ def test_a_problem_ends_the_call_with_one_line(monkeypatch, capsys):
     assert said.count("\n") == 1
 
 
+def test_no_answer_is_longer_than_a_person_reads(capsys):
+    with pytest.raises(SystemExit):
+        intake.refuse([f"a{i}: unknown key" for i in range(30_000)])
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 101
+    assert said[-1] == "nashlens: config: and 29900 more"
+
+
 def test_problems_of_the_config_and_of_models_come_in_one_answer(tmp_path):
     raw = read_config_file(ROOT / "config.yaml")
     raw["models"] = {

@@ -8,7 +8,9 @@ levels) is refused here, with the file and the line.
 from __future__ import annotations
 
 import json
+import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +31,8 @@ MOST_DIGITS = 40
 _TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null")}
 _NODES = {*_TAGS, "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq", "!"}
 _WHOLE = re.compile(r"[-+]?[0-9][0-9a-fA-F_:xob]*")
+# Octal numbers, and numbers in sixties.
+_SURPRISING = re.compile(r"[-+]?(0[0-7_]*[1-7][0-7_]*|[1-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -97,8 +101,13 @@ def parse_config_text(text: str) -> dict[str, Any]:
 
 def _bytes(path: Path) -> bytes:
     try:
-        if path.is_file() and path.stat().st_size > MOST_BYTES:
-            raise _Refused(f"has {path.stat().st_size} bytes; allowed: at most {MOST_BYTES}")
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+            if os.path.realpath(path) == os.devnull:
+                return b""
+            raise _Refused("is a pipe or a device; save it as a file, as it is read more than once")
+        if found.st_size > MOST_BYTES:
+            raise _Refused(f"has {found.st_size} bytes; allowed: at most {MOST_BYTES}")
         return path.read_bytes()
     except OSError as error:
         raise _Refused(f"cannot be read ({error.strerror})") from None
@@ -197,6 +206,11 @@ def _check_events(text: str) -> None:
                 raise _Refused(
                     f"{_line(event.start_mark)}a whole number of {digits} digits; "
                     f"allowed: {MOST_DIGITS}"
+                )
+            if event.implicit[0] and _SURPRISING.fullmatch(event.value):
+                raise _Refused(
+                    f"{_line(event.start_mark)}YAML reads {event.value} as"
+                    f" {yaml.safe_load(event.value)}; write that, or quotes around it"
                 )
             if event.anchor is not None:
                 anchors[event.anchor] = _Known(1)

@@ -25,7 +25,7 @@ from nashlens.errors import ConfigError, ModelError, NashlensError
 from nashlens.gpus import visible_gpus
 from nashlens.models.intact import StrangerError, check_files
 from nashlens.models.manifest import read_manifest
-from nashlens.models.source import Source
+from nashlens.models.source import Source, user_path
 
 SEABORN_PALETTES = ("deep", "muted", "pastel", "bright", "dark", "colorblind", "husl", "hls")
 
@@ -162,14 +162,14 @@ def _adapter_problems(name: str, model: ModelConfig) -> Iterator[str]:
     from nashlens.models.adapter import check_adapter, read_adapter
     from nashlens.models.weights import WeightReader
 
-    path, source = ("models", name, "adapter"), Path(model.source.partition(":")[2]).expanduser()
+    path, source = ("models", name, "adapter"), model.source.partition(":")[2]
     try:
         adapter = read_adapter(model.adapter)
     except NashlensError as error:
         yield problem_line(path, model.adapter, str(error))
         return
     try:
-        base = WeightReader(source) if model.source.startswith("path:") else None
+        base = WeightReader(user_path(source)) if model.source.startswith("path:") else None
     except NashlensError:
         # That is the source's own problem.
         return
@@ -189,10 +189,14 @@ def _tokenizer_problems(name: str, model: ModelConfig) -> Iterator[str]:
         yield problem_line(
             path, model.tokenizer, f"{model.source} brings its own: set tokenizer: null"
         )
-    elif not (Path(model.tokenizer).expanduser() / "tokenizer.json").is_file():
-        yield problem_line(
-            path, model.tokenizer, "it has no tokenizer.json; give the folder of a tokenizer"
-        )
+        return
+    try:
+        found = (user_path(model.tokenizer) / "tokenizer.json").is_file()
+        why = "it has no tokenizer.json; give the folder of a tokenizer"
+    except NashlensError as error:
+        found, why = False, str(error)
+    if not found:
+        yield problem_line(path, model.tokenizer, why)
 
 
 def _unreachable(repository: str, revision: str) -> list[str]:
@@ -217,9 +221,9 @@ def _unreachable(repository: str, revision: str) -> list[str]:
 def _tokenizer_folder(source: Source, model: ModelConfig, stack: ExitStack) -> Path | None:
     """Find a tokenizer that costs little to read; a GGUF file's does not."""
     if source.kind == "path":
-        return Path(source.location).expanduser()
+        return user_path(source.location)
     if source.kind == "shape" and model.tokenizer is not None:
-        folder = Path(model.tokenizer).expanduser()
+        folder = user_path(model.tokenizer)
         return folder if (folder / "tokenizer.json").is_file() else None
     if source.kind in ("planted", "shape"):
         from nashlens.planted.recipes import find_recipe, write_recipe_tokenizer

@@ -143,10 +143,11 @@ def _check_section(section: type[Section], raw: Any, path: KeyPath, problems: li
             problems.append(f"{dotted_path(place)}: missing; {what}")
         else:
             values[name] = field.default
-    for key in raw:
-        if key not in section.model_fields:
-            cure = suggestion(key, section.model_fields)
-            problems.append(f"{dotted_path((*path, key))}: unknown key; {cure}")
+    unknown = [key for key in raw if key not in section.model_fields]
+    for number, key in enumerate(unknown):
+        # What was meant by each of thousands takes seconds, and nobody reads them all.
+        cure = suggestion(key, section.model_fields) if number < 100 else "leave it out"
+        problems.append(f"{dotted_path((*path, key))}: unknown key; {cure}")
     if len(problems) == before:
         return section.model_validate(values)
     return Accepted({name: value for name, value in values.items() if value is not REFUSED})

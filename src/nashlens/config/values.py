@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -13,6 +14,11 @@ from nashlens.vocabulary.positions import GROUP_PATTERN, POSITION_PATTERN
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
 # Windows and Samba refuse files of these names, whatever their ending.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+# Marks of direction, spaces of no width, ends of lines that look like none, halves of characters.
+_UNSEEN = ("Cf", "Cs", "Zl", "Zp")
+# Persian and scripts of India are not written without these.
+_JOINERS = "\u200c\u200d"
 
 LONGEST_TEXT, LONGEST_TITLE = 20_000, 200
 """Characters of a text that agents read, and of one that figures show."""
@@ -35,8 +41,15 @@ def _check_name(value: str) -> str:
 def _check_text(value: str) -> str:
     if len(value) > LONGEST_TEXT:
         raise ValueError(f"allowed: at most {LONGEST_TEXT} characters, not {len(value)}")
-    if any(ord(c) < 32 and c not in "\n\t" for c in value):
-        raise ValueError("control characters are not allowed")
+    for character in value:
+        kind = unicodedata.category(character)
+        if kind == "Cc" and character not in "\n\t":
+            raise ValueError("control characters are not allowed")
+        if kind in _UNSEEN and character not in _JOINERS:
+            raise ValueError(
+                f"character U+{ord(character):04X} shows nothing, and agents would read it;"
+                " leave it out"
+            )
     return value
 
 

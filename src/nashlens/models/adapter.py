@@ -18,6 +18,7 @@ from typing import Any
 from nashlens.errors import ModelError
 from nashlens.files import sha256_of
 from nashlens.models.inspect import weight_files
+from nashlens.models.source import user_path
 from nashlens.models.tensor_files import read_entries
 from nashlens.models.weights import WeightReader
 from nashlens.vocabulary.models import ADAPTER_CONFIG as CONFIG
@@ -84,7 +85,7 @@ def read_adapter(folder: Path | str) -> Adapter:
     ModelError
         A file is missing or damaged, or it is no plain LoRA adapter.
     """
-    folder = Path(folder).expanduser()
+    folder = user_path(str(folder))
     config = _read_config(folder)
     for problem in _config_problems(config):
         raise ModelError(f"{folder / CONFIG}: {problem}")

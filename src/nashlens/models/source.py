@@ -111,6 +111,26 @@ def _parse_hub(text: str, rest: str) -> Source:
     return Source(text, "hub", name, revision=revision)
 
 
+def user_path(text: str) -> Path:
+    """Return a path that a user wrote, `~` resolved; it need not be there.
+
+    Raises
+    ------
+    ModelError
+        The system cannot look at such a path, or `~NAME` is nobody here.
+    """
+    try:
+        path = Path(text).expanduser()
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, RuntimeError) as error:
+        shown = text if len(text) <= 60 else f"{text[:57]}..."
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise ModelError(f"{shown!r} cannot be looked at: {reason}") from None
+    return path
+
+
 def gguf_file(source: Source) -> Path:
     """Find the GGUF file of a package: or gguf: source.
 
@@ -130,7 +150,7 @@ def gguf_file(source: Source) -> Path:
         The package or the file is not there.
     """
     if source.kind == "gguf":
-        path = Path(source.location).expanduser()
+        path = user_path(source.location)
         if not path.is_file():
             raise ModelError(f"source {source.text!r}: no file {str(path)!r}")
         return path
@@ -174,7 +194,7 @@ def model_folder(source: Source) -> Path:
         There is no such directory.
     """
     assert source.kind == "path", source
-    path = Path(source.location).expanduser()
+    path = user_path(source.location)
     if not path.is_dir():
         raise ModelError(f"source {source.text!r}: no directory {str(path)!r}")
     return path

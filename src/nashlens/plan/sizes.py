@@ -14,7 +14,7 @@ from nashlens.models.inspect import read_config
 from nashlens.models.manifest import MANIFEST, read_manifest
 from nashlens.models.registry import GGUF_ARCHITECTURES, config_value
 from nashlens.models.shapes import SHAPES, Shape, find_shape
-from nashlens.models.source import Source, gguf_file, parse_source
+from nashlens.models.source import Source, gguf_file, parse_source, user_path
 
 KNOWN = {
     r"HuggingFaceTB/SmolLM2-135M(-Instruct)?": "smollm2-135m",
@@ -54,7 +54,7 @@ def find_size(source: str, folder: Path | None = None) -> Shape | None:
     if parsed.kind in ("package", "gguf"):
         return _of_gguf(gguf_file(parsed))
     if parsed.kind == "path":
-        return _of_config(read_config(Path(parsed.location).expanduser()))
+        return _of_config(read_config(user_path(parsed.location)))
     if parsed.kind == "hub":
         return _of_hub(parsed)
     if parsed.kind == "shape":

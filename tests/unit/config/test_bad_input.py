@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -208,6 +209,34 @@ def test_sizes_that_make_no_sense(raw: dict[str, Any], overlay: Any, key: str, w
     assert line.startswith(f"{key}: found ")
     assert words in line
     assert len(line) < 300
+
+
+@pytest.mark.parametrize(
+    "overlay",
+    [
+        {"games": {"chicken": {"title": "\ud800"}}},
+        {"prompts": {"system": "a\udfff"}},
+        {"prompts": {"label_sets": {"odd": ["\ud800", "B"]}}},
+    ],
+)
+def test_half_a_character_is_no_text(raw: dict[str, Any], overlay: dict[str, Any]):
+    """JSON can write one; no tokenizer and no file takes it."""
+    with pytest.raises(ConfigError) as caught:
+        validate(merge(raw, overlay))
+    assert re.search(r"character U\+D[8F]\w\w shows nothing", caught.value.problems[0])
+
+
+def test_what_scripts_need_is_a_text(raw: dict[str, Any]):
+    persian = "\u0645\u06cc\u200c\u0631\u0648\u062f"
+    validate(merge(raw, {"prompts": {"system": persian}}))
+
+
+def test_many_unknown_keys_are_answered_soon(raw: dict[str, Any]):
+    started = time.monotonic()
+    with pytest.raises(ConfigError) as caught:
+        validate({**raw, **many(30_000, 1)})
+    assert time.monotonic() - started < 5
+    assert len(caught.value.problems) == 30_000
 
 
 PAYOFFS = [1e308, -1e308, 1e-300, 1 + 1e-12, 1e-7, 1e10, -1e-320, 3.1415926535]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -64,6 +65,18 @@ BAD = {
     "a huge hex number": ("a: 0x" + "f" * 5000, "line 1: a whole number of 5002 digits"),
     "a huge number of 60s": ("a: 1" + ":59" * 2000, "line 1: a whole number of 6001 digits"),
     "a huge number in JSON": ('{"a": ' + "9" * 5000 + "}", "a whole number of 5000 digits"),
+    "an octal number": ("a: 010", "line 1: YAML reads 010 as 8; write that, or quotes around it"),
+    "an octal number below 0": ("a: 1\nb: [-0017]", "line 2: YAML reads -0017 as -15; write"),
+    "a number in sixties": ("a: 1:30", "line 1: YAML reads 1:30 as 90; write that, or quotes"),
+    "a fraction in sixties": ("a: 1:30.5", "line 1: YAML reads 1:30.5 as 90.5; write that"),
+    "a time": ("{a: {b: 12:30:45}}", "line 1: YAML reads 12:30:45 as 45045; write that"),
+    "a merge of no map": ("a:\n  <<: 3", "line 2: expected a mapping or list of mappings"),
+    "a C1 control character": ("a: \x9b31m", "cannot be read as YAML (unacceptable character"),
+    "another version": ("%YAML 3.0\n---\na: 1", "line 1: found incompatible YAML document"),
+    "TOML": ("[a]\nb = 1", "line 2: did not find expected <document start>"),
+    "a JSON comment": ('{"a": 1} // b', "line 1: did not find expected <document start>"),
+    "half a character": ('a: "\\ud800"', "line 1: found invalid Unicode character escape code"),
+    "a folder of Windows": ('a: "C:\\Users"', "line 1: did not find expected hexdecimal number"),
     "a Python object": (
         "a: !!python/object/apply:os.system ['false']\n",
         "line 1: tag !!python/object/apply:os.system is not allowed",
@@ -120,6 +133,16 @@ GOOD = {
     "Chinese": ("a: 合作\n", {"a": "合作"}),
     "the same key in two maps": ("a: {x: 1}\nb: {x: 2}\n", {"a": {"x": 1}, "b": {"x": 2}}),
     "a key as a value": ("a: b\nb: a\n", {"a": "b", "b": "a"}),
+    "zeros": ("a: [0, 00, 0.5, '010', 1_0]\n", {"a": [0, 0, 0.5, "010", 10]}),
+    "colons in quotes": ("a: '1:30'\n", {"a": "1:30"}),
+    "colons in a text": ("a: at 1:30\n", {"a": "at 1:30"}),
+    "old ends of lines": ("a:\r  b: 1\r", {"a": {"b": 1}}),
+    "a trailing comma": ('{"a": 1,}', {"a": 1}),
+    "a version": ("%YAML 1.1\n---\na: 1\n", {"a": 1}),
+    "a merge that is overruled": (
+        "a: &x {b: 1}\nc: {<<: *x, b: 2}\n",
+        {"a": {"b": 1}, "c": {"b": 2}},
+    ),
 }
 
 
@@ -156,6 +179,22 @@ def test_what_is_a_config(tmp_path: Path, text: str, found: object):
 def test_files_that_cannot_be_opened(tmp_path: Path):
     assert refused(tmp_path / "none.yaml") == "cannot be read (No such file or directory)"
     assert refused(tmp_path) == "cannot be read (Is a directory)"
+    (tmp_path / "loop.yaml").symlink_to(tmp_path / "loop.yaml")
+    assert "Too many levels of symbolic links" in refused(tmp_path / "loop.yaml")
+    assert "File name too long" in refused(tmp_path / ("x" * 300))
+
+
+def test_pipes_and_devices_are_not_read(tmp_path: Path):
+    """One would wait for ever, another has no end, and Snakemake finds a pipe empty."""
+    os.mkfifo(tmp_path / "pipe.yaml")
+    said = "is a pipe or a device; save it as a file, as it is read more than once"
+    assert refused(tmp_path / "pipe.yaml") == said
+    assert refused(Path("/dev/zero")) == said
+    read, write = os.pipe()
+    assert refused(Path(f"/dev/fd/{read}")) == said
+    os.close(read)
+    os.close(write)
+    assert read_config_file("/dev/null") == {}
 
 
 def test_our_own_files_are_read_as_ever():

@@ -321,6 +321,24 @@ def test_a_file_that_was_added_to_a_model_is_refused_before_any_job(tmp_path: Pa
     assert (folder / "manifest.json").exists()
 
 
+ODD_PATHS = ["x" * 5000 + ".gguf", "a/" * 3000 + "m.gguf", "~nobody-of-this-name/m.gguf"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("source", f"{kind}:{path}") for kind in ("path", "gguf") for path in ODD_PATHS),
+        *((key, path) for key in ("adapter", "tokenizer") for path in ODD_PATHS),
+    ],
+    ids=lambda value: str(value)[:16],
+)
+def test_paths_that_nobody_can_look_at(key: str, value: str):
+    source = {} if key == "source" else {"source": "shape:smollm2-135m", "dtype": "bfloat16"}
+    found = check(of_model(**{**source, key: value}))
+    assert any(line.startswith(f"models.tiny_llama.{key}: found ") for line in found)
+    assert all("\n" not in line and len(line) < 400 for line in found)
+
+
 def test_a_damaged_manifest_is_not_trusted(tmp_path: Path):
     folder = hf_folder(tmp_path / "tiny_llama")
     (folder / "manifest.json").write_text("{")
