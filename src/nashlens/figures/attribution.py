@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nashlens.figures import saying, style
+from nashlens.figures import saying, style, theme
 from nashlens.figures.registry import Look
 
 TITLE = "Who writes the answer"
@@ -77,13 +77,13 @@ def draw(attribution_summary: pd.DataFrame, look: Look) -> Figure:
     models = list(dict.fromkeys(attribution_summary["model"]))
     figure, body = style.canvas(look.width or style.WIDTH, 1.3 + 2.8 * len(models))
     grid = body.subplots(len(models), len(_PANELS), squeeze=False, sharey="row")
-    colors = style.colors(look.palette, list(_KINDS))
+    colors = theme.colors(look.palette, list(_KINDS))
     for line, model in zip(grid, models, strict=True):
         mine = attribution_summary[attribution_summary["model"] == model]
         for ax, (quantity, what) in zip(line, _PANELS.items(), strict=True):
             rows = mine[mine["quantity"] == quantity]
             name = f"{model}\n" if len(models) > 1 and ax is line[0] else ""
-            ax.set_title(f"{name}{what}\n{_whole(rows)}", fontsize=style.SMALL)
+            ax.set_title(f"{name}{what}\n{_whole(rows)}", fontsize=theme.SMALL)
             _panel(ax, rows, colors)
         _scale(line[0], mine)
         line[0].set_ylabel("adds to the logit\nover the other")
@@ -103,7 +103,7 @@ def _whole(rows: pd.DataFrame) -> str:
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, colors: dict[str, Any]) -> None:
-    ax.axhline(0.0, color=style.GREY, linewidth=0.8)
+    ax.axhline(0.0, color=theme.GREY, linewidth=0.8)
     heads = rows[rows["kind"] == "head"]
     largest = heads["estimate"].abs().sort_values(ascending=False).index[:_HEADS]
     shown = pd.concat([rows[rows["kind"] != "head"], heads.loc[largest]])
@@ -142,7 +142,7 @@ def _names(ax: Axes, shown: pd.DataFrame, colors: dict[str, Any]) -> None:
             name + further, (float(row["layer"]) - 0.35, float(row["estimate"])),
             # One below another, so that names at one height do not meet.
             xytext=(-3, 9 * k * np.sign(row["estimate"])), textcoords="offset points",
-            ha="right", va="center", fontsize=style.SMALL, color=colors[str(row["kind"])],
+            ha="right", va="center", fontsize=theme.SMALL, color=colors[str(row["kind"])],
         )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nashlens.figures import saying, style
+from nashlens.figures import saying, style, theme
 from nashlens.figures.registry import Look
 
 TITLE = "Surface biases"
@@ -52,7 +52,7 @@ def draw(surface_summary: pd.DataFrame, look: Look) -> Figure:
     rows = rows.sort_values("factor", key=lambda names: names.map(_FACTORS.index), kind="stable")
     models = list(dict.fromkeys(counts["model"]))
     across = min(4, len(models))
-    color = style.colors(look.palette, list(SOURCES))
+    color = theme.colors(look.palette, list(SOURCES))
     height = 1.15 + -(-len(models) // across) * (1.0 + 0.25 * len(rows))
     width = look.width or style.WIDTH
     figure, body = style.canvas(width, height)
@@ -63,8 +63,8 @@ def draw(surface_summary: pd.DataFrame, look: Look) -> Figure:
         # About two inches go to the rows' names.
         inches = (width - 2.2) / across - 0.1
         heading = _heading(str(model), counts[counts["model"] == model])
-        ax.set_title(style.fit(heading, inches), fontsize=style.SMALL)
-        ax.set_xlabel(style.fit("difference in P(action 0)", inches), fontsize=style.SMALL)
+        ax.set_title(style.fit(heading, inches), fontsize=theme.SMALL)
+        ax.set_xlabel(style.fit("difference in P(action 0)", inches), fontsize=theme.SMALL)
         ax.tick_params(labelbottom=True)
     reach = max(0.1, *(max(map(abs, ax.get_xlim())) for ax in panels.values()))
     panels[models[0]].set_xlim(-reach, reach)
@@ -77,7 +77,7 @@ def _differences(ax: Axes, data: pd.DataFrame, rows: pd.DataFrame, color: dict[s
     for place, source in enumerate(SOURCES):
         found = rows.merge(data[data["source"] == source], on=_KEYS, how="left")
         y = np.arange(len(rows)) + (place - 0.5) * 0.36
-        ax.plot(found["estimate"], y, style.MARKERS[place], color=color[source], markersize=3.5)
+        ax.plot(found["estimate"], y, theme.MARKERS[place], color=color[source], markersize=3.5)
         ax.hlines(y, found["ci_low"], found["ci_high"], color=color[source], linewidth=1.3)
     texts, before = [], None
     for index, (factor, contrast, label_set) in enumerate(rows.itertuples(index=False)):
@@ -102,7 +102,7 @@ def _heading(model: str, counts: pd.DataFrame) -> str:
 
 def _legend_entries(color: dict[str, Any], confidence: float) -> list[Line2D]:
     handles = [
-        Line2D([], [], color=color[source], marker=style.MARKERS[place], label=label)
+        Line2D([], [], color=color[source], marker=theme.MARKERS[place], label=label)
         for place, (source, label) in enumerate(SOURCES.items())
     ]
     return [*handles, style.note(f"bars: {confidence:.0%} Student intervals")]

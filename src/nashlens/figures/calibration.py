@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from nashlens.figures import saying, style
+from nashlens.figures import saying, style, theme
 from nashlens.figures.registry import Look
 
 TITLE = "Calibration"
@@ -66,6 +66,10 @@ _ROW = 0.3
 """Inches of a model's row, for two lines of the smallest font."""
 
 
+_FEW = 14
+"""Facts up to which a column has room for `12 of 40` on one line."""
+
+
 class _Cell(NamedTuple):
     kind: str
     text: str
@@ -110,7 +114,7 @@ def draw(calibration: pd.DataFrame, calibration_rates: pd.DataFrame, look: Look)
     _errors(axes[1], rates, facts, color["false_positive"], goal)
     axes[1].set_xticks(range(len(facts)), [_FACTS[fact] for fact in facts], rotation=90)
     axes[1].set_xlim(-0.5, len(facts) - 0.5)
-    axes[1].set_xlabel("fact, and what it is looked for in", fontsize=style.SMALL)
+    axes[1].set_xlabel("fact, and what it is looked for in", fontsize=theme.SMALL)
     handles: list[Any] = [Patch(color=color[kind], label=text) for kind, text in _KINDS.items()]
     bar = "share of null models"
     handles += [
@@ -123,7 +127,7 @@ def draw(calibration: pd.DataFrame, calibration_rates: pd.DataFrame, look: Look)
 
 
 def _colors(palette: str) -> dict[str, Any]:
-    base = style.colors(palette, ["exact", "far", "x", "miss", "false_positive"])
+    base = theme.colors(palette, ["exact", "far", "x", "miss", "false_positive"])
     light = tuple(1 - 0.45 * (1 - part) for part in base["exact"])
     return base | {"near": light, "true_negative": (0.93, 0.93, 0.93)}
 
@@ -133,7 +137,7 @@ def _in_numbers(rates: pd.DataFrame) -> str:
     recall, rate = found["recall"], found["false_positive_rate"]
     error, any_null = found["largest_layer_error"], found["null_models_with_any"]
     parts = ["Nearly: one layer off, or with other components; not found: absent, too"]
-    parts += [f"Recall {recall['estimate']:.2f} of {int(recall['n'])} planted facts"]
+    parts += [f"recall {recall['estimate']:.2f} of {int(recall['n'])} planted facts"]
     if pd.notna(error["estimate"]):
         parts.append(f"largest layer error {error['estimate']:.0f}")
     if rate["n"]:
@@ -232,19 +236,18 @@ def _errors(ax: Axes, rates: pd.DataFrame, facts: list[str], color: Any, goal: f
         ax.set_yticks([])
         return
     known = {str(row["fact"]): row for row in rates.reset_index().to_dict("records")}
+    between = " " if len(facts) <= _FEW else "\n"
     for x, fact in enumerate(facts):
         if fact not in known:
             continue
         rate = known[fact]
         ax.vlines(x, rate["ci_low"], rate["ci_high"], color=color, linewidth=1.8)
         ax.plot(x, rate["estimate"], "o", color=color, markersize=4.5)
-        ax.text(
-            x, rate["ci_high"], f"{round(rate['estimate'] * rate['n'])} of\n{int(rate['n'])}",
-            ha="center", va="bottom", fontsize=style.SMALL,
-        )  # fmt: skip
+        text = f"{round(rate['estimate'] * rate['n'])} of{between}{int(rate['n'])}"
+        ax.text(x, rate["ci_high"], text, ha="center", va="bottom", fontsize=theme.SMALL)
     ax.axhline(goal, color="0.3", linestyle=":", linewidth=1)
     ax.set_ylim(-0.02, max(0.3, float(rates["ci_high"].max()) * 1.7))
-    ax.set_ylabel("share of\nnull models", fontsize=style.SMALL)
+    ax.set_ylabel("share of\nnull models", fontsize=theme.SMALL)
     # Each fact is one check of a model, but effects of the wrong kind, which each claim has.
     models = int(rates["n"].drop("wrong_spike", errors="ignore").max())
     ax.set_title(f"null models (n = {models}): found though nothing is there")

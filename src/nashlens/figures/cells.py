@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from nashlens.figures import saying, style
+from nashlens.figures import saying, theme
 from nashlens.play.metrics.pooled import of_measure
 from nashlens.vocabulary.play import MODES
 
@@ -151,7 +151,7 @@ def opponent_entries(
     """Return the legend's entries of whom agents meet; `order` gives each pairing its marker."""
     return [
         Line2D(
-            [], [], color=color[name], marker=style.MARKERS[order.index(name)],
+            [], [], color=color[name], marker=theme.MARKERS[order.index(name)],
             label=f"against {OPPONENTS[name]}",
         )
         for name in pairings

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nashlens.figures import saying, style
+from nashlens.figures import saying, style, theme
 from nashlens.figures.registry import Look
 
 TITLE = "Choir or soloist"
@@ -61,11 +61,11 @@ def draw(choir: pd.DataFrame, look: Look) -> Figure:
     height = 1.5 + 3.0 * -(-len(models) // across)
     figure, body = style.canvas(look.width or style.WIDTH, height)
     grid = body.subplots(-(-len(models) // across), across, squeeze=False).ravel()
-    colors = style.colors(look.palette, list(_ORDERS))
+    colors = theme.colors(look.palette, list(_ORDERS))
     for ax, model in zip(grid, models, strict=False):
         rows = choir[choir["model"] == model]
         name = "" if len(models) == 1 else f"{model}\n"
-        ax.set_title(f"{name}{_heading(rows)}", fontsize=style.SMALL)
+        ax.set_title(f"{name}{_heading(rows)}", fontsize=theme.SMALL)
         _panel(ax, rows, colors)
     style.hide(grid[len(models) :])
     style.legend(body, _legend_entries(colors, look.confidence))
@@ -88,7 +88,7 @@ def _heading(rows: pd.DataFrame) -> str:
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, colors: dict[str, Any]) -> None:
-    ax.axhline(0.0, color=style.GREY, linewidth=0.8)
+    ax.axhline(0.0, color=theme.GREY, linewidth=0.8)
     for order, (_, dashes, mark) in reversed(_ORDERS.items()):
         mine = rows[rows["order"] == order]
         curve = mine[mine["quantity"] == "curve"].sort_values("size")
@@ -117,11 +117,11 @@ def _panel(ax: Axes, rows: pd.DataFrame, colors: dict[str, Any]) -> None:
 
 def _share(ax: Axes, share: float, whole: float) -> None:
     """Draw and name the height of a share of the whole effect."""
-    ax.axhline(share * whole, color=style.GREY, linewidth=0.7, linestyle=":")
+    ax.axhline(share * whole, color=theme.GREY, linewidth=0.7, linestyle=":")
     ax.annotate(
         f"{share:.0%}", (1.0, share * whole), xycoords=("axes fraction", "data"),
-        xytext=(2, 0), textcoords="offset points", va="center", fontsize=style.SMALL,
-        color=style.GREY,
+        xytext=(2, 0), textcoords="offset points", va="center", fontsize=theme.SMALL,
+        color=theme.GREY,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nashlens.figures import cells, saying, style
+from nashlens.figures import cells, saying, style, theme
 from nashlens.figures.registry import Look
 from nashlens.play.metrics.pooled import at_once, by_pairing, of_measure
 from nashlens.vocabulary.play import PAIRINGS
@@ -37,15 +37,18 @@ def _message(metrics: pd.DataFrame, look: Look) -> str:
         return "No game that was played has a prosocial action: agents have no way to cooperate"
     more, less = (test(rows, rows["control"]) for test in (saying.above, saying.below))
     far = saying.furthest(rows, more | less, rows["control"])
-    number = f"{saying.interval(far, '.0%')} ({far['agent']}, {style.words(far['game'])})"
+    number = (
+        f"{saying.interval(far, '.0%')} of decisions ({far['agent']}, {style.words(far['game'])})"
+    )
     if not (more | less).any():
         return (
-            f"Agents cooperate {whom} neither more nor less than random play in any of"
-            f" {len(rows)} cases: at most apart {number}"
+            f"Agents cooperate {whom} more or less than random play in"
+            f" {saying.cases(0, rows['ci_low'], 'cases')}: furthest from it {number}"
         )
     return (
-        f"Agents cooperate {whom} more than random play in {more.sum()} of {len(rows)} cases, less"
-        f" in {less.sum()}: most apart {number}"
+        f"Agents cooperate {whom} more than random play in"
+        f" {saying.cases(more.sum(), rows['ci_low'], 'cases')}, less in {less.sum() or 'none'}:"
+        f" furthest from it {number}"
     )
 
 
@@ -66,7 +69,7 @@ def draw(metrics: pd.DataFrame, look: Look) -> Figure:
     across = 2 if len(agents) == 1 else min(4, len(agents))
     down = 1 if len(agents) == 1 else 2 * math.ceil(len(agents) / across)
     height = 1.6 + down * (0.62 + max(0.5, 0.095 * len(order) * (len(pairings) + 1)))
-    color = style.colors(look.palette, PAIRINGS)
+    color = theme.colors(look.palette, PAIRINGS)
     figure, body = style.canvas(width, height)
     grid = body.subplots(down, across, squeeze=False, sharey=True, sharex=True)
     style.hide(grid.ravel())
@@ -78,10 +81,10 @@ def draw(metrics: pd.DataFrame, look: Look) -> Figure:
             part = means[measure][means[measure]["agent"] == agent]
             _pairings(ax, part, order, pairings, color)
             ax.tick_params(labelbottom=True)
-            ax.set_xlabel(style.fit(label, width / across - 0.6), fontsize=style.SMALL)
+            ax.set_xlabel(style.fit(label, width / across - 0.6), fontsize=theme.SMALL)
             if which == 0 or len(agents) == 1:
                 head = f"{agent}\n{cells.quality(data, agent)}\n{cells.size(part)}"
-                ax.set_title(style.fit(head, width / across - 0.5), fontsize=style.SMALL)
+                ax.set_title(style.fit(head, width / across - 0.5), fontsize=theme.SMALL)
     handles = cells.opponent_entries(pairings, color, PAIRINGS)
     if means["cooperation"]["hollow"].any():
         hollow = "hollow: share of action 0, where the game has no prosocial action"
@@ -113,7 +116,7 @@ def _pairings(
         part = means[(means["pairing"] == pairing) & means["estimate"].notna()]
         places = part["game"].map(order.index).to_numpy(float)
         places = places + (index - (len(pairings) - 1) / 2) * step
-        marker = style.MARKERS[PAIRINGS.index(pairing)]
+        marker = theme.MARKERS[PAIRINGS.index(pairing)]
         hollow = part.get("hollow")
         cells.points(ax, part, places, color=color[pairing], marker=marker, hollow=hollow)
     known = means.loc[means["estimate"].notna(), "game"]

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from nashlens.figures import saying, style
+from nashlens.figures import saying, style, theme
 from nashlens.figures.registry import Look
 from nashlens.vocabulary.edits import CONCEPT_KINDS, DIRECTION_KINDS
 
@@ -117,7 +117,7 @@ def draw(steering_summary: pd.DataFrame, look: Look) -> Figure:
     options = {"width_ratios": [1.7, *[1] * _RESPONSES]} if single else {}
     grid = body.subplots(rows, columns, squeeze=False, gridspec_kw=options)
     style.hide(grid.ravel())
-    colors = style.colors(look.palette, list(_PARTS))
+    colors = theme.colors(look.palette, list(_PARTS))
     inches = (look.width or style.WIDTH) / columns - 0.35
     for row, model in enumerate(models):
         for place, kind in enumerate(kinds):
@@ -127,7 +127,7 @@ def draw(steering_summary: pd.DataFrame, look: Look) -> Figure:
             head = f"{kind} direction" + (f" ({_MEANT[kind]})" if single else f", {model}")
             first = single or place == 0
             _changes(ax, part, kind, shown, colors, label=first)
-            ax.set_title(style.fit(head, inches * (1.7 if single else 1)), fontsize=style.SMALL)
+            ax.set_title(style.fit(head, inches * (1.7 if single else 1)), fontsize=theme.SMALL)
             if single:
                 _responses(grid[place, 1:], part, kind, shown, colors)
     style.legend(body, _legend_entries(data, kinds, shown, colors, look.confidence))
@@ -193,10 +193,10 @@ def _changes(
     named = [name for k, name in enumerate(places) if k % step == 0 or "+" in name]
     ax.set_xticks([x[name] for name in named], named)
     joint = next((f"; {name}: at once" for name in places if "+" in name), "")
-    ax.set_xlabel(f"after layer{joint}", fontsize=style.SMALL)
+    ax.set_xlabel(f"after layer{joint}", fontsize=theme.SMALL)
     if label:
         text = f"change of P\n{shown.symbol} = {low:g} to {high:g}"
-        ax.set_ylabel(text, fontsize=style.SMALL)
+        ax.set_ylabel(text, fontsize=theme.SMALL)
 
 
 @dataclass(frozen=True)
@@ -295,10 +295,10 @@ def _responses(
         ax.axvline(0, color="0.6", linewidth=0.7)
         several = "layers" if "+" in place else "layer"
         wrong = _share_wrong(rows, kind, place)
-        ax.set_title(f"after {several} {place}{wrong}", fontsize=style.SMALL)
+        ax.set_title(f"after {several} {place}{wrong}", fontsize=theme.SMALL)
         units = shown.units[str(rows["units"].iloc[0])]
-        ax.set_xlabel(f"{shown.symbol} ({units})", fontsize=style.SMALL)
-        ax.set_ylabel("P(action 1)" if part == "action" else "P(first label)", fontsize=style.SMALL)
+        ax.set_xlabel(f"{shown.symbol} ({units})", fontsize=theme.SMALL)
+        ax.set_ylabel("P(action 1)" if part == "action" else "P(first label)", fontsize=theme.SMALL)
         ends = sorted({*_ends(ours), 0.0})
         ax.set_xticks(ends, [f"{value:g}" for value in ends])
 

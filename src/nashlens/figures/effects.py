@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from nashlens.figures import saying, style
+from nashlens.figures import saying, style, theme
 from nashlens.figures.registry import Look
 
 TITLE = "What moves the decision, and from which layer on: the action, its word or its place?"
@@ -83,7 +83,7 @@ def draw(effects: pd.DataFrame, look: Look) -> Figure:
     across = min(4, len(models))
     width = look.width or style.WIDTH
     height = 1.5 + 5.2 * -(-len(models) // across)
-    color: dict[str, Any] = {**style.colors(look.palette, _NAMED), "interaction": style.GREY}
+    color: dict[str, Any] = {**theme.colors(look.palette, _NAMED), "interaction": theme.GREY}
     figure, body = style.canvas(width, height)
     columns = style.model_columns(body, models, len(_PANELS), sharey=True)
     reach = max(1.0, float(every[list(style.ESTIMATE)].abs().max().max()))
@@ -92,11 +92,11 @@ def draw(effects: pd.DataFrame, look: Look) -> Figure:
         for row, (ax, quantity) in enumerate(zip(axes, _PANELS, strict=True)):
             rows = mine[mine["quantity"] == quantity]
             heading = _heading(str(model) if row == 0 else "", rows)
-            ax.set_title(style.fit(heading, width / across - 0.3), fontsize=style.SMALL)
+            ax.set_title(style.fit(heading, width / across - 0.3), fontsize=theme.SMALL)
             _parts(ax, rows, color, reach)
             if index % across == 0:
-                ax.set_ylabel(_PANELS[quantity], fontsize=style.SMALL)
-        axes[-1].set_xlabel("layer", fontsize=style.SMALL)
+                ax.set_ylabel(_PANELS[quantity], fontsize=theme.SMALL)
+        axes[-1].set_xlabel("layer", fontsize=theme.SMALL)
     style.legend(body, _legend_entries(color, look.confidence))
     return figure
 
@@ -124,7 +124,7 @@ def _parts(ax: Axes, rows: pd.DataFrame, color: dict[str, Any], reach: float) ->
         style.no_data(ax, "no prompt of this kind")
         return
     ax.axhspan(-SMALL, SMALL, color="0.92", linewidth=0, zorder=0)
-    ax.axhline(0, color=style.GREY, linewidth=0.8)
+    ax.axhline(0, color=theme.GREY, linewidth=0.8)
     last = int(rows["layer"].max())
     # The action is drawn last, over all others.
     for part, (_, dashes, thick) in reversed(_PARTS.items()):

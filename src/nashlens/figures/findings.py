@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nashlens.figures import strips, style
+from nashlens.figures import strips, style, theme
 from nashlens.figures.registry import Look
 
 TITLE = "Findings"
@@ -42,7 +42,7 @@ _GAP, _CLAIM_GAP = 0.07, 0.1
 """Lines left free after each row, and besides after each claim."""
 _GUTTER = 0.3
 """Inches that a claim's id has, left of its statement."""
-_TEXT: dict[str, Any] = {"fontsize": style.SMALL, "va": "top", "linespacing": 1.0}
+_TEXT: dict[str, Any] = {"fontsize": theme.SMALL, "va": "top", "linespacing": 1.0}
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def draw(findings: pd.DataFrame, sensitivity: pd.DataFrame, look: Look) -> Figur
     inches = [width * _TEXT_WIDTH * share / sum(ratios) for share in ratios]
     claims = list(_claims(findings, sensitivity, inches, many=many))
     total = sum(_height(head, rows) + _CLAIM_GAP for head, rows in claims)
-    color = style.colors(look.palette, ["not_applicable", "contradicted", "supported", "x"])
+    color = theme.colors(look.palette, ["not_applicable", "contradicted", "supported", "x"])
     color |= {"inconclusive": color["not_applicable"], "not_applicable": (0.5, 0.5, 0.5)}
     figure, body = style.canvas(width, _FRAME + _LINE * total)
     axes = body.subplots(1, len(ratios), sharey=True, width_ratios=ratios)
@@ -196,7 +196,7 @@ def _scale(ax: Axes, findings: pd.DataFrame, sensitivity: pd.DataFrame) -> None:
     ax.grid(True, axis="x")
     ax.axvline(0, color="0.6", linewidth=0.8)
     ax.spines["bottom"].set_visible(True)
-    ax.set_xlabel("in its measure's unit", fontsize=style.SMALL)
+    ax.set_xlabel("in its measure's unit", fontsize=theme.SMALL)
 
 
 def _numbers(row: pd.Series, *, with_detectable: bool) -> str:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from nashlens.figures import glyphs, saying, style
+from nashlens.figures import glyphs, saying, style, theme
 from nashlens.figures.registry import Look
 
 log = logging.getLogger(__name__)
@@ -68,8 +68,8 @@ def draw(games: pd.DataFrame, look: Look) -> Figure:
     width = look.width or style.WIDTH
     across = min(len(first), max(1, int(width / 1.75)))
     down = math.ceil(len(first) / across)
-    color = style.colors(look.palette, ["row", "column", "nash"])
-    figure, body = style.canvas(width, 0.95 + 2.3 * down)
+    color = theme.colors(look.palette, ["row", "column", "nash"])
+    figure, body = style.canvas(width, 1.1 + 2.45 * down)
     axes = body.subplots(down, across, squeeze=False).ravel()
     for ax, (_, game) in zip(axes, first.iterrows(), strict=False):
         drawn = int(((games["game"] == game["game"]) & (games["variant"] != 0)).sum())
@@ -114,7 +114,7 @@ def _matrix(ax: Axes, game: pd.Series, variants: int, color: dict[str, tuple]) -
     ax.set_yticks([0.5, 1.5], [_short(name) for name in actions], rotation=90, va="center")
     ax.tick_params(length=0, pad=1, top=True, labeltop=True, bottom=False, labelbottom=False)
     ax.set_title(_short(str(game["title"]), 24), fontsize=8, fontweight="bold")
-    ax.set_xlabel(_below(game, variants), fontsize=style.SMALL, labelpad=2)
+    ax.set_xlabel(_below(game, variants), fontsize=theme.SMALL, labelpad=2)
     # The colours say whose actions these are.
     ax.tick_params(axis="y", labelcolor=color["row"])
     ax.tick_params(axis="x", labelcolor=color["column"])

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from nashlens.circuits.readings import ARMS
-from nashlens.figures import saying, style
+from nashlens.figures import saying, style, theme
 from nashlens.figures.registry import Look
 
 TITLE = "What ablating heads and MLPs costs the Nash action"
@@ -80,7 +80,7 @@ def draw(heads_summary: pd.DataFrame, look: Look) -> Figure:
     if heads_summary.empty:
         raise style.NothingToShowError("the heads table holds no row")
     models = list(dict.fromkeys(heads_summary["model"]))
-    colors = style.colors(look.palette, _GROUPS)
+    colors = theme.colors(look.palette, _GROUPS)
     tall = 3.4 if len(models) == 1 else 2.6
     width = look.width or style.WIDTH
     figure, body = style.canvas(width, 1.6 + tall * len(models))
@@ -96,7 +96,7 @@ def draw(heads_summary: pd.DataFrame, look: Look) -> Figure:
         groups = rows[~rows["kind"].isin(["head", "mlp"])]
         _groups(line[-1], groups, colors)
         n, matches = (groups["n"].max(), groups["n_matches"].max()) if len(groups) else (0, 0)
-        line[-1].set_title(f"groups: n = {n},\n{matches} matches", fontsize=style.SMALL)
+        line[-1].set_title(f"groups: n = {n},\n{matches} matches", fontsize=theme.SMALL)
     style.legend(body, _legend_entries(colors, look.confidence))
     return figure
 
@@ -104,7 +104,7 @@ def draw(heads_summary: pd.DataFrame, look: Look) -> Figure:
 def _map(body: Any, ax: Axes, rows: pd.DataFrame, place: str) -> None:
     """Draw every component's effect at some positions."""
     single = rows[rows["kind"].isin(["head", "mlp"]) & (rows["quantity"] == "action_part")]
-    ax.set_title(f"{_PLACES[place]},\n{_size(single)}", fontsize=style.SMALL)
+    ax.set_title(f"{_PLACES[place]},\n{_size(single)}", fontsize=theme.SMALL)
     if single.empty:
         style.no_data(ax, "nothing was ablated here")
         return
@@ -114,7 +114,7 @@ def _map(body: Any, ax: Axes, rows: pd.DataFrame, place: str) -> None:
     scale = Normalize(-largest, largest)
     _heat(ax, single, [name for group in chosen for name in group.split()], scale)
     bar = body.colorbar(ScalarMappable(scale, _MAP), ax=ax, aspect=25, pad=0.02)
-    bar.set_label("drop (logits)", fontsize=style.SMALL)
+    bar.set_label("drop (logits)", fontsize=theme.SMALL)
 
 
 def _size(rows: pd.DataFrame) -> str:
@@ -174,7 +174,7 @@ def _groups(ax: Axes, rows: pd.DataFrame, colors: dict[str, Any]) -> None:
         style.no_data(ax, "no group was ablated")
         return
     ax.axhspan(-BOUND, BOUND, color="0.92", zorder=0)
-    ax.axhline(0.0, color=style.GREY, linewidth=0.8)
+    ax.axhline(0.0, color=theme.GREY, linewidth=0.8)
     for place, (_, arm) in enumerate(arms):
         part = arm[arm["quantity"] == "action_part"]
         values = part.loc[part["kind"] == "random", "estimate"]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from nashlens.figures import style
+from nashlens.figures import style, theme
 from nashlens.figures.findings import VERDICTS
 from nashlens.figures.registry import Look
 
@@ -83,7 +83,7 @@ def draw(ladder: pd.DataFrame, look: Look) -> Figure:
 
 def _colors(palette: str) -> dict[str, Any]:
     """Return a colour for each verdict: those of the findings' figure."""
-    found = style.colors(palette, ["inconclusive", "contradicted", "supported", "x"])
+    found = theme.colors(palette, ["inconclusive", "contradicted", "supported", "x"])
     return {**found, "not_applicable": (0.75, 0.75, 0.75)}
 
 
@@ -94,7 +94,7 @@ def _headings(rung: dict[Any, Any], inches: float) -> tuple[str, str]:
 
 
 def _heading(ax: Axes, place: int, name: str, adds: str) -> None:
-    options: dict[str, Any] = {"fontsize": style.SMALL, "va": "top", "linespacing": 1.1}
+    options: dict[str, Any] = {"fontsize": theme.SMALL, "va": "top", "linespacing": 1.1}
     ax.text(place + 0.04, 0.0, name, fontweight="bold", **options)
     below = _LINE * (name.count("\n") + 1) + 0.02
     ax.text(place + 0.04, below, adds, color="0.35", **options)
@@ -112,7 +112,7 @@ def _claim(
     """Draw one claim's row: its statement, and a cell for each rung that it has."""
     first, middle = rows.iloc[0], top + _ROW / 2
     said = style.fit(f"{first['claim']}  {first['statement']}", inches[1] - 0.06, _LETTERS)
-    ax.text(left, middle, said, fontsize=style.SMALL, va="center", linespacing=1.1)
+    ax.text(left, middle, said, fontsize=theme.SMALL, va="center", linespacing=1.1)
     ax.plot([0.03, len(places) - 0.03], [middle, middle], color="0.8", linewidth=1.0, zorder=0)
     for row in rows.to_dict("records"):
         _cell(ax, places[row["rung"]], top, row, color, inches[0])
@@ -134,7 +134,7 @@ def _cell(
     options: dict[str, Any] = {"ha": "left", "va": "center"}
     if pd.isna(row["estimate"]):
         text = style.fit("not judged", 0.7 * inches)
-        ax.text(place + 0.26, top + 0.18, text, color="0.4", fontsize=style.SMALL, **options)
+        ax.text(place + 0.26, top + 0.18, text, color="0.4", fontsize=theme.SMALL, **options)
         return
     ax.text(
         place + 0.26, top + 0.18, f"{row['estimate']:.2f}", fontsize=9, fontweight="bold",
@@ -153,7 +153,7 @@ def _cell(
     )
     for k, (text, gray) in enumerate(lines):
         middle = top + 0.36 + 1.04 * _LINE * k
-        ax.text(place + 0.06, middle, text, fontsize=style.SMALL, color=gray, **options)
+        ax.text(place + 0.06, middle, text, fontsize=theme.SMALL, color=gray, **options)
 
 
 def _legend(color: dict[str, Any], look: Look) -> list[Line2D]:

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator
 
-from nashlens.figures import saying, style
+from nashlens.figures import saying, style, theme
 from nashlens.figures.registry import Look
 
 TITLE = "Logit lens: which action does each layer favour, and do the labels have mass there?"
@@ -56,9 +56,14 @@ def draw(lens_layers: pd.DataFrame, lens_summary: pd.DataFrame, look: Look) -> F
     models = list(dict.fromkeys(lens_layers["model"]))
     across = min(4, len(models))
     blocks = -(-len(models) // across)
-    color = style.colors(look.palette, list(_SERIES))
+    color = theme.colors(look.palette, list(_SERIES))
     width = look.width or style.WIDTH
-    figure, body = style.canvas(width, 1.7 + 3.3 * blocks)
+    headings = {
+        str(model): _heading(str(model), lens_layers, lens_summary, width / across - 0.3)
+        for model in models
+    }
+    lines = max(text.count("\n") for text in headings.values()) + 1
+    figure, body = style.canvas(width, 1.1 + (2.65 + 0.125 * lines) * blocks)
     columns = style.model_columns(
         body,
         models,
@@ -69,17 +74,21 @@ def draw(lens_layers: pd.DataFrame, lens_summary: pd.DataFrame, look: Look) -> F
     )
     for index, (model, axes) in enumerate(columns.items()):
         part = lens_layers[lens_layers["model"] == model]
-        numbers = _in_numbers(lens_summary[lens_summary["model"] == model])
-        heading = f"{model}\n{_counts(part)}\n{numbers}"
-        axes[0].set_title(style.fit(heading, width / across - 0.3), fontsize=style.SMALL)
+        axes[0].set_title(headings[str(model)], fontsize=theme.SMALL)
         _actions(axes[0], part, color)
         _mass(axes, part[part["quantity"] == "label_mass"], look.min_label_mass)
         axes[0].tick_params(labelbottom=False)
         labels = ("P(action)", "label mass")
         for ax, label in zip(axes, labels, strict=True):
-            ax.set_ylabel(label if index % across == 0 else "", fontsize=style.SMALL)
+            ax.set_ylabel(label if index % across == 0 else "", fontsize=theme.SMALL)
     style.legend(body, _legend_entries(color, look))
     return figure
+
+
+def _heading(model: str, layers: pd.DataFrame, summary: pd.DataFrame, inches: float) -> str:
+    numbers = _in_numbers(summary[summary["model"] == model])
+    counts = _counts(layers[layers["model"] == model])
+    return style.fit(f"{model}\n{counts}\n{numbers}", inches)
 
 
 def _counts(rows: pd.DataFrame) -> str:
@@ -143,7 +152,7 @@ def _mass(axes: Any, mass: pd.DataFrame, least: float) -> None:
     axes[1].yaxis.set_major_locator(LogLocator(numticks=4))
     style.power_ticks(axes[1].yaxis)
     axes[1].yaxis.minorticks_off()
-    axes[1].set_xlabel("layer (0: embedding)", fontsize=style.SMALL)
+    axes[1].set_xlabel("layer (0: embedding)", fontsize=theme.SMALL)
     for ax in axes:
         for layer in layers[(mass["estimate"] < least).to_numpy()]:
             ax.axvspan(layer - 0.5, layer + 0.5, color="0.93", linewidth=0, zorder=-1)

@@ -14,7 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch, Rectangle
 
-from nashlens.figures import cells, saying, style
+from nashlens.figures import cells, saying, style, theme
 from nashlens.figures.registry import Look
 from nashlens.play.metrics.pooled import at_once, longest, of_measure
 
@@ -53,8 +53,9 @@ def _message(metrics: pd.DataFrame, look: Look) -> str:
     off = saying.above(rows, rows["control"])
     far = saying.furthest(rows, off)
     return (
-        f"Play is further from equilibrium than its control in {off.sum() or 'none'} of {len(rows)}"
-        f" pairings: at most {saying.interval(far)} ({far['agent']} with {far['opponent']},"
+        "Play is further from equilibrium than its control in"
+        f" {saying.cases(off.sum(), rows['ci_low'], 'pairings')}: at most"
+        f" {saying.interval(far)} ({far['agent']} with {far['opponent']},"
         f" {style.words(far['game'])})"
     )
 
@@ -67,7 +68,7 @@ def draw(metrics: pd.DataFrame, look: Look) -> Figure:
     agents' joint play, so that it is the same in a pair's two cells. The palette is not used:
     shares need an ordered scale.
     """
-    style.colors(look.palette, [])
+    theme.colors(look.palette, [])
     data = cells.of_models(metrics)
     shown = longest(at_once(data))
     shown = shown[shown["measure"].isin([*_MEASURES, "action_0"])]
@@ -94,17 +95,17 @@ def draw(metrics: pd.DataFrame, look: Look) -> Figure:
             rows, head, scale = _rows(shown, measure, game)
             _heat_map(ax, rows, axes, scale or colormap, inches)
             head = f"{head or name}, {style.words(game)}{_control(rows)}"
-            ax.set_title(style.fit(head, inches * columns), fontsize=style.SMALL)
+            ax.set_title(style.fit(head, inches * columns), fontsize=theme.SMALL)
             ax.set_yticks(range(len(axes.agents)), [""] * len(axes.agents))
         against = style.fit(_AGAINST, inches * columns)
-        grid[-2, across].set_xlabel(against, fontsize=style.SMALL)
+        grid[-2, across].set_xlabel(against, fontsize=theme.SMALL)
         rows = of_measure(shown, measure)
         _bar(body, grid[-1, across], rows, name, colormap, inches * columns)
     named = [f"{place} {agent}" for place, agent in enumerate(axes.agents, 1)]
     known = [cells.quality(data, agent) for agent in axes.agents]
     texts = [f"{name}\n{text}" for name, text in zip(named, known, strict=True)]
     for ax in grid[:-1, : 1 if beside else 2].flat:
-        ax.set_ylabel("agent", fontsize=style.SMALL)
+        ax.set_ylabel("agent", fontsize=theme.SMALL)
         some = texts if row == ROW else [name if len(name) < 34 else name[:33] for name in named]
         ax.set_yticks(range(len(some)), [style.fit(text, _LABELS - 0.2) for text in some])
     n = saying.counted(shown.loc[shown["estimate"].notna(), "n_matches"])
@@ -145,7 +146,7 @@ def _heat_map(ax: Axes, rows: pd.DataFrame, axes: _Axes, colormap: str, inches: 
         ax.add_patch(_hatched(-0.5, -0.5, *shape[::-1]))
         ax.text(
             0.5, 0.5, style.fit(f"undefined: {reason}", max(inches * shape[1] - 0.2, 1.0)),
-            transform=ax.transAxes, ha="center", va="center", fontsize=style.SMALL,
+            transform=ax.transAxes, ha="center", va="center", fontsize=theme.SMALL,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 2},
         )  # fmt: skip
         return
@@ -176,9 +177,12 @@ def _cell(ax: Axes, i: int, j: int, row: dict[str, Any], face: Any, inches: floa
     corner = j - 0.5, i - 0.5
     ax.add_patch(Rectangle(corner, 1, 1, facecolor=face, edgecolor="white", linewidth=0.8))
     dark = np.dot(face[:3], (0.299, 0.587, 0.114)) < 0.5
+    # Where the interval has no room, letters say whether it leaves out the control.
+    sure = row["ci_low"] > row["control"] or row["ci_high"] < row["control"]
     ax.text(
         j, i, _text(row, inches), ha="center", va="center", color="white" if dark else "black",
-        linespacing=1.05, fontsize=style.SMALL, gid=f"{row['agent']} {row['opponent']}",
+        linespacing=1.05, fontsize=theme.SMALL, gid=f"{row['agent']} {row['opponent']}",
+        fontweight="bold" if sure and inches < _FULL else "normal",
     )  # fmt: skip
 
 
@@ -212,13 +216,16 @@ def _bar(
     bar = body.colorbar(ScalarMappable(Normalize(0, 1), colormap), cax=ax, orientation="horizontal")
     bar.outline.set_visible(False)
     text = next(iter(cells.definitions(rows)), f"{name}, 0 to 1")
-    bar.set_label(style.fit(text, inches), fontsize=style.SMALL)
+    bar.set_label(style.fit(text, inches), fontsize=theme.SMALL)
 
 
 def _legend_entries(confidence: float, inches: float, n: str, pooled: bool) -> list[Any]:
     inside = f"in a cell: estimate, {confidence:.0%} interval over matches, n = matches"
     if inches < _FULL:
-        inside = f"in a cell: estimate over n = {n} matches (too narrow for its interval and n)"
+        inside = (
+            f"in a cell: estimate over n = {n} matches (too narrow for its {confidence:.0%}"
+            " interval and n); bold: the interval leaves out the control"
+        )
     if inches < _ANY:
         inside = f"cells (n = {n} matches) are too narrow for numbers: see metrics.parquet"
     handles = [

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from nashlens.figures import saying, style
+from nashlens.figures import saying, style, theme
 from nashlens.figures.registry import Look
 
 TITLE = "Where the model carries what the payoffs say"
@@ -98,11 +98,11 @@ def draw(patching_summary: pd.DataFrame, look: Look) -> Figure:
         name = "" if len(models) == 1 else f"{model}: "
         for ax, panel in zip(line, panels, strict=True):
             _heat(ax, _of(mine, panel), scale)
-            ax.set_title(f"{name}{panel.title}\n{_whole(_of(mine, panel))}", fontsize=style.SMALL)
+            ax.set_title(f"{name}{panel.title}\n{_whole(_of(mine, panel))}", fontsize=theme.SMALL)
             name = ""
         line[0].set_ylabel("tokens, as they are read")
         bar = body.colorbar(ScalarMappable(scale, _MAP), ax=list(line), aspect=20, pad=0.02)
-        bar.set_label("moved by the patch (logits)", fontsize=style.SMALL)
+        bar.set_label("moved by the patch (logits)", fontsize=theme.SMALL)
     style.legend(body, _legend_entries(look.confidence))
     return figure
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from nashlens.figures import saying, style
+from nashlens.figures import saying, style, theme
 from nashlens.figures.registry import Look
 from nashlens.figures.targets import panel_rows, target_words
 from nashlens.kept import at_position
@@ -80,7 +80,7 @@ def draw(probes: pd.DataFrame, look: Look) -> Figure:
             for start in range(0, len(models), 4)
         ]
     down, across = len(rows), max(map(len, rows))
-    color = style.colors(look.palette, _KEYS)
+    color = theme.colors(look.palette, _KEYS)
     width = look.width or style.WIDTH
     figure, body = style.canvas(width, 1.4 + 1.75 * down)
     grid = body.subplots(down, across, squeeze=False)
@@ -91,11 +91,11 @@ def draw(probes: pd.DataFrame, look: Look) -> Figure:
             measure = _target(ax, part.sort_values("layer"), color)
             about = target_words(target) if single else f"{model}: {target_words(target)}"
             heading = f"{about}\n{ax.get_title(loc='left')}"
-            ax.set_title(style.fit(heading, width / across - 0.4), fontsize=style.SMALL)
+            ax.set_title(style.fit(heading, width / across - 0.4), fontsize=theme.SMALL)
             if ax is axes[0] or measure != "balanced accuracy":
-                ax.set_ylabel(measure, fontsize=style.SMALL)
+                ax.set_ylabel(measure, fontsize=theme.SMALL)
             if panels is rows[-1]:
-                ax.set_xlabel("layer (0: embedding)", fontsize=style.SMALL)
+                ax.set_xlabel("layer (0: embedding)", fontsize=theme.SMALL)
     style.legend(body, _legend_entries(probes, color))
     return figure
 

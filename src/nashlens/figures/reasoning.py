@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nashlens.figures import cells, saying, style
+from nashlens.figures import cells, saying, style, theme
 from nashlens.figures.registry import Look
 from nashlens.models.table import readable_count
 from nashlens.play.metrics.pooled import DIFFERENCE_PAIRINGS, at_once, compared_modes
@@ -57,8 +57,8 @@ def _message(metrics: pd.DataFrame, mode_differences: pd.DataFrame, look: Look) 
         f" ({most['model']}, {style.words(most['game'])})"
     )
     return (
-        f"Reasoning and notes change play against direct answers in {apart.sum() or 'none'} of"
-        f" {len(known)} comparisons: most {number}"
+        "Reasoning and notes change play in"
+        f" {saying.cases(apart.sum(), known['ci_low'], 'comparisons')}: most {number}"
     )
 
 
@@ -76,13 +76,14 @@ def draw(metrics: pd.DataFrame, mode_differences: pd.DataFrame, look: Look) -> F
     modes = [mode for mode in MODES if (shown["mode"] == mode).any()]
     games = cells.games(shown)
     alone = shown["model"].nunique() == 1
-    scale = _games(games) if alone else _models(data, shown)
+    width = look.width or style.WIDTH
+    room = (width - 0.8) / len(kinds) / len(games) - 0.1
+    scale = _games(games, room) if alone else _models(data, shown)
     blocks = _blocks(kinds, games, alone=alone)
     across = max(map(len, blocks))
     rows = _rows(len(modes) > 1)
     down = len(rows) * len(blocks)
-    width = look.width or style.WIDTH
-    color = style.colors(look.palette, list(MODES))
+    color = theme.colors(look.palette, list(MODES))
     figure, body = style.canvas(width, 3.0 + 1.15 * down)
     grid = body.subplots(down, across, squeeze=False, sharex=True, sharey="row")
     style.hide(grid.ravel())
@@ -98,13 +99,13 @@ def draw(metrics: pd.DataFrame, mode_differences: pd.DataFrame, look: Look) -> F
                 if row == 0:
                     head = _heading(part, kind, game, first=column == 0)
                     head = style.fit(head, width / across - 0.35)
-                    ax.set_title(head, fontsize=style.SMALL)
+                    ax.set_title(head, fontsize=theme.SMALL)
                 if len(rows) * block + row + 1 == down:
-                    ax.set_xlabel(style.fit(scale.title, width / across), fontsize=style.SMALL)
+                    ax.set_xlabel(style.fit(scale.title, width / across), fontsize=theme.SMALL)
             if less:
                 _centre(grid[len(rows) * block + row, 0], source, measure, facets)
             name = f"{_MEASURES[measure]},\ndifference" if less else _MEASURES[measure]
-            grid[len(rows) * block + row, 0].set_ylabel(name, fontsize=style.SMALL)
+            grid[len(rows) * block + row, 0].set_ylabel(name, fontsize=theme.SMALL)
     style.legend(body, _legend_entries(shown, modes, color))
     style.notes(body, _notes(data, shown, modes, look.confidence))
     return figure
@@ -130,8 +131,9 @@ def _rows(several: bool) -> list[tuple[str, bool]]:
     return [(measure, less) for measure in _MEASURES for less in (False, True)[: 1 + several]]
 
 
-def _games(games: list[str]) -> _Scale:
-    labels = [style.words(game).replace(" ", "\n") for game in games]
+def _games(games: list[str], inches: float) -> _Scale:
+    """Place games side by side; each has so many inches."""
+    labels = [style.fit(style.words(game), inches) for game in games]
     return _Scale("game", {g: float(i) for i, g in enumerate(games)}, labels, "game", {})
 
 
@@ -192,7 +194,7 @@ def _by_mode(
         part = known[known["mode"] == mode]
         at = part[scale.column].map(scale.places).to_numpy(float)
         at = at + (index - (len(modes) - 1) / 2) * 0.24 * gap
-        marker = style.MARKERS[list(MODES).index(mode)]
+        marker = theme.MARKERS[list(MODES).index(mode)]
         if less:
             # What a difference is compared with is the line at 0.
             part = part.assign(control=np.nan)
@@ -229,7 +231,7 @@ def _legend_entries(shown: pd.DataFrame, modes: list[str], color: dict[str, tupl
     handles = []
     for mode in modes:
         rounds = saying.counted(shown.loc[shown["mode"] == mode, "match_rounds"])
-        marker = style.MARKERS[list(MODES).index(mode)]
+        marker = theme.MARKERS[list(MODES).index(mode)]
         label = f"{MODES[mode]} ({rounds} round{'' if rounds == '1' else 's'})"
         handles.append(Line2D([], [], color=color[mode], marker=marker, label=label))
     return [*handles, cells.control_entry(marker="_")]

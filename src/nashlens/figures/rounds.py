@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nashlens.figures import cells, saying, style
+from nashlens.figures import cells, saying, style, theme
 from nashlens.figures.registry import Look
 from nashlens.play.metrics.by_round import OPPONENT_KINDS
 
@@ -29,18 +29,20 @@ def _message(rounds: pd.DataFrame, metrics: pd.DataFrame, look: Look) -> str:
     if known.empty or (first["round"] == last["round"]).all():
         return "No series has two rounds with a decision, so nothing can move between them"
     apart = saying.above(last, first["ci_high"]) | saying.below(last, first["ci_low"])
+    # Of a series, both ends need an interval.
+    both = first["ci_low"] + last["ci_low"]
     if not apart.any():
         return (
-            f"P(action 0) differs between the first and the last round, beyond their intervals, in"
-            f" none of {len(first)} series"
+            "P(action 0) differs between the first and the last round, beyond their intervals, in"
+            f" {saying.cases(0, both, 'series')}"
         )
     moved = last.reset_index()
     end = saying.furthest(moved, apart.reset_index(drop=True), first["estimate"].array)
     agent, game, kind = (str(end[key]) for key in keys)
     start = first.reset_index().iloc[moved.index.get_loc(end.name)]
     return (
-        f"P(action 0) moves between the rounds in {apart.sum()} of {len(first)} series: most from"
-        f" {saying.interval(start)} to {saying.interval(end)} ({agent}, {style.words(game)},"
+        f"P(action 0) moves between the rounds in {saying.cases(apart.sum(), both, 'series')}: most"
+        f" from {saying.interval(start)} to {saying.interval(end)} ({agent}, {style.words(game)},"
         f" opponent: {kind})"
     )
 
@@ -56,7 +58,7 @@ def draw(rounds: pd.DataFrame, metrics: pd.DataFrame, look: Look) -> Figure:
     kinds = [name for name in OPPONENT_KINDS if (rounds["opponent_kind"] == name).any()]
     panels = _places(agents, games)
     down, across = (max(place[i] for place in panels.values()) + 1 for i in (0, 1))
-    color = style.colors(look.palette, list(OPPONENT_KINDS))
+    color = theme.colors(look.palette, list(OPPONENT_KINDS))
     width = look.width or style.WIDTH
     single = len(agents) == 1
     figure, body = style.canvas(width, 1.5 + (1.4 if single else 1.1) * down)
@@ -80,10 +82,10 @@ def draw(rounds: pd.DataFrame, metrics: pd.DataFrame, look: Look) -> Figure:
             head = f"{agent}\n{known}\nn = {saying.counted(counts)} matches a game"
         else:
             head = ""
-        ax.set_title(style.fit(head, width / across - 0.3), fontsize=style.SMALL)
+        ax.set_title(style.fit(head, width / across - 0.3), fontsize=theme.SMALL)
         if place[1] == 0:
             above = "" if single else f"{style.words(game)}\n"
-            ax.set_ylabel(f"{above}P(action 0)", fontsize=style.SMALL)
+            ax.set_ylabel(f"{above}P(action 0)", fontsize=theme.SMALL)
     handles = [
         Line2D([], [], color=color[kind], marker=_marker(kind), label=kind) for kind in kinds
     ]
@@ -95,7 +97,7 @@ def draw(rounds: pd.DataFrame, metrics: pd.DataFrame, look: Look) -> Figure:
 
 
 def _marker(kind: str) -> str:
-    return style.MARKERS[list(OPPONENT_KINDS).index(kind)]
+    return theme.MARKERS[list(OPPONENT_KINDS).index(kind)]
 
 
 def _places(agents: list[str], games: list[str]) -> dict[tuple[str, str], tuple[int, int]]:

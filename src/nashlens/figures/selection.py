@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nashlens.figures import cells, saying, style
+from nashlens.figures import cells, saying, style, theme
 from nashlens.figures.registry import Look
 from nashlens.play.metrics.pooled import by_pairing, first_mover_shares
 from nashlens.vocabulary.play import PAIRINGS
@@ -36,9 +36,9 @@ def _message(metrics: pd.DataFrame, look: Look) -> str:
     more = saying.above(rows, rows["control"])
     far = saying.furthest(rows, more, rows["control"])
     return (
-        "Who moves first gets the equilibrium of its choice more often than by random play in"
-        f" {more.sum() or 'none'} of {len(rows)} cases: most apart {saying.interval(far)} of rounds"
-        f" ({far['agent']}, {style.words(far['game'])})"
+        "Moving first brings one's equilibrium more often than random play in"
+        f" {saying.cases(more.sum(), rows['ci_low'], 'cases')}: most"
+        f" {saying.interval(far)} of rounds ({far['agent']}, {style.words(far['game'])})"
     )
 
 
@@ -65,7 +65,7 @@ def draw(metrics: pd.DataFrame, look: Look) -> Figure:
     orders = {game: _orders(pooled, game) for game in games}
     rows = {game: len(agents) * len(orders[game]) for game in games}
     tall = [max(0.7, 0.17 * rows[game]) for game in games]
-    color = style.colors(look.palette, list(_TERMS))
+    color = theme.colors(look.palette, list(_TERMS))
     figure, body = style.canvas(width, 2.5 + sum(tall) + 0.85 * len(games))
     grid = body.subplots(
         len(games), len(kinds) + 1, squeeze=False, sharey="row", height_ratios=tall
@@ -76,7 +76,7 @@ def draw(metrics: pd.DataFrame, look: Look) -> Figure:
             mine = part[part["pairing"] == kind]
             _shares(ax, mine, agents, orders[game], color)
             head = f"{style.words(game)},\nagainst {cells.OPPONENTS[kind]}\n{cells.size(mine)}"
-            ax.set_title(style.fit(head, inches), fontsize=style.SMALL)
+            ax.set_title(style.fit(head, inches), fontsize=theme.SMALL)
         worth = gains[gains["game"] == game]
         _advantage(axes[-1], worth, agents, orders[game])
         _names(axes[0], data, agents, orders[game])
@@ -102,7 +102,7 @@ def _names(ax: Axes, data: pd.DataFrame, agents: list[str], orders: list[str]) -
             texts.append(f"{head}   {ORDERS[order]}" if head else ORDERS[order])
     ax.set_yticks(range(len(texts)), texts)
     ax.set_ylim(len(texts) - 0.5, -0.5)
-    ax.set_ylabel("agent, and who moves first", fontsize=style.SMALL)
+    ax.set_ylabel("agent, and who moves first", fontsize=theme.SMALL)
 
 
 def _places(rows: pd.DataFrame, agents: list[str], orders: list[str]) -> np.ndarray:
@@ -127,7 +127,7 @@ def _shares(
     for index, term in enumerate(_TERMS):
         part = rows[(rows["term"] == term) & rows["estimate"].notna()]
         places = _places(part, agents, orders) + (index - 1) * 0.24
-        cells.points(ax, part, places, color=color[term], marker=style.MARKERS[index])
+        cells.points(ax, part, places, color=color[term], marker=theme.MARKERS[index])
     ax.set_xlabel("share of rounds")
     cells.share_axis(ax, 0.04)
     known = rows[rows["estimate"].notna()]
@@ -137,7 +137,7 @@ def _shares(
 
 
 def _advantage(ax: Axes, rows: pd.DataFrame, agents: list[str], orders: list[str]) -> None:
-    ax.set_title("first mover's advantage", fontsize=style.SMALL)
+    ax.set_title("first mover's advantage", fontsize=theme.SMALL)
     known = rows[rows["estimate"].notna()]
     if known.empty:
         reasons = [reason for reason in rows["reason"] if reason]
@@ -153,7 +153,7 @@ def _advantage(ax: Axes, rows: pd.DataFrame, agents: list[str], orders: list[str
     for kind, offset, size in (("cross_play", 0.18, 2.5), ("self_play", -0.12, 3.8)):
         part = known[known["pairing"] == kind]
         places = _places(part, agents, orders) + offset
-        marker = style.MARKERS[PAIRINGS.index(kind)]
+        marker = theme.MARKERS[PAIRINGS.index(kind)]
         thin = kind == "cross_play"
         ax.hlines(
             places, part["ci_low"], part["ci_high"], color="0.25", linewidth=0.5 if thin else 1.2
@@ -169,7 +169,7 @@ def _advantage(ax: Axes, rows: pd.DataFrame, agents: list[str], orders: list[str
 
 def _legend_entries(color: dict[str, tuple]) -> list[Any]:
     handles = [
-        Line2D([], [], color=color[term], marker=style.MARKERS[index], label=label)
+        Line2D([], [], color=color[term], marker=theme.MARKERS[index], label=label)
         for index, (term, label) in enumerate(_TERMS.items())
     ]
     one = Line2D([], [], color="0.25", marker="o", label="against itself")

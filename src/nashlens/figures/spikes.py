@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nashlens.figures import saying, style
+from nashlens.figures import saying, style, theme
 from nashlens.figures.registry import Look
 from nashlens.steering.spike_summary import NONE, POWER, worth
 
@@ -79,7 +79,7 @@ def draw(spikes_summary: pd.DataFrame, look: Look) -> Figure:
     lines = -(-len(kinds) // columns)
     # More claims than a palette has colours: those of one panel differ in colour.
     color = dict(
-        zip(_CLAIMS, cycle(style.colors(look.palette, _CLAIMS[:6]).values()), strict=False)
+        zip(_CLAIMS, cycle(theme.colors(look.palette, _CLAIMS[:6]).values()), strict=False)
     )
     figure, body = style.canvas(look.width or style.WIDTH, 1.35 + 2.0 * len(models) * lines)
     grid = body.subplots(len(models) * lines, columns, squeeze=False, sharey=True)
@@ -131,7 +131,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, kind: str, color: dict[str, Any]) -> No
 
 
 def _mark(claim: str) -> str:
-    return style.MARKERS[_CLAIMS.index(claim) % len(style.MARKERS)]
+    return theme.MARKERS[_CLAIMS.index(claim) % len(theme.MARKERS)]
 
 
 def _legend_entries(summary: pd.DataFrame, color: dict[str, Any], confidence: float) -> list[Any]:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from nashlens.figures import saying, style
+from nashlens.figures import saying, style, theme
 from nashlens.figures.registry import Look
 
 TITLE = "Steered play"
@@ -76,7 +76,7 @@ def draw(steered_summary: pd.DataFrame, look: Look) -> Figure:
     width = look.width or style.WIDTH
     figure, body = style.canvas(width, 1.7 + 2.0 * len(players))
     grid = body.subplots(len(players), len(_PANELS), squeeze=False)
-    color = style.colors(look.palette, ["player", "partner"])
+    color = theme.colors(look.palette, ["player", "partner"])
     inches = width / len(_PANELS) - 0.3
     for line, name in zip(grid, players, strict=True):
         mine = fitted[fitted["player"] == name]
@@ -89,7 +89,7 @@ def draw(steered_summary: pd.DataFrame, look: Look) -> Figure:
             ours = mine[mine["quantity"] == panel.quantity].sort_values("dose")
             who = _who(name, mine.iloc[0]) if k == 0 else ""
             count = _sizes(panel, ours)
-            ax.set_title(style.fit(f"{who}{panel.title}{count}", inches), fontsize=style.SMALL)
+            ax.set_title(style.fit(f"{who}{panel.title}{count}", inches), fontsize=theme.SMALL)
             if ours.empty:
                 style.no_data(ax, "see matches.self_play" if panel.towards else "nothing asked")
                 continue
@@ -133,7 +133,7 @@ def _panel(
         _allowed(ax, doses, 0.0, DIVERGENCE)
     for _, rows in random.groupby("player", sort=False):
         rows = rows.sort_values("dose")
-        ax.plot(rows["dose"], rows["estimate"], "--", color=style.GREY, marker="x", linewidth=1.0)
+        ax.plot(rows["dose"], rows["estimate"], "--", color=theme.GREY, marker="x", linewidth=1.0)
     style.line(ax, ours, "dose", color=color["player"], marker="o")
     ax.axvline(0, color="0.6", linewidth=0.7)
     if panel.quantity == "kl":
@@ -144,8 +144,8 @@ def _panel(
         ax.set(ylim=(-0.03, 1.03), yticks=[0, 0.5, 1])
     ends = sorted({float(doses.min()), 0.0, float(doses.max())})
     ax.set_xticks(ends, [f"{value:g}" for value in ends])
-    ax.set_xlabel("dose, to defection" if panel.towards else "dose", fontsize=style.SMALL)
-    ax.set_ylabel(panel.label, fontsize=style.SMALL)
+    ax.set_xlabel("dose, to defection" if panel.towards else "dose", fontsize=theme.SMALL)
+    ax.set_ylabel(panel.label, fontsize=theme.SMALL)
 
 
 def _allowed(ax: Axes, doses: Any, low: float, high: float) -> None:
@@ -176,5 +176,5 @@ def _legend_entries(color: Mapping[str, Any], confidence: float, random: bool) -
     ]
     if random:
         label = "a random direction"
-        entries.append(Line2D([], [], color=style.GREY, linestyle="--", marker="x", label=label))
+        entries.append(Line2D([], [], color=theme.GREY, linestyle="--", marker="x", label=label))
     return [*entries, style.note(f"bands: {confidence:.0%} Student interval")]

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nashlens.figures import cells, saying, style
+from nashlens.figures import cells, saying, style, theme
 from nashlens.figures.registry import Look
 from nashlens.play.metrics.pooled import at_once, mixtures, with_strategy
 
@@ -41,10 +41,10 @@ def _message(metrics: pd.DataFrame, look: Look) -> str:
         return "No match has a whole round, so no strategy can be fitted"
     large = saying.above(rows, rows["control"])
     keys = ["agent", "game", "pairing"]
-    cases, number = rows.groupby(keys).ngroups, rows[large].groupby(keys).ngroups
+    lows, number = rows.groupby(keys)["ci_low"].min(), rows[large].groupby(keys).ngroups
     most = saying.furthest(rows, large, rows["control"])
     return (
-        f"A strategy stands out from equal weights in {number or 'none'} of {cases} cases: most"
+        f"A strategy stands out from equal weights in {saying.cases(number, lows, 'cases')}: most"
         f" apart {str(most['term']).replace('+', ' = ')}, {saying.interval(most)} ({most['agent']},"
         f" {style.words(most['game'])})"
     )
@@ -66,7 +66,7 @@ def draw(metrics: pd.DataFrame, look: Look) -> Figure:
     # Room beside each row for its numbers, and for a line each of what moved alike.
     each = max(0.27, 0.12 * (1.2 + _merged(shown, kinds))) * len(kinds)
     tall = max(0.5, max(each, 0.36) * len(agents))
-    color = style.colors(look.palette, _KINDS)
+    color = theme.colors(look.palette, _KINDS)
     figure, body = style.canvas(width, 2.4 + (tall + 0.55) * len(games))
     grid = body.subplots(
         len(games), len(STRATEGIES) + 1, squeeze=False, sharey=True,
@@ -80,7 +80,7 @@ def draw(metrics: pd.DataFrame, look: Look) -> Figure:
             ax.set_title(name)
         _texts(axes[-1], part, agents, kinds)
         texts = [f"{agent}\n{cells.quality(data, agent, game)}" for agent in agents]
-        axes[0].set_ylabel(style.fit(style.words(game), tall), fontsize=style.SMALL)
+        axes[0].set_ylabel(style.fit(style.words(game), tall), fontsize=theme.SMALL)
         axes[0].set_yticks(range(len(agents)), [style.fit(text, names) for text in texts])
     for ax in grid[-1, :-1]:
         ax.set_xlabel("weight")
@@ -106,7 +106,7 @@ def _weights(
         part = rows[rows["pairing"] == kind]
         cells.points(
             ax, part, _places(part, agents, kinds), color=color[kind], hollow=part["together"],
-            marker=style.MARKERS[_KINDS.index(kind)],
+            marker=theme.MARKERS[_KINDS.index(kind)],
         )  # fmt: skip
     cells.separate(ax, len(agents), "0.85")
     ax.tick_params(axis="y", length=0)
@@ -129,7 +129,7 @@ def _texts(ax: Axes, rows: pd.DataFrame, agents: list[str], kinds: list[str]) ->
             text = style.fit(next(iter(part["reason"]), "not played"), _RIGHT)
         classes = [str(term) for term in part["term"] if "+" in str(term)]
         text = "\n".join([text, *(name.replace("+", " = ") for name in classes)])
-        ax.text(0.0, place, text, va="center", fontsize=style.SMALL, linespacing=1.0)
+        ax.text(0.0, place, text, va="center", fontsize=theme.SMALL, linespacing=1.0)
 
 
 def _error(rows: pd.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""What every figure shares: its frame, theme, canvas, colours, small helpers, and its files.
+"""What every figure shares: its frame, canvas, legend, small helpers, and its files.
 
 Figures are made on `matplotlib.figure.Figure` directly, never through pyplot, so that drawing
 one leaves no state behind. Sizes are printed sizes: no text is smaller than 7 pt.
@@ -7,102 +7,39 @@ one leaves no state behind. Sizes are printed sizes: no text is smaller than 7 p
 from __future__ import annotations
 
 import functools
-import itertools
 import json
 import math
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties
 from matplotlib.gridspec import GridSpec
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from nashlens import __version__
 from nashlens.errors import ConfigError, DataError
-from nashlens.figures import glyphs
+from nashlens.figures import glyphs, theme
 from nashlens.figures.registry import Look
 from nashlens.files import put_in_place
 
 WIDTH = 7.0
 """Default width in inches: a page's two columns; one column has 3.5."""
-SMALL = 7.0
-"""Smallest font size in points."""
-GREY = "0.45"
+_MARGIN = 0.04
+"""Inches left free at both sides of a figure."""
 ESTIMATE = ("estimate", "ci_low", "ci_high")
 """Columns of a number and its interval."""
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h", "*")
-
-COLORBLIND = (
-    "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494",
-    "#ece133", "#56b4e9",
-)  # fmt: skip
-"""Seaborn's palette of this name, the default. Seaborn takes longer to import than to draw most
-figures, so only other palettes are asked of it."""
-
-_RC: dict[Any, Any] = {
-    # A figure's layout engine is its own, whatever the user's settings say.
-    "figure.autolayout": False,
-    "figure.constrained_layout.use": False,
-    # Seaborn's style "ticks", as far as it is not set below.
-    "figure.facecolor": "white",
-    "axes.facecolor": "white",
-    "axes.labelcolor": "0.15",
-    "text.color": "0.15",
-    "axes.spines.left": True,
-    "axes.spines.bottom": True,
-    "xtick.color": "0.15",
-    "ytick.color": "0.15",
-    "xtick.direction": "out",
-    "ytick.direction": "out",
-    "xtick.bottom": True,
-    "ytick.left": True,
-    "xtick.top": False,
-    "ytick.right": False,
-    "grid.linestyle": "-",
-    "lines.solid_capstyle": "round",
-    "patch.edgecolor": "w",
-    "patch.force_edgecolor": True,
-    "font.family": glyphs.FONT,
-    "font.size": 8.0,
-    "axes.titlesize": 8.0,
-    "axes.titleweight": "normal",
-    "axes.titlelocation": "left",
-    "axes.labelsize": 8.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "axes.edgecolor": "0.3",
-    "grid.color": "0.9",
-    "grid.linewidth": 0.6,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "xtick.labelsize": SMALL,
-    "ytick.labelsize": SMALL,
-    "legend.fontsize": SMALL,
-    "legend.title_fontsize": SMALL,
-    "legend.frameon": False,
-    "lines.linewidth": 1.3,
-    "lines.markersize": 3.5,
-    # Paths look alike wherever the file is opened; a fixed salt keeps SVG ids the same.
-    "svg.fonttype": "path",
-    # A title or a label of a user's may hold dollar signs: they are text, and no formula.
-    "text.parse_math": False,
-    "svg.hashsalt": "nashlens",
-    "pdf.fonttype": 42,
-}
 
 
 class NothingToShowError(Exception):
@@ -137,7 +74,7 @@ def figure(
         def draw(*tables: pd.DataFrame, look: Look) -> Figure:
             for (table, names), frame in zip(columns.items(), tables, strict=True):
                 require(frame, table, names)
-            with theme():
+            with theme.context():
                 try:
                     drawn = draw_panels(*tables, look)
                 except NothingToShowError as reason:
@@ -155,13 +92,10 @@ def figure(
 
 def _headline(figure: Figure, text: str) -> None:
     """Write what the reader sees first, wrapped to the figure's width."""
-    lines = textwrap.fill(text, max(30, int(figure.get_figwidth() * 12.6)))
-    figure.suptitle(lines, x=0.008, ha="left", fontsize=9, fontweight="bold")
-
-
-def theme() -> AbstractContextManager[None]:
-    """Return the context under which figures are drawn and written."""
-    return matplotlib.rc_context(_RC)
+    width = max(30, int(figure.get_figwidth() * 12.6))
+    # A number stays beside its interval.
+    whole = re.sub(r"\S+ \[[^][]*\]", _unbroken, text)
+    figure.suptitle(textwrap.fill(whole, width), x=0.008, ha="left", fontsize=9, fontweight="bold")
 
 
 def canvas(width: float, height: float) -> tuple[Figure, SubFigure]:
@@ -175,7 +109,9 @@ def canvas(width: float, height: float) -> tuple[Figure, SubFigure]:
     width, height : float
         Inches.
     """
-    figure = Figure(figsize=(width, height), layout="constrained")
+    # Letters are a little wider at some resolutions than at the one of the layout.
+    room = (_MARGIN / width, 0.0, 1 - 2 * _MARGIN / width, 1.0)
+    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(rect=room))
     FigureCanvasAgg(figure)
     return figure, figure.add_subfigure(GridSpec(1, 1, figure=figure)[0])
 
@@ -217,7 +153,7 @@ def legend(body: SubFigure, handles: Sequence[Any]) -> None:
 
 def _inches(text: str) -> float:
     """Return how wide a text of the legend is."""
-    font = FontProperties(family=_RC["font.family"], size=SMALL)
+    font = FontProperties(family=theme.RC["font.family"], size=theme.SMALL)
     width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
     return float(width) / 72.0
 
@@ -226,7 +162,7 @@ def notes(body: SubFigure, lines: Sequence[str]) -> None:
     """Write below all panels, and below earlier notes, what the reader must know to read them."""
     room = body.figure.get_figwidth() if body.figure else WIDTH
     text = "\n".join([body.get_supxlabel(), *(fit(line, room - 0.2, 16.5) for line in lines)])
-    body.supxlabel(text.strip("\n"), x=0.008, ha="left", fontsize=SMALL)
+    body.supxlabel(text.strip("\n"), x=0.008, ha="left", fontsize=theme.SMALL)
 
 
 def no_data(axes: Axes, reason: str, characters: int = 26) -> None:
@@ -247,7 +183,8 @@ def centred(
     axes: Axes, text: str, x: float = 0.5, y: float = 0.5, transform: Any = None, **options: Any
 ) -> None:
     """Write a small grey text around a point, in shares of the panel if not told otherwise."""
-    look: dict[str, Any] = {"color": GREY, "fontsize": SMALL, "ha": "center", "va": "center"}
+    look: dict[str, Any] = {"color": theme.GREY, "fontsize": theme.SMALL}
+    look |= {"ha": "center", "va": "center"}
     axes.text(x, y, text, transform=transform or axes.transAxes, **(look | options))
 
 
@@ -279,27 +216,6 @@ def hide(panels: Iterable[Axes]) -> None:
         ax.set_axis_off()
 
 
-def colors(palette: str, keys: Sequence[str]) -> dict[str, tuple[float, float, float]]:
-    """Return one colour for each key, in the palette's order.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such palette.
-    """
-    if palette == "colorblind":
-        return dict(zip(keys, map(to_rgb, itertools.cycle(COLORBLIND)), strict=False))
-    import seaborn
-
-    try:
-        values = seaborn.color_palette(palette, max(len(keys), 1))
-    except ValueError:
-        raise ConfigError(
-            [f"palette: {palette!r} is not a seaborn or matplotlib palette; try 'colorblind'"]
-        ) from None
-    return {key: tuple(value) for key, value in zip(keys, values, strict=False)}
-
-
 def require(frame: pd.DataFrame, table: str, columns: Iterable[str]) -> None:
     """Check that a table has the columns that a figure shows.
 
@@ -322,9 +238,38 @@ def words(name: str) -> str:
 
 
 def fit(text: str, inches: float, characters_per_inch: float = 18.0) -> str:
-    """Wrap each line of a text in the smallest font to a width."""
+    """Wrap each line of a text in the smallest font to a width.
+
+    Intervals stay whole where they have room. Names that are too long for a line break after a
+    sign in them, as `llama_` and `steered` do.
+    """
     width = max(8, int(inches * characters_per_inch))
-    return "\n".join(textwrap.fill(line, width) for line in text.split("\n"))
+    if width >= _INTERVAL:
+        text = re.sub(r"\[[^][\n]*\]", _unbroken, text)
+    return "\n".join(
+        textwrap.fill(" ".join(_pieces(word, width) for word in line.split(" ")), width)
+        for line in text.split("\n")
+    )
+
+
+_INTERVAL = 16
+"""Characters of a long interval."""
+
+
+def _unbroken(found: re.Match[str]) -> str:
+    return found[0].replace(" ", "\u00a0")
+
+
+def _pieces(word: str, width: int) -> str:
+    """Return a word, with a space after the last sign that a line has room for, if it is long."""
+    pieces = []
+    while len(word) > width:
+        last = max(word.rfind(sign, 0, width) for sign in "-_./")
+        if last < 1:
+            break
+        pieces.append(word[: last + 1])
+        word = word[last + 1 :]
+    return " ".join([*pieces, word])
 
 
 def ticks(axis: Axis, most: int, *, integer: bool = False) -> None:
@@ -380,6 +325,20 @@ def line(
     axes.fill_between(places, low, high, color=color, alpha=0.2, linewidth=0)
 
 
+def _settle(figure: Figure) -> None:
+    """Round where panels stand, since the layout's last digits differ from run to run.
+
+    Files hold names that are made from them.
+    """
+    for part in figure.subfigs:
+        for corner in ("p0", "p1"):
+            setattr(part.bbox_relative, corner, getattr(part.bbox_relative, corner).round(5))
+        for ax in part.axes:
+            for which in ("original", "active"):
+                place = ax.get_position(original=which == "original")
+                ax.set_position([round(value, 5) for value in place.bounds], which)
+
+
 def save(
     figure: Figure,
     stem: str | Path,
@@ -433,7 +392,7 @@ def save(
     ]
 
     def write(footer: str) -> frozenset[str]:
-        figure.supxlabel(footer, x=0.008, ha="left", fontsize=SMALL, color=GREY)
+        figure.supxlabel(footer, x=0.008, ha="left", fontsize=theme.SMALL, color=theme.GREY)
         with glyphs.missing_glyphs() as missing:
             # Each further drawing would move panels a little, and so files by what is written
             # before.
@@ -441,11 +400,12 @@ def save(
                 figure.draw_without_rendering()
             # No engine at all: beside one that does nothing, each file would take a drawing more.
             figure.set_layout_engine(None)
+            _settle(figure)
             for name, (part, _) in zip(formats, done, strict=True):
                 figure.savefig(part, format=name, dpi=dpi, metadata=metadata[name])
         return frozenset(missing)
 
-    with theme():
+    with theme.context():
         missing = write(footer)
         if missing:
             left = glyphs.lend_fonts(figure, missing)

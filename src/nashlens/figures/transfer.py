@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from nashlens.figures import saying, style
+from nashlens.figures import saying, style, theme
 from nashlens.figures.registry import Look
 from nashlens.figures.targets import panel_rows, target_words
 from nashlens.kept import at_position
@@ -96,19 +96,19 @@ def draw(transfer: pd.DataFrame, probes: pd.DataFrame, look: Look) -> Figure:
         _matrix(ax, part[part["layer"] == layer], numbers=single)
         head = target_words(target) if single else f"{model}: {target_words(target)}"
         heading = style.fit(f"{head}, layer {layer}", 0.8 * size)
-        ax.set_title(heading, fontsize=style.SMALL)
+        ax.set_title(heading, fontsize=theme.SMALL)
         if column:
             ax.set_yticklabels([])
         else:
-            ax.set_ylabel("fitted on", fontsize=style.SMALL)
+            ax.set_ylabel("fitted on", fontsize=theme.SMALL)
         if any(column < len(below) for below in rows[row + 1 : row + 2]):
             ax.set_xticklabels([])
         else:
-            ax.set_xlabel("tried on", fontsize=style.SMALL)
+            ax.set_xlabel("tried on", fontsize=theme.SMALL)
     bar = body.colorbar(
         ScalarMappable(_SCALE, _MAP), ax=grid, shrink=min(1.0, 2.5 / (size * down)), aspect=25
     )
-    bar.set_label("balanced accuracy (chance 0.5)", fontsize=style.SMALL)
+    bar.set_label("balanced accuracy (chance 0.5)", fontsize=theme.SMALL)
     style.legend(body, _legend_entries(transfer, targets, shown, single))
     return figure
 
@@ -155,7 +155,9 @@ def _matrix(ax: Axes, rows: pd.DataFrame, *, numbers: bool) -> None:
     values = np.full((len(games), len(games)), np.nan)
     for _, cell in rows[rows["status"] == "ok"].iterrows():
         values[place[cell["train"]], place[cell["test"]]] = cell["balanced_accuracy"]
-    ax.imshow(np.ma.masked_invalid(values), cmap=_MAP, norm=_SCALE, aspect="equal")
+    # Small cells fill their panel: square ones would leave most of the width free.
+    aspect = "equal" if numbers else "auto"
+    ax.imshow(np.ma.masked_invalid(values), cmap=_MAP, norm=_SCALE, aspect=aspect)
     for _, cell in rows[rows["status"] == "ok"].iterrows():
         y, x = place[cell["train"]], place[cell["test"]]
         value = float(cell["balanced_accuracy"])
@@ -167,8 +169,8 @@ def _matrix(ax: Axes, rows: pd.DataFrame, *, numbers: bool) -> None:
         elif sure:
             ax.plot(x, y, ".", color=ink, markersize=2.5)
     labels = [style.words(game) for game in games]
-    ax.set_xticks(range(len(games)), labels, rotation=90, fontsize=style.SMALL)
-    ax.set_yticks(range(len(games)), labels, fontsize=style.SMALL)
+    ax.set_xticks(range(len(games)), labels, rotation=90, fontsize=theme.SMALL)
+    ax.set_yticks(range(len(games)), labels, fontsize=theme.SMALL)
     ax.grid(False)
     ax.tick_params(length=0)
 

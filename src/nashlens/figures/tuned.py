@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from nashlens.figures import saying, style
+from nashlens.figures import saying, style, theme
 from nashlens.figures.lens import COLUMNS
 from nashlens.figures.registry import Look
 
@@ -63,7 +63,7 @@ def draw(lens_layers: pd.DataFrame, lens_tuned_layers: pd.DataFrame, look: Look)
         )
     models = list(dict.fromkeys(lens_layers["model"]))
     across = min(4, len(models))
-    color = style.colors(look.palette, list(_LENSES))
+    color = theme.colors(look.palette, list(_LENSES))
     width = look.width or style.WIDTH
     figure, body = style.canvas(width, 1.7 + 5.0 * -(-len(models) // across))
     columns = style.model_columns(body, models, len(_PANELS), sharey="row")
@@ -72,10 +72,10 @@ def draw(lens_layers: pd.DataFrame, lens_tuned_layers: pd.DataFrame, look: Look)
         axes = dict(zip(_PANELS, panels, strict=True))
         _model(axes, both[(both["model"] == model) & both["game"].isna()], color)
         heading = _heading(str(model), both[both["model"] == model])
-        axes["nash"].set_title(style.fit(heading, width / across - 0.3), fontsize=style.SMALL)
+        axes["nash"].set_title(style.fit(heading, width / across - 0.3), fontsize=theme.SMALL)
         for quantity, ax in axes.items():
             label = _PANELS[quantity] if index % across == 0 else ""
-            ax.set_ylabel(label, fontsize=style.SMALL)
+            ax.set_ylabel(label, fontsize=theme.SMALL)
     style.legend(body, _legend_entries(color, look.confidence))
     return figure
 
@@ -93,15 +93,17 @@ def _model(axes: dict[str, Any], rows: pd.DataFrame, color: dict[str, Any]) -> N
         ax = axes.get("kl" if quantity == "text_kl" else quantity)
         if ax is not None and found["estimate"].notna().any():
             # Held-out text has thinner lines; the last layer is not translated.
-            thickness: dict[str, Any] = {"linewidth": 0.7} if quantity == "text_kl" else {}
-            style.line(ax, found, color=color[lens], linestyle=_LENSES[lens][1], **thickness)
+            look: dict[str, Any] = {"linewidth": 0.7} if quantity == "text_kl" else {}
+            # Dashes above the solid line: where both agree, both are seen.
+            look |= {"linestyle": _LENSES[lens][1], "zorder": 2.5 if lens == "logit" else 2}
+            style.line(ax, found, color=color[lens], **look)
     for panel in ("nash", "prosocial", "prior"):
         style.probability_axis(axes[panel])
     # Linear below a hundredth of a nat, since the last layer's divergence is 0.
     axes["kl"].set_yscale("symlog", linthresh=0.01)
     style.power_ticks(axes["kl"].yaxis)
     axes["kl"].set_ylim(bottom=0)
-    axes["kl"].set_xlabel("layer (0: embedding)", fontsize=style.SMALL)
+    axes["kl"].set_xlabel("layer (0: embedding)", fontsize=theme.SMALL)
     for panel, ax in axes.items():
         style.ticks(ax.xaxis, 8, integer=True)
         ax.tick_params(labelbottom=panel == "kl")

@@ -89,6 +89,25 @@ def test_panel_headings_do_not_overlap(name, models, request):
             assert not box.overlaps(other), (one, two)
 
 
+@pytest.mark.parametrize("models", ["one_model", "four_models"])
+def test_what_stands_below_a_game_does_not_touch_the_next(models, request):
+    figure = draw("games", request.getfixturevalue(models))
+    figure.supxlabel("two\nlines", x=0.008, ha="left")
+    for _ in range(2):
+        figure.canvas.draw()
+    heads = [ax._left_title.get_window_extent() for ax in visible_axes(figure)]
+    for ax in visible_axes(figure):
+        assert not any(ax.xaxis.label.get_window_extent().overlaps(head) for head in heads)
+
+
+@pytest.mark.parametrize("models", ["one_model", "four_models"])
+def test_long_headings_leave_the_lens_its_room(models, request):
+    figure = draw("lens", request.getfixturevalue(models))
+    figure.canvas.draw()
+    panel = figure.subfigs[0].axes[0].get_window_extent()
+    assert panel.height / figure.dpi >= 1.4
+
+
 @pytest.mark.parametrize("name", registry.FIGURES)
 def test_empty_tables_give_a_reason(name, one_model):
     tables = {table: frame.iloc[:0] for table, frame in one_model.items()}

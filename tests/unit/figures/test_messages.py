@@ -65,7 +65,7 @@ def level(name, value=0.0, half=0.1):
 
 SAID = {
     "games": ("In 1 of 8 games", fair_games, "In none of 8 games"),
-    "cooperation": ("more than random play in 1 of 2", random_play, "neither more nor less"),
+    "cooperation": ("more than random play in 1 of 2", random_play, "random play in none of 2"),
     "pairs": ("in 26 of 54 pairings", random_play, "in none of 54 pairings"),
     "rounds": ("moves between the rounds in", level("rounds", 0.5), "in none of"),
     "reasoning": ("in 3 of 8 comparisons", random_play, "in none of 8 comparisons"),
@@ -137,3 +137,38 @@ def test_numbers_without_an_interval_and_zeros_are_plain():
     assert saying.interval({"estimate": -0.2, "ci_low": -0.3, "ci_high": -0.001}) == (
         "-0.20 [-0.30, 0.00]"
     )
+
+
+def without_intervals(frame):
+    return frame.assign(ci_low=np.nan, ci_high=np.nan)
+
+
+@pytest.mark.parametrize(
+    ("name", "tables"),
+    [
+        ("cooperation", ["metrics"]),
+        ("pairs", ["metrics"]),
+        ("rounds", ["rounds"]),
+        ("reasoning", ["mode_differences"]),
+        ("selection", ["metrics"]),
+        ("strategies", ["metrics"]),
+    ],
+)
+def test_cases_that_cannot_be_told_for_want_of_an_interval_are_counted(name, tables, one_model):
+    bare = {table: without_intervals(one_model[table]) for table in tables}
+    said = headline(name, {**one_model, **bare})
+    one, two = re.search(r"of (\d+) \w+ \((\d+) without an interval\)", said).groups()
+    assert one == two
+    assert "without an interval" not in headline(name, {**one_model, **moved(one_model)})
+
+
+def test_what_agents_do_is_said_and_not_how_far_it_is_from_nothing(one_model):
+    said = headline("cooperation", {**one_model, **random_play(one_model)})
+    assert re.search(r"furthest from it 50% \[.*\] of decisions", said)
+
+
+def test_an_interval_stays_on_one_line_beside_its_number(four_models):
+    for name in registry.FIGURES:
+        for line in registry.draw(name, four_models).get_suptitle().split("\n"):
+            assert line.count("[") == line.count("]"), line
+            assert not line.startswith("["), line

@@ -128,6 +128,23 @@ def test_narrow_cells_keep_what_has_room(width, written, metrics):
     assert "too narrow for" in flat(figure)
 
 
+def test_narrow_cells_are_bold_where_the_interval_leaves_out_the_control(four_models):
+    metrics = four_models["metrics"]
+    figure = draw("pairs", metrics)
+    rows = metrics[(metrics["measure"] == "nash_tv") & (metrics["game"] == PD)]
+    rows = rows[rows["opponent"].notna() & rows["model"].notna() & (rows["pairing"] != "scripted")]
+    sure = (rows["ci_low"] > rows["control"]) | (rows["ci_high"] < rows["control"])
+    bold = {
+        text.get_gid()
+        for text in panel(figure, ["Nash distance", "prisoners dilemma"]).texts
+        if text.get_fontweight() == "bold" and not text.get_gid().endswith(" all scripts")
+    }
+    assert bold == set(rows["agent"][sure] + " " + rows["opponent"][sure])
+    assert bold
+    assert "bold: the interval leaves out the control" in flat(figure)
+    assert "bold" not in flat(draw("pairs", metrics[metrics["model"] == "smol-135m"]))
+
+
 def test_one_mode_alone_has_nothing_to_compare(metrics):
     figure = draw("reasoning", metrics[metrics["mode"].ne("cot")])
     assert "nothing to compare" in flat(figure)

@@ -8,12 +8,13 @@ import sys
 
 import matplotlib
 import matplotlib.colors
+import numpy as np
 import pytest
 import seaborn
 from PIL import Image
 
 from nashlens.errors import ConfigError
-from nashlens.figures import registry, style
+from nashlens.figures import registry, style, theme
 
 RESTYLED = {
     *("axes.spines.top", "axes.spines.right", "axes.edgecolor", "axes.grid", "grid.color"),
@@ -74,11 +75,11 @@ def test_the_look_is_seaborns_without_its_import():
     code = "import sys, nashlens.figures.style; sys.exit('seaborn' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": "src"})
     keys = [str(k) for k in range(12)]
-    assert list(style.colors("colorblind", keys).values()) == seaborn.color_palette(
+    assert list(theme.colors("colorblind", keys).values()) == seaborn.color_palette(
         "colorblind", 12
     )
     ours = {*RESTYLED, "image.cmap", "font.family", "font.sans-serif"}
-    with style.theme():
+    with theme.context():
         for key, value in seaborn.axes_style("ticks").items():
             assert key in ours or _same(matplotlib.rcParams[key], value), key
 
@@ -89,7 +90,7 @@ def _same(one, other):
 
 def test_dollar_signs_are_text_in_every_figure():
     titles = [r"$\frac{1}{0$", "costs $3 or $5", r"$x$", r"\$", "$$"]
-    with style.theme():
+    with theme.context():
         figure, body = style.canvas(4, 2)
         figure.suptitle(titles[0])
         ax = body.subplots()
@@ -104,3 +105,31 @@ def test_dollar_signs_are_text_in_every_figure():
 )
 def test_powers_of_ten_are_plain_characters(value, text):
     assert style._power(value) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "inches", "wrapped"),
+    [
+        ("smollm2_steered", 0.73, "smollm2_\nsteered"),
+        ("steered_llama-3-8b-instruct", 0.9, "steered_llama-3-\n8b-instruct"),
+        ("of smollm2_steered_more", 0.73, "of smollm2_\nsteered_more"),
+        ("abcdefghijklmnopq", 0.6, "abcdefghij\nklmnopq"),
+        ("peak 0.88 [0.86, 0.90]", 1.0, "peak 0.88\n[0.86,\u00a00.90]"),
+        ("[0.86, 0.90]", 0.5, "[0.86,\n0.90]"),
+    ],
+)
+def test_names_break_at_their_signs_and_intervals_stay_whole(text, inches, wrapped):
+    assert style.fit(text, inches) == wrapped
+
+
+@pytest.mark.parametrize("name", ["biases", "cooperation", "pairs", "probes", "transfer"])
+def test_no_letter_touches_the_edge_at_any_resolution(name, four_models, tmp_path):
+    tables = {f"{name}/{k}": "0" * 64 for k in range(8)}
+    for dpi in (72, 130):
+        (path,) = style.save(
+            registry.draw(name, four_models), tmp_path / name, ["png"], dpi, tables
+        )
+        ink = np.asarray(Image.open(path).convert("L")) < 200
+        edge = max(1, dpi // 65)
+        for side in (ink[:, :edge], ink[:, -edge:], ink[:edge], ink[-edge:]):
+            assert not side.any()
