@@ -2,7 +2,8 @@
 
 A handler of Snakemake's logger-plugin interface. It takes the place of Snakemake's own lines about
 jobs, on a terminal alone; what Snakemake says of errors, and the log in `.snakemake/log`, stay as
-they are. One line an event and no bars that are redrawn: jobs write to the same terminal.
+they are. Each job's end has its line with a bar: how much of the work is done, by the plan. No bar
+is drawn anew, since jobs write to the same terminal.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from nashlens.progress import duration
 
 EARLY = 0.05
 """Share of the work up to which the plan's seconds count, and not the pace of the run."""
+BAR = 10
+"""Characters of the bar."""
 UNKNOWN = 2.0
 """Seconds of a job that the plan does not have."""
 
@@ -97,17 +100,23 @@ class Console(LogHandlerBase):
             self._costs = read_costs(self._plan)
             self._cost = sum(map(self._cost_of, self._todo))
         self._running[job] = rule, text, time.monotonic()
-        self._say(f"{'starts':>9}  {text}")
+        self._say(f"{'starts':>9}  {'':{BAR + 9}}{text}")
 
     def _ends(self, job: int) -> None:
         rule, text, start = self._running.pop(job)
         self._done += 1
         self._done_cost += self._cost_of(rule)
         took = duration(time.monotonic() - start)
-        said = f"{self._done:>4}/{len(self._todo):<4}  {text}: {took}"
+        said = f"{self._done:>4}/{len(self._todo):<4}  {self._bar()}  {text}: {took}"
         if self._done < len(self._todo):
             said += f"; {len(self._running)} running, about {duration(self._left())} left"
         self._say(said)
+
+    def _bar(self) -> str:
+        """Return how much of the work is done, by the plan: `[####......]  41%`."""
+        last = self._done >= len(self._todo)
+        share = 1.0 if last else min(0.99, self._done_cost / self._cost if self._cost else 0.0)
+        return f"[{'#' * int(share * BAR):.<{BAR}}] {int(share * 100):>3}%"
 
     def _cost_of(self, rule: str) -> float:
         return self._costs.get(rule, UNKNOWN)

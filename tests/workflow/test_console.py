@@ -68,7 +68,23 @@ def test_the_rest_goes_by_the_plan_and_then_by_the_pace_of_the_run(shown, clock,
     assert second.split("  ")[-1].strip() == "Games: 1 s; 0 running, about 2 min left"
     assert "Probes of a" in third
     assert fourth.strip().startswith("2/4")
+    # Of 242 planned seconds none were of the first job, and 120 of the second.
+    assert second.split()[1:3] == ["[..........]", "0%"]
+    assert fourth.split()[1:3] == ["[####......]", "49%"]
+    # What starts and what ends stand below one another.
+    said = zip((first, second, third, fourth), ("Games", "Games", "Probes", "Probes"), strict=True)
+    assert len({line.index(text) for line, text in said}) == 1
     assert fourth.endswith("Probes of a: 4 min; 0 running, about 4 min left")
+
+
+def test_the_bar_is_full_at_the_last_job_alone(shown, clock, capsys):
+    for job, rule in enumerate(["fit_probes", "fit_probes", "draw_games", "build_games"]):
+        shown.emit(starts(job, rule, rule))
+        shown.emit(ends(job))
+    ended = [line for line in capsys.readouterr().err.splitlines() if "%" in line]
+    bars = [line.split("%")[0].split("/4")[1].split() for line in ended]
+    assert bars[2] == ["[#########.]", "99"]
+    assert bars[3] == ["[##########]", "100"]
 
 
 def test_a_job_that_failed_is_not_running(shown, clock, capsys):

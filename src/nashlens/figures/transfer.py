@@ -95,7 +95,7 @@ def draw(transfer: pd.DataFrame, probes: pd.DataFrame, look: Look) -> Figure:
         layer = _shown_layer(part, probes, model, target)
         _matrix(ax, part[part["layer"] == layer], numbers=single)
         head = target_words(target) if single else f"{model}: {target_words(target)}"
-        heading = style.fit(f"{head}, layer {layer}", 0.8 * size)
+        heading = style.fit(f"{head}, layer {layer}", (0.8 if single else 0.72) * size)
         ax.set_title(heading, fontsize=theme.SMALL)
         if column:
             ax.set_yticklabels([])

@@ -5,7 +5,9 @@ import csv
 import pytest
 
 from nashlens.page import build_page
+from nashlens.page.compare import build_comparison
 from tests.unit.page.studies import study
+from tests.unit.page.test_compare import two
 from tests.unit.page.test_page import HOSTILE
 
 CHECKED = ["header", "#first", "#M6", "#B1", "#matches", "#sources"]
@@ -58,11 +60,11 @@ def inside(page, selector):
     )
 
 
-def serious(page, **options):
+def serious(page, checked=CHECKED, **options):
     """Return what axe finds serious or critical, with an example of each."""
     from axe_playwright_python.sync_playwright import Axe
 
-    context = {"include": [[selector] for selector in CHECKED]}
+    context = {"include": [[selector] for selector in checked]}
     found = Axe().run(page, context, options or None).response["violations"]
     return [
         (one["id"], one["nodes"][0]["html"][:200], one["nodes"][0].get("failureSummary", ""))
@@ -179,6 +181,52 @@ def test_an_accessibility_checker_finds_nothing_serious(page):
     page.locator("#M6-chart2").scroll_into_view_if_needed()
     page.locator("#M6-chart2 .chart[data-drawn]").wait_for()
     assert serious(page) == []
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_a_comparison_loads_fits_and_can_be_used_by_all(chromium, tmp_path, viewport):
+    file = tmp_path / "compare.html"
+    file.write_text(build_comparison(two(), "Why?"))
+    opened = Opened(chromium, file, viewport=viewport)
+    page = opened.page
+    assert page.locator("#changed tbody tr").count() == 1
+    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    page.click("#theme")
+    assert page.get_attribute("#theme", "aria-pressed") == "true"
+    assert serious(page, ["body"]) == []
+    page.click("#theme")
+    assert serious(page, ["body"]) == []
+    assert opened.complaints == []
+    assert opened.requests == [file.as_uri()]
+    opened.context.close()
+
+
+def test_on_paper_there_are_the_numbers_and_no_buttons(chromium, path):
+    printed = Opened(chromium, path, viewport=DESKTOP, color_scheme="dark")
+    printed.page.emulate_media(media="print", color_scheme="dark")
+    assert printed.page.evaluate("getComputedStyle(document.body).backgroundColor") == (
+        "rgb(255, 255, 255)"
+    )
+    assert printed.page.locator("#M6-one .numbers").first.is_visible()
+    for selector in (".top nav", ".tools", "#browser"):
+        assert not printed.page.locator(selector).first.is_visible(), selector
+    printed.context.close()
+
+
+def test_the_keyboard_reaches_all_that_can_be_pressed(chromium, path):
+    typed = Opened(chromium, path, viewport=DESKTOP)
+    typed.page.keyboard.press("Tab")
+    assert typed.page.evaluate("document.activeElement.className") == "skip"
+    reached = set()
+    for _ in range(60):
+        typed.page.keyboard.press("Tab")
+        reached.add(
+            typed.page.evaluate("document.activeElement.id || document.activeElement.tagName")
+        )
+        outline = "getComputedStyle(document.activeElement).outlineStyle"
+        assert typed.page.evaluate(outline) != "none"
+    assert {"theme", "A"} <= reached
+    typed.context.close()
 
 
 def test_nothing_hostile_ran(opened):
