@@ -29,6 +29,7 @@ from workflow.experiment import (
     put_nulls,
     take_compared,
     take_measure,
+    take_target,
     verifying,
 )
 from workflow.fingerprint import OPTIONAL
@@ -56,6 +57,7 @@ if calibrating():
 LAYERS = config_layers(workflow)
 put_nulls(config, LAYERS[-1])
 MEASURE = take_measure(config)
+ABOUT = take_target(config)
 NAMED = take_compared(config)
 EXPERIMENT = Experiment.load(
     config,

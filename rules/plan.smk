@@ -14,6 +14,7 @@ rule price_jobs:
     params:
         **provenance("price_jobs", anew=True),
         **NESTED_CALL,
+        targets=ABOUT,
         measure=MEASURE,
     conda:
         "../envs/cpu.yaml"
@@ -35,6 +36,7 @@ rule tell_status:
     params:
         **provenance("tell_status", anew=True),
         **NESTED_CALL,
+        targets=ABOUT,
     conda:
         "../envs/cpu.yaml"
     message:

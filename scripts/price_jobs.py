@@ -8,8 +8,8 @@ from workflow.job import run_job
 from workflow.plan import plan_call
 
 
-def main(outputs, configfiles, settings, measure):
-    plan, text = plan_call(Call(Path.cwd(), configfiles, settings), measure=measure)
+def main(outputs, configfiles, settings, targets, measure):
+    plan, text = plan_call(Call(Path.cwd(), configfiles, settings, targets), measure=measure)
     write_csv(plan.table, outputs["plan"])
     Path(outputs["text"]).write_text(text, encoding="utf-8")
 

@@ -7,8 +7,8 @@ from workflow.job import run_job
 from workflow.status import status_text
 
 
-def main(outputs, configfiles, settings):
-    text = status_text(Call(Path.cwd(), configfiles, settings))
+def main(outputs, configfiles, settings, targets):
+    text = status_text(Call(Path.cwd(), configfiles, settings, targets))
     Path(outputs["text"]).write_text(text, encoding="utf-8")
 
 

@@ -34,7 +34,12 @@ class Call:
     configfiles: Sequence[str] = ()
     settings: Sequence[str] = ()
     """Of `--config`."""
-    target: str = "figures"
+    targets: Sequence[str] = ("figures",)
+
+    def about(self, experiment: str) -> str:
+        """Return the name of an experiment, and which of its targets are asked about if not all."""
+        names = ", ".join(self.targets)
+        return experiment if names == "figures" else f"{experiment}, {names}"
 
 
 def load_dag(call: Call) -> tuple[Any, Experiment]:
@@ -55,7 +60,7 @@ def load_dag(call: Call) -> tuple[Any, Experiment]:
     os.environ[NESTED] = "1"
     profile = yaml.safe_load((call.root / "profiles/default/config.yaml").read_text())
     settings = DAGSettings(
-        targets={call.target},
+        targets=set(call.targets),
         rerun_triggers=RerunTrigger.parse_choices_set(profile["rerun-triggers"]),
     )
     given = ConfigSettings(

@@ -97,6 +97,27 @@ def take_measure(config: dict[str, Any]) -> bool:
     return found[str(said).lower()]
 
 
+ASKED_ABOUT = (
+    *("games", "prompts", "play", "quiz", "activations", "probes", "lens", "steering", "circuits"),
+    *("patching", "attribution", "spikes", "ladder", "findings", "figures", "report"),
+)
+"""Targets that a plan or a status can be about."""
+
+
+def take_target(config: dict[str, Any]) -> list[str]:
+    """Take out of a config what a plan or a status is about: `--config target=ladder`.
+
+    It is no part of an experiment. The default is all of one: `figures`.
+    """
+    said = config.pop("target", None) or "figures"
+    names = said if isinstance(said, list) else [said]
+    wrong = [name for name in names if name not in ASKED_ABOUT]
+    if wrong:
+        allowed = ", ".join(ASKED_ABOUT)
+        refuse([f"target: found {name!r}; allowed: {allowed}" for name in wrong])
+    return list(names)
+
+
 def put_nulls(config: dict[str, Any], given: Mapping[str, Any]) -> None:
     """Put null into a merged config wherever `--config` says so.
 

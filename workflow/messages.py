@@ -11,7 +11,7 @@ import shutil
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from nashlens.errors import printable
 from nashlens.files import clear_left, write_json
 from nashlens.logs import PREFIX, last_error
 from workflow.command import Command
+from workflow.experiment import ASKED_ABOUT
 
 COLUMNS = ("claim", "model", "verdict", "estimate", "ci_low", "ci_high", "control", "measure")
 OLD = 3600.0
@@ -69,9 +70,28 @@ def say_last_of_dry_run(workflow: Any, command: Command) -> None:
         jobs = [job for job in needed if job.rule.script]
         if jobs:
             stages = [Path(job.rule.snakefile).stem for job in jobs]
-            print(dry_run(stages, command), file=sys.stderr)
+            about = about_the_same(command, workflow.dag_settings.targets)
+            print(dry_run(stages, about), file=sys.stderr)
 
     atexit.register(say)
+
+
+def about_the_same(command: Command, targets: Iterable[str]) -> Command:
+    """Return a command whose `plan` and `status` are about what was asked for.
+
+    A single file has no plan of its own: then they are about all of the experiment.
+
+    Parameters
+    ----------
+    command : Command
+    targets : iterable of str
+        Of the call; none are the default.
+    """
+    names = sorted(targets)
+    if not names or names == ["figures"] or not set(names) <= set(ASKED_ABOUT):
+        return command
+    said = names[0] if len(names) == 1 else f"[{', '.join(names)}]"
+    return Command(command.configfiles, [*command.settings, f"target={said}"])
 
 
 def dry_run(stages: Sequence[str], command: Command) -> str:

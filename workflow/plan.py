@@ -28,7 +28,7 @@ def plan_call(call: Call, *, measure: bool) -> tuple[Plan, str]:
     folders = model_folders(call.root, experiment.models)
     study = Study(experiment.config, experiment.groups, folders)
     plan = make_plan(study, study_jobs(dag, experiment), this_machine(measure))
-    return plan, plan_text(plan, experiment.name)
+    return plan, plan_text(plan, call.about(experiment.name))
 
 
 def study_jobs(dag: Any, experiment: Experiment) -> list[Job]:

@@ -47,7 +47,7 @@ def status_text(call: Call) -> str:
     dag, experiment = load_dag(call)
     stages = stage_table(dag, experiment)
     ask = Command(call.configfiles, call.settings).ask("plan")
-    return render(experiment.name, experiment.models, stages, ask)
+    return render(call.about(experiment.name), experiment.models, stages, ask)
 
 
 def stage_table(dag: Any, experiment: Experiment) -> dict[str, dict[str, StageStatus]]:

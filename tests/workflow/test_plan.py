@@ -121,5 +121,11 @@ def test_nothing_to_do_is_said_and_an_edit_is_priced(built):
     priced = pd.read_csv(built.folder / "results/tiny/plan.csv").query("jobs > 0")
     assert {"ablate_heads", "summarise_heads", "judge_findings"} <= set(priced["rule"])
     assert not {"play_part", "sweep_steering", "fit_probes"} & set(priced["rule"])
+    # Of what does not hang on it, nothing would run.
+    about = {"circuits": {"group": 3}, "target": "lens"}
+    done = built.snakemake("--cores", "1", "plan", config=about)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Experiment tiny, lens: nothing to do" in done.stderr
+    assert set(pd.read_csv(built.folder / "results/tiny/plan.csv")["rule"]) < set(table["rule"])
     # Asking changed nothing.
     assert built.would_run() == set()
