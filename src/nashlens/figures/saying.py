@@ -61,20 +61,20 @@ def beyond(rows: pd.DataFrame, control: Any = 0.0) -> pd.Series:
     return above(rows, control) | below(rows, control)
 
 
-def cases(found: int, lows: pd.Series, noun: str) -> str:
+def cases(found: float, lows: pd.Series, noun: str) -> str:
     """Return `3 of 8 cases`, `none of 8 cases`, and how many cannot be told.
 
     Parameters
     ----------
-    found : int
-        The cases that an interval tells.
+    found : float
+        How many an interval tells.
     lows : pandas.Series
         The lower bound of each case's interval; missing where there is none, as of one match.
     noun : str
     """
     bare = int(lows.isna().sum())
     without = f" ({bare} without an interval)" if bare else ""
-    return f"{found or 'none'} of {len(lows)} {noun}{without}"
+    return f"{int(found) or 'none'} of {len(lows)} {noun}{without}"
 
 
 def at_most(rows: pd.DataFrame, column: str = "estimate") -> pd.Series:

@@ -13,7 +13,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -334,9 +334,11 @@ def _settle(figure: Figure) -> None:
         for corner in ("p0", "p1"):
             setattr(part.bbox_relative, corner, getattr(part.bbox_relative, corner).round(5))
         for ax in part.axes:
-            for which in ("original", "active"):
+            places: tuple[Literal["original", "active"], ...] = ("original", "active")
+            for which in places:
                 place = ax.get_position(original=which == "original")
-                ax.set_position([round(value, 5) for value in place.bounds], which)
+                left, below, width, height = (round(value, 5) for value in place.bounds)
+                ax.set_position((left, below, width, height), which)
 
 
 def save(

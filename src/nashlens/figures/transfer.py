@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -156,7 +156,7 @@ def _matrix(ax: Axes, rows: pd.DataFrame, *, numbers: bool) -> None:
     for _, cell in rows[rows["status"] == "ok"].iterrows():
         values[place[cell["train"]], place[cell["test"]]] = cell["balanced_accuracy"]
     # Small cells fill their panel: square ones would leave most of the width free.
-    aspect = "equal" if numbers else "auto"
+    aspect: Literal["equal", "auto"] = "equal" if numbers else "auto"
     ax.imshow(np.ma.masked_invalid(values), cmap=_MAP, norm=_SCALE, aspect=aspect)
     for _, cell in rows[rows["status"] == "ok"].iterrows():
         y, x = place[cell["train"]], place[cell["test"]]

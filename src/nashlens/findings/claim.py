@@ -159,7 +159,8 @@ class Claim(Generic[E]):
 
 def with_bounds(evidence: Evidence) -> str:
     """Return an estimate with its interval, as reasons show it."""
-    return f"{evidence.estimate:.2f} [{evidence.low:.2f}, {evidence.high:.2f}]"
+    # A zero has no sign, however it was rounded.
+    return f"{evidence.estimate:z.2f} [{evidence.low:z.2f}, {evidence.high:z.2f}]"
 
 
 def verdict_of(supported: bool, contradicted: bool = False) -> str:

@@ -1,6 +1,7 @@
 """The smallest effect that a study would have found."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from scipy.stats import nct
 from scipy.stats import t as student
 
 from nashlens.findings import ALL_CLAIMS, CLAIMS, combine, judge
-from nashlens.findings.claim import Claim, Evidence, Outcome
+from nashlens.findings.claim import Claim, Evidence, Outcome, with_bounds
 from nashlens.findings.detectable import power_sentence, smallest_effect
 
 NAN = float("nan")
@@ -100,3 +101,8 @@ def test_a_claim_lost_to_the_correction_says_it_too():
     assert lost["verdict"] == "inconclusive"
     assert lost["reason"].endswith("(q = 0.5). This study would have found an effect of 0.29 logits"
                                    " four times in five.")  # fmt: skip
+
+
+def test_a_zero_has_no_sign_in_a_reason():
+    found = SimpleNamespace(estimate=-0.004, low=-0.01, high=-0.0)
+    assert with_bounds(found) == "0.00 [-0.01, 0.00]"
