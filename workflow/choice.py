@@ -20,9 +20,11 @@ from typing import Any
 
 from snakemake.io import flag
 
+from nashlens.errors import AGAIN
 from nashlens.versions import changed_versions
+from workflow.intake import refuse
 from workflow.provenance import Provenance
-from workflow.records import Digests, listed_files, other_inputs
+from workflow.records import Digests, listed_files, other_inputs, record_file
 
 WHOLE, MISSING, DAMAGED, STALE, FOREIGN = "whole", "missing", "damaged", "stale", "foreign"
 FAULTS = (MISSING, DAMAGED, STALE, FOREIGN)
@@ -57,6 +59,8 @@ def examine(path: str, fingerprint: str, digests: Digests) -> Finding:
         Of files that were looked at before.
     """
     record = digests.record(path)
+    if _is_in_the_way(path):
+        return Finding(path, DAMAGED, "it is no file")
     if not os.path.exists(path):
         # Activations deleted as a whole, to free the disk, are made when something needs them.
         folder = os.path.dirname(path)
@@ -107,8 +111,10 @@ def choose_by_records(
             found = _examine_all(dag, provenance, digests, rerun_versions)
             digests.save()
             if not workflow.dryrun:
-                for finding in found.faults:
-                    _set_aside(finding)
+                moved = [path for finding in found.faults for path in _set_aside(finding)]
+                if moved:
+                    # Snakemake has seen them already, and would look for them.
+                    refuse([f"{path}: it was no file; it is set aside: {AGAIN}" for path in moved])
             _say(found, rerun_versions)
             await choose(*args, **kwargs)
             _choose(dag, found.jobs, provenance)
@@ -211,14 +217,32 @@ def _choose(dag: Any, ours: set[Any], provenance: Provenance) -> None:
     dag._len = len(dag._finished | chosen)
 
 
-def _set_aside(finding: Finding) -> None:
-    """Rename a damaged shard, so that its job finds it missing."""
+def _is_in_the_way(path: str) -> bool:
+    """Say whether a folder, a pipe or a link to nothing has the place of a file."""
+    return os.path.lexists(path) and not os.path.isfile(path)
+
+
+def _set_aside(finding: Finding) -> list[str]:
+    """Rename a damaged shard, so that its job finds it missing, and what has a file's place.
+
+    Returns
+    -------
+    list of str
+        What had a file's place.
+    """
+    moved = []
+    record = str(record_file(finding.path))
+    for other in filter(_is_in_the_way, (finding.path, record)):
+        with contextlib.suppress(OSError):
+            os.replace(other, f"{other}.{time.time_ns()}.damaged")
+            moved.append(other)
     if finding.aside is None or not finding.aside.endswith(".npy"):
-        return
+        return moved
     path = Path(finding.aside)
     with contextlib.suppress(OSError):
         path.with_suffix(".json").unlink(missing_ok=True)
         os.replace(path, path.with_name(f"{path.name}.damaged"))
+    return moved
 
 
 def _say(found: _Found, rerun_versions: bool) -> None:

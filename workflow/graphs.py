@@ -18,6 +18,7 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ KEPT = Path("results/.compiled")
 _INDUCTOR, _TRITON = "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"
 _PASSING = re.compile(r"(.*/)?(locks/.*|tmp\..*|[^/]*\.lock|lock)")
 """What says only that somebody is at work."""
+_NEW = 60.0  # seconds
 
 
 @contextlib.contextmanager
@@ -71,10 +73,16 @@ def keeping_graphs(gpus: Sequence[Gpu]) -> Iterator[None]:
 def _own_folder() -> Iterator[Path]:
     """Make a folder that lives as long as the block; clear those of processes that were killed."""
     home = machine_folder()
-    for life in home.glob("compiled-*/lock"):
-        with contextlib.suppress(OSError), open(life) as other:
-            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(life.parent, ignore_errors=True)
+    for left in home.glob("compiled-*"):
+        with contextlib.suppress(OSError):
+            if (left / "lock").exists():
+                with open(left / "lock") as other:
+                    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            elif time.time() - left.stat().st_mtime < _NEW:
+                # It may be about to be locked.
+                continue
+            # A process that ended may have left compilers that wrote on.
+            shutil.rmtree(left, ignore_errors=True)
     made = tempfile.TemporaryDirectory(prefix="compiled-", dir=home, ignore_cleanup_errors=True)
     with made as folder, open(Path(folder) / "lock", "w") as own:
         fcntl.flock(own, fcntl.LOCK_EX)

@@ -62,6 +62,9 @@ class Digests:
             state = state_of(path)
         except OSError:
             return None
+        if not os.path.isfile(path):
+            # A folder or a pipe in a file's place is no file that is there.
+            return None
         name = os.path.relpath(path, self._memory.parent) if self._memory else str(path)
         for found in (known, self._known.get(name)):
             if found is not None and found[1:] == state:

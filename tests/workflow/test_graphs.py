@@ -113,9 +113,16 @@ def test_what_a_killed_job_left_is_cleared_and_a_living_one_is_not():
     left = machine_folder() / "compiled-dead"
     left.mkdir(parents=True)
     (left / "lock").touch()
+    # Compilers of a process that has ended may write on, where its lock is gone.
+    unlocked, new = (machine_folder() / f"compiled-{name}" for name in ("unlocked", "new"))
+    for folder in (unlocked, new):
+        folder.mkdir()
+    os.utime(unlocked, (1e9, 1e9))
     with keeping_graphs(GPUS):
         folder = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
         assert not left.exists()
+        assert not unlocked.exists()
+        assert new.exists()
         compile_in_a_job("fxgraph/a")
         assert folder.exists()
 

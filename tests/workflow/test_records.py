@@ -1,9 +1,12 @@
 """Records beside results, and digests that are remembered."""
 
 import os
+from pathlib import Path
+
+import pytest
 
 from nashlens import digests
-from workflow.choice import ABSENT, DAMAGED, FOREIGN, MISSING, STALE, WHOLE, examine
+from workflow.choice import ABSENT, DAMAGED, FOREIGN, MISSING, STALE, WHOLE, _set_aside, examine
 from workflow.records import Digests, record_file, write_records
 
 
@@ -74,3 +77,47 @@ def test_what_is_on_disk_is_compared_with_its_record(tmp_path, monkeypatch):
     assert examine(manifest, "f", Digests(tmp_path / "none")).state == MISSING
     os.rmdir(os.path.dirname(manifest))
     assert examine(manifest, "f", Digests(tmp_path / "none")).state == ABSENT
+
+
+IN_THE_WAY = {
+    "a folder": Path.mkdir,
+    "a full folder": lambda path: (path / "more").mkdir(parents=True),
+    "a link to nothing": lambda path: path.symlink_to("nowhere"),
+    "a link to itself": lambda path: path.symlink_to(path.absolute()),
+    # Who reads one waits for ever.
+    "a pipe": os.mkfifo,
+}
+
+
+@pytest.mark.parametrize("make", IN_THE_WAY.values(), ids=IN_THE_WAY)
+def test_what_has_a_files_place_is_no_file_and_goes_aside(tmp_path, monkeypatch, make):
+    monkeypatch.chdir(tmp_path)
+    table = Path("results/e/games.parquet")
+    table.parent.mkdir(parents=True)
+    table.write_text("written")
+    write_records([str(table)], [], {"fingerprint": "f"})
+    table.unlink()
+    make(table)
+    assert Digests(tmp_path / "none").of(table) is None
+    found = examine(str(table), "f", Digests(tmp_path / "none"))
+    assert (found.state, found.why) == (DAMAGED, "it is no file")
+    assert _set_aside(found) == [str(table)]
+    # So its job can write it.
+    assert not os.path.lexists(table)
+    (aside,) = table.parent.glob("games.parquet.*.damaged")
+    assert os.path.lexists(aside)
+    assert examine(str(table), "f", Digests(tmp_path / "none")).state == MISSING
+
+
+def test_a_folder_in_a_records_place_goes_aside(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = Path("results/e/games.parquet")
+    table.parent.mkdir(parents=True)
+    table.write_text("written")
+    record = record_file(table)
+    record.mkdir(parents=True)
+    found = examine(str(table), "f", Digests(tmp_path / "none"))
+    assert found.state == FOREIGN
+    assert _set_aside(found) == [str(record)]
+    write_records([str(table)], [], {"fingerprint": "f"})
+    assert examine(str(table), "f", Digests(tmp_path / "none")).state == WHOLE
