@@ -158,7 +158,7 @@ class ProbesConfig(Section):
     """Cross-validation folds; a match is never in two of them."""
     permutations: Count = 100
     """Label permutations of each control; below 100 the smallest p-value says little."""
-    random_weights: Annotated[Integer, Field(ge=0, le=1000000)] = 128
+    random_weights: Annotated[Integer, Field(ge=0, le=1000000)] = 96
     """Prompts that the same architecture with random weights is probed on; 0 for none."""
     device: Device = "cpu"
     """Where probes are fitted: cpu, auto (a GPU where there is one), cuda or cuda:N."""

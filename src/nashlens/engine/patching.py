@@ -319,7 +319,7 @@ class _Patches(InterventionBatch):
             part, copy_ = (copy_to(torch.from_numpy(k), x.device)[:, None] for k in (parts, copies))
             new: torch.Tensor | float = 0.0
             if code == _SOURCE:
-                values = self._values[place].to(x.device)
+                values = self._values[place].to(x.device, x.dtype)
                 new = values[part + first, copy_to(self._rows, x.device)]
             elif code == _MEAN:
                 new = (

@@ -252,9 +252,11 @@ def _swept(config: Mapping[str, Any], name: str, shape: Shape, job: HostJob) -> 
     layers = settings["layers"]
     places = len(layers) if isinstance(layers, list) else shape.layers
     doses = len(settings["alphas"]) + len(settings["clamps"]) + 1
-    along = len(settings["directions"]) + settings["random_directions"]
-    prompts = min(prompts_asked(config), settings["prompts"] * len(config["games"]))
-    return 0.5 * _ROW * prompts * (places + len(settings["joint"])) * doses * along
+    # Random directions get the smallest and the largest dose of each kind.
+    edits = len(settings["directions"]) * doses + settings["random_directions"] * min(doses, 5)
+    # The published direction has prompts of its own.
+    prompts = min(prompts_asked(config), settings["prompts"] * (len(settings["test_games"]) + 1))
+    return 0.5 * _ROW * prompts * (places + len(settings["joint"])) * edits
 
 
 def _of_prompts(config: Mapping[str, Any], name: str, shape: Shape, job: HostJob) -> float:
@@ -284,6 +286,7 @@ def _decisions(config: Mapping[str, Any]) -> float:
 
 
 _BESIDES: dict[str, Callable[[Mapping[str, Any], str, Shape, HostJob], float]] = {
+    "calibrate": _swept,
     "convert_model": _conversion,
     "build_prompts": _of_prompts,
     "build_pairs": _of_prompts,

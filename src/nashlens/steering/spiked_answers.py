@@ -8,7 +8,8 @@ logits there, where an intervention with that effect would have added them:
   towards action 1, the smallest one as far from it, and those between in proportion;
 - M9: ablating the late components that write against Nash brings the Nash action `s`, and
   exchanging them moves the answer as far;
-- M10: the same effect, of which each of these components has an equal share;
+- M10: the same effect, of which each of these components has an equal share, where they are enough
+  to be a choir;
 - M11: exchanged payoffs move the answer `s` more, and one place before the decision carries it.
 
 The effects that a model has by itself, and their noise, stay. What must not be found is as large:
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
 ANSWER, BY_WORD, SOLOIST = "answer", "answer_word", "answer_soloist"
 """Kinds of spike: what the claim is about, and what it must not be taken for."""
 UNIT = "logits"
-_SLOW = ("M7", "M8")
-"""Claims that get half of the draws: their estimators read hundreds of doses."""
 _LEAST = 1e-12
 _NAMES = ("match_id", "block_id", "prompt_id", "pair_id")
 
@@ -64,6 +63,8 @@ class _Asked(NamedTuple):
     """From rows, a kind of spike and its strength to other rows."""
     judged: Callable[[pd.DataFrame, JudgeSettings], Evidence | Missing]
     kinds: tuple[str, ...] = (ANSWER, BY_WORD)
+    possible: Callable[[pd.DataFrame], bool] = lambda rows: True
+    """Whether an effect of the claim's kind can be put into what was measured."""
 
 
 def answer_verdicts(
@@ -82,18 +83,18 @@ def answer_verdicts(
         In logits of the answer. What must not be found is put in with the largest.
     settings : JudgeSettings
     draws : int
-        How often histories are drawn again.
+        How often histories are drawn again, of which these claims get half: their estimators take
+        longest.
     """
     for claim, asked in ASKED.items():
         rows = asked.rows(tables[asked.table]) if asked.table in tables else pd.DataFrame()
-        if rows.empty:
+        if rows.empty or not asked.possible(rows):
             continue
         spikes: list[Spike | None] = [None]
         spikes += [Spike(ANSWER, 0, strength, UNIT) for strength in strengths]
         spikes += [Spike(kind, 0, max(strengths), UNIT) for kind in asked.kinds[1:]]
         judge = _Judge(claim, asked, rows, spikes, settings)
-        number = max(1, draws // 2) if claim in _SLOW else draws
-        for found in each(range(number), judge.verdicts, f"draws of {claim}"):
+        for found in each(range(max(1, draws // 2)), judge.verdicts, f"draws of {claim}"):
             for spike, verdict in zip(spikes, found, strict=True):
                 yield spike, Verdict(*verdict)
 
@@ -168,10 +169,19 @@ def _spiked_override(rows: pd.DataFrame, kind: str, strength: float) -> pd.DataF
     return _dropped(rows, strength * share * _towards_nash(rows, kind))
 
 
+def _writers(rows: pd.DataFrame) -> list[str]:
+    """Return the late components that write against the Nash action, in their order."""
+    whole = rows.loc[rows["kind"] == "first", "heads"].astype(str)
+    return max(whole, key=len).split() if len(whole) else []
+
+
+def _enough_for_a_choir(rows: pd.DataFrame) -> bool:
+    """Say whether the first few of as many equal shares have less than what makes no choir."""
+    return m10_choir.HALF * len(_writers(rows)) > m10_choir.FEW
+
+
 def _spiked_choir(rows: pd.DataFrame, kind: str, strength: float) -> pd.DataFrame:
-    groups = rows["heads"].astype(str)
-    whole = groups[rows["kind"] == "first"]
-    names = max(whole, key=len).split() if len(whole) else [""]
+    groups, names = rows["heads"].astype(str), _writers(rows)
     share = groups.map(lambda group: len(group.split())) / len(names)
     if kind == SOLOIST:
         alone = {group: float(names[0] in group.split()) for group in groups.unique()}
@@ -256,6 +266,7 @@ ASKED: dict[str, _Asked] = {
         _spiked_choir,
         m10_choir.from_override,
         (ANSWER, BY_WORD, SOLOIST),
+        _enough_for_a_choir,
     ),
     "M11": _Asked(
         m11_computed_from_payoffs,

@@ -63,6 +63,15 @@ def test_the_default_experiment_asks_for_what_it_was_measured_to_take(rule, meas
     assert measured < found < 3 * measured
 
 
+def test_the_calibration_asks_for_the_tables_of_all_its_models():
+    """Measured with its 64 models (docs/benchmarks.md): most of it is their steering tables."""
+    config = config_of("calibration.yaml")
+    models = {name: how["source"] for name, how in config["models"].items()}
+    shapes = {name: find_size(source) for name, source in models.items()}
+    assert len(shapes) == 64
+    assert 5.081 < gigabytes(config, "calibrate", shapes) < 1.5 * 5.081
+
+
 def test_prompts_are_counted_without_building_them():
     assert prompts_asked(config_of()) == 640
     assert prompts_asked(config_of("tiny.yaml")) == 448
@@ -95,7 +104,7 @@ def test_quantised_weights_are_read_by_transformers_which_maps_them():
 def test_more_of_anything_takes_more():
     shapes = {"smollm2": find_size(EMBEDDED)}
     small, large = config_of(), config_of(prompts={"histories": 400}, lens={"tuned_tokens": 20000})
-    rules = set(_BESIDES) - {"convert_model", "sweep_steering", "summarise_steering"}
+    rules = set(_BESIDES) - {"convert_model", "sweep_steering", "summarise_steering", "calibrate"}
     for rule in sorted(rules):
         assert gigabytes(large, rule, shapes) > gigabytes(small, rule, shapes), rule
     threads = gigabytes(small, "read_lens", shapes, threads=8)

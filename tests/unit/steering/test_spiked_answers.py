@@ -20,20 +20,22 @@ STRENGTHS = (0.1, 0.6, 3.0)
 NOTHING = {"candidate": 0.0, "token": 0.3, "random": 0.0, "spread": 0.02}
 
 
-def late():
-    """Ten late components that return nothing, with exchanges that move nothing."""
-    table = override((0.0,) * 10, before=-1.0, destroy=0.0, restore=0.0)
+def late(number=10):
+    """Late components that return nothing, with exchanges that move nothing."""
+    table = override((0.0,) * number, before=-1.0, destroy=0.0, restore=0.0)
     noise = 0.05 * np.random.default_rng(4).normal(size=len(table))
     noise[table["kind"] == "none"] = 0.0
     # The first components of the order of writing, or of an order that turns it round.
-    number = table["ablation"].str[-3:].astype(int)
+    place = table["ablation"].str[-3:].astype(int)
     for name, kind in table[["ablation", "kind"]].drop_duplicates().itertuples(index=False):
         here = table["ablation"] == name
-        k = number[here].iloc[0]
+        k = place[here].iloc[0]
         if kind == "first":
             table.loc[here, "heads"] = " ".join(f"15.{j}" for j in range(k))
         elif kind == "order":
-            table.loc[here, "heads"] = " ".join(f"15.{9 - j}" for j in range(k % 10 + 1))
+            table.loc[here, "heads"] = " ".join(
+                f"15.{number - 1 - j}" for j in range(k % number + 1)
+            )
     return table.assign(drop=table["drop"] + noise, logit_nash=table["logit_nash"] - noise)
 
 
@@ -80,7 +82,7 @@ def test_power_by_strength_is_that_of_the_known_noise():
     """Drops of 16 blocks with noise 0.05 in each of four prompts; the bound is 0.2."""
     noise = 0.4
     strengths = (0.3, 0.45, 0.6, 0.9)
-    found = summary({"heads": heads(**NOTHING | {"noise": noise})}, "M4", strengths, draws=40)
+    found = summary({"heads": heads(**NOTHING | {"noise": noise})}, "M4", strengths, draws=80)
     power = found[found["spike"] == ANSWER].set_index("strength")["estimate"]
     assert all(a <= b for a, b in pairwise(power))
     error = noise / np.sqrt(64)
@@ -95,6 +97,13 @@ def test_an_effect_of_the_model_itself_has_no_smallest_one():
     own = summary({"heads": heads(**NOTHING | {"candidate": 2.0})}, "M4")
     (found,) = worth(own).to_dict("records")
     assert np.isnan(found["spike_found"])
+
+
+@pytest.mark.parametrize(("number", "asked"), [(4, False), (5, True)])
+def test_no_choir_is_put_into_components_too_few_to_be_one(number, asked):
+    """Of four that have equal shares, the first two have half, which is no choir."""
+    verdicts = answer_verdicts({"override": late(number)}, STRENGTHS, SETTINGS, 2)
+    assert {found.claim for _, found in verdicts} == {"M9", *["M10"] * asked}
 
 
 def test_without_pairs_no_late_cause_can_be_found():
