@@ -26,6 +26,7 @@ from workflow.experiment import (
     export_path,
     more_each_try,
     nested,
+    planning,
     put_nulls,
     take_compared,
     take_measure,
@@ -66,7 +67,7 @@ EXPERIMENT = Experiment.load(
     LAYERS,
     # Jobs on a cluster parse this file again: what was checked once holds.
     preflight=workflow.is_main_process and not nested(),
-    dry_run=workflow.output_settings.dryrun or verifying(),
+    dry_run=workflow.output_settings.dryrun or verifying() or planning(),
     remote=REMOTE,
 )
 CONFIG = EXPERIMENT.config
@@ -275,13 +276,16 @@ def gpu_job(ask, gpus):
     Parameters
     ----------
     ask, gpus : callable
-        From wildcards to what a job asks of the GPUs where it runs, and to their number.
+        From wildcards and the rule's name to what a job asks of the GPUs where it runs, and from
+        wildcards to their number.
     """
     resources = {}
     if not (workflow.is_main_process and REMOTE):
         resources["gpu_ask"] = ask
     if workflow.is_main_process and not REMOTE:
-        resources["gpu_mb"] = lambda wildcards: EXPERIMENT.gpu_mb(ask(wildcards))
+        resources["gpu_mb"] = lambda wildcards, rulename: EXPERIMENT.gpu_mb(
+            ask(wildcards, rulename)
+        )
     if not EXPERIMENT.gpus():
         return resources
     if GPU_REQUEST == "gres":
@@ -323,7 +327,7 @@ def model_job():
 def lens_gpu(tuned):
     """Return the `resources:` that ask for a share of a GPU, to read a lens there."""
     return gpu_job(
-        lambda wildcards: EXPERIMENT.readout_ask(wildcards.model, tuned=tuned),
+        lambda wildcards, rulename: EXPERIMENT.readout_ask(wildcards.model, tuned=tuned),
         lambda wildcards: min(1, EXPERIMENT.gpus(wildcards)),
     )
 

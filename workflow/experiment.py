@@ -57,6 +57,11 @@ def verifying() -> bool:
     return VERIFY in sys.argv[1:]
 
 
+def planning() -> bool:
+    """Say whether this is a call of `snakemake plan`: it needs no GPU, and no model's files."""
+    return "plan" in sys.argv[1:]
+
+
 def calibrating() -> bool:
     """Say whether this is a call of `snakemake calibration`, or a job of one.
 
@@ -284,8 +289,8 @@ class Experiment:
                 found[name] = find_size(source, converted_folder(folder, source))
         return {name: shape for name, shape in found.items() if shape is not None}
 
-    def model_ask(self, wildcards: Any) -> str | None:
-        """Return what a job asks of GPUs that runs the models of some wildcards, as text.
+    def model_ask(self, wildcards: Any, rulename: str) -> str | None:
+        """Return what a rule's job asks of GPUs that runs the models of some wildcards, as text.
 
         None where it runs on the CPU: so also where there is no GPU.
         """
@@ -294,7 +299,9 @@ class Experiment:
         given = dict(wildcards)
         models = self.provenance.models_of(given)
         players = self.groups[given["group"]] if "group" in given else ()
-        ask = model_ask(self.config, models, self.shapes, players) if visible_gpus() else None
+        ask = None
+        if visible_gpus():
+            ask = model_ask(self.config, rulename, models, self.shapes, players)
         return None if ask is None else str(ask)
 
     def readout_ask(self, model: str, *, tuned: bool) -> str | None:

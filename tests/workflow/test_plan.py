@@ -129,3 +129,10 @@ def test_nothing_to_do_is_said_and_an_edit_is_priced(built):
     assert set(pd.read_csv(built.folder / "results/tiny/plan.csv")["rule"]) < set(table["rule"])
     # Asking changed nothing.
     assert built.would_run() == set()
+
+
+def test_a_study_is_planned_where_there_is_neither_a_gpu_nor_the_hub(fresh):
+    fresh.overlay = "experiments/paper.yaml"
+    done = fresh.snakemake("--cores", "1", "plan")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert " GPU hours and " in done.stdout + done.stderr

@@ -9,7 +9,7 @@ from typing import Any
 
 from nashlens.gpus import MB
 from nashlens.models.shapes import Shape
-from nashlens.plan.memory import CONTEXT, peak_bytes, play_tokens, readout_bytes
+from nashlens.plan.memory import CONTEXT, peak_bytes, readout_bytes
 
 MARGIN = 1.15
 """Of what is computed: measured peaks lie within 15% (docs/benchmarks.md)."""
@@ -52,6 +52,7 @@ class Ask:
 
 def model_ask(
     config: Mapping[str, Any],
+    rule: str,
     models: Sequence[str],
     shapes: Mapping[str, Shape],
     players: Sequence[str] = (),
@@ -62,6 +63,7 @@ def model_ask(
     ----------
     config : mapping
         The checked config, doses of agents written out.
+    rule : str
     models : sequence of str
     shapes : mapping of str to Shape
         Those that are known; a model of unknown size takes a whole GPU.
@@ -83,12 +85,9 @@ def model_ask(
     if spread or any(name not in shapes for name in sections):
         single = len(sections) - len(spread)
         return Ask(whole=single + sum(how["gpus"] for how in spread))
-    batch = int(config["resources"]["batch_tokens"])
-    shares = []
-    for name, how in sections.items():
-        agents = (config["agents"][player] for player in players)
-        held = max((play_tokens(config, a) for a in agents if a["model"] == name), default=0.0)
-        shares.append(_share(peak_bytes(shapes[name], how, True, batch, held)))
+    shares = [
+        _share(peak_bytes(config, rule, name, shapes[name], True, players)) for name in sections
+    ]
     return Ask(tuple(shares), pins=_pins(sections))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nashlens.models.shapes import Shape
-from nashlens.plan.memory import CONTEXT, GB, peak_bytes, play_tokens
+from nashlens.plan.memory import CONTEXT, GB, peak_bytes
 
 
 def gpu_problems(
@@ -40,18 +40,15 @@ def gpu_problems(
     models, agents = config["models"], config["agents"]
     gpus = {name: _gpus(models[name], most) for name in shapes}
     on_gpu = {name for name, number in gpus.items() if number}
-    batch = int(config["resources"]["batch_tokens"])
 
     def needs(players: Sequence[str]) -> dict[str, float]:
-        """Return the bytes of each model of some agents on GPUs."""
-        found: dict[str, float] = {}
-        for player in players:
-            model = agents[player]["model"]
-            if model in on_gpu:
-                held = play_tokens(config, agents[player])
-                size = peak_bytes(shapes[model], models[model], True, batch, held) + CONTEXT
-                found[model] = max(size, found.get(model, 0.0))
-        return found
+        """Return the bytes that each model of some agents on GPUs needs at least, to play."""
+        used = dict.fromkeys(agents[player]["model"] for player in players)
+        return {
+            m: peak_bytes(config, "play_part", m, shapes[m], True, players, roomy=False) + CONTEXT
+            for m in used
+            if m in on_gpu
+        }
 
     alone: dict[str, float] = {}
     pairs: dict[tuple[str, ...], tuple[str, dict[str, float]]] = {}
@@ -62,12 +59,17 @@ def gpu_problems(
         names = tuple(sorted(found))
         if len(names) > 1 and sum(found.values()) > sum(pairs.get(names, ("", {}))[1].values()):
             pairs[names] = group, found
-    problems = []
-    for model, size in alone.items():
-        if line := _single_problem(model, models[model], gpus[model], size, each):
-            problems.append(line)
+    refused = {
+        model: line
+        for model, size in alone.items()
+        if (line := _single_problem(model, models[model], gpus[model], size, each))
+    }
+    problems = list(refused.values())
     for group, found in pairs.values():
-        if not any(_single_problem(m, models[m], gpus[m], size, each) for m, size in found.items()):
+        if not any(
+            m in refused or _single_problem(m, models[m], gpus[m], size, each)
+            for m, size in found.items()
+        ):
             problems += _pair_problems(group, models, gpus, found, each, most)
     return problems
 

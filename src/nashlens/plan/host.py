@@ -10,10 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from nashlens.models.shapes import Shape
-from nashlens.plan.memory import GB, peak_bytes, play_tokens
+from nashlens.plan.memory import GB, peak_bytes
 from nashlens.vocabulary.models import COMPILED_FROM
 from nashlens.vocabulary.positions import expand_positions
 
@@ -23,9 +26,12 @@ TORCH = 0.42 * GB
 """The same with torch, and what it needs for one forward pass: measured 0.34 to 0.39."""
 LIBRARIES = 0.56 * GB
 """The same with transformers or scikit-learn as well, before it has a model: 0.44 to 0.52."""
-CUDA = 2.0 * GB
-"""What torch's CUDA libraries and the driver's context take of the host, in a job that took 1.2 to
-1.5 in all with a small model (docs/benchmarks.md); larger ones load more of the libraries."""
+CUDA_BUILD = 0.28 * GB
+"""What a torch that comes with CUDA takes more where no GPU is used: 0.64 in all of a job that has
+nothing to do (docs/benchmarks.md)."""
+CUDA = 1.3 * GB
+"""The same where it uses one, the driver's context included: jobs of small models took 1.25 to 1.7
+in all, of large ones 1.3 to 2.2."""
 COMPILER = 5 * 0.35 * GB
 """Processes that compile (`engine.flex.COMPILERS`) and the one that starts them: 0.31 each."""
 SNAKEMAKE = 0.25 * GB
@@ -98,6 +104,8 @@ def host_bytes(job: HostJob, config: Mapping[str, Any], shapes: Mapping[str, Sha
         base = LIBRARIES
     if job.rule in _WITH_SNAKEMAKE:
         base = LIGHT + SNAKEMAKE
+    if base > LIGHT and job.rule not in _WITH_SNAKEMAKE and cuda_build() and not job.on_gpu:
+        base += CUDA_BUILD
     if job.on_gpu:
         large = any(shapes[name].parameters() >= COMPILED_FROM for name in known)
         base += CUDA + COMPILER * (runs_model and (large or not known))
@@ -111,6 +119,15 @@ def host_bytes(job: HostJob, config: Mapping[str, Any], shapes: Mapping[str, Sha
         # Of all models together.
         total += sum(_tables(config, job, shape) for shape in shapes.values())
     return total * ROOM
+
+
+@cache
+def cuda_build() -> bool:
+    """Say whether the torch that is installed here comes with CUDA; it is not imported for that."""
+    found = find_spec("torch")
+    if found is None or found.origin is None:
+        return False
+    return (Path(found.origin).parent / "lib" / "libtorch_cuda.so").is_file()
 
 
 def _places(config: Mapping[str, Any], section: str) -> int:
@@ -130,12 +147,11 @@ def _running(config: Mapping[str, Any], name: str, shape: Shape, job: HostJob) -
     }.get(job.rule, 0.0)
     copies = min(_COPIES, nodes * (shape.layers + 1) * shape.width * 4)
     if job.on_gpu:
-        # Weights pass through in pieces where we read them ourselves.
+        # Weights pass through in pieces where we read them, and random ones are made there.
         ours = model["quantization"] == "none" and model["parallel"] in ("none", "tensor")
+        ours = ours or _kind(config, name) == "shape"
         return copies + (0.0 if ours else min(stored_bytes(config, name, shape), SHARD))
-    players = [p for p in job.players if config["agents"][p]["model"] == name]
-    held = sum(play_tokens(config, config["agents"][p]) for p in players)
-    return peak_bytes(shape, model, False, batch, held) + copies
+    return peak_bytes(config, job.rule, name, shape, False, job.players) + copies
 
 
 def stored_bytes(config: Mapping[str, Any], name: str, shape: Shape) -> float:
@@ -222,8 +238,10 @@ def _tuned(config: Mapping[str, Any], name: str, shape: Shape, job: HostJob) -> 
     tokens, width = float(config["lens"]["tuned_tokens"]), float(shape.width)
     side = min(tokens, width)
     residuals = 4.0 * tokens * (shape.layers + 1) * width
-    # In float64: both sides with their weighted copies, the decomposition, and the solutions.
-    fit = 8.0 * (8.0 * tokens * width + 4.0 * side**2 + 2.0 * width**2) + 12.0 * width**2
+    fit = 12.0 * width**2
+    if not job.on_gpu:
+        # In float64: both sides with their weighted copies, the decomposition, and the solutions.
+        fit += 8.0 * (8.0 * tokens * width + 4.0 * side**2 + 2.0 * width**2)
     matrices = 2.0 * shape.layers * width**2
     return residuals + fit + matrices + _vocabulary(config, name, shape, 128)
 
@@ -267,6 +285,18 @@ def _of_readings(config: Mapping[str, Any], name: str, shape: Shape, job: HostJo
     return _prompts(config) + 2.0 * _readings(config, shape, _places(config, "lens"))
 
 
+def _judged(config: Mapping[str, Any], name: str, shape: Shape, job: HostJob) -> float:
+    """Return the same with what claims draw of the other tables."""
+    return _of_readings(config, name, shape, job) + 0.08 * GB
+
+
+def _attributed(config: Mapping[str, Any], name: str, shape: Shape, job: HostJob) -> float:
+    """Return the bytes of what each component writes of each prompt, with a copy."""
+    settings = config["attribution"]
+    prompts = settings["prompts"] * len(settings["games"])
+    return 2.0 * _ROW * prompts * shape.layers * (shape.heads + 1)
+
+
 def _tables(config: Mapping[str, Any], job: HostJob, shape: Shape) -> float:
     """Return one model's share of the tables that a job over all models reads."""
     if job.rule in ("judge_lineage", "climb_ladder"):
@@ -303,7 +333,8 @@ _BESIDES: dict[str, Callable[[Mapping[str, Any], str, Shape, HostJob], float]] =
     "summarise_lens": _of_readings,
     "summarise_tuned_lens": _of_readings,
     "estimate_effects": _of_readings,
-    "judge_findings": _of_readings,
+    "judge_findings": _judged,
+    "summarise_attribution": _attributed,
     "climb_ladder": _of_readings,
 }
 """What a rule's job holds of a model besides a running one."""

@@ -1,16 +1,18 @@
 """Peak memory of a job: weights, kept keys and values, and what a row needs on its way.
 
-Held against measured peaks in `docs/benchmarks.md`: a shape of 70 billion in nf4 on one GPU, in
-bfloat16 on two, and a small model on a CPU.
+Held against measured peaks in `docs/benchmarks.md`: shapes of 8 billion weights in
+bfloat16 and of 70 in nf4 within 15%, in every stage. A small model takes up to a gigabyte less than
+is computed: its rows are seldom as long as they may be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from nashlens.models.shapes import Shape
-from nashlens.vocabulary.play import CHUNK_MATCHES, CHUNK_ROUNDS
+from nashlens.plan.sessions import STEP, Kept, kept_of_play
 
 GB = 1e9
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -20,9 +22,18 @@ ROOM = 1.5
 """Room of growing buffers over what is in them: between once and twice, as they double."""
 CONTEXT = 0.6 * GB
 """What the driver takes of a GPU for each process."""
-READING = 1.5 * GB
-"""Residuals and logits that a lens has at a time (`lens.vocabulary`)."""
+READING = 0.47 * GB
+"""A block of logits of a lens, with copies that compare and sum it (`lens.vocabulary`)."""
+_READ_AT_ONCE = 2048  # residuals of a lens
 _LOGIT_ROWS = 128  # rows of the vocabulary's logits at a time (`engine.labels`)
+_SAMPLED = 32.0  # bytes of a logit that is drawn from: four copies in float32, captured once more
+_PROMPT, _SHOWN = 140, 16  # tokens of a prompt, and of each round that it shows
+KEEPING = frozenset(
+    {"sweep_steering", "ablate_heads", "patch_pairs", "attribute_answers", "spike_model"}
+)
+"""Rules that keep keys and values of a row, for the forks that attend to them."""
+EXTRACTING = frozenset({"extract_activations", "extract_untrained"})
+"""Rules that run the prompts of a shard, and score nothing."""
 
 
 def dtype_of(model: Mapping[str, Any], on_gpu: bool) -> str:
@@ -45,41 +56,106 @@ def weight_bytes(shape: Shape, model: Mapping[str, Any], on_gpu: bool) -> float:
     return blocks * each + ends * size
 
 
+def unpacked_bytes(shape: Shape, model: Mapping[str, Any], on_gpu: bool) -> float:
+    """Return the bytes of a quantised weight while it is multiplied, beside the next one."""
+    if model["quantization"] == "none":
+        return 0.0
+    return 2.0 * shape.width * shape.mlp_width * BYTES[dtype_of(model, on_gpu)]
+
+
 def held_bytes(shape: Shape, model: Mapping[str, Any], on_gpu: bool, tokens: float) -> float:
-    """Return the bytes of keys and values that are kept of some tokens, with their room."""
+    """Return the bytes of the keys and values of some tokens."""
     size = BYTES[dtype_of(model, on_gpu)]
-    return ROOM * tokens * shape.layers * 2 * shape.kv_heads * shape.head_dim * size
+    return tokens * shape.layers * 2 * shape.kv_heads * shape.head_dim * size
 
 
-def row_bytes(shape: Shape, model: Mapping[str, Any], on_gpu: bool, tokens: int) -> float:
+def row_bytes(shape: Shape, model: Mapping[str, Any], on_gpu: bool, tokens: float) -> float:
     """Return the bytes that a row of some tokens needs on its way through a block."""
     size = BYTES[dtype_of(model, on_gpu)]
-    block = tokens * (12 * shape.width + 4 * shape.mlp_width) * size
-    cache = tokens * shape.layers * 2 * shape.kv_heads * shape.head_dim * size
-    return block + cache + 4.0 * _LOGIT_ROWS * shape.vocab * 4
+    return tokens * (12 * shape.width + 4 * shape.mlp_width) * size
+
+
+def scoring_bytes(shape: Shape) -> float:
+    """Return the bytes of the logits that labels are scored by, in float32, three times."""
+    return 3.0 * _LOGIT_ROWS * shape.vocab * 4
 
 
 def peak_bytes(
-    shape: Shape, model: Mapping[str, Any], on_gpu: bool, batch_tokens: int, held: float
+    config: Mapping[str, Any],
+    rule: str,
+    name: str,
+    shape: Shape,
+    on_gpu: bool,
+    players: Sequence[str] = (),
+    *,
+    roomy: bool = True,
 ) -> float:
     """Return the most bytes that one model takes on its device, or on all that it is spread over.
 
     Parameters
     ----------
+    config : mapping
+        The checked config, doses of agents written out.
+    rule : str
+        Whose job it is.
+    name : str
+        The model's.
     shape : Shape
-    model : mapping
-        Its section in the config.
     on_gpu : bool
-    batch_tokens : int
-        Tokens of a row.
-    held : float
-        Tokens whose keys and values are kept between calls.
+    players : sequence of str
+        The agents that play, where it plays.
+    roomy : bool
+        Whether there is room to write for all matches at a time. A quarter as many are written
+        for where memory runs out (`engine.generation`).
     """
-    return (
-        weight_bytes(shape, model, on_gpu)
-        + row_bytes(shape, model, on_gpu, batch_tokens)
-        + held_bytes(shape, model, on_gpu, held)
-    )
+    model, batch = config["models"][name], int(config["resources"]["batch_tokens"])
+    total = weight_bytes(shape, model, on_gpu) + unpacked_bytes(shape, model, on_gpu)
+
+    def row(tokens: float) -> float:
+        return row_bytes(shape, model, on_gpu, tokens)
+
+    prompt = _PROMPT + _SHOWN * max(config["prompts"]["rounds"], default=0)
+    if rule in EXTRACTING:
+        return total + row(min(batch, config["activations"]["shard_prompts"] * prompt))
+    if rule == "fit_tuned_lens":
+        tokens = int(config["lens"]["tuned_tokens"])
+        total += row(min(batch, tokens)) + scoring_bytes(shape)
+        return total + on_gpu * (_unembedding(shape) + solving_bytes(tokens, shape.width))
+    total += scoring_bytes(shape)
+    if rule == "play_part":
+        kept = kept_of_play(config, name, players)
+        kept = kept if roomy else replace(kept, slots=-(-kept.slots // 4))
+        return total + row(kept.first) + kept_bytes(shape, model, on_gpu, kept)
+    if rule not in KEEPING:
+        return total + row(batch)
+    forked = row(batch) + held_bytes(shape, model, on_gpu, batch)
+    if rule == "ablate_heads" and config["circuits"]["everywhere"] is not None:
+        # A backward pass needs what every block made of a prompt.
+        return total + max(forked, shape.layers * row(prompt))
+    return total + forked
+
+
+def kept_bytes(shape: Shape, model: Mapping[str, Any], on_gpu: bool, kept: Kept) -> float:
+    """Return the bytes of what play keeps.
+
+    Buffers of sessions grow by doubling. Where agents write, each text has a slot of its own
+    besides, and a GPU's slots are a power of two.
+    """
+    slots = 1 << (kept.slots - 1).bit_length() if kept.slots else 0
+    capacity = -(-kept.text // STEP) * STEP
+    tokens = ROOM * kept.sessions + slots * capacity
+    return held_bytes(shape, model, on_gpu, tokens) + _SAMPLED * slots * shape.vocab
+
+
+def solving_bytes(tokens: int, width: int) -> float:
+    """Return the bytes of solving for one layer's tuned lens, in float64 (`lens.tuned`).
+
+    Three matrices of tokens, four of those that are not held out, their smaller product with its
+    decomposition, and the solution, also in float32.
+    """
+    train = 0.8 * tokens
+    side = min(train, width)
+    return 8.0 * (3.0 * tokens * width + 4.0 * train * width + 4.0 * side**2 + 1.5 * width**2)
 
 
 def readout_bytes(shape: Shape, *, tuned: bool) -> float:
@@ -91,25 +167,9 @@ def readout_bytes(shape: Shape, *, tuned: bool) -> float:
     tuned : bool
         Whether a matrix of a tuned lens comes with them.
     """
-    return 4.0 * (shape.vocab * shape.width + tuned * shape.width**2) + READING
+    residuals = 3.0 * 4.0 * _READ_AT_ONCE * shape.width
+    return _unembedding(shape) + tuned * 4.0 * shape.width**2 + READING + residuals
 
 
-def play_tokens(config: Mapping[str, Any], agent: Mapping[str, Any]) -> float:
-    """Return about how many tokens play keeps of one agent's chunk of matches, at most.
-
-    A quicker figure than to count them (`plan.play`): a prompt has some 140 tokens, 16 more for
-    each round that it shows, and where nothing is written its questions stay too, 14 for each.
-    """
-    matches, modes = config["matches"], config["modes"]
-    rounds = min(matches["rounds"], agent["rounds"] or matches["rounds"])
-    shown = rounds - 1
-    if matches["history_window"] is not None:
-        shown = min(shown, matches["history_window"])
-    mode = modes.get(agent["mode"])
-    # Notes are in the prompt as well.
-    copies = 2.0 if agent["mode"] == "scratchpad" else 1.0
-    written = copies * mode["tokens"] if mode else 14.0 * shown
-    talk = 2.0 * (shown + 1) * matches["talk_tokens"]
-    writes = mode or talk
-    most = CHUNK_MATCHES if writes else max(CHUNK_MATCHES, CHUNK_ROUNDS / rounds)
-    return 2.0 * most * (140.0 + 16.0 * shown + written + talk)
+def _unembedding(shape: Shape) -> float:
+    return 4.0 * shape.vocab * shape.width

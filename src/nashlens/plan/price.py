@@ -22,6 +22,7 @@ from nashlens.plan.host import ON_MODEL, READERS, HostJob, host_bytes, stored_by
 from nashlens.plan.memory import (
     CONTEXT,
     GB,
+    ROOM,
     held_bytes,
     peak_bytes,
     precision_of,
@@ -62,6 +63,8 @@ class Price:
     """Bytes of host memory, at most."""
     gpu: float = 0.0
     """Bytes on all of its GPUs together, at most."""
+    least: float = 0.0
+    """Those without which it cannot run: with fewer texts written at a time."""
     gpus: int = 0
     threads: int = 1
 
@@ -94,7 +97,8 @@ def price(study: Study, job: Job, device: Device, core_speed: float = 1.0) -> Pr
         (name,) = works
         memory = readout_bytes(study.shapes[name], tuned=job.rule == "read_tuned_lens") + CONTEXT
         seconds = GPU_START + total.cpu / (GPU_PRODUCTS * device.speed)
-        return Price(seconds, seconds, _host(study, job, on_gpu=True), memory, 1, job.threads)
+        host = _host(study, job, on_gpu=True)
+        return Price(seconds, seconds, host, memory, memory, 1, job.threads)
     if job.rule not in ON_MODEL:
         host = _host(study, job)
         threads = job.threads if total.cpu else 1
@@ -102,15 +106,17 @@ def price(study: Study, job: Job, device: Device, core_speed: float = 1.0) -> Pr
     models = {name: study.config["models"][name] for name in works}
     on_gpu = device.gpu and all(model["device"] != "cpu" for model in models.values())
     run = device if on_gpu else Device(CPU, 0.0, speed=core_speed)
-    batch = int(study.config["resources"]["batch_tokens"])
-    seconds = memory = 0.0
+    players = study.groups[job.group] if job.group else ()
+    seconds = memory = least = 0.0
     host = _host(study, job, on_gpu)
     for name, work in works.items():
         shape, model = study.shapes[name], models[name]
         held = held_bytes(shape, model, on_gpu, work.held)
         precision = precision_of(model, on_gpu)
-        seconds += model_seconds(work, shape, precision, run, held / 2)
-        memory += peak_bytes(shape, model, on_gpu, batch, work.held)
+        seconds += model_seconds(work, shape, precision, run, ROOM * held / 2)
+        asked = (study.config, job.rule, name, shape, on_gpu, players)
+        memory += peak_bytes(*asked)
+        least += peak_bytes(*asked, roomy=False)
     if on_gpu and job.rule == "fit_tuned_lens":
         light -= total.cpu / CPU_PRODUCTS
         seconds += total.cpu / (GPU_SOLVING * device.speed)
@@ -118,12 +124,13 @@ def price(study: Study, job: Job, device: Device, core_speed: float = 1.0) -> Pr
     spread = 1.0 + CPU_THREADS * (job.threads - 1)
     if not on_gpu:
         start = CPU_START / core_speed
-        return Price(0.0, seconds + besides + start, host, 0.0, 0, job.threads)
+        return Price(0.0, seconds + besides + start, host, 0.0, 0.0, 0, job.threads)
     gpus = max(1, job.gpus)
     compiled = any(study.shapes[name].parameters() >= COMPILED_FROM for name in works)
     start = COMPILED_START if compiled else GPU_START
     busy, core = seconds + besides / spread + start, seconds + besides + start
-    return Price(busy, core, host, memory + gpus * CONTEXT, gpus, job.threads)
+    context = gpus * CONTEXT
+    return Price(busy, core, host, memory + context, least + context, gpus, job.threads)
 
 
 def _reads_on_gpu(study: Study, job: Job) -> bool:

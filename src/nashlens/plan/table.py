@@ -174,8 +174,8 @@ def _problems(
     each = DEVICES[H100].memory
     worst: dict[tuple[str, ...], tuple[float, int]] = {}
     for k, one in prices_there.items():
-        if one.gpu > worst.get(jobs[k].models, (0.0, 0))[0]:
-            worst[jobs[k].models] = one.gpu, k
+        if one.least > worst.get(jobs[k].models, (0.0, 0))[0]:
+            worst[jobs[k].models] = one.least, k
     for models, (size, k) in worst.items():
         gpus = prices_there[k].gpus
         if size > gpus * each:

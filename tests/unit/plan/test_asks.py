@@ -4,7 +4,7 @@ import pytest
 
 from nashlens.models.shapes import SHAPES
 from nashlens.plan.asks import MARGIN, Ask, model_ask, readout_ask
-from nashlens.plan.memory import CONTEXT, GB, peak_bytes, weight_bytes
+from nashlens.plan.memory import CONTEXT, GB, row_bytes, scoring_bytes, weight_bytes
 
 HOW = {
     "device": "auto", "parallel": "none", "gpus": 0, "dtype": "auto", "quantization": "none"
@@ -16,15 +16,17 @@ def ask(small=None, large=None, shapes=KNOWN, models=("small", "large")):
     config = {
         "models": {"small": HOW | (small or {}), "large": HOW | (large or {})},
         "resources": {"batch_tokens": 4096},
+        "prompts": {"rounds": [5]},
     }
-    return model_ask(config, models, shapes)
+    return model_ask(config, "ask_quiz", models, shapes)
 
 
 def test_each_model_has_a_share_of_its_own_size():
     small, large = ask(large={"quantization": "nf4"}).shares
     how = HOW | {"quantization": "nf4"}
     assert large > weight_bytes(KNOWN["large"], how, True) / 1e6
-    expected = MARGIN * peak_bytes(KNOWN["small"], HOW, True, 4096, 0.0) + CONTEXT
+    plain = weight_bytes(KNOWN["small"], HOW, True) + row_bytes(KNOWN["small"], HOW, True, 4096)
+    expected = MARGIN * (plain + scoring_bytes(KNOWN["small"])) + CONTEXT
     assert small == pytest.approx(expected / 1e6, abs=1)
     assert small < 10_000 < 35_000 < large < 60_000
 

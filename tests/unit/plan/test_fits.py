@@ -37,7 +37,7 @@ def test_the_papers_own_study_fits(paper):
 def test_a_model_that_is_too_large_for_its_gpu_is_refused_by_name(paper):
     paper["models"]["llama3_70b"] |= {"gpus": 1, "parallel": "none"}
     (line,) = problems(paper)
-    assert line.startswith("models.llama3_70b.gpus: found 1; it takes 9")
+    assert line.startswith("models.llama3_70b.gpus: found 1; it takes 10")
     assert line.endswith("has 1 x 80 GB: set gpus: 2 with parallel: pipeline")
 
 
@@ -64,8 +64,8 @@ def test_a_pair_that_cannot_fit_is_refused_by_name(paper):
     assert problems(paper, each=120e9) == []
     lines = problems(paper, each=120e9, most=1)
     pairs = {line.partition(":")[0] for line in lines}
-    assert "agents llama3_70b--qwen25_72b" in pairs
-    (line,) = [line for line in lines if line.startswith("agents llama3_70b--qwen25_72b:")]
+    assert "agents llama3_70b_cot--qwen25_72b_cot" in pairs
+    (line,) = [line for line in lines if line.startswith("agents llama3_70b_cot--qwen25_72b_cot:")]
     needs = [float(number) for number in re.findall(r"[0-9]+\.[0-9]", line)]
     assert sum(needs[:2]) == pytest.approx(needs[2], abs=0.11)
     assert line.endswith("GB, and their job gets 1 x 120 GB: set matches.cross_play: false")
@@ -74,8 +74,9 @@ def test_a_pair_that_cannot_fit_is_refused_by_name(paper):
 def test_a_pair_is_refused_on_fewer_gpus_than_it_needs(paper):
     paper["models"]["qwen25_72b"]["gpus"] = 2
     paper["models"]["llama3_70b"] |= {"gpus": 1, "parallel": "none"}
-    lines = problems(paper, each=110e9)
-    assert "agents llama3_70b--qwen25_72b" in {line.partition(":")[0] for line in lines}
+    paper["matches"]["self_play"] = False
+    lines = problems(paper, each=90e9)
+    assert "agents llama3_70b_cot--qwen25_72b_cot" in {line.partition(":")[0] for line in lines}
     assert all("their job asks for" in line for line in lines)
 
 
@@ -90,7 +91,7 @@ def test_on_a_machine_with_a_gpu_a_model_takes_it_without_asking(paper):
     """So one that cannot fit there is refused as well, and one that is on the CPU is not."""
     paper["models"]["llama3_70b"] |= {"gpus": 0, "parallel": "none", "device": "auto"}
     (line,) = [line for line in problems(paper, most=2) if line.startswith("models.llama3_70b")]
-    assert line.startswith("models.llama3_70b.gpus: found 0; it takes 9")
+    assert line.startswith("models.llama3_70b.gpus: found 0; it takes 10")
     assert not any(line.startswith("models.llama3_70b") for line in problems(paper))
     paper["models"]["llama3_70b"]["device"] = "cpu"
     assert not any(line.startswith("models.llama3_70b") for line in problems(paper, most=2))

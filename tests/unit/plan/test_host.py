@@ -20,8 +20,13 @@ from nashlens.plan.host import (
 from nashlens.plan.sizes import find_size
 from tests.configs import merge, resolved
 from tests.conftest import EMBEDDED, ROOT
+from tests.unit.plan.test_memory import LARGE, SMALL, STUDY
+from tests.unit.plan.test_memory import config_of as gpu_config
 from workflow.experiment import Experiment
 from workflow.groups import play_groups
+
+GPU_STUDIES = {name: (text, {model: shape}) for name, (model, shape, text) in LARGE.items()}
+GPU_STUDIES["small"] = STUDY, SMALL
 
 
 def config_of(*overlays, **over):
@@ -72,6 +77,70 @@ def test_the_calibration_asks_for_the_tables_of_all_its_models():
     assert 5.081 < gigabytes(config, "calibrate", shapes) < 1.5 * 5.081
 
 
+@pytest.fixture(autouse=True)
+def cpu_build(monkeypatch):
+    """Whatever torch is installed here."""
+    monkeypatch.setattr("nashlens.plan.host.cuda_build", lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("study", "rule", "group", "measured"),
+    # docs/benchmarks.md, Host memory of jobs; in processes that compile there are five more.
+    [
+        ("shape", "play_part", "llama3_8b", 1.994),
+        ("shape", "extract_activations", "", 1.656),
+        ("shape", "ask_quiz", "", 1.858),
+        ("shape", "sweep_steering", "", 1.717),
+        ("shape", "fit_tuned_lens", "", 5.478),
+        ("shape", "read_lens", "", 2.328),
+        ("shape", "read_tuned_lens", "", 3.447),
+        ("slice", "extract_activations", "", 2.169),
+        ("slice", "ask_quiz", "", 1.829),
+        ("slice", "attribute_answers", "", 2.118),
+        ("slice", "play_part", "big_cot", 1.975),
+        ("slice", "fit_tuned_lens", "", 21.890),
+        ("slice", "read_lens", "", 3.388),
+        ("small", "play_part", "half", 1.549),
+        ("small", "play_part", "small--half", 1.681),
+        ("small", "fit_tuned_lens", "", 2.229),
+        ("small", "read_tuned_lens", "", 1.520),
+    ],
+)
+def test_jobs_on_a_gpu_ask_for_what_they_were_measured_to_take(study, rule, group, measured):
+    overlay, shapes = GPU_STUDIES[study]
+    config = gpu_config(overlay)
+    players = play_groups(config["agents"], config["matches"])[group] if group else ()
+    models = {config["agents"][player]["model"] for player in players} or {
+        "half",
+        "big",
+        "llama3_8b",
+    }
+    named = {name: SHAPES[shape] for name, shape in shapes.items() if name in models}
+    found = gigabytes(config, rule, named, on_gpu=True, players=players)
+    assert measured < found < 3.3 * measured
+
+
+@pytest.mark.parametrize(
+    ("rule", "measured"),
+    [
+        ("ablate_heads", 0.762),
+        ("attribute_answers", 0.753),
+        ("extract_activations", 0.670),
+        ("patch_pairs", 0.729),
+        ("convert_model", 1.025),
+        ("fit_probes", 0.841),
+        ("judge_findings", 0.511),
+        ("spike_model", 1.031),
+    ],
+)
+def test_a_torch_that_comes_with_cuda_takes_more_on_the_cpu_as_well(monkeypatch, rule, measured):
+    """The largest of the calibration's jobs, on a machine with GPUs, of which they use none."""
+    monkeypatch.setattr("nashlens.plan.host.cuda_build", lambda: True)
+    config = config_of("calibration.yaml")
+    shapes = {"inert": find_size(config["models"]["inert"]["source"])}
+    assert measured < gigabytes(config, rule, shapes) < 3 * measured
+
+
 def test_prompts_are_counted_without_building_them():
     assert prompts_asked(config_of()) == 640
     assert prompts_asked(config_of("tiny.yaml")) == 448
@@ -92,7 +161,8 @@ def test_a_gpus_host_holds_its_libraries_and_no_weights():
 
 
 def test_quantised_weights_are_read_by_transformers_which_maps_them():
-    shapes, over = {"m": SHAPES["llama-3-70b"]}, {"source": "shape:llama-3-70b", "gpus": 1}
+    source = "hub:meta-llama/Meta-Llama-3-70B-Instruct@main"
+    shapes, over = {"m": SHAPES["llama-3-70b"]}, {"source": source, "gpus": 1}
     plain, packed = (
         config_of(models={"m": over | {"quantization": kind}}, agents={"m": {"model": "m"}})
         for kind in ("none", "nf4")
@@ -105,6 +175,15 @@ def test_more_of_anything_takes_more():
     shapes = {"smollm2": find_size(EMBEDDED)}
     small, large = config_of(), config_of(prompts={"histories": 400}, lens={"tuned_tokens": 20000})
     rules = set(_BESIDES) - {"convert_model", "sweep_steering", "summarise_steering", "calibrate"}
+
+    small, large = (
+        config_of(),
+        config_of(
+            prompts={"histories": 400}, lens={"tuned_tokens": 20000}, attribution={"prompts": 400}
+        ),
+    )
+    fixed = {"convert_model", "sweep_steering", "summarise_steering", "calibrate"}
+    rules = set(_BESIDES) - fixed
     for rule in sorted(rules):
         assert gigabytes(large, rule, shapes) > gigabytes(small, rule, shapes), rule
     threads = gigabytes(small, "read_lens", shapes, threads=8)
