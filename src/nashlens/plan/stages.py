@@ -169,13 +169,8 @@ class ModelStages:
     def _fit_tuned_lens(self) -> Work:
         tokens = self.config["lens"]["tuned_tokens"]
         width, layers = self.shape.width, self.layers
-        # In float64: the smaller product, its eigenvectors, what each penalty predicts of the
-        # tokens held out, and the best one's matrix; then the whole vocabulary at some tokens,
-        # through three lenses.
-        side = min(int(tokens * (1.0 - HELD_OUT)), width)
-        tested = HELD_OUT * tokens * width * side
-        fit = 2.0 * (2.0 * tokens * width * side + EIGEN * side**3 + width**2 * side)
-        fit += 2.0 * (1 + len(PENALTIES)) * tested
+        # The translator; then the whole vocabulary at some tokens, through three lenses.
+        fit = solving_operations(tokens, width)
         seen = 3 * 2.0 * KL_TOKENS * width * self.shape.vocab
         disk = layers * width**2 * 2.0
         return Work(tokens=tokens, rows=tokens * layers, cpu=layers * (fit + seen), disk=disk)
@@ -353,6 +348,18 @@ class ModelStages:
             len(settings["logits"]) * 2 * self.layers + self.layers - layer for layer in layers
         )
         return self._base(asked, None) + Work(forks=forks)
+
+
+def solving_operations(tokens: int, width: int) -> float:
+    """Return the operations in float64 of solving for one layer's tuned lens.
+
+    The smaller product, its eigenvectors, what each penalty predicts of the tokens held out, and
+    the best one's matrix.
+    """
+    side = min(int(tokens * (1.0 - HELD_OUT)), width)
+    tested = HELD_OUT * tokens * width * side
+    fit = 2.0 * (2.0 * tokens * width * side + EIGEN * side**3 + width**2 * side)
+    return fit + 2.0 * (1 + len(PENALTIES)) * tested
 
 
 def _last_tokens(prompts: Sequence[LabelledPrompt]) -> int:

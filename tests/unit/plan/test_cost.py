@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nashlens.models.shapes import SHAPES
-from nashlens.plan.devices import CPU, DEVICES, H100, Device, model_seconds, table
+from nashlens.plan.devices import CPU, DEVICES, GPU_SOLVING, H100, Device, model_seconds, table
 from nashlens.plan.memory import ROOM, held_bytes, row_bytes, unpacked_bytes, weight_bytes
 from nashlens.plan.price import Price, wall_clock
 from nashlens.plan.screen import count, plan_text
+from nashlens.plan.stages import solving_operations
 from nashlens.plan.study import Job
 from nashlens.plan.table import Machine, make_plan
 from nashlens.plan.work import Work
@@ -61,6 +62,12 @@ def test_time_at_the_8b_shape_is_within_25_percent(work, seconds):
     held = 7.2e9 if work.written else 0.0
     found = model_seconds(work, SHAPES["llama-3-8b"], "bfloat16", DEVICES[H100], held)
     assert found == pytest.approx(seconds, rel=0.25)
+
+
+@pytest.mark.parametrize(("width", "seconds"), [(4096, 0.11), (8192, 0.32)])
+def test_a_gpu_solves_for_a_tuned_lens_in_about_what_was_measured(width, seconds):
+    found = solving_operations(1984, width) / GPU_SOLVING
+    assert found == pytest.approx(seconds, rel=0.4)
 
 
 def test_a_shape_that_was_not_measured_goes_by_its_operations():
