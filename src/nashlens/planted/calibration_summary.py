@@ -27,13 +27,17 @@ def summarise_calibration(checks: pd.DataFrame, confidence: float) -> pd.DataFra
     -------
     DataFrame
         `quantity`, `estimate`, `ci_low`, `ci_high`, `n`, `goal`, `met`. `recall`: hits among
-        planted facts. `largest_layer_error`: over hits. `false_positive_rate`: checks of null
+        planted facts. `spikes_found`: among effects of the largest size that were put into null
+        models; a planted model has effects of its own, which may stand against them.
+        `largest_layer_error`: over hits. `false_positive_rate`: checks of null
         models that found something. `null_models_with_any`: null models with at least one such
         check. `absent_facts_found`: the rate over facts that are absent from planted models.
     """
     checks = checks.reset_index(drop=True)
     outcome, null = checks["outcome"], checks["null"].astype(bool)
-    planted = checks[outcome.isin(["hit", "miss"])]
+    there = checks[outcome.isin(["hit", "miss"])]
+    put_in = there["fact"].str.startswith("spike_")
+    planted, spikes = there[~put_in], there[put_in & null.loc[there.index]]
     absent = checks[outcome.isin(["false_positive", "true_negative"])]
     wrong = absent["outcome"] == "false_positive"
     nulls = absent[null.loc[absent.index]]
@@ -41,6 +45,8 @@ def summarise_calibration(checks: pd.DataFrame, confidence: float) -> pd.DataFra
     errors = planted.loc[planted["outcome"] == "hit", "layer_error"].dropna()
     rows = [
         _share("recall", (planted["outcome"] == "hit").sum(), len(planted), confidence)
+        | {"goal": RECALL},
+        _share("spikes_found", (spikes["outcome"] == "hit").sum(), len(spikes), confidence)
         | {"goal": RECALL},
         {
             "quantity": "largest_layer_error",
@@ -59,7 +65,7 @@ def summarise_calibration(checks: pd.DataFrame, confidence: float) -> pd.DataFra
         ),
     ]
     frame = pd.DataFrame(rows)
-    at_least = frame["quantity"] == "recall"
+    at_least = frame["quantity"].isin(["recall", "spikes_found"])
     good = (frame["estimate"] >= frame["goal"]).where(at_least, frame["estimate"] <= frame["goal"])
     frame["met"] = good.astype("boolean").where(frame["goal"].notna())
     return frame.reindex(columns=["quantity", "estimate", "ci_low", "ci_high", "n", "goal", "met"])

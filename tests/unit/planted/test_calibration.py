@@ -273,6 +273,26 @@ def test_where_a_claim_holds_anyway_spikes_say_nothing():
     assert not any("spike" in fact for fact in found.index)
 
 
+def test_effects_put_into_null_models_are_counted_by_themselves():
+    """Those put into a planted model may be hidden by its own effects."""
+    checks = pd.concat(
+        [
+            checked(facts, spikes_summary=spiked({1.0: hits})).reset_index().assign(model=name)
+            for name, facts, hits in (
+                ("found", Facts(null=True), 10),
+                ("missed", Facts(null=True), 3),
+                ("own", FACTS, 3),
+            )
+        ],
+        ignore_index=True,
+    )
+    found = summarise_calibration(checks, 0.95).set_index("quantity")
+    assert found.loc["spikes_found", ["estimate", "n"]].tolist() == [0.5, 2]
+    assert not found.loc["spikes_found", "met"]
+    by_fact = checks[~checks["fact"].str.contains("spike_")]
+    assert found.loc["recall", "n"] == by_fact["outcome"].isin(["hit", "miss"]).sum()
+
+
 def test_wrong_spikes_are_one_fact_of_the_null_models():
     null = checked(Facts(null=True), spikes_summary=spiked({1.0: 10}, wrong=4)).reset_index()
     rates = calibration_rates(null, 0.95).set_index("fact")
