@@ -46,11 +46,10 @@ _FACTS = {
     "M11": "M11 from payoffs",
     "B7": "B7 responds to belief",
     "S1": "S1 steered play",
-    "spike": "effects put in",
     "wrong_spike": "wrong effects put in",
 }
 """Fact -> its column's name. Facts that end at a layer are in the column of their first layer, and
-effects put in, of all claims, are in one column."""
+effects of a wrong kind that were put in, of all claims, are in one column."""
 _KINDS = {
     "exact": "as planted",
     "near": "nearly",
@@ -138,6 +137,12 @@ def _in_numbers(rates: pd.DataFrame) -> str:
     error, any_null = found["largest_layer_error"], found["null_models_with_any"]
     parts = ["Nearly: one layer off, or with other components; not found: absent, too"]
     parts += [f"recall {recall['estimate']:.2f} of {int(recall['n'])} planted facts"]
+    put_in = found["spikes_found"]
+    if put_in["n"]:
+        parts.append(
+            f"of {int(put_in['n'])} large effects put into null models {put_in['estimate']:.0%}"
+            " were found"
+        )
     if pd.notna(error["estimate"]):
         parts.append(f"largest layer error {error['estimate']:.0f}")
     if rate["n"]:
@@ -152,26 +157,17 @@ def _cells(mine: pd.DataFrame) -> dict[str, _Cell]:
     """Return what is to be said of each fact of one model."""
     facts: dict[str, dict[Any, Any]] = {str(row["fact"]): row for row in mine.to_dict("records")}
     cells = {}
-    for column in ("spike", "wrong_spike"):
-        outcomes = mine.loc[mine["fact"].str.startswith(f"{column}_"), "outcome"].tolist()
-        if outcomes:
-            cells[column] = _spike_cell(outcomes)
+    wrong = mine.loc[mine["fact"].str.startswith("wrong_spike_"), "outcome"]
+    if len(wrong):
+        taken = int((wrong == "false_positive").sum())
+        kind = "false_positive" if taken else "true_negative"
+        cells["wrong_spike"] = _Cell(kind, f"{taken}/{len(wrong)}" if taken else "")
     for fact, row in facts.items():
         if fact not in _FACTS or row["outcome"] == "unknown":
             continue
         until = facts.get(fact.replace("_from", "_until"), {}) if fact.endswith("_from") else {}
         cells[fact] = _cell(fact, row, until)
     return cells
-
-
-def _spike_cell(outcomes: list[str]) -> _Cell:
-    """Say for how many claims an effect that was put in was found, or one of the wrong kind."""
-    n, found = len(outcomes), sum(one in ("hit", "false_positive") for one in outcomes)
-    if "false_positive" in outcomes:
-        return _Cell("false_positive", f"{found}/{n}")
-    if "true_negative" in outcomes:
-        return _Cell("true_negative", "")
-    return _Cell("exact" if found == n else "miss", f"{found}/{n}")
 
 
 def _cell(fact: str, row: Mapping[Any, Any], until: Mapping[Any, Any]) -> _Cell:

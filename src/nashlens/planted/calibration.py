@@ -151,7 +151,10 @@ def check(
     rows += [row | {"basis": "findings"} for row in judged]
     if "spikes_summary" in mine:
         rows += [
-            row | {"basis": "spikes"} for row in _spike_rows(mine["spikes_summary"], confidence)
+            row | {"basis": "spikes"}
+            for row in _spike_rows(mine["spikes_summary"], confidence)
+            # A planted model's own effects may stand against one that is put in.
+            if facts.null or not row["planted"]
         ]
     frame = pd.DataFrame(rows).assign(model=model, null=facts.null)
     return frame.reindex(columns=list(COLUMNS))

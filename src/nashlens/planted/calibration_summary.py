@@ -28,7 +28,7 @@ def summarise_calibration(checks: pd.DataFrame, confidence: float) -> pd.DataFra
     DataFrame
         `quantity`, `estimate`, `ci_low`, `ci_high`, `n`, `goal`, `met`. `recall`: hits among
         planted facts. `spikes_found`: among effects of the largest size that were put into null
-        models; a planted model has effects of its own, which may stand against them.
+        models.
         `largest_layer_error`: over hits. `false_positive_rate`: checks of null
         models that found something. `null_models_with_any`: null models with at least one such
         check. `absent_facts_found`: the rate over facts that are absent from planted models.
@@ -37,7 +37,7 @@ def summarise_calibration(checks: pd.DataFrame, confidence: float) -> pd.DataFra
     outcome, null = checks["outcome"], checks["null"].astype(bool)
     there = checks[outcome.isin(["hit", "miss"])]
     put_in = there["fact"].str.startswith("spike_")
-    planted, spikes = there[~put_in], there[put_in & null.loc[there.index]]
+    planted, spikes = there[~put_in], there[put_in]
     absent = checks[outcome.isin(["false_positive", "true_negative"])]
     wrong = absent["outcome"] == "false_positive"
     nulls = absent[null.loc[absent.index]]

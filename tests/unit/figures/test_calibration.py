@@ -19,20 +19,24 @@ def test_the_calibration_shows_what_was_missed_and_what_was_wrong(one_model):
     assert "1 of 8" in found
 
 
-def test_effects_that_were_put_in_are_counted_over_claims(one_model):
+def test_effects_of_a_wrong_kind_are_counted_over_claims(one_model):
     calibration = one_model["calibration"]
     one = calibration[calibration["fact"] == "M6"].iloc[0].to_dict()
-    put_in = [("spike_M4", "hit"), ("spike_M6", "hit"), ("spike_M7", "miss")]
-    wrong = [("wrong_spike_M6", "true_negative"), ("wrong_spike_M7", "true_negative")]
 
-    def drawn(outcomes):
-        rows = pd.DataFrame([one | {"fact": fact, "outcome": is_} for fact, is_ in outcomes])
-        table = pd.concat([calibration, rows], ignore_index=True)
+    def drawn(*outcomes):
+        rows = [one | {"fact": f"wrong_spike_M{k}", "outcome": is_} for k, is_ in outcomes]
+        table = pd.concat([calibration, pd.DataFrame(rows)], ignore_index=True)
         return texts(draw("calibration", {**one_model, "calibration": table}))
 
-    found = drawn(put_in + wrong)
-    assert "| effects put in" in found
+    found = drawn((6, "true_negative"), (7, "true_negative"))
     assert "| wrong effects put in" in found
-    assert "2/3" in found
     assert "1/2" not in found
-    assert "1/2" in drawn([*put_in, wrong[0], ("wrong_spike_M7", "false_positive")])
+    assert "1/2" in drawn((6, "true_negative"), (7, "false_positive"))
+
+
+def test_the_caption_says_how_many_effects_were_found_in_null_models(one_model):
+    rates = one_model["calibration_rates"].copy()
+    here = rates["quantity"] == "spikes_found"
+    rates.loc[here, ["estimate", "n"]] = [0.75, 40]
+    found = texts(draw("calibration", {**one_model, "calibration_rates": rates}))
+    assert "of 40 large effects put into null models 75% were found" in found.replace("\n", " ")

@@ -257,12 +257,15 @@ def spiked(hits, wrong=0, own=0):
 
 
 def test_what_is_put_in_must_be_found_and_what_is_like_it_must_not():
-    found = checked(spikes_summary=spiked({0.3: 2, 1.0: 10}))
+    null = Facts(null=True)
+    found = checked(null, spikes_summary=spiked({0.3: 2, 1.0: 10}))
     assert found.loc["spike_M6", ["outcome", "basis"]].tolist() == ["hit", "spikes"]
     assert found.loc["wrong_spike_M6", "outcome"] == "true_negative"
-    found = checked(spikes_summary=spiked({0.3: 2, 1.0: 7}, wrong=4))
+    found = checked(null, spikes_summary=spiked({0.3: 2, 1.0: 7}, wrong=4))
     assert found.loc["spike_M6", "outcome"] == "miss"
     assert found.loc["wrong_spike_M6", "outcome"] == "false_positive"
+    # What a planted model has of its own may stand against it.
+    assert "spike_M6" not in checked(spikes_summary=spiked({1.0: 7})).index
     # Once in ten draws is what an interval of 95% may do.
     found = checked(spikes_summary=spiked({1.0: 10}, wrong=1))
     assert found.loc["wrong_spike_M6", "outcome"] == "true_negative"
