@@ -63,6 +63,7 @@ def megabytes(config, rule, name, shape, group=""):
         ("shape", "extract_activations", "", 16758),
         ("shape", "sweep_steering", "", 17354),
         ("shape", "patch_pairs", "", 16561),
+        ("shape", "ablate_heads", "", 19451),
         ("shape", "fit_tuned_lens", "", 19105),
         ("shape", "play_part", "llama3_8b", 22328),
         ("shape", "play_part", "llama3_8b_cot", 23008),
