@@ -1,5 +1,7 @@
 """Results prove themselves: without Snakemake's memory, after damage, in other places."""
 
+import base64
+import re
 import shutil
 
 import pytest
@@ -43,6 +45,22 @@ def aside(copied):
 
 def test_a_copy_without_snakemakes_memory_reruns_what_an_edit_asks_for(copied):
     assert copied.would_run(config=EDITED) == PROBED
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_damaged_memory_of_snakemake_hides_no_edit(built, share):
+    """One file of it, empty or cut off: both models are fitted again, and not one alone."""
+    table = base64.urlsafe_b64encode(b"results/tiny/probes/tiny_llama.parquet").decode()
+    (file,) = (built.folder / ".snakemake" / "metadata").rglob(table)
+    whole = file.read_bytes()
+    try:
+        file.write_bytes(whole[: int(share * len(whole))])
+        done = built.snakemake("-n", "figures", config=EDITED)
+        assert re.search(r"^fit_probes +2$", done.stdout + done.stderr, re.MULTILINE)
+        assert built.would_run(config=EDITED) == PROBED
+        assert built.would_run() == set()
+    finally:
+        file.write_bytes(whole)
 
 
 def test_what_is_damaged_lost_or_of_other_making_is_made_again_and_nothing_else(copied, aside):
