@@ -173,7 +173,7 @@ class MatchesConfig(Section):
     """Which of prompts.label_sets play uses; null for all neutral ones."""
     rounds: RoundCount = 6
     """Rounds a match."""
-    repetitions: Count = 40
+    repetitions: Count = 48
     """Matches for each game and ordered pair of models: blocks of every label map and order."""
     scripted_repetitions: Count = 4
     """Matches for each game, scripted agent and seat: whole blocks too."""
