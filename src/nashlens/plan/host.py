@@ -297,6 +297,14 @@ def _attributed(config: Mapping[str, Any], name: str, shape: Shape, job: HostJob
     return 2.0 * _ROW * prompts * shape.layers * (shape.heads + 1)
 
 
+def _written(config: Mapping[str, Any], name: str, shape: Shape, job: HostJob) -> float:
+    """Return the bytes of the weights' file, mapped once more for what components write.
+
+    Beside a GPU it was not seen: pages of a file go where others need the memory.
+    """
+    return 0.0 if job.on_gpu else min(stored_bytes(config, name, shape), SHARD)
+
+
 def _tables(config: Mapping[str, Any], job: HostJob, shape: Shape) -> float:
     """Return one model's share of the tables that a job over all models reads."""
     if job.rule in ("judge_lineage", "climb_ladder"):
@@ -316,6 +324,7 @@ def _decisions(config: Mapping[str, Any]) -> float:
 
 
 _BESIDES: dict[str, Callable[[Mapping[str, Any], str, Shape, HostJob], float]] = {
+    "attribute_answers": _written,
     "calibrate": _swept,
     "convert_model": _conversion,
     "build_prompts": _of_prompts,
