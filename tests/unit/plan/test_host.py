@@ -44,7 +44,7 @@ def gigabytes(config, rule, shapes, **how):
     ("rule", "measured", "how"),
     # docs/benchmarks.md, The default experiment on two CPU cores.
     [
-        ("play_part", 3.061, {"players": ["smollm2"]}),
+        ("play_part", 3.143, {"players": ["smollm2"]}),
         ("play_part", 2.757, {"players": ["smollm2", "smollm2_cot"]}),
         ("play_part", 2.919, {"players": ["smollm2_cot"]}),
         ("attribute_answers", 1.897, {}),
