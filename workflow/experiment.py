@@ -86,6 +86,11 @@ def take_compared(config: dict[str, Any]) -> list[str] | None:
     if not fine or len(set(names)) < len(names):
         problem = "give the names of two experiments or more, each once"
         refuse([f'experiments: {names!r}: {problem}: --config experiments="[default, mine]"'])
+    tables = [f"results/{name}/findings.parquet" for name in names]
+    missing = [file for file in tables if not Path(file).exists()]
+    if missing:
+        advice = "run `snakemake --cores all findings` with that experiment's config first"
+        refuse([f"experiments: {file} is not there; {advice}" for file in missing])
     return list(names)
 
 
