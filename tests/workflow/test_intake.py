@@ -118,10 +118,11 @@ def test_whether_a_plan_measures(said, measures):
     assert take_measure({}) is False
 
 
-def test_measure_is_true_or_false(capsys):
+@pytest.mark.parametrize("said", ["no", "perhaps"])
+def test_measure_is_true_or_false(capsys, said):
     with pytest.raises(SystemExit):
-        take_measure({"measure": "no"})
-    assert "measure: found 'no'; allowed: true or false" in capsys.readouterr().err
+        take_measure({"measure": said})
+    assert f"measure: found {said!r}; allowed: true or false" in capsys.readouterr().err
 
 
 def test_every_file_has_its_line(tmp_path):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nashlens.vocabulary.play import CHUNK_MATCHES, CHUNK_ROUNDS, WRITING_MODES
+from nashlens.vocabulary.play import CHUNK_MATCHES, WRITING_MODES, matches_of_chunk
 
 RULES = 182
 """Tokens of a prompt that shows no round."""
@@ -65,10 +65,10 @@ def kept_of_play(config: Mapping[str, Any], model: str, players: Sequence[str]) 
     begun: dict[str, int] = {}
     pairs = list(_pairs(config, players))
     every = {name for pair in pairs for name in pair.agents}
-    writes = talk or any(agents[name]["mode"] in WRITING_MODES for name in every)
+    writes = talk > 0 or any(agents[name]["mode"] in WRITING_MODES for name in every)
     share = 1.0
     for pair in sorted(pairs, key=lambda pair: -pair.rounds):
-        full = CHUNK_MATCHES if writes else max(CHUNK_MATCHES, CHUNK_ROUNDS / pair.rounds)
+        full = matches_of_chunk(pair.rounds, writes=writes)
         matches = min(pair.matches, round(share * full))
         share -= matches / full
         mine = [name for name in pair.agents if agents[name]["model"] == model]

@@ -28,10 +28,9 @@ def summarise_calibration(checks: pd.DataFrame, confidence: float) -> pd.DataFra
     DataFrame
         `quantity`, `estimate`, `ci_low`, `ci_high`, `n`, `goal`, `met`. `recall`: hits among
         planted facts. `spikes_found`: among effects of the largest size that were put into null
-        models.
-        `largest_layer_error`: over hits. `false_positive_rate`: checks of null
-        models that found something. `null_models_with_any`: null models with at least one such
-        check. `absent_facts_found`: the rate over facts that are absent from planted models.
+        models. `largest_layer_error`: over hits. `false_positive_rate`: checks of null models that
+        found something. `null_models_with_any`: null models with at least one such check.
+        `absent_facts_found`: the rate over facts that are absent from planted models.
     """
     checks = checks.reset_index(drop=True)
     outcome, null = checks["outcome"], checks["null"].astype(bool)

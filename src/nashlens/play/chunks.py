@@ -23,7 +23,7 @@ from nashlens.play.player import Player, PlaySettings
 from nashlens.play.run import PlayedRound, decisions_table, play_rounds, texts_table
 from nashlens.play.schedule import Match
 from nashlens.progress import progress
-from nashlens.vocabulary.play import CHUNK_MATCHES, CHUNK_ROUNDS, WRITING_MODES
+from nashlens.vocabulary.play import WRITING_MODES, matches_of_chunk
 
 log = logging.getLogger(__name__)
 _NEARLY_FULL = 0.75  # of a chunk's room, from where on it ends with its game
@@ -79,9 +79,8 @@ def _by_stem(matches: Sequence[Match]) -> list[Match]:
 def _most(match: Match, settings: PlaySettings) -> float:
     """Return how many matches like this one fill a chunk."""
     modes = {agent.mode for agent in (match.row, match.column) if agent.model is not None}
-    if settings.talk_tokens or modes & set(WRITING_MODES):
-        return CHUNK_MATCHES
-    return max(CHUNK_MATCHES, CHUNK_ROUNDS / match.length(settings.rounds))
+    writes = bool(settings.talk_tokens or modes & set(WRITING_MODES))
+    return matches_of_chunk(match.length(settings.rounds), writes=writes)
 
 
 def chunk_key(matches: Sequence[Match], settings: PlaySettings, fingerprint: str) -> str:

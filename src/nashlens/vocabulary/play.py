@@ -41,3 +41,16 @@ prefixes and need more memory."""
 CHUNK_ROUNDS = 500
 """Rounds of all matches that advance together, at most, where no agent writes and matches are
 short: they keep no more tokens than 32 matches of 50 rounds do."""
+
+
+def matches_of_chunk(rounds: int, *, writes: bool) -> float:
+    """Return how many matches of some rounds fill a chunk.
+
+    Parameters
+    ----------
+    rounds : int
+        Of each match.
+    writes : bool
+        Whether text is generated in them.
+    """
+    return CHUNK_MATCHES if writes else max(CHUNK_MATCHES, CHUNK_ROUNDS / rounds)

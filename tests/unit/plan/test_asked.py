@@ -1,4 +1,4 @@
-"""What a plan is told besides the config: `measure=true`, and `target=ladder`."""
+"""What a plan measures of this machine, and what it is about: `target=ladder`."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from tests.conftest import ROOT
 from tests.workflow.workspace import TARGETS
 from workflow.command import Command
 from workflow.dag import Call
-from workflow.experiment import ASKED_ABOUT, take_measure, take_target
+from workflow.experiment import ASKED_ABOUT, take_target
 from workflow.messages import about_the_same
 from workflow.plan import this_machine
 
@@ -29,20 +29,6 @@ def test_what_was_measured_is_the_speed_of_this_machine_and_nothing_is_without_b
     assert not asked
     assert this_machine(measure=True).core_speed == 1.7
     assert asked == [measure.SECONDS]
-
-
-@pytest.mark.parametrize(("said", "found"), [("true", True), (1, True), (False, False)])
-def test_to_measure_is_no_part_of_an_experiment(said, found):
-    config = {"measure": said, "experiment": {}}
-    assert take_measure(config) is found
-    assert config == {"experiment": {}}
-    assert take_measure({}) is False
-
-
-def test_another_answer_is_refused_with_what_is_allowed(capsys):
-    with pytest.raises(SystemExit):
-        take_measure({"measure": "perhaps"})
-    assert "measure: found 'perhaps'; allowed: true or false" in capsys.readouterr().err
 
 
 def test_a_plan_is_about_all_of_an_experiment_or_about_the_targets_that_are_named():

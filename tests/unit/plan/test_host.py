@@ -191,9 +191,6 @@ def test_quantised_weights_are_read_by_transformers_which_maps_them():
 
 def test_more_of_anything_takes_more():
     shapes = {"smollm2": find_size(EMBEDDED)}
-    small, large = config_of(), config_of(prompts={"histories": 400}, lens={"tuned_tokens": 20000})
-    rules = set(_BESIDES) - {"convert_model", "sweep_steering", "summarise_steering", "calibrate"}
-
     small, large = (
         config_of(),
         config_of(
