@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,7 +134,9 @@ def _rows(several: bool) -> list[tuple[str, bool]]:
 
 def _games(games: list[str], inches: float) -> _Scale:
     """Place games side by side; each has so many inches."""
-    labels = [style.fit(style.words(game), inches) for game in games]
+    # Broken between words alone: one by itself has room for a letter more.
+    width = max(8, int(18.0 * inches))
+    labels = [textwrap.fill(style.words(g), width, break_long_words=False) for g in games]
     return _Scale("game", {g: float(i) for i, g in enumerate(games)}, labels, "game", {})
 
 

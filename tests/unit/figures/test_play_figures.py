@@ -8,7 +8,7 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.patches import Rectangle
 
-from nashlens.figures import cells, registry
+from nashlens.figures import cells, reasoning, registry, style
 from nashlens.play.metrics.pooled import (
     at_once,
     by_pairing,
@@ -212,6 +212,14 @@ def test_reasoning_draws_levels_and_their_differences(metrics):
     by_mode = rows.pivot(index="game", columns="mode", values="estimate")
     gaps = sorted((by_mode["cot"] - by_mode["direct"]).round(9))
     assert drawn(column[1], upright=True)[0] == gaps
+
+
+def test_names_of_six_games_beside_each_other_break_between_words():
+    """The default's games, against itself and against scripts: two times six in seven inches."""
+    inches = (style.WIDTH - 0.8) / 2 / 6 - 0.1
+    games = [PD, BOS, "matching_pennies", "stag_hunt", "chicken", "harmony"]
+    labels = reasoning._games(games, inches).labels
+    assert [" ".join(label.split("\n")) for label in labels] == [style.words(g) for g in games]
 
 
 def test_models_stand_by_size_where_it_is_known(four_models):
