@@ -66,8 +66,13 @@ class KeyValues:
     def keep(self, k: torch.Tensor, v: torch.Tensor) -> None:
         """Keep what `extended` returned."""
         if self._keys is None:
-            self._keys, self._values = k, v
+            self._keys, self._values = _own(k), _own(v)
         self.length = k.shape[1]
+
+
+def _own(x: torch.Tensor) -> torch.Tensor:
+    """Return a tensor that keeps no larger one alive, as a part of a joined product would."""
+    return x.clone() if x.untyped_storage().nbytes() > x.nbytes else x
 
 
 Cache = list[KeyValues]

@@ -136,7 +136,8 @@ def test_a_sessions_questions_and_answers(rng, family):
             for _ in session.prefilled(asked, kept):
                 pass
             found.append(session.label_logprobs(labelled, [*kept, *map(len, others)]))
-        np.testing.assert_allclose(*found, atol=1e-4)
+        # Float32 rounds a log-probability of -15 by more than one of -1.
+        np.testing.assert_allclose(*found, atol=1e-5 * np.abs(found[1]).max())
         stems = [[*stem, *rng.integers(3, 60, 11).tolist()] for stem in stems]
 
 
