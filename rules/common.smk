@@ -17,22 +17,18 @@ from nashlens.vocabulary.models import ADAPTER_FILES, TOKENIZER_FILES
 from nashlens.vocabulary.page import SHOWN as PAGE_SHOWN, TRACED as PAGE_TRACED
 from nashlens.vocabulary.play import BELIEF_OPPONENTS
 from nashlens.vocabulary.stages import INTERVENTION, NULLABLE, left_out_by
-from workflow.choice import choose_by_records
-from workflow.claims import begin_run
-from workflow.experiment import (
-    Experiment,
+from workflow.call import (
     calibrating,
     config_layers,
-    export_path,
-    more_each_try,
     nested,
     planning,
     put_nulls,
-    take_compared,
-    take_measure,
-    take_target,
+    take_asked,
     verifying,
 )
+from workflow.choice import choose_by_records
+from workflow.claims import begin_run
+from workflow.experiment import Experiment, export_path, more_each_try
 from workflow.fingerprint import OPTIONAL
 from workflow.intake import watch
 from workflow.provenance import STRATEGIES, Stage
@@ -57,21 +53,20 @@ if calibrating():
 
 LAYERS = config_layers(workflow)
 put_nulls(config, LAYERS[-1])
-MEASURE = take_measure(config)
-ABOUT = take_target(config)
-NAMED = take_compared(config)
+ASKED = take_asked(config)
 EXPERIMENT = Experiment.load(
     config,
     ROOT,
     lambda: workflow.rules,
     LAYERS,
+    problems=ASKED.problems,
     # Jobs on a cluster parse this file again: what was checked once holds.
     preflight=workflow.is_main_process and not nested(),
     dry_run=workflow.output_settings.dryrun or verifying() or planning(),
     remote=REMOTE,
 )
 CONFIG = EXPERIMENT.config
-COMPARED = NAMED or [EXPERIMENT.name]
+COMPARED = ASKED.compared or [EXPERIMENT.name]
 MODELS = EXPERIMENT.models
 GROUPS = EXPERIMENT.groups
 PARTS = CONFIG["resources"]["parts"]

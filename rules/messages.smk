@@ -4,7 +4,7 @@ from snakemake.logging import logger
 
 from workflow.command import Command
 from workflow.console import Console, wanted
-from workflow.experiment import nested
+from workflow.call import nested
 from workflow.messages import (
     FailedJobs,
     begin_writing,

@@ -14,8 +14,8 @@ rule price_jobs:
     params:
         **provenance("price_jobs", anew=True),
         **NESTED_CALL,
-        targets=ABOUT,
-        measure=MEASURE,
+        targets=ASKED.about,
+        measure=ASKED.measure,
     conda:
         "../envs/cpu.yaml"
     message:
@@ -36,7 +36,7 @@ rule tell_status:
     params:
         **provenance("tell_status", anew=True),
         **NESTED_CALL,
-        targets=ABOUT,
+        targets=ASKED.about,
     conda:
         "../envs/cpu.yaml"
     message:

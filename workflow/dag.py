@@ -21,7 +21,8 @@ from snakemake.settings.types import (
     ResourceSettings,
 )
 
-from workflow.experiment import NESTED, Experiment
+from workflow.call import NESTED
+from workflow.experiment import Experiment
 
 ANY_CORES = 4096
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -14,12 +13,11 @@ from typing import Any
 
 from nashlens.config.cross import used_models
 from nashlens.config.doses import dose_agents
-from nashlens.config.files import read_config_file
 from nashlens.config.notes import design_notes
 from nashlens.config.overlays import follow_drops
-from nashlens.config.preflight import model_problems
 from nashlens.config.preflight import preflight as look_outside
-from nashlens.config.validate import sound_models, validate
+from nashlens.config.rules import PartialDict, RefusedError
+from nashlens.config.validate import check
 from nashlens.errors import ConfigError, NashlensError, printable
 from nashlens.gpus import MB, Gpu, read_gpus, visible_gpus
 from nashlens.models.shapes import Shape
@@ -30,14 +28,12 @@ from workflow.intake import refuse
 from workflow.provenance import Provenance
 from workflow.records import Digests
 
-VERIFY = "verify"
-"""The target that looks at what is there, and makes nothing."""
-NESTED = "NASHLENS_NESTED"
-CALIBRATING = "NASHLENS_CALIBRATING"
 MB_STEP = 50
 """Memory is asked for in steps of so many MB."""
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-"""Of an experiment: it names a folder."""
+_PLACED = {"model", "mode", "intervention"}
+"""Keys of an agent that say whom it meets."""
+_SIZED = {"gpus", "device", "parallel", "dtype", "quantization"}
+"""Keys of a model that say what it takes of which GPUs."""
 
 
 def export_path(*folders: Path) -> None:
@@ -45,130 +41,6 @@ def export_path(*folders: Path) -> None:
     known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     new = [str(folder) for folder in folders if str(folder) not in known]
     os.environ["PYTHONPATH"] = os.pathsep.join([*new, *filter(None, known)])
-
-
-def nested() -> bool:
-    """Say whether a job reads the Snakefile once more, whose own call has checked the world."""
-    return NESTED in os.environ
-
-
-def verifying() -> bool:
-    """Say whether this is a call of `snakemake verify`."""
-    return VERIFY in sys.argv[1:]
-
-
-def planning() -> bool:
-    """Say whether this is a call of `snakemake plan`: it needs no GPU, and no model's files."""
-    return "plan" in sys.argv[1:]
-
-
-def calibrating() -> bool:
-    """Say whether this is a call of `snakemake calibration`, or a job of one.
-
-    That target is about models of its own. Targets are not known where the Snakefile is parsed, but
-    from the command line; a job on a cluster parses it again, and the environment tells it.
-    """
-    if "calibration" in sys.argv[1:]:
-        os.environ[CALIBRATING] = "1"
-    return CALIBRATING in os.environ
-
-
-def take_compared(config: dict[str, Any]) -> list[str] | None:
-    """Take the names of experiments to be compared out of a config; None where there are none.
-
-    They are no part of an experiment: `snakemake compare --config experiments="[default, mine]"`.
-    """
-    names = config.pop("experiments", None)
-    if names is None:
-        return None
-    fine = isinstance(names, list) and len(names) > 1
-    fine = fine and all(isinstance(name, str) and NAME.fullmatch(name) for name in names)
-    if not fine or len(set(names)) < len(names):
-        problem = "give the names of two experiments or more, each once"
-        refuse([f'experiments: {names!r}: {problem}: --config experiments="[default, mine]"'])
-    tables = [f"results/{name}/findings.parquet" for name in names]
-    missing = [file for file in tables if not Path(file).exists()]
-    if missing:
-        advice = "run `snakemake --cores all findings` with that experiment's config first"
-        refuse([f"experiments: {file} is not there; {advice}" for file in missing])
-    return list(names)
-
-
-def take_measure(config: dict[str, Any]) -> bool:
-    """Take out of a config whether a plan is to measure: `--config measure=true`.
-
-    It is no part of an experiment.
-    """
-    said = config.pop("measure", None)
-    # Snakemake reads True and False alone as such.
-    found = {"none": False, "false": False, "0": False, "true": True, "1": True}
-    if str(said).lower() not in found:
-        refuse([f"measure: found {said!r}; allowed: true or false"])
-    return found[str(said).lower()]
-
-
-ASKED_ABOUT = (
-    *("games", "prompts", "play", "quiz", "activations", "probes", "lens", "steering", "circuits"),
-    *("patching", "attribution", "spikes", "ladder", "findings", "figures", "report"),
-)
-"""Targets that a plan or a status can be about."""
-
-
-def take_target(config: dict[str, Any]) -> list[str]:
-    """Take out of a config what a plan or a status is about: `--config target=ladder`.
-
-    It is no part of an experiment. The default is all of one: `figures`.
-    """
-    said = config.pop("target", None) or "figures"
-    names = said if isinstance(said, list) else [said]
-    wrong = [name for name in names if name not in ASKED_ABOUT]
-    if wrong:
-        allowed = ", ".join(ASKED_ABOUT)
-        refuse([f"target: found {name!r}; allowed: {allowed}" for name in wrong])
-    return list(names)
-
-
-def put_nulls(config: dict[str, Any], given: Mapping[str, Any]) -> None:
-    """Put null into a merged config wherever `--config` says so.
-
-    Snakemake reads what stands inside a value of `--config` as texts, `null` too.
-
-    Parameters
-    ----------
-    config : dict
-        It is changed.
-    given : mapping
-        What `--config` says, as `given_values` returns it.
-    """
-    for key, value in given.items():
-        if isinstance(value, Mapping) and isinstance(config.get(key), dict):
-            put_nulls(config[key], value)
-        else:
-            config[key] = value
-
-
-def given_values(given: Any) -> Any:
-    """Return a value of `--config` with null where YAML has it."""
-    if isinstance(given, Mapping):
-        return {key: given_values(value) for key, value in given.items()}
-    if isinstance(given, list):
-        return [given_values(value) for value in given]
-    return None if given in ("null", "Null", "NULL", "~") else given
-
-
-def config_layers(workflow: Any) -> list[Mapping[str, Any]]:
-    """Return the configs that Snakemake merges, in their order: later ones win.
-
-    Parameters
-    ----------
-    workflow : Workflow
-        Snakemake's, after it read the Snakefile's own config files.
-    """
-    settings = workflow.config_settings
-    given = list(settings.configfiles)
-    # Snakemake lists those of the command line first, and merges them last.
-    files = [*workflow.configfiles[len(given) :], *given]
-    return [*map(read_config_file, files), given_values(settings.config or {})]
 
 
 def say_note(note: str) -> None:
@@ -189,6 +61,8 @@ class Experiment:
         Returns Snakemake's rules.
     layers : sequence of mapping
         The configs that it was merged from (`config_layers`).
+    problems : sequence of str
+        What is wrong with the call beside its config.
     preflight : bool
         Also look at what lies outside the config (files, tokenizers, devices), and print what its
         design cannot tell.
@@ -210,6 +84,7 @@ class Experiment:
         list_rules: Callable[[], Iterable[Any]],
         layers: Sequence[Mapping[str, Any]] = (),
         *,
+        problems: Sequence[str] = (),
         preflight: bool = False,
         dry_run: bool = False,
         remote: bool = False,
@@ -217,39 +92,26 @@ class Experiment:
         raw, gone = follow_drops(raw, layers)
         if preflight and gone:
             say_note(gone)
-        try:
-            checked = validate(raw)
-        except ConfigError as error:
-            if not preflight:
-                raise
-            # One answer for all: files and models need not wait until the config is mended.
-            sound = sound_models(raw)
-            found = model_problems(
-                sound, model_folders(root, sound), dry_run=dry_run, remote=remote
-            )
-            raise ConfigError([*error.problems, *found]) from None
-        self.models = used_models(checked)
+        # One answer for all: what lies outside need not wait until the config is mended.
+        checked, found = check(raw)
+        problems = [*problems, *found]
         self.root, self.remote = root, remote
+        self.models = used_models(checked)
         if preflight:
-            notes: list[str] = []
-            problems = look_outside(
-                checked,
-                model_folders(root, self.models),
-                dry_run=dry_run,
-                remote=remote,
-                say=notes.append,
+            folders, notes = model_folders(root, self.models), list[str]()
+            problems += look_outside(
+                checked, folders, dry_run=dry_run, remote=remote, say=notes.append
             )
-            if problems:
-                raise ConfigError(problems)
         self.config: dict[str, Any] = checked.model_dump(mode="json")
+        with contextlib.suppress(RefusedError):
+            self._write_out_play()
+            problems += self._gpu_problems() if preflight else []
+        if problems:
+            raise ConfigError(problems)
+        self.name = checked.experiment.name
         if preflight:
             for note in [*notes, *design_notes(checked), *self._memory_notes()]:
                 say_note(note)
-        self.name = checked.experiment.name
-        self.config["agents"] = dose_agents(self.config["agents"], self.config["steering"]["units"])
-        self.groups = play_groups(self.config["agents"], self.config["matches"])
-        if preflight and (problems := self._gpu_problems(remote)):
-            raise ConfigError(problems)
         # Files that were looked at before: a source is not read again in each call.
         self.digests = Digests(root / "results" / ".digests.json")
         self.provenance = Provenance(
@@ -264,19 +126,32 @@ class Experiment:
         except ConfigError as error:
             refuse(error.problems)
 
-    def _gpu_problems(self, remote: bool) -> list[str]:
+    def _write_out_play(self) -> None:
+        """Put an agent for each dose into the config, and make the groups of play."""
+        agents = {
+            name: agent
+            for name, agent in self.config["agents"].items()
+            # Of a wrong config, those that can be placed.
+            if agent.keys() >= _PLACED and not isinstance(agent["intervention"], PartialDict)
+        }
+        self.config["agents"] = dose_agents(agents, self.config["steering"]["units"])
+        self.groups = play_groups(self.config["agents"], self.config["matches"])
+
+    def _gpu_problems(self) -> list[str]:
         """Return which models, and pairs of them, do not fit on the GPUs that they ask for."""
         size = self.config["resources"]["gpu_gb"]
-        here = [] if size or remote else self.here
-        most = None if remote else visible_gpus() or None
+        here = [] if size or self.remote else self.here
+        most = None if self.remote else visible_gpus() or None
         each = size * 1e9 if size else min((gpu.total * MB for gpu in here), default=None)
-        models = [self.config["models"][name] for name in self.models]
+        models = self.config["models"]
+        sized = [name for name in self.shapes if models[name].keys() >= _SIZED]
+        shapes = {name: self.shapes[name] for name in sized}
         # Here a model takes a GPU where there is one, whatever it asks for.
-        if each is None or not any(how["gpus"] or most for how in models):
+        if each is None or not any(models[name]["gpus"] or most for name in shapes):
             return []
         from nashlens.plan.fits import gpu_problems
 
-        return gpu_problems(self.config, self.groups, self.shapes, each, most)
+        return gpu_problems(self.config, self.groups, shapes, each, most)
 
     @cached_property
     def here(self) -> list[Gpu]:
@@ -288,9 +163,9 @@ class Experiment:
         """The sizes of the models, of those that are known."""
         found = {}
         for name, folder in model_folders(self.root, self.models).items():
-            source = self.config["models"][name]["source"]
             # What is wrong with a source is said where it is looked at.
-            with contextlib.suppress(NashlensError, OSError):
+            with contextlib.suppress(NashlensError, OSError, RefusedError):
+                source = self.config["models"][name]["source"]
                 found[name] = find_size(source, converted_folder(folder, source))
         return {name: shape for name, shape in found.items() if shape is not None}
 

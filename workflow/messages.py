@@ -21,8 +21,8 @@ from nashlens.disk import DiskError, folder_problem
 from nashlens.errors import printable
 from nashlens.files import clear_left, write_json
 from nashlens.logs import PREFIX, last_error
+from workflow.call import ASKED_ABOUT
 from workflow.command import Command
-from workflow.experiment import ASKED_ABOUT
 
 COLUMNS = ("claim", "model", "verdict", "estimate", "ci_low", "ci_high", "control", "measure")
 OLD = 3600.0

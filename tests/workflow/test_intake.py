@@ -14,7 +14,8 @@ from nashlens.config.files import read_config_file
 from nashlens.errors import ConfigError
 from tests.conftest import ROOT
 from workflow import intake
-from workflow.experiment import Experiment, given_values, put_nulls, take_measure
+from workflow.call import given_values, put_nulls, take_asked
+from workflow.experiment import Experiment
 from workflow.intake import argument_problems, file_problems, folder_problems, watch
 
 ENTRIES = {
@@ -113,16 +114,16 @@ def test_null_on_the_command_line_is_none():
 )
 def test_whether_a_plan_measures(said, measures):
     config = {"measure": given_values(said), "models": {}}
-    assert take_measure(config) is measures
+    assert take_asked(config).measure is measures
     assert config == {"models": {}}
-    assert take_measure({}) is False
+    assert take_asked({}).measure is False
 
 
 @pytest.mark.parametrize("said", ["no", "perhaps"])
-def test_measure_is_true_or_false(capsys, said):
-    with pytest.raises(SystemExit):
-        take_measure({"measure": said})
-    assert f"measure: found {said!r}; allowed: true or false" in capsys.readouterr().err
+def test_measure_is_true_or_false(said):
+    assert take_asked({"measure": said}).problems == [
+        f"measure: found {said!r}; allowed: true or false"
+    ]
 
 
 def test_every_file_has_its_line(tmp_path):

@@ -7,19 +7,25 @@ the config; that is `nashlens.config.preflight`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 # These two are imported for the rules that they register.
 from nashlens.config import setting_rules, stage_rules  # noqa: F401
 from nashlens.config.problems import dotted_path, problem_line
 from nashlens.config.rules import (
     RULES,
+    Accepted,
     Place,
     RefusedError,
+    passed,
     places,
+    refuse,
 )
 from nashlens.config.sections import Config
+from nashlens.config.values import Section
 
 
-def cross_problems(config: Config) -> list[str]:
+def check_between(config: Config) -> tuple[Config, list[str]]:
     """Check the sections against each other.
 
     Parameters
@@ -29,10 +35,12 @@ def cross_problems(config: Config) -> list[str]:
 
     Returns
     -------
+    Config
+        Without the values that are wrong; a section or an entry that is wrong as a whole stays.
     list of str
-        Empty where all is well.
+        One line a problem.
     """
-    problems = []
+    problems, wrong = [], []
     for pattern, shown, find in RULES:
         for path, found, owner in places(config, pattern.split(".")):
             try:
@@ -40,13 +48,17 @@ def cross_problems(config: Config) -> list[str]:
             except RefusedError:
                 continue
             if cure:
-                problems.append(
-                    problem_line(path, found, cure) if shown else f"{dotted_path(path)}: {cure}"
-                )
-    return problems
+                line = problem_line(path, found, cure) if shown else f"{dotted_path(path)}: {cure}"
+                problems.append(line)
+                if not isinstance(found, Section | Accepted | Mapping):
+                    wrong.append(path)
+    for path in wrong:
+        config = refuse(config, path)
+    return config, problems
 
 
 def used_models(config: Config) -> list[str]:
     """List the keys of `models` that an agent uses, in their order; the others cost nothing."""
-    wanted = {agent.model for agent in config.agents.values()}
-    return [name for name in config.models if name in wanted]
+    agents, models = (passed(config, section, {}) for section in ("agents", "models"))
+    wanted = {passed(agent, "model", None) for agent in agents.values()}
+    return [name for name in models if name in wanted]

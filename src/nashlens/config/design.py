@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nashlens.config.rules import REFUSED, passed
 from nashlens.config.sections import Config, GameConfig
 from nashlens.errors import NashlensError
 from nashlens.vocabulary.prompts import ACTION_LABELS
@@ -83,13 +84,13 @@ def _nash_and_prosocial(config: Config, name: str) -> list[tuple[int | None, int
     # Here, as the config is read by many jobs that never build a game.
     from nashlens.games import build_games, nash_action, prosocial_action
 
-    entry = config.games.get(name)
-    if entry is None or (entry.canonical is None) == (entry.payoffs is None):
+    entry = config.games.get(name, REFUSED)
+    # The game's names do not matter, and no variant is drawn, so that the seed does not either.
+    given = {key: passed(entry, key, None) for key in ("canonical", "payoffs")}
+    if (given["canonical"] is None) == (given["payoffs"] is None):
         return None
-    spec = {key: getattr(entry, key) for key in ("canonical", "payoffs", "actions", "title")}
-    given = {key: value for key, value in spec.items() if value is not None}
     try:
-        games = build_games({name: given | {"variants": 0}}, config.experiment.seed)
+        games = build_games({name: given}, seed=0)
     except NashlensError:
         return []
     seats = [(game, seat) for game in games for seat in ("row", "column")]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nashlens.config.design import (
     has_conflict,
@@ -21,6 +21,7 @@ from nashlens.config.design import (
     seat_nash_actions,
 )
 from nashlens.config.problems import problem_line
+from nashlens.config.rules import REFUSED, RefusedError, lines_of, passed
 from nashlens.config.sections import Config
 from nashlens.errors import DataError, NashlensError
 from nashlens.vocabulary.prompts import LABEL_KINDS, LABEL_MAPS, OPTION_ORDERS, SURFACE_COLUMNS
@@ -52,8 +53,14 @@ def design_notes(config: Config) -> list[str]:
 
 
 def design_problems(config: Config) -> list[str]:
-    """Return what in a valid config's design would make a job fail, one line each."""
-    return [*_variant_problems(config), *_direction_problems(config)]
+    """Return what in a config's design would make a job fail, one line each.
+
+    Parameters
+    ----------
+    config : Config
+        Or what of one passed (`check`).
+    """
+    return [*lines_of(_variant_problems, config), *lines_of(_direction_problems, config)]
 
 
 def _variant_problems(config: Config) -> Iterator[str]:
@@ -62,6 +69,9 @@ def _variant_problems(config: Config) -> Iterator[str]:
     from nashlens.games import build_games
 
     for name, game in config.games.items():
+        # Without what it is and what it pays there is no game; that was said.
+        if nash_actions(config, name) is None:
+            continue
         try:
             build_games({name: game.model_dump()}, config.experiment.seed)
         except NashlensError as error:
@@ -74,11 +84,17 @@ def _direction_problems(config: Config) -> list[str]:
     from nashlens.steering.directions import cells_of
     from nashlens.steering.training import Training
 
-    steering, prompts = config.steering, _planned_prompts(config)
+    steering = config.steering
+    asked = steering.train_games, steering.train_label_sets, steering.train_templates
+    seed = passed(passed(config, "experiment", REFUSED), "seed", REFUSED)
+    prompts = _planned_prompts(config, 0 if seed is REFUSED else seed)
     try:
-        training = Training.from_config(prompts, steering.model_dump())
+        training = Training.choose(prompts, *asked)
     except DataError as error:
         return [str(error)]
+    if seed is REFUSED:
+        # It draws which words each history is asked in.
+        return []
     try:
         cells_of(training.rows(prompts).reset_index(drop=True), "abstract")
     except DataError:
@@ -92,40 +108,51 @@ def _direction_problems(config: Config) -> list[str]:
     return []
 
 
-def _planned_prompts(config: Config) -> pd.DataFrame:
+def _planned_prompts(config: Config, seed: int) -> pd.DataFrame:
     """Return what is known of the prompts before any model: one row a history and surface form."""
     import pandas as pd
 
+    rows = []
+    for game in config.games:
+        try:
+            rows += _planned_rows(config, game, seed)
+        except RefusedError:
+            # What is wrong with it was said; training games can be looked at without another.
+            if game in config.steering.train_games:
+                raise
+    return pd.DataFrame(rows)
+
+
+def _planned_rows(config: Config, game: str, seed: int) -> list[dict[str, Any]]:
     from nashlens.games.game import SEATS
     from nashlens.prompts.design import plan_histories
 
+    if nash_actions(config, game) is None:
+        raise RefusedError(game)
     prompts, neutral = config.prompts, set(neutral_labels(config))
-    rows = []
-    for game, entry in config.games.items():
-        nash = dict(zip(SEATS, seat_nash_actions(config, game), strict=False))
-        planned = plan_histories(
-            game,
-            templates=prompts.templates,
-            label_sets=list(prompts.label_sets),
-            crossed=prompts.crossed,
-            n_variants=1 + entry.variants,
-            opponents=prompts.opponents,
-            histories=history_count(config, game),
-            seed=config.experiment.seed,
-        )
-        rows += [
-            {
-                "game": game,
-                "nash_action": nash.get(history.seat),
-                "label_kind": LABEL_KINDS[label_set not in neutral],
-                "dropped": "",
-                **dict(zip(SURFACE_COLUMNS, (template, label_set, *form), strict=True)),
-            }
-            for history in planned
-            for template, label_set in history.wordings
-            for form in product(prompts.label_maps, prompts.option_orders)
-        ]
-    return pd.DataFrame(rows)
+    nash = dict(zip(SEATS, seat_nash_actions(config, game), strict=False))
+    planned = plan_histories(
+        game,
+        templates=prompts.templates,
+        label_sets=list(prompts.label_sets),
+        crossed=prompts.crossed,
+        n_variants=1 + config.games[game].variants,
+        opponents=prompts.opponents,
+        histories=history_count(config, game),
+        seed=seed,
+    )
+    return [
+        {
+            "game": game,
+            "nash_action": nash.get(history.seat),
+            "label_kind": LABEL_KINDS[label_set not in neutral],
+            "dropped": "",
+            **dict(zip(SURFACE_COLUMNS, (template, label_set, *form), strict=True)),
+        }
+        for history in planned
+        for template, label_set in history.wordings
+        for form in product(prompts.label_maps, prompts.option_orders)
+    ]
 
 
 def _block_notes(config: Config) -> Iterator[str]:

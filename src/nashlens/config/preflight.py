@@ -11,15 +11,15 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
 
 from nashlens.config.cross import used_models
 from nashlens.config.layers import resolve_layers
 from nashlens.config.notes import design_problems
-from nashlens.config.problems import problem_line
+from nashlens.config.problems import dotted_path, problem_line
 from nashlens.config.prompt_checks import Facts, prompt_problems
+from nashlens.config.rules import RefusedError, lines_of, passed, places
 from nashlens.config.sections import Config, ModelConfig
 from nashlens.errors import ConfigError, ModelError, NashlensError
 from nashlens.gpus import visible_gpus
@@ -38,12 +38,12 @@ def preflight(
     remote: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> list[str]:
-    """Check a valid configuration against the machine and the models.
+    """Check a configuration against the machine and the models.
 
     Parameters
     ----------
     config : Config
-        As `validate` returned it.
+        Or what of one passed (`check`): what reads a value that is wrong already says nothing.
     converted : mapping of str to path or None
         For each model in use the folder that it is converted to, None (or no such folder) where
         it is not converted yet. A manifest there of the same source saves looking at the source.
@@ -63,53 +63,22 @@ def preflight(
     with ExitStack() as stack:
         for name in used_models(config):
             model = config.models[name]
-            facts = _facts(name, model, converted.get(name), dry_run, stack)
+            try:
+                facts = _facts(name, model, converted.get(name), dry_run, stack)
+            except RefusedError:
+                facts = Facts()
             problems += facts.problems
-            problems += _own_problems(name, model, dry_run, remote)
-            problems += _tensor_problems(name, model, facts.tokenizer, dry_run, remote)
+            problems += lines_of(_adapter_problems, name, model)
+            problems += lines_of(_tokenizer_problems, name, model)
+            for check in (_device_problems, _pipeline_problems, _quantization_problems):
+                problems += lines_of(check, name, model, dry_run, remote)
+            problems += lines_of(_tensor_problems, name, model, facts.tokenizer, dry_run, remote)
             problems += _layer_problems(config, name, facts.n_layers)
             try:
                 problems += prompt_problems(config, name, facts, say)
             except NashlensError as error:
                 problems.append(_source_line(name, model, str(error)))
     return problems
-
-
-def model_problems(
-    models: Mapping[str, ModelConfig],
-    converted: Mapping[str, Path | None],
-    *,
-    dry_run: bool = False,
-    remote: bool = False,
-) -> list[str]:
-    """Check models by themselves, where the rest of the configuration is wrong.
-
-    So that what is wrong with files and devices need not wait until the config is mended.
-
-    Parameters
-    ----------
-    models : mapping of str to ModelConfig
-        Those that passed (`sound_models`).
-    converted, dry_run, remote
-        As of `preflight`.
-
-    Returns
-    -------
-    list of str
-        One line a problem.
-    """
-    problems: list[str] = []
-    with ExitStack() as stack:
-        for name, model in models.items():
-            problems += _facts(name, model, converted.get(name), dry_run, stack).problems
-            problems += _own_problems(name, model, dry_run, remote)
-    return problems
-
-
-def _own_problems(name: str, model: ModelConfig, dry_run: bool, remote: bool) -> Iterator[str]:
-    yield from _adapter_problems(name, model)
-    yield from _tokenizer_problems(name, model)
-    yield from _device_problems(name, model, dry_run, remote)
 
 
 def _facts(
@@ -139,7 +108,10 @@ def _facts(
                 found = []
             elif not found and facts.architecture is None:
                 found = _unreachable(source.location, source.revision or "main")
-        place = None if found else _tokenizer_folder(source, model, stack)
+        place = None
+        if not found:
+            with suppress(RefusedError):
+                place = _tokenizer_folder(source, model, stack)
     except NashlensError as error:
         return Facts(problems=(_source_line(name, model, str(error)),))
     problems = tuple(_source_line(name, model, problem) for problem in found)
@@ -249,25 +221,33 @@ def _device_problems(name: str, model: ModelConfig, dry_run: bool, remote: bool)
     if dry_run:
         return
     gpus = visible_gpus()
+    _, _, index = model.device.partition(":")
     if not gpus and model.device.startswith("cuda"):
         yield problem_line(
             (*path, "device"), model.device, "there is no GPU here; allowed: auto, cpu"
         )
-        return
-    if not gpus and model.parallel == "pipeline":
-        yield problem_line(
-            (*path, "parallel"), model.parallel, "there is no GPU here; allowed: none"
-        )
-    _, _, index = model.device.partition(":")
-    if index and int(index) >= gpus:
+    elif index and int(index) >= gpus:
         yield problem_line((*path, "device"), model.device, f"allowed: cuda:0 to cuda:{gpus - 1}")
-    if model.quantization != "none":
-        from nashlens.models.load import quantization_problem
 
-        device = model.device if gpus else "cpu"
-        problem = quantization_problem(model.quantization, device)
-        if problem:
-            yield problem_line((*path, "quantization"), model.quantization, problem)
+
+def _pipeline_problems(name: str, model: ModelConfig, dry_run: bool, remote: bool) -> Iterator[str]:
+    if model.parallel == "pipeline" and not (dry_run or remote or visible_gpus()):
+        yield problem_line(
+            ("models", name, "parallel"), model.parallel, "there is no GPU here; allowed: none"
+        )
+
+
+def _quantization_problems(
+    name: str, model: ModelConfig, dry_run: bool, remote: bool
+) -> Iterator[str]:
+    if model.quantization == "none" or dry_run or remote:
+        return
+    from nashlens.models.load import quantization_problem
+
+    device = passed(model, "device", "auto") if visible_gpus() else "cpu"
+    problem = quantization_problem(model.quantization, device)
+    if problem:
+        yield problem_line(("models", name, "quantization"), model.quantization, problem)
 
 
 def _tensor_problems(
@@ -290,42 +270,36 @@ def _tensor_problems(
             yield problem_line(path, model.parallel, problem)
 
 
+_LAYERS = {
+    "probes.layers": 0,
+    "steering.layers": 1,
+    "steering.joint.*": 1,
+    "patching.layers": 1,
+    "spikes.layers": 1,
+    "agents.*.intervention.layers": 1,
+}
+"""Keys of layers, and the first layer that each may name."""
+
+
 def _layer_problems(config: Config, name: str, n_layers: int | None) -> Iterator[str]:
     if n_layers is None:
         return
-    steering = config.steering
-    specs: list[tuple[str, Any, int]] = [
-        ("probes.layers", config.probes.layers, 0),
-        ("steering.layers", steering.layers, 1),
-        *((f"steering.joint[{i}]", place, 1) for i, place in enumerate(steering.joint)),
-        *(
-            (f"{name}.layers", section.layers, 1)
-            for name, section in (("patching", config.patching), ("spikes", config.spikes))
-            if section is not None
-        ),
-        *(
-            (f"agents.{agent}.intervention.layers", entry.intervention.layers, 1)
-            for agent, entry in config.agents.items()
-            if entry.model == name and entry.intervention is not None
-        ),
-    ]
-    for key, spec, first in specs:
-        try:
-            resolve_layers(spec, n_layers, first=first, key=key)
-        except ConfigError as error:
-            yield from (f"{problem}, in model {name}" for problem in error.problems)
+    for pattern, first in _LAYERS.items():
+        for path, spec, _ in places(config, pattern.split(".")):
+            if path[0] == "agents" and passed(config.agents[str(path[1])], "model", None) != name:
+                continue
+            try:
+                resolve_layers(spec, n_layers, first=first, key=dotted_path(path))
+            except ConfigError as error:
+                yield from (f"{problem}, in model {name}" for problem in error.problems)
 
 
-def _palette_problems(config: Config) -> list[str]:
-    places = {("figures", "palette"): config.figures.palette} | {
-        ("figures", "styles", figure, "palette"): style.palette
-        for figure, style in config.figures.styles.items()
-        if style.palette is not None
-    }
+def _palette_problems(config: Config) -> Iterator[str]:
     allowed = f"allowed: {', '.join(SEABORN_PALETTES)}, or the name of a matplotlib colour map"
-    return [
-        problem_line(path, name, allowed) for path, name in places.items() if not _is_palette(name)
-    ]
+    for pattern in ("figures.palette", "figures.styles.*.palette"):
+        for path, name, _ in places(config, pattern.split(".")):
+            if name is not None and not _is_palette(name):
+                yield problem_line(path, name, allowed)
 
 
 def _is_palette(name: str) -> bool:

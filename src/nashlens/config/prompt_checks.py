@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nashlens.config.design import action_labels
-from nashlens.config.problems import KeyPath, problem_line
+from nashlens.config.problems import problem_line
+from nashlens.config.rules import REFUSED, RefusedError, passed, places
 from nashlens.config.sections import Config
 
 if TYPE_CHECKING:
@@ -56,9 +58,12 @@ def prompt_problems(
     NashlensError
         The model's own tokenizer or template cannot be used.
     """
-    plain = config.models[name].chat_template == "none"
+    # Where one of these was refused, no template is tried, and labels without a system message.
+    plain = passed(config.models[name], "chat_template", "none") == "none"
+    prompts = passed(config, "prompts", REFUSED)
+    system = passed(prompts, "system", None)
     if facts.tokenizer is None:
-        note = "" if plain else _template_note(facts.template, config.prompts.system)
+        note = "" if plain else _template_note(facts.template, system)
         found = []
     else:
         from nashlens.errors import ModelError
@@ -72,10 +77,10 @@ def prompt_problems(
             beyond = tokenizer.beyond(facts.vocab_size or sys.maxsize)
             if beyond:
                 raise ModelError(beyond)
-        note = tokenizer.template_note(system=bool(config.prompts.system))
+        note = tokenizer.template_note(system=bool(system))
         found = [
             *_special_problems(config, name, tokenizer.special_tokens),
-            *_label_problems(config, name, tokenizer),
+            *_label_problems(config, name, tokenizer, system),
         ]
     if note and say is not None:
         say(f"model {name}: {note}")
@@ -95,38 +100,43 @@ def _template_note(source: str | None, system: str | None) -> str:
     return ChatTemplate(source, special).reading(bool(system)).note
 
 
+_TEXTS = (
+    *("prompts.system", "prompts.assistant_prefix", "modes.cot.anchor"),
+    *("prompts.label_sets.*", "games.*.title", "games.*.actions"),
+)
+"""Keys whose texts stand in prompts."""
+
+
 def _special_problems(config: Config, name: str, marks: Sequence[str]) -> Iterator[str]:
     """Yield texts of the config that would end or start a turn in this model's prompts."""
-    prompts = config.prompts
-    texts: dict[KeyPath, Sequence[str]] = {
-        ("prompts", "system"): [prompts.system or ""],
-        ("prompts", "assistant_prefix"): [prompts.assistant_prefix],
-        ("modes", "cot", "anchor"): [config.modes.cot.anchor],
-        **{
-            ("prompts", "label_sets", key): labels
-            for key, labels in prompts.label_sets.items()
-            if not isinstance(labels, str)
-        },
-        **{("games", key, "title"): [game.title or ""] for key, game in config.games.items()},
-        **{("games", key, "actions"): game.actions or [] for key, game in config.games.items()},
-    }
-    for path, found in texts.items():
-        held = [mark for mark in marks if mark and any(mark in text for text in found)]
-        if held:
-            shown = found[0] if len(found) == 1 else list(found)
-            cure = f"{held[0]!r} is a special token of model {name}; write it in another way"
-            yield problem_line(path, shown, cure)
+    for pattern in _TEXTS:
+        for path, found, _ in places(config, pattern.split(".")):
+            # A label set may be a word of ours.
+            one = isinstance(found, str) and "label_sets" not in path
+            texts = [found] if one else found if isinstance(found, list) else []
+            held = [mark for mark in marks if mark and any(mark in text for text in texts)]
+            if held:
+                cure = f"{held[0]!r} is a special token of model {name}; write it in another way"
+                yield problem_line(path, found, cure)
 
 
-def _label_problems(config: Config, name: str, tokenizer: ChatTokenizer) -> list[str]:
+def _label_problems(
+    config: Config, name: str, tokenizer: ChatTokenizer, system: str | None
+) -> list[str]:
     from nashlens.prompts.labels import check_label_sets
 
     # Wherever labels are scored: after the answer's start, and after reasoning.
-    starts = [config.prompts.assistant_prefix]
-    if any(agent.model == name and agent.mode == "cot" for agent in config.agents.values()):
-        starts.append(config.modes.cot.anchor)
-    actions = {game: action_labels(entry) for game, entry in config.games.items()}
-    sets = config.prompts.label_sets
-    system = config.prompts.system
+    starts = [start for _, start, _ in places(config, ["prompts", "assistant_prefix"])]
+    agents = passed(config, "agents", {}).values()
+    modes = [(passed(agent, "model", None), passed(agent, "mode", None)) for agent in agents]
+    if (name, "cot") in modes:
+        starts += [anchor for _, anchor, _ in places(config, ["modes", "cot", "anchor"])]
+    actions = {}
+    for path, entry, _ in places(config, ["games", "*"]):
+        with suppress(RefusedError):
+            actions[str(path[1])] = action_labels(entry)
+    sets = {
+        str(path[2]): labels for path, labels, _ in places(config, ["prompts", "label_sets", "*"])
+    }
     found = [check_label_sets(tokenizer, sets, start, actions, system) for start in starts]
     return list(dict.fromkeys(problem for problems in found for problem in problems))

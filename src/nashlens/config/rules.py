@@ -1,16 +1,91 @@
-"""What a rule between keys of the config is: it sees a key and says what is wrong with it."""
+"""What a rule between keys of the config is: it sees a key and says what is wrong with it.
+
+Where a configuration is wrong, checks see what of it passed (`Accepted`). One that reads another
+value ends there, as what it would find may only follow from what is wrong already.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
+
+from pydantic_core import to_jsonable_python
 
 from nashlens.config.problems import KeyPath, suggestion
 from nashlens.config.sections import Config
+from nashlens.config.values import Section
 
 
 class RefusedError(Exception):
-    """A rule reads a value that was refused."""
+    """A check reads a value that was refused."""
+
+
+class Accepted:
+    """The values of a section that passed; reading any other one raises `RefusedError`."""
+
+    def __init__(self, values: Mapping[str, Any]):
+        vars(self).update(values)
+
+    def __getattr__(self, name: str) -> Any:
+        raise RefusedError(name)
+
+    def __iter__(self) -> Iterator[Any]:
+        raise RefusedError
+
+    def model_dump(self, *, mode: str = "python") -> PartialDict:
+        """Return plain values, as a whole section does."""
+        return PartialDict({name: _plain(value, mode) for name, value in vars(self).items()})
+
+
+class PartialDict(dict[str, Any]):
+    """Plain values that passed; reading any other one raises `RefusedError`."""
+
+    def __missing__(self, name: str) -> Any:
+        raise RefusedError(name)
+
+
+REFUSED = Accepted({})
+"""In place of a value of which nothing passed."""
+
+
+def _plain(value: Any, mode: str) -> Any:
+    if isinstance(value, Section | Accepted):
+        return value.model_dump(mode=mode)
+    if isinstance(value, Mapping):
+        passed = {name: entry for name, entry in value.items() if entry is not REFUSED}
+        return PartialDict({name: _plain(entry, mode) for name, entry in passed.items()})
+    return to_jsonable_python(value) if mode == "json" else value
+
+
+def refuse(here: Any, path: KeyPath) -> Any:
+    """Return a section or map without the value at a path; of a list nothing is left."""
+    if here is REFUSED or not path or not isinstance(path[0], str):
+        return REFUSED
+    key, rest = path[0], path[1:]
+    if isinstance(here, Mapping):
+        return {**here, key: refuse(here[key], rest)}
+    values = dict(here) if isinstance(here, Section) else dict(vars(here))
+    below = refuse(values.pop(key, REFUSED), rest)
+    return Accepted(values if below is REFUSED else {**values, key: below})
+
+
+def passed(owner: Any, key: str, otherwise: Any) -> Any:
+    """Return a value, or another one where it was refused."""
+    try:
+        return getattr(owner, key)
+    except RefusedError:
+        return otherwise
+
+
+def lines_of(check: Callable[..., Iterable[str]], *args: Any) -> list[str]:
+    """Return what a check yields, up to where it reads a value that was refused."""
+    lines: list[str] = []
+    try:
+        for line in check(*args):
+            lines.append(line)
+    except RefusedError:
+        pass
+    return lines
 
 
 class Place(NamedTuple):
@@ -34,7 +109,9 @@ RULES: list[tuple[str, bool, Rule]] = []
 def places(
     here: Any, keys: list[str], path: KeyPath = (), owner: Any = None
 ) -> Iterator[tuple[KeyPath, Any, Any]]:
-    """Find the keys of a pattern, in which * is each entry of a map or list."""
+    """Find the keys of a pattern that passed; * is each entry of a map or list."""
+    if here is REFUSED:
+        return
     if not keys:
         yield path, here, owner
     elif here is None:

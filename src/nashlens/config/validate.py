@@ -7,18 +7,18 @@ left out, as what it would find may not be real. So all problems are reported at
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import NoneType
 from typing import Annotated, Any, cast, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
-from nashlens.config.cross import RefusedError, cross_problems
+from nashlens.config.cross import check_between
 from nashlens.config.problems import KeyPath, dotted_path, explain_errors, problem_line, suggestion
-from nashlens.config.sections import Config, ModelConfig
-from nashlens.config.values import MOST_ENTRIES, Name, Section
+from nashlens.config.rules import REFUSED, Accepted
+from nashlens.config.sections import Config
+from nashlens.config.values import MOST_ENTRIES, Section
 from nashlens.errors import ConfigError
 
 # Maps from names to entries; an overlay drops an entry by setting it to null.
@@ -40,19 +40,6 @@ _READERS: dict[str, tuple[re.Pattern[str], Callable[[str], Any]]] = {
 _KEY = "the key must be a text, not a number, switch or date; put it in quotes"
 
 
-class Accepted:
-    """The values of a section that passed; reading any other one raises `RefusedError`."""
-
-    def __init__(self, values: Mapping[str, Any]):
-        vars(self).update(values)
-
-    def __getattr__(self, name: str) -> Any:
-        raise RefusedError(name)
-
-    def __iter__(self) -> Iterator[Any]:
-        raise RefusedError
-
-
 def validate(raw: Mapping[str, Any]) -> Config:
     """Check a configuration and return it with its defaults filled in.
 
@@ -71,45 +58,38 @@ def validate(raw: Mapping[str, Any]) -> Config:
     ConfigError
         With every problem found, one line each: key path, value found, what is allowed.
     """
+    config, problems = check(raw)
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def check(raw: Mapping[str, Any]) -> tuple[Config, list[str]]:
+    """Return what of a configuration passed, and what is wrong with the rest.
+
+    Parameters
+    ----------
+    raw : mapping
+        The merged YAML. It is not changed.
+
+    Returns
+    -------
+    Config
+        Where there are problems, reading a value that is wrong raises `RefusedError`.
+    list of str
+        One line a problem, as of `validate`.
+    """
     if not isinstance(raw, Mapping):
-        raise ConfigError(
-            [problem_line((), raw, "allowed: sections (experiment, models, games, ...)")]
-        )
+        line = problem_line((), raw, "allowed: sections (experiment, models, games, ...)")
+        return cast(Config, REFUSED), [line]
     problems: list[str] = []
     tree = _clean(raw, (), problems)
     try:
         config = Config.model_validate(tree)
     except ValidationError:
         config = cast(Config, _check_section(Config, tree, (), problems))
-    problems += cross_problems(config)
-    if problems:
-        raise ConfigError(problems)
-    return config
-
-
-def sound_models(raw: Mapping[str, Any]) -> dict[str, ModelConfig]:
-    """Return the models of a refused configuration that passed, and that an agent names.
-
-    Parameters
-    ----------
-    raw : mapping
-        The merged YAML.
-
-    Returns
-    -------
-    dict of str to ModelConfig
-    """
-    found = {}
-    agents, models = (
-        section if isinstance(section, Mapping) else {}
-        for section in (raw.get("agents"), raw.get("models"))
-    )
-    named = [entry.get("model") for entry in agents.values() if isinstance(entry, Mapping)]
-    for name, entry in models.items():
-        if name in named and _passes(Name, name) and isinstance(entry, Mapping):
-            with contextlib.suppress(ValidationError):
-                found[name] = ModelConfig.model_validate(entry)
-    return found
+    config, found = check_between(config)
+    return config, problems + found
 
 
 def _clean(value: Any, path: KeyPath, problems: list[str]) -> Any:
@@ -208,7 +188,3 @@ def _read_texts(value: Any, kind: str, depth: int = 4) -> Any:
     if pattern and read and isinstance(value, str) and pattern.fullmatch(value):
         return read(value)
     return value
-
-
-REFUSED = Accepted({})
-"""In place of a value of which nothing passed."""

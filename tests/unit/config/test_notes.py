@@ -7,12 +7,13 @@ import pytest
 
 from nashlens.config import validate
 from nashlens.config.notes import design_notes, design_problems
+from nashlens.config.validate import check
 from nashlens.errors import DataError
 from nashlens.games import build_games
 from nashlens.prompts.table import build_prompts
 from nashlens.steering.directions import cells_of
 from nashlens.steering.training import Training
-from tests.configs import merge
+from tests.configs import merge, plain_merge
 from tests.unit.prompts.fakes import WordTokenizer
 
 from .conftest import load
@@ -175,6 +176,27 @@ def test_the_line_says_what_directions_are_fitted_on_and_what_to_do():
         "within one template and label set (of neutral; jf, pq), and none of these is asked of "
         "both Nash actions; give these games more histories, or add label_sets to prompts.crossed"
     )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "lines"),
+    [
+        ({"probes": {"fold": 3}}, 1),
+        ({"steering": {"alphas": "all"}}, 1),
+        ({"games": {"deadlock": {"title": 3, "histories": -1}}}, 1),
+        # Which games there are, and what they are asked in, says what directions can know.
+        ({"steering": {"train_games": ["mastermind", "harmony"]}}, 0),
+        ({"games": {"harmony": {"canonical": "mastermind"}}}, 0),
+        ({"experiment": {"seed": -1}}, 0),
+        ({"prompts": {"templates": ["none"]}}, 0),
+    ],
+)
+def test_directions_are_looked_at_unless_what_they_read_is_wrong(wrong: dict[str, Any], lines: int):
+    seed = next(seed for seed in range(5) if design_problems(trained_on(1, seed)))
+    whole = trained_on(1, seed).model_dump()
+    part, problems = check(plain_merge(whole, wrong))
+    assert problems
+    assert len(design_problems(part)) == lines
 
 
 def test_words_that_directions_cannot_be_fitted_on_are_a_problem():

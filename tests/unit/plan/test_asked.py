@@ -6,9 +6,9 @@ import torch
 from nashlens.plan import measure
 from tests.conftest import ROOT
 from tests.workflow.workspace import TARGETS
+from workflow.call import ASKED_ABOUT, take_asked
 from workflow.command import Command
 from workflow.dag import Call
-from workflow.experiment import ASKED_ABOUT, take_target
 from workflow.messages import about_the_same
 from workflow.plan import this_machine
 
@@ -33,18 +33,17 @@ def test_what_was_measured_is_the_speed_of_this_machine_and_nothing_is_without_b
 
 def test_a_plan_is_about_all_of_an_experiment_or_about_the_targets_that_are_named():
     config = {"target": "ladder", "experiment": {}}
-    assert take_target(config) == ["ladder"]
+    assert take_asked(config).about == ["ladder"]
     assert config == {"experiment": {}}
-    assert take_target({"target": ["lens", "probes"]}) == ["lens", "probes"]
-    assert take_target({}) == ["figures"]
+    assert take_asked({"target": ["lens", "probes"]}).about == ["lens", "probes"]
+    assert take_asked({}).about == ["figures"]
     assert Call(ROOT).about("mine") == "mine"
     assert Call(ROOT, targets=["ladder"]).about("mine") == "mine, ladder"
 
 
-def test_another_target_is_refused_with_those_that_there_are(capsys):
-    with pytest.raises(SystemExit):
-        take_target({"target": "ladders"})
-    assert "target: found 'ladders'; allowed: games, " in capsys.readouterr().err
+def test_another_target_is_refused_with_those_that_there_are():
+    (line,) = take_asked({"target": "ladders"}).problems
+    assert line.startswith("target: found 'ladders'; allowed: games, ")
 
 
 def test_targets_that_can_be_asked_about_are_all_that_make_files_of_an_experiment():
