@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,19 @@ from nashlens.kept import at_position, neutral
 
 PREFERENCE = 0.2
 """Logits from which on a layer prefers something: P moves from 0.50 to 0.55."""
+
+
+class LensShift(NamedTuple):
+    """What is added to readings, each (n, layers)."""
+
+    odds: Array
+    """Logits for action 1."""
+    mass: Array
+    """To the log-odds of the label mass."""
+
+    def on(self, rows: NDArray[np.intp]) -> LensShift:
+        """Return what is added to some rows."""
+        return LensShift(self.odds[rows], self.mass[rows])
 
 
 class Readings:
@@ -108,11 +122,13 @@ class Readings:
         new.further = {name: values[rows] for name, values in self.further.items()}
         return new
 
-    def shifted(self, logits: Array) -> Readings:
-        """Return the same with `(n, layers)` logits more for action 1, and its label mass."""
+    def shifted(self, shift: LensShift) -> Readings:
+        """Return the same with something added to each reading."""
         new = copy.copy(self)
-        new.odds = self.odds + logits
+        new.odds = self.odds + shift.odds
         new.p_1 = expit(new.odds)
+        grown = self.mass * np.exp(shift.mass)
+        new.mass = grown / (1.0 - self.mass + grown)
         return new
 
     def parts(self, column: str) -> dict[str, Array]:

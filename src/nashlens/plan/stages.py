@@ -347,7 +347,9 @@ class ModelStages:
         forks = len(asked) * sum(
             len(settings["logits"]) * 2 * self.layers + self.layers - layer for layer in layers
         )
-        return self._base(asked, None) + Work(forks=forks)
+        # Each residual is read over the vocabulary: as much work as so many packed passes.
+        read = forks * self.shape.width * self.shape.vocab / self.shape.block_parameters()
+        return self._base(asked, None) + Work(forks=forks, rows=read)
 
 
 def solving_operations(tokens: int, width: int) -> float:

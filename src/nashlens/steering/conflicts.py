@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import torch
+from numpy.typing import NDArray
 
+from nashlens.engine.labels import token_logprobs
 from nashlens.engine.writing import Writing
 from nashlens.errors import DataError
 from nashlens.interventions import choose_prompts
@@ -16,8 +19,10 @@ from nashlens.kept import kept, neutral
 from nashlens.lens.readings import conflicting
 
 if TYPE_CHECKING:
+    from nashlens.engine.stack import BlockStack
     from nashlens.models.weights import Readout
 
+_LEAST = 1e-12  # of the probability that other tokens have
 LoadLayer = Callable[[int, Sequence[str]], np.ndarray]
 """From a layer and prompt ids to the model's own residuals at the decision, `(n, width)`."""
 
@@ -121,12 +126,51 @@ class Conflicts:
             `(n, spikes, layers + 1)`, 0 where the residuals are the model's own.
         """
         found = np.zeros(residuals.shape[:-1])
-        for layer in range(residuals.shape[2]):
-            spiked = ~np.isnan(residuals[0, :, layer, 0])
-            if spiked.any():
-                logit = self._logit(residuals[:, spiked, layer])
-                found[:, spiked, layer] = self.reads(layer)[:, None] - logit
+        for layer, spiked in _changed(residuals):
+            logit = self._logit(residuals[:, spiked, layer])
+            found[:, spiked, layer] = self.reads(layer)[:, None] - logit
         return found
+
+    @torch.inference_mode()
+    def mass_effects(self, residuals: np.ndarray, blocks: BlockStack) -> np.ndarray:
+        """Return by how much the log-odds of the label mass grow.
+
+        Parameters
+        ----------
+        residuals : numpy.ndarray
+            As for `effects`.
+        blocks : BlockStack
+            The model's, with its final norm and unembedding.
+
+        Returns
+        -------
+        numpy.ndarray
+            As of `effects`.
+        """
+        found = np.zeros(residuals.shape[:-1])
+        for layer, spiked in _changed(residuals):
+            both = np.concatenate((self.base(layer)[:, None], residuals[:, spiked, layer]), axis=1)
+            odds = self._mass_odds(both, blocks)
+            found[:, spiked, layer] = odds[:, 1:] - odds[:, :1]
+        return found
+
+    def _mass_odds(self, residuals: np.ndarray, blocks: BlockStack) -> np.ndarray:
+        """Return the log-odds of the label mass of residuals, `(n, k, width)` to `(n, k)`."""
+        n, k, width = residuals.shape
+        rows = np.repeat(np.arange(n * k), 2)
+        tokens = np.repeat(first_tokens(self.prompts), k, axis=0).ravel()
+        given = torch.from_numpy(residuals.reshape(-1, width)).to(blocks.dtype)
+        logprobs = token_logprobs(given, rows, tokens, blocks.logits).reshape(n, k, 2)
+        log_mass = np.minimum(np.logaddexp(logprobs[..., 0], logprobs[..., 1]), -_LEAST)
+        return np.asarray(log_mass - np.log(-np.expm1(log_mass)))
+
+
+def _changed(residuals: np.ndarray) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+    """Yield each layer that a spike changes, and which spikes do."""
+    for layer in range(residuals.shape[2]):
+        spiked = ~np.isnan(residuals[0, :, layer, 0])
+        if spiked.any():
+            yield layer, spiked
 
 
 def can_conflict(prompts: pd.DataFrame) -> pd.DataFrame:

@@ -1,9 +1,10 @@
 """Spikes that the lens must tell apart: put into a few prompts, and judged on all of the study's.
 
-What a spike changes at each layer is measured on the prompts that are run (`Conflicts`), and added
-to what the study's own lens reads of every prompt: of those that were run their own change, of any
-other block that of a run block, drawn at random, in the same cell (the Nash action's label and
-place). So the verdict rests on as many histories as the study has.
+What a spike changes at each layer, in the labels' logits and in their mass, is measured on the
+prompts that are run (`Conflicts`), and added to what the study's own lens reads of every prompt: of
+those that were run their own change, of any other block that of a run block, drawn at random, in
+the same cell (the Nash action's label and place). So the verdict rests on as many histories as the
+study has.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from nashlens.engine.writing import Writing, residuals_under
 from nashlens.findings.claim import Missing, decide
 from nashlens.findings.claims import m5_nash_favoured, m6_late_override
 from nashlens.interventions import WORDING
+from nashlens.lens.readings import LensShift
 from nashlens.seeds import stream
 from nashlens.steering.conflicts import Conflicts
 
@@ -67,21 +69,26 @@ class Verdict(NamedTuple):
         return cls(claim.id, draw, verdict, found.estimate, found.n, found.n_matches)
 
 
-def lens_effects(engine: Engine, conflicts: Conflicts, spikes: Sequence[LensSpike]) -> np.ndarray:
-    """Return by how many logits each spike moves the lens to the Nash action, where it is run.
+class LensEffects(NamedTuple):
+    """What spikes change of the lens where they are run; exactly 0 for one of strength 0."""
 
-    Returns
-    -------
-    numpy.ndarray
-        `(n, spikes, layers + 1)`; exactly 0 for a spike of strength 0.
-    """
-    effects = np.zeros((len(conflicts.ids), len(spikes), engine.n_layers + 1))
+    towards_nash: np.ndarray
+    """`(n, spikes, layers + 1)`: logits towards the Nash action."""
+    mass: np.ndarray
+    """The same shape: growth of the label mass's log-odds."""
+
+
+def lens_effects(engine: Engine, conflicts: Conflicts, spikes: Sequence[LensSpike]) -> LensEffects:
+    """Return what each spike changes of the lens at each layer, where it is run."""
+    shape = (len(conflicts.ids), len(spikes), engine.n_layers + 1)
+    effects = LensEffects(np.zeros(shape), np.zeros(shape))
     run = [k for k, spike in enumerate(spikes) if spike.writings]
     if run:
         sequences = [ids.tolist() for ids in conflicts.prompts["token_ids"]]
         writings = [spikes[k].writings for k in run]
         residuals = residuals_under(engine, sequences, writings, conflicts.readout.norm)
-        effects[:, run] = conflicts.effects(residuals)
+        effects.towards_nash[:, run] = conflicts.effects(residuals)
+        effects.mass[:, run] = conflicts.mass_effects(residuals, engine.blocks)
     return effects
 
 
@@ -94,8 +101,7 @@ class SpikedReadings:
         `prompts` (kept, neutral) and `lens` of the study.
     run : DataFrame
         The prompts that were run.
-    effects : numpy.ndarray
-        From `lens_effects`.
+    effects : LensEffects
     spikes : sequence of Spike
     settings : JudgeSettings
     draws : int
@@ -106,7 +112,7 @@ class SpikedReadings:
         self,
         tables: dict[str, pd.DataFrame],
         run: pd.DataFrame,
-        effects: np.ndarray,
+        effects: LensEffects,
         spikes: Sequence[Spike],
         settings: JudgeSettings,
         draws: int,
@@ -114,9 +120,12 @@ class SpikedReadings:
         self._settings, self._spikes, self._draws = settings, spikes, draws
         self._readings = {name: of.read(tables) for name, of in LENS_CLAIMS.items()}
         self._blocks = pd.Index(run["block_id"].unique())
+        where = self._blocks.get_indexer(run["block_id"]), _cells(run)
         # (blocks, cells, spikes, layers + 1)
-        self._effects = np.zeros((len(self._blocks), 4, *effects.shape[1:]))
-        self._effects[self._blocks.get_indexer(run["block_id"]), _cells(run)] = effects
+        shape = (len(self._blocks), 4, *effects.mass.shape[1:])
+        self._effects = LensEffects(np.zeros(shape), np.zeros(shape))
+        for mine, given in zip(self._effects, effects, strict=True):
+            mine[where] = given
 
     def verdicts(self) -> Iterator[tuple[int, Verdict]]:
         """Yield the verdicts of each spike by its number; -1 is the model as it is."""
@@ -131,14 +140,14 @@ class SpikedReadings:
                     yield k, Verdict(*verdict)
 
     def _judged(
-        self, claim: str, readings: Readings, shifts: Sequence[np.ndarray], draw: int
+        self, claim: str, readings: Readings, shifts: Sequence[LensShift], draw: int
     ) -> list[Verdict]:
         """Return the verdicts of one draw: of the model as it is, then of each spike."""
         # The same histories for every spike: verdicts differ by the spike only.
         rng = stream(self._settings.seed, "spikes", "draw", claim, draw)
         rows, names = drawn_again(readings.prompts, rng)
         drawn = readings.drawn(rows, names)
-        spiked = (self._verdict(claim, draw, drawn.shifted(shift[rows])) for shift in shifts)
+        spiked = (self._verdict(claim, draw, drawn.shifted(shift.on(rows))) for shift in shifts)
         return [self._verdict(claim, draw, drawn), *spiked]
 
     def _verdict(self, claim: str, draw: int, readings: Readings) -> Verdict:
@@ -155,17 +164,19 @@ class SpikedReadings:
         }
         return prompts["block_id"].map(donors).to_numpy(int)
 
-    def _shift(self, readings: Readings, donors: np.ndarray, number: int) -> np.ndarray:
-        """Return the logits that a spike adds for action 1, `(n, layers)`."""
+    def _shift(self, readings: Readings, donors: np.ndarray, number: int) -> LensShift:
+        """Return what a spike adds to each reading."""
         prompts, spike = readings.prompts, self._spikes[number]
-        towards_nash = self._effects[donors, _cells(prompts), number][:, readings.layers]
+        towards_nash, mass = (
+            effect[donors, _cells(prompts), number][:, readings.layers] for effect in self._effects
+        )
         if spike.spike == "override":
             # Only where there is a conflict does the answer turn.
             turns = (prompts["prosocial_action"] != prompts["nash_action"]).fillna(False)
-            above = readings.layers >= spike.layer
-            towards_nash[np.ix_(~turns.to_numpy(bool), above)] = 0.0
+            as_before = np.ix_(~turns.to_numpy(bool), readings.layers >= spike.layer)
+            towards_nash[as_before] = mass[as_before] = 0.0
         signs = np.where(prompts["nash_action"].to_numpy(int) == 1, 1.0, -1.0)
-        return np.asarray(signs[:, None] * towards_nash)
+        return LensShift(signs[:, None] * towards_nash, mass)
 
 
 def _cells(prompts: pd.DataFrame) -> np.ndarray:

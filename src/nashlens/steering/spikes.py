@@ -46,6 +46,7 @@ from nashlens.steering.spike_summary import NONE, summarise_spikes
 from nashlens.steering.spiked_answers import ANSWER, BY_WORD, SOLOIST, answer_verdicts
 from nashlens.steering.spiked_lens import (
     LENS_CLAIMS,
+    LensEffects,
     LensSpike,
     Spike,
     SpikedReadings,
@@ -140,7 +141,7 @@ def spike_tables(
         readings = SpikedReadings(
             {"prompts": used, "lens": tables["lens"]},
             conflicts.prompts,
-            kept("effects", lambda: lens_effects(engine, conflicts, spikes)),
+            LensEffects(*kept("effects", lambda: lens_effects(engine, conflicts, spikes))),
             named,
             judged,
             settings.draws,

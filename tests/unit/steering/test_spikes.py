@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import logit
 
 from nashlens.engine.core import Engine
+from nashlens.engine.writing import residuals_under
 from nashlens.findings.claim import JudgeSettings
 from nashlens.games import build_games
 from nashlens.lens.logit import lens_table
@@ -18,10 +20,11 @@ from nashlens.probes.design import ProbeSettings, usable
 from nashlens.probes.questions import prepare_questions
 from nashlens.probes.study import fit_probes
 from nashlens.prompts.table import build_prompts
-from nashlens.steering.conflicts import Conflicts, inert_direction
+from nashlens.steering.conflicts import Conflicts, first_tokens, inert_direction
 from nashlens.steering.spike_summary import summarise_spikes, with_spike, worth
 from nashlens.steering.spiked_lens import (
     LENS_CLAIMS,
+    LensEffects,
     LensSpike,
     Spike,
     SpikedReadings,
@@ -153,12 +156,49 @@ def test_the_lens_reads_the_strength_at_the_layer(study):
     conflicts = Conflicts(readout, load, engine.n_layers, tables["prompts"], 16, 1)
     writings = conflicts.override(10, np.full(len(conflicts.ids), 2.0))
     spike = LensSpike(Spike("override", 10, 2.0, "logits"), writings)
-    effects = lens_effects(engine, conflicts, [spike])[:, 0]
+    effects = lens_effects(engine, conflicts, [spike]).towards_nash[:, 0]
     assert len(conflicts.ids) == 16
     for layer, logits in ((0, 0.0), (3, 2.0), (9, 2.0), (10, -2.0)):
         assert effects[:, layer] == pytest.approx(np.full(16, logits), abs=1e-3)
     # Layers above run on: the model keeps most of what was written.
     assert (effects[:, 11:] < -0.5).all()
+
+
+def label_masses(readout, residuals, tokens):
+    """P of the two labels together, by a plain softmax in float64."""
+    logits = readout.norm(residuals).astype(np.float64) @ np.asarray(readout.unembedding).T
+    p = np.exp(logits - logits.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    return np.take_along_axis(p, tokens, axis=1).sum(axis=1)
+
+
+def test_a_spike_changes_the_label_mass_as_the_lens_reads_it(study):
+    engine, readout, load, tables = study
+    conflicts = Conflicts(readout, load, engine.n_layers, tables["prompts"], 16, 1)
+    writings = conflicts.override(10, np.full(len(conflicts.ids), 8.0))
+    spike = LensSpike(Spike("override", 10, 8.0, "logits"), writings)
+    grown = lens_effects(engine, conflicts, [spike]).mass[:, 0]
+    sequences = [ids.tolist() for ids in conflicts.prompts["token_ids"]]
+    spiked = residuals_under(engine, sequences, [writings], readout.norm)[:, 0]
+    tokens = first_tokens(conflicts.prompts)
+    lens = tables["lens"].drop_duplicates(["prompt_id", "layer"]).set_index(["prompt_id", "layer"])
+    for layer in (3, 10, 12):
+        own = lens["label_mass"].loc[[(name, layer) for name in conflicts.ids]].to_numpy()
+        there = label_masses(readout, spiked[:, layer], tokens)
+        assert grown[:, layer] == pytest.approx(logit(there) - logit(own), abs=1e-3)
+        assert (np.abs(grown[:, layer]) > 0.1).all()
+    assert (grown[:, 0] == 0.0).all()
+
+
+def test_an_override_that_brings_the_labels_their_mass_is_found(study):
+    lens = study[-1]["lens"]
+    assert lens.loc[lens["layer"] >= 10, "label_mass"].median() < 0.2
+    asked = replace(JUDGED, min_label_mass=0.2)
+    settings = replace(SETTINGS, logits=[0.5, 12.0], deviations=[0.0])
+    spiked = spike_tables(*study, settings, asked, PROBES)["spikes"]
+    assert share(spiked, "override", 0.5, "M6") == 0.0
+    assert share(spiked, "override", 12.0, "M6") == 1.0
+    assert share(spiked, "word", 12.0, "M6") == 0.0
 
 
 def test_every_prompt_gets_the_change_of_its_own_cell(study):
@@ -167,7 +207,8 @@ def test_every_prompt_gets_the_change_of_its_own_cell(study):
     conflicts = Conflicts(readout, load, engine.n_layers, tables["prompts"], 16, 1)
     run, n_layers = conflicts.prompts, engine.n_layers
     of_cell = 1.0 + 2 * run["nash_label"].to_numpy(int) + run["nash_place"].to_numpy(int)
-    effects = np.broadcast_to(of_cell[:, None, None], (len(run), 1, n_layers + 1))
+    of_cell = np.broadcast_to(of_cell[:, None, None], (len(run), 1, n_layers + 1))
+    effects = LensEffects(of_cell, -of_cell)
     spike = Spike("override", 10, 1.0, "logits")
     used = {"prompts": usable(tables["prompts"]), "lens": tables["lens"]}
     spiked = SpikedReadings(used, run, effects, [spike], JUDGED, 1)
@@ -178,10 +219,11 @@ def test_every_prompt_gets_the_change_of_its_own_cell(study):
     towards = np.where(rows["nash_action"].to_numpy(int) == 1, cell, -cell)
     turns = (rows["game"] == "prisoners_dilemma").to_numpy()
     assert set(rows["game"]) == set(GAMES)
-    assert (shift[:, :9] == towards[:, None]).all()
-    assert (shift[turns] == towards[turns, None]).all()
-    # Where Nash is prosocial there is nothing to turn into.
-    assert (shift[~turns][:, 9:] == 0.0).all()
+    for added, wanted in ((shift.odds, towards), (shift.mass, -cell)):
+        assert (added[:, :9] == wanted[:, None]).all()
+        assert (added[turns] == wanted[turns, None]).all()
+        # Where Nash is prosocial there is nothing to turn into.
+        assert (added[~turns][:, 9:] == 0.0).all()
 
 
 def test_draws_have_as_many_histories_of_each_wording(study):
