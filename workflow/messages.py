@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import sys
 import textwrap
 from collections import Counter
@@ -125,8 +126,17 @@ ENDINGS = {
     " again",
 }
 """How SLURM may end a job, in words."""
+SIGNALS = {
+    "SIGKILL": "it was killed (SIGKILL), mostly because memory ran out: run fewer jobs at once"
+    " (--cores), or give it more (resources.model_mem_mb, models.NAME.mem_mb, light_mem_mb)",
+    "SIGTERM": "it was ended from outside (SIGTERM): give the same command again",
+    "SIGINT": "it was interrupted (SIGINT): give the same command again",
+    "SIGHUP": "its terminal was closed (SIGHUP): give the same command again",
+}
+"""Signals that say nothing of a job's own code, in words."""
 _STATE = re.compile(r"SLURM status is: '(\w+)")
 _REFUSED = re.compile(r"(?s)The error message was '(?:sbatch: error: )?(.*?)'\.\n")
+_PROCESS = re.compile(r"died with <Signals\.(SIG\w+)|returned non-zero exit status (\d+)")
 _OVER_MEMORY = re.compile(r"exceeded .*memory limit|oom.?kill|out.of.memory", re.I)
 
 
@@ -142,6 +152,8 @@ class FailedJobs(logging.Handler):
         """Job -> one line: what was wrong, and where its log is."""
         self._before: dict[str, tuple[int, int] | None] = {}
         """Log -> what it was when its job was started."""
+        self._told: dict[int | None, str] = {}
+        """Thread -> the last error that it told: of a job's process, right before the job's own."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Note a job's start, its failure or its end."""
@@ -152,10 +164,13 @@ class FailedJobs(logging.Handler):
             # What an earlier try wrote says nothing of one that never started.
             logs, before = list(record.log), self._before
             new = [log for log in logs if log not in before or _state_of(log) != before[log]]
-            message = str(getattr(record, "rule_msg", None) or "")
+            told = self._told.pop(record.thread, "")
+            message = str(getattr(record, "rule_msg", None) or told)
             self.failed[record.jobid] = _failure(record.rule_name, logs, new, message)
         elif event == LogEvent.JOB_FINISHED:
             self.failed.pop(record.job_id, None)
+        elif record.levelno >= logging.ERROR:
+            self._told[record.thread] = record.getMessage()
 
     def lines(self) -> list[str]:
         """Return one line for each job that failed."""
@@ -175,25 +190,26 @@ def _failure(rule: str, logs: list[str], new: list[str], message: str) -> str:
     found = {log: last for log in new if (last := last_error(log)) is not None}
     last = next(iter(found.values()), "")
     where = f"(log: {', '.join(found or logs)})"
-    ending = _ending(logs, message)
+    ending = _scheduled_ending(logs, message)
     if last.startswith(PREFIX) and not (ending and "SIGTERM" in last):
         return last
-    if ending:
-        wrote = f"; it last wrote: {last.removeprefix(PREFIX)}" if last else ""
-        return f"{PREFIX}{rule}: {ending}{wrote} {where}"
     if refused := _REFUSED.search(message):
         said = " ".join(refused.group(1).split())
         return f"{PREFIX}{rule}: SLURM did not take the job: {said}"
     # A job that cannot write its log says so on the terminal alone.
-    if logs and (problem := folder_problem(Path(logs[0]).parent)) is not None:
+    if not ending and logs and (problem := folder_problem(Path(logs[0]).parent)) is not None:
         return f"{PREFIX}{rule}: {problem}"
+    # On a cluster it is the job's own Snakemake that tells how its process ended.
+    ending = ending or _process_ending(_read(logs[-1]) if _STATE.search(message) else message)
+    if ending:
+        wrote = f"it last wrote: {last.removeprefix(PREFIX)}" if last else "it wrote no log"
+        return f"{PREFIX}{rule}: {ending}; {wrote} {where}"
     if not found:
         return f"{PREFIX}{rule}: the job ended before it could write a log, see above {where}"
-    # Killed, by the kernel for its memory or by a scheduler: it could not say so.
     return f"{PREFIX}the job was ended from outside; it last wrote: {last} {where}"
 
 
-def _ending(logs: list[str], message: str) -> str | None:
+def _scheduled_ending(logs: list[str], message: str) -> str | None:
     """Return how a scheduler ended a job; None where there is none, or the job ended by itself."""
     state = _STATE.search(message)
     if state is None:
@@ -201,8 +217,22 @@ def _ending(logs: list[str], message: str) -> str | None:
     if state.group(1) in ENDINGS:
         return ENDINGS[state.group(1)]
     # Without cgroups it is another failure, and only the scheduler's own log says why.
-    text = _read(logs[-1])
-    return ENDINGS["OUT_OF_MEMORY"] if _OVER_MEMORY.search(text) else None
+    return ENDINGS["OUT_OF_MEMORY"] if _OVER_MEMORY.search(_read(logs[-1])) else None
+
+
+def _process_ending(text: str) -> str | None:
+    """Return how a job's process ended, as Snakemake tells it."""
+    found = _PROCESS.search(text)
+    if found is None:
+        return None
+    name, status = found.group(1), int(found.group(2) or 0)
+    # So a shell tells that a signal ended what it ran.
+    if 128 < status < 128 + signal.NSIG:
+        name = signal.Signals(status - 128).name
+    if not name:
+        return f"it ended with exit status {status}"
+    crashed = f"it crashed ({name}) in compiled code: give the same command again"
+    return SIGNALS.get(name, crashed)
 
 
 def _read(log: str) -> str:

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -65,6 +66,103 @@ def test_a_job_ended_from_outside_names_all_its_logs(handler, tmp_path):
     fail(1, own, theirs)
     said = "nashlens: error: the job was ended from outside; it last wrote: layer 3 of 30"
     assert handler.lines() == [f"{said} (log: {own}, {theirs})"]
+
+
+KILLED = "died with <Signals.{}: 9>."
+EXIT = "returned non-zero exit status {}."
+MEMORY = "it was killed (SIGKILL), mostly because memory ran out: run fewer jobs at once"
+ENDS = {
+    KILLED.format("SIGKILL"): MEMORY,
+    EXIT.format(137): MEMORY,
+    KILLED.format("SIGTERM"): "it was ended from outside (SIGTERM): give the same command again",
+    EXIT.format(143): "it was ended from outside (SIGTERM): give the same command again",
+    KILLED.format("SIGSEGV"): "it crashed (SIGSEGV) in compiled code",
+    EXIT.format(134): "it crashed (SIGABRT) in compiled code",
+    EXIT.format(3): "it ended with exit status 3",
+}
+"""How Snakemake says that a job's process ended -> what is said of it."""
+
+
+def say(text):
+    """As Snakemake tells an exception of a rule, right before it says that the job failed."""
+    message = f"RuleException:\nCalledProcessError in file \"a.smk\", line 9:\nCommand 'x' {text}"
+    logging.getLogger("test_messages").error(message)
+
+
+@pytest.mark.parametrize(("how", "told"), ENDS.items())
+def test_a_signal_is_named_whether_or_not_there_is_a_log(handler, tmp_path, how, told):
+    gone = str(tmp_path / "gone.log")
+    say(how)
+    fail(1, gone)
+    (line,) = handler.lines()
+    assert line.startswith(f"nashlens: error: fit: {told}")
+    assert line.endswith(f"; it wrote no log (log: {gone})")
+    own = write(tmp_path, "a.log", "layer 3 of 30\n")
+    say(how)
+    fail(1, own)
+    (line,) = handler.lines()
+    assert line.startswith(f"nashlens: error: fit: {told}")
+    assert line.endswith(f"; it last wrote: layer 3 of 30 (log: {own})")
+    # What a job says itself is what was wrong.
+    own = write(tmp_path, "a.log", f"{ERROR}\n")
+    say(how)
+    fail(1, own)
+    assert handler.lines() == [ERROR]
+
+
+def test_a_signal_is_of_the_job_that_it_ended(handler, tmp_path):
+    """Jobs fail side by side, each in a thread of its own."""
+    first, second = str(tmp_path / "a.log"), str(tmp_path / "b.log")
+    both = threading.Barrier(2)
+
+    def end(jobid, how, log):
+        say(how)
+        both.wait()
+        fail(jobid, log)
+
+    kill = threading.Thread(target=end, args=(1, KILLED.format("SIGKILL"), first))
+    kill.start()
+    end(2, EXIT.format(1), second)
+    kill.join()
+    fail(3, str(tmp_path / "c.log"))
+    killed, failed, unknown = (handler.failed[jobid] for jobid in (1, 2, 3))
+    assert "SIGKILL" in killed
+    assert "it ended with exit status 1" in failed
+    assert "the job ended before it could write a log" in unknown
+
+
+def test_a_signal_is_named_where_only_the_schedulers_log_knows(handler, tmp_path):
+    """On a cluster a job runs Snakemake once more, which says so in SLURM's log."""
+    own = write(tmp_path, "a.log", "layer 3 of 30\n")
+    theirs = write(tmp_path, "slurm.log", f"Command 'x' {KILLED.format('SIGKILL')}\n")
+    fail(1, own, theirs, said=SLURM.format("FAILED"))
+    (line,) = handler.lines()
+    assert line.startswith("nashlens: error: fit: it was killed (SIGKILL)")
+    assert line.endswith(f"; it last wrote: layer 3 of 30 (log: {own}, {theirs})")
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [(None, "; it wrote no log"), ("    games = build_games", "; it last wrote: ")],
+)
+@pytest.mark.parametrize(
+    ("name", "told"), [("SIGKILL", "was killed (SIGKILL)"), ("SIGSEGV", "crashed (SIGSEGV)")]
+)
+def test_a_job_that_a_signal_ends_is_told_in_the_last_line(fresh, place, said, name, told):
+    """Before its log is begun, and after."""
+    script = fresh.folder / "scripts/build_games.py"
+    end = f"import os, signal; os.kill(os.getpid(), signal.{name})\n"
+    text = script.read_text()
+    log = "    import logging; logging.warning('begun')\n"
+    new = end + text if place is None else text.replace(place, f"{log}    {end}{place}", 1)
+    script.write_text(new)
+    done = fresh.snakemake("--cores", "1", "games")
+    assert done.returncode == 1
+    last = done.stderr.rstrip().splitlines()[-1]
+    assert last.startswith(f"nashlens: error: build_games: it {told}")
+    assert said in last
+    assert "(log: results/tiny/logs/build_games.log)" in last
 
 
 SLURM = "SLURM-job '4' failed, SLURM status is: '{}'. Detailed failure reason unavailable."
