@@ -96,6 +96,9 @@ def folder_problems(root: Path) -> Iterator[str]:
 def argument_problems(arguments: Sequence[str]) -> Iterator[str]:
     """Yield what is wrong with the values of `--config`, and with the names of config files."""
     for entry in _values(arguments, _CONFIG):
+        if byte := _no_text(entry):
+            yield f"--config {entry[:60]}: {byte}; set LC_ALL=C.UTF-8, or use a --configfile"
+            continue
         found = _ENTRY.fullmatch(entry)
         shown = f"--config {entry[:60]}"
         if found is None:
@@ -115,8 +118,16 @@ def argument_problems(arguments: Sequence[str]) -> Iterator[str]:
         if value[:1] in "{[&*!" and (problem := text_problem(value)):
             yield f"{shown}: {problem}"
     for name in _values(arguments, _FILES):
+        if byte := _no_text(name):
+            yield f"--configfile {name}: {byte}; set LC_ALL=C.UTF-8, or rename it"
         if _SHELL.search(name):
             yield f"--configfile {name}: {_RUN}; rename it"
+
+
+def _no_text(argument: str) -> str | None:
+    """Name a byte that Python could not read as text, which no YAML or page can hold."""
+    byte = next((ord(c) - 0xDC00 for c in argument if 0xDC80 <= ord(c) <= 0xDCFF), None)
+    return None if byte is None else f"byte 0x{byte:02x} is no text here"
 
 
 def _shell_problems(settings: Any) -> Iterator[str]:

@@ -34,6 +34,9 @@ ENTRIES = {
     "models={a: &x [*x]}": "*x contains itself",
     "models={a: " + "9" * 50 + "}": "a whole number of 50 digits",
     "models=" + "[" * 3000 + "]" * 3000: "is nested deeper than 30 levels",
+    # Bytes that are no text in this locale, or in any.
+    "models={a: '\udce5\udc92'}": "byte 0xe5 is no text here",
+    "experiment={name: \udcff}": "byte 0xff is no text here",
     "models=!!python/name:os.system": "tag !!python/name:os.system is not allowed",
 }
 
@@ -65,6 +68,8 @@ def test_names_of_config_files(name):
     for option in ("--configfile", "--configfiles"):
         (line,) = argument_problems([option, "experiments/tiny.yaml", name])
         assert "rename it" in line
+        (line,) = argument_problems([option, "experiments/tiny.yaml", "caf\udce9.yaml"])
+        assert "byte 0xe9 is no text here" in line
     settings = SimpleNamespace(config={"models": {"a": "$(x)"}}, configfiles=[name])
     assert len(list(intake._shell_problems(settings))) == 2
 

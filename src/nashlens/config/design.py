@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from contextlib import suppress
 
-from nashlens.config.rules import REFUSED, passed
+from nashlens.config.rules import REFUSED, RefusedError, passed
 from nashlens.config.sections import Config, GameConfig
 from nashlens.errors import NashlensError
 from nashlens.vocabulary.prompts import ACTION_LABELS
+
+MOST_PROMPTS = 200_000
+"""Prompts of a model; the default has 512. Their activations would fill a disk."""
 
 
 def history_count(config: Config, game: str) -> int:
@@ -46,6 +51,16 @@ def neutral_prompts(config: Config, game: str) -> int:
         wordings *= len(neutral_labels(config))
     pairs = neutral_histories(config, game) * wordings * len(prompts.rounds)
     return pairs * mirrored_size(config)
+
+
+def prompt_count(config: Config) -> int:
+    """Return the number of prompts that each model is asked, in games that are right."""
+    prompts, histories = config.prompts, 0
+    for game in config.games:
+        with suppress(RefusedError):
+            histories += history_count(config, game)
+    sizes = [len(getattr(prompts, factor)) for factor in prompts.crossed]
+    return math.prod([histories, len(prompts.rounds), block_size(config), *sizes])
 
 
 def action_labels(game: GameConfig) -> Sequence[str]:

@@ -13,11 +13,13 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from nashlens.config.design import (
+    MOST_PROMPTS,
     has_conflict,
     history_count,
     mirrored_size,
     nash_actions,
     neutral_labels,
+    prompt_count,
     seat_nash_actions,
 )
 from nashlens.config.problems import problem_line
@@ -84,6 +86,8 @@ def _direction_problems(config: Config) -> list[str]:
     from nashlens.steering.directions import cells_of
     from nashlens.steering.training import Training
 
+    if prompt_count(config) > MOST_PROMPTS:
+        return []
     steering = config.steering
     asked = steering.train_games, steering.train_label_sets, steering.train_templates
     seed = passed(passed(config, "experiment", REFUSED), "seed", REFUSED)
@@ -109,7 +113,7 @@ def _direction_problems(config: Config) -> list[str]:
 
 
 def _planned_prompts(config: Config, seed: int) -> pd.DataFrame:
-    """Return what is known of the prompts before any model: one row a history and surface form."""
+    """Return what is known of the prompts before any model: one row a kind of them."""
     import pandas as pd
 
     rows = []
@@ -141,16 +145,17 @@ def _planned_rows(config: Config, game: str, seed: int) -> list[dict[str, Any]]:
         histories=history_count(config, game),
         seed=seed,
     )
+    # There may be thousands of one kind.
+    kinds = dict.fromkeys((one.seat, words) for one in planned for words in one.wordings)
     return [
         {
             "game": game,
-            "nash_action": nash.get(history.seat),
+            "nash_action": nash.get(seat),
             "label_kind": LABEL_KINDS[label_set not in neutral],
             "dropped": "",
             **dict(zip(SURFACE_COLUMNS, (template, label_set, *form), strict=True)),
         }
-        for history in planned
-        for template, label_set in history.wordings
+        for seat, (template, label_set) in kinds
         for form in product(prompts.label_maps, prompts.option_orders)
     ]
 

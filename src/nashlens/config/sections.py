@@ -57,7 +57,8 @@ _SOURCE = re.compile(r"(package|gguf|path|hub|planted|shape):\S.*")
 
 
 def _check_experiment(value: str) -> str:
-    if value.lower() in ("models", "readme.md"):
+    # What lies beside the experiments.
+    if value.lower() in ("models", "compare", "readme.md"):
         raise ValueError(f"results/{value} is taken: choose another name")
     return value
 

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from itertools import permutations
 
 from nashlens.config.design import (
+    MOST_PROMPTS,
     action_labels,
     block_size,
     neutral_labels,
+    prompt_count,
 )
 from nashlens.config.doses import dose_name
 from nashlens.config.problems import show_value
@@ -152,6 +154,17 @@ def _label_problem(labels: Sequence[str]) -> str | None:
     if a.startswith(b) or b.startswith(a):
         return "one label must not begin with the other"
     return None
+
+
+@rule("prompts", shown=False)
+def _number_of_prompts(at: Place) -> str | None:
+    if (found := prompt_count(at.config)) <= MOST_PROMPTS:
+        return None
+    return (
+        f"the games are asked in {found:,} prompts of each model; allowed: at most"
+        f" {MOST_PROMPTS:,}: fewer histories (here or in games.NAME), rounds, templates or"
+        " label_sets, or less in crossed"
+    )
 
 
 @rule("prompts.system")

@@ -12,12 +12,12 @@ history is then asked in all of them.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nashlens.errors import DataError
 from nashlens.games.game import SEATS, Game
@@ -187,21 +187,29 @@ def plan_histories(
 
 
 _Levels = tuple[int, ...]
+_Counts = NDArray[np.int64]
 
 
 def _cast(sizes: _Levels, histories: int, rng: np.random.Generator) -> list[_Levels]:
     """Deal variants, seats and opponents: the levels of each history."""
-    used: Counter[Hashable] = Counter()
+    used: list[_Counts] = [np.zeros(size, np.int64) for size in sizes]
+    together: dict[tuple[int, int], _Counts] = {
+        (a, b): np.zeros((sizes[a], sizes[b]), np.int64)
+        for a, b in combinations(range(len(sizes)), 2)
+    }
     dealt = []
     for _ in range(histories):
-        every = list(product(*map(range, sizes)))
         # Only combinations of levels of which each is among its factor's least used.
-        for factor, size in enumerate(sizes):
-            least = min(used[factor, level] for level in range(size))
-            every = [levels for levels in every if used[factor, levels[factor]] == least]
-        costs = [sum(used[pair] for pair in combinations(enumerate(one), 2)) for one in every]
-        chosen = every[_least(costs, rng)]
-        used.update([*enumerate(chosen), *combinations(enumerate(chosen), 2)])
+        every = np.ix_(*(np.flatnonzero(counts == counts.min()) for counts in used))
+        costs = np.zeros([one.size for one in every], np.int64)
+        for (a, b), counts in together.items():
+            costs += counts[every[a], every[b]]
+        place = np.unravel_index(_least(costs.ravel(), rng), costs.shape)
+        chosen = tuple(int(one.flat[k]) for one, k in zip(every, place, strict=True))
+        for counts, level in zip(used, chosen, strict=True):
+            counts[level] += 1
+        for (a, b), counts in together.items():
+            counts[chosen[a], chosen[b]] += 1
         dealt.append(chosen)
     return dealt
 
@@ -212,34 +220,30 @@ def _wordings(
     """Deal templates and label sets to histories: the two levels of each."""
     # What has few levels can be spread exactly, so it comes first: the seat.
     weights = [round((max(levels_of) / size) ** 2) for size in levels_of]
-    used: Counter[Hashable] = Counter()
+    # How often each template and label set were used together, and this by each level of the cast.
+    used = np.zeros(sizes, np.int64)
+    used_by = [np.zeros((size, *sizes), np.int64) for size in levels_of]
     dealt = []
     for history in cast:
-        every = list(product(*map(range, sizes)))
+        costs = _alone(used)
+        for weight, counts, level in zip(weights, used_by, history, strict=True):
+            costs = costs + weight * (counts[level] + _alone(counts[level]))
         # Only pairs that were used least.
-        least = min(used["both", words] for words in every)
-        every = [words for words in every if used["both", words] == least]
-        costs = [
-            sum(used[part] for part in enumerate(words))
-            + sum(
-                weights[factor] * used[(factor, level), part]
-                for (factor, level), part in product(enumerate(history), _parts(words))
-            )
-            for words in every
-        ]
-        chosen = every[_least(costs, rng)]
-        used.update([*_parts(chosen), *product(enumerate(history), _parts(chosen))])
+        every = np.argwhere(used == used.min())
+        chosen = tuple(int(level) for level in every[_least(costs[tuple(every.T)], rng)])
+        used[chosen] += 1
+        for counts, level in zip(used_by, history, strict=True):
+            counts[(level, *chosen)] += 1
         dealt.append(chosen)
     return dealt
 
 
-def _parts(words: _Levels) -> list[Hashable]:
-    """Return a template, a label set, and the two together, as keys of counts."""
-    return [*enumerate(words), ("both", words)]
+def _alone(used: _Counts) -> _Counts:
+    """Return for each pair how often its template and its label set were used, together."""
+    return used.sum(1, keepdims=True) + used.sum(0, keepdims=True)
 
 
-def _least(costs: Sequence[int], rng: np.random.Generator) -> int:
+def _least(costs: _Counts, rng: np.random.Generator) -> int:
     """Return the index of the least cost; of equals, one at random."""
-    best = min(costs)
-    equal = [index for index, cost in enumerate(costs) if cost == best]
-    return equal[int(rng.integers(len(equal)))]
+    equal = np.flatnonzero(costs == costs.min())
+    return int(equal[rng.integers(len(equal))])

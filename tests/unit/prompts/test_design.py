@@ -1,6 +1,8 @@
 """Histories and wordings: balance, and what stays when a design grows."""
 
+from collections import Counter
 from dataclasses import replace
+from itertools import combinations, product
 
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from nashlens.errors import DataError
 from nashlens.games import CATALOG
+from nashlens.prompts import design as module
 from nashlens.prompts.design import game_labels, neutral_sets, plan_histories, surfaces
 
 LABEL_SETS = {"jf": ["J", "F"], "xy": ["X", "Y"], "pq": ["P", "Q"]}
@@ -112,6 +115,61 @@ def test_no_factor_goes_with_another(design):
             counts = pd.crosstab(table[a], table[b])
             expected = len(table) / (sizes[a] * sizes[b])
             assert (counts - expected).abs().to_numpy().max() <= 4, (a, b)
+
+
+def slow_least(costs, rng):
+    equal = [index for index, cost in enumerate(costs) if cost == min(costs)]
+    return equal[int(rng.integers(len(equal)))]
+
+
+def slow_cast(sizes, histories, rng):
+    """The levels of each history, with every count looked up by itself."""
+    used, dealt = Counter(), []
+    for _ in range(histories):
+        every = list(product(*map(range, sizes)))
+        for factor, size in enumerate(sizes):
+            least = min(used[factor, level] for level in range(size))
+            every = [levels for levels in every if used[factor, levels[factor]] == least]
+        costs = [sum(used[pair] for pair in combinations(enumerate(one), 2)) for one in every]
+        chosen = every[slow_least(costs, rng)]
+        used.update([*enumerate(chosen), *combinations(enumerate(chosen), 2)])
+        dealt.append(chosen)
+    return dealt
+
+
+def slow_wordings(cast, levels_of, sizes, rng):
+    """The template and label set of each history, with every count looked up by itself."""
+    weights = [round((max(levels_of) / size) ** 2) for size in levels_of]
+    used, dealt = Counter(), []
+    for history in cast:
+        every = list(product(*map(range, sizes)))
+        least = min(used["both", words] for words in every)
+        every = [words for words in every if used["both", words] == least]
+        costs = [
+            sum(used[part] for part in enumerate(words))
+            + sum(
+                weights[factor] * used[(factor, level), part]
+                for (factor, level), part in product(
+                    enumerate(history), [*enumerate(words), ("both", words)]
+                )
+            )
+            for words in every
+        ]
+        chosen = every[slow_least(costs, rng)]
+        parts = [*enumerate(chosen), ("both", chosen)]
+        used.update([*parts, *product(enumerate(history), parts)])
+        dealt.append(chosen)
+    return dealt
+
+
+@quick
+@given(designs)
+def test_counts_in_arrays_deal_as_counts_one_by_one_do(design):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, "_cast", slow_cast)
+        patched.setattr(module, "_wordings", slow_wordings)
+        slow = plan(**design)
+    assert plan(**design) == slow
 
 
 @quick
