@@ -15,7 +15,7 @@ from nashlens import __version__
 from nashlens.page import board, words
 from nashlens.page.charts import charts_of
 from nashlens.page.matches import browse
-from nashlens.page.samples import samples
+from nashlens.page.samples import lines, samples
 from nashlens.page.sections import sections
 from nashlens.page.study import Study
 
@@ -54,6 +54,7 @@ def build_page(study: Study) -> str:
         charts=charts,
         browser=browser,
         samples=samples(browser.data),
+        match_lines=lines(browser.data),
         sources=study.sources,
     )
 

@@ -1,4 +1,7 @@
-"""A few matches in plain HTML, for readers without JavaScript: those that the browser has first."""
+"""Matches in plain HTML, for readers without JavaScript: those that the browser has first.
+
+A few in full, and of more what was done.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,9 @@ from typing import Any, NamedTuple
 MOST_SAMPLES = 4
 MOST_LETTERS = 20_000
 """Length of the samples' texts together, at most; the first match is always there."""
+
+MOST_LINES = 200
+"""Matches of which a line says what was done: some 30 kB."""
 
 
 class Move(NamedTuple):
@@ -32,6 +38,38 @@ class Sample(NamedTuple):
     """What the first agent was told before the first round."""
     question: str
     rounds: list[list[Move]]
+
+
+class Line(NamedTuple):
+    """What was done in one match."""
+
+    game: str
+    agents: str
+    order: str
+    rounds: list[str]
+    """Of each round, both actions."""
+
+
+def lines(data: Mapping[str, Any]) -> list[Line]:
+    """Return what was done in the first matches of `matches.browse`.
+
+    Parameters
+    ----------
+    data : mapping
+        `Browser.data`.
+    """
+    found = []
+    for match in data["matches"][:MOST_LINES]:
+        game = data["games"][match["game"]]
+        both = zip(*(seat["n"] for seat in match["seats"]), strict=True)
+        rounds = [", ".join(_action(now, game) for now in moves) for moves in both]
+        agents = f"{match['agents'][0]} with {match['agents'][1]}"
+        found.append(Line(game["title"], agents, match["order"].replace("_", " "), rounds))
+    return found
+
+
+def _action(now: Mapping[str, Any], game: Mapping[str, Any]) -> str:
+    return "none" if now["a"] is None else str(game["actions"][now["a"]])
 
 
 def samples(data: Mapping[str, Any]) -> list[Sample]:
@@ -63,7 +101,7 @@ def _sample(match: Mapping[str, Any], data: Mapping[str, Any]) -> Sample:
             moves.append(
                 Move(
                     agent=agent,
-                    action="none" if now["a"] is None else game["actions"][now["a"]],
+                    action=_action(now, game),
                     p_first=now["p"][0],
                     payoff=now["pay"],
                     wrote=[(kind, text) for kind, text in now.get("w", ())],

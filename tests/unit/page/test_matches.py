@@ -7,7 +7,7 @@ import pytest
 
 from nashlens.games.table import build_games
 from nashlens.page.matches import browse
-from nashlens.page.samples import samples
+from nashlens.page.samples import lines, samples
 from nashlens.page.transcripts import Wording, transcripts
 from tests.unit.page.studies import CONFIG, play, study
 
@@ -58,6 +58,17 @@ def test_a_few_matches_stand_in_plain_html():
     assert move.wrote == [("reasoning", "I think ")]
     assert first.question == found["lines"][rows[0]["q"]]
     assert samples({"matches": []}) == []
+
+
+def test_of_more_matches_there_is_what_was_done(monkeypatch):
+    found = browse(study(("one", "two"), repetitions=6)).data
+    assert len(lines(found)) == 12
+    first, seats = lines(found)[0], found["matches"][0]["seats"]
+    assert (first.game, first.agents, first.order) == ("A game", "one with tft", "simultaneous")
+    acts = [", ".join(("help", "harm")[seat["n"][k]["a"]] for seat in seats) for k in (0, 1)]
+    assert first.rounds == acts
+    monkeypatch.setattr("nashlens.page.samples.MOST_LINES", 5)
+    assert len(lines(found)) == 5
 
 
 def test_samples_that_are_long_are_fewer(monkeypatch):
