@@ -21,13 +21,20 @@ def only_asked():
     return bool(targets) and targets <= {"plan", "status", "compare"}
 
 
+def begin_pricing():
+    """Return which jobs are to run, and what prices them."""
+    # Here, as every job reads this file, and none needs what prices them.
+    from workflow.plan import seconds_by_plan
+
+    return seconds_by_plan(workflow.dag, EXPERIMENT, Path.cwd())
+
+
 FAILED = FailedJobs()
 logger.addHandler(FAILED)
 if workflow.is_main_process and wanted(workflow.output_settings) and not nested():
     CONSOLE = Console(
         workflow.output_settings,
-        jobs=lambda: [job.rule.name for job in workflow.dag.needrun_jobs() if job.message],
-        plan=Path(results("plan.csv")),
+        begin=begin_pricing,
         cores=workflow.cores or 1,
     )
     logger.addHandler(CONSOLE)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from nashlens.gpus import visible_gpus
 from nashlens.plan.devices import CPU, DEVICES, H100, Device
 from nashlens.plan.host import ON_MODEL
+from nashlens.plan.price import price
 from nashlens.plan.screen import plan_text
 from nashlens.plan.study import Job, Study
 from nashlens.plan.table import Machine, Plan, make_plan
@@ -29,6 +32,37 @@ def plan_call(call: Call, *, measure: bool) -> tuple[Plan, str]:
     study = Study(experiment.config, experiment.groups, folders)
     plan = make_plan(study, study_jobs(dag, experiment), this_machine(measure))
     return plan, plan_text(plan, call.about(experiment.name))
+
+
+def seconds_by_plan(
+    dag: Any, experiment: Experiment, root: Path
+) -> tuple[set[int], Callable[[], dict[int, float]]]:
+    """Return the numbers of the jobs that are to run, and what prices them, which takes seconds.
+
+    Parameters
+    ----------
+    dag : DAG
+        Snakemake's, of a run that begins.
+    experiment : Experiment
+    root : Path
+        Of the repository.
+
+    Returns
+    -------
+    set of int
+    callable
+        Returns job -> how long it takes here by itself, in seconds.
+    """
+    numbers = [job.jobid for job in dag.jobs if job.rule.script]
+    jobs = study_jobs(dag, experiment)
+
+    def prices() -> dict[int, float]:
+        study = Study(experiment.config, experiment.groups, model_folders(root, experiment.models))
+        device = this_machine().device
+        todo = ((number, job) for number, job in zip(numbers, jobs, strict=True) if job.todo)
+        return {number: price(study, job, device).seconds for number, job in todo}
+
+    return {number for number, job in zip(numbers, jobs, strict=True) if job.todo}, prices
 
 
 def study_jobs(dag: Any, experiment: Experiment) -> list[Job]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -19,6 +20,7 @@ from types import TracebackType
 
 from nashlens.disk import DiskError, disk_problem
 from nashlens.errors import NashlensError, printable
+from nashlens.progress import SHARED_TERMINAL
 
 PREFIX = "nashlens: error: "
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -51,7 +53,10 @@ def start_logging(path: str | Path) -> None:
     sys.excepthook = report
     # What cannot be logged is no reason to print a traceback for every line of the log.
     logging.raiseExceptions = False
-    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    terminal = logging.StreamHandler()
+    if SHARED_TERMINAL in os.environ:
+        terminal.setLevel(logging.WARNING)
+    handlers: list[logging.Handler] = [terminal]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(path, mode="w", encoding="utf-8"))

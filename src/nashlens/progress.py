@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Collection, Iterator
@@ -12,6 +13,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _EVERY = 30.0  # seconds between two lines
+SHARED_TERMINAL = "NASHLENS_SHARED_TERMINAL"
+"""Set where several processes write to one terminal: warnings and errors alone, and no bars."""
 
 
 def progress(items: Collection[T], name: str, *, unit: str = "it") -> Iterator[T]:
@@ -25,7 +28,7 @@ def progress(items: Collection[T], name: str, *, unit: str = "it") -> Iterator[T
     unit : str
         What one item is.
     """
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and SHARED_TERMINAL not in os.environ:
         from tqdm import tqdm
 
         yield from tqdm(items, desc=name, unit=unit, file=sys.stderr)

@@ -1,22 +1,24 @@
-"""On a terminal a run says what starts, what is done, and how long the rest takes."""
+"""On a terminal a run says what is done, what runs, and how long the rest takes."""
 
 from __future__ import annotations
 
 import logging
+import os
+import pty
+import re
+import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from nashlens import progress
+from nashlens.logs import start_logging
 from workflow import console
 
-PLAN = """rule,subject,jobs,core_seconds_here,gpu_seconds_here
-fit_probes,a,1,100,0
-fit_probes,b,1,140,0
-build_games,,1,0,0
-play_part,a,0,0,0
-"""
+AGAIN = ("--forceall", "--configfile", "experiments/tiny.yaml")
+SECONDS = {1: 120.0, 2: 120.0, 3: 0.0}
 
 
 def record(level=logging.INFO, text="", **fields):
@@ -25,8 +27,8 @@ def record(level=logging.INFO, text="", **fields):
     return made
 
 
-def starts(job, rule, text):
-    return record(event=LogEvent.JOB_INFO, jobid=job, rule_name=rule, rule_msg=text)
+def starts(job, text):
+    return record(event=LogEvent.JOB_INFO, jobid=job, rule_msg=text)
 
 
 def ends(job):
@@ -41,45 +43,64 @@ def clock(monkeypatch):
 
 
 @pytest.fixture
-def shown(tmp_path):
-    plan = tmp_path / "plan.csv"
-    plan.write_text(PLAN)
-    rules = ["fit_probes", "fit_probes", "build_games", "draw_games"]
-    return console.Console(SimpleNamespace(), lambda: rules, plan, cores=2)
+def shown(monkeypatch, clock):
+    """The console of four jobs on two cores; what it would do beside the run, it does at once."""
 
+    class AtOnce:
+        def __init__(self, target, args=(), daemon=True):
+            if target.__name__ == "_price":
+                target(*args)
 
-def test_a_plan_has_the_seconds_of_one_job_of_each_rule(tmp_path):
-    (tmp_path / "plan.csv").write_text(PLAN)
-    assert console.read_costs(tmp_path / "plan.csv") == {"fit_probes": 120.0, "build_games": 0.0}
-    assert console.read_costs(tmp_path / "none.csv") == {}
+        def start(self):
+            pass
+
+    monkeypatch.setattr(console.threading, "Thread", AtOnce)
+    monkeypatch.setattr(console.shutil, "get_terminal_size", lambda: os.terminal_size((110, 40)))
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    return console.Console(SimpleNamespace(), lambda: ({1, 2, 3, 4}, lambda: SECONDS), cores=2)
 
 
 def test_the_rest_goes_by_the_plan_and_then_by_the_pace_of_the_run(shown, clock, capsys):
-    shown.emit(starts(1, "build_games", "Games"))
+    shown.emit(starts(3, "Games"))
     clock.time = 1.0
-    shown.emit(ends(1))
-    shown.emit(starts(2, "fit_probes", "Probes of a"))
+    shown.emit(ends(3))
+    shown.emit(starts(1, "Probes of a"))
+    shown.draw()
     # Twice as long as planned: so will the rest be.
     clock.time = 241.0
-    shown.emit(ends(2))
-    first, second, third, fourth = capsys.readouterr().err.splitlines()
-    assert first.split() == ["starts", "Games"]
-    # 242 seconds of one core, on two.
-    assert second.split("  ")[-1].strip() == "Games: 1 s; 0 running, about 2 min left"
-    assert "Probes of a" in third
-    assert fourth.strip().startswith("2/4")
-    # Of 242 planned seconds none were of the first job, and 120 of the second.
-    assert second.split()[1:3] == ["[..........]", "0%"]
-    assert fourth.split()[1:3] == ["[####......]", "49%"]
-    # What starts and what ends stand below one another.
-    said = zip((first, second, third, fourth), ("Games", "Games", "Probes", "Probes"), strict=True)
-    assert len({line.index(text) for line, text in said}) == 1
-    assert fourth.endswith("Probes of a: 4 min; 0 running, about 4 min left")
+    shown.emit(ends(1))
+    shown.emit(starts(2, "Probes of b"))
+    clock.time = 251.0
+    shown.draw()
+    said = capsys.readouterr().err.replace(console.CLEAR, "\n").splitlines()
+    assert [line for line in said if line] == [
+        "   1/4     [..........]   0%  Games: 1 s",
+        # 242 seconds of one core, on two.
+        "   1/4     [..........]   0%, about 2 min left: Probes of a (- of 2 min)",
+        "   2/4     [####......]  49%  Probes of a: 4 min",
+        "   2/4     [####......]  49%, about 4 min left: Probes of b (10 s of 4 min)",
+    ]
 
 
-def test_the_bar_is_full_at_the_last_job_alone(shown, clock, capsys):
-    for job, rule in enumerate(["fit_probes", "fit_probes", "draw_games", "build_games"]):
-        shown.emit(starts(job, rule, rule))
+def test_the_line_of_what_runs_is_cut_to_the_terminal_and_goes_before_others(shown, capsys):
+    shown.draw()
+    assert capsys.readouterr().err == ""
+    for job in SECONDS:
+        shown.emit(starts(job, f"Something that runs and has a long name, {job}"))
+    shown.draw()
+    line = capsys.readouterr().err
+    assert line.startswith(console.CLEAR)
+    assert len(line.removeprefix(console.CLEAR)) == 109
+    assert line.endswith("..")
+    handler = logging.Handler()
+    shown.instead_of(handler)
+    assert handler.filter(record(logging.WARNING, "careful"))
+    assert capsys.readouterr().err == console.CLEAR
+
+
+def test_the_bar_is_full_at_the_last_job_alone(shown, capsys):
+    for job in (1, 2, 4, 3):
+        shown.emit(starts(job, "Something"))
         shown.emit(ends(job))
     ended = [line for line in capsys.readouterr().err.splitlines() if "%" in line]
     bars = [line.split("%")[0].split("/4")[1].split() for line in ended]
@@ -87,19 +108,21 @@ def test_the_bar_is_full_at_the_last_job_alone(shown, clock, capsys):
     assert bars[3] == ["[##########]", "100"]
 
 
-def test_a_job_that_failed_is_not_running(shown, clock, capsys):
-    shown.emit(starts(1, "build_games", "Games"))
+def test_a_job_that_failed_is_not_running(shown, capsys):
+    shown.emit(starts(1, "Probes of a"))
     shown.emit(record(logging.ERROR, event=LogEvent.JOB_ERROR, jobid=1))
-    shown.emit(starts(2, "fit_probes", "Probes of a"))
-    shown.emit(ends(2))
-    assert "0 running" in capsys.readouterr().err
+    shown.emit(starts(2, "Probes of b"))
+    shown.draw()
+    line = capsys.readouterr().err
+    assert "Probes of b" in line
+    assert "Probes of a" not in line
 
 
 def test_snakemakes_own_lines_about_jobs_go_and_errors_and_one_of_each_warning_stay(shown):
     handler = logging.Handler()
     shown.instead_of(handler)
-    shown.emit(starts(1, "build_games", "Games"))
-    assert not handler.filter(starts(1, "build_games", "Games"))
+    shown.emit(starts(1, "Games"))
+    assert not handler.filter(starts(1, "Games"))
     assert not handler.filter(record(text="Select jobs to execute..."))
     assert handler.filter(record(logging.ERROR, "wrong", event=LogEvent.JOB_ERROR))
     assert handler.filter(record(logging.ERROR, "wrong", event=LogEvent.JOB_ERROR))
@@ -108,11 +131,63 @@ def test_snakemakes_own_lines_about_jobs_go_and_errors_and_one_of_each_warning_s
     assert handler.filter(record(logging.WARNING, "and else"))
 
 
+def test_jobs_that_share_a_terminal_draw_no_bars_and_show_warnings_alone(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv(progress.SHARED_TERMINAL, "1")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    start_logging(tmp_path / "job.log")
+    assert list(progress.progress([1, 2], "work")) == [1, 2]
+    logging.getLogger("a").info("as always")
+    logging.getLogger("a").warning("careful")
+    logging.captureWarnings(False)
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[1] for line in said] == ["careful"]
+    assert "as always" in (tmp_path / "job.log").read_text()
+
+
 @pytest.mark.parametrize("off", ["dryrun", "quiet", "verbose", "debug_dag"])
 def test_it_is_off_where_no_one_looks_or_something_else_was_asked_for(off, monkeypatch):
     plain = dict.fromkeys(["dryrun", "quiet", "verbose", "debug_dag"], False)
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert console.wanted(SimpleNamespace(**plain))
     assert not console.wanted(SimpleNamespace(**plain | {off: True}))
+    monkeypatch.setenv("TERM", "dumb")
+    assert not console.wanted(SimpleNamespace(**plain))
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
     assert not console.wanted(SimpleNamespace(**plain))
+
+
+@pytest.mark.workflow
+def test_a_run_on_a_terminal(built):
+    """The table of games and its prompts are made again, before a reader's eyes."""
+    ours, theirs = pty.openpty()
+    done = subprocess.Popen(
+        [*(sys.executable, "-m", "snakemake", "--cores", "1", "prompts"), *AGAIN],
+        cwd=built.folder,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "100"},
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    said = b""
+    while True:
+        try:
+            said += os.read(ours, 65536)
+        except OSError:
+            break
+    assert done.wait() == 0, said[-3000:]
+    lines = re.split(r"\r?\n|\r", said.decode().replace("\x1b[K", ""))
+    ended = [line for line in lines if re.match(r" +\d/5 +\[", line)]
+    assert ended[-1].startswith("   5/5     [##########] 100%  ")
+    running = [line for line in ended if " left: " in line]
+    assert re.search(r"%, about .+ left: .* \(.+ of .+\)$", running[-1]), ended
+    # What jobs note is in their logs.
+    assert "INFO" not in said.decode()
+    assert "it/s" not in said.decode()

@@ -26,9 +26,7 @@ from nashlens.play import chunks as play_chunks
 from nashlens.play.run import PlayedRound
 from nashlens.tables import write_table
 from scripts import compare_experiments
-from tests.workflow.test_console import PLAN
 from workflow.choice import DAMAGED, FOREIGN, WHOLE, examine
-from workflow.console import read_costs
 from workflow.graphs import keeping_graphs
 from workflow.leases import Lease
 from workflow.records import Digests as Results
@@ -118,12 +116,6 @@ def gpu_leases():
     return "ledger.json", read, [[]]
 
 
-def seconds_of_a_plan():
-    written("plan.csv", PLAN.encode())
-    # They only say how long a run may take.
-    return "plan.csv", lambda: isinstance(read_costs(Path("plan.csv")), dict), []
-
-
 def compiled_graphs():
     def read(*new):
         with keeping_graphs([]):
@@ -146,7 +138,6 @@ KEPT = [
     unfinished_work,
     slurm_jobs,
     gpu_leases,
-    seconds_of_a_plan,
     compiled_graphs,
 ]
 
