@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
+from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from snakemake.cli import get_argument_parser
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -31,6 +34,10 @@ class Block:
         return name[1] if name else None
 
 
+SECONDS = {"plan", "status", "verify", "report"}
+"""Targets that compute nothing of a study."""
+
+
 @dataclass(frozen=True)
 class Command:
     """One line that a page tells its reader to type."""
@@ -40,6 +47,20 @@ class Command:
 
     def __str__(self) -> str:
         return shlex.join(self.words)
+
+    @property
+    def options(self) -> Namespace:
+        """What Snakemake reads of it."""
+        options: Namespace = get_argument_parser().parse_args(list(self.words[1:]))
+        return options
+
+    @property
+    def takes_seconds(self) -> bool:
+        """Whether it computes nothing of a study."""
+        program, *words = self.words
+        if program != "snakemake" or {"-n", "--unlock", "--report"} & set(words):
+            return program in ("snakemake", "python")
+        return set(self.options.targets) <= SECONDS and "measure=true" not in words
 
 
 def read_blocks() -> list[Block]:
@@ -59,13 +80,12 @@ def read_blocks() -> list[Block]:
 BLOCKS = read_blocks()
 
 
-def commands() -> Iterator[Command]:
-    """Yield the commands of all `sh` blocks, one a line; a backslash joins two lines."""
-    for block in BLOCKS:
-        if block.language == "sh":
-            for line in block.text.replace("\\\n", " ").splitlines():
-                if words := shlex.split(line, comments=True):
-                    yield Command(block.page, tuple(words))
+def commands_of(block: Block) -> Iterator[Command]:
+    """Yield the commands of a block of `sh`, one a line; a backslash joins two lines."""
+    if block.language == "sh":
+        for line in block.text.replace("\\\n", " ").splitlines():
+            if words := shlex.split(line, comments=True):
+                yield Command(block.page, tuple(words))
 
 
-COMMANDS = list(commands())
+COMMANDS = [command for block in BLOCKS for command in commands_of(block)]

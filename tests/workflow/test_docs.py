@@ -1,10 +1,10 @@
 """What README and docs tell a reader to type and to write.
 
-Commands of Snakemake are carried out as dry runs, those that differ in their target alone in one;
-configs are checked; examples of Python are run on the finished tiny experiment.
+Commands that take longer than seconds are carried out as dry runs, those that differ in their
+target alone in one; `test_typed` runs all of them. Configs are checked; examples of Python are run
+on the finished tiny experiment.
 """
 
-import ast
 import doctest
 import importlib.util
 import re
@@ -14,7 +14,6 @@ from collections import defaultdict
 
 import pytest
 import yaml
-from snakemake.cli import get_argument_parser
 
 from nashlens.config.validate import validate
 from tests.configs import merge
@@ -22,36 +21,20 @@ from tests.workflow.pages import BLOCKS, COMMANDS, PAGES, ROOT
 from tests.workflow.test_results import FLAGS
 from tests.workflow.workspace import TARGETS, Workspace
 
-LANGUAGES = {"sh", "yaml", "python", "text", "{toctree}", "{eval-rst}"}
 # Files of `yaml` blocks that are no experiment, and those whose keys they may have.
 PROFILES = {"slurm/config.yaml": "workflow/profiles/slurm/config.yaml"}
-NOT_TRIED = {
-    ".": "activates the environment, in which the tests run",
-    "hf": "logs in to the hub",
-    "python": "opens Python",
-    "squeue": "asks a cluster",
-}
-"""First words of commands that no test can try, and why."""
-
 SNAKEMAKE = [c for c in COMMANDS if c.words[0] == "snakemake"]
 CONFIGS = [b for b in BLOCKS if b.language == "yaml" and b.file not in PROFILES]
-PYTHON = [b for b in BLOCKS if b.language == "python"]
 
 
-INSTEAD = {"--unlock", "--report"}
-"""What is done in place of a run: a dry run would not try it."""
 SAME = ("-n", "--rerun-incomplete", "--forceall")
 """Options that change nothing that a dry run could refuse."""
-
-
-def parsed(command):
-    return get_argument_parser().parse_args(list(command.words[1:]))
 
 
 def files_before(block):
     """Return the config files that commands on a block's page name before its own."""
     for command in SNAKEMAKE:
-        files = [str(path) for path in parsed(command).configfile or ()]
+        files = [str(path) for path in command.options.configfile or ()]
         if command.page == block.page and block.file in files:
             return files[: files.index(block.file)]
     return []
@@ -62,9 +45,10 @@ def groups():
     found = defaultdict(set)
     for command in SNAKEMAKE:
         words = [word for word in command.words[1:] if word not in SAME]
-        if (INSTEAD | {"compare", "verify"}) & set(words):
+        # test_typed runs them.
+        if command.takes_seconds or "compare" in words:
             continue
-        targets = set(parsed(command).targets)
+        targets = set(command.options.targets)
         rest = [word for word in words if word not in targets]
         if "--cores" in rest:
             del rest[rest.index("--cores") : rest.index("--cores") + 2]
@@ -82,11 +66,6 @@ def test_there_is_something_to_try():
     assert {"make figures", "make test"} <= typed
     assert len([c for c in typed if c.startswith("snakemake")]) >= 6
     assert len([b for b in CONFIGS if b.page == "README.md"]) == 2
-
-
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda b: b.page)
-def test_a_block_says_what_it_is(block):
-    assert block.language in LANGUAGES
 
 
 @pytest.mark.parametrize("block", CONFIGS, ids=lambda b: b.page)
@@ -113,7 +92,7 @@ def test_examples_of_profiles_have_its_keys():
 
 @pytest.mark.parametrize("command", sorted({*COMMANDS}, key=str), ids=str)
 def test_a_command_is_there(command):
-    """Each names a program, target, file or module that there is, or is known not to be tried."""
+    """Each names a target, file or module that there is."""
     program, *rest = command.words
     made = (ROOT / "Makefile").read_text(encoding="utf-8")
     if program == "make":
@@ -122,13 +101,11 @@ def test_a_command_is_there(command):
     elif program == "python" and rest[:1] == ["-m"]:
         assert importlib.util.find_spec(rest[1])
     elif program == "snakemake":
-        options = parsed(command)
+        options = command.options
         assert {t for t in options.targets if not t.startswith("results/")} <= TARGETS
         for path in options.configfile or []:
             written = {b.file for b in BLOCKS if b.page == command.page}
             assert (ROOT / path).is_file() or str(path) in written
-    else:
-        assert program in NOT_TRIED
 
 
 @pytest.fixture(scope="module")
@@ -156,26 +133,24 @@ def test_commands_work_as_typed(clone, key, targets):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+def examples_of(page):
+    return "\n".join(b.text for b in BLOCKS if b.page == page and b.language == "python")
+
+
+def run_examples(text, name):
+    """Run examples, and return what was printed that should not be."""
+    test = doctest.DocTestParser().get_doctest(text, {}, name, name, 0)
+    said = []
+    doctest.DocTestRunner(optionflags=FLAGS).run(test, out=said.append)
+    return "".join(said)
+
+
 @pytest.mark.workflow
-@pytest.mark.parametrize(
-    "page", sorted({b.page for b in PYTHON if ">>>" in b.text}), ids=lambda page: page
-)
+@pytest.mark.parametrize("page", sorted({b.page for b in BLOCKS if b.language == "python"}))
 def test_examples_in_python_run(built, monkeypatch, page):
     """Those of one page share their names, and what they print is compared."""
     monkeypatch.chdir(built.folder)
-    text = "\n".join(b.text for b in PYTHON if b.page == page and ">>>" in b.text)
-    test = doctest.DocTestParser().get_doctest(text, {}, page, page, 0)
-    said = []
-    doctest.DocTestRunner(optionflags=FLAGS).run(test, out=said.append)
-    assert not said, "".join(said)
-
-
-def test_other_python_is_python():
-    for block in PYTHON:
-        if ">>>" not in block.text:
-            for node in ast.walk(ast.parse(block.text)):
-                if isinstance(node, ast.ImportFrom) and node.module.startswith("nashlens"):
-                    assert importlib.util.find_spec(node.module)
+    assert not run_examples(examples_of(page), page)
 
 
 def test_every_target_of_the_table_exists():
