@@ -29,9 +29,6 @@ from nashlens.vocabulary.tables import JOINED, SPLIT, WHOLE
 if TYPE_CHECKING:
     import pandas as pd
 
-Key = tuple[str, ...]
-"""A dotted key of the config, in its parts."""
-
 
 def open(folder: str | Path) -> Results:
     """Open the results of one experiment, for reading.
@@ -92,11 +89,7 @@ class Results:
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names of the tables that are there, wholly or in part."""
-        for name in [*WHOLE, *SPLIT]:
-            if (name in WHOLE and self._file(name).is_file()) or (
-                name in SPLIT and self._parts(name)
-            ):
-                yield name
+        return (name for name in [*WHOLE, *SPLIT] if self._existing(name))
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         """Return a table, as `table(name)`; `study["lens/smollm2"]` is that of one model."""
@@ -363,14 +356,11 @@ class Results:
         self._check_bytes(path, self._again(name))
         if not (self.folder / "config.json").is_file():
             return
-        config = self.config
-        for key, value in _leaves(read_metadata(path)["config"]):
-            now = _at(config, key)
-            if now != value:
-                raise StoreError(
-                    f"{path}: half-made: {'.'.join(key)} was {_short(value)} when it was made and"
-                    f" {_short(now)} at the last run; {self._again(name)}"
-                )
+        for key, value, now in _changed(read_metadata(path)["config"], self.config):
+            raise StoreError(
+                f"{path}: half-made: {key} was {_short(value)} when it was made and"
+                f" {_short(now)} at the last run; {self._again(name)}"
+            )
 
     def _check_bytes(self, path: Path, again: str) -> None:
         if is_changed(path, self.folder):
@@ -391,19 +381,14 @@ def _siblings(folder: Path) -> str:
     return f"; {folder} holds the experiments {', '.join(found)}" if found else ""
 
 
-def _leaves(value: Mapping[str, Any], above: Key = ()) -> Iterator[tuple[Key, Any]]:
-    for name, below in value.items():
-        if isinstance(below, Mapping):
-            yield from _leaves(below, (*above, name))
-        else:
-            yield (*above, name), below
-
-
-def _at(tree: Any, key: Key) -> Any:
-    """Return what is under a key; None where nothing is."""
-    for name in key:
-        tree = tree.get(name) if isinstance(tree, Mapping) else None
-    return tree
+def _changed(made: Mapping[str, Any], last: Any, above: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield each key of a table's config that the last run's has otherwise, and both values."""
+    for name, value in made.items():
+        now = last.get(name) if isinstance(last, Mapping) else None
+        if isinstance(value, Mapping):
+            yield from _changed(value, now, f"{above}{name}.")
+        elif now != value:
+            yield f"{above}{name}", value, now
 
 
 def _short(value: Any) -> str:

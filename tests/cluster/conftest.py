@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,12 @@ def cluster():
         Cluster(Path(folder) / "c") as running,
     ):
         yield running
+    assert _left(running) == []
+
+
+def _left(cluster):
+    """List what is still there of a stopped cluster, once the kernel has cleared away the dead."""
+    end = time.monotonic() + 10
+    while (found := cluster.processes()) and time.monotonic() < end:
+        time.sleep(0.1)
+    return found

@@ -124,6 +124,10 @@ class Cluster:
                 child.kill()
                 child.wait()
         self._children = []
+        # Without cgroups, SLURM loses a step's process whose parent it has ended.
+        for number in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
 
     def jobs(self) -> list[dict[str, str]]:
         """List all jobs so far, each with what SLURM says of it (`Partition`, `JobState`, ...)."""
@@ -143,6 +147,15 @@ class Cluster:
                 if path.read_bytes().startswith(f"slurmstepd: [{number}.".encode()):
                     return True
         return False
+
+    def processes(self) -> list[int]:
+        """List what runs of this cluster: its daemons, and whatever they started."""
+        found, mine = [], f"SLURM_CONF={self.conf}\0".encode()
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if mine in path.read_bytes():
+                    found.append(int(path.parent.name))
+        return found
 
     @contextlib.contextmanager
     def controller_away(self) -> Iterator[None]:

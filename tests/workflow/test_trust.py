@@ -8,7 +8,7 @@ import pytest
 
 from nashlens.files import read_sealed, write_sealed
 from tests.unit.activations.test_damage import flip
-from tests.workflow.test_reruns import CONFIG_EDITS, PROBED
+from tests.workflow.edits import CONFIG_EDITS, PROBED
 from tests.workflow.workspace import Workspace
 from workflow.records import record_file
 
