@@ -27,6 +27,9 @@ ARMS = {
 """What a group consists of, and where it is ablated -> that in words."""
 
 
+Column = Literal["drop", "logit_nash", "label_mass"]
+
+
 def rows_of_arms(heads: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
     """Return the rows of each arm's groups, with those of the same prompts unablated.
 
@@ -58,7 +61,7 @@ class Ablations:
     heads : DataFrame
         One model's heads table, of ablations with a name of their own.
     kind : {"none", "head", "mlp", "candidate", "random"}
-    column : {"drop", "logit_nash"}, default "drop"
+    column : {"drop", "logit_nash", "label_mass"}, default "drop"
 
     Attributes
     ----------
@@ -69,16 +72,14 @@ class Ablations:
     prompts : DataFrame
         One row for each prompt that has every ablation.
     values : ndarray
-        `(prompts, ablations)`, in logits of the Nash action over the other.
+        `(prompts, ablations)`: logits of the Nash action over the other, or the label mass.
     blocks : Blocks
         Those of the prompts that make complete blocks.
     parts : dict of str to ndarray
         `(blocks, ablations)` by part, in logits.
     """
 
-    def __init__(
-        self, heads: pd.DataFrame, kind: str, column: Literal["drop", "logit_nash"] = "drop"
-    ):
+    def __init__(self, heads: pd.DataFrame, kind: str, column: Column = "drop"):
         rows = heads[heads["kind"] == kind]
         keys = ["prompt_id", "block_id"]
         rows = rows.drop_duplicates([*keys, "ablation"])

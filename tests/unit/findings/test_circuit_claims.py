@@ -186,6 +186,17 @@ def test_what_breaks_the_answer_computes_no_nash_action():
     assert "all positions breaks the answer" in found["reason"]
 
 
+def test_prompts_with_much_mass_do_not_say_for_all_that_an_answer_is_broken():
+    """A quarter of them has most of the labels' probability, and the ablation takes it there."""
+    table = heads(candidate=1.0, token=0.0)
+    likely = table["match_id"].isin([f"m{i}" for i in (0, 1, 8, 9)])
+    ablated = table["kind"] == "candidate"
+    mass = np.where(likely, 0.9, 0.01) * np.where(likely & ablated, 0.05, 1.0)
+    found = verdict(table.assign(label_mass=mass))
+    assert found["verdict"] == "contradicted"
+    assert json.loads(found["detail"])["decides"]["mass_kept"] == pytest.approx(1.0)
+
+
 def test_an_arm_without_an_interval_leaves_the_others():
     table = three_arms()
     few = table[(table["positions"] == "decision") | table["match_id"].isin(["m0", "m1"])]
