@@ -194,7 +194,16 @@ rule measure_steered:
     resources:
         **light_job(),
     params:
-        **provenance("measure_steered", reads=[*BOOTSTRAP, "models.{model}.family", SEED]),
+        **provenance(
+            "measure_steered",
+            reads=[
+                *BOOTSTRAP,
+                "models.{model}.family",
+                "matches.temperature",
+                "modes.cot.answer",
+                SEED,
+            ],
+        ),
     conda:
         "../envs/cpu.yaml"
     message:

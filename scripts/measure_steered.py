@@ -14,7 +14,12 @@ from workflow.job import run_job
 def main(inputs, outputs, config, fingerprint):
     folders = [Path(manifest).parent for manifest in inputs["models"]]
     games, how = read_table(inputs["games"]), Bootstrap.from_config(config)
-    matches = steered_matches(read_table(inputs["play"]), games_from_table(games))
+    matches = steered_matches(
+        read_table(inputs["play"]),
+        games_from_table(games),
+        temperature=config["matches"]["temperature"],
+        parsed=config["modes"]["cot"]["answer"] == "parsed",
+    )
     summary = steered_estimates(
         {
             "steered_matches": matches,

@@ -32,7 +32,7 @@ class _Panel(NamedTuple):
 
 
 _PANELS = (
-    _Panel("cooperation", "cooperation", "share of rounds", True),
+    _Panel("cooperation", "cooperation", "chance of it", True),
     _Panel("nash_tv", "Nash distance", "total variation", True),
     _Panel("quiz_accuracy", "quiz on rules, history", "share right", False),
     _Panel("kl", "plain text", "KL from unsteered (nats)", False),

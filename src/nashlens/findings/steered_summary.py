@@ -14,12 +14,20 @@ import pandas as pd
 from nashlens.estimates import Bootstrap, collect, frame
 from nashlens.findings.claim import ALL_MODELS, JudgeSettings, Tables
 from nashlens.findings.shared.means import ArmMeans, MeanEstimate
-from nashlens.findings.shared.steered import SteeredField, SteeredPlayer, arm, mean_of, named
+from nashlens.findings.shared.steered import (
+    COOPERATION,
+    DISTANCE,
+    SteeredField,
+    SteeredPlayer,
+    arm,
+    mean_of,
+    named,
+)
 
 QUANTITIES = {
-    "cooperation": "share of rounds that cooperate, Prisoner's Dilemma, with itself",
-    "nash_tv": "Nash distance (total variation) of the same matches",
-    "partner_cooperation": "an unsteered partner's cooperation from round 2 on",
+    "cooperation": "chance of cooperating, mean over rounds, Prisoner's Dilemma, with itself",
+    "nash_tv": "expected Nash distance (total variation) of the same matches",
+    "partner_cooperation": "an unsteered partner's chance of cooperating from round 2 on",
     "quiz_accuracy": "share of right answers in the quiz on rules and history",
     "kl": "KL divergence from the unsteered model on plain text, nats a token",
     "perplexity": "perplexity of plain text over that of the unsteered model",
@@ -66,11 +74,11 @@ def _of_player(
     yield from _of_arms(
         field.by_push(itself, player),
         settings,
-        {"cooperation": "cooperation", "nash_tv": "nash_tv"},
+        {COOPERATION: "cooperation", DISTANCE: "nash_tv"},
     )
     for partner, rows in field.partners(player).items():
         arms = field.by_push(rows, player, partner=True)
-        for part in _of_arms(arms, settings, {"later_cooperation": "partner_cooperation"}):
+        for part in _of_arms(arms, settings, {f"later_{COOPERATION}": "partner_cooperation"}):
             yield part.assign(partner=partner)
     yield from _of_arms(
         field.answers_by_dose(player), settings, {"label_mass": "label_mass", "invalid": "invalid"}

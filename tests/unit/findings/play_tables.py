@@ -92,9 +92,8 @@ def steered(own, partner=None, *, doses=(-1.0, 0.0, 1.0), random=None, layers=No
         else:
             pairs += meeting(agent, policy(dose), "p", partner)
     table = with_doses(decisions(*pairs, **how), interventions)
-    return steered_matches(
-        table.assign(model=table["model"].where(table["player"].isna(), "m")), [PD]
-    )
+    table = table.assign(model=table["model"].where(table["player"].isna(), "m"))
+    return steered_matches(table, [PD], temperature=1.0, parsed=False)
 
 
 def checks(doses=(-1.0, 0.0, 1.0), *, right=lambda dose: 0.8, kl=lambda dose: 0.1 * dose**2):

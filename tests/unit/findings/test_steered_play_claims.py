@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 
 from nashlens.estimates import Bootstrap
 from nashlens.findings import PLAY_CLAIMS, judge_play
@@ -118,7 +120,14 @@ def test_what_a_dose_needs():
 
 
 def test_noise_is_rarely_supported():
-    many = steered(slope(0.0), rounds=2, repetitions=80)
+    rng = np.random.default_rng(8)
+    level, push = rng.normal(size=20), 0.2 * rng.normal(size=20)
+
+    def unlike(dose):
+        """In each block another liking, and a push that moves it by chance."""
+        return lambda see: expit((level + dose * push)[see["repetition"] // 4])
+
+    many = steered(unlike, rounds=2, repetitions=80)
     study = many["repetition"].astype(int) // 8
     verdicts = [judged("S1", many[study == k])[0]["verdict"] for k in range(10)]
     assert verdicts.count("supported") == 0

@@ -1,10 +1,11 @@
 """S1: steering a player moves its cooperation and its Nash distance in play, both ways, with dose.
 
 A player meets itself with the same dose in both seats, in the same blocks and with the same random
-draws at every dose. The estimate is its cooperation under the strongest push away from defection,
-less that under the strongest push towards it. Play without a push must lie between the two, no
-larger push may move it back, the Nash distance must move along, and no random direction of the same
-length may move it as much, where the config has such a player.
+draws at every dose. Cooperation is the chance that each decision was drawn with, given what it saw:
+its mean is that of the actions, without the noise of their draws. The estimate is what it is under
+the strongest push away from defection, less that under the strongest push towards it. Play without
+a push must lie between the two, no larger push may move it back, the Nash distance must move along,
+and no random direction of the same length may move it as much, where the config has such a player.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from nashlens.findings.shared.play import (
     supported_unless,
 )
 from nashlens.findings.shared.steered import (
+    COOPERATION,
+    DISTANCE,
     SteeredField,
     SteeredPlayer,
     arm,
@@ -91,15 +94,15 @@ def _of_player(
     cut = comparable_arms(every)
     if isinstance(cut, Missing):
         return cut
-    means = ArmMeans(cut.rows, ["cooperation", "nash_tv"], settings)
+    means = ArmMeans(cut.rows, [COOPERATION, DISTANCE], settings)
     if means.missing is not None:
         return means.missing
     low, zero, high = (arm(push) for push in (ends[0], 0.0, ends[1]))
     ways = {low: 1.0, high: -1.0}
-    change, nearer = (means.contrast(name, ways) for name in ("cooperation", "nash_tv"))
+    change, nearer = (means.contrast(name, ways) for name in (COOPERATION, DISTANCE))
     down, up = (
-        means.contrast("cooperation", {low: 1.0, zero: -1.0}),
-        means.contrast("cooperation", {zero: 1.0, high: -1.0}),
+        means.contrast(COOPERATION, {low: 1.0, zero: -1.0}),
+        means.contrast(COOPERATION, {zero: 1.0, high: -1.0}),
     )
     # A random direction has no sign of its own, so both are taken off.
     random = [
@@ -108,19 +111,18 @@ def _of_player(
         for sign in (1.0, -1.0)
     ]
     beyond = [
-        means.contrast("cooperation", ways | {name: -w for name, w in one.items()})
-        for one in random
+        means.contrast(COOPERATION, ways | {name: -w for name, w in one.items()}) for one in random
     ]
     least = min(beyond, key=lambda found: found.bounds()[0], default=None)
     tested = [up, down, nearer, *beyond]
     return SteeredPlayEvidence(
         **change.fields(),
-        control=max((means.contrast("cooperation", one).value for one in random), default=np.nan),
+        control=max((means.contrast(COOPERATION, one).value for one in random), default=np.nan),
         p_value=max(found.p_above(0.0) for found in tested),
         direction=player.direction,
         pushes=pushes,
-        cooperation=[means.of_arm("cooperation", arm(push)).value for push in pushes],
-        distance=[means.of_arm("nash_tv", arm(push)).value for push in pushes],
+        cooperation=[means.of_arm(COOPERATION, arm(push)).value for push in pushes],
+        distance=[means.of_arm(DISTANCE, arm(push)).value for push in pushes],
         to_defection=up.bounded(),
         to_cooperation=down.bounded(),
         nearer=nearer.bounded(),
@@ -134,7 +136,7 @@ def _of_player(
 
 def _falls(means: ArmMeans, smaller: float, larger: float) -> bool:
     """Say whether cooperation is higher under the larger push, with its interval."""
-    step: MeanEstimate = means.contrast("cooperation", {arm(larger): 1.0, arm(smaller): -1.0})
+    step: MeanEstimate = means.contrast(COOPERATION, {arm(larger): 1.0, arm(smaller): -1.0})
     return step.bounds()[0] > 0
 
 
@@ -179,8 +181,8 @@ CLAIM = PlayClaim(
     id="S1",
     statement="Steering a player moves its cooperation and its Nash distance in play, both ways,"
     " with dose.",
-    measure="cooperation with itself under the dose that pushes most away from defection less that"
-    " under the one that pushes most towards it, Prisoner's Dilemma",
+    measure="chance of cooperating with itself under the dose that pushes most away from defection"
+    " less that under the one that pushes most towards it, Prisoner's Dilemma",
     unit="in the share of rounds that cooperate",
     largest_effect=1.0,
     control="largest change in size along a random direction of the same length",

@@ -27,6 +27,7 @@ from nashlens.findings.shared.play import (
     supported_unless,
 )
 from nashlens.findings.shared.steered import (
+    COOPERATION,
     SteeredField,
     SteeredPlayer,
     arm,
@@ -184,11 +185,11 @@ def _moved(field: SteeredField, settings: JudgeSettings, player: SteeredPlayer) 
     none = Bounded(np.nan, np.nan, np.nan)
     if 0.0 not in arms or len(arms) < 2:
         return none
-    means = ArmMeans(named(arms), ["cooperation"], settings)
+    means = ArmMeans(named(arms), [COOPERATION], settings)
     if means.missing is not None:
         return none
     changes = [
-        means.contrast("cooperation", {arm(push): sign, arm(0.0): -sign})
+        means.contrast(COOPERATION, {arm(push): sign, arm(0.0): -sign})
         for push in arms
         if push != 0.0
         for sign in (1.0, -1.0)

@@ -2,9 +2,9 @@
 
 X1 sees two models meet and cannot say who changed whom. Here one seat is pushed towards defection
 and nothing else differs: the partner is the same model in the same blocks, with the same random
-draws. The estimate is the fall of the partner's cooperation in rounds that can answer, from no push
-to the strongest one. The first round can answer nothing, so the same fall there is the control. The
-steered seat itself must defect more, else nothing was tried.
+draws. The estimate is the fall of the partner's chance of cooperating in rounds that can answer,
+given what it saw, from no push to the strongest one. The first round can answer nothing, so the
+same fall there is the control. The steered seat itself must defect more, else nothing was tried.
 """
 
 from __future__ import annotations
@@ -25,7 +25,16 @@ from nashlens.findings.shared.play import (
     play_reason,
     supported_unless,
 )
-from nashlens.findings.shared.steered import SteeredField, SteeredPlayer, arm, lacking, named
+from nashlens.findings.shared.steered import (
+    COOPERATION,
+    SteeredField,
+    SteeredPlayer,
+    arm,
+    lacking,
+    named,
+)
+
+LATER = f"later_{COOPERATION}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +85,7 @@ def _of_pair(
     cut = comparable_arms(named(two))
     if isinstance(cut, Missing):
         return cut
-    columns = ["later_cooperation", "first_cooperation", "opponent_cooperation"]
+    columns = [LATER, f"first_{COOPERATION}", f"opponent_{COOPERATION}"]
     means = ArmMeans(cut.rows, columns, settings)
     if means.missing is not None:
         return means.missing
@@ -88,8 +97,8 @@ def _of_pair(
         p_value=max(fall.p_above(0.0), seat.p_above(0.0)),
         push=push,
         seat=seat.bounded(),
-        unsteered=means.of_arm("later_cooperation", zero).bounded(),
-        pushed=means.of_arm("later_cooperation", high).value,
+        unsteered=means.of_arm(LATER, zero).bounded(),
+        pushed=means.of_arm(LATER, high).value,
         left_out=cut.left_out,
         surface="",
     )
@@ -120,8 +129,8 @@ def reason(evidence: SteeredPartnerEvidence, outcome: Outcome) -> str:
 CLAIM = PlayClaim(
     id="S3",
     statement="A steered seat changes its unsteered partner: one made to defect unravels it.",
-    measure="the unsteered partner's cooperation from round 2 on with a player that is not pushed"
-    " less that with the same player pushed towards defection, Prisoner's Dilemma",
+    measure="the unsteered partner's chance of cooperating from round 2 on with a player that is"
+    " not pushed less that with the same player pushed towards defection, Prisoner's Dilemma",
     unit="in the share of rounds that cooperate",
     largest_effect=1.0,
     control="the same in round 1, which can answer nothing",

@@ -1,9 +1,10 @@
 """Steered players, which the claims S are about: who was steered how, and how they played.
 
 A *player* is an agent with several doses; its agents of all doses play the same blocks of matches
-with the same random draws, so arms of two doses differ in the push alone. All directions but
-`label` push towards action 1, which in some dilemmas is the defection and in others would be the
-cooperation: so doses are counted as *pushes* towards defection.
+with the same random draws, so arms of two doses differ in the push alone. They are compared by the
+chances that decisions were drawn with. All directions but `label` push towards action 1, which in
+some dilemmas is the defection and in others would be the cooperation: so doses are counted as
+*pushes* towards defection.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from nashlens.findings.shared.play import PlayEvidence
 from nashlens.kept import neutral
 
 RANDOM = "random"
+COOPERATION, DISTANCE = "expected_cooperation", "expected_nash_tv"
+"""Columns of the matches that doses are compared by (`nashlens.play.metrics.steered`)."""
 KEY = "agents.{}.intervention"
 E = TypeVar("E", bound=PlayEvidence)
 
