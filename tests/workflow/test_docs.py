@@ -68,6 +68,14 @@ def test_there_is_something_to_try():
     assert len([b for b in CONFIGS if b.page == "README.md"]) == 2
 
 
+def test_the_readme_is_short_and_begins_with_what_was_found():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 120
+    first = "\n".join(lines[:20])
+    assert "**What it found" in first
+    assert "](docs/explanation/ladder.png)" in first
+
+
 @pytest.mark.parametrize("block", CONFIGS, ids=lambda b: b.page)
 def test_examples_are_valid_over_what_they_are_given_with(block):
     """That is the default, and the files that a command on the page names before them."""
