@@ -25,6 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +33,7 @@ import numpy as np
 
 from nashlens.files import atomic_write, sha256_of
 from nashlens.progress import progress
+from nashlens.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -218,6 +220,7 @@ def each(
     *,
     unit: str = "it",
     threads: int = 1,
+    processes: bool = False,
     shown: bool = True,
 ) -> list[T]:
     """Return the result of every unit of some work, see `kept`.
@@ -234,21 +237,29 @@ def each(
         What one unit is.
     threads : int
         Units that are worked on side by side.
+    processes : bool
+        Each in a process of its own, see `nashlens.workers`: threads that take many short steps
+        wait for one another. The work must not need a GPU.
     shown : bool
         Display progress.
     """
-
-    def one(number: int) -> T:
-        return kept(str(number), lambda: work(units[number]))
 
     def counted(things: Collection[U]) -> Iterable[U]:
         return progress(things, name, unit=unit) if shown else things
 
     with scope(name):
         place, numbers = _here.get(), range(len(units))
-        if min(threads, len(units)) <= 1:
-            return [one(k) for k in counted(numbers)]
-        pool = ThreadPoolExecutor(threads, name)
+        side_by_side = min(threads, len(units))
+        if side_by_side <= 1:
+            return [kept(str(k), partial(work, units[k])) for k in counted(numbers)]
+        workers = Workers(side_by_side) if processes else None
+
+        def one(number: int) -> T:
+            if workers is None:
+                return kept(str(number), partial(work, units[number]))
+            return kept(str(number), lambda: workers.run(_apart, *_where(), work, units[number]))
+
+        pool = ThreadPoolExecutor(side_by_side, name)
         try:
             futures = [pool.submit(copy_context().run, one, k) for k in numbers]
             return [future.result() for future in counted(futures)]
@@ -256,9 +267,34 @@ def each(
             # At once: what still runs may take longer than a scheduler waits.
             if place is not None:
                 place.chunks.close()
+            if workers is not None:
+                workers.end()
             raise
         finally:
             pool.shutdown(cancel_futures=True)
+            if workers is not None:
+                workers.close()
+
+
+def _where() -> tuple[Path | None, str]:
+    """Return the folder of the job's chunks, and where in its work we are."""
+    place = _here.get()
+    return (None, "") if place is None else (place.chunks.folder, place.path)
+
+
+def _apart(folder: Path | None, path: str, work: Callable[[Any], T], unit: Any) -> T:
+    """Do one unit's work in a process of its own, which keeps the unit's own parts."""
+    if folder is None:
+        return _plain(work(unit))
+    chunks = Chunks(folder)
+    before = _here.set(_Place(chunks, path))
+    try:
+        return _plain(work(unit))
+    except BaseException:
+        chunks.close()
+        raise
+    finally:
+        _here.reset(before)
 
 
 def digest_of(*parts: Any) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from nashlens import chunks
 from nashlens.chunks import Chunks, digest_of, each, keeping, kept
+from nashlens.errors import DataError
 
 KEPT = {
     "array": np.arange(6, dtype=np.float16).reshape(2, 3),
@@ -95,6 +96,45 @@ def test_an_error_loses_only_the_unit_in_which_it_came(tmp_path, threads):
         assert done[0] == (3, 2)
         assert len(done) == 20 - len([(1, 0), (2, 0), (2, 1), (3, 0), (3, 1)])
     assert not chunk.exists()
+
+
+def part_of(folder, x, k, fails):
+    """One part of a square, which is counted by a file."""
+    (folder / f"{x}-{k}-{len(list(folder.glob(f'{x}-{k}-*')))}").touch()
+    if (x, k) == fails:
+        raise DataError("it failed")
+    return x
+
+
+def squares_apart(folder, counted, fails=None):
+    def square(x):
+        return sum(kept(str(k), lambda k=k: part_of(counted, x, k, fails)) for k in range(x))
+
+    with keeping(folder, "f"):
+        return each(range(5), square, "squares", threads=2, processes=True)
+
+
+def test_processes_keep_what_they_have_done(tmp_path):
+    """Work runs in other processes; where it fails, only what failed is done again."""
+    job, counted = tmp_path / "job", tmp_path / "counted"
+    counted.mkdir()
+    with pytest.raises(DataError, match="it failed"):
+        squares_apart(job, counted, fails=(3, 2))
+    before = {path.name for path in counted.iterdir()}
+    assert {"3-0-0", "3-1-0", "3-2-0"} <= before
+    assert squares_apart(job, counted) == SQUARES[0]
+    again = {path.name for path in counted.iterdir()} - before
+    assert "3-2-1" in again
+    assert not {"3-0-1", "3-1-1"} & again
+
+
+def test_processes_are_others_and_end_with_the_work(tmp_path):
+    found = each(range(4), lambda _: os.getpid(), "numbers", threads=2, processes=True)
+    assert os.getpid() not in found
+    assert len(set(found)) <= 2
+    for pid in set(found):
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 def test_damaged_chunks_and_those_of_another_job_are_not_taken(tmp_path, every, caplog):

@@ -249,8 +249,12 @@ def _tuned(config: Mapping[str, Any], name: str, shape: Shape, job: HostJob) -> 
 def _probes(config: Mapping[str, Any], name: str, shape: Shape, job: HostJob) -> float:
     rows, width = prompts_asked(config), shape.width
     basis = 8.0 * rows * (width + min(rows, width))
-    held = 4.0 * _layer(config, shape) + 2.0 * _prompts(config)
-    return held + (3.0 + 3.0 * job.threads) * basis + 0.1 * GB
+    held = 4.0 * _layer(config, shape) + 2.0 * _prompts(config) + 0.1 * GB
+    if job.on_gpu or job.threads == 1:
+        return held + (3.0 + 3.0 * job.threads) * basis
+    # Layers are fitted in processes of their own: 0.46 was taken by each beside a small model.
+    process = TORCH + CUDA_BUILD * cuda_build() + _layer(config, shape) + _prompts(config)
+    return held + 3.0 * basis + job.threads * (process + 3.0 * basis)
 
 
 def _directions(config: Mapping[str, Any], name: str, shape: Shape, job: HostJob) -> float:

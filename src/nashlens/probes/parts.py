@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from threading import Lock
 
 import numpy as np
 import pandas as pd
@@ -109,6 +108,8 @@ class PartScores:
         Usable prompts.
     targets : sequence of str
         Targets that are scored on parts, if they are actions.
+    questions : sequence of ProbeQuestion
+        About these prompts.
     settings : ProbeSettings
     untrained_prompts : DataFrame, optional
         The prompts of the model with random weights.
@@ -118,14 +119,18 @@ class PartScores:
         self,
         prompts: pd.DataFrame,
         targets: Sequence[str],
+        questions: Sequence[ProbeQuestion],
         settings: ProbeSettings,
         untrained_prompts: pd.DataFrame | None = None,
     ):
         self._prompts, self._untrained_prompts = prompts, untrained_prompts
-        self._targets, self._settings = targets, settings
-        self._parts: dict[str, list[_Part]] = {}
-        self._lock = Lock()
-        self._rows = LayerRows()
+        self._settings, self._rows = settings, LayerRows()
+        # The same at every layer.
+        self._parts = {
+            one.target.name: self._drawn_parts(one)
+            for one in questions
+            if one.split == "match" and one.target.name in targets
+        }
 
     def add(self, rows: Sequence[LayerRow]) -> None:
         """Add a layer's `scored` rows to the table."""
@@ -147,9 +152,7 @@ class PartScores:
         rows: list[LayerRow] = []
         for question, fit in probes.pairs():
             name = question.target.name
-            if question.split != "match" or name not in self._targets:
-                continue
-            for part in self._parts_of(question):
+            for part in self._parts.get(name, ()) if question.split == "match" else ():
                 row, null = self._score(question, fit, part)
                 for column, fitted in baselines.items():
                     untrained = column == "random_weights"
@@ -161,14 +164,6 @@ class PartScores:
     def table(self) -> pd.DataFrame:
         """Return one row per target, factor, level and layer, see docs/reference/results.md."""
         return COLUMNS.table(self._rows.rows(self._settings.confidence), self._settings)
-
-    def _parts_of(self, question: ProbeQuestion) -> list[_Part]:
-        """Return the parts for a target, which are the same at every layer."""
-        with self._lock:
-            name = question.target.name
-            if name not in self._parts:
-                self._parts[name] = self._drawn_parts(question)
-            return self._parts[name]
 
     def _drawn_parts(self, question: ProbeQuestion) -> list[_Part]:
         settings, seed = self._settings, self._settings.seed

@@ -96,7 +96,7 @@ def fit_probes(
     part_targets : sequence of str
         Those of the targets that are scored on parts of the prompts as well.
     threads : int
-        Layers that are fitted side by side.
+        Layers that are fitted side by side: on a CPU in processes of their own.
 
     Returns
     -------
@@ -133,7 +133,7 @@ def fit_probes(
         untrained_questions = prepare_questions(
             untrained_prompts, targets, settings, splits=("match",), controls=False
         )
-    parts = PartScores(used, part_targets, settings, untrained_prompts)
+    parts = PartScores(used, part_targets, questions, settings, untrained_prompts)
 
     def fit(layer: int) -> tuple[list[LayerRow], list[LayerRow]]:
         values = load_features(load_layer, layer, len(used))
@@ -158,7 +158,9 @@ def fit_probes(
         return rows, parts.scored(layer, fitted, compared)
 
     gathered = LayerRows()
-    for rows, of_parts in each(layers, fit, "probes", unit="layer", threads=threads):
+    for rows, of_parts in each(
+        layers, fit, "probes", unit="layer", threads=threads, processes=settings.device == "cpu"
+    ):
         gathered.add(rows)
         parts.add(of_parts)
     probes = COLUMNS.table(gathered.rows(settings.confidence), settings)
@@ -200,7 +202,8 @@ def study_probes(
     untrained_prompts : int
         The largest number of prompts for which it was run (`draw_matches`).
     threads : int
-        Layers that are fitted side by side, each as one alone would be.
+        Layers that are fitted side by side, each as one alone would be, on a CPU in processes of
+        their own.
 
     Returns
     -------

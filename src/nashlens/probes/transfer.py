@@ -147,7 +147,9 @@ def fit_transfer(
             rows.append(row | scored.get((one.target.name, train, test), {}))
         return rows
 
-    found = each(layers, fit, "transfer", unit="layer", threads=threads)
+    found = each(
+        layers, fit, "transfer", unit="layer", threads=threads, processes=settings.device == "cpu"
+    )
     return COLUMNS.table([row for rows in found for row in rows], settings)
 
 

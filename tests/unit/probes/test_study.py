@@ -29,6 +29,17 @@ def _by_match(table):
     return table[table["split"] == "match"].reset_index(drop=True)
 
 
+def test_processes_side_by_side_change_no_result():
+    prompts = prompts_table()
+    load = loader(prompts, {})
+    alone, apart = (
+        fit_probes(load, [0, 1, 2], prompts, TARGETS, SETTINGS, threads=threads)
+        for threads in (1, 2)
+    )
+    pd.testing.assert_frame_equal(apart.probes, alone.probes, check_exact=True)
+    pd.testing.assert_frame_equal(apart.parts, alone.parts, check_exact=True)
+
+
 def test_table_has_the_documented_columns_and_rows():
     prompts = prompts_table()
     table = _fit(loader(prompts, {}), prompts)
