@@ -83,7 +83,7 @@ def _variant_problems(config: Config) -> Iterator[str]:
 def _direction_problems(config: Config) -> list[str]:
     """Return a line if the training prompts cannot give directions, as the job would find."""
     # Here, as the config is read by many jobs that fit nothing.
-    from nashlens.steering.directions import cells_of
+    from nashlens.steering.cells import cells_of
     from nashlens.steering.training import Training
 
     if prompt_count(config) > MOST_PROMPTS:

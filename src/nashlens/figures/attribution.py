@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nashlens.figures import saying, style, theme
+from nashlens.figures import saying, scales, style, theme
 from nashlens.figures.registry import Look
 
 TITLE = "Who writes the answer"
@@ -126,7 +126,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, colors: dict[str, Any]) -> None:
         )  # fmt: skip
     _names(ax, shown, colors)
     ax.set_xlabel("layer (0: embedding)")
-    style.ticks(ax.xaxis, 10, integer=True)
+    scales.ticks(ax.xaxis, 10, integer=True)
 
 
 def _names(ax: Axes, shown: pd.DataFrame, colors: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nashlens.figures import saying, style, theme
+from nashlens.figures import saying, scales, style, theme
 from nashlens.figures.registry import Look
 
 TITLE = "Surface biases"
@@ -90,7 +90,7 @@ def _differences(ax: Axes, data: pd.DataFrame, rows: pd.DataFrame, color: dict[s
     ax.set_yticks(range(len(rows)), texts)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.grid(False, axis="y")
-    style.ticks(ax.xaxis, 4)
+    scales.ticks(ax.xaxis, 4)
 
 
 def _heading(model: str, counts: pd.DataFrame) -> str:

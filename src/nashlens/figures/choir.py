@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nashlens.figures import saying, style, theme
+from nashlens.figures import saying, scales, style, theme
 from nashlens.figures.registry import Look
 
 TITLE = "Choir or soloist"
@@ -112,7 +112,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, colors: dict[str, Any]) -> None:
     ax.set_xlim(left=0)
     ax.set_xlabel("components ablated together")
     ax.set_ylabel("Nash play that returns (logits)")
-    style.ticks(ax.xaxis, 8, integer=True)
+    scales.ticks(ax.xaxis, 8, integer=True)
 
 
 def _share(ax: Axes, share: float, whole: float) -> None:

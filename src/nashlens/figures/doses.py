@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from nashlens.figures import saying, style, theme
+from nashlens.figures import saying, scales, style, theme
 from nashlens.figures.registry import Look
 from nashlens.vocabulary.edits import CONCEPT_KINDS, DIRECTION_KINDS
 
@@ -188,7 +188,7 @@ def _changes(
         spread = drawn[list(style.ESTIMATE)].abs().max().max()
         limit = max(limit, float(np.nan_to_num(spread)))
     ax.set_ylim(-1.08 * limit, 1.08 * limit)
-    style.ticks(ax.yaxis, 4)
+    scales.ticks(ax.yaxis, 4)
     step = -(-len(places) // 12)
     named = [name for k, name in enumerate(places) if k % step == 0 or "+" in name]
     ax.set_xticks([x[name] for name in named], named)
@@ -291,7 +291,7 @@ def _responses(
             )
         else:
             style.line(ax, whole[whole["words"] == words], "value", color=color, marker="o")
-        style.probability_axis(ax)
+        scales.probability_axis(ax)
         ax.axvline(0, color="0.6", linewidth=0.7)
         several = "layers" if "+" in place else "layer"
         wrong = _share_wrong(rows, kind, place)

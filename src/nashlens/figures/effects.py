@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from nashlens.figures import saying, style, theme
+from nashlens.figures import saying, scales, style, theme
 from nashlens.figures.registry import Look
 
 TITLE = "What moves the decision, and from which layer on: the action, its word or its place?"
@@ -151,7 +151,7 @@ def _axes(ax: Axes, last: int, reach: float) -> None:
     ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.yaxis.minorticks_off()
     ax.set_xlim(0.5, last + 0.5)
-    style.ticks(ax.xaxis, 8, integer=True)
+    scales.ticks(ax.xaxis, 8, integer=True)
 
 
 def _names(ax: Axes, ends: pd.DataFrame, color: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from nashlens.circuits.readings import ARMS
-from nashlens.figures import saying, style, theme
+from nashlens.figures import saying, scales, style, theme
 from nashlens.figures.registry import Look
 
 TITLE = "What ablating heads and MLPs costs the Nash action"
@@ -159,7 +159,7 @@ def _heat(ax: Axes, rows: pd.DataFrame, chosen: list[str], scale: Normalize) -> 
     ax.set_yticks([at for at, _ in marks], [text for _, text in marks])
     ax.set_xlabel("layer")
     ax.set_ylabel("head")
-    style.ticks(ax.xaxis, 8, integer=True)
+    scales.ticks(ax.xaxis, 8, integer=True)
     ax.grid(False)
 
 

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator
 
-from nashlens.figures import saying, style, theme
+from nashlens.figures import saying, scales, style, theme
 from nashlens.figures.registry import Look
 
 TITLE = "Logit lens: which action does each layer favour, and do the labels have mass there?"
@@ -150,15 +150,15 @@ def _mass(axes: Any, mass: pd.DataFrame, least: float) -> None:
     axes[1].set_yscale("log")
     axes[1].set_ylim(top=2)
     axes[1].yaxis.set_major_locator(LogLocator(numticks=4))
-    style.power_ticks(axes[1].yaxis)
+    scales.power_ticks(axes[1].yaxis)
     axes[1].yaxis.minorticks_off()
     axes[1].set_xlabel("layer (0: embedding)", fontsize=theme.SMALL)
     for ax in axes:
         for layer in layers[(mass["estimate"] < least).to_numpy()]:
             ax.axvspan(layer - 0.5, layer + 0.5, color="0.93", linewidth=0, zorder=-1)
         ax.set_xlim(layers.min() - 0.5, layers.max() + 0.5)
-        style.ticks(ax.xaxis, 8, integer=True)
-    style.probability_axis(axes[0])
+        scales.ticks(ax.xaxis, 8, integer=True)
+    scales.probability_axis(axes[0])
 
 
 def _legend_entries(color: dict[str, tuple], look: Look) -> list[Any]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from nashlens.figures import saying, style, theme
+from nashlens.figures import saying, scales, style, theme
 from nashlens.figures.registry import Look
 from nashlens.figures.targets import panel_rows, target_words
 from nashlens.kept import at_position
@@ -168,5 +168,5 @@ def _target(ax: Axes, rows: pd.DataFrame, color: dict[str, tuple]) -> str:
     floor = max(least, -0.5) if regression else min(0.4, least)
     # A share is rarely decoded well; an accuracy has the same axis in every panel.
     ax.set_ylim(floor - 0.05, float(np.nanmax(good[[high, *shown]])) + 0.1 if regression else 1.03)
-    style.ticks(ax.xaxis, 5, integer=True)
+    scales.ticks(ax.xaxis, 5, integer=True)
     return measure

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nashlens.figures import cells, saying, style, theme
+from nashlens.figures import cells, saying, scales, style, theme
 from nashlens.figures.registry import Look
 from nashlens.models.table import readable_count
 from nashlens.play.metrics.pooled import DIFFERENCE_PAIRINGS, at_once, compared_modes
@@ -211,7 +211,7 @@ def _centre(ax: Axes, rows: pd.DataFrame, measure: str, facets: list[_Facet]) ->
     values = part[list(style.ESTIMATE)].abs().to_numpy(float)
     reach = 1.15 * max(0.05, float(np.nanmax(values, initial=0.0)))
     ax.set_ylim(-reach, reach)
-    style.ticks(ax.yaxis, 4)
+    scales.ticks(ax.yaxis, 4)
 
 
 def _join(ax: Axes, rows: pd.DataFrame, at: np.ndarray, scale: _Scale, color: Any) -> None:

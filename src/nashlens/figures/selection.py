@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nashlens.figures import cells, saying, style, theme
+from nashlens.figures import cells, saying, scales, style, theme
 from nashlens.figures.registry import Look
 from nashlens.play.metrics.pooled import by_pairing, first_mover_shares
 from nashlens.vocabulary.play import PAIRINGS
@@ -164,7 +164,7 @@ def _advantage(ax: Axes, rows: pd.DataFrame, agents: list[str], orders: list[str
         )  # fmt: skip
     reach = max(0.05, float(np.nanmax(known[["estimate", "ci_low", "ci_high"]].abs().to_numpy())))
     ax.set_xlim(-1.1 * reach, 1.1 * reach)
-    style.ticks(ax.xaxis, 4)
+    scales.ticks(ax.xaxis, 4)
 
 
 def _legend_entries(color: dict[str, tuple]) -> list[Any]:

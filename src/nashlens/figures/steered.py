@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from nashlens.figures import saying, style, theme
+from nashlens.figures import saying, scales, style, theme
 from nashlens.figures.registry import Look
 
 TITLE = "Steered play"
@@ -139,7 +139,7 @@ def _panel(
     if panel.quantity == "kl":
         top = float(np.nanmax([*ours["ci_high"], *ours["estimate"], DIVERGENCE]))
         ax.set_ylim(-0.03 * top, 1.08 * top)
-        style.ticks(ax.yaxis, 4)
+        scales.ticks(ax.yaxis, 4)
     else:
         ax.set(ylim=(-0.03, 1.03), yticks=[0, 0.5, 1])
     ends = sorted({float(doses.min()), 0.0, float(doses.max())})

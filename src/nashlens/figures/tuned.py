@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from nashlens.figures import saying, style, theme
+from nashlens.figures import saying, scales, style, theme
 from nashlens.figures.lens import COLUMNS
 from nashlens.figures.registry import Look
 
@@ -98,14 +98,14 @@ def _model(axes: dict[str, Any], rows: pd.DataFrame, color: dict[str, Any]) -> N
             look |= {"linestyle": _LENSES[lens][1], "zorder": 2.5 if lens == "logit" else 2}
             style.line(ax, found, color=color[lens], **look)
     for panel in ("nash", "prosocial", "prior"):
-        style.probability_axis(axes[panel])
+        scales.probability_axis(axes[panel])
     # Linear below a hundredth of a nat, since the last layer's divergence is 0.
     axes["kl"].set_yscale("symlog", linthresh=0.01)
-    style.power_ticks(axes["kl"].yaxis)
+    scales.power_ticks(axes["kl"].yaxis)
     axes["kl"].set_ylim(bottom=0)
     axes["kl"].set_xlabel("layer (0: embedding)", fontsize=theme.SMALL)
     for panel, ax in axes.items():
-        style.ticks(ax.xaxis, 8, integer=True)
+        scales.ticks(ax.xaxis, 8, integer=True)
         ax.tick_params(labelbottom=panel == "kl")
 
 

@@ -1,25 +1,7 @@
 r"""Directions of several kinds, one for each layer: what a push could move.
 
 Each is a contrast: the mean residual of some prompts minus that of others, taken within cells that
-are alike in all else, and averaged over these.
-
-- `abstract`: Nash action 1 minus 0, within each surface form (template, label set, label map,
-  option order). A label or a place that is more frequent in one class adds nothing: adding the
-  direction pushes towards *action 1 is the Nash action*, and knows no word.
-- `label`: the Nash action's label is the pair's first minus it is the second, within a label set,
-  template and option order. Both Nash actions weigh the same, so that what follows the label map
-  only cancels. Adding it pushes towards the pair's first label.
-- `published`: Nash action 1 minus 0 as a naive study fits it, on prompts with each game's own
-  words, one label map, one order, one template: action and word are one. It is there where the
-  design has such prompts.
-
-Concepts beside Nash may be fitted on further games, which need no Nash action: where one action
-dominates, the gains are the Nash action, or the same in all games.
-
-- `cooperation`: prosocial action 1 minus 0, within each surface form.
-- `own_gain`, `other_gain`: action 1 gives the seat, or the other, more than action 0 (on average
-  over the other's two actions) minus it gives less, within each surface form.
-- `expected`: the opponent's next action 1 minus 0, within each game and surface form.
+are alike in all else, and averaged over these (`nashlens.steering.cells` has the kinds).
 
 With `fit: probe` the direction is instead the normal of an L2 logistic regression that separates
 the two sides, after each cell's mean was taken away.
@@ -28,7 +10,7 @@ the two sides, after each cell's mean was taken away.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -40,28 +22,15 @@ from numpy.typing import NDArray
 from nashlens.activations.store import LoadLayer
 from nashlens.errors import DataError
 from nashlens.kept import neutral
+from nashlens.steering.cells import Array, Cell, cells_of, nash_actions, numbers_of
 from nashlens.steering.training import CONCEPT_ONLY
-from nashlens.vocabulary.edits import CONCEPT_KINDS, DirectionKind
-from nashlens.vocabulary.prompts import LABEL_MAPS, OPTION_ORDERS, SURFACE_COLUMNS
-
-Array = NDArray[np.float64]
-Rows = NDArray[np.intp]
+from nashlens.vocabulary.edits import DirectionKind
 
 PROBE_C = 0.003
 """Inverse strength of the penalty where the direction is a probe's normal."""
 _FLAT = 1e-6
 """A gap below this share of the residual's length is rounding: there is no direction."""
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Prompts that differ in what a direction separates, and in little else."""
-
-    minus: Rows
-    plus: Rows
-    weight: float
-    """Of all cells together: 1."""
 
 
 @dataclass(frozen=True)
@@ -88,149 +57,6 @@ class Directions:
         with np.load(path, allow_pickle=False) as arrays:
             units = {name: arrays[name] for name in arrays.files}
         return cls(units, units.pop("mean"), table)
-
-
-def cells_of(prompts: pd.DataFrame, kind: DirectionKind) -> list[Cell]:
-    """Return the cells of a contrast.
-
-    Parameters
-    ----------
-    prompts : DataFrame
-        Training prompts, numbered from 0. Those of further games, where `concept_only` is true,
-        serve concepts alone.
-    kind : str
-
-    Raises
-    ------
-    DataError
-        If the prompts do not hold both sides.
-    """
-    if kind in CONCEPT_KINDS or CONCEPT_ONLY not in prompts.columns:
-        return _CELLS[kind](prompts)
-    where = np.flatnonzero(~prompts[CONCEPT_ONLY].to_numpy(bool))
-    cells = _CELLS[kind](prompts.iloc[where].reset_index(drop=True))
-    return [Cell(where[one.minus], where[one.plus], one.weight) for one in cells]
-
-
-def _nash(prompts: pd.DataFrame) -> Array:
-    return np.asarray(
-        prompts["nash_action"].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
-    )
-
-
-def _positions(prompts: pd.DataFrame, rows: pd.DataFrame) -> Rows:
-    return prompts.index.get_indexer(rows.index)
-
-
-def _abstract(prompts: pd.DataFrame) -> list[Cell]:
-    nash = _nash(prompts)
-    rows = neutral(prompts)
-    used = _positions(prompts, rows)
-    for action in (0, 1):
-        if not (nash[used] == action).any():
-            games = ", ".join(sorted(set(prompts["game"].astype(str)))) or "none"
-            raise DataError(
-                f"no training prompt has Nash action {action} (training games: {games});"
-                " choose steering.train_games whose Nash actions differ"
-            )
-    pairs = []
-    for _, inside in sorted(rows.groupby(list(SURFACE_COLUMNS)).indices.items()):
-        here = used[inside]
-        zero, one = here[nash[here] == 0], here[nash[here] == 1]
-        if len(zero) and len(one):
-            pairs.append((zero, one))
-    if not pairs:
-        raise DataError(
-            "no surface form holds training prompts of both Nash actions;"
-            " give every training game the same templates, labels and orders"
-        )
-    return [Cell(zero, one, 1.0 / len(pairs)) for zero, one in pairs]
-
-
-def _label(prompts: pd.DataFrame) -> list[Cell]:
-    nash, rows = _nash(prompts), neutral(prompts)
-    used = _positions(prompts, rows)
-    # The first label means action 0 under the first map, action 1 under the second.
-    first = nash == (prompts["label_map"] == LABEL_MAPS[1]).to_numpy(dtype=float)
-    found: list[tuple[str, list[tuple[Rows, Rows]]]] = []
-    forms = rows.groupby(["label_set", "template", "option_order"]).indices
-    for _, inside in sorted(forms.items()):
-        pairs = []
-        for action in (0, 1):
-            here = used[inside][nash[used[inside]] == action]
-            pairs.append((here[~first[here]], here[first[here]]))
-        if all(len(side) for pair in pairs for side in pair):
-            found.append((str(rows["label_set"].iloc[inside[0]]), pairs))
-    if not found:
-        raise DataError(
-            "no label set holds, within one template and order, training prompts of both Nash"
-            " actions under both label maps"
-        )
-    sets = [name for name, _ in found]
-    share = {name: 1.0 / (len(set(sets)) * sets.count(name)) for name in sets}
-    return [Cell(minus, plus, share[name] / 2.0) for name, pairs in found for minus, plus in pairs]
-
-
-def _published(prompts: pd.DataFrame) -> list[Cell]:
-    chosen = prompts.index.isin(neutral(prompts).index)
-    rows = prompts[
-        ~chosen
-        & (prompts["label_map"] == LABEL_MAPS[0]).to_numpy()
-        & (prompts["option_order"] == OPTION_ORDERS[0]).to_numpy()
-    ]
-    nash = _nash(prompts)
-    for _, inside in sorted(rows.groupby("template").indices.items()):
-        here = _positions(prompts, rows)[inside]
-        zero, one = here[nash[here] == 0], here[nash[here] == 1]
-        if len(zero) and len(one):
-            return [Cell(zero, one, 1.0)]
-    raise DataError("the design has no label set of the games' own words (words: actions)")
-
-
-def _within(prompts: pd.DataFrame, target: str, columns: Sequence[str]) -> list[Cell]:
-    """Return the cells of a target, 1 minus 0, of neutral prompts that agree in some columns."""
-    if target not in prompts.columns:
-        raise DataError(f"the prompts table has no column {target}, which makes its conflicts")
-    rows = neutral(prompts)
-    rows = rows[rows[target].notna()]
-    used, side = _positions(prompts, rows), rows[target].to_numpy(dtype=np.float64)
-    pairs = []
-    for _, inside in sorted(rows.groupby(list(columns)).indices.items()):
-        zero, one = (used[inside[side[inside] == value]] for value in (0, 1))
-        if len(zero) and len(one):
-            pairs.append((zero, one))
-    if not pairs:
-        raise DataError(
-            f"no training prompts that agree in {', '.join(columns)} differ in {target}"
-        )
-    return [Cell(zero, one, 1.0 / len(pairs)) for zero, one in pairs]
-
-
-def _cooperation(prompts: pd.DataFrame) -> list[Cell]:
-    return _within(prompts, "prosocial_action", SURFACE_COLUMNS)
-
-
-def _own_gain(prompts: pd.DataFrame) -> list[Cell]:
-    return _within(prompts, "own_gain", SURFACE_COLUMNS)
-
-
-def _other_gain(prompts: pd.DataFrame) -> list[Cell]:
-    return _within(prompts, "other_gain", SURFACE_COLUMNS)
-
-
-def _expected(prompts: pd.DataFrame) -> list[Cell]:
-    return _within(prompts, "opponent_next", ("game", *SURFACE_COLUMNS))
-
-
-_CELLS: dict[DirectionKind, Callable[[pd.DataFrame], list[Cell]]] = {
-    "abstract": _abstract,
-    "label": _label,
-    "published": _published,
-    "cooperation": _cooperation,
-    "own_gain": _own_gain,
-    "other_gain": _other_gain,
-    "expected": _expected,
-}
 
 
 def fit_directions(
@@ -269,8 +95,8 @@ def fit_directions(
     trained = neutral(prompts)
     if CONCEPT_ONLY in prompts.columns:
         trained = trained[~trained[CONCEPT_ONLY].astype(bool)]
-    usual = _positions(prompts, trained)
-    usual = usual[~np.isnan(_nash(prompts)[usual])]
+    usual = numbers_of(prompts, trained)
+    usual = usual[~np.isnan(nash_actions(prompts)[usual])]
     units: dict[str, list[NDArray[np.float32]]] = {kind: [] for kind in cells}
     means: list[NDArray[np.float32]] = []
     records: list[dict[str, object]] = []

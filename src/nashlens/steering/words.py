@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nashlens.kept import neutral
 from nashlens.models.weights import WeightReader
-from nashlens.steering.directions import cells_of
+from nashlens.steering.cells import cells_of
 from nashlens.vocabulary.prompts import LABEL_MAPS
 
 

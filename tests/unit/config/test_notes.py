@@ -11,7 +11,7 @@ from nashlens.config.validate import check
 from nashlens.errors import DataError
 from nashlens.games import build_games
 from nashlens.prompts.table import build_prompts
-from nashlens.steering.directions import cells_of
+from nashlens.steering.cells import cells_of
 from nashlens.steering.training import Training
 from tests.configs import merge, plain_merge
 from tests.unit.prompts.fakes import WordTokenizer

@@ -14,7 +14,7 @@ import seaborn
 from PIL import Image
 
 from nashlens.errors import ConfigError
-from nashlens.figures import registry, style, theme
+from nashlens.figures import registry, scales, style, theme
 
 RESTYLED = {
     *("axes.spines.top", "axes.spines.right", "axes.edgecolor", "axes.grid", "grid.color"),
@@ -104,7 +104,7 @@ def test_dollar_signs_are_text_in_every_figure():
     [(0.001, "10⁻³"), (1, "10⁰"), (-100, "-10²"), (0, "0"), (0.02, "0.02"), (1e12, "10¹²")],
 )
 def test_powers_of_ten_are_plain_characters(value, text):
-    assert style._power(value) == text
+    assert scales._power(value) == text
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from nashlens.errors import DataError
-from nashlens.steering.directions import cells_of, fit_directions
+from nashlens.steering.cells import cells_of
+from nashlens.steering.directions import fit_directions
 
 from .test_directions import prompts
 

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from nashlens.errors import DataError
+from nashlens.steering.cells import cells_of
 from nashlens.steering.directions import (
     Directions,
-    cells_of,
     contrast,
     fit_directions,
     random_unit_vectors,
