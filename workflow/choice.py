@@ -22,6 +22,7 @@ from snakemake.io import flag
 
 from nashlens.errors import AGAIN
 from nashlens.versions import changed_versions
+from workflow.aside import clear_files, clear_folders, is_no_file, set_aside
 from workflow.intake import refuse
 from workflow.provenance import Provenance
 from workflow.records import Digests, listed_files, other_inputs, record_file
@@ -59,7 +60,7 @@ def examine(path: str, fingerprint: str, digests: Digests) -> Finding:
         Of files that were looked at before.
     """
     record = digests.record(path)
-    if _is_in_the_way(path):
+    if is_no_file(path):
         return Finding(path, DAMAGED, "it is no file")
     if not os.path.exists(path):
         # Activations deleted as a whole, to free the disk, are made when something needs them.
@@ -102,6 +103,10 @@ def choose_by_records(
     prepare: Callable[..., None] = workflow._prepare_dag
 
     def prepare_and_watch(*args: Any, **kwargs: Any) -> None:
+        clear_folders(workflow.rules, dry_run=workflow.dryrun)
+        anew = [rule for rule in workflow.rules if _is_anew(rule, provenance)]
+        if not workflow.dryrun:
+            clear_files(file for rule in anew for file in rule.output)
         prepare(*args, **kwargs)
         dag = workflow._dag
         choose = dag.update_needrun
@@ -111,6 +116,7 @@ def choose_by_records(
             found = _examine_all(dag, provenance, digests, rerun_versions)
             digests.save()
             if not workflow.dryrun:
+                clear_files(file for job in dag.jobs for file in (*job.log, job.benchmark or ""))
                 moved = [path for finding in found.faults for path in _set_aside(finding)]
                 if moved:
                     # Snakemake has seen them already, and would look for them.
@@ -135,6 +141,10 @@ def _forget_times(jobs: Iterable[Any], *, mend: bool) -> None:
     for job in jobs:
         for file in job.input:
             file._file = flag(file._file, "ancient")
+
+
+def _is_anew(rule: Any, provenance: Provenance) -> bool:
+    return rule.name in provenance.stages and provenance.stages[rule.name].anew
 
 
 @dataclass
@@ -217,11 +227,6 @@ def _choose(dag: Any, ours: set[Any], provenance: Provenance) -> None:
     dag._len = len(dag._finished | chosen)
 
 
-def _is_in_the_way(path: str) -> bool:
-    """Say whether a folder, a pipe or a link to nothing has the place of a file."""
-    return os.path.lexists(path) and not os.path.isfile(path)
-
-
 def _set_aside(finding: Finding) -> list[str]:
     """Rename a damaged shard, so that its job finds it missing, and what has a file's place.
 
@@ -230,12 +235,8 @@ def _set_aside(finding: Finding) -> list[str]:
     list of str
         What had a file's place.
     """
-    moved = []
-    record = str(record_file(finding.path))
-    for other in filter(_is_in_the_way, (finding.path, record)):
-        with contextlib.suppress(OSError):
-            os.replace(other, f"{other}.{time.time_ns()}.damaged")
-            moved.append(other)
+    places = filter(is_no_file, (finding.path, str(record_file(finding.path))))
+    moved = [path for path in places if set_aside(path)]
     if finding.aside is None or not finding.aside.endswith(".npy"):
         return moved
     path = Path(finding.aside)

@@ -22,6 +22,7 @@ from nashlens.disk import DiskError, folder_problem
 from nashlens.errors import printable
 from nashlens.files import clear_left, write_json
 from nashlens.logs import PREFIX, last_error
+from workflow.aside import clear_files
 from workflow.call import ASKED_ABOUT
 from workflow.command import Command
 
@@ -51,6 +52,7 @@ def begin_writing(folder: str, config: dict[str, Any] | None) -> None:
     """
     try:
         if config is not None:
+            clear_files([Path(folder) / "config.json"])
             # For who reads the results: the tables themselves carry the keys that they depend on.
             write_json(Path(folder) / "config.json", config)
     except DiskError as error:
