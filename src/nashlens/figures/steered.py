@@ -41,28 +41,23 @@ _PANELS = (
 
 def _message(steered_summary: pd.DataFrame, look: Look) -> str:
     """Say how far cooperation moves from the smallest to the largest dose, and in how many."""
-    rows = steered_summary[
-        (steered_summary["direction"] != _RANDOM)
-        & (steered_summary["quantity"] == "cooperation")
-        & steered_summary["estimate"].notna()
-    ].sort_values("dose")
-    ends = [rows.groupby("player").nth(k).set_index("player").sort_index() for k in (0, -1)]
-    low, high = ends
-    if rows.empty or (low["dose"] == high["dose"]).all():
+    fitted = steered_summary[steered_summary["direction"] != _RANDOM]
+    # Of the same blocks: the bands of two doses may overlap though their difference is sure.
+    change = fitted[fitted["quantity"] == "cooperation_change"].set_index("player")
+    change = change[change["estimate"].notna()]
+    if change.empty:
         return "No steered player has play at two doses, so nothing can be compared"
-    apart = saying.above(high, low["ci_high"]) | saying.below(high, low["ci_low"])
-    player = str(saying.furthest(high, apart, low["estimate"]).name)
-    one, two = low.loc[player], high.loc[player]
-    number = (
-        f"from {saying.interval(one)} at dose {one['dose']:g} to {saying.interval(two)} at"
-        f" {two['dose']:g}"
-    )
-    if len(low) == 1:
+    apart = (change["ci_low"] > 0) | (change["ci_high"] < 0)
+    player = str(saying.furthest(change, apart).name)
+    least = fitted.loc[fitted["player"].eq(player) & fitted["quantity"].eq("cooperation"), "dose"]
+    row = change.loc[player]
+    number = f"by {saying.interval(row)} from dose {least.min():g} to {row['dose']:g}"
+    if len(change) == 1:
         verb = "moves" if apart.all() else "does not move, beyond its interval,"
         return f"Steering {verb} the cooperation of {player}: {number}"
     return (
-        f"Steering moves cooperation in {apart.sum() or 'none'} of {len(low)} players: most apart"
-        f" in {player}, {number}"
+        f"Steering moves cooperation in {apart.sum() or 'none'} of {len(change)} players: most in"
+        f" {player}, {number}"
     )
 
 

@@ -26,6 +26,7 @@ from nashlens.findings.shared.steered import (
 
 QUANTITIES = {
     "cooperation": "chance of cooperating, mean over rounds, Prisoner's Dilemma, with itself",
+    "cooperation_change": "the same under the largest dose less under the smallest, block by block",
     "nash_tv": "expected Nash distance (total variation) of the same matches",
     "partner_cooperation": "an unsteered partner's chance of cooperating from round 2 on",
     "quiz_accuracy": "share of right answers in the quiz on rules and history",
@@ -110,6 +111,10 @@ def _of_arms(
                 # Too few blocks for an interval: the mean alone.
                 found = found._replace(error=np.nan)
             yield _row(quantity, dose, found)
+        ends = list(arms)[:: len(arms) - 1] if len(arms) > 1 else []
+        if quantity == "cooperation" and ends and means.missing is None:
+            ways = {arm(ends[1]): 1.0, arm(ends[0]): -1.0}
+            yield _row("cooperation_change", ends[1], means.contrast(column, ways))
 
 
 def _row(quantity: str, dose: Any, found: MeanEstimate) -> pd.DataFrame:

@@ -129,6 +129,8 @@ def make_steered(models) -> pd.DataFrame:
             "kl": (1.2 * dose**2, 0.1),
             "perplexity": (np.exp(dose**2), 0.1),
         }
+        if dose == doses[-1]:
+            values["cooperation_change"] = (sigmoid(-6 * push) - sigmoid(6 * push), 0.1)
         for quantity, (value, half) in values.items():
             half = half if quantity != "kl" else 0.2 * value
             rows.append(

@@ -83,7 +83,7 @@ SAID = {
     "biases": ("moves when forms", level("surface_summary"), "does not move beyond"),
     "steering": ("in 7 of 27 places", level("steering_summary"), "in none of 27 places"),
     "clamping": ("in 7 of 27 places", level("steering_summary"), "in none of 27 places"),
-    "steered_play": ("Steering moves", level("steered_summary", 0.5), "Steering does not move"),
+    "steered_play": ("Steering moves", level("steered_summary"), "Steering does not move"),
     "heads": ("costs the Nash action 1.1", level("heads_summary"), "no more than others"),
     "patching": ("move the answer", level("patching_summary"), "do not move, beyond"),
     "attribution": ("head 15.1", level("attribution_summary"), "No component"),

@@ -225,6 +225,10 @@ def test_dose_and_response():
     play = found[found["quantity"] == "cooperation"].set_index("dose")
     assert play["estimate"].tolist() == pytest.approx([0.8, 0.5, 0.2], abs=0.12)
     assert (play["ci_low"] < play["estimate"]).all()
+    (change,) = found[found["quantity"] == "cooperation_change"].to_dict("records")
+    assert change["dose"] == 1.0
+    assert change["estimate"] == pytest.approx(play["estimate"][1.0] - play["estimate"][-1.0])
+    assert change["ci_high"] < 0.0
     partner = found[found["quantity"] == "partner_cooperation"]
     assert set(partner["partner"]) == {"p_direct"}
     assert partner["estimate"].is_monotonic_decreasing
