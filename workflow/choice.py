@@ -196,11 +196,12 @@ def _lost_list(finding: Finding) -> bool:
 def _choose(dag: Any, ours: set[Any], provenance: Provenance) -> None:
     """Replace Snakemake's choice: it would also run all that hangs on a job.
 
-    Of its own, those stay that it was asked for by name, with all that hangs on them, and those
-    that make a missing target.
+    Of its own, those stay that it was asked to force, with all that hangs on them, and those that
+    make a missing target.
     """
-    own = [job for job in dag._needrun if not dag.reason(job).derived]
-    asked = [job for job in own if dag.reason(job).forced]
+    # Where all jobs are forced, Snakemake leaves them marked as derived.
+    asked = [job for job in dag._needrun if dag.reason(job).forced]
+    own = [*asked, *(job for job in dag._needrun if not dag.reason(job).derived)]
     chosen = {*ours, *own, *dag.bfs(dag.depending, *asked)}
     queue = list(chosen)
     while queue:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import pytest
 
@@ -28,6 +29,15 @@ def test_a_code_edit_reruns_exactly_what_hangs_on_it(built, edit):
     path, text, expected = CODE_EDITS[edit]
     with built.edited(path, None, text):
         assert built.would_run() == expected
+
+
+def test_what_is_forced_runs_again(fresh):
+    """Whole results are no reason against it, whether all jobs of a call are forced or some."""
+    fresh.snakemake("--cores", "1", "games")
+    assert fresh.would_run("games") == set()
+    for forced in (["--forceall"], ["--forcerun", "build_games"]):
+        done = fresh.snakemake("-n", "games", *forced)
+        assert re.search(r"^build_games +1$", done.stdout + done.stderr, re.MULTILINE), forced
 
 
 def test_touching_every_file_reruns_nothing(built):
