@@ -8,6 +8,7 @@ import pty
 import re
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -54,9 +55,13 @@ def shown(monkeypatch, clock):
         def start(self):
             pass
 
-    monkeypatch.setattr(console.threading, "Thread", AtOnce)
-    monkeypatch.setattr(console.shutil, "get_terminal_size", lambda: os.terminal_size((110, 40)))
-    monkeypatch.setattr(os, "environ", os.environ.copy())
+    # In the console alone: what runs the tests has threads and a terminal of its own.
+    threads = SimpleNamespace(Thread=AtOnce, RLock=threading.RLock)
+    monkeypatch.setattr(console, "threading", threads)
+    terminal = SimpleNamespace(get_terminal_size=lambda: os.terminal_size((110, 40)))
+    monkeypatch.setattr(console, "shutil", terminal)
+    for name in (progress.SHARED_TERMINAL, "TQDM_DISABLE"):
+        monkeypatch.setenv(name, "")
     return console.Console(SimpleNamespace(), lambda: ({1, 2, 3, 4}, lambda: SECONDS), cores=2)
 
 
