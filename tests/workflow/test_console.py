@@ -136,19 +136,28 @@ def test_snakemakes_own_lines_about_jobs_go_and_errors_and_one_of_each_warning_s
     assert handler.filter(record(logging.WARNING, "and else"))
 
 
+@pytest.fixture
+def logging_as_before(monkeypatch):
+    """What a job sets for its whole process goes with the test."""
+    root, level = logging.getLogger(), logging.getLogger().level
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    yield
+    logging.captureWarnings(False)
+    root.setLevel(level)
+
+
+@pytest.mark.usefixtures("logging_as_before")
 def test_jobs_that_share_a_terminal_draw_no_bars_and_show_warnings_alone(
     tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setenv(progress.SHARED_TERMINAL, "1")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    root = logging.getLogger()
-    monkeypatch.setattr(root, "handlers", [])
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     start_logging(tmp_path / "job.log")
     assert list(progress.progress([1, 2], "work")) == [1, 2]
     logging.getLogger("a").info("as always")
     logging.getLogger("a").warning("careful")
-    logging.captureWarnings(False)
     said = capsys.readouterr().err.splitlines()
     assert [line.split(": ")[1] for line in said] == ["careful"]
     assert "as always" in (tmp_path / "job.log").read_text()
