@@ -54,15 +54,15 @@ def seconds_by_plan(
         Returns job -> how long it takes here by itself, in seconds.
     """
     numbers = [job.jobid for job in dag.jobs if job.rule.script]
-    jobs = study_jobs(dag, experiment)
+    jobs = zip(numbers, study_jobs(dag, experiment), strict=True)
+    to_run = {number: job for number, job in jobs if job.todo}
 
     def prices() -> dict[int, float]:
         study = Study(experiment.config, experiment.groups, model_folders(root, experiment.models))
         device = this_machine().device
-        todo = ((number, job) for number, job in zip(numbers, jobs, strict=True) if job.todo)
-        return {number: price(study, job, device).seconds for number, job in todo}
+        return {number: price(study, job, device).seconds for number, job in to_run.items()}
 
-    return {number for number, job in zip(numbers, jobs, strict=True) if job.todo}, prices
+    return set(to_run), prices
 
 
 def study_jobs(dag: Any, experiment: Experiment) -> list[Job]:

@@ -250,15 +250,16 @@ def each(
     with scope(name):
         place, numbers = _here.get(), range(len(units))
         side_by_side = min(threads, len(units))
-        if side_by_side <= 1:
-            return [kept(str(k), partial(work, units[k])) for k in counted(numbers)]
-        workers = Workers(side_by_side) if processes else None
+        workers = Workers(side_by_side) if processes and side_by_side > 1 else None
+
+        def done(unit: Any) -> T:
+            return work(unit) if workers is None else workers.run(_apart, *_where(), work, unit)
 
         def one(number: int) -> T:
-            if workers is None:
-                return kept(str(number), partial(work, units[number]))
-            return kept(str(number), lambda: workers.run(_apart, *_where(), work, units[number]))
+            return kept(str(number), partial(done, units[number]))
 
+        if side_by_side <= 1:
+            return [one(k) for k in counted(numbers)]
         pool = ThreadPoolExecutor(side_by_side, name)
         try:
             futures = [pool.submit(copy_context().run, one, k) for k in numbers]

@@ -47,7 +47,7 @@ def _message(steered_summary: pd.DataFrame, look: Look) -> str:
     change = change[change["estimate"].notna()]
     if change.empty:
         return "No steered player has play at two doses, so nothing can be compared"
-    apart = (change["ci_low"] > 0) | (change["ci_high"] < 0)
+    apart = saying.beyond(change)
     player = str(saying.furthest(change, apart).name)
     least = fitted.loc[fitted["player"].eq(player) & fitted["quantity"].eq("cooperation"), "dose"]
     row = change.loc[player]

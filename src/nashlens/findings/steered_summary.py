@@ -6,6 +6,7 @@ Numbers and intervals are those of the claims S (`nashlens.findings.shared.steer
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,7 @@ def _of_player(
         field.by_push(itself, player),
         settings,
         {COOPERATION: "cooperation", DISTANCE: "nash_tv"},
+        changes={COOPERATION: "cooperation_change"},
     )
     for partner, rows in field.partners(player).items():
         arms = field.by_push(rows, player, partner=True)
@@ -97,9 +99,16 @@ def _of_player(
 
 
 def _of_arms(
-    arms: Mapping[float, pd.DataFrame], settings: JudgeSettings, columns: Mapping[str, str]
+    arms: Mapping[float, pd.DataFrame],
+    settings: JudgeSettings,
+    columns: Mapping[str, str],
+    changes: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[pd.DataFrame]:
-    """Yield the means of columns at each dose, over the blocks that all doses have."""
+    """Yield the means of columns at each dose, over the blocks that all doses have.
+
+    `columns` says what each mean is called, and `changes` what its paired difference between the
+    largest dose and the smallest.
+    """
     arms = {dose: rows.dropna(subset=list(columns)) for dose, rows in arms.items()}
     if not arms or any(rows.empty for rows in arms.values()):
         return
@@ -111,10 +120,10 @@ def _of_arms(
                 # Too few blocks for an interval: the mean alone.
                 found = found._replace(error=np.nan)
             yield _row(quantity, dose, found)
-        ends = list(arms)[:: len(arms) - 1] if len(arms) > 1 else []
-        if quantity == "cooperation" and ends and means.missing is None:
-            ways = {arm(ends[1]): 1.0, arm(ends[0]): -1.0}
-            yield _row("cooperation_change", ends[1], means.contrast(column, ways))
+        smallest, largest = min(arms), max(arms)
+        if column in changes and smallest != largest and means.missing is None:
+            ways = {arm(largest): 1.0, arm(smallest): -1.0}
+            yield _row(changes[column], largest, means.contrast(column, ways))
 
 
 def _row(quantity: str, dose: Any, found: MeanEstimate) -> pd.DataFrame:

@@ -151,12 +151,18 @@ def test_the_smallest_effect_is_the_smallest_strength_with_power(spiked):
     assert found.loc["M3", "spike_found"] == 3.0
 
 
-def test_the_lens_reads_the_strength_at_the_layer(study):
+def overridden(study, logits):
+    """Put an override into block 10 of 16 prompts; return them, what it writes, its effects."""
     engine, readout, load, tables = study
     conflicts = Conflicts(readout, load, engine.n_layers, tables["prompts"], 16, 1)
-    writings = conflicts.override(10, np.full(len(conflicts.ids), 2.0))
-    spike = LensSpike(Spike("override", 10, 2.0, "logits"), writings)
-    effects = lens_effects(engine, conflicts, [spike]).towards_nash[:, 0]
+    writings = conflicts.override(10, np.full(len(conflicts.ids), logits))
+    spike = LensSpike(Spike("override", 10, logits, "logits"), writings)
+    return conflicts, writings, lens_effects(engine, conflicts, [spike])
+
+
+def test_the_lens_reads_the_strength_at_the_layer(study):
+    conflicts, _, found = overridden(study, 2.0)
+    effects = found.towards_nash[:, 0]
     assert len(conflicts.ids) == 16
     for layer, logits in ((0, 0.0), (3, 2.0), (9, 2.0), (10, -2.0)):
         assert effects[:, layer] == pytest.approx(np.full(16, logits), abs=1e-3)
@@ -173,11 +179,9 @@ def label_masses(readout, residuals, tokens):
 
 
 def test_a_spike_changes_the_label_mass_as_the_lens_reads_it(study):
-    engine, readout, load, tables = study
-    conflicts = Conflicts(readout, load, engine.n_layers, tables["prompts"], 16, 1)
-    writings = conflicts.override(10, np.full(len(conflicts.ids), 8.0))
-    spike = LensSpike(Spike("override", 10, 8.0, "logits"), writings)
-    grown = lens_effects(engine, conflicts, [spike]).mass[:, 0]
+    engine, readout, _, tables = study
+    conflicts, writings, found = overridden(study, 8.0)
+    grown = found.mass[:, 0]
     sequences = [ids.tolist() for ids in conflicts.prompts["token_ids"]]
     spiked = residuals_under(engine, sequences, [writings], readout.norm)[:, 0]
     tokens = first_tokens(conflicts.prompts)

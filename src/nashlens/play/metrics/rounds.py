@@ -86,7 +86,7 @@ def rounds_of(play: pd.DataFrame, games: Sequence[Game]) -> Rounds:
     line = play.groupby(seats, sort=False).ngroup().to_numpy()
     keys = play.loc[~play.duplicated(seats), list(KEYS)].reset_index(drop=True)
     grid = _grid(play, line, len(keys))
-    partner = _partners(keys)
+    partner = partners(keys)
     keys = _describe(keys, partner, play, line)
     own, recorded = grid["action"], grid["opponent_action"]
     other = own[partner]
@@ -127,8 +127,8 @@ def _with_both_seats(play: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return play[~alone].reset_index(drop=True), pd.concat([own, other], ignore_index=True)
 
 
-def _partners(keys: pd.DataFrame) -> NDArray[Any]:
-    """Return the line of each line's opponent."""
+def partners(keys: pd.DataFrame) -> NDArray[Any]:
+    """Return the line of each line's opponent, `(n,)`, from the `keys` of `Rounds`."""
     # Lines are sorted by match and seat, so the opponent of an even line is the next one.
     return np.arange(len(keys)) ^ 1
 

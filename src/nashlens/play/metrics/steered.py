@@ -17,7 +17,7 @@ from nashlens.games.game import Game
 from nashlens.play.join import DOSE_COLUMNS
 from nashlens.play.metrics.distances import equilibria_of, product, total_variation
 from nashlens.play.metrics.matches import matches_table
-from nashlens.play.metrics.rounds import Rounds, rounds_of
+from nashlens.play.metrics.rounds import Rounds, partners, rounds_of
 from nashlens.play.player import at_temperature
 
 _SEAT = ["match_id", "seat"]
@@ -88,7 +88,7 @@ def _expected_distance(rounds: Rounds, chance: _Array) -> _Array:
 
     Where the only equilibrium is pure, it is the mean of the distance of what is played.
     """
-    other = chance[np.arange(len(chance)) ^ 1]
+    other = chance[partners(rounds.keys)]
     played = _mean(np.moveaxis(product(chance, other), 1, 2))
     found = np.full(len(played), np.nan)
     for number, game in enumerate(rounds.games):
