@@ -115,6 +115,7 @@ def choose_by_records(
             _forget_times(dag.jobs, mend=not workflow.dryrun)
             found = _examine_all(dag, provenance, digests, rerun_versions)
             digests.save()
+            provenance.code.save()
             if not workflow.dryrun:
                 clear_files(file for job in dag.jobs for file in (*job.log, job.benchmark or ""))
                 moved = [path for finding in found.faults for path in _set_aside(finding)]

@@ -115,7 +115,14 @@ class Experiment:
         # Files that were looked at before: a source is not read again in each call.
         self.digests = Digests(root / "results" / ".digests.json")
         self.provenance = Provenance(
-            self.config, root, self.models, self.groups, list_rules, self.digests
+            self.config,
+            root,
+            self.models,
+            self.groups,
+            list_rules,
+            self.digests,
+            # The clone's own: results may be shared by clones of other code.
+            root / ".snakemake" / "nashlens_code.json",
         )
 
     @classmethod

@@ -12,13 +12,17 @@ that the config names, such as the wordings of prompts, only the named ones do.
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
+
+from nashlens.files import read_sealed, sha256_of, write_sealed
 
 PACKAGE = "nashlens"
 IGNORED = frozenset(
@@ -61,106 +65,160 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def code_hash(
-    source: Path,
-    script: Path | None,
-    modules: Iterable[str] = (),
-    entries: Mapping[str, Entries] = MappingProxyType({}),
-) -> str:
-    """Hash the code closure of a script and of modules that it imports by name at run time.
+class Code:
+    """What first-party code does: each file read once for each of its contents, in all calls.
+
+    To read a file is to parse it, which takes some seconds for all of them together.
 
     Parameters
     ----------
     source : Path
         The folder that holds the package (`src`).
-    script : Path or None
-        The rule's script.
-    modules : iterable of str
-        Dotted names that the source does not show (`importlib.import_module(name)`).
-    entries : mapping of str to Entries
-        Module -> which entries of a mapping in it count.
-
-    Returns
-    -------
-    str
-        sha256, hexadecimal.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        If one of `modules` has no file: a rule names a module that is gone.
-    ValueError
-        If a module has no mapping of the name in `entries`.
+    memory : Path, optional
+        Where what was found in a file is remembered by the file's bytes, if its folder is there and
+        can be written to.
     """
-    named = closure(source, imports(source, script, "") if script is not None else ())
-    for module in modules:
-        if find_module(source, module) is None:
-            raise ModuleNotFoundError(f"{module}: no such module under {source}")
-        named |= closure(source, [module])
-    own = [] if script is None else [file_hash(script)]
-    hashes = [[name, file_hash(path, entries.get(name))] for name, path in sorted(named.items())]
-    return digest([own, hashes])
 
+    def __init__(self, source: Path, memory: Path | None = None):
+        self._source = source
+        self._memory = memory
+        self._known: dict[str, list[Any]] = {}
+        with contextlib.suppress(OSError):
+            self._known = (read_sealed(memory) if memory else None) or {}
+        self._used: dict[str, list[Any]] = {}
+        self._before = set(self._known)
+        self._read = cache(self._read_file)
+        self.find = cache(self._find)
 
-def closure(source: Path, modules: Iterable[str]) -> dict[str, Path]:
-    """Find modules and every first-party module that they import, parents included.
+    def hash(
+        self,
+        script: Path | None,
+        modules: Iterable[str] = (),
+        entries: Mapping[str, Entries] = MappingProxyType({}),
+    ) -> str:
+        """Hash the code closure of a script and of modules that it imports by name at run time.
 
-    Parameters
-    ----------
-    source : Path
-        The folder that holds the package.
-    modules : iterable of str
-        Dotted names; what is no first-party module is passed over.
+        Parameters
+        ----------
+        script : Path or None
+            The rule's script.
+        modules : iterable of str
+            Dotted names that the source does not show (`importlib.import_module(name)`).
+        entries : mapping of str to Entries
+            Module -> which entries of a mapping in it count.
 
-    Returns
-    -------
-    dict of str to Path
-        Dotted name -> file; without `IGNORED`, and without `OPTIONAL` ones unless they are among
-        `modules`.
-    """
-    found: dict[str, Path] = {}
-    queue = list(modules)
-    optional = [name for name in OPTIONAL if not any(_within(m, name) for m in queue)]
-    while queue:
-        name = queue.pop()
-        path = find_module(source, name)
-        if path is None or name in found or name in IGNORED:
-            continue
-        if any(_within(name, package) for package in optional):
-            continue
-        found[name] = path
-        queue.extend(imports(source, path, name))
-        if "." in name:
-            queue.append(name.rpartition(".")[0])
-    return found
+        Returns
+        -------
+        str
+            sha256, hexadecimal.
 
+        Raises
+        ------
+        ModuleNotFoundError
+            If one of `modules` has no file: a rule names a module that is gone.
+        ValueError
+            If a module has no mapping of the name in `entries`.
+        """
+        named = self.closure(self.imports(script, "")) if script is not None else {}
+        for module in modules:
+            if self.find(module) is None:
+                raise ModuleNotFoundError(f"{module}: no such module under {self._source}")
+            named |= self.closure([module])
+        own = [] if script is None else [self._read(script, "").does]
+        hashes = [
+            [name, self._read(path, name, entries.get(name)).does]
+            for name, path in sorted(named.items())
+        ]
+        return digest([own, hashes])
 
-def _within(name: str, package: str) -> bool:
-    return name == package or name.startswith(f"{package}.")
+    def closure(self, modules: Iterable[str]) -> dict[str, Path]:
+        """Find modules and every first-party module that they import, parents included.
 
+        Parameters
+        ----------
+        modules : iterable of str
+            Dotted names; what is no first-party module is passed over.
 
-@cache
-def find_module(source: Path, name: str) -> Path | None:
-    """Return the file of a first-party module, or None where there is none of that name."""
-    if name.partition(".")[0] != PACKAGE:
+        Returns
+        -------
+        dict of str to Path
+            Dotted name -> file; without `IGNORED`, and without `OPTIONAL` ones unless they are
+            among `modules`.
+        """
+        found: dict[str, Path] = {}
+        queue = list(modules)
+        optional = [name for name in OPTIONAL if not any(_within(m, name) for m in queue)]
+        while queue:
+            name = queue.pop()
+            path = self.find(name)
+            if path is None or name in found or name in IGNORED:
+                continue
+            if any(_within(name, package) for package in optional):
+                continue
+            found[name] = path
+            queue.extend(self.imports(path, name))
+            if "." in name:
+                queue.append(name.rpartition(".")[0])
+        return found
+
+    def _find(self, name: str) -> Path | None:
+        """Return the file of a first-party module, or None where there is none of that name."""
+        if name.partition(".")[0] != PACKAGE:
+            return None
+        stem = self._source.joinpath(*name.split("."))
+        for path in (stem / "__init__.py", stem.with_suffix(".py")):
+            if path.is_file():
+                return path
         return None
-    stem = source.joinpath(*name.split("."))
-    for path in (stem / "__init__.py", stem.with_suffix(".py")):
-        if path.is_file():
-            return path
-    return None
+
+    def imports(self, path: Path, name: str) -> list[str]:
+        """List the dotted names that a file imports anywhere, functions included.
+
+        `from nashlens.games import solve` gives both `nashlens.games` and `nashlens.games.solve`:
+        whether the latter is a module is for `find` to say.
+
+        Parameters
+        ----------
+        path : Path
+        name : str
+            The module's own, from which its relative imports start.
+        """
+        return self._read(path, name).imports
+
+    def _read_file(self, path: Path, name: str, entries: Entries | None = None) -> _Read:
+        content = path.read_bytes()
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        which = [] if entries is None else [entries.table, *sorted(entries.names)]
+        key = digest([_read_by(), hashlib.sha256(content).hexdigest(), package, which])
+        if key not in self._known:
+            tree = ast.parse(content, filename=str(path))
+            self._known[key] = [_imported(tree, package), _done(tree, entries, path)]
+        self._used[key] = self._known[key]
+        return _Read(*self._used[key])
+
+    def save(self) -> None:
+        """Remember what was used, and nothing of files as they were before."""
+        if self._memory is not None and set(self._used) != self._before:
+            if self._memory.parent.is_dir():
+                with contextlib.suppress(OSError):
+                    write_sealed(self._memory, self._used)
+            self._before = set(self._used)
+
+
+class _Read(NamedTuple):
+    imports: list[str]
+    does: str
 
 
 @cache
-def imports(source: Path, path: Path, name: str) -> tuple[str, ...]:
-    """List the dotted names that a file imports anywhere, functions included.
+def _read_by() -> str:
+    """Return what changes when files are read in another way: this file, and Python's own trees."""
+    return digest([sha256_of(__file__), *sys.version_info[:2]])
 
-    `from nashlens.games import solve` gives both `nashlens.games` and `nashlens.games.solve`:
-    whether the latter is a module is for `find_module` to say.
-    """
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+
+def _imported(tree: ast.Module, package: str) -> list[str]:
     names: list[str] = []
-    for node in runtime_nodes(_parse(path)):
+    for node in runtime_nodes(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -169,13 +227,11 @@ def imports(source: Path, path: Path, name: str) -> tuple[str, ...]:
                 parents = package.split(".")[: len(package.split(".")) - node.level + 1]
                 base = ".".join([*parents, *([node.module] if node.module else [])])
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    return tuple(dict.fromkeys(n for n in names if n.partition(".")[0] == PACKAGE))
+    return list(dict.fromkeys(n for n in names if n.partition(".")[0] == PACKAGE))
 
 
-@cache
-def file_hash(path: Path, entries: Entries | None = None) -> str:
-    """Hash what a Python file does: its syntax tree without strings that only document."""
-    tree = _parse(path)
+def _done(tree: ast.Module, entries: Entries | None, path: Path) -> str:
+    """Hash what a file does: its syntax tree without strings that only document."""
     if entries is not None:
         _keep(tree, entries, path)
     for node in ast.walk(tree):
@@ -184,6 +240,10 @@ def file_hash(path: Path, entries: Entries | None = None) -> str:
             if isinstance(statements, list):
                 setattr(node, field, [s for s in statements if not _documents(s)])
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def _within(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
 
 
 def _keep(tree: ast.Module, entries: Entries, path: Path) -> None:
@@ -212,10 +272,6 @@ def _mapping(node: ast.stmt, name: str) -> ast.Dict | None:
     value = getattr(node, "value", None)
     named = any(isinstance(target, ast.Name) and target.id == name for target in targets)
     return value if named and isinstance(value, ast.Dict) else None
-
-
-def _parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
 def _documents(statement: ast.stmt) -> bool:

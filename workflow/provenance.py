@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from workflow.fingerprint import Entries, code_hash, digest
+from workflow.fingerprint import Code, Entries, digest
 from workflow.records import Digests
 
 JOBS = ("part", "parts")
@@ -75,6 +75,8 @@ class Provenance:
         Returns Snakemake's rules; called when all of them have been read.
     digests : Digests
         Of a user's own files.
+    code_memory : Path, optional
+        See `workflow.fingerprint.Code`.
     """
 
     def __init__(
@@ -85,8 +87,10 @@ class Provenance:
         groups: Mapping[str, Sequence[str]],
         list_rules: Callable[[], Iterable[Any]],
         digests: Digests,
+        code_memory: Path | None = None,
     ):
         self.digests = digests
+        self.code = Code(root / "src", code_memory)
         self.config = config
         self.root = root
         self.models = list(models)
@@ -94,7 +98,7 @@ class Provenance:
         self.stages: dict[str, Stage] = {}
         self._list_rules = list_rules
         self._fingerprints: dict[tuple[Any, ...], str] = {}
-        self._code: dict[tuple[Any, ...], str] = {}
+        self._code_hashes: dict[tuple[Any, ...], str] = {}
 
     @cached_property
     def _rules(self) -> dict[str, Any]:
@@ -236,9 +240,9 @@ class Provenance:
             script = self.root / "scripts" / Path(self._rules[name].script).name
         entries = used_entries(self.slice(stage.reads, wildcards), stage.uses)
         key = (script, *modules, *entries.values())
-        if key not in self._code:
-            self._code[key] = code_hash(self.root / "src", script, modules, entries)
-        return self._code[key]
+        if key not in self._code_hashes:
+            self._code_hashes[key] = self.code.hash(script, modules, entries)
+        return self._code_hashes[key]
 
 
 def used_entries(

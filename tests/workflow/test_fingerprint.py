@@ -1,18 +1,13 @@
 """Code closures, hashes and slices."""
 
+import ast
+import json
+import os
 from pathlib import Path
 
 import pytest
 
-from workflow.fingerprint import (
-    Entries,
-    closure,
-    code_hash,
-    digest,
-    file_hash,
-    find_module,
-    imports,
-)
+from workflow.fingerprint import Code, Entries, digest
 from workflow.groups import play_groups
 from workflow.provenance import Provenance, pick
 from workflow.records import Digests
@@ -38,25 +33,21 @@ def source(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    yield tmp_path
-    for function in (find_module, imports, file_hash):
-        function.cache_clear()
+    return tmp_path
 
 
 def test_a_closure_follows_all_imports_and_parents(source):
-    found = closure(source, ["nashlens.a"])
+    found = Code(source).closure(["nashlens.a"])
     # Without the package itself, which holds its version.
     assert sorted(found) == ["nashlens.a", "nashlens.b", "nashlens.sub", "nashlens.sub.c"]
-    assert "nashlens.planted.p" in closure(source, ["nashlens.planted"])
+    assert "nashlens.planted.p" in Code(source).closure(["nashlens.planted"])
 
 
 def test_only_what_code_does_counts(source):
     path = source / "nashlens" / "b.py"
 
     def now():
-        for function in (find_module, imports, file_hash):
-            function.cache_clear()
-        return code_hash(source, None, ["nashlens.a"])
+        return Code(source).hash(None, ["nashlens.a"])
 
     before, text = now(), path.read_text()
     same = '"""Words."""\n# A remark.\n' + text.replace("def g():", 'def g( ) :\n    "More."\n')
@@ -86,10 +77,8 @@ def test_of_alternatives_only_the_named_ones_count(source):
     path = source / "nashlens" / "b.py"
 
     def now(*names):
-        for function in (find_module, imports, file_hash):
-            function.cache_clear()
         entries = {"nashlens.b": Entries("KINDS", frozenset(names))}
-        return code_hash(source, None, ["nashlens.b"], entries)
+        return Code(source).hash(None, ["nashlens.b"], entries)
 
     def changes(old, new, *names):
         path.write_text(TABLE)
@@ -115,7 +104,47 @@ def test_of_alternatives_only_the_named_ones_count(source):
 
 def test_a_module_that_is_gone_is_named(source):
     with pytest.raises(ModuleNotFoundError, match=r"nashlens\.gone"):
-        code_hash(source, None, ["nashlens.gone"])
+        Code(source).hash(None, ["nashlens.gone"])
+
+
+def test_what_files_do_is_remembered_by_their_bytes(source, tmp_path, monkeypatch):
+    memory, path = tmp_path / "memory.json", source / "nashlens" / "b.py"
+    text = path.read_text()
+
+    def now(remembered=False):
+        with monkeypatch.context() as patch:
+            if remembered:
+                patch.setattr(ast, "parse", lambda *args, **kwargs: pytest.fail("read again"))
+            code = Code(source, memory)
+            found = code.hash(None, ["nashlens.a"])
+            code.save()
+        assert found == Code(source).hash(None, ["nashlens.a"])
+        return found, memory.stat()
+
+    before, state = now()
+    # Also where their times lie, and nothing is written that is there.
+    os.utime(path, (0, 0))
+    assert now(remembered=True) == (before, state)
+    path.write_text(text.replace("c.X", "c.X + 1"))
+    os.utime(path, (0, 0))
+    assert now()[0] != before
+    # Only what files are now is kept.
+    size = len(json.loads(memory.read_text())["value"])
+    path.write_text(text)
+    assert now()[0] == before
+    assert len(json.loads(memory.read_text())["value"]) == size
+    # What is damaged, or by another way of reading, is not believed.
+    content = bytearray(memory.read_bytes())
+    content[len(content) // 2] ^= 1
+    memory.write_bytes(content)
+    assert now()[0] == before
+    monkeypatch.setattr("workflow.fingerprint._read_by", lambda: "another")
+    with pytest.raises(pytest.fail.Exception):
+        now(remembered=True)
+    # Nor does it have to be there.
+    code = Code(source, tmp_path / "gone" / "memory.json")
+    assert code.hash(None, ["nashlens.a"]) == before
+    code.save()
 
 
 def test_an_order_of_keys_counts_and_nan_is_refused():

@@ -13,7 +13,7 @@ from docs.pipeline import BOXES, PICTURE, box_of, flows, with_column, writes
 from nashlens.config.validate import validate
 from nashlens.figures.registry import FIGURES
 from nashlens.vocabulary.tables import JOINED, SPLIT, WHOLE
-from workflow.fingerprint import closure, imports
+from workflow.fingerprint import Code
 from workflow.loading import load_workflow
 
 pytestmark = pytest.mark.workflow
@@ -166,12 +166,13 @@ def test_every_modules_code_counts_in_a_fingerprint(tiny):
     """Also of those that are imported by a name that the source does not show."""
     rules, provenance = tiny
     source, counted = ROOT / "src", set()
+    code = Code(source)
     for name, stage in provenance.stages.items():
         script = ROOT / "scripts" / Path(rules[name].script).name
-        counted |= set(closure(source, imports(source, script, "")))
+        counted |= set(code.closure(code.imports(script, "")))
         for own in (stage, *stage.pieces.values()):
             named = own.modules({"model": "tiny_llama"}) if callable(own.modules) else own.modules
-            counted |= set(closure(source, named))
+            counted |= set(code.closure(named))
     every = {
         ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
         for path in source.rglob("*.py")
@@ -184,9 +185,9 @@ def test_every_modules_code_counts_in_a_fingerprint(tiny):
 
 
 def test_a_real_models_conversion_depends_on_no_wording():
-    source = ROOT / "src"
+    code = Code(ROOT / "src")
     for script in ("convert_model", "fit_tuned_lens"):
-        found = closure(source, imports(source, ROOT / "scripts" / f"{script}.py", ""))
+        found = code.closure(code.imports(ROOT / "scripts" / f"{script}.py", ""))
         assert "nashlens.models.tokenizer" in found
         assert "nashlens.prompts.templates" not in found
         assert "nashlens.strategies" not in found

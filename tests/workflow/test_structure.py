@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from workflow.fingerprint import find_module, runtime_nodes
+from workflow.fingerprint import Code, runtime_nodes
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src"
+CODE = Code(SOURCE)
 ORDER = [
     "name", "input", "output", "log", "benchmark", "threads", "resources", "params", "conda",
     "message", "priority", "script",
@@ -111,10 +112,10 @@ def imported(path):
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}: a relative import"
             members = [f"{node.module}.{alias.name}" for alias in node.names]
-            names = [name if find_module(SOURCE, name) else node.module for name in members]
+            names = [name if CODE.find(name) else node.module for name in members]
         else:
             continue
-        yield from (name for name in names if find_module(SOURCE, name))
+        yield from (name for name in names if CODE.find(name))
 
 
 def test_no_modules_import_one_another_in_a_circle():
