@@ -55,7 +55,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtri, stdtr, stdtrit
 
 from nashlens.contrasts import Array, p_floor, student_p
-from nashlens.strata import Layout
+from nashlens.strata import Layout, codes_of
 from nashlens.vocabulary.prompts import LABEL_MAPS, OPTION_ORDERS
 
 PARTS = ("action", "word", "place", "interaction")
@@ -90,19 +90,23 @@ class Blocks:
     def __init__(
         self, rows: pd.DataFrame, *, cluster: str = "match_id", strata: Sequence[str] = STRATA
     ):
-        cell = rows["label_map"].astype(str) + "|" + rows["option_order"].astype(str)
-        by_block = cell.groupby(rows["block_id"].to_numpy())
-        whole = (by_block.transform("nunique") == _CELLS) & (by_block.transform("size") == _CELLS)
-        self.used: NDArray[np.bool_] = whole.to_numpy(dtype=bool)
-        kept = rows[self.used]
-        self._code, names = pd.factorize(kept["block_id"])
-        self.n_incomplete = int(rows["block_id"].nunique() - len(names))
-        first = ~pd.Series(self._code).duplicated().to_numpy()
-        self.frame = kept[first].drop(columns=["label_map", "option_order"]).reset_index(drop=True)
+        block = codes_of(rows["block_id"])
+        swapped = (rows["label_map"] == LABEL_MAPS[1]).to_numpy(dtype=bool)
+        turned = (rows["option_order"] == OPTION_ORDERS[1]).to_numpy(dtype=bool)
+        counts = np.zeros((block.max(initial=-1) + 1, _CELLS), dtype=np.intp)
+        np.add.at(counts, (block, 2 * swapped + turned), 1)
+        whole = (counts == 1).all(axis=1)
+        self.used: NDArray[np.bool_] = whole[block]
+        self.n_incomplete = int((~whole).sum())
+        self._code = pd.factorize(block[self.used])[0]
+        first = np.flatnonzero(self.used)[np.unique(self._code, return_index=True)[1]]
+        self.frame = (
+            rows.iloc[first].drop(columns=["label_map", "option_order"]).reset_index(drop=True)
+        )
         self.cluster, self.strata = cluster, list(strata)
         # Signs of the rows: +1 where the first label, or the option listed first, is action 1.
-        self._word = np.where(kept["label_map"] == LABEL_MAPS[1], 1.0, -1.0)
-        self._place = np.where(kept["option_order"] == OPTION_ORDERS[1], 1.0, -1.0)
+        self._word = np.where(swapped[self.used], 1.0, -1.0)
+        self._place = np.where(turned[self.used], 1.0, -1.0)
 
     def __len__(self) -> int:
         return len(self.frame)

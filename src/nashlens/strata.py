@@ -51,25 +51,27 @@ class Layout:
         if not len(frame):
             none = np.zeros(0, dtype=np.intp)
             return cls(frame, cluster, list(strata), none, none, none, np.zeros(0), none, 0)
-        stratum = frame.groupby(list(strata), sort=True).ngroup().to_numpy()
-        owner, clusters = pd.factorize(frame[cluster].astype(str))
-        game = pd.factorize(frame[strata[0]])[0]
-        # A cluster's mean in each stratum it has blocks in: one row of `cells` each.
-        cells = pd.DataFrame({"stratum": stratum, "cluster": owner, "game": game})
-        code = cells.groupby(["stratum", "cluster"], sort=True).ngroup().to_numpy()
-        cells = cells.assign(code=code).drop_duplicates("code").sort_values("code")
-        n_strata = cells.groupby("game")["stratum"].transform("nunique").to_numpy()
-        n_clusters = cells.groupby("stratum")["cluster"].transform("size").to_numpy()
+        levels = [codes_of(frame[column], sort=True) for column in strata]
+        owner = codes_of(frame[cluster])
+        stratum = joint_codes(levels)
+        # A cell's number: strata in their order, and in a stratum its clusters.
+        n_clusters = int(owner.max()) + 1
+        _, first, code = np.unique(
+            stratum * n_clusters + owner, return_index=True, return_inverse=True
+        )
+        game, stratum, owner = levels[0][first], stratum[first], owner[first]
+        # A stratum is of one game.
+        n_strata = np.bincount(game[np.unique(stratum, return_index=True)[1]])
         return cls(
             frame=frame,
             cluster=cluster,
             strata=list(strata),
-            code=np.asarray(code, dtype=np.intp),
+            code=code,
             size=np.bincount(code),
-            owner=cells["cluster"].to_numpy(),
-            weight=1.0 / (cells["game"].nunique() * n_strata * n_clusters),
-            group=_exchangeable(cells, len(clusters)),
-            n_clusters=len(clusters),
+            owner=owner,
+            weight=1.0 / (len(n_strata) * n_strata[game] * np.bincount(stratum)[stratum]),
+            group=_exchangeable(owner, stratum, game),
+            n_clusters=n_clusters,
         )
 
     def levels(self, column: str) -> dict[str, tuple[NDArray[np.bool_], Layout]]:
@@ -84,19 +86,45 @@ class Layout:
         return self._levels[column]
 
 
-def _exchangeable(cells: pd.DataFrame, n_clusters: int) -> NDArray[np.intp]:
-    """Return the group of each cluster: those with the same strata, collapsed where it is alone."""
+def codes_of(values: pd.Series, *, sort: bool = False) -> NDArray[np.intp]:
+    """Return numbers for the values of a column, in the order of their first appearance or sorted.
 
-    def text(values: pd.Series) -> str:
-        return "|".join(map(str, sorted(set(values))))
+    Raises
+    ------
+    ValueError
+        If one is missing.
+    """
+    codes = pd.factorize(values, sort=sort)[0]
+    if codes.min(initial=0) < 0:
+        raise ValueError(f"a block needs a {values.name}, and one has none")
+    return codes
 
-    signature = cells.groupby("cluster")["stratum"].agg(text)
-    games = cells.groupby("cluster")["game"].agg(text)
-    group = pd.factorize(signature.reindex(range(n_clusters)))[0]
-    game = pd.factorize(games.reindex(range(n_clusters)))[0]
+
+def joint_codes(columns: Sequence[NDArray[np.intp]]) -> NDArray[np.intp]:
+    """Return numbers for the combinations of codes that occur, in their order."""
+    joint = columns[0]
+    for codes in columns[1:]:
+        joint = joint * (codes.max() + 1) + codes
+    return np.unique(joint, return_inverse=True)[1]
+
+
+def _exchangeable(
+    owner: NDArray[np.intp], stratum: NDArray[np.intp], game: NDArray[np.intp]
+) -> NDArray[np.intp]:
+    """Return the group of each cluster: those with the same strata, collapsed where it is alone.
+
+    Parameters
+    ----------
+    owner, stratum, game : ndarray, shape (cells,)
+        Sorted by stratum.
+    """
+    by_owner = np.argsort(owner, kind="stable")
+    ends = np.cumsum(np.bincount(owner))[:-1]
+    group = _same(np.split(stratum[by_owner], ends))
+    games = _same([np.unique(one) for one in np.split(game[by_owner], ends)])
     size = np.bincount(group)
-    for one in np.unique(game):
-        here = game == one
+    for one in np.unique(games):
+        here = games == one
         alone = here & (size[group] == 1)
         if not alone.any():
             continue
@@ -107,3 +135,9 @@ def _exchangeable(cells: pd.DataFrame, n_clusters: int) -> NDArray[np.intp]:
         else:
             group[alone] = group[alone].min()
     return pd.factorize(group)[0]
+
+
+def _same(arrays: Sequence[NDArray[np.intp]]) -> NDArray[np.intp]:
+    """Return numbers for arrays, equal ones the same, by their first appearance."""
+    numbers: dict[bytes, int] = {}
+    return np.array([numbers.setdefault(one.tobytes(), len(numbers)) for one in arrays])
