@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -191,31 +191,39 @@ def sensitivity(
         One row for each claim, model, factor and level, columns `COLUMNS`. A factor without
         levels has one row, `not_judged`, whose level is empty.
     """
-    records: list[dict[str, object]] = []
+    records: dict[str, list[dict[str, object]]] = {claim.id: [] for claim in claims}
+    # Claims that read the same are judged together: their tables are cut and read once a part.
+    together: dict[Any, list[Claim[Any]]] = {}
     for claim in claims:
-        whole = findings[findings["claim"] == claim.id]
-        for factor in FACTORS:
-            levels = restrict(claim, tables, factor, seed)
-            if len(levels) < 2:
+        together.setdefault((tuple(claim.tables), claim.reads), []).append(claim)
+    for some, factor in product(together.values(), FACTORS):
+        levels = restrict(some[0], tables, factor, seed)
+        judged = {
+            level: judge(
+                part,
+                claims=some,
+                seed=_seed(seed, factor, level),
+                bootstrap=min(bootstrap, RESAMPLES),
+            ).set_index(["claim", "model"])
+            for level, part in levels.items()
+            if len(levels) > 1
+        }
+        for claim in some:
+            whole = findings[findings["claim"] == claim.id]
+            if not judged:
                 level, reason = _nothing(levels, factor)
-                records += [
+                records[claim.id] += [
                     _unjudged(claim, row, factor, level, reason) for _, row in whole.iterrows()
                 ]
-                continue
-            for level, some in levels.items():
-                again = judge(
-                    some,
-                    claims=[claim],
-                    seed=_seed(seed, factor, level),
-                    bootstrap=min(bootstrap, RESAMPLES),
-                ).set_index("model")
-                records += [
-                    _compared(claim, row, again.loc[row["model"]], factor, level, confidence)
-                    if row["model"] in again.index
+            for level, again in judged.items():
+                records[claim.id] += [
+                    _compared(claim, row, again.loc[key], factor, level, confidence)
+                    if (key := (claim.id, row["model"])) in again.index
                     else _unjudged(claim, row, factor, level, "nothing about it in this part")
                     for _, row in whole.iterrows()
                 ]
-    return _typed(pd.DataFrame.from_records(records, columns=list(COLUMNS)))
+    every = [record for found in records.values() for record in found]
+    return _typed(pd.DataFrame.from_records(every, columns=list(COLUMNS)))
 
 
 def _seed(seed: int, factor: str, level: str) -> int:

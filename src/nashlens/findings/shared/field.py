@@ -7,6 +7,7 @@ may be compared is decided in `arms`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 
 import pandas as pd
 
@@ -50,6 +51,8 @@ class PlayField:
 
     def __init__(self, tables: Mapping[str, pd.DataFrame]):
         self._matches = neutral(tables["matches"])
+        # A dozen claims ask for the same players.
+        self._rows = cache(self._rows_of)
         self._surface_problems: dict[tuple[str, str, frozenset[GameKey], float], str] = {}
         self.models = sized_models(tables["models"])
         self.dilemmas: dict[GameKey, tuple[int, int]] = {}
@@ -135,7 +138,7 @@ class PlayField:
                 return self._surface_problems[key]
         return ""
 
-    def _rows(self, model: str, mode: str) -> pd.DataFrame:
+    def _rows_of(self, model: str, mode: str) -> pd.DataFrame:
         m = self._matches
         return m[(m["model"] == model) & (m["mode"] == mode)]
 
