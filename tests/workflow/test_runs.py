@@ -104,6 +104,14 @@ def test_the_report_is_one_page_made_from_the_tables(built):
     assert built.would_run("report") == set()
     with built.edited("src/nashlens/page/templates/page.css", None, "p{margin:0}"):
         assert built.would_run("report") == {"build_report"}
+    damaged = page.replace("</h2>", "</h3>", 1)
+    (built.folder / "results/tiny/report.html").write_text(damaged)
+    told = built.snakemake("verify")
+    assert told.returncode == 1
+    assert "results/tiny/report.html" in told.stdout
+    done = built.snakemake("--cores", "2", "report")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (built.folder / "results/tiny/report.html").read_text() == page
 
 
 def test_what_agents_saw_is_what_was_tokenised(built):
