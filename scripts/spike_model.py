@@ -28,7 +28,7 @@ def main(inputs, outputs, config, fingerprint, model, threads, batch_tokens):
         load_readout(folder),
         ActivationStore(inputs["activations"]).layer,
         {name: read_table(inputs[name]) for name in TABLES if name in inputs},
-        SpikeSettings(**options, layers=layers),
+        SpikeSettings(**options, layers=layers, threads=threads),
         JudgeSettings(model, **how, late_fraction=rules["late_fraction"], min_label_mass=mass),
         ProbeSettings(**config["probes"], **how, model=model),
     )

@@ -252,9 +252,14 @@ def _probes(config: Mapping[str, Any], name: str, shape: Shape, job: HostJob) ->
     held = 4.0 * _layer(config, shape) + 2.0 * _prompts(config) + 0.1 * GB
     if job.on_gpu or job.threads == 1:
         return held + (3.0 + 3.0 * job.threads) * basis
-    # Layers are fitted in processes of their own: 0.46 was taken by each beside a small model.
-    process = TORCH + CUDA_BUILD * cuda_build() + _layer(config, shape) + _prompts(config)
+    # Layers are fitted in processes of their own.
+    process = _process() + _layer(config, shape) + _prompts(config)
     return held + 3.0 * basis + job.threads * (process + 3.0 * basis)
+
+
+def _process() -> float:
+    """Return the bytes of a process that works beside a job's own: 0.46 GB were taken by each."""
+    return TORCH + CUDA_BUILD * cuda_build()
 
 
 def _directions(config: Mapping[str, Any], name: str, shape: Shape, job: HostJob) -> float:
@@ -263,7 +268,11 @@ def _directions(config: Mapping[str, Any], name: str, shape: Shape, job: HostJob
 
 def _spikes(config: Mapping[str, Any], name: str, shape: Shape, job: HostJob) -> float:
     readings = _readings(config, shape, _places(config, "lens"))
-    return 4.0 * _layer(config, shape) + _vocabulary(config, name, shape, 128) + readings
+    # Draws are judged in processes of their own.
+    aside = (
+        job.threads * (_process() + _swept(config, name, shape, job)) if job.threads > 1 else 0.0
+    )
+    return 4.0 * _layer(config, shape) + _vocabulary(config, name, shape, 128) + readings + aside
 
 
 def _swept(config: Mapping[str, Any], name: str, shape: Shape, job: HostJob) -> float:

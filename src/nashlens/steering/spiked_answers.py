@@ -21,6 +21,7 @@ override, which is a claim of its own (M6).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -72,6 +73,7 @@ def answer_verdicts(
     strengths: tuple[float, ...],
     settings: JudgeSettings,
     draws: int,
+    threads: int = 1,
 ) -> Iterator[tuple[Spike | None, Verdict]]:
     """Yield the verdicts of each claim under each spike; None is the model as it is.
 
@@ -85,7 +87,10 @@ def answer_verdicts(
     draws : int
         How often histories are drawn again, of which these claims get half: their estimators take
         longest.
+    threads : int
+        Draws that are judged side by side, in processes of their own.
     """
+    judges = []
     for claim, asked in ASKED.items():
         rows = asked.rows(tables[asked.table]) if asked.table in tables else pd.DataFrame()
         if rows.empty or not asked.possible(rows):
@@ -93,10 +98,17 @@ def answer_verdicts(
         spikes: list[Spike | None] = [None]
         spikes += [Spike(ANSWER, 0, strength, UNIT) for strength in strengths]
         spikes += [Spike(kind, 0, max(strengths), UNIT) for kind in asked.kinds[1:]]
-        judge = _Judge(claim, asked, rows, spikes, settings)
-        for found in each(range(max(1, draws // 2)), judge.verdicts, f"draws of {claim}"):
-            for spike, verdict in zip(spikes, found, strict=True):
-                yield spike, Verdict(*verdict)
+        judges.append(_Judge(claim, rows, spikes, settings))
+    units = list(product(judges, range(max(1, draws // 2))))
+    every = each(units, _verdicts, "draws", unit="draw", threads=threads, processes=True)
+    for (judge, _), found in zip(units, every, strict=True):
+        for spike, verdict in zip(judge.spikes, found, strict=True):
+            yield spike, Verdict(*verdict)
+
+
+def _verdicts(unit: tuple[_Judge, int]) -> list[Verdict]:
+    judge, draw = unit
+    return judge.verdicts(draw)
 
 
 class _Judge:
@@ -105,12 +117,12 @@ class _Judge:
     def __init__(
         self,
         claim: str,
-        asked: _Asked,
         rows: pd.DataFrame,
         spikes: list[Spike | None],
         settings: JudgeSettings,
     ):
-        self._claim, self._asked, self._spikes, self._settings = claim, asked, spikes, settings
+        self.spikes = spikes
+        self._claim, self._settings = claim, settings
         self._rows = rows.reset_index(drop=True)
         self._where = self._rows.groupby("match_id").indices
         matches = self._rows.drop_duplicates("match_id")[["match_id", "game", *WORDING]]
@@ -126,12 +138,14 @@ class _Judge:
         renamed = {name: table[name].astype(str) + suffix for name in _NAMES if name in table}
         table = table.assign(**renamed)
         found = []
-        for spike in self._spikes:
+        # By name: some of its functions cannot be sent to another process.
+        asked = ASKED[self._claim]
+        for spike in self.spikes:
             changed = table
             if spike is not None:
-                changed = self._asked.spiked(table, spike.spike, spike.strength)
-            evidence = self._asked.judged(changed, self._settings)
-            found.append(Verdict.of(self._asked.module.CLAIM, draw, evidence))
+                changed = asked.spiked(table, spike.spike, spike.strength)
+            evidence = asked.judged(changed, self._settings)
+            found.append(Verdict.of(asked.module.CLAIM, draw, evidence))
         return found
 
 

@@ -95,6 +95,8 @@ class SpikeSettings:
     deviations: Sequence[float]
     """Strengths of history and Nash code, in standard deviations along the direction."""
     draws: int
+    threads: int = 1
+    """Draws of answers that are judged side by side."""
 
 
 def spike_tables(
@@ -161,7 +163,9 @@ def spike_tables(
     for spike in PROBED:
         claims = [claim for claim in WANTED[spike] if claim in PROBE_CLAIMS]
         rows += probes.verdicts(spike, claims)
-    rows += answer_verdicts(tables, tuple(settings.logits), judged, settings.draws)
+    rows += answer_verdicts(
+        tables, tuple(settings.logits), judged, settings.draws, settings.threads
+    )
     table = pd.DataFrame(_described(rows, judged.subject), columns=list(COLUMNS))
     return {"spikes": table, "spikes_summary": summarise_spikes(table, judged.confidence)}
 

@@ -113,6 +113,13 @@ def test_without_pairs_no_late_cause_can_be_found():
     assert np.isinf(found["spike_found"])
 
 
+def test_draws_that_are_judged_side_by_side_are_the_same():
+    given = TABLES["M4"]() | TABLES["M9"](), STRENGTHS, SETTINGS, 4
+    alone, beside = (list(answer_verdicts(*given, threads)) for threads in (1, 2))
+    assert alone == beside
+    assert {found.claim for _, found in alone} == {"M4", "M9", "M10"}
+
+
 def test_what_a_study_left_out_is_not_asked():
     claims = {found.claim for _, found in answer_verdicts(TABLES["M4"](), STRENGTHS, SETTINGS, 1)}
     assert claims == {"M4"}
