@@ -21,9 +21,11 @@ rule spike_model:
         results("logs/spike_model/{model}.log"),
     benchmark:
         results("benchmarks/spike_model/{model}.tsv")
-    threads: CONFIG["resources"]["threads"]
+    # Draws are judged side by side; the model runs as in every other job.
+    threads: spare_threads()
     resources:
         **model_job(),
+        model_threads=CONFIG["resources"]["threads"],
     params:
         **provenance(
             "spike_model",

@@ -16,20 +16,20 @@ from workflow.job import run_job
 TABLES = ("prompts", "lens", "probes", "heads", "steering", "override", "patching")
 
 
-def main(inputs, outputs, config, fingerprint, model, threads, batch_tokens):
+def main(inputs, outputs, config, fingerprint, model, threads, model_threads, batch_tokens):
     folder = Path(inputs["model"]).parent
-    engine = Engine(load_model(folder, **config["models"][model], threads=threads), batch_tokens)
-    options, rules = dict(config["spikes"]), config["findings"]
+    loaded = load_model(folder, **config["models"][model], threads=model_threads)
+    engine, options = Engine(loaded, batch_tokens), dict(config["spikes"])
     layers = resolve_layers(options.pop("layers"), engine.n_layers, first=1, key="spikes.layers")
-    mass, seed = config["lens"]["min_label_mass"], config["experiment"]["seed"]
-    how = {"confidence": rules["confidence"], "resamples": options.pop("resamples"), "seed": seed}
+    how = {"resamples": options.pop("resamples"), **config["experiment"], **config["findings"]}
+    late = how.pop("late_fraction")
     tables = spike_tables(
         engine,
         load_readout(folder),
         ActivationStore(inputs["activations"]).layer,
         {name: read_table(inputs[name]) for name in TABLES if name in inputs},
         SpikeSettings(**options, layers=layers, threads=threads),
-        JudgeSettings(model, **how, late_fraction=rules["late_fraction"], min_label_mass=mass),
+        JudgeSettings(model, **how, late_fraction=late, **config["lens"]),
         ProbeSettings(**config["probes"], **how, model=model),
     )
     for name, table in tables.items():

@@ -128,7 +128,7 @@ def job(built, tmp_path, monkeypatch):
             Params(fromdict={key: said[key] for key in said if not key.startswith("version")}),
             Wildcards(fromdict={"model": MODEL}),
             threads,
-            ResourceList(fromdict={"batch_tokens": SMALL.get(rule, 4096)}),
+            ResourceList(fromdict={"batch_tokens": SMALL.get(rule, 4096), "model_threads": 1}),
             Log(["a.log"]),
             {},
             rule,
@@ -208,7 +208,7 @@ def test_a_stage_needs_no_wordings_and_strategies_but_those_that_count(job, rule
     assert contents(new) == contents(old)
 
 
-@pytest.mark.parametrize("rule", ["fit_probes", "read_lens", "read_tuned_lens"])
+@pytest.mark.parametrize("rule", ["fit_probes", "read_lens", "read_tuned_lens", "spike_model"])
 def test_threads_change_no_byte(job, rule):
     run, new, old = job(rule, threads=3)
     # As Snakemake does for a job of several threads.
