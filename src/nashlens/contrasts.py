@@ -24,6 +24,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri, stdtr, stdtrit
 
@@ -204,6 +205,25 @@ def student_interval(
 def student_quantile(tail: float, freedom: float) -> float:
     """Return the value that Student's t exceeds with probability `tail`."""
     return float(-ndtri(tail) if np.isposinf(freedom) else -stdtrit(freedom, tail))
+
+
+def rank_correlations(p: Array, values: Array) -> Array:
+    """Return Spearman's correlation of the last axis with the values; 0 where p is constant.
+
+    Parameters
+    ----------
+    p : ndarray, shape (..., values)
+    values : ndarray, shape (values,)
+
+    Returns
+    -------
+    ndarray, shape (...)
+    """
+    rows = np.vstack([p.reshape(-1, p.shape[-1]), values])
+    centred = pd.DataFrame(rows).rank(axis=1).to_numpy() - (p.shape[-1] + 1) / 2
+    ranks, x = centred[:-1].reshape(p.shape), centred[-1]
+    length = np.sqrt((ranks**2).sum(axis=-1) * (x @ x))
+    return np.where(length > 0, ranks @ x / np.where(length > 0, length, 1.0), 0.0)
 
 
 def wilson_interval(successes: int, n: int, confidence: float) -> tuple[float, float]:

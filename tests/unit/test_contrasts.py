@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import norm
 from scipy.stats import t as student
@@ -8,6 +9,7 @@ from nashlens.contrasts import (
     balanced_accuracy_statistic,
     cluster_bootstrap,
     cluster_sums,
+    rank_correlations,
     rank_p,
     student_interval,
     student_p,
@@ -129,3 +131,14 @@ def test_students_interval_is_scipys_and_a_normal_one_without_end():
     assert (low, high) == pytest.approx(student.interval(1 - 0.1 / 3, 4, 1.0, 0.5))
     assert student_quantile(0.025, np.inf) == norm.isf(0.025)
     assert student_p(2.0, 1.0, 7, 0.0) == student.sf(2.0, 7)
+
+
+def test_rank_correlation_equals_pandas_and_is_0_where_nothing_moves():
+    rng = np.random.default_rng(0)
+    values = np.array([-2.0, 0.0, 1.0, 5.0])
+    p = rng.random((6, 4)).round(1)
+    found = rank_correlations(p, values)
+    for row, value in zip(p, found, strict=True):
+        expected = pd.Series(row).corr(pd.Series(values), method="spearman")
+        assert value == pytest.approx(expected)
+    assert rank_correlations(np.full((1, 4), 0.3), values)[0] == 0.0

@@ -15,8 +15,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
+from nashlens.contrasts import student_quantile
 from nashlens.findings.claim import Claim, Evidence
 
 POWER = 0.8
@@ -44,11 +44,11 @@ def smallest_effect(found: Evidence, confidence: float) -> float:
     freedom = found.freedom if found.freedom > 0 else np.inf
     critical = found.critical
     if not np.isfinite(critical):
-        critical = float(student.ppf(0.5 + confidence / 2.0, freedom))
+        critical = student_quantile((1.0 - confidence) / 2.0, freedom)
     error = found.error
     if not np.isfinite(error):
         error = (found.high - found.low) / 2.0 / critical
-    return float((critical + student.ppf(POWER, freedom)) * error)
+    return float((critical + student_quantile(1.0 - POWER, freedom)) * error)
 
 
 def said_with_power(reason: str, verdict: str, detectable: float, claim: Claim[Any] | None) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control
 
 from nashlens.findings.claim import (
     ALL_MODELS,
@@ -238,6 +237,8 @@ def false_discovery(p_values: np.ndarray) -> np.ndarray:
 
     NaN marks what was not tested: it is no part of the family, and its q-value is NaN.
     """
+    from scipy.stats import false_discovery_control  # a second to import, for one job
+
     q = np.full(len(p_values), np.nan)
     tested = ~np.isnan(p_values)
     if tested.any():

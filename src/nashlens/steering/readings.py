@@ -18,9 +18,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
-from nashlens.contrasts import Array
+from nashlens.contrasts import Array, rank_correlations
 from nashlens.factorial import BlockEstimate, Blocks
 from nashlens.kept import neutral
 from nashlens.vocabulary.edits import CONCEPT_KINDS, DIRECTION_KINDS
@@ -36,24 +35,6 @@ STRATA = ("game", "label_set")
 label set, whose spread alone would leave errors with one or two degrees of freedom. Intervals so
 include how far templates differ, which makes them wider."""
 _CELL = ["block_id", "label_map", "option_order"]
-
-
-def rank_correlations(p: Array, values: Array) -> Array:
-    """Return Spearman's correlation of the last axis with the values; 0 where p is constant.
-
-    Parameters
-    ----------
-    p : ndarray, shape (..., values)
-    values : ndarray, shape (values,)
-
-    Returns
-    -------
-    ndarray, shape (...)
-    """
-    ranks = rankdata(p, axis=-1) - (p.shape[-1] + 1) / 2
-    x = rankdata(values) - (len(values) + 1) / 2
-    length = np.sqrt((ranks**2).sum(axis=-1) * (x @ x))
-    return np.where(length > 0, ranks @ x / np.where(length > 0, length, 1.0), 0.0)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,9 @@
 """What a sweep moved, from tables in which it is planted."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from nashlens.steering.readings import Responses, Target, bounded, rank_correlations
+from nashlens.steering.readings import Responses, Target, bounded
 from tests.unit.findings.tables import steering
 
 
@@ -78,14 +77,3 @@ def test_what_does_not_move_has_no_order():
     table = steering(slope=0.0, noise=0.0, random_slope=0.0)
     found = Responses(table, "add").targets()[0].monotone()
     assert (found.estimate == 0).all()
-
-
-def test_rank_correlation_equals_pandas_and_is_0_where_nothing_moves():
-    rng = np.random.default_rng(0)
-    values = np.array([-2.0, 0.0, 1.0, 5.0])
-    p = rng.random((6, 4)).round(1)
-    found = rank_correlations(p, values)
-    for row, value in zip(p, found, strict=True):
-        expected = pd.Series(row).corr(pd.Series(values), method="spearman")
-        assert value == pytest.approx(expected)
-    assert rank_correlations(np.full((1, 4), 0.3), values)[0] == 0.0

@@ -12,9 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import spearmanr
 
-from nashlens.contrasts import one_sided_p
+from nashlens.contrasts import one_sided_p, rank_correlations
 from nashlens.findings.claim import (
     Claim,
     JudgeSettings,
@@ -90,7 +89,9 @@ def estimate(tables: Tables, settings: JudgeSettings) -> HistoryConsumed | Missi
         peak_layer=int(peak["layer"]),
         probed=named_layers(deep),
         spearman_depth=(
-            float("nan") if level else float(spearmanr(deep["layer"], accuracy).statistic)
+            float("nan")
+            if level
+            else float(rank_correlations(accuracy, deep["layer"].to_numpy(dtype=float)))
         ),
         elsewhere=best_elsewhere(tables["probes"], TARGET, DECODABLE),
     )

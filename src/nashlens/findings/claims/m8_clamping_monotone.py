@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nashlens.contrasts import rank_correlations
 from nashlens.findings.claim import (
     Claim,
     JudgeSettings,
@@ -33,7 +34,7 @@ from nashlens.findings.shared.sweep import (
     complete_sweep,
     where,
 )
-from nashlens.steering.readings import Target, rank_correlations
+from nashlens.steering.readings import Target
 
 LEAST_CORRELATION = 0.3
 """Mean rank correlation that counts as monotone at all."""

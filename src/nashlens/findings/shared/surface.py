@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import f as fisher
+from scipy.special import fdtrc
 
 from nashlens.contrasts import Array
 from nashlens.factorial import Blocks
@@ -152,4 +152,4 @@ def _by_noise(squared: float, n: int, squares: float, freedom: float) -> float:
     """Return P of as large a ratio to the noise; 0 where nothing says how large that is."""
     if freedom == 0 or squares <= 1e-12:
         return float(squared <= 1e-12)
-    return float(fisher.sf(squared / (squares / freedom), n, freedom))
+    return float(fdtrc(n, freedom, squared / (squares / freedom)))
