@@ -24,6 +24,22 @@ PROBLEMS = {
     "games.deadlock.title: found 3": {"games": {"deadlock": {"title": 3}}},
     "agents.tiny_qwen.games": {"agents": {"tiny_qwen": {"games": 3}}},
     "spikes: found": {"spikes": "none"},
+    # Of lists, each with an entry that is right or wrong in another way.
+    "probes.C": {"probes": {"C": ["x", -1, 0.5, 0.5]}},
+    "activations.positions": {"activations": {"positions": ["decision", 3]}},
+    "patching.layers": {"patching": {"layers": ["x", 9]}},
+    "patching.groups": {"patching": {"groups": [3, "round_last-9"]}},
+    "steering.directions": {"steering": {"directions": ["abstract", 3]}},
+    "prompts.label_sets.odd": {"prompts": {"label_sets": {"odd": [3, "<bos>"]}}},
+    "games.harmony.actions": {"games": {"harmony": {"actions": ["dare", 3]}}},
+    "agents.many.intervention": {
+        "agents": {
+            "many": {
+                "model": "tiny_llama",
+                "intervention": {"layers": ["x", 9], "values": ["x", 1.0]},
+            }
+        }
+    },
     # Between keys.
     "agents.lost.model: found 'nobody'": {"agents": {"lost": {"model": "nobody"}}},
     "agents.direct: this is the name of a mode": {"agents": {"direct": {"model": "tiny_qwen"}}},
@@ -77,6 +93,16 @@ PROBLEMS = {
     "experiments: 'mine': give the names": {"experiments": "mine"},
 }
 """Start of a problem's line -> an overlay that has it."""
+READ = {
+    "steering.train_games": {"steering": {"train_games": ["harmony", 3]}},
+    "prompts.templates": {"prompts": {"templates": ["neutral", 3]}},
+    "prompts.label_maps": {"prompts": {"label_maps": ["identity", "swap"]}},
+    "prompts.opponents": {"prompts": {"opponents": ["TFT", "TAT"]}},
+    "prompts.rounds": {"prompts": {"rounds": ["x", 3]}},
+    "matches.move_orders": {"matches": {"move_orders": ["simultaneous", 3]}},
+    "matches.skip_games": {"matches": {"skip_games": [3, "mastermind"]}},
+}
+"""Likewise, of keys that others above are judged by."""
 
 
 def answer(*wrong):
@@ -85,14 +111,14 @@ def answer(*wrong):
         read_config_file(ROOT / "config.yaml"), read_config_file(ROOT / "experiments/tiny.yaml")
     )
     for key in wrong:
-        raw = merge(raw, PROBLEMS[key])
+        raw = merge(raw, {**PROBLEMS, **READ}[key])
     asked = take_asked(raw)
     with pytest.raises(ConfigError) as caught:
         Experiment(raw, ROOT, list, problems=asked.problems, preflight=True)
     return caught.value.problems
 
 
-@pytest.mark.parametrize("key", PROBLEMS)
+@pytest.mark.parametrize("key", [*PROBLEMS, *READ])
 def test_each_is_a_problem_by_itself(key):
     assert [line for line in answer(key) if not line.startswith(key)] == [], key
 

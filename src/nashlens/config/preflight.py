@@ -285,7 +285,7 @@ def _layer_problems(config: Config, name: str, n_layers: int | None) -> Iterator
     if n_layers is None:
         return
     for pattern, first in _LAYERS.items():
-        for path, spec, _ in places(config, pattern.split(".")):
+        for path, spec, _ in places(config, pattern.split("."), partial=True):
             if path[0] == "agents" and passed(config.agents[str(path[1])], "model", None) != name:
                 continue
             try:

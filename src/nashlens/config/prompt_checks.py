@@ -110,7 +110,7 @@ _TEXTS = (
 def _special_problems(config: Config, name: str, marks: Sequence[str]) -> Iterator[str]:
     """Yield texts of the config that would end or start a turn in this model's prompts."""
     for pattern in _TEXTS:
-        for path, found, _ in places(config, pattern.split(".")):
+        for path, found, _ in places(config, pattern.split("."), partial=True):
             # A label set may be a word of ours.
             one = isinstance(found, str) and "label_sets" not in path
             texts = [found] if one else found if isinstance(found, list) else []

@@ -26,6 +26,12 @@ class Accepted:
     def __init__(self, values: Mapping[str, Any]):
         vars(self).update(values)
 
+    def __getattribute__(self, name: str) -> Any:
+        value = object.__getattribute__(self, name)
+        if isinstance(value, PartialList):
+            raise RefusedError(name)
+        return value
+
     def __getattr__(self, name: str) -> Any:
         raise RefusedError(name)
 
@@ -34,7 +40,7 @@ class Accepted:
 
     def model_dump(self, *, mode: str = "python") -> PartialDict:
         """Return plain values, as a whole section does."""
-        return PartialDict({name: _plain(value, mode) for name, value in vars(self).items()})
+        return PartialDict({name: _plain(value, mode) for name, value in _whole(vars(self))})
 
 
 class PartialDict(dict[str, Any]):
@@ -44,17 +50,45 @@ class PartialDict(dict[str, Any]):
         raise RefusedError(name)
 
 
+class PartialList(Accepted):
+    """A list that is wrong: its entries that passed, by index.
+
+    `places` finds them; whoever reads the list gets a `RefusedError`.
+    """
+
+    def __init__(self, entries: Mapping[int, Any]):
+        super().__init__({"entries": dict(entries)})
+
+    def __len__(self) -> int:
+        raise RefusedError
+
+    def sound(self) -> list[Any]:
+        """Return the entries that passed, lists in it likewise."""
+        return [sound_entries(entry) for entry in self.entries.values()]
+
+
 REFUSED = Accepted({})
 """In place of a value of which nothing passed."""
+
+
+def sound_entries(value: Any) -> Any:
+    """Return a value; of a list that is wrong the entries that passed."""
+    return value.sound() if isinstance(value, PartialList) else value
 
 
 def _plain(value: Any, mode: str) -> Any:
     if isinstance(value, Section | Accepted):
         return value.model_dump(mode=mode)
     if isinstance(value, Mapping):
-        passed = {name: entry for name, entry in value.items() if entry is not REFUSED}
-        return PartialDict({name: _plain(entry, mode) for name, entry in passed.items()})
+        return PartialDict({name: _plain(entry, mode) for name, entry in _whole(value)})
     return to_jsonable_python(value) if mode == "json" else value
+
+
+def _whole(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what is not refused as a whole: of a list all must have passed."""
+    for name, value in values.items():
+        if value is not REFUSED and not isinstance(value, PartialList):
+            yield name, value
 
 
 def refuse(here: Any, path: KeyPath) -> Any:
@@ -107,26 +141,34 @@ RULES: list[tuple[str, bool, Rule]] = []
 
 
 def places(
-    here: Any, keys: list[str], path: KeyPath = (), owner: Any = None
+    here: Any, keys: list[str], path: KeyPath = (), owner: Any = None, *, partial: bool = False
 ) -> Iterator[tuple[KeyPath, Any, Any]]:
-    """Find the keys of a pattern that passed; * is each entry of a map or list."""
+    """Find the keys of a pattern that passed; * is each entry of a map or list.
+
+    With `partial` also lists of which only some entries passed, as those entries.
+    """
     if here is REFUSED:
         return
     if not keys:
-        yield path, here, owner
+        if partial or not isinstance(here, PartialList):
+            yield path, sound_entries(here), owner
     elif here is None:
         # A section that is left out.
         return
     elif keys[0] == "*":
-        lists = enumerate(here if isinstance(here, list) else ())
-        for name, entry in here.items() if isinstance(here, Mapping) else lists:
-            yield from places(entry, keys[1:], (*path, name), here)
+        for name, entry in _entries(here):
+            yield from places(entry, keys[1:], (*path, name), here, partial=partial)
     else:
-        try:
-            below = getattr(here, keys[0])
-        except RefusedError:
-            return
-        yield from places(below, keys[1:], (*path, keys[0]), here)
+        below = vars(here).get(keys[0], REFUSED)
+        yield from places(below, keys[1:], (*path, keys[0]), here, partial=partial)
+
+
+def _entries(here: Any) -> Iterable[tuple[str | int, Any]]:
+    if isinstance(here, PartialList):
+        here = here.entries
+    if isinstance(here, Mapping):
+        return here.items()
+    return enumerate(here if isinstance(here, list) else ())
 
 
 def rule(*patterns: str, shown: bool = True) -> Callable[[Rule], Rule]:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from types import NoneType
-from typing import Annotated, Any, cast, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, cast, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
 from nashlens.config.cross import check_between
 from nashlens.config.problems import KeyPath, dotted_path, explain_errors, problem_line, suggestion
-from nashlens.config.rules import REFUSED, Accepted
+from nashlens.config.rules import REFUSED, Accepted, PartialList
 from nashlens.config.sections import Config
-from nashlens.config.values import MOST_ENTRIES, Section
+from nashlens.config.values import MOST_ENTRIES, MOST_VALUES, Section
 from nashlens.errors import ConfigError
 
 # Maps from names to entries; an overlay drops an entry by setting it to null.
@@ -143,7 +143,10 @@ def _check(hint: Any, raw: Any, path: KeyPath, description: str, problems: list[
     if isinstance(kind, type) and issubclass(kind, Section):
         return _check_section(kind, raw, path, problems)
     if get_origin(kind) is not dict:
-        return _check_value(hint, raw, path, description, problems)
+        found = _check_value(hint, raw, path, description, problems)
+        if found is REFUSED:
+            return _check_list(hint, raw, path, description, problems)
+        return found
     names, entry = get_args(kind)
     shell = Annotated[(dict[names, Any], *limits)] if limits else dict[names, Any]  # type: ignore[valid-type]
     found = _check_value(shell, raw, path, description, problems)
@@ -157,23 +160,56 @@ def _check(hint: Any, raw: Any, path: KeyPath, description: str, problems: list[
     return sound or REFUSED
 
 
+def _check_list(hint: Any, raw: Any, path: KeyPath, description: str, problems: list[str]) -> Any:
+    """Return what of a list passed that is wrong as a whole, or else `REFUSED`.
+
+    pydantic looks at a list as a whole only where it finds nothing wrong with its entries.
+    """
+    kind, *limits = _list_hint(hint)
+    if kind is None or not isinstance(raw, list) or len(raw) > MOST_VALUES:
+        return REFUSED
+    (entry,), value, said = get_args(kind), _readable(TypeAdapter(hint), raw), list[str]()
+    found = [_check(entry, one, (*path, i), description, said) for i, one in enumerate(value)]
+    if limits:
+        _check_value(Annotated[(list[Any], *limits)], value, path, description, said)
+    problems += [line for line in said if line not in problems]
+    return PartialList({i: one for i, one in enumerate(found) if one is not REFUSED})
+
+
+def _list_hint(hint: Any) -> tuple[Any, ...]:
+    """Return the list of a hint and its limits; (None,) where it has none."""
+    kind, *limits = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    if get_origin(kind) is list:
+        return kind, *limits
+    if get_origin(kind) in (Union, UnionType):
+        found = (_list_hint(one) for one in get_args(kind))
+        return next((one for one in found if one[0] is not None), (None,))
+    return (None,)
+
+
 def _passes(hint: Any, value: Any) -> bool:
     return _check_value(hint, value, (), "", []) is not REFUSED
 
 
 def _check_value(hint: Any, raw: Any, path: KeyPath, description: str, problems: list[str]) -> Any:
     adapter = TypeAdapter(hint)
-    try:
-        return adapter.validate_python(raw)
-    except ValidationError as error:
-        value = raw
-        for kind in dict.fromkeys(e["type"] for e in error.errors()):
-            value = _read_texts(value, kind)
+    value = _readable(adapter, raw)
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
         problems += explain_errors(path, value, error.errors(include_url=False), description)
         return REFUSED
+
+
+def _readable(adapter: TypeAdapter[Any], raw: Any) -> Any:
+    """Return a value with its texts read, where it is not valid as it is."""
+    value = raw
+    try:
+        adapter.validate_python(raw)
+    except ValidationError as error:
+        for kind in dict.fromkeys(e["type"] for e in error.errors()):
+            value = _read_texts(value, kind)
+    return value
 
 
 def _read_texts(value: Any, kind: str, depth: int = 4) -> Any:

@@ -13,6 +13,7 @@ import pytest
 
 from nashlens.config import validate
 from nashlens.config.preflight import preflight
+from nashlens.config.validate import check as check_keys
 from nashlens.models.convert import convert_source
 from tests.configs import merge
 
@@ -55,6 +56,21 @@ def test_layers_out_of_a_models_range():
             f"spikes.layers: found layer -6; allowed: 1 to 4, or -1 (the last block) down to -4, "
             f"in model {name}",
         )
+    ]
+
+
+def test_a_wrong_entry_of_a_list_hides_no_other():
+    tiny = merge(load("config.yaml"), load("experiments/tiny.yaml"))
+    overlay = {
+        "models": {"tiny_qwen": None},
+        "agents": {"tiny_qwen": None, "tiny_notes": None},
+        "steering": {"layers": ["x", 9], "joint": [["x", 8], [7, 2]]},
+        "prompts": {"label_sets": {"odd": [3, "<bos>"]}},
+    }
+    config, said = check_keys(merge(tiny, overlay))
+    assert [line.split(":")[0] for line in [*said, *preflight(config, {})]] == [
+        *("prompts.label_sets.odd[0]", "steering.layers[0]", "steering.joint[0][0]"),
+        *("steering.layers", "steering.joint[0]", "steering.joint[1]", "prompts.label_sets.odd"),
     ]
 
 
