@@ -116,8 +116,8 @@ def _facts(
         return Facts(problems=(_source_line(name, model, str(error)),))
     problems = tuple(_source_line(name, model, problem) for problem in found)
     stranger = source.kind != "planted"
-    rows = facts.vocab_size
-    return Facts(facts.n_layers, place, facts.chat_template, stranger, rows, problems)
+    rows, special = facts.vocab_size, facts.special_tokens
+    return Facts(facts.n_layers, place, facts.chat_template, special, stranger, rows, problems)
 
 
 def _source_line(name: str, model: ModelConfig, problem: str) -> str:
@@ -194,6 +194,11 @@ def _tokenizer_folder(source: Source, model: ModelConfig, stack: ExitStack) -> P
     """Find a tokenizer that costs little to read; a GGUF file's does not."""
     if source.kind == "path":
         return user_path(source.location)
+    if source.kind == "hub":
+        from nashlens.models.inspect import cached_folder
+
+        folder = cached_folder(source)
+        return folder if folder is not None and (folder / "tokenizer.json").is_file() else None
     if source.kind == "shape" and model.tokenizer is not None:
         folder = user_path(model.tokenizer)
         return folder if (folder / "tokenizer.json").is_file() else None

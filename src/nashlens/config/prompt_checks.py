@@ -26,6 +26,8 @@ class Facts:
     tokenizer: Path | None = None
     template: str | None = None
     """Chat template of a model whose tokenizer is not read here."""
+    special_tokens: tuple[str, ...] = ()
+    """Of such a model likewise."""
     stranger: bool = False
     """Its chat template and tokenizer were not tried before."""
     vocab_size: int | None = None
@@ -64,7 +66,7 @@ def prompt_problems(
     system = passed(prompts, "system", None)
     if facts.tokenizer is None:
         note = "" if plain else _template_note(facts.template, system)
-        found = []
+        found = list(_special_problems(config, name, facts.special_tokens))
     else:
         from nashlens.errors import ModelError
         from nashlens.models.tokenizer import ChatTokenizer

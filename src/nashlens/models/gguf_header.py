@@ -2,7 +2,7 @@
 
 The `gguf` library's reader turns every vocabulary entry into an array: of a file of 98 MB it takes
 ten seconds, and this one 0.2, on the same machine. A preflight needs nine numbers. Arrays are
-skipped, and only their lengths are kept; no tensor is read.
+skipped, and only their lengths are kept, and the texts of special tokens; no tensor is read.
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3.
 """
 
@@ -10,13 +10,18 @@ from __future__ import annotations
 
 import mmap
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 from nashlens.errors import ModelError
 
 _STRING, _ARRAY = 8, 9
+_TOKENS, _TOKEN_TYPES = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
+_CONTROL = 3
+"""Type of the tokens that no text is split into: special ones."""
 # Far beyond what models have: a file of zeros is a header of millions of empty texts otherwise.
 _MOST_ENTRIES, _MOST_TEXTS, _MOST_BYTES = 100_000, 4_000_000, 16_000_000
 _SCALARS = {
@@ -46,6 +51,8 @@ class GGUFHeader:
     """Length of each array in the metadata, by key."""
     tensors: tuple[str, ...]
     """Tensor names."""
+    special: tuple[str, ...] = ()
+    """Texts of the special tokens."""
 
 
 class _DamagedError(Exception):
@@ -84,18 +91,27 @@ class _Cursor:
         except UnicodeDecodeError as error:
             raise _DamagedError(f"text at byte {start} is not UTF-8") from error
 
-    def skip_array(self) -> int:
+    def skip_array(self) -> _Array:
         kind, length = int(self.scalar("<I")), self.count()
         if kind in _SCALARS:
-            self.skip(struct.calcsize(_SCALARS[kind]) * length)
+            start = self.skip(struct.calcsize(_SCALARS[kind]) * length)
         elif kind == _STRING:
             if length > _MOST_TEXTS:
                 raise _DamagedError(f"list of {length} texts at byte {self.position}")
+            start = self.position
             for _ in range(length):
                 self.skip(self.count())
         else:
             raise _DamagedError(f"array of unknown type {kind} at byte {self.position}")
-        return length
+        return _Array(kind, length, start)
+
+
+class _Array(NamedTuple):
+    """Where an array is."""
+
+    kind: int
+    length: int
+    start: int
 
 
 def read_header(path: Path) -> GGUFHeader:
@@ -138,17 +154,17 @@ def _parse(cursor: _Cursor) -> GGUFHeader:
     if max(n_tensors, n_fields) > _MOST_ENTRIES:
         raise _DamagedError(f"{n_tensors} tensors and {n_fields} fields")
     fields: dict[str, int | float | bool | str] = {}
-    lengths: dict[str, int] = {}
+    arrays: dict[str, _Array] = {}
     for _ in range(n_fields):
         key, kind = cursor.string(), int(cursor.scalar("<I"))
-        if not key or key in fields or key in lengths:
+        if not key or key in fields or key in arrays:
             raise _DamagedError(f"field {key[:60]!r} {'stands twice' if key else 'has no name'}")
         if kind in _SCALARS:
             fields[key] = cursor.scalar(_SCALARS[kind])
         elif kind == _STRING:
             fields[key] = cursor.string()
         elif kind == _ARRAY:
-            lengths[key] = cursor.skip_array()
+            arrays[key] = cursor.skip_array()
         else:
             raise _DamagedError(f"field {key[:60]!r} has unknown type {kind}")
     names, end = _tensors(cursor, n_tensors)
@@ -158,7 +174,26 @@ def _parse(cursor: _Cursor) -> GGUFHeader:
     start = -(-cursor.position // alignment) * alignment
     if names and start + end > len(cursor.data):
         raise _DamagedError(f"it has {len(cursor.data)} bytes, and its tensors need {start + end}")
-    return GGUFHeader(fields, lengths, names)
+    special = _special_tokens(cursor, arrays.get(_TOKENS), arrays.get(_TOKEN_TYPES))
+    return GGUFHeader(
+        fields, {key: array.length for key, array in arrays.items()}, names, tuple(special)
+    )
+
+
+def _special_tokens(cursor: _Cursor, tokens: _Array | None, types: _Array | None) -> Iterator[str]:
+    if tokens is None or types is None or tokens.length != types.length:
+        return
+    if tokens.kind != _STRING or types.kind not in _SCALARS:
+        return
+    kinds = struct.unpack_from(
+        f"<{types.length}{_SCALARS[types.kind][1:]}", cursor.data, types.start
+    )
+    cursor.position = tokens.start
+    for kind in kinds:
+        if kind == _CONTROL:
+            yield cursor.string()
+        else:
+            cursor.skip(cursor.count())
 
 
 def _tensors(cursor: _Cursor, count: int) -> tuple[tuple[str, ...], int]:

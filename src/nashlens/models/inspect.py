@@ -57,6 +57,8 @@ class ModelFacts:
     """Rows of the embedding."""
     chat_template: str | None = None
     """Of a GGUF file: the chat template in its header."""
+    special_tokens: tuple[str, ...] = ()
+    """Of a GGUF file: the texts of its special tokens."""
     problems: tuple[str, ...] = ()
     """Why it cannot be used, one line each; empty where nothing is known to be in the way."""
 
@@ -125,6 +127,7 @@ def gguf_facts(path: Path) -> ModelFacts:
         vocab_size=header.lengths.get("tokenizer.ggml.tokens")
         or _int(header.fields.get(f"{name}.vocab_size")),
         chat_template=template if isinstance(template, str) else None,
+        special_tokens=header.special,
     )
     problems = [*_size_problems(facts), *_gguf_problems(header, name)]
     blocks = block_count(header.tensors, r"blk\.(\d{1,6})\.")
@@ -286,13 +289,18 @@ def hub_offline() -> bool:
     return any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in names)
 
 
-def _hub_facts(source: Source) -> ModelFacts:
+def cached_folder(source: Source) -> Path | None:
+    """Return the folder of the cache that holds a hub: source, or a part of it."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(source.location, "config.json", revision=source.revision)
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def _hub_facts(source: Source) -> ModelFacts:
+    folder = cached_folder(source)
     facts, problems, complete = ModelFacts(), [], False
-    if isinstance(found, str):
-        folder = Path(found).parent
+    if folder is not None:
         config = read_config(folder)
         facts, problems = _config_facts(config), config_problems(config)
         complete = not _file_problems(folder, config)

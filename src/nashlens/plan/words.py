@@ -25,6 +25,7 @@ class WordTokenizer:
     name = "words"
     bos_id = None
     stop_ids: frozenset[int] = frozenset()
+    special_tokens: tuple[str, ...] = ()
 
     def __init__(self, max_length: int | None = None):
         self.max_length = max_length

@@ -28,6 +28,8 @@ from nashlens.play.schedule import (
     schedule,
 )
 from nashlens.play.steered import SteeredAgent, edits_hash, steered_agents
+from nashlens.prompts.labels import check_words
+from nashlens.prompts.table import words_of
 
 
 def play_group(
@@ -82,7 +84,7 @@ def play_group(
         fingerprint = f"{fingerprint}-{edits_hash(edits)}"
     return play_job(
         matches_of_group(games, config, group),
-        _Loader(models, config["models"], threads, batch_tokens, steered),
+        _Loader(models, config["models"], threads, batch_tokens, steered, _words(games, config)),
         settings_of_play(config),
         job=job,
         jobs=jobs,
@@ -156,6 +158,14 @@ def own_devices(
     return {name: {**how, **placed.get(name, {})} for name, how in options.items()}
 
 
+def _words(games: pd.DataFrame, config: Mapping[str, Any]) -> list[str | None]:
+    """List the texts of the config that prompts of play hold."""
+    prompts, cot = config["prompts"], config.get("modes", {}).get("cot", {})
+    played = games_of_play(games, config)
+    texts = prompts["system"], prompts["assistant_prefix"], cot.get("anchor")
+    return [*texts, *words_of(played, prompts["label_sets"])]
+
+
 def _spread(how: Mapping[str, Any]) -> bool:
     return how.get("parallel", "none") != "none"
 
@@ -170,11 +180,12 @@ class _Loader:
         threads: int,
         batch_tokens: int,
         steered: Mapping[str, SteeredAgent],
+        words: Sequence[str | None],
     ):
         self.folders = {folder.name: folder for folder in folders}
         self.options = own_devices(options, torch.cuda.device_count())
         self.threads, self.batch_tokens = threads, batch_tokens
-        self.steered = steered
+        self.steered, self.words = steered, words
         self._loaded: dict[str, tuple[ChatTokenizer, Engine]] = {}
 
     def __call__(self) -> dict[str, Player]:
@@ -183,8 +194,10 @@ class _Loader:
         for name in sorted(self.folders, key=lambda name: _spread(self.options[name])):
             folder = self.folders[name]
             if name not in self._loaded:
+                tokenizer = ChatTokenizer(folder)
+                check_words(tokenizer, self.words)
                 model = load_model(folder, **self.options[name], threads=self.threads)
-                self._loaded[name] = ChatTokenizer(folder), Engine(model, self.batch_tokens)
+                self._loaded[name] = tokenizer, Engine(model, self.batch_tokens)
         players = {name: self._player(*self._loaded[name]) for name in self.folders}
         for name, agent in self.steered.items():
             tokenizer, engine = self._loaded[agent.model]

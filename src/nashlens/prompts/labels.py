@@ -8,7 +8,7 @@ other's. Both may begin with the same tokens (*option one*, *option two*).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -35,6 +35,10 @@ class PromptTokenizer(Protocol):
     @property
     def max_length(self) -> int | None:
         """The most tokens that the model takes; None if that is not known."""
+
+    @property
+    def special_tokens(self) -> Sequence[str]:
+        """The texts of the tokens that no text is split into, such as marks of turns."""
 
     def encode(self, text: str) -> list[int]:
         """Return token ids, with a BOS in front if the model uses one and the text lacks it."""
@@ -64,6 +68,23 @@ def prompt_id(ids: Sequence[int]) -> str:
         Token ids; hashed as little-endian int32.
     """
     return hashlib.sha256(np.asarray(ids, dtype="<i4").tobytes()).hexdigest()[:32]
+
+
+def check_words(tokenizer: PromptTokenizer, texts: Iterable[str | None]) -> None:
+    """Check texts that prompts will hold: a special token in one would end a turn or start one.
+
+    Raises
+    ------
+    LabelError
+        If there is one.
+    """
+    for text in filter(None, texts):
+        for mark in tokenizer.special_tokens:
+            if mark and mark in text:
+                raise LabelError(
+                    f"{tokenizer.name}: {text!r} holds {mark!r}, a special token of the model;"
+                    " write it in another way"
+                )
 
 
 def encode_prompt(tokenizer: PromptTokenizer, text: str) -> list[int]:

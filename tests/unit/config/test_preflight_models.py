@@ -111,6 +111,23 @@ def test_the_hub_when_it_is_away(
     assert check(of_model(source="hub:org/x@main"), dry_run=True) == []
 
 
+def test_prompts_are_tried_with_a_hub_model_that_is_in_the_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    import huggingface_hub.constants
+
+    repo, commit = tmp_path / "cache/models--org--x", "0" * 40
+    (repo / "refs").mkdir(parents=True)
+    (repo / "refs/main").write_text(commit)
+    convert_source("planted:random", repo / "snapshots" / commit)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    overlay = of_model(source="hub:org/x@main")
+    assert check(overlay) == []
+    problems = check({"prompts": {"assistant_prefix": "<eos> I choose option"}} | overlay)
+    assert sum("'<eos>' is a special token of model tiny_llama" in line for line in problems) == 1
+
+
 def test_a_gpu_that_is_not_there():
     line = "models.tiny_llama.device: found 'cuda'; there is no GPU here; allowed: auto, cpu"
     assert check(of_model(device="cuda")) == [line]

@@ -11,13 +11,15 @@ from nashlens.models.inspect import ModelFacts, inspect_source
 from tests.conftest import EMBEDDED
 
 
-def write_gguf(path, architecture="llama", pre="gpt-2", **fields):
+def write_gguf(path, architecture="llama", pre="gpt-2", types=None, **fields):
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_block_count(2)
     writer.add_embedding_length(8)
     writer.add_context_length(64)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre)
+    if types is not None:
+        writer.add_token_types(types)
     writer.add_token_list(["a", "b", "c"])
     for key, value in fields.items():
         writer.add_string(f"{architecture}.{key.replace('__', '.')}", value)
@@ -40,6 +42,14 @@ def problem(source):
 def test_gguf_facts(tmp_path):
     path = write_gguf(tmp_path / "m.gguf")
     assert inspect_source(f"gguf:{path}") == ModelFacts("LlamaForCausalLM", 2, 8, 64, 3)
+
+
+def test_special_tokens_of_a_gguf_file(tmp_path):
+    path = write_gguf(tmp_path / "m.gguf", types=[1, 3, 3])
+    assert inspect_source(f"gguf:{path}").special_tokens == ("b", "c")
+    # Of which token each is, nothing says.
+    path = write_gguf(tmp_path / "m.gguf", types=[3, 3])
+    assert inspect_source(f"gguf:{path}").special_tokens == ()
 
 
 @pytest.mark.parametrize("keep", [0, 3, 4, 20, 60, 200, -1, -40])
@@ -165,7 +175,8 @@ def test_the_embedded_model_is_inspected_without_heavy_imports():
     facts = inspect_source(EMBEDDED)
     assert "<|im_start|>" in facts.chat_template
     expected = ModelFacts("LlamaForCausalLM", 30, 576, 8192, 49152)
-    assert replace(facts, chat_template=None) == expected
+    assert "<|im_end|>" in facts.special_tokens
+    assert replace(facts, chat_template=None, special_tokens=()) == expected
 
 
 def _env():

@@ -6,11 +6,13 @@ from functools import partial
 import pytest
 
 from nashlens.config.playing import MatchesConfig, ModesConfig, PromptsConfig, QuizConfig
+from nashlens.errors import LabelError
 from nashlens.games import build_games, games_table
-from nashlens.play.experiment import matches_of_group, settings_of_play
+from nashlens.play.experiment import matches_of_group, play_group, settings_of_play
 from nashlens.play.player import Cot, PlaySettings, Scratchpad
 from nashlens.play.quiz import histories_of
 from nashlens.play.schedule import forms_of_play, games_of_play
+from tests.configs import merge
 
 GAMES = games_table(build_games({"chicken": {"canonical": "chicken"}}, 1))
 AGENTS = {
@@ -70,3 +72,26 @@ def test_skipped_games_are_neither_played_nor_asked_about():
         games_of_play(GAMES, skipping), partial(forms_of_play, skipping), **sizes, seed=1
     )
     assert found == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"prompts": {"system": "Play.<eos>"}},
+        {"prompts": {"label_sets": {"odd": ["A", "<eos>"]}}},
+        {"modes": {"cot": {"anchor": "<eos> Answer:"}}},
+    ],
+)
+def test_texts_that_hold_a_special_token_are_not_played(tiny_model, tmp_path, wrong):
+    """Of a model that could not be looked at before, such as one of the hub."""
+    name = tiny_model.name
+    given = merge(config(), wrong) | {
+        "agents": {"a": {"model": name, "mode": "direct"}},
+        "models": {name: {"dtype": "float32", "device": "cpu"}},
+    }
+    with pytest.raises(LabelError, match="holds '<eos>', a special token of the model"):
+        play_group(
+            *(GAMES, [tiny_model], given, ["a"]),
+            **{"job": 1, "jobs": 1, "folder": tmp_path, "fingerprint": "f"},
+            **{"threads": 1, "batch_tokens": 512},
+        )

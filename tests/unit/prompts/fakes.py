@@ -8,6 +8,7 @@ class FakeTokenizer:
     """Tokens are the matches of a pattern; ids are given in the order of first use."""
 
     pattern = r"\s*[A-Za-z]+|\s*\S|\s+"
+    special_tokens = ("<bos>",)
 
     def __init__(
         self,

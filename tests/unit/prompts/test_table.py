@@ -334,6 +334,21 @@ def test_labels_that_cannot_be_scored_stop_the_table():
         prompts(tokenizer=CharTokenizer("chars"), label_sets={"pair": ["A", "A B"]})
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"system": "Play.<bos>"},
+        {"assistant_prefix": "<bos> I choose"},
+        {"label_sets": {"pair": ["A", "<bos>"]}},
+        {"games": build_games({"pd": {**SPEC["pd"], "title": "a <bos> game"}}, 1)},
+    ],
+)
+def test_texts_that_hold_a_special_token_stop_the_table(changes):
+    """Of a model that could not be looked at before, such as one of the hub."""
+    with pytest.raises(LabelError, match="holds '<bos>', a special token of the model"):
+        prompts(**changes)
+
+
 def test_no_game_or_round_is_refused():
     with pytest.raises(DataError, match="0 games"):
         prompts(games=[])
