@@ -12,6 +12,7 @@ from nashlens.config.values import (
     Count,
     Distinct,
     DistinctOrEmpty,
+    Dose,
     Fraction,
     Integer,
     LayerList,
@@ -98,9 +99,9 @@ class InterventionConfig(Section):
     """Blocks after each of which it is edited, as steering.layers: -1 is the last."""
     kind: Literal["add", "clamp", "ablate"] = "add"
     """As in the steering sweep: add the dose, clamp the projection to it, or remove it."""
-    value: Number | None = None
+    value: Dose | None = None
     """The dose: of add in steering.units, of clamp in standard deviations; ablate has none."""
-    values: Distinct[Number] | None = None
+    values: Distinct[Dose] | None = None
     """In place of value: one agent a dose, named NAME_DOSE."""
     positions: Literal[STEERED_TOKENS] = "all"  # type: ignore[valid-type]
     """Tokens: last of the prompt and the decision, the prompt, what is generated, or all."""

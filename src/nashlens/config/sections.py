@@ -27,12 +27,15 @@ from nashlens.config.values import (
     Device,
     Distinct,
     DistinctOrEmpty,
+    Dose,
     Fraction,
     Group,
     InnerFraction,
     Integer,
     Layer,
     Layers,
+    Megabytes,
+    Minutes,
     Name,
     Number,
     Pair,
@@ -109,7 +112,7 @@ class ModelConfig(Section):
     """Over all visible GPUs: pipeline spreads layers, for memory; tensor splits each, for speed."""
     gpus: Annotated[Integer, Field(ge=0, le=64)] = 0
     """GPUs that each of this model's jobs asks the scheduler for."""
-    mem_mb: Annotated[Integer, Field(ge=100)] | None = None
+    mem_mb: Megabytes | None = None
     """MB of memory of each of this model's jobs; the default is resources.model_mem_mb."""
 
 
@@ -153,7 +156,7 @@ class ProbesConfig(Section):
     """Where to decode it: any of activations.positions; the time grows with their number."""
     layers: Layers = [0, 1, 0.2, 0.4, 0.6, 0.8, -4, -2, -1]
     """0 is the embedding, l the residual after block l."""
-    C: Distinct[Annotated[Number, Field(gt=0)]] = [0.0003, 0.003, 0.03]
+    C: Distinct[Annotated[Number, Field(ge=1e-12, le=1e6)]] = [0.0003, 0.003, 0.03]
     """Inverse strengths of the L2 penalty; the best is chosen inside each training set."""
     folds: Annotated[Integer, Field(ge=2, le=100)] = 5
     """Cross-validation folds; a match is never in two of them."""
@@ -199,11 +202,11 @@ class SteeringConfig(Section):
     """Lists of blocks after each of which it is changed in the same pass."""
     positions: Literal["last", "all"] | Position = "last"
     """Where: the decision, every token, or all tokens from one of activations.positions on."""
-    alphas: Distinct[Number] = [-0.5, -0.25, 0.0, 0.25, 0.5]
+    alphas: Distinct[Dose] = [-0.5, -0.25, 0.0, 0.25, 0.5]
     """Lengths to add along the unit direction; 0 must be one."""
     units: Literal["norms", "absolute"] = "norms"
     """Of the lengths: mean residual norms of the layer, or the residual's own."""
-    clamps: AtLeastTwo[Number] = [-4.0, -2.0, 0.0, 2.0, 4.0]
+    clamps: AtLeastTwo[Dose] = [-4.0, -2.0, 0.0, 2.0, 4.0]
     """Values to clamp the projection to: standard deviations around its training mean."""
     ablate: Boolean = False
     """Whether every direction is also removed (projection 0), the random ones as the control."""
@@ -284,9 +287,9 @@ class SpikesConfig(Section):
     """Prompts of each game with a conflict, at most, that are run, in whole blocks."""
     layers: Layers = [-4, -2]
     """Blocks after which an override turns and a Nash code is written; -1 is the last."""
-    logits: Distinct[Number] = [0.1, 0.3, 1.0]
+    logits: Distinct[Dose] = [0.1, 0.3, 1.0]
     """Strengths of an override, and of the same by word only, in logits of the lens."""
-    deviations: Distinct[Number] = [0.1, 0.3, 3.0]
+    deviations: Distinct[Dose] = [0.1, 0.3, 3.0]
     """Strengths of a history and a Nash code, in standard deviations along their direction."""
     draws: Annotated[Integer, Field(ge=1, le=10000)] = 10
     """Draws of histories, over which power is estimated."""
@@ -336,17 +339,17 @@ class ResourcesConfig(Section):
     """Jobs that a model's play and its activations are each split into; no result depends on it."""
     threads: Annotated[Integer, Field(ge=1, le=1024)] = 1
     """CPU threads of a model's job."""
-    batch_tokens: Annotated[Integer, Field(ge=64)] = 4096
+    batch_tokens: Annotated[Integer, Field(ge=64, le=10**7)] = 4096
     """Tokens that one forward pass packs at most; it changes last digits of readings, not play."""
-    model_mem_mb: Annotated[Integer, Field(ge=100)] | None = None
+    model_mem_mb: Megabytes | None = None
     """MB of memory of a model's job; null asks for what it takes by arithmetic."""
-    model_runtime: Annotated[Integer, Field(ge=1)] = 240
+    model_runtime: Minutes = 240
     """Minutes that a model's job may take."""
     gpu_gb: Annotated[Number, Field(gt=0, le=10000)] | None = None
     """GB of memory of each GPU that jobs get; null looks at the GPUs here, if there are any."""
-    light_mem_mb: Annotated[Integer, Field(ge=100)] | None = None
+    light_mem_mb: Megabytes | None = None
     """MB of memory of every other job; null asks for what it takes by arithmetic."""
-    light_runtime: Annotated[Integer, Field(ge=1)] = 30
+    light_runtime: Minutes = 30
     """Minutes that every other job may take."""
 
 

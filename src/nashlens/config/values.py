@@ -114,11 +114,15 @@ Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 # Strict: YAML's yes, no and true are ints to Python, and a payoff of `true` is always a slip.
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Payoff = Annotated[Number, AfterValidator(_check_payoff)]
+# A dose of a direction; far larger ones overflow in a model's own numbers.
+Dose = Annotated[Number, Field(ge=-1e6, le=1e6)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
 InnerFraction = Annotated[Number, Field(gt=0, lt=1)]
 Integer = Annotated[int, Field(strict=True)]
 Count = Annotated[Integer, Field(ge=1, le=10000)]
 RoundCount = Annotated[Integer, Field(ge=1, le=1000)]
+Megabytes = Annotated[Integer, Field(ge=100, le=10**8)]
+Minutes = Annotated[Integer, Field(ge=1, le=10**6)]
 Boolean = Annotated[bool, Field(strict=True)]
 
 T = TypeVar("T")

@@ -195,6 +195,15 @@ SIZES: dict[str, tuple[dict[str, Any], str, str]] = {
         {"prompts": {"label_sets": {"odd": ["a" * 500, "b"]}}},
         *("prompts.label_sets.odd[0]", "at most 200 characters"),
     ),
+    "tokens beyond any memory": (
+        *({"resources": {"batch_tokens": 10**30}}, "resources.batch_tokens", "at most 10000000"),
+    ),
+    "memory beyond any machine": (
+        *({"resources": {"model_mem_mb": 10**30}}, "resources.model_mem_mb", "at most 100000000"),
+    ),
+    "minutes beyond any life": (
+        *({"resources": {"light_runtime": 10**30}}, "resources.light_runtime", "at most 1000000"),
+    ),
     "1,000 parts": ({"resources": {"parts": 1000}}, "resources.parts", "allowed: at most 100"),
 }
 

@@ -61,7 +61,9 @@ def test_every_key_of_the_schema_is_described():
 def test_bounds_reach_the_schema():
     definitions = schema.config_schema()["$defs"]
     assert definitions["ProbesConfig"]["properties"]["folds"]["minimum"] == 2
-    assert definitions["ProbesConfig"]["properties"]["C"]["items"]["exclusiveMinimum"] == 0
+    assert definitions["ProbesConfig"]["properties"]["C"]["items"]["maximum"] == 1e6
+    width = definitions["FigureStyleConfig"]["properties"]["width"]
+    assert width["anyOf"][0]["exclusiveMinimum"] == 1
 
 
 @pytest.mark.parametrize("name", ["config.yaml", *OVERLAYS])
