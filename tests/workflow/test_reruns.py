@@ -67,8 +67,9 @@ def test_a_new_game_extracts_and_plays_its_own_prompts_alone(built):
             > 0
         )
     finally:
-        back = built.snakemake("--cores", "2", "figures")
+        back = built.snakemake("--cores", "2", "activations")
         assert back.returncode == 0, back.stderr[-4000:]
+    assert built.would_run() == set()
     assert json.loads((folder / "manifest.json").read_text())["shards"] == before
 
 
