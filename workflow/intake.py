@@ -12,11 +12,16 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from nashlens.config.files import read_config_file, text_problem
+from nashlens.config.validate import own_problems
 from nashlens.errors import ConfigError, printable
+from workflow.call import given_values, take_asked
+
+BASE = Path(__file__).resolve().parents[1] / "config.yaml"
 
 _CONFIG, _FILES = ("--config", "-C"), ("--configfile", "--configfiles")
 # Snakemake takes braces for wildcards, PYTHONPATH ends at a colon, and shells run the others.
@@ -49,7 +54,7 @@ def watch(settings: Any = None) -> None:
     if settings is not None and not problems:
         problems = list(_shell_problems(settings))
     if problems:
-        refuse(problems)
+        refuse([*problems, *other_problems(given)])
     _read_as_we_do()
 
 
@@ -151,6 +156,32 @@ def file_problems(files: Sequence[str]) -> list[str]:
     return problems
 
 
+def other_problems(arguments: Sequence[str], base: Path = BASE) -> list[str]:
+    """Return what is wrong with the config as far as it can be read, where a part of it cannot be.
+
+    What that part says is not known: keys are looked at by themselves, and none is missed.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        The command line.
+    base : Path
+        The config that all others add to.
+    """
+    from snakemake.cli import parse_config
+    from snakemake.utils import update_config
+
+    config: dict[str, Any] = {}
+    for file in (base, *_values(arguments, _FILES)):
+        with suppress(ConfigError):
+            update_config(config, read_config_file(file))
+    entries = _values(arguments, _CONFIG)
+    sound = [entry for entry in entries if not [*argument_problems(["--config", entry])]]
+    update_config(config, given_values(parse_config(sound)))
+    problems = take_asked(config).problems
+    return [*problems, *own_problems(config)]
+
+
 def _values(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
     """Return the values of an option that takes many and may be given more than once."""
     found, taking = [], False
@@ -173,7 +204,7 @@ def _read_as_we_do() -> None:
         try:
             return read_config_file(path)
         except ConfigError as error:
-            refuse(error.problems)
+            refuse([*error.problems, *other_problems(sys.argv[1:])])
 
     configfile.load_configfile = load
     types.load_configfile = load

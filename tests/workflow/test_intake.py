@@ -149,6 +149,33 @@ def test_a_problem_ends_the_call_with_one_line(monkeypatch, capsys):
     assert said.count("\n") == 1
 
 
+def test_what_cannot_be_read_hides_nothing_else(monkeypatch, capsys, tmp_path):
+    """And what it may say makes nothing else wrong."""
+    (tmp_path / "tab.yaml").write_text("models:\n\tmine: {source: 'planted:random'}\n")
+    (tmp_path / "twice.yaml").write_text("games: {}\ngames: {}\n")
+    (tmp_path / "read.yaml").write_text(
+        "probes: {fold: 3, C: [x, -1]}\nagents: {a: {model: mine}}\nmodels: {mine: {gpus: -1}}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    files = ["--configfile", "tab.yaml", "read.yaml", "twice.yaml", "gone.yaml"]
+    values = ["--config", "a.b=1", "experiment={seed: -1}", "measure=perhaps", "prompts={system: 3"]
+    monkeypatch.setattr(sys, "argv", ["snakemake", *files, *values])
+    with pytest.raises(SystemExit):
+        watch()
+    said = [
+        line.removeprefix("nashlens: config: ") for line in capsys.readouterr().err.splitlines()
+    ]
+    wanted = [
+        *("--config a.b=1", "tab.yaml", "twice.yaml", "gone.yaml", "measure: found 'perhaps'"),
+        *("experiment.seed: found -1", "models.mine.gpus: found -1", "prompts: found '{system: 3'"),
+        *("probes.C[0]: found 'x'", "probes.C[1]: found -1", "probes.fold: unknown key"),
+    ]
+    assert [line[: len(start)] for line, start in zip(said, wanted, strict=True)] == wanted
+    # Nor what an overlay alone would lack.
+    given = ["--configfile", str(ROOT / "experiments/tiny.yaml")]
+    assert intake.other_problems([*given, *values[:2]], tmp_path / "tab.yaml") == []
+
+
 def test_no_answer_is_longer_than_a_person_reads(capsys):
     with pytest.raises(SystemExit):
         intake.refuse([f"a{i}: unknown key" for i in range(30_000)])

@@ -92,6 +92,32 @@ def check(raw: Mapping[str, Any]) -> tuple[Config, list[str]]:
     return config, problems + found
 
 
+def own_problems(raw: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with keys by themselves, where a part of the config is not known.
+
+    Parameters
+    ----------
+    raw : mapping
+        The part that is. It is not changed.
+
+    Returns
+    -------
+    list of str
+        One line a problem, as of `validate`.
+    """
+    problems: list[str] = []
+    tree = _clean(raw, (), problems)
+    for *above, key in NAMED_MAPS:
+        holder = tree
+        for name in above:
+            holder = holder.get(name) if isinstance(holder, dict) else None
+        # Of entries that are dropped others may be left.
+        if isinstance(holder, dict) and holder.get(key) == {}:
+            del holder[key]
+    _check_section(Config, tree, (), problems)
+    return [line for line in problems if not line.partition(": ")[2].startswith("missing; ")]
+
+
 def _clean(value: Any, path: KeyPath, problems: list[str]) -> Any:
     """Copy maps without null entries of named maps, and without keys that are no texts."""
     # No section is nested deeper; what is deeper is refused later, or contains itself.
