@@ -10,8 +10,14 @@ AGAIN = "give the same command again"
 
 def printable(text: str) -> str:
     """Return a text on one line that a terminal shows and does not obey, escapes written out."""
-    line = " ".join(text.split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return unescaped(" ".join(text.split()))
+
+
+def unescaped(text: str) -> str:
+    """Return a text of any lines that a terminal shows and does not obey."""
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 class NashlensError(Exception):

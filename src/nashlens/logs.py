@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 
 from nashlens.disk import DiskError, disk_problem
-from nashlens.errors import NashlensError, printable
+from nashlens.errors import NashlensError, printable, unescaped
 from nashlens.progress import SHARED_TERMINAL
 
 PREFIX = "nashlens: error: "
@@ -47,7 +47,7 @@ def start_logging(path: str | Path) -> None:
         lines = traceback.format_exception(kind, error, trace)
         # On a full disk the log ends here, and the terminal has the line all the same.
         with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as out:
-            out.write("".join(lines) + last + "\n")
+            out.write(unescaped("".join(lines)) + last + "\n")
         print(last, file=sys.stderr, flush=True)
 
     sys.excepthook = report
@@ -62,8 +62,18 @@ def start_logging(path: str | Path) -> None:
         handlers.append(logging.FileHandler(path, mode="w", encoding="utf-8"))
     except OSError as error:
         raise DiskError(disk_problem(error, path, writing=True)) from None
-    logging.basicConfig(level=logging.INFO, format=_FORMAT, handlers=handlers, force=True)
+    for handler in handlers:
+        handler.setFormatter(Shown(_FORMAT))
+    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
     logging.captureWarnings(True)
+
+
+class Shown(logging.Formatter):
+    """Writes out what a terminal would obey: a model's files may hold such texts."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a record's text."""
+        return unescaped(super().format(record))
 
 
 def summary(error: BaseException) -> str:
@@ -96,4 +106,5 @@ def last_error(path: str | Path) -> str | None:
     lines = [line for line in lines if line.strip()]
     if not lines:
         return None
-    return next((line for line in reversed(lines) if line.startswith(PREFIX)), lines[-1])
+    # What a library or another program wrote there went through no handler of ours.
+    return unescaped(next((line for line in reversed(lines) if line.startswith(PREFIX)), lines[-1]))

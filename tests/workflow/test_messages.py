@@ -10,6 +10,7 @@ import threading
 import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from nashlens.logs import Shown
 from workflow.command import Command
 from workflow.messages import FailedJobs, dry_run, findings, ladder
 
@@ -66,6 +67,14 @@ def test_a_job_ended_from_outside_names_all_its_logs(handler, tmp_path):
     fail(1, own, theirs)
     said = "nashlens: error: the job was ended from outside; it last wrote: layer 3 of 30"
     assert handler.lines() == [f"{said} (log: {own}, {theirs})"]
+
+
+def test_what_a_log_holds_is_shown_and_not_obeyed(handler, tmp_path):
+    fail(1, write(tmp_path, "a.log", "a \x1b[2J model\n"))
+    (line,) = handler.lines()
+    assert "it last wrote: a \\x1b[2J model (log: " in line
+    record = logging.LogRecord("a", logging.INFO, "a.py", 1, "a \x1b[2J\n\tmodel", None, None)
+    assert Shown().format(record) == "a \\x1b[2J\n\tmodel"
 
 
 KILLED = "died with <Signals.{}: 9>."

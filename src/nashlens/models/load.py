@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nashlens.errors import ModelError
+from nashlens.errors import ModelError, printable
 from nashlens.models.inspect import read_config
 from nashlens.models.intact import check_files
 from nashlens.models.loaded import LoadedModel
@@ -71,7 +71,8 @@ def read_supported_config(folder: Path) -> dict[str, Any]:
     stored = read_config(folder)
     name = (stored.get("architectures") or ["(none)"])[0]
     if name not in ARCHITECTURES:
-        raise ModelError(f"{folder}: architecture {name} is not supported: use {supported()}")
+        shown = printable(str(name))
+        raise ModelError(f"{folder}: architecture {shown} is not supported: use {supported()}")
     return stored
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from nashlens.errors import printable
 from nashlens.models.registry import ARCHITECTURES, Architecture, config_value, supported
 
 _LAYER_TYPES = ("full_attention", "sliding_attention")  # without and with a window
@@ -93,7 +94,7 @@ def config_problems(config: Mapping[str, Any]) -> list[str]:
         return [f"architectures is {names!r}: one of {supported()} is needed"]
     name = names[0]
     if name not in ARCHITECTURES:
-        return [f"architecture {name} is not supported: use one of {supported()}"]
+        return [f"architecture {printable(str(name))} is not supported: use one of {supported()}"]
     architecture = ARCHITECTURES[name]
     problems = []
     kind = config.get("model_type", architecture.model_type)
