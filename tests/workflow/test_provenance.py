@@ -1,5 +1,6 @@
 """What rules declare, and what is derived from it: upstream, the picture, the README's table."""
 
+import os
 import re
 import subprocess
 import sys
@@ -152,6 +153,31 @@ def test_the_bytes_of_an_adapter_count_in_all_that_is_made_of_its_model(
     assert str(weights) in inputs
     monkeypatch.undo()
     assert found() == plain
+
+
+def test_the_bytes_of_a_folder_count_whatever_its_times(tiny, tmp_path, monkeypatch):
+    """A moved download, `cp -p`, weights that are replaced in place."""
+    provenance = tiny[1]
+    for name in ("config.json", "tokenizer.json", "model.safetensors", "README.json"):
+        (tmp_path / name).write_bytes(b"first")
+    model = provenance.config["models"]["tiny_llama"]
+    monkeypatch.setitem(model, "source", f"path:{tmp_path}")
+
+    def found():
+        provenance._fingerprints.clear()
+        return provenance.fingerprint("read_lens", {"model": "tiny_llama"})
+
+    made = [found()]
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        before = (tmp_path / name).stat()
+        (tmp_path / name).write_bytes(b"other")
+        os.utime(tmp_path / name, ns=(before.st_atime_ns, before.st_mtime_ns))
+        made.append(found())
+    assert len(set(made)) == 4
+    (tmp_path / "README.json").write_bytes(b"other")
+    assert found() == made[-1]
+    monkeypatch.undo()
+    provenance._fingerprints.clear()
 
 
 def test_every_table_of_a_figure_is_made_by_a_rule(tiny):

@@ -37,15 +37,8 @@ from nashlens.models.shapes import SHAPE, find_shape
 from nashlens.models.source import Source, gguf_file, model_folder, parse_source
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.models.weights import WeightReader
-from nashlens.vocabulary.models import TOKENIZER_FILES
+from nashlens.vocabulary.models import SMALL_FILES, TOKENIZER_FILES
 
-SMALL_FILES = (
-    "config.json",
-    "generation_config.json",
-    *TOKENIZER_FILES,
-    "model.safetensors.index.json",
-)
-"""Files that a model folder's copy takes with its weights, where they exist."""
 _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 

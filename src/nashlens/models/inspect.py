@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from nashlens.models.shapes import find_shape
 from nashlens.models.source import Source, gguf_file, model_folder, parse_source
 from nashlens.models.support import config_problems
 from nashlens.models.tensor_files import read_entries
+from nashlens.vocabulary.models import SMALL_FILES
 
 # Byte-level vocabularies split text before their merges apply. transformers reproduces the splits
 # of these GGUF names, and convert.py that of smollm; any other would tokenise wrongly in silence.
@@ -107,8 +109,13 @@ def local_files(source: Source | str) -> list[Path]:
         if source.kind in ("package", "gguf"):
             return [gguf_file(source)]
         if source.kind == "path":
-            kinds = (".json", ".jinja", ".safetensors")
-            return sorted(f for f in model_folder(source).iterdir() if f.suffix in kinds)
+            folder = model_folder(source)
+            weights: list[Path] = []
+            # What is missing is said where the source is looked at.
+            with suppress(ModelError):
+                weights = weight_files(folder)
+            small = [folder / name for name in SMALL_FILES if (folder / name).is_file()]
+            return sorted({*small, *weights})
     except (ModelError, OSError):
         pass
     return []

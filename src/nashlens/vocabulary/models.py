@@ -15,6 +15,14 @@ TOKENIZER_FILES = (
 )
 """Files of a tokenizer, where they exist."""
 
+SMALL_FILES = (
+    "config.json",
+    "generation_config.json",
+    *TOKENIZER_FILES,
+    "model.safetensors.index.json",
+)
+"""Files that count of a model's folder beside its weights, where they exist."""
+
 COMPILED_FROM = 1_500_000_000
 """Parameters (packed ones, where they are quantised) from which on a GPU's blocks are compiled.
 

@@ -295,11 +295,6 @@ def test_weights_are_looked_at_before_any_job(hf_folder):
     assert "model.safetensors: not an intact safetensors file" in problem
 
 
-def test_a_consolidated_file_beside_the_weights_is_not_read(hf_folder):
-    (hf_folder / "consolidated.safetensors").write_bytes(b"\0" * 100)
-    assert folder_facts(hf_folder).problems == ()
-
-
 def test_tokens_beyond_the_embedding(planted):
     tokenizer = ChatTokenizer(planted["random"])
     assert tokenizer.beyond(tokenizer.vocab_size) == ""

@@ -8,7 +8,7 @@ import pytest
 from nashlens.errors import ModelError
 from nashlens.models import convert as module
 from nashlens.models.convert import convert_source
-from nashlens.models.inspect import ModelFacts
+from nashlens.models.inspect import ModelFacts, inspect_source, local_files
 from nashlens.models.intact import CHECKED
 from nashlens.models.manifest import read_manifest
 from nashlens.models.shapes import SHAPES
@@ -87,6 +87,37 @@ def test_sharded_weights(hf_folder, tmp_path, planted):
     whole, parts = WeightReader(planted["random_qwen2"]), WeightReader(tmp_path / "model")
     assert whole.names == parts.names
     assert all(np.array_equal(whole.tensor(n), parts.tensor(n)) for n in whole.names)
+
+
+def test_a_consolidated_file_beside_the_weights_counts_for_nothing(hf_folder, tmp_path):
+    """It holds the same weights in another layout; Mistral's repositories have both."""
+    before = local_files(f"path:{hf_folder}")
+    for name in ("consolidated.safetensors", "training_args.json", "pytorch_model.bin"):
+        (hf_folder / name).write_bytes(b"\0" * 100)
+    assert local_files(f"path:{hf_folder}") == before
+    assert inspect_source(f"path:{hf_folder}").problems == ()
+    manifest = convert_source(f"path:{hf_folder}", tmp_path / "model")
+    assert list(manifest["files"]) == ["model.safetensors"]
+    assert not (tmp_path / "model" / "consolidated.safetensors").exists()
+
+
+def test_of_a_hub_repository_no_consolidated_file_is_fetched(hf_folder, tmp_path, monkeypatch):
+    import huggingface_hub
+    from huggingface_hub.utils import filter_repo_objects
+
+    weights = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    there = [*weights, "consolidated.safetensors", "original/model.safetensors", "config.json"]
+    fetched = []
+
+    def download(*_, allow_patterns, ignore_patterns, **__):
+        how = {"allow_patterns": allow_patterns, "ignore_patterns": ignore_patterns}
+        fetched.extend(filter_repo_objects(there, **how))
+        return str(hf_folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    convert_source("hub:org/model@main", tmp_path / "model")
+    assert fetched == [*weights, "config.json"]
 
 
 def test_pickled_and_unsupported_sources_leave_nothing(hf_folder, tmp_path, edit):
