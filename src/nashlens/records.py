@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from nashlens.digests import sha256_once
 from nashlens.files import unsealed
@@ -22,3 +23,15 @@ def is_changed(path: Path, home: Path) -> bool:
         return sha256_once(path) != record.get("sha256")
     except (OSError, ValueError):
         return False
+
+
+def record_beside(path: str | Path) -> dict[str, Any]:
+    """Return what a result was made from and with; nothing where no record tells."""
+    path = Path(path)
+    home = next((folder for folder in path.parents if (folder / FOLDER).is_dir()), None)
+    if home is None:
+        return {}
+    try:
+        return dict(unsealed(record_of(path, home).read_bytes()))
+    except (OSError, ValueError):
+        return {}

@@ -55,8 +55,7 @@ LIBRARY_ONLY = {
 }
 """Studies that are called from Python: no rule runs them yet."""
 FOR_PEOPLE = {
-    "nashlens.results", "nashlens.records", "nashlens.activations.readonly",
-    "nashlens.vocabulary.tables",
+    "nashlens.results", "nashlens.activations.readonly", "nashlens.vocabulary.tables",
 }  # fmt: skip
 """What opens results in Python: no rule reads through it."""
 

@@ -238,7 +238,7 @@ def _source_of(study: Study, table: str, model: str) -> Source | None:
 def _file_of(study: Study, table: str, model: str) -> str:
     found = _source_of(study, table, model)
     if found is not None:
-        return f"{found.path}, fingerprint {found.fingerprint}"
+        return f"{found.path}, fingerprint {found.fingerprint}{found.made_on}"
     files = study.sources.get(table, ())
     if files:
         return ", ".join(one.path for one in files)

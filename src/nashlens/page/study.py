@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import pandas as pd
 
 from nashlens.errors import DataError
+from nashlens.records import record_beside
 from nashlens.tables import read_metadata, read_table
 from nashlens.vocabulary.page import NEEDED, SHOWN
 
@@ -24,6 +25,8 @@ class Source(NamedTuple):
     version: str
     packages: str = ""
     """Those that compute, each with its version, after a comma."""
+    made_on: str = ""
+    """The device, and the precision of each model that it was made with, after a comma."""
 
 
 class Commands(Protocol):
@@ -128,4 +131,15 @@ def load_study(
 def _source(path: str) -> Source:
     about = read_metadata(path)
     packages = "".join(f", {name} {at}" for name, at in about.get("versions", {}).items())
-    return Source(path, about["fingerprint"], about["config"], about["version"], packages)
+    made_on = _made_on(record_beside(path))
+    return Source(path, about["fingerprint"], about["config"], about["version"], packages, made_on)
+
+
+def _made_on(record: Mapping[str, Any]) -> str:
+    if "device" not in record:
+        return ""
+    models = [
+        f"{name} in {', '.join(value for value in how.values() if value != 'none')}"
+        for name, how in record.get("precision", {}).items()
+    ]
+    return ", ".join(["", f"made on {record['device']}", *models])

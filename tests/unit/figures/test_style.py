@@ -23,7 +23,7 @@ RESTYLED = {
 PROVENANCE = {"probes/smol": "3f2a91c" + "0" * 57, "games": "abcdef1" + "1" * 57}
 
 
-@pytest.mark.parametrize("name", ["games", "lens", "findings"])
+@pytest.mark.parametrize("name", ["games", "lens", "findings", "pairs"])
 def test_files_are_identical_on_a_rerun_and_carry_provenance(name, one_model, tmp_path):
     written = []
     for run in ("a", "b"):

@@ -3,20 +3,23 @@
 import json
 import re
 from html.parser import HTMLParser
+from importlib import metadata
 
 import pandas as pd
 import pytest
 
+from nashlens.files import write_sealed
 from nashlens.findings.claims import ALL_CLAIMS
-from nashlens.page import build_page
+from nashlens.page import build_page, load_study
 from nashlens.page.board import board, ladder, no_ladder, sentences
 from nashlens.page.charts import CHARTS, charts_of
 from nashlens.page.html import as_json, bundle
 from nashlens.page.method import CLAIMS, method_of
-from nashlens.page.sections import sections
+from nashlens.page.sections import _file_of, sections
 from nashlens.page.words import DASH, MINUS, number, rich
 from nashlens.play.responses import COLUMNS, hold_against_beliefs
-from nashlens.vocabulary.page import SHOWN, TRACED
+from nashlens.tables import write_table
+from nashlens.vocabulary.page import NEEDED, SHOWN, TRACED
 from tests.unit.page.studies import study
 
 HOSTILE = """<script>alert(1)</script></script><!-- " ' {{ 7*7 }} {% x %} \u2028 &lt; <img src=x>"""
@@ -104,6 +107,25 @@ def test_every_claim_of_this_version_has_a_method_and_a_title():
 def test_what_a_claim_reads_is_traced():
     read = {table for claim in ALL_CLAIMS for table in claim.tables}
     assert read - {"models"} <= {*SHOWN, *TRACED}
+
+
+def test_a_table_says_with_which_versions_device_and_precision_it_was_made(tmp_path):
+    home = tmp_path / "results/mine"
+
+    def found():
+        files = {name: str(home / f"{name}.parquet") for name in (*NEEDED, "lens")}
+        for path in files.values():
+            write_table(pd.DataFrame({"layer": [1]}), path, config={}, fingerprint="f" * 8)
+        loaded = load_study("mine", files, config={}, command=study().command)
+        return loaded.sources["lens"][0], _file_of(loaded, "lens", "one")
+
+    bare, shown = found()
+    assert f", torch {metadata.version('torch')}" in bare.packages
+    assert shown.endswith("fingerprint ffffffff")
+    precision = {"one": {"dtype": "bfloat16", "quantization": "nf4"}}
+    record = {"device": "NVIDIA H200", "precision": precision}
+    write_sealed(home / ".provenance/lens.parquet.json", record)
+    assert found()[1] == shown + ", made on NVIDIA H200, one in bfloat16, nf4"
 
 
 def test_a_sentence_says_what_was_found_as_published_and_controlled():
