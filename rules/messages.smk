@@ -68,5 +68,5 @@ onsuccess:
 
 
 onerror:
-    if workflow.is_main_process and FAILED.failed:
+    if workflow.is_main_process and FAILED.lines():
         say_last("\n".join(FAILED.lines()))

@@ -136,6 +136,10 @@ SIGNALS = {
     "SIGHUP": "its terminal was closed (SIGHUP): give the same command again",
 }
 """Signals that say nothing of a job's own code, in words."""
+STOPPED = "nashlens: stopped: what was finished is kept; give the same command again"
+"""The end of a call that its user stopped: no error."""
+_STOPPING = "Terminating processes on user request"
+_SIGNALLED = re.compile(r"\bSIG(INT|TERM|KILL)\b")
 _STATE = re.compile(r"SLURM status is: '(\w+)")
 _REFUSED = re.compile(r"(?s)The error message was '(?:sbatch: error: )?(.*?)'\.\n")
 _PROCESS = re.compile(r"died with <Signals\.(SIG\w+)|returned non-zero exit status (\d+)")
@@ -156,6 +160,8 @@ class FailedJobs(logging.Handler):
         """Log -> what it was when its job was started."""
         self._told: dict[int | None, str] = {}
         """Thread -> the last error that it told: of a job's process, right before the job's own."""
+        self.stopped = False
+        """The user has stopped the call, as by Ctrl-C."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Note a job's start, its failure or its end."""
@@ -173,10 +179,16 @@ class FailedJobs(logging.Handler):
             self.failed.pop(record.job_id, None)
         elif record.levelno >= logging.ERROR:
             self._told[record.thread] = record.getMessage()
+        elif record.getMessage().startswith(_STOPPING):
+            self.stopped = True
 
     def lines(self) -> list[str]:
-        """Return one line for each job that failed."""
-        return list(self.failed.values())
+        """Return one line for each job that failed; where the user stopped the call, that."""
+        failed = list(self.failed.values())
+        if not self.stopped:
+            return failed
+        # Jobs end with the call that runs them.
+        return [*(line for line in failed if not _SIGNALLED.search(line)), STOPPED]
 
 
 def _state_of(log: str) -> tuple[int, int] | None:

@@ -1,6 +1,7 @@
 """What a failed run says, from the records that Snakemake logs."""
 
 import errno
+import inspect
 import logging
 import os
 import subprocess
@@ -8,11 +9,12 @@ import sys
 import threading
 
 import pytest
+from snakemake.scheduling import job_scheduler
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from nashlens.logs import Shown
 from workflow.command import Command
-from workflow.messages import FailedJobs, dry_run, findings, ladder
+from workflow.messages import _STOPPING, STOPPED, FailedJobs, dry_run, findings, ladder
 
 ERROR = "nashlens: error: no such luck (log: a.log)"
 
@@ -140,6 +142,27 @@ def test_a_signal_is_of_the_job_that_it_ended(handler, tmp_path):
     assert "the job ended before it could write a log" in unknown
 
 
+def test_a_call_that_its_user_stops_ends_with_no_error(handler, tmp_path):
+    def stop():
+        logging.getLogger("test_messages").info(f"{_STOPPING}, this might take some time.")
+
+    stop()
+    assert handler.lines() == [STOPPED]
+    # At Ctrl-C jobs get the signal too, maybe first.
+    say(KILLED.format("SIGINT"))
+    fail(1, write(tmp_path, "a.log", "layer 3 of 30\n"))
+    assert handler.lines() == [STOPPED]
+    fail(2, write(tmp_path, "b.log", f"{ENDED}\n"))
+    assert handler.lines() == [STOPPED]
+    # What was wrong before is still said.
+    fail(3, write(tmp_path, "c.log", f"{ERROR}\n"))
+    assert handler.lines() == [ERROR, STOPPED]
+
+
+def test_snakemake_says_that_its_user_stops_it():
+    assert _STOPPING in inspect.getsource(job_scheduler)
+
+
 def test_a_signal_is_named_where_only_the_schedulers_log_knows(handler, tmp_path):
     """On a cluster a job runs Snakemake once more, which says so in SLURM's log."""
     own = write(tmp_path, "a.log", "layer 3 of 30\n")
@@ -175,7 +198,7 @@ def test_a_job_that_a_signal_ends_is_told_in_the_last_line(fresh, place, said, n
 
 
 SLURM = "SLURM-job '4' failed, SLURM status is: '{}'. Detailed failure reason unavailable."
-STOPPED = "nashlens: error: stopped by SIGTERM: what was finished is kept (log: a.log)"
+ENDED = "nashlens: error: stopped by SIGTERM: what was finished is kept (log: a.log)"
 
 
 @pytest.mark.parametrize(
@@ -188,7 +211,7 @@ STOPPED = "nashlens: error: stopped by SIGTERM: what was finished is kept (log: 
     ],
 )
 def test_what_a_scheduler_did_is_told_with_what_to_do(handler, tmp_path, state, told):
-    own = write(tmp_path, "a.log", f"{STOPPED}\n")
+    own = write(tmp_path, "a.log", f"{ENDED}\n")
     fail(1, own, write(tmp_path, "slurm.log", "CANCELLED AT 12:00\n"), said=SLURM.format(state))
     (line,) = handler.lines()
     assert line.startswith(f"nashlens: error: fit: {told}")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from nashlens.config import preflight as module
+from nashlens.errors import ModelError
 from nashlens.models.convert import convert_source
 from nashlens.planted.tokenizer import write_words
 
@@ -246,6 +247,23 @@ def test_a_file_that_was_added_to_a_model_is_refused_before_any_job(tmp_path: Pa
     (folder / "chat_template.jinja").unlink()
     assert check({}, {"tiny_llama": folder}) == []
     assert (folder / "manifest.json").exists()
+
+
+def test_a_tokenizer_of_another_model_is_refused_before_any_job(tmp_path: Path):
+    folder = tmp_path / "own"
+    convert_source("planted:random", folder)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    words = tokenizer["model"]["vocab"]
+    words["more"] = max(words.values()) + 1
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (problem,) = check(of_model(source=f"path:{folder}"))
+    assert problem.startswith(f"models.tiny_llama.source: found 'path:{folder}")
+    assert problem.endswith(
+        f"tokenizer.json gives 'more' the id {words['more']}, and the embedding has"
+        f" {words['more']} rows: the two belong to different models"
+    )
+    with pytest.raises(ModelError, match="belong to different models"):
+        convert_source(f"path:{folder}", tmp_path / "converted")
 
 
 ODD_PATHS = ["x" * 5000 + ".gguf", "a/" * 3000 + "m.gguf", "~nobody-of-this-name/m.gguf"]
