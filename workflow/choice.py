@@ -203,6 +203,8 @@ def _choose(dag: Any, ours: set[Any], provenance: Provenance) -> None:
     # Where all jobs are forced, Snakemake leaves them marked as derived.
     asked = [job for job in dag._needrun if dag.reason(job).forced]
     own = [*asked, *(job for job in dag._needrun if not dag.reason(job).derived)]
+    # It looks at no target that hangs on another one which it makes.
+    own += [job for job in dag.targetjobs if _lacks_target(job, dag)]
     chosen = {*ours, *own, *dag.bfs(dag.depending, *asked)}
     queue = list(chosen)
     while queue:
@@ -227,6 +229,13 @@ def _choose(dag: Any, ours: set[Any], provenance: Provenance) -> None:
     for job in chosen:
         dag._n_until_ready[job] = sum(maker in chosen for maker in dag.dependencies[job])
     dag._len = len(dag._finished | chosen)
+
+
+def _lacks_target(job: Any, dag: Any) -> bool:
+    """Say whether a file is missing that was asked for, by its own name or by its rule's."""
+    asked = {*job.output, *job.input} if job.rule in dag.targetrules else dag.targetfiles
+    files = job.input if job.rule.norun else job.output
+    return any(file in asked and not os.path.exists(file) for file in files)
 
 
 def _set_aside(finding: Finding) -> list[str]:

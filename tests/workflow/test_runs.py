@@ -72,6 +72,17 @@ def test_every_stage_is_a_target(built):
     assert built.would_run("report") == {"build_report"}
 
 
+@pytest.mark.parametrize("last", ["results/tiny/steering/tiny_llama.parquet", "steering"])
+def test_a_target_that_is_made_from_another_one_is_made_as_well(fresh, last):
+    first = "results/tiny/games.parquet"
+    done = fresh.snakemake("-n", first, last)
+    assert done.returncode == 0, done.stderr[-3000:]
+    alone = fresh.snakemake("-n", last)
+    jobs = [re.findall(r"^(\d+) jobs would run", one.stderr, re.MULTILINE) for one in (done, alone)]
+    assert jobs[0] == jobs[1]
+    assert int(jobs[0][0]) > 5
+
+
 def test_the_calibration_has_an_experiment_of_its_own(fresh):
     """Without a word of its config on the command line."""
     done = subprocess.run(
