@@ -89,8 +89,11 @@ def native_config(config: Mapping[str, Any]) -> SimpleNamespace | None:
 
 def _rope(config: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the rotations' parameters; None for kinds, or spellings, that are not read here."""
+    if config.get("rope_scaling") is not None:
+        # transformers puts it before rope_parameters.
+        return None
     rope = config.get("rope_parameters")
-    if rope is None and config.get("rope_scaling") is None and "rope_theta" in config:
+    if rope is None and "rope_theta" in config:
         rope = {"rope_type": "default", "rope_theta": config["rope_theta"]}
     if not isinstance(rope, dict) or "rope_theta" not in rope:
         return None

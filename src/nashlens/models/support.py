@@ -204,8 +204,18 @@ def _rotary_problems(architecture: Architecture, config: Mapping[str, Any]) -> l
 
 
 def _theta_problems(config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a base of the rotary positions that the config gives twice, and differently."""
+    """Yield what the config gives twice of the rotary positions, and differently."""
     outer, ropes = config.get("rope_theta"), config.get("rope_parameters")
+    scaling = config.get("rope_scaling")
+    if isinstance(scaling, dict) and isinstance(ropes, dict):
+        names = {"type": "rope_type"}
+        said = {names.get(key, key): value for key, value in scaling.items()}
+        found = {"rope_type": "default", **ropes}
+        if any(found.get(key) != value for key, value in said.items()):
+            yield (
+                f"rope_scaling is {_shown(scaling)}, and rope_parameters {_shown(ropes)}: which one"
+                " the model was trained with is not known; leave the wrong one out"
+            )
     if outer is None or not isinstance(ropes, dict):
         return
     inner = ropes.get("rope_theta")

@@ -260,6 +260,20 @@ CONFIGS = {
         {"rope_theta": 1e4, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}},
         "rope_theta is 10000.0, and 1000000.0 in rope_parameters",
     ),
+    "two scalings": (
+        {
+            "rope_scaling": {"rope_type": "linear", "factor": 4.0},
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
+        },
+        "'factor': 4.0}, and rope_parameters {'rope_type': 'default', 'rope_theta': 1000000.0}",
+    ),
+    "two factors": (
+        {
+            "rope_scaling": {"type": "linear", "factor": 4.0},
+            "rope_parameters": {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0},
+        },
+        "rope_scaling is {'type': 'linear', 'factor': 4.0}, and rope_parameters",
+    ),
     "an escape": ({"architectures": ["\x1b[2J"]}, "architecture \\x1b[2J is not"),
     "an escape for a kind": ({"hidden_act": "\x1b[2J"}, "hidden_act is '\\x1b[2J': there is no"),
     "a list": ("[]", "a JSON object is needed"),

@@ -73,6 +73,8 @@ def test_they_compute_what_transformers_computes(case, dtype, tmp_path):
         {"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4}},
         {"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}},
         {"rope_parameters": None, "rope_theta": 1e4, "rope_scaling": {"type": "linear"}},
+        # Which transformers reads, and not rope_parameters.
+        {"rope_scaling": {"rope_type": "linear", "factor": 4.0}},
         {"architectures": ["Qwen2ForCausalLM"], "use_sliding_window": True},
         {"architectures": ["MistralForCausalLM"]},
     ],

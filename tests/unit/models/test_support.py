@@ -30,6 +30,13 @@ def test_every_familys_own_config_is_covered(family):
         ("MistralForCausalLM", {"layer_types": ["sliding_attention"] * 4, **LAYERS}),
         ("LlamaForCausalLM", {"sliding_window": None, "num_local_experts": 0}),
         ("LlamaForCausalLM", {"rope_scaling": {"type": "linear", "factor": 2.0}}),
+        (
+            "LlamaForCausalLM",
+            {
+                "rope_scaling": {"type": "linear", "factor": 2.0},
+                "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4},
+            },
+        ),
         ("LlamaForCausalLM", {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}),
         ("Qwen2ForCausalLM", {"sliding_window": 64}),
         ("Qwen2ForCausalLM", {"use_sliding_window": True, "max_window_layers": 2, **LAYERS}),
