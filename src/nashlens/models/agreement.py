@@ -17,6 +17,11 @@ from nashlens.models.registry import ARCHITECTURES, Architecture, config_value
 _NEEDED = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
 # A null in these stands for what follows from the others.
 _OPTIONAL = ("num_key_value_heads", "head_dim", "intermediate_size")
+_NOT_NULL = {
+    "num_key_value_heads": ("gemma2", "gemma3_text", "phi3"),
+    "head_dim": ("gemma2", "gemma3_text", "phi3", "qwen2", "qwen3"),
+}
+"""Of these, those that transformers does not fill in where they are null, by type of model."""
 _SCALED = ("linear", "llama3", "yarn")
 BUFFERS = (".attn.bias", ".attention.bias", ".masked_bias", ".inv_freq")
 """Ends of the names of masks and rotary frequencies, which older files hold as well."""
@@ -108,6 +113,13 @@ def weight_problems(
             yield f"{part} has shape {found}, and by config.json {expected}: fetch it again"
             # One size that is wrong shows in many tensors.
             break
+    for key, kinds in _NOT_NULL.items():
+        if key in config and config[key] is None and architecture.model_type in kinds:
+            yield f"{key} is null: leave it out, or give the number"
+    heads = [f"{name}.weight" for name in (architecture.unembed, architecture.stored_unembed)]
+    tied = architecture.value(config, "tie_word_embeddings")
+    if shapes and tied is False and not any(name in shapes for name in heads):
+        yield f"tie_word_embeddings is False, and the file lacks {heads[0]}: fetch it again"
     yield from _part_problems(architecture, config, shapes)
 
 
@@ -147,7 +159,8 @@ def _sizes(a: Architecture, config: Mapping[str, Any]) -> dict[str, tuple[int, .
         return found
     block = f"{a.layers}.0"
     # Where a key is left out, each architecture has its own default.
-    keys: Any = config.get("num_key_value_heads")
+    keys: Any = config.get("num_key_value_heads", -1)
+    keys = heads if keys is None else keys
     size: Any = config.get("head_dim")
     if size is None and a.model_type in ("llama", "mistral", "qwen2"):
         size = width // heads
@@ -176,14 +189,15 @@ def _part_problems(
         if not part.startswith(known) and not part.endswith(BUFFERS):
             yield f"{name} is no part of a {a.name}: it would be left out; fetch it again"
             break
-    if a.qkv != "split":
+    neox = a.model_type == "gpt_neox"
+    if a.qkv != "split" and not neox:
         return
     always = a.model_type == "qwen2"
-    switches = {"attention_bias": f"{a.q}.bias"}
+    switches = {"attention_bias": f"{a.fused if neox else a.q}.bias"}
     if a.model_type == "llama":
         switches["mlp_bias"] = f"{a.mlp}.down_proj.bias"
     for key, part in switches.items():
-        wanted = always if a.model_type in ("qwen2", "mistral") else bool(config.get(key))
+        wanted = always if a.model_type in ("qwen2", "mistral") else bool(config.get(key, neox))
         if inside and wanted != (part in inside):
             has = "has" if part in inside else "lacks"
             yield f"{key} is {wanted}, and the file {has} {a.layers}.0.{part}: fetch it again"

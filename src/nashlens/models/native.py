@@ -69,7 +69,9 @@ def native_config(config: Mapping[str, Any]) -> SimpleNamespace | None:
         return None
     if ARCHITECTURES[name].windows == "every_layer" and "sliding_window" not in config:
         return None
-    qwen2 = name == "Qwen2ForCausalLM"
+    qwen2, biased = name == "Qwen2ForCausalLM", bool(config.get("attention_bias"))
+    # Mistral's blocks have none, whatever the key says.
+    biased = biased and name != "MistralForCausalLM"
     return SimpleNamespace(
         **values,
         architectures=[name],
@@ -77,8 +79,8 @@ def native_config(config: Mapping[str, Any]) -> SimpleNamespace | None:
         head_dim=int(config.get("head_dim") or values["hidden_size"] // heads),
         rms_norm_eps=float(ARCHITECTURES[name].value(config, "rms_norm_eps")),
         tie_word_embeddings=bool(ARCHITECTURES[name].value(config, "tie_word_embeddings")),
-        attention_bias=qwen2 or bool(config.get("attention_bias")),
-        output_bias=not qwen2 and bool(config.get("attention_bias")),
+        attention_bias=qwen2 or biased,
+        output_bias=not qwen2 and biased,
         mlp_bias=name == "LlamaForCausalLM" and bool(config.get("mlp_bias")),
         head_norms=name == "Qwen3ForCausalLM",
         sliding_window=config.get("sliding_window"),
@@ -95,7 +97,8 @@ def _rope(config: Mapping[str, Any]) -> dict[str, Any] | None:
     rope = config.get("rope_parameters")
     if rope is None and "rope_theta" in config:
         rope = {"rope_type": "default", "rope_theta": config["rope_theta"]}
-    if not isinstance(rope, dict) or "rope_theta" not in rope:
+    # The kind's older name is transformers' to read.
+    if not isinstance(rope, dict) or "rope_theta" not in rope or "type" in rope:
         return None
     kind = rope.get("rope_type", "default")
     whole = rope.get("partial_rotary_factor", 1.0) == 1.0

@@ -55,6 +55,7 @@ _OFF: dict[str, tuple[Any, ...]] = {
     "dual_chunk_attention_config": (),
     "embedding_multiplier": (1,),
     "hidden_size_per_layer_input": (0,),
+    "is_causal": (True,),
     "is_encoder_decoder": (False,),
     "kv_lora_rank": (0,),
     "logit_scale": (1,),

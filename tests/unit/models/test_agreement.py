@@ -13,10 +13,12 @@ from nashlens.errors import ModelError
 from nashlens.models.agreement import ACTIVATIONS, number_problems, weight_problems
 from nashlens.models.convert import convert_source
 from nashlens.models.inspect import inspect_source
+from nashlens.models.load import load_model
 from nashlens.models.registry import ARCHITECTURES
 from nashlens.models.tensor_files import read_entries
 from tests.tiny_models import FAMILIES, tiny
 
+HEADS = ("lm_head.", "embed_out.")
 LINEAR = {"rope_type": "linear"}
 NAN, INF = float("nan"), float("inf")
 # Keys of a config.json, each with the words of its line. GONE leaves the key out.
@@ -37,6 +39,9 @@ BAD = {
     "no key heads": ({"num_key_value_heads": 0}, "num_key_value_heads is 0: 1 or more"),
     "fewer than no key heads": ({"num_key_value_heads": -2}, "num_key_value_heads is -2: 1 or"),
     "more key heads": ({"num_key_value_heads": 4}, "k_proj.weight has shape (16, 32), and by"),
+    "null key heads of others": (
+        *({"num_key_value_heads": None}, "k_proj.weight has shape (16, 32), and by"),
+    ),
     "heads of no size": ({"head_dim": 0}, "head_dim is 0: 1 or more is needed"),
     "heads of another size": ({"head_dim": 4}, "q_proj.weight has shape (32, 32), and by"),
     "another width": ({"hidden_size": 64}, "embed_tokens.weight has shape (231, 32), and by"),
@@ -181,6 +186,35 @@ def test_every_familys_own_files_agree(family, tmp_path):
     fewer = {name: shape for name, shape in shapes.items() if f"{layers}.3." not in name}
     (problem,) = weight_problems(config, fewer)
     assert problem == "num_hidden_layers is 4, and the weights hold 3 blocks: fetch it again"
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_what_transformers_does_not_fill_in_is_refused(family, tmp_path):
+    tiny(family).model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    entries = read_entries(tmp_path / "model.safetensors")
+    shapes = {name: entry.shape for name, entry in entries.items()}
+    for key in ("head_dim", "num_key_value_heads"):
+        given = config | {key: None}
+        if key in config and not list(weight_problems(given, shapes)):
+            (tmp_path / "config.json").write_text(json.dumps(given))
+            load_model(tmp_path, device="cpu", native=False)
+    without = {name: shape for name, shape in shapes.items() if not name.startswith(HEADS)}
+    found = list(weight_problems(config | {"tie_word_embeddings": False}, without))
+    assert [line.partition(" lacks ")[0] for line in found] == [
+        "tie_word_embeddings is False, and the file"
+    ]
+
+
+@pytest.mark.parametrize(("given", "stored"), [(True, False), (False, True)])
+def test_biases_of_gpt_neox_are_those_of_its_config(given, stored, tmp_path):
+    tiny("GPTNeoXForCausalLM", attention_bias=stored).model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    entries = read_entries(tmp_path / "model.safetensors")
+    shapes = {name: entry.shape for name, entry in entries.items()}
+    assert list(weight_problems(config, shapes)) == []
+    (problem,) = weight_problems(config | {"attention_bias": given}, shapes)
+    assert problem.startswith(f"attention_bias is {given}, and the file ")
 
 
 def test_activations_are_transformers_own():

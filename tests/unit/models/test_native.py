@@ -34,6 +34,7 @@ CASES = {
     "Mistral": ("MistralForCausalLM", {"sliding_window": 5}),
     "Mistral without a window": ("MistralForCausalLM", {"sliding_window": None}),
     "Qwen2": ("Qwen2ForCausalLM", {"use_sliding_window": False}),
+    "Mistral, which has no biases": ("MistralForCausalLM", {"attention_bias": True}),
     "Qwen3": ("Qwen3ForCausalLM", {"head_dim": 16, "attention_bias": True}),
 }
 IDS = [1, 9, 12, 30, 40, 41, 8, 57, 3, 22, 31, 7, 45]
@@ -73,6 +74,7 @@ def test_they_compute_what_transformers_computes(case, dtype, tmp_path):
         {"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4}},
         {"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}},
         {"rope_parameters": None, "rope_theta": 1e4, "rope_scaling": {"type": "linear"}},
+        {"rope_parameters": {"type": "linear", "factor": 4.0, "rope_theta": 1e4}},
         # Which transformers reads, and not rope_parameters.
         {"rope_scaling": {"rope_type": "linear", "factor": 4.0}},
         {"architectures": ["Qwen2ForCausalLM"], "use_sliding_window": True},

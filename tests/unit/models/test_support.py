@@ -85,6 +85,7 @@ def test_what_released_models_have_is_accepted(name, config):
         ("LlamaForCausalLM", {"rope_parameters": {"rope_type": "new"}}, "rope_type 'new'"),
         ("LlamaForCausalLM", {"rope_scaling": "linear"}, "a JSON object is needed"),
         ("LlamaForCausalLM", {"partial_rotary_factor": 0.5}, "partial_rotary_factor 0.5"),
+        ("LlamaForCausalLM", {"is_causal": False}, "is_causal False is not supported"),
         ("LlamaForCausalLM", {"mlp_bias": "some"}, "mlp_bias is 'some': true or false"),
         ("MistralForCausalLM", {"sliding_window": "all"}, "a positive whole number is needed"),
         ("MistralForCausalLM", {"sliding_window": 0}, "a positive whole number is needed"),
