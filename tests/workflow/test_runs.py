@@ -111,6 +111,7 @@ def test_the_report_is_one_page_made_from_the_tables(built):
     assert len(page.encode()) < 4e6
     for row in pd.read_csv(built.folder / "results/tiny/findings.csv").itertuples():
         assert f'id="{slug(row.claim, row.model)}"' in page
+    assert ", made on cpu, tiny_llama in float32" in page
     assert done.stderr.rstrip().splitlines()[-2] == "page:     results/tiny/report.html"
     assert built.would_run("report") == set()
     with built.edited("src/nashlens/page/templates/page.css", None, "p{margin:0}"):
