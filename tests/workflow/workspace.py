@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from nashlens.figures.registry import STUDY
+from tests.workflow import forks
 
 PARTS = (
     "Snakefile",
@@ -68,15 +69,10 @@ class Workspace:
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess:
         """Call Snakemake on the tiny experiment, with a further overlay where one is given."""
-        overlays = [self.overlay]
-        if config is not None:
-            path = self.folder / "overlay.yaml"
-            path.write_text(yaml.safe_dump(dict(config), sort_keys=False))
-            overlays.append(path.name)
         # The jobs' Python must find this copy's package, not the one under test.
         clean = {k: v for k, v in (env or os.environ).items() if k != "PYTHONPATH"}
         return subprocess.run(
-            [sys.executable, "-m", "snakemake", *args, "--configfile", *overlays],
+            [sys.executable, "-m", "snakemake", *self._arguments(args, config)],
             cwd=self.folder,
             env=clean,
             capture_output=True,
@@ -84,13 +80,19 @@ class Workspace:
             check=False,
         )
 
-    def would_run(
-        self, target: str = "figures", config: Mapping[str, Any] | None = None
-    ) -> set[str]:
+    def _arguments(self, args: Sequence[str], config: Mapping[str, Any] | None) -> list[str]:
+        overlays = [self.overlay]
+        if config is not None:
+            path = self.folder / "overlay.yaml"
+            path.write_text(yaml.safe_dump(dict(config), sort_keys=False))
+            overlays.append(path.name)
+        return [*args, "--configfile", *overlays]
+
+    def would_run(self, *targets: str, config: Mapping[str, Any] | None = None) -> set[str]:
         """Return the rules that a run would carry out, by a dry run; targets left out."""
-        done = self.snakemake("-n", target, config=config)
-        text = done.stdout + done.stderr
-        assert done.returncode == 0, text[-4000:]
+        asked = targets or ("figures",)
+        status, text = forks.call(self.folder, self._arguments(["-n", *asked], config))
+        assert status == 0, text[-4000:]
         if "Nothing to be done" in text:
             return set()
         table = text.split("Job stats:")[1].split("\n\n")[0]
