@@ -249,8 +249,10 @@ def test_a_file_that_was_added_to_a_model_is_refused_before_any_job(tmp_path: Pa
     assert (folder / "manifest.json").exists()
 
 
-def test_a_tokenizer_of_another_model_is_refused_before_any_job(tmp_path: Path):
-    folder = tmp_path / "own"
+def test_a_tokenizer_of_another_model_is_refused_before_any_job(tmp_path: Path, monkeypatch):
+    # A long path is shown cut.
+    monkeypatch.chdir(tmp_path)
+    folder = Path("own")
     convert_source("planted:random", folder)
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     words = tokenizer["model"]["vocab"]
