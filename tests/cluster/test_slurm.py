@@ -1,4 +1,4 @@
-"""The whole tiny experiment through `--profile slurm`, on a real SLURM."""
+"""The tiny experiment through `--profile slurm`, on a real SLURM: all stages of one model."""
 
 import shutil
 
@@ -30,15 +30,16 @@ ON_GPU = (
     "ablate_heads",
     "spike_model",
 )
+PLAYED = ("play", "steered_play", "matches", "quiz")
 # What a job of the model with a GPU may be called by: itself, or one of its agents.
 GPU_SUBJECTS = ("tiny_llama", "tiny_cot", "tiny_steered")
 
 
 def tables_of(workspace):
-    """List an experiment's tables; those of one group of play are parts of `play.parquet`."""
-    tables = workspace.folder.glob("results/tiny/**/*.parquet")
+    """List the tables of the model on GPUs, and those of all models' play."""
+    tables = workspace.folder.glob("results/tiny/*/tiny_llama.parquet")
     found = [str(path.relative_to(workspace.folder)) for path in tables]
-    return sorted(path for path in found if not path.startswith("results/tiny/play/"))
+    return sorted([*found, *(f"results/tiny/{name}.parquet" for name in PLAYED)])
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def split(cluster, built, tmp_path_factory):
         "slurm",
         *ONCE,
         *tables_of(built),
-        "results/tiny/figures/ladder.png",
+        "results/tiny/figures/rounds.png",
         config=SPLIT,
         env=cluster.environment,
     )
@@ -70,7 +71,7 @@ def test_every_job_succeeded_and_gpu_jobs_ran_on_the_gpu_partition(cluster, spli
         assert job.get("TresPerJob", "") == ("gres:gpu:1" if wants else ""), job["Comment"]
         assert job["NodeList"] == ("gpu1" if wants else "cpu1"), job["Comment"]
     rules = {job["Comment"].removeprefix("rule_").partition("_wildcards_")[0] for job in jobs}
-    assert rules >= {*ON_GPU, "convert_model", "build_games", "fit_probes", "join_findings"}
+    assert rules >= {*ON_GPU, "convert_model", "build_games", "fit_probes", "judge_findings"}
 
 
 def test_tables_equal_those_of_one_part_on_one_machine(built, split):
@@ -81,13 +82,11 @@ def test_tables_equal_those_of_one_part_on_one_machine(built, split):
 
 
 def test_shards_hold_the_same(built, split):
-    for model in ("tiny_llama", "tiny_qwen"):
-        stores = [
-            ActivationStore(w.folder / "results/tiny/activations" / model) for w in (built, split)
-        ]
-        one, two = (store.manifest for store in stores)
-        assert one == two
-        stores[1].verify()
+    ours, theirs = (
+        ActivationStore(w.folder / "results/tiny/activations/tiny_llama") for w in (built, split)
+    )
+    assert ours.manifest == theirs.manifest
+    theirs.verify()
 
 
 def test_the_profile_alone_switches_partition_and_gres(cluster, split):

@@ -50,13 +50,13 @@ class Study:
 
     def moved(self, layers, sets):
         """Change of P(the pair's first label) and of P(Nash action), from a push back to one up."""
-        p = []
+        used = np.isin(self.sets, sets)
+        prompts, p = self.prompts[used], []
         for dose in (-DOSE, DOSE):
             add = {layer: dose * self.direction(layer) for layer in layers}
-            last = self.model.run(self.ids, add=add)[:, -1]
-            p.append(1.0 / (1.0 + np.exp(-self.model.odds(last, self.prompts))))
-        change = (p[1] - p[0])[np.isin(self.sets, sets)]
-        used = np.isin(self.sets, sets)
+            last = self.model.run(prompts["token_ids"].to_list(), add=add)[:, -1]
+            p.append(1.0 / (1.0 + np.exp(-self.model.odds(last, prompts))))
+        change = p[1] - p[0]
         return (change * self.word[used]).mean(), (change * signs(self.nash)[used]).mean()
 
 
