@@ -233,9 +233,10 @@ def _choose(dag: Any, ours: set[Any], provenance: Provenance) -> None:
 
 def _lacks_target(job: Any, dag: Any) -> bool:
     """Say whether a file is missing that was asked for, by its own name or by its rule's."""
-    asked = {*job.output, *job.input} if job.rule in dag.targetrules else dag.targetfiles
     files = job.input if job.rule.norun else job.output
-    return any(file in asked and not os.path.exists(file) for file in files)
+    if job.rule not in dag.targetrules:
+        files = dag.targetfiles.intersection(files)
+    return not all(map(os.path.exists, files))
 
 
 def _set_aside(finding: Finding) -> list[str]:

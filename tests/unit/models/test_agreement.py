@@ -174,12 +174,17 @@ def test_what_older_files_hold_as_well(copied, name):
     assert inspect_source(f"path:{copied}").problems == ()
 
 
+def saved(family, folder):
+    """Write a tiny model of a family; return its config and the shapes of its tensors."""
+    tiny(family).model.save_pretrained(folder)
+    entries = read_entries(folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    return config, {name: entry.shape for name, entry in entries.items()}
+
+
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_every_familys_own_files_agree(family, tmp_path):
-    tiny(family).model.save_pretrained(tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
-    entries = read_entries(tmp_path / "model.safetensors")
-    shapes = {name: entry.shape for name, entry in entries.items()}
+    config, shapes = saved(family, tmp_path)
     assert list(number_problems(config)) == []
     assert list(weight_problems(config, shapes)) == []
     layers = ARCHITECTURES[config["architectures"][0]].layers
@@ -190,10 +195,7 @@ def test_every_familys_own_files_agree(family, tmp_path):
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_what_transformers_does_not_fill_in_is_refused(family, tmp_path):
-    tiny(family).model.save_pretrained(tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
-    entries = read_entries(tmp_path / "model.safetensors")
-    shapes = {name: entry.shape for name, entry in entries.items()}
+    config, shapes = saved(family, tmp_path)
     for key in ("head_dim", "num_key_value_heads"):
         given = config | {key: None}
         if key in config and not list(weight_problems(given, shapes)):
