@@ -14,7 +14,7 @@ from typing import Any
 from nashlens.config.cross import used_models
 from nashlens.config.doses import dose_agents
 from nashlens.config.notes import design_notes
-from nashlens.config.overlays import follow_drops
+from nashlens.config.overlays import follow_drops, in_order
 from nashlens.config.preflight import preflight as look_outside
 from nashlens.config.rules import PartialDict, RefusedError
 from nashlens.config.validate import check
@@ -89,7 +89,7 @@ class Experiment:
         dry_run: bool = False,
         remote: bool = False,
     ):
-        raw, gone = follow_drops(raw, layers)
+        raw, gone = follow_drops(in_order(raw, layers), layers)
         if preflight and gone:
             say_note(gone)
         # One answer for all: what lies outside need not wait until the config is mended.

@@ -71,6 +71,14 @@ PUSH = {"direction": "abstract", "layers": [0.5], "kind": "add", "values": [-1.0
 
 CONFIG_EDITS = {
     "nothing": ({}, set()),
+    # An overlay that says again what config.yaml says is no other study, whatever it names first.
+    "the same again": (
+        {
+            "prompts": {"label_sets": {"xy": ["X", "Y"]}},
+            "agents": {"alld": {"strategy": "ALLD"}},
+        },
+        set(),
+    ),
     "probes.C": ({"probes": {"C": [0.02]}}, PROBED),
     "probes.random_weights": ({"probes": {"random_weights": 12}}, UNTRAINED),
     "probes.targets": ({"probes": {"targets": ["own_last"]}}, PROBED),

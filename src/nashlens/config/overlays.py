@@ -1,4 +1,4 @@
-"""What goes with a model or a game that an overlay drops.
+"""What an overlay means beside what it says: what goes with an entry that it drops, and the order.
 
 An overlay drops an entry by setting it to null. What earlier configs said about that entry goes
 with it: agents of the model, and the game in lists of games. What the same overlay says, or a later
@@ -25,6 +25,27 @@ _GAME_LISTS: dict[_Path, bool] = {
     ("attribution", "games"): False,
 }
 """Lists of games, and whether they may be empty."""
+
+
+def in_order(merged: Any, configs: Sequence[Any]) -> Any:
+    """Return a merged config with the keys of each mapping in the order in which configs name them.
+
+    Snakemake puts what an overlay names first. But the order of games, agents and label sets is
+    that of the tables' rows: an overlay that only says a word about one game would be another
+    study, and all of it would run again.
+
+    Parameters
+    ----------
+    merged : mapping or other value
+        All configs in one. It is not changed.
+    configs : sequence
+        What it was merged from; later ones win.
+    """
+    if not isinstance(merged, Mapping):
+        return merged
+    maps = [one for one in configs if isinstance(one, Mapping)]
+    names = dict.fromkeys([*(name for one in maps for name in one if name in merged), *merged])
+    return {name: in_order(merged[name], [one.get(name) for one in maps]) for name in names}
 
 
 def follow_drops(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
 
 from nashlens.config import validate
-from nashlens.config.overlays import follow_drops
+from nashlens.config.overlays import follow_drops, in_order
 from nashlens.errors import ConfigError
 from tests.configs import merge, plain_merge
 
@@ -140,6 +141,51 @@ def test_games_that_the_same_overlay_names_stay_an_error():
     found, line = followed(change)
     assert line is None
     assert found["matches"]["sequential_games"] == ["chicken"]
+
+
+def put_first(config: Any, overlay: Any) -> Any:
+    """Order a merged config as Snakemake does."""
+    if not isinstance(config, dict) or not isinstance(overlay, dict):
+        return config
+    names = [*(name for name in overlay if name in config), *config]
+    return {name: put_first(config[name], overlay.get(name)) for name in names}
+
+
+@pytest.mark.parametrize(
+    ("overlay", "games"),
+    [
+        ({"games": {"chicken": {"histories": 2}}}, "abc chicken"),
+        ({"games": {"new": None, "b": None, "chicken": {}}}, "abc chicken new"),
+        ({"games": {"new": {}, "a": {}}}, "abc chicken new"),
+    ],
+)
+def test_an_overlay_changes_no_order(overlay: dict[str, Any], games: str):
+    first, *more = games.split()
+    base = {"experiment": {"name": "x"}, "games": {name: {"variants": 1} for name in "abc"}}
+    base["games"]["chicken"] = {"canonical": "chicken", "variants": 0}
+    merged = plain_merge(base, overlay)
+    found = in_order(put_first(merged, overlay), [base, overlay])
+    assert json.dumps(found) == json.dumps(merged)
+    assert list(found["games"]) == [*first, *more]
+
+
+def test_keys_of_later_overlays_follow_those_of_earlier_ones():
+    layers: list[dict[str, Any]] = [
+        {"a": {"x": 1}},
+        {"c": 3, "a": {"z": 2}},
+        {"a": {"y": 5}, "b": 4},
+    ]
+    merged = {"b": 4, "c": 3, "a": {"y": 5, "z": 2, "x": 1}, "put_in_by_hand": 6}
+    found = in_order(merged, layers)
+    assert found == merged
+    assert list(found) == ["a", "c", "b", "put_in_by_hand"]
+    assert list(found["a"]) == ["x", "z", "y"]
+
+
+@pytest.mark.parametrize("merged", [None, 3, ["b", "a"], {"games": ["b"]}, {"games": None}])
+@pytest.mark.parametrize("layer", [None, 3, ["a"], {"games": {"a": 1}}, {"games": None}])
+def test_what_is_no_mapping_has_no_order(merged: Any, layer: Any):
+    assert in_order(merged, [layer, {}]) == merged
 
 
 @pytest.mark.parametrize(
