@@ -337,9 +337,9 @@ NESTED_CALL = {
 def spare_threads():
     """Return the threads of a job that works on its layers side by side.
 
-    On this machine, together for all models, half of its cores: a job that asked for more would
-    wait until they are all free at once. A cluster counts what a job asks for, so there it is what
-    the config says.
+    On this machine, together for all models, two thirds of its cores: a job that asked for more
+    would wait until they are all free at once. A cluster counts what a job asks for, so there it is
+    what the config says.
     """
     least = CONFIG["resources"]["threads"]
     cores = workflow.resource_settings.cores
@@ -348,7 +348,7 @@ def spare_threads():
     if not workflow.is_main_process:
         # In the job itself: its own cores.
         return cores
-    return max(least, min(8, min(cores, os.cpu_count() or 1) // (2 * len(MODELS))))
+    return max(least, min(12, 2 * min(cores, os.cpu_count() or 1) // (3 * len(MODELS))))
 
 
 def lens_threads(wildcards):

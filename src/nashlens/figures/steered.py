@@ -93,7 +93,10 @@ def draw(steered_summary: pd.DataFrame, look: Look) -> Figure:
             if panel.quantity == "cooperation":
                 _partners(ax, mine, color)
     entries = _legend_entries(
-        color, look.confidence, bool((steered_summary["direction"] == _RANDOM).any())
+        color,
+        look.confidence,
+        random=bool((steered_summary["direction"] == _RANDOM).any()),
+        partners=bool((fitted["quantity"] == "partner_cooperation").any()),
     )
     style.legend(body, entries)
     return figure
@@ -113,6 +116,7 @@ def _sizes(panel: _Panel, rows: pd.DataFrame) -> str:
     if panel.quantity not in nouns:
         return "\n" + saying.sizes(n, "rounds", clusters)
     one, two = nouns[panel.quantity]
+    two = "history" if clusters == 1 and two else two
     text = f"n = {n} {one}" + (f", {clusters} {two}" if two else "")
     return "\n" + text.replace(" ", "\u00a0").replace(",\u00a0", ", ")
 
@@ -156,19 +160,17 @@ def _partners(ax: Axes, rows: pd.DataFrame, color: Mapping[str, Any]) -> None:
         style.line(ax, one.sort_values("dose"), "dose", color=color["partner"], **look)
 
 
-def _legend_entries(color: Mapping[str, Any], confidence: float, random: bool) -> list[Any]:
-    partner: dict[str, Any] = {"color": color["partner"], "marker": "s", "linestyle": "-."}
+def _legend_entries(
+    color: Mapping[str, Any], confidence: float, *, random: bool, partners: bool
+) -> list[Any]:
     entries: list[Any] = [
-        Line2D([], [], color=color["player"], marker="o", label="the steered player"),
-        Line2D(
-            [],
-            [],
-            markerfacecolor="white",
-            label="its unsteered partner, from round 2 on",
-            **partner,
-        ),
-        Patch(color="0.92", label="within what claim S2 allows"),
+        Line2D([], [], color=color["player"], marker="o", label="the steered player")
     ]
+    if partners:
+        look: dict[str, Any] = {"marker": "s", "linestyle": "-.", "markerfacecolor": "white"}
+        label = "its unsteered partner, from round 2 on"
+        entries.append(Line2D([], [], color=color["partner"], label=label, **look))
+    entries.append(Patch(color="0.92", label="within what claim S2 allows"))
     if random:
         label = "a random direction"
         entries.append(Line2D([], [], color=theme.GREY, linestyle="--", marker="x", label=label))
