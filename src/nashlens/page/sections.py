@@ -217,11 +217,12 @@ def _origin(study: Study, row: pd.Series) -> Origin:
         made_by=made_by,
         config=_yaml(made_by.config) if made_by else "",
         reads=[(one, _file_of(study, one, name)) for one in reads],
-        command=study.command.again(made_by.path if made_by else path),
+        # Judged anew, and then corrected over all claims: the second alone makes the row.
+        command=study.command.again(*([made_by.path] if made_by else []), path),
         code=(
-            "from nashlens.tables import read_metadata, read_table\n"
-            f"table = read_table({path!r})\n"
-            f"table.query({f'claim == {claim!r} and model == {name!r}'!r}).T"
+            "import nashlens\n"
+            f"study = nashlens.open({PurePosixPath(path).parent.as_posix()!r})\n"
+            f"study.findings.query({f'claim == {claim!r} and model == {name!r}'!r}).T"
         ),
     )
 

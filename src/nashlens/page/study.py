@@ -35,8 +35,8 @@ class Commands(Protocol):
     def make(self, *targets: str) -> str:
         """Return the command that makes what some targets lack."""
 
-    def again(self, path: str) -> str:
-        """Return the command that makes one file again, though it is there."""
+    def again(self, *paths: str) -> str:
+        """Return the command that makes some files again, though they are there."""
 
 
 @dataclass(frozen=True)

@@ -6,27 +6,10 @@ import pytest
 
 from nashlens.page import build_page
 from nashlens.page.compare import build_comparison
+from tests.browser import CHECKED, DESKTOP, PHONE, Opened, inside, serious
 from tests.unit.page.studies import study
 from tests.unit.page.test_compare import two
 from tests.unit.page.test_page import HOSTILE
-
-CHECKED = ["header", "#first", "#M6", "#B1", "#matches", "#sources"]
-"""What axe looks at: claims are all made alike."""
-DESKTOP, PHONE = {"width": 1400, "height": 900}, {"width": 375, "height": 720}
-
-
-class Opened:
-    """A page with what it complained of and what it asked for."""
-
-    def __init__(self, browser, path, **options):
-        self.context = browser.new_context(offline=True, accept_downloads=True, **options)
-        self.complaints, self.requests = [], []
-        self.page = self.context.new_page()
-        self.page.on("console", lambda said: self.complaints.append(f"{said.type}: {said.text}"))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", lambda shown: self.complaints.append(f"dialog: {shown.message}"))
-        self.page.on("request", lambda asked: self.requests.append(asked.url))
-        self.page.goto(path.as_uri())
 
 
 @pytest.fixture(scope="module")
@@ -47,30 +30,6 @@ def opened(chromium, path):
 @pytest.fixture
 def page(opened):
     return opened.page
-
-
-def inside(page, selector):
-    """Say whether all elements are wholly on the first screen, without scrolling."""
-    return page.evaluate(
-        """(selector) => [...document.querySelectorAll(selector)].map((element) => {
-            const box = element.getBoundingClientRect();
-            return box.top >= 0 && box.bottom <= innerHeight && box.right <= innerWidth;
-        })""",
-        selector,
-    )
-
-
-def serious(page, checked=CHECKED, **options):
-    """Return what axe finds serious or critical, with an example of each."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    context = {"include": [[selector] for selector in checked]}
-    found = Axe().run(page, context, options or None).response["violations"]
-    return [
-        (one["id"], one["nodes"][0]["html"][:200], one["nodes"][0].get("failureSummary", ""))
-        for one in found
-        if one["impact"] in ("serious", "critical")
-    ]
 
 
 def test_it_loads_without_a_complaint_or_a_request(opened, path):
@@ -171,7 +130,7 @@ def test_light_and_dark_are_a_button(page):
     page.click("#theme")
     assert page.evaluate(ground) != light
     assert page.get_attribute("#theme", "aria-pressed") == "true"
-    assert serious(page, runOnly=["color-contrast"]) == []
+    assert serious(page, CHECKED, runOnly=["color-contrast"]) == []
     page.click("#theme")
     assert page.evaluate(ground) == light
 
@@ -180,7 +139,7 @@ def test_an_accessibility_checker_finds_nothing_serious(page):
     page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
     page.locator("#M6-chart2").scroll_into_view_if_needed()
     page.locator("#M6-chart2 .chart[data-drawn]").wait_for()
-    assert serious(page) == []
+    assert serious(page, CHECKED) == []
 
 
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])

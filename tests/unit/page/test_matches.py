@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from nashlens.games.table import build_games
+from nashlens.page import build_page
 from nashlens.page.matches import browse
 from nashlens.page.samples import lines, samples
 from nashlens.page.transcripts import Wording, transcripts
@@ -42,7 +43,17 @@ def test_steered_players_are_in_it():
     steered = study()
     own, texts = play(["small_2"], "", 3)
     steered.tables["steered_play"], steered.tables["steered_texts"] = own, texts
-    assert browse(steered).played == 7
+    found = browse(steered)
+    assert found.played == 7
+    assert found.tables == ["play", "steered_play", "texts", "steered_texts"]
+    assert "for name in ['texts', 'steered_texts']" in found.code
+
+
+def test_how_to_read_them_names_the_tables_that_there_are():
+    found = browse(study())
+    assert found.tables == ["play", "texts"]
+    assert "steered" not in found.code
+    assert f"match_id == '{found.data['matches'][0]['id']}'" in found.code
 
 
 def test_a_few_matches_stand_in_plain_html():
@@ -80,6 +91,7 @@ def test_no_play_is_no_match():
     empty = study()
     empty.tables["play"] = empty.tables["play"].iloc[:0]
     assert browse(empty).data["matches"] == []
+    assert "matches-code" not in build_page(empty)
 
 
 def seen(rows, texts=(), **wording):

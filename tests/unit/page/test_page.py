@@ -160,7 +160,8 @@ def test_a_section_walks_through_the_rule_and_says_where_the_number_comes_from()
     section = next(one for one in sections(study()) if one.claim == "M6")
     subject = section.subjects[0]
     assert subject.origin.made_by.path == "results/mine/findings/small.parquet"
-    assert "--force results/mine/findings/small.parquet" in subject.origin.command
+    both = "results/mine/findings/small.parquet results/mine/findings.parquet"
+    assert f"--force {both}" in subject.origin.command
     assert "--configfile mine.yaml" in subject.origin.command
     row = study().findings.iloc[int(subject.origin.row.split()[1])]
     assert (row["claim"], row["model"]) == ("M6", "small")
