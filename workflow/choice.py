@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from snakemake.io import flag
+from snakemake.persistence.file import FilePersistence
 
 from nashlens.errors import AGAIN
 from nashlens.versions import changed_versions
 from workflow.aside import clear_files, clear_folders, is_no_file, set_aside
 from workflow.intake import refuse
+from workflow.locks import Locks
 from workflow.provenance import Provenance
 from workflow.records import Digests, listed_files, other_inputs, record_file
 
@@ -108,6 +110,10 @@ def choose_by_records(
         if not workflow.dryrun:
             clear_files(file for rule in anew for file in rule.output)
         prepare(*args, **kwargs)
+        asking = kwargs.get("nolock") or kwargs.get("lock_warn_only")
+        # Its database, which may be asked for instead, has a way of its own.
+        files = isinstance(workflow.persistence, FilePersistence)
+        locks = Locks(workflow.persistence) if files and not asking else None
         dag = workflow._dag
         choose = dag.update_needrun
 
@@ -116,6 +122,9 @@ def choose_by_records(
             found = _examine_all(dag, provenance, digests, rerun_versions)
             digests.save()
             provenance.code.save()
+            if locks is not None:
+                # Nothing is moved that another call makes.
+                locks.check(path for job in found.jobs for path in job.output)
             if not workflow.dryrun:
                 clear_files(file for job in dag.jobs for file in (*job.log, job.benchmark or ""))
                 moved = [path for finding in found.faults for path in _set_aside(finding)]

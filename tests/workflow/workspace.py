@@ -80,6 +80,18 @@ class Workspace:
             check=False,
         )
 
+    def start(self, *args: str, said: str = "said") -> subprocess.Popen[bytes]:
+        """Call Snakemake on the tiny experiment in the background; a file has what it says."""
+        clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        with open(self.folder / said, "wb") as out:
+            return subprocess.Popen(
+                [sys.executable, "-m", "snakemake", *self._arguments(args, None)],
+                cwd=self.folder,
+                env=clean,
+                stdout=out,
+                stderr=out,
+            )
+
     def _arguments(self, args: Sequence[str], config: Mapping[str, Any] | None) -> list[str]:
         overlays = [self.overlay]
         if config is not None:

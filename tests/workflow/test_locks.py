@@ -1,0 +1,115 @@
+"""Calls at the same time in one folder: each is right, or told in a line what to do."""
+
+import fcntl
+import time
+from contextlib import contextmanager
+
+import pandas as pd
+import pytest
+
+from nashlens.tables import read_table
+from workflow.records import record_file
+
+pytestmark = pytest.mark.workflow
+
+GAMES, FIGURE = "results/{}/games.parquet", "results/{}/figures/games.svg"
+MODEL, PROMPTS = "results/models/tiny_llama/manifest.json", "results/{}/prompts/tiny_llama.parquet"
+ONE = ("--cores", "1")
+WAIT = (
+    "nashlens: error: another snakemake works on the same files in this folder (process {}): wait"
+    " for its end, and give the same command again"
+)
+
+
+@contextmanager
+def held(workspace, output, log):
+    """Keep the job that makes an output where it claims it; yield what waits until it is there."""
+    claim = (workspace.folder / record_file(output)).with_suffix(".claim")
+    claim.parent.mkdir(parents=True, exist_ok=True)
+    log = workspace.folder / "results" / log
+    with claim.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+        def wait(call):
+            # A job has a log before it claims.
+            while not log.exists():
+                assert call.poll() is None, (workspace.folder / "said").read_text()[-3000:]
+                time.sleep(0.05)
+            log.unlink()
+
+        yield wait
+
+
+def end(call, workspace):
+    said = (workspace.folder / "said").read_text
+    assert call.wait(300) == 0, said()[-3000:]
+    return said()
+
+
+def refused(workspace, call, *args):
+    done = workspace.snakemake(*args)
+    assert done.returncode == 1
+    said = done.stdout + done.stderr
+    assert done.stderr.splitlines()[-1] == WAIT.format(call.pid)
+    assert "LockException" not in said
+    assert "--unlock" not in said
+
+
+def test_a_second_call_of_an_experiment_waits_for_the_first(fresh):
+    figure = FIGURE.format("tiny")
+    with held(fresh, GAMES.format("tiny"), "tiny/logs/build_games.log") as wait:
+        first = fresh.start(*ONE, figure)
+        wait(first)
+        refused(fresh, first, *ONE, figure)
+        refused(fresh, first, *ONE, figure, "--workflow-profile", "none")
+        # What only asks is answered, and leaves the locks of others.
+        for asked in (["-n", figure], [*ONE, "status"], ["verify"]):
+            done = fresh.snakemake(*asked)
+            assert done.returncode == 0, done.stderr[-3000:]
+        refused(fresh, first, *ONE, figure)
+        # So does who takes the first call for dead.
+        done = fresh.snakemake("--unlock")
+        assert done.returncode == 0
+        kept = f"another snakemake works in this folder (process {first.pid}): its lock is kept"
+        assert f"nashlens: note: {kept}\n" in done.stderr
+        refused(fresh, first, *ONE, figure)
+    end(first, fresh)
+    again = fresh.snakemake(*ONE, figure)
+    assert again.returncode == 0
+    assert "Nothing to be done" in again.stdout + again.stderr
+    assert list((fresh.folder / ".snakemake/locks").iterdir()) == []
+
+
+def test_of_two_calls_that_begin_at_once_one_waits(fresh):
+    figure = FIGURE.format("tiny")
+    with held(fresh, GAMES.format("tiny"), "tiny/logs/build_games.log"):
+        calls = [fresh.start(*ONE, figure, said=name) for name in ("one", "other")]
+        while all(call.poll() is None for call in calls):
+            time.sleep(0.05)
+        going = next(call for call in calls if call.poll() is None)
+    assert going.wait(300) == 0
+    (ended,) = (call for call in calls if call is not going)
+    assert ended.returncode == 1
+    said = (fresh.folder / ("one" if ended is calls[0] else "other")).read_text()
+    assert said.splitlines()[-1] == WAIT.format(going.pid)
+
+
+def test_two_experiments_share_a_model_that_neither_or_one_of_them_makes(fresh):
+    other = ("--config", "experiment={name: other}")
+    with held(fresh, MODEL, "tiny/logs/convert_model/tiny_llama.log") as wait:
+        first = fresh.start(*ONE, PROMPTS.format("tiny"))
+        wait(first)
+        refused(fresh, first, *ONE, PROMPTS.format("other"), *other)
+        # What needs no model is made meanwhile.
+        done = fresh.snakemake(*ONE, GAMES.format("other"), *other)
+        assert done.returncode == 0, done.stderr[-3000:]
+        refused(fresh, first, *ONE, PROMPTS.format("other"), *other)
+    end(first, fresh)
+    with held(fresh, PROMPTS.format("other"), "other/logs/build_prompts/tiny_llama.log") as wait:
+        second = fresh.start(*ONE, PROMPTS.format("other"), *other)
+        wait(second)
+        done = fresh.snakemake(*ONE, "results/tiny/pairs/tiny_llama.parquet")
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert "convert_model" not in end(second, fresh)
+    tables = [read_table(fresh.folder / PROMPTS.format(name)) for name in ("tiny", "other")]
+    pd.testing.assert_frame_equal(*tables)
