@@ -115,6 +115,8 @@ def choose_by_records(
         files = isinstance(workflow.persistence, FilePersistence)
         locks = Locks(workflow.persistence) if files and not asking else None
         dag = workflow._dag
+        # Our records say what is whole, be its job's Snakemake killed before it noted the end.
+        dag.ignore_incomplete = True
         choose = dag.update_needrun
 
         async def examine_and_choose(*args: Any, **kwargs: Any) -> None:

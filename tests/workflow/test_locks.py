@@ -1,13 +1,18 @@
-"""Calls at the same time in one folder: each is right, or told in a line what to do."""
+"""Calls at the same time in one folder, and after a kill: right, or told in a line what to do."""
 
 import fcntl
+import re
 import time
 from contextlib import contextmanager
 
 import pandas as pd
+import psutil
 import pytest
 
 from nashlens.tables import read_table
+from tests.conftest import ROOT
+from tests.workflow.test_damage import numbers
+from tests.workflow.workspace import Workspace
 from workflow.records import record_file
 
 pytestmark = pytest.mark.workflow
@@ -113,3 +118,71 @@ def test_two_experiments_share_a_model_that_neither_or_one_of_them_makes(fresh):
     assert "convert_model" not in end(second, fresh)
     tables = [read_table(fresh.folder / PROMPTS.format(name)) for name in ("tiny", "other")]
     pd.testing.assert_frame_equal(*tables)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """What a run makes that nothing happens to."""
+    workspace = Workspace.copy(ROOT, tmp_path_factory.mktemp("undisturbed") / "nashlens")
+    done = workspace.snakemake(*ONE, FIGURE.format("tiny"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    return digests(workspace)
+
+
+def digests(workspace):
+    """Digest the results by their names."""
+    found = numbers(workspace.folder)
+    return {str(path.relative_to(workspace.folder)): digest for path, digest in found.items()}
+
+
+def kill(call):
+    """Kill Snakemake alone; return its jobs, which go on."""
+    jobs = psutil.Process(call.pid).children(recursive=True)
+    assert jobs
+    call.kill()
+    call.wait()
+    return jobs
+
+
+NO_PROFILE = ["--workflow-profile", "none"]
+
+
+@pytest.mark.parametrize(
+    ("orphan", "profile"),
+    [("goes on", []), ("has ended", []), ("has ended", NO_PROFILE), ("killed", [])],
+)
+def test_after_a_killed_snakemake_the_advice_is_followed_to_the_end(
+    fresh, undisturbed, orphan, profile
+):
+    call = (*ONE, FIGURE.format("tiny"), *profile)
+    with held(fresh, GAMES.format("tiny"), "tiny/logs/build_games.log") as wait:
+        first = fresh.start(*call)
+        wait(first)
+        jobs = kill(first)
+        if orphan == "killed":
+            for job in jobs:
+                job.kill()
+        if orphan == "goes on":
+            follow(fresh, call)
+            again = fresh.start(*call)
+            wait(again)
+    psutil.wait_procs(jobs)
+    if orphan != "goes on":
+        follow(fresh, call)
+        again = fresh.start(*call)
+    said = end(again, fresh)
+    # What the orphan has made is whole.
+    assert ("(Rule: build_games)" in said) == (orphan != "has ended")
+    assert digests(fresh) == undisturbed
+
+
+def follow(workspace, call):
+    """Be told that the folder is locked, and do what is said."""
+    done = workspace.snakemake(*call)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("nashlens: error: this folder is locked by a snakemake that did not un")
+    advice = re.search("run `snakemake (.*)`, and give the same command again$", last)[1]
+    done = workspace.snakemake(*advice.split())
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "its lock is kept" not in done.stderr
