@@ -13,7 +13,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from workflow.aside import clear_files, clear_folders, is_no_file, set_aside
 from workflow.intake import refuse
 from workflow.locks import Locks
 from workflow.provenance import Provenance
+from workflow.reasons import Cause, Keys, changed_keys, give_reasons
 from workflow.records import Digests, listed_files, other_inputs, record_file
 
 WHOLE, MISSING, DAMAGED, STALE, FOREIGN = "whole", "missing", "damaged", "stale", "foreign"
@@ -47,6 +48,8 @@ class Finding:
     """What differs, to follow the path in a message."""
     aside: str | None = None
     """A damaged file that a manifest lists."""
+    inputs: Sequence[str] = ()
+    """Of a stale file: what it was made from and has other bytes now."""
 
 
 def examine(path: str, fingerprint: str, digests: Digests) -> Finding:
@@ -83,7 +86,7 @@ def examine(path: str, fingerprint: str, digests: Digests) -> Finding:
             why = "is missing" if found is None else "has other bytes than were written"
             return Finding(path, DAMAGED, f"{file} {why}", aside=file)
     if others := other_inputs(record, digests):
-        return Finding(path, STALE, f"{others[0]} has changed since")
+        return Finding(path, STALE, f"{others[0]} has changed since", inputs=others)
     return Finding(path, WHOLE)
 
 
@@ -135,11 +138,13 @@ def choose_by_records(
                     refuse([f"{path}: it was no file; it is set aside: {AGAIN}" for path in moved])
             _say(found, rerun_versions)
             await choose(*args, **kwargs)
-            _choose(dag, found.jobs, provenance)
+            _choose(dag, found, provenance)
 
         dag.update_needrun = examine_and_choose
 
     workflow._prepare_dag = prepare_and_watch
+    # It advises to clear Snakemake's memory, which would change nothing here.
+    workflow.log_provenance_info = lambda: None
 
 
 def _forget_times(jobs: Iterable[Any], *, mend: bool) -> None:
@@ -166,6 +171,8 @@ class _Found:
     faults: list[Finding] = field(default_factory=list)
     versions: dict[str, list[str]] = field(default_factory=dict)
     """A changed version in words -> first outputs of jobs that used another one."""
+    causes: dict[Any, Cause] = field(default_factory=dict)
+    """Job -> what has changed of it itself."""
 
 
 def _examine_all(
@@ -186,11 +193,15 @@ def _examine_all(
         for version in versions:
             found.versions.setdefault(version, []).append(str(job.output[0]))
         above = any(one in spreading for one in dag.dependencies[job])
-        if faults or above or (versions and rerun_versions):
+        remake = bool(versions) and rerun_versions
+        found.causes[job] = Cause(versions=remake)
+        if stale := [finding for finding in faults if finding.state == STALE]:
+            found.causes[job] = _cause(job, stale, fingerprint, above, provenance, digests)
+        if faults or above or remake:
             found.jobs.add(job)
         # What is made again from the same, by the same, is the same: nothing else hangs on it.
         other = any(finding.state in (STALE, FOREIGN) for finding in faults)
-        if above or other or (versions and rerun_versions):
+        if above or other or remake:
             spreading.add(job)
         found.faults += faults
         folders |= {os.path.dirname(one.path) for one in faults if one.aside or _lost_list(one)}
@@ -200,12 +211,30 @@ def _examine_all(
     return found
 
 
+def _cause(
+    job: Any,
+    stale: Sequence[Finding],
+    fingerprint: str,
+    above: bool,
+    provenance: Provenance,
+    digests: Digests,
+) -> Cause:
+    """Return what has changed since the stale files of a job were made."""
+    record = digests.record(stale[0].path)
+    if record.get("fingerprint") == fingerprint:
+        return Cause(inputs=stale[0].inputs)
+    now = provenance.slice(provenance.stages[job.rule.name].reads, job.wildcards_dict)
+    keys = Keys(changed_keys(record.get("config", now), now))
+    # What is upstream is in the same hash as the code: where it changed, the hash says no more.
+    return Cause(keys, code=not keys and not above)
+
+
 def _lost_list(finding: Finding) -> bool:
     lost = finding.state in (MISSING, DAMAGED)
     return lost and os.path.basename(finding.path) in ("plan.json", "manifest.json")
 
 
-def _choose(dag: Any, ours: set[Any], provenance: Provenance) -> None:
+def _choose(dag: Any, found: _Found, provenance: Provenance) -> None:
     """Replace Snakemake's choice: it would also run all that hangs on a job.
 
     Of its own, those stay that it was asked to force, with all that hangs on them, and those that
@@ -216,7 +245,7 @@ def _choose(dag: Any, ours: set[Any], provenance: Provenance) -> None:
     own = [*asked, *(job for job in dag._needrun if not dag.reason(job).derived)]
     # It looks at no target that hangs on another one which it makes.
     own += [job for job in dag.targetjobs if _lacks_target(job, dag)]
-    chosen = {*ours, *own, *dag.bfs(dag.depending, *asked)}
+    chosen = {*found.jobs, *own, *dag.bfs(dag.depending, *asked)}
     queue = list(chosen)
     while queue:
         job = queue.pop()
@@ -232,8 +261,7 @@ def _choose(dag: Any, ours: set[Any], provenance: Provenance) -> None:
         queue += new
     for job in dag._needrun - chosen:
         dag.reason(job).clear()
-    for job in chosen - dag._needrun:
-        dag.reason(job).forced = True
+    give_reasons(dag, chosen, found.causes)
     dag._needrun.clear()
     dag._needrun.update(chosen)
     dag._n_until_ready.clear()

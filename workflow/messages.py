@@ -25,6 +25,7 @@ from nashlens.logs import PREFIX, last_error
 from workflow.aside import clear_files
 from workflow.call import ASKED_ABOUT
 from workflow.command import Command
+from workflow.reasons import few, said_causes
 
 COLUMNS = ("claim", "model", "verdict", "estimate", "ci_low", "ci_high", "control", "measure")
 OLD = 3600.0
@@ -73,8 +74,9 @@ def say_last_of_dry_run(workflow: Any, command: Command) -> None:
         jobs = [job for job in needed if job.rule.script]
         if jobs:
             stages = [Path(job.rule.snakefile).stem for job in jobs]
+            causes = dict.fromkeys(c for job in jobs for c in said_causes(job, dag.reason(job)))
             about = about_the_same(command, workflow.dag_settings.targets)
-            print(dry_run(stages, about), file=sys.stderr)
+            print(dry_run(stages, list(causes), about), file=sys.stderr)
 
     atexit.register(say)
 
@@ -97,20 +99,25 @@ def about_the_same(command: Command, targets: Iterable[str]) -> Command:
     return Command(command.configfiles, [*command.settings, f"target={said}"])
 
 
-def dry_run(stages: Sequence[str], command: Command) -> str:
+def dry_run(stages: Sequence[str], causes: Sequence[str], command: Command) -> str:
     """Return a dry run in at most ten lines.
 
     Parameters
     ----------
     stages : sequence of str
         The stage of each job that would run, in any order.
+    causes : sequence of str
+        What has changed.
     command : Command
         How the same experiment is asked about.
     """
     counts = Counter(stages).most_common()
     said = ", ".join(f"{stage} {count}" for stage, count in counts)
     jobs = f"{len(stages)} job{'s' * (len(stages) != 1)} would run (this was a dry run): "
-    lines = textwrap.wrap(jobs + said, 96, subsequent_indent="  ", max_lines=6)
+    lines = textwrap.wrap(jobs + said, 96, subsequent_indent="  ", max_lines=4)
+    if causes:
+        changed = f"what has changed:     {'; '.join(few(causes))}"
+        lines += textwrap.wrap(changed, 96, subsequent_indent=" " * 22, max_lines=3)
     asks = [f"what they take:       {command.ask('plan')}"]
     asks += [f"why they would run:   {command.ask('status')}"]
     return "\n".join(["", *lines, *asks])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,11 +13,10 @@ from workflow.choice import ABSENT, DAMAGED, FOREIGN, MISSING, STALE, examine
 from workflow.command import Command
 from workflow.dag import Call, load_dag
 from workflow.experiment import Experiment
+from workflow.reasons import changed_keys, few
 from workflow.records import read_record
 
 WIDTH = 100
-SAID = 4
-"""Reasons of one job that are listed."""
 MODELS_SHOWN = 4
 """Models that have a column of their own; of more, all are one."""
 
@@ -128,39 +126,7 @@ def causes(dag: Any, job: Any, experiment: Experiment) -> Iterator[str]:
     if not said and not any(dag.needrun(before) for before in dag.dependencies[job]):
         absent = any(one.state == ABSENT for one in found)
         said = ["not made yet" if absent else f"code of {job.rule.name}"] * bool(absent or stale)
-    yield from said[:SAID]
-    if len(said) > SAID:
-        yield f"and {len(said) - SAID} more"
-
-
-def changed_keys(old: Any, new: Any, path: str = "") -> Iterator[str]:
-    """Yield each key in which two parts of a config differ, with both values.
-
-    Parameters
-    ----------
-    old, new : config values
-    path : str
-        Dotted key of both.
-    """
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for key in dict.fromkeys([*old, *new]):
-            here = f"{path}.{key}" if path else str(key)
-            if key not in old:
-                yield f"{here} is new"
-            elif key not in new:
-                yield f"{here} is gone"
-            # As JSON: the order of games counts, as it is that of the tables' rows.
-            elif json.dumps(old[key]) != json.dumps(new[key]):
-                yield from changed_keys(old[key], new[key], here)
-        if list(old) != list(new) and set(old) == set(new):
-            yield f"order of {path}"
-    else:
-        yield f"{path}: {_short(old)} -> {_short(new)}"
-
-
-def _short(value: Any) -> str:
-    text = "null" if value is None else str(value)
-    return text if len(text) <= 24 else f"{text[:21]}..."
+    yield from few(said)
 
 
 def render(

@@ -343,7 +343,8 @@ def test_the_ladder_by_itself_ends_with_all_claims(tmp_path):
 
 def test_a_dry_run_ends_in_ten_lines_at_most():
     command = Command(["mine.yaml"], ['findings={"q_value": 0.1}'])
-    text = dry_run(["play"] * 3 + ["games"] + [f"stage_{k}" for k in range(90)], command)
+    stages = ["play"] * 3 + ["games"] + [f"stage_{k}" for k in range(90)]
+    text = dry_run(stages, [f"a.key.{k}: {'1' * 24} -> {'2' * 24}" for k in range(9)], command)
     assert text.startswith("\n94 jobs would run (this was a dry run): play 3, games 1, stage_0 1")
     # What is asked is about the experiment that was to run.
     same = """--configfile mine.yaml --config 'findings={"q_value": 0.1}'"""
@@ -351,4 +352,6 @@ def test_a_dry_run_ends_in_ten_lines_at_most():
     assert text.splitlines()[-1].endswith(f"  snakemake --cores 1 status {same}")
     assert len(text.splitlines()) <= 10
     assert max(map(len, text.splitlines()[:-2])) <= 100
-    assert "1 job would run" in dry_run(["games"], Command())
+    assert "1 job would run" in dry_run(["games"], [], Command())
+    text = dry_run(["games"], ["games.a.title: A -> B", "code of build_games"], Command())
+    assert "what has changed:     games.a.title: A -> B; code of build_games" in text.splitlines()

@@ -2,7 +2,9 @@
 
 import re
 
-from workflow.status import StageStatus, changed_keys, render
+from tests.conftest import ROOT
+from workflow.reasons import changed_keys
+from workflow.status import StageStatus, render
 
 
 def lines_of(text):
@@ -66,4 +68,38 @@ def test_of_a_finished_study_an_edit_is_named_with_what_follows(built):
         done = built.snakemake("--cores", "1", "status")
     found = lines_of(done.stderr[done.stderr.rindex("Experiment tiny") :])
     assert found["circuits"].endswith("code of summarise_heads")
+    assert built.would_run() == set()
+
+
+def test_a_dry_run_says_of_each_job_why_and_the_page_has_these_words(built):
+    """One edit of each kind: a key, code, and a file that is gone."""
+    page = (ROOT / "docs/howto/cost.md").read_text()
+    told = page.split("The reason stands beside each job:")[1].split("##")[0]
+    words = [" ".join(word.split()) for word in re.findall(r"\*([^*]+)\*", told)]
+    assert len(words) == 4, words
+    lost, lens = built.folder / "results/tiny/quiz.parquet", "src/nashlens/lens/summary.py"
+    content = lost.read_bytes()
+    lost.unlink()
+    try:
+        with built.edited(lens, None, "\n\n_EDITED = 1\n"):
+            done = built.snakemake("-n", "figures", config={"circuits": {"group": 3}})
+    finally:
+        lost.write_bytes(content)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said[-3000:]
+    found = re.findall(r"^Job \d+: (.+)\nReason: (.+)$", said, re.M)
+    assert [word for word in words if not any(word in reason for _, reason in found)] == []
+    reasons = {name.replace("tiny_qwen", "tiny_llama"): reason for name, reason in found}
+    last = "since last execution"
+    params = f"Params have changed {last}: circuits.group: 2 -> 3"
+    assert reasons["Ablated heads of tiny_llama"] == params
+    lost_one = "Missing output files: results/tiny/quiz.parquet"
+    assert reasons["Accuracy of all models in the quiz"] == lost_one
+    assert reasons["Lens of tiny_llama in a few numbers and by layer"] == f"Code has changed {last}"
+    assert reasons["Figure heads"].startswith("Input files updated by another job: results/tiny/")
+    assert "Forced execution" not in said
+    (changed,) = re.findall(r"^what has changed: +(.+)$", said, re.M)
+    assert set(changed.split("; ")) == {"circuits.group: 2 -> 3", "code of summarise_lens"}
+    # Advice that would change nothing here.
+    assert "--cleanup-metadata" not in said
     assert built.would_run() == set()
