@@ -5,7 +5,8 @@ A job that fails writes the traceback to its log, and to both the log and stderr
     nashlens: error: results/...: what is wrong and what to do (log: results/.../logs/RULE.log)
 
 which the workflow repeats as the last line in the terminal. Where the disk is full the log cannot
-hold it; stderr does, and the workflow finds out by itself.
+hold it; stderr does, and the workflow finds out by itself. Where jobs share a terminal, which their
+workflow draws on, they write to their logs alone, and the workflow reads them there.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -24,6 +26,8 @@ from nashlens.progress import SHARED_TERMINAL
 
 PREFIX = "nashlens: error: "
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_BEGINS = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?P<level>[A-Z]+) \S+: ")
+_TRACEBACK = "Traceback (most recent call last)"
 
 
 def start_logging(path: str | Path) -> None:
@@ -35,6 +39,7 @@ def start_logging(path: str | Path) -> None:
         The job's log; an old one is replaced.
     """
     path = Path(path)
+    shared = bool(os.environ.get(SHARED_TERMINAL))
 
     def report(
         kind: type[BaseException], error: BaseException, trace: TracebackType | None
@@ -46,17 +51,17 @@ def start_logging(path: str | Path) -> None:
         # The traceback goes only to the log; the terminal shows the one line.
         lines = traceback.format_exception(kind, error, trace)
         # On a full disk the log ends here, and the terminal has the line all the same.
-        with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as out:
-            out.write(unescaped("".join(lines)) + last + "\n")
+        with contextlib.suppress(OSError):
+            with open(path, "a", encoding="utf-8") as out:
+                out.write(unescaped("".join(lines)) + last + "\n")
+            if shared:
+                return
         print(last, file=sys.stderr, flush=True)
 
     sys.excepthook = report
     # What cannot be logged is no reason to print a traceback for every line of the log.
     logging.raiseExceptions = False
-    terminal = logging.StreamHandler()
-    if SHARED_TERMINAL in os.environ:
-        terminal.setLevel(logging.WARNING)
-    handlers: list[logging.Handler] = [terminal]
+    handlers: list[logging.Handler] = [] if shared else [logging.StreamHandler()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(path, mode="w", encoding="utf-8"))
@@ -84,6 +89,38 @@ def summary(error: BaseException) -> str:
     if isinstance(error, OSError) and (said := disk_problem(error, error.filename or "results")):
         return printable(said)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def warnings_of(path: str | Path) -> list[str]:
+    """Return what a job's log warns of, each text without its time.
+
+    Parameters
+    ----------
+    path : str or Path
+        A job's log; it need not exist.
+
+    Returns
+    -------
+    list of str
+        Records of level WARNING and above, in order.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    found: list[list[str]] = []
+    current: list[str] | None = None
+    for line in lines:
+        if begins := _BEGINS.match(line):
+            warns = begins["level"] in ("WARNING", "ERROR", "CRITICAL")
+            current = [line[begins.end() :]] if warns else None
+            found += [current] if current else []
+        elif line.startswith((PREFIX, _TRACEBACK)):
+            # Of what ended the job.
+            current = None
+        elif current is not None:
+            current.append(line)
+    return [unescaped("\n".join(text)) for text in found]
 
 
 def last_error(path: str | Path) -> str | None:

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 _EVERY = 30.0  # seconds between two lines
 SHARED_TERMINAL = "NASHLENS_SHARED_TERMINAL"
-"""Set where several processes write to one terminal: warnings and errors alone, and no bars."""
+"""Set where several processes have one terminal: they write to their logs alone, and no bars."""
 
 
 def progress(items: Collection[T], name: str, *, unit: str = "it") -> Iterator[T]:
@@ -28,7 +28,7 @@ def progress(items: Collection[T], name: str, *, unit: str = "it") -> Iterator[T
     unit : str
         What one item is.
     """
-    if sys.stderr.isatty() and SHARED_TERMINAL not in os.environ:
+    if sys.stderr.isatty() and not os.environ.get(SHARED_TERMINAL):
         from tqdm import tqdm
 
         yield from tqdm(items, desc=name, unit=unit, file=sys.stderr)
