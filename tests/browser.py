@@ -41,3 +41,45 @@ def serious(page, checked, **options):
         for one in found
         if one["impact"] in ("serious", "critical")
     ]
+
+
+def becomes(page, holds):
+    """Wait until something holds; say whether it does."""
+    for _ in range(100):
+        if holds():
+            return True
+        page.wait_for_timeout(100)
+    return False
+
+
+def drawn(page, name):
+    """Return a figure of a chart when it is drawn."""
+    figure = page.locator(f"#{name}")
+    figure.scroll_into_view_if_needed()
+    figure.locator(".chart[data-drawn]").wait_for()
+    return figure
+
+
+def labels_of(figure):
+    """Return what stands at the axes; Vega puts new ones behind those that stay."""
+    return sorted(figure.locator(".role-axis-label text").all_text_contents())
+
+
+def middle(figure):
+    """Return the middle of a chart's first view, whose axes are around it."""
+    views = [view.bounding_box() for view in figure.locator("path.background").all()]
+    box = next(view for view in views if view["width"] > 0 and view["height"] > 0)
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def zoom_changes_labels(page, figure, sideways=False):
+    """Turn the wheel over a chart, with the shift key; say whether its axes have other labels.
+
+    Some browsers turn a wheel sideways while the shift key is down.
+    """
+    before = labels_of(figure)
+    page.mouse.move(*middle(figure))
+    page.keyboard.down("Shift")
+    page.mouse.wheel(*((-900, 0) if sideways else (0, -900)))
+    page.keyboard.up("Shift")
+    return becomes(page, lambda: labels_of(figure) != before)

@@ -8,7 +8,7 @@ import shlex
 import pandas as pd
 import pytest
 
-from tests.browser import CHECKED, DESKTOP, Opened, inside, serious
+from tests.browser import CHECKED, DESKTOP, Opened, drawn, inside, serious, zoom_changes_labels
 
 pytestmark = pytest.mark.workflow
 
@@ -106,6 +106,9 @@ def test_the_page_of_a_real_run_is_read_on_one_screen_and_by_all(opened, path):
         "document.querySelectorAll('.chart').length"
         " === document.querySelectorAll('.chart[data-drawn]').length"
     )
+    # Of those that the made-up study has no rows for, one of each form.
+    for name in ("M7-chart2", "M11-chart2", "B7-chart2"):
+        assert zoom_changes_labels(page, drawn(page, name)), name
     page.locator("#list .rounds button").first.click()
     assert page.locator("#round .saw").first.inner_text()
     assert serious(page, CHECKED) == []

@@ -165,9 +165,9 @@ def lines(
         # Last: a zoom belongs to the first layer, which must have both fields.
         rule = base.mark_rule(strokeDash=[3, 3], color="#767676")
         layers.append(rule.encode(y=alt.datum(at)))
-    layered = alt.layer(*layers).properties(**size)
+    layered = alt.layer(*layers).properties(**size).add_params(_zoom("x", "y"))
     if facet is None and column is None:
-        return layered.properties(data=shown).add_params(_zoom("x", "y"))
+        return layered.properties(data=shown)
     # Facets part the data of the whole: a part with data of its own would show all of it.
     parts: dict[str, Any] = {"row": _row(facet, shown)} if facet else {}
     if column:
@@ -200,8 +200,8 @@ def points(
     tips = [alt.Tooltip(name) for name in shown.columns]
     chart = alt.Chart(shown).mark_point(filled=True, size=45, opacity=0.75)
     chart = chart.encode(**axes, color=marks["color"], shape=marks["shape"], tooltip=tips)
-    chart = chart.properties(width=WIDTH, height=HEIGHT)
-    return chart.facet(row=_row(facet, shown)) if facet else chart.add_params(_zoom("x", "y"))
+    chart = chart.properties(width=WIDTH, height=HEIGHT).add_params(_zoom("x", "y"))
+    return chart.facet(row=_row(facet, shown)) if facet else chart
 
 
 def _order(values: pd.Series) -> list[Any]:
@@ -218,8 +218,12 @@ def _row(field: str, shown: pd.DataFrame) -> Any:
 
 
 def _zoom(*axes: Literal["x", "y"]) -> Any:
-    """Return a zoom that leaves the page's own scrolling alone: with the shift key only."""
+    """Return a zoom that leaves the page's own scrolling alone: with the shift key only.
+
+    Facets share their scales, so they are zoomed together: it belongs to the chart in them.
+    """
     return alt.selection_interval(
+        name="zoom",
         bind="scales",
         encodings=list(axes),
         zoom="wheel![event.shiftKey]",
@@ -291,8 +295,9 @@ def dots(
         layers.append(rule.encode(x=alt.datum(at)))
     step = 20 if not offset else 11
     layered = alt.layer(*layers).properties(width=WIDTH, height=alt.Step(step))
+    layered = layered.add_params(_zoom("x"))
     if facet is None:
-        return layered.properties(data=shown).add_params(_zoom("x"))
+        return layered.properties(data=shown)
     return layered.facet(data=shown, row=_row(facet, shown))
 
 
@@ -311,15 +316,23 @@ def _verdict_marks(series: str) -> dict[str, Any]:
 
 
 def heat(frame: pd.DataFrame, *, x: str, y: str, facet: str, title: str) -> Any:
-    """Return a map of estimates: x and y are names, the number stands in each cell."""
+    """Return a map of estimates: x are names, y whole numbers, each estimate's cell a colour."""
     shown = data(frame, [x, y, facet, "estimate", "ci_low", "ci_high", "n"])
+    # Edges of the cells: names in the place of numbers could not be zoomed.
+    numbers = shown[y].astype("float64")
+    shown = shown.assign(**{"from": numbers - 0.5, "to": numbers + 0.5})
+    ends = [numbers.min() - 0.5, numbers.max() + 0.5]
+    rows = int(ends[1] - ends[0])
+    axis = alt.Axis(tickCount=rows, tickMinStep=1, format="d", grid=False)
     base = alt.Chart(shown).encode(
         x=alt.X(f"{x}:N", title=None, sort=None, axis=alt.Axis(labelAngle=-30)),
-        y=alt.Y(f"{y}:O", title=y, sort="descending"),
+        y=alt.Y("from:Q", title=y, scale=alt.Scale(domain=ends, nice=False), axis=axis),
+        y2="to:Q",
     )
     scale = alt.Scale(scheme="purpleorange", domainMid=0)
     cells = base.mark_rect().encode(
         color=alt.Color("estimate:Q", title=title, scale=scale),
-        tooltip=[alt.Tooltip(name) for name in shown.columns],
-    )  # fmt: skip
-    return cells.properties(width=260, height=alt.Step(14)).facet(row=_row(facet, shown))
+        tooltip=[alt.Tooltip(name) for name in shown.columns if name not in ("from", "to")],
+    )
+    cells = cells.properties(width=260, height=14 * rows).add_params(_zoom("y"))
+    return cells.facet(row=_row(facet, shown))

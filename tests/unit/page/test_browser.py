@@ -6,7 +6,19 @@ import pytest
 
 from nashlens.page import build_page
 from nashlens.page.compare import build_comparison
-from tests.browser import CHECKED, DESKTOP, PHONE, Opened, inside, serious
+from tests.browser import (
+    CHECKED,
+    DESKTOP,
+    PHONE,
+    Opened,
+    becomes,
+    drawn,
+    inside,
+    labels_of,
+    middle,
+    serious,
+    zoom_changes_labels,
+)
 from tests.unit.page.studies import study
 from tests.unit.page.test_compare import two
 from tests.unit.page.test_page import HOSTILE
@@ -61,16 +73,14 @@ def test_one_model_and_four_fit_the_first_screen(chromium, tmp_path, models):
     for selector in ("#board", "#ladder"):
         cut = "(s) => { const t = document.querySelector(s).parentElement;"
         assert many.page.evaluate(f"{cut} return t.scrollWidth <= t.clientWidth }}", selector)
-    many.page.locator("#M6-chart2").scroll_into_view_if_needed()
-    many.page.locator("#M6-chart2 .chart[data-drawn]").wait_for()
+    drawn(many.page, "M6-chart2")
     assert many.complaints == []
     many.context.close()
 
 
 def test_nothing_scrolls_sideways_on_a_phone(chromium, path):
     phone = Opened(chromium, path, viewport=PHONE)
-    phone.page.locator("#M6-chart2").scroll_into_view_if_needed()
-    phone.page.locator("#M6-chart2 .chart[data-drawn]").wait_for()
+    drawn(phone.page, "M6-chart2")
     assert phone.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     phone.context.close()
 
@@ -109,9 +119,7 @@ def test_a_round_shows_what_was_seen_written_and_likely(page):
 
 
 def test_a_charts_data_can_be_seen_and_taken(page):
-    figure = page.locator("#M6-chart2")
-    figure.scroll_into_view_if_needed()
-    figure.locator(".chart[data-drawn]").wait_for()
+    figure = drawn(page, "M6-chart2")
     figure.locator("[data-table]").click()
     assert figure.locator(".shown tbody tr").count() == 16
     figure.locator("[data-table]").click()
@@ -122,6 +130,17 @@ def test_a_charts_data_can_be_seen_and_taken(page):
         rows = list(csv.DictReader(file))
     assert len(rows) == 16
     assert {row["model"] for row in rows} == {"one", "two"}
+
+
+@pytest.mark.parametrize("sideways", [False, True], ids=["upright", "sideways"])
+@pytest.mark.parametrize("name", ["M6-chart1", "M6-chart2"])
+def test_shift_and_the_wheel_zoom_a_chart_and_a_double_click_takes_it_back(page, name, sideways):
+    figure = drawn(page, name)
+    before, top = labels_of(figure), page.evaluate("scrollY")
+    assert zoom_changes_labels(page, figure, sideways)
+    assert page.evaluate("scrollY") == top
+    page.mouse.dblclick(*middle(figure))
+    assert becomes(page, lambda: labels_of(figure) == before)
 
 
 def test_light_and_dark_are_a_button(page):
@@ -137,8 +156,7 @@ def test_light_and_dark_are_a_button(page):
 
 def test_an_accessibility_checker_finds_nothing_serious(page):
     page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
-    page.locator("#M6-chart2").scroll_into_view_if_needed()
-    page.locator("#M6-chart2 .chart[data-drawn]").wait_for()
+    drawn(page, "M6-chart2")
     assert serious(page, CHECKED) == []
 
 

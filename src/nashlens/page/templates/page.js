@@ -40,6 +40,20 @@
       }));
   };
   const charts = [...document.querySelectorAll(".chart")];
+  // Some browsers turn a wheel with the shift key sideways; Vega zooms by what goes up and down.
+  const upright = (event) => {
+    if (!event.shiftKey || event.deltaY !== 0 || event.deltaX === 0) return;
+    event.preventDefault();
+    event.stopPropagation();
+    event.target.dispatchEvent(new WheelEvent("wheel", {
+      bubbles: true, cancelable: true, view: window, shiftKey: true,
+      clientX: event.clientX, clientY: event.clientY,
+      deltaY: event.deltaX, deltaMode: event.deltaMode,
+    }));
+  };
+  for (const chart of charts) {
+    chart.addEventListener("wheel", upright, { capture: true, passive: false });
+  }
   const watch = new IntersectionObserver((entries) => {
     for (const entry of entries) if (entry.isIntersecting) draw(entry.target);
   }, { rootMargin: "400px" });
