@@ -38,24 +38,52 @@ def test_what_follows_the_word_is_not_counted():
     assert json.loads(swamped["detail"])["word_part"] == pytest.approx(5.0, abs=0.1)
 
 
+AT_ONCE = PLANTED_PATH | {"decision": (0.0, 0.0, 0.9, 0.9)}
+"""The decision reads the payoffs itself, and nothing before it does."""
+
+
 def test_no_place_before_the_decision_contradicts_it():
-    shares = PLANTED_PATH | {"options": (0.0, 0.0, 0.3, 0.1), "question": (0.0, 0.0, 0.1, 0.3)}
+    shares = AT_ONCE | {"options": (0.0, 0.0, 0.3, 0.1), "question": (0.0, 0.0, 0.1, 0.3)}
     found = verdict(patching(shares))
     assert found["verdict"] == "contradicted"
     assert found["estimate"] == pytest.approx(0.3, abs=0.05)
 
 
 def test_what_carries_from_the_embedding_on_is_no_place():
-    shares = PLANTED_PATH | {"options": (0.0, 0.0, 0.1, 0.1), "question": (0.0, 0.0, 0.1, 0.1)}
+    shares = AT_ONCE | {"options": (0.0, 0.0, 0.1, 0.1), "question": (0.0, 0.0, 0.1, 0.1)}
     assert verdict(patching(shares))["verdict"] == "contradicted"
     detail = json.loads(verdict(patching(shares))["detail"])
     assert detail["group"] in ("options", "question")
 
 
+@pytest.mark.parametrize("left_out", [["payoffs"], ["payoffs", "options"], ["payoffs", "question"]])
+def test_what_was_not_patched_contradicts_nothing(left_out):
+    """The label is at the payoffs until the decision reads it there."""
+    shares = dict.fromkeys(PLANTED_PATH, (0.0, 0.0, 0.0, 0.0))
+    shares |= {"payoffs": (0.6, 0.8, 0.9, 0.1), "decision": (0.0, 0.0, 0.1, 0.9)}
+    assert verdict(patching(shares))["verdict"] == "supported"
+    some = {name: share for name, share in shares.items() if name not in left_out}
+    found = verdict(patching(some))
+    assert found["verdict"] == "inconclusive"
+    assert "see patching.groups" in found["reason"]
+    assert json.loads(found["detail"])["covered_layer"] == 2
+
+
+@pytest.mark.parametrize("whole", ["payoffs", "all"])
+def test_tokens_that_are_in_two_groups_count_once(whole):
+    shares = {"payoff_1": (0.1, 0.1, 0.0, 0.0), "payoff_4": (0.3, 0.3, 0.0, 0.0)}
+    shares |= {whole: (0.4, 0.4, 0.0, 0.0), "question": (0.0, 0.0, 0.3, 0.1)}
+    found = verdict(patching(shares | {"decision": (0.0, 0.0, 0.7, 0.9)}))
+    assert found["verdict"] == "inconclusive"
+    detail = json.loads(found["detail"])
+    assert (detail["covered_layer"], detail["covered"]) == (2, pytest.approx(0.4, abs=0.05))
+
+
 def test_a_payoff_that_makes_a_tie_can_be_the_place():
     """One payoff alone carries half of it from the embedding on, and the rest is computed there."""
-    nowhere = dict.fromkeys(PLANTED_PATH, (0.0, 0.0, 0.0, 0.0))
+    nowhere = dict.fromkeys(["options", "question"], (0.0, 0.0, 0.0, 0.0))
     place = nowhere | {"payoff_4": (0.52, 0.52, 1.0, 0.1), "decision": (0.0, 0.0, 0.0, 0.9)}
+    place |= {"payoff_3": (0.48, 0.48, 0.4, 0.0)}
     detail = json.loads(verdict(patching(place))["detail"])
     assert verdict(patching(place))["verdict"] == "supported"
     assert (detail["layer"], detail["group"]) == (4, "payoff_4")

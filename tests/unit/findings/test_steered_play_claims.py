@@ -59,12 +59,17 @@ def test_without_steered_agents_the_key_is_named():
 
 
 def test_a_dose_that_moves_play_both_ways():
-    row, detail = judged("S1", steered(slope(0.3), rounds=6))
+    row, detail = judged("S1", steered(slope(0.3), random=slope(0.0), rounds=6))
     assert row["verdict"] == "supported", row["reason"]
     assert row["estimate"] == pytest.approx(0.6, abs=0.15)
     assert detail["pushes"] == [-1, 0, 1]
     assert detail["nearer"] > 0.3
-    assert "no player along a random direction" in row["reason"]
+
+
+def test_without_a_control_any_direction_might_do():
+    row, _ = judged("S1", steered(slope(0.3), rounds=6))
+    assert row["verdict"] == "inconclusive"
+    assert "no player is steered along a random direction" in row["reason"]
 
 
 def test_a_random_direction_is_the_control():
@@ -81,7 +86,7 @@ def test_a_random_direction_is_the_control():
 def test_a_random_direction_at_other_layers_is_no_control():
     matches = steered(slope(0.3), random=slope(0.3), layers={"r": [1]}, rounds=6)
     row, detail = judged("S1", matches)
-    assert (row["verdict"], detail["n_random"]) == ("supported", 0)
+    assert (row["verdict"], detail["n_random"]) == ("inconclusive", 0)
 
 
 def test_a_dose_that_moves_nothing_or_the_wrong_way():
@@ -138,6 +143,32 @@ def test_noise_is_rarely_supported():
 
 def whole(size=0.3, **changes):
     return judged("S2", steered(slope(size), rounds=6), **checks(**changes))
+
+
+@pytest.mark.parametrize(
+    ("table", "kept", "lacks"),
+    [
+        ("steered_quiz", [0.0, 1.0], "no question of the quiz was asked of s at dose 0 and at -1"),
+        ("steered_quiz", [-1.0, 1.0], "of s at dose 0 and at -1, 1"),
+        ("steered_quiz", [], "the steered_quiz table has no row"),
+        ("steered_text", [0.0, 1.0], "s read no plain text at dose -1"),
+        ("steered_text", [], "the steered_text table has no row"),
+    ],
+)
+def test_damage_that_was_not_looked_for_is_not_ruled_out(table, kept, lacks):
+    tables = checks()
+    tables[table] = tables[table][tables[table]["dose"].isin(kept)]
+    row, _ = judged("S2", steered(slope(0.3), rounds=6), **tables)
+    assert row["verdict"] == "not_applicable"
+    assert lacks in row["reason"]
+
+
+def test_the_text_of_another_player_says_nothing():
+    tables = checks()
+    tables["steered_text"] = tables["steered_text"].assign(player="r")
+    row, _ = judged("S2", steered(slope(0.3), rounds=6), **tables)
+    assert row["verdict"] == "not_applicable"
+    assert "s read no plain text at dose -1, 1" in row["reason"]
 
 
 def test_a_player_that_stays_whole():

@@ -9,6 +9,9 @@ it follows from, was computed there by then.
 
 The control patches the same place from prompts that differ in the opponent's last move, or in the
 order of the options, and in no payoff.
+
+That no patched group carries half says nothing about the others. So all that were patched, the
+decision too, must carry more than half together, at each layer: what is left for others is less.
 """
 
 from __future__ import annotations
@@ -42,6 +45,8 @@ LEAST_ADDED = 0.25
 """Share by which it must carry more than its tokens do from the embedding on."""
 CONTROLS = ("history", "order")
 """Kinds of pairs that differ in no payoff, the first one that there is."""
+OVERLAPS = {"payoffs": "payoff_", "rounds": "round_", "options": "option_"}
+"""Groups that hold others, by what their names begin with."""
 NOT_BEFORE = (DECISION, "answer", "all")
 """Groups that are not before the decision, where the answer is on its way out."""
 
@@ -68,6 +73,12 @@ class Computed(Evidence):
     """What exchanged payoffs move towards the pair's first label, in logits."""
     largest_high: float
     """Upper bound of the largest share that any place carries, for all places at once."""
+    covered: float
+    """Share that all patched groups carry together, at the layer where it is least."""
+    covered_low: float
+    """Its lower bound, for all layers at once."""
+    covered_layer: int
+    """That layer."""
     control_kind: str
     """Kind of the control's pairs; empty where there is none."""
     control_low: float
@@ -104,6 +115,7 @@ def estimate(tables: Tables, settings: JudgeSettings) -> Computed | Missing:
     place = _lowest(low > 0, layer, found.estimate)
     total_low, total_high = whole.interval(settings.confidence)
     kind, control = _control(tables["patching"], patches.places.index[candidates[place]], settings)
+    covered = _covered(patches, settings)
     # As many tests as places: on the safe side, as places go together.
     floor = p_floor(found.n_clusters, settings.resamples)
     chance = student_p(found.estimate[place], found.error[place], found.freedom[place], 0.0)
@@ -128,6 +140,9 @@ def estimate(tables: Tables, settings: JudgeSettings) -> Computed | Missing:
         total_high=float(total_high[0]),
         word_part=float(whole.estimate[1]),
         largest_high=LEAST_SHARE + float(high.max()) / total,
+        covered=1 - LEAST_SHARE + covered[1] / total,
+        covered_low=1 - LEAST_SHARE + covered[2] / total,
+        covered_layer=covered[0],
         control_kind=kind,
         control_low=control[1] / total,
         control_high=control[2] / total,
@@ -148,6 +163,25 @@ def _candidates(patches: Patches, effect: Array, total: float) -> NDArray[np.int
     much = given > (LEAST_SHARE - LEAST_ADDED) * total
     apart = ~places["group"].isin(NOT_BEFORE) & ~(much & (effect - given < LEAST_ADDED * total))
     return np.flatnonzero((residual & (places["layer"] > 0) & apart).to_numpy(dtype=bool))
+
+
+def _covered(patches: Patches, settings: JudgeSettings) -> tuple[int, float, float]:
+    """Return where all patched groups carry least together: the layer, and how much more than half.
+
+    In logits, with its lower bound.
+    """
+    places = patches.places.reset_index(drop=True)
+    groups = set(places["group"])
+    held = tuple(begin for name, begin in OVERLAPS.items() if name in groups)
+    once = (places["group"] != "all") & ~places["group"].str.startswith(held)
+    here = (places["site"] == "residual") & (places["layer"] > 0) & once
+    action = patches.parts["action"]
+    layers = sorted(set(places["layer"][here]))
+    sums = [action[:, 1:][:, (here & (places["layer"] == k)).to_numpy()].sum(1) for k in layers]
+    found = patches.blocks.estimate(np.stack(sums, axis=1) - (1 - LEAST_SHARE) * action[:, :1])
+    low, _, _ = found.simultaneous(settings.confidence, settings.resamples, settings.rng("M11"))
+    least = int(np.argmin(low))
+    return int(layers[least]), float(found.estimate[least]), float(low[least])
 
 
 def _lowest(carries: NDArray[np.bool_], layer: NDArray[np.int_], estimate: Array) -> int:
@@ -190,6 +224,8 @@ def rule(e: Computed) -> Outcome:
         if not max(-e.control_low, e.control_high) < LEAST_SHARE:
             return Outcome("inconclusive", "pairs without other payoffs may carry as much")
         return Outcome("supported")
+    if e.largest_high < LEAST_SHARE and not e.covered_low > 1 - LEAST_SHARE:
+        return Outcome("inconclusive", "tokens that were not patched may: see patching.groups")
     return Outcome(verdict_of(False, e.largest_high < LEAST_SHARE))
 
 
@@ -211,7 +247,11 @@ def reason(e: Computed, outcome: Outcome) -> str:
             f", from {e.control_kind} pairs {e.control:.2f} [{e.control_low:.2f},"
             f" {e.control_high:.2f}]"
         )
-    return joined(f"{numbers}; {after}", outcome.because)
+    together = (
+        f"all groups patched carry {e.covered:.2f} together (at least {e.covered_low:.2f}) at layer"
+        f" {e.covered_layer}, where it is least"
+    )
+    return joined(f"{numbers}; {after}; {together}", outcome.because)
 
 
 CLAIM = Claim(
@@ -231,7 +271,8 @@ CLAIM = Claim(
     f" {LEAST_ADDED:.0%} more than at the embedding, if it carries as much there; pairs that differ"
     " in no payoff carry less there, with their interval",
     contradicted="exchanged payoffs move the answer as much, and at none of the layers patched"
-    f" does such a group carry {LEAST_SHARE:.0%} of that, with their intervals",
+    f" does such a group carry {LEAST_SHARE:.0%} of that, while at each of them all groups patched,"
+    f" the decision too, carry more than {1 - LEAST_SHARE:.0%} together, with their intervals",
     estimate=estimate,
     rule=rule,
     reason=reason,

@@ -5,7 +5,7 @@ draws at every dose. Cooperation is the chance that each decision was drawn with
 its mean is that of the actions, without the noise of their draws. The estimate is what it is under
 the strongest push away from defection, less that under the strongest push towards it. Play without
 a push must lie between the two, no larger push may move it back, the Nash distance must move along,
-and no random direction of the same length may move it as much, where the config has such a player.
+and no random direction of the same length may move it as much: the config needs such a player.
 """
 
 from __future__ import annotations
@@ -152,8 +152,9 @@ def rule(evidence: SteeredPlayEvidence) -> Outcome:
         evidence.low > 0 and evidence.estimate >= LEAST_COOPERATION,
         (evidence.backwards, "a larger push moves it back"),
         (not evidence.nearer.low > 0, "the Nash distance does not move along"),
+        (evidence.n_random == 0, "no player is steered along a random direction, as the control"),
         (
-            evidence.n_random > 0 and not evidence.beyond.low > 0,
+            not evidence.beyond.low > 0,
             "a random direction of the same length may move it as much",
         ),
     )
@@ -191,7 +192,7 @@ CLAIM = PlayClaim(
     reads=SteeredField,
     supported=f"the change is at least {LEAST_COOPERATION:g}, and from no push it goes both ways"
     " with both intervals; no step between doses goes back with its interval; the Nash distance"
-    " falls along, and random directions move it less, with intervals",
+    " falls along, and a player along a random direction moves less, with intervals",
     contradicted=f"the upper bound of the change is below {LEAST_COOPERATION:g}",
     estimate=estimate,
     rule=rule,

@@ -93,12 +93,19 @@ def _of_player(
         return means.missing
     doses = [dose for dose in player.doses if dose != 0.0]
     quiz = _quiz_changes(field, settings, player, doses)
-    if not quiz:
-        return Missing(f"no question of the quiz was asked of {player.name} at dose 0 and another")
+    text = list(_of_text(field, settings, player))
+    # Damage that was not looked for is none that was ruled out.
+    seen = {
+        f"no question of the quiz was asked of {player.name} at dose 0 and at": set(quiz),
+        f"{player.name} read no plain text at dose": {one.dose for one in text},
+    }
+    for lack, there in seen.items():
+        if without := [f"{dose:g}" for dose in doses if dose not in there]:
+            return Missing(f"{lack} {', '.join(without)}")
     found = [
         *(Damage("quiz", d, e.value, _over(e, -1.0, -QUIZ_LOSS)) for d, e in quiz.items()),
         *_of_play(means, doses),
-        *_of_text(field, settings, player),
+        *text,
     ]
     worst = {d.name: d for d in sorted(found, key=lambda d: d.excess.value)}
     dose = min(quiz, key=lambda d: quiz[d].value)
