@@ -259,7 +259,7 @@ class PatchingConfig(Section):
     """What is patched: residual, attention (what a block's attention adds), mlp."""
     layers: Layers = [0.33, 0.67]
     """Blocks after which, or in which, it is patched; negative counts from the last block (-1)."""
-    groups: Distinct[Group] = ["options", "question", "answer", "decision"]
+    groups: Distinct[Group] = ["payoffs", "rounds", "options", "question", "answer", "decision"]
     """The tokens that are patched together."""
     heads: DistinctOrEmpty[Group] = []
     """Groups of tokens at which every attention head is patched by itself; [] for none."""
@@ -276,7 +276,7 @@ class AttributionConfig(Section):
     """Groups of as many other components of the same layers, as the control."""
     orders: Count = 3
     """Random orders in which the chosen components are ablated one after another, too."""
-    pairs: Annotated[Integer, Field(ge=0, le=100000)] = 0
+    pairs: Annotated[Integer, Field(ge=0, le=100000)] = 8
     """Prompts of each game that exchange components with one without a conflict; 0 for none."""
 
 

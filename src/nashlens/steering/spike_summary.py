@@ -11,6 +11,8 @@ POWER = 0.8
 """Share of draws from which a spike counts as found."""
 NONE = "none"
 """The spike that is none: the model as it is."""
+MEASURED = ("M4", "M7", "M8", "M9", "M10", "M11")
+"""Claims whose spikes are added to what interventions were measured to do (`spiked_answers`)."""
 _KEYS = ["model", "spike", "layer", "strength", "unit", "claim", "counts", "wanted"]
 
 
@@ -87,7 +89,8 @@ def with_spike(reason: str, row: pd.Series) -> str:
     if np.isnan(found):
         return reason
     size = f"An effect of {found:g} {row['spike_unit']}" if np.isfinite(found) else "No effect"
-    said = f"{size} put into this model is found four times in five"
+    where = "added to what was measured" if row["claim"] in MEASURED else "put into this model"
+    said = f"{size} {where} is found four times in five"
     if wrong > 0:
         said += f"; one of the wrong kind was taken for it in {wrong:.0%} of draws"
     return f"{reason.rstrip('.')}. {said}."

@@ -3,7 +3,8 @@
 The study's own tables hold what each ablation, patch and push did to each prompt. A spike adds `s`
 logits there, where an intervention with that effect would have added them:
 
-- M4: ablating the candidate group of heads at the decision costs the Nash action `s`;
+- M4: ablating one arm's candidate group costs the Nash action `s`: of the arm that has the fewest
+  histories to test on, which finds the least;
 - M7, M8: the largest dose along the abstract direction, after one layer, moves the answer `s`
   towards action 1, the smallest one as far from it, and those between in proportion;
 - M9: ablating the late components that write against Nash brings the Nash action `s`, and
@@ -171,7 +172,9 @@ def _dropped(rows: pd.DataFrame, drop: np.ndarray) -> pd.DataFrame:
 
 
 def _spiked_heads(rows: pd.DataFrame, kind: str, strength: float) -> pd.DataFrame:
-    component, positions = next(iter(ARMS))
+    candidates = rows[rows["kind"] == "candidate"]
+    tested = candidates.groupby(["component", "positions"])["match_id"].nunique()
+    component, positions = min(tested.index, key=lambda arm: (tested[arm], list(ARMS).index(arm)))
     here = (rows["kind"] == "candidate") & (rows["component"] == component)
     here &= rows["positions"] == positions
     return _dropped(rows, strength * here.to_numpy(float) * _towards_nash(rows, kind))

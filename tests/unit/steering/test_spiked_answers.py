@@ -93,6 +93,17 @@ def test_power_by_strength_is_that_of_the_known_noise():
         assert slack[0] - 0.1 <= power[strength] <= slack[1] + 0.1
 
 
+def test_the_arm_that_finds_least_is_asked():
+    """Heads at the decision find 0.6 logits; at all positions two histories a game find nothing."""
+    exact = heads(**NOTHING)
+    rough = heads(**NOTHING | {"noise": 3.0}).assign(positions="all", component="both")
+    few = rough[rough["match_id"].isin([f"m{i}" for i in range(4)])]
+    (found,) = worth(summary({"heads": pd.concat([exact, few])}, "M4")).to_dict("records")
+    assert np.isinf(found["spike_found"])
+    (found,) = worth(summary({"heads": exact}, "M4")).to_dict("records")
+    assert found["spike_found"] == 0.6
+
+
 def test_an_effect_of_the_model_itself_has_no_smallest_one():
     own = summary({"heads": heads(**NOTHING | {"candidate": 2.0})}, "M4")
     (found,) = worth(own).to_dict("records")

@@ -21,7 +21,8 @@ from nashlens.probes.questions import prepare_questions
 from nashlens.probes.study import fit_probes
 from nashlens.prompts.table import build_prompts
 from nashlens.steering.conflicts import Conflicts, first_tokens, inert_direction
-from nashlens.steering.spike_summary import summarise_spikes, with_spike, worth
+from nashlens.steering.spike_summary import MEASURED, summarise_spikes, with_spike, worth
+from nashlens.steering.spiked_answers import ASKED
 from nashlens.steering.spiked_lens import (
     LENS_CLAIMS,
     LensEffects,
@@ -268,7 +269,7 @@ def test_power_must_hold_for_every_larger_strength():
 
 
 def test_a_reason_says_what_would_have_been_found():
-    row = {"spike_found": 0.3, "spike_unit": "logits", "spike_false": 0.0}
+    row = {"claim": "M6", "spike_found": 0.3, "spike_unit": "logits", "spike_false": 0.0}
     assert with_spike("Too few.", row) == (
         "Too few. An effect of 0.3 logits put into this model is found four times in five."
     )
@@ -276,3 +277,11 @@ def test_a_reason_says_what_would_have_been_found():
     assert "No effect put into this model is found" in none
     assert "10% of draws" in none
     assert with_spike("supported", row | {"spike_found": np.nan}) == "supported"
+
+
+def test_a_reason_says_where_an_effect_was_put():
+    row = {"spike_found": 2.0, "spike_unit": "logits", "spike_false": 0.0}
+    for claim in ASKED:
+        said = with_spike("open", row | {"claim": claim})
+        assert "An effect of 2 logits added to what was measured is found" in said
+    assert set(MEASURED) == set(ASKED)
