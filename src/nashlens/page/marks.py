@@ -70,8 +70,16 @@ def data(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
             found[column] = found[column].astype("float64").round(5)
             found[column] = found[column].where(found[column].abs() != float("inf"))
         elif found[column].dtype != bool:
-            found[column] = found[column].astype(object).where(found[column].notna(), None)
+            names = [_one_line(value) for value in found[column]]
+            found[column] = pd.Series(names, found.index, dtype=object)
     return found
+
+
+def _one_line(value: Any) -> Any:
+    """Return a name without the two separators that an expression of Vega, which sorts, refuses."""
+    if isinstance(value, str):
+        return value.translate({0x2028: " ", 0x2029: " "})
+    return None if pd.isna(value) else value
 
 
 def colour(field: str, domain: Sequence[str], title: str | None = None) -> dict[str, Any]:

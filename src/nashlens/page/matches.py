@@ -92,11 +92,11 @@ def browse(study: Study, most: int = MOST_MATCHES, size: int = MOST_BYTES) -> Br
             why = f"{size / 1e6:.1f} MB of text at most"
             break
         shown.append(name)
-    chosen = about.index.isin(shown)
+    chosen, data = about.index.isin(shown), packer.data()
     counts = about.assign(shown=chosen).groupby(STRATUM, sort=False)["shown"].agg(["size", "sum"])
     strata = [
         Left(
-            game=row["game"],
+            game=data["games"][row["game"]]["title"],
             agents=f"{row['row_agent']} with {row['column_agent']}",
             move_order=str(row["move_order"]).replace("_", " "),
             played=int(row["size"]),
@@ -105,7 +105,7 @@ def browse(study: Study, most: int = MOST_MATCHES, size: int = MOST_BYTES) -> Br
         for row in counts.reset_index().to_dict("records")
     ]
     code = _code(study, first[0])
-    return Browser(packer.data(), strata, len(about), len(shown), why, _tables(study), code)
+    return Browser(data, strata, len(about), len(shown), why, _tables(study), code)
 
 
 def _played(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -20,6 +20,7 @@ CONFIG = {
     "matches": {"history_window": None},
     "modes": {"cot": {"anchor": "Final answer: option"}},
 }
+ACTIONS = {"pd": ("help", "harm"), "hunt": ("stag", "hare")}
 VERDICTS = ("supported", "contradicted", "inconclusive", "not_applicable")
 
 
@@ -63,11 +64,11 @@ def findings(models: Sequence[str], said: str) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"n": "Int64", "n_matches": "Int64"})
 
 
-def sensitivity(rows: pd.DataFrame) -> pd.DataFrame:
+def sensitivity(rows: pd.DataFrame, said: str) -> pd.DataFrame:
     """Return two parts of each finding."""
     parts = []
     for row in rows.to_dict("records"):
-        for level, agreement in (("jf", "agrees"), ("xy", "not_judged")):
+        for level, agreement in ((f"jf{said}", "agrees"), ("xy", "not_judged")):
             judged = agreement == "agrees" and row["verdict"] != "not_applicable"
             kept = {key: row[key] for key in ("claim", "model", "n", "n_matches", "reason")}
             numbers = {k: row[k] for k in ("estimate", "ci_low", "ci_high", "control", "p_value")}
@@ -100,26 +101,35 @@ def ladder(models: Sequence[str], said: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def play(models: Sequence[str], said: str, repetitions: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return matches of each model with a script, both ways of listing, and what it wrote."""
+def play(
+    models: Sequence[str], said: str, repetitions: int, games: Sequence[str] = ("pd",)
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return matches of each model with a script, both ways of listing, and what it wrote.
+
+    Two matches in one mode are followed by two in the other; four in one game by four in the next.
+    """
     rows, texts = [], []
     for model in models:
         for repetition in range(repetitions):
-            name = f"pd/{model}--tft/{repetition}"
+            game = games[repetition // 4 % len(games)]
+            mode = ("cot", f"direct{said}")[repetition // 2 % 2]
+            player = f"{model}{said}"
+            name = f"{game}/{player}--tft/{repetition}"
             moves = [(repetition % 2, 0), (1, repetition % 2)]
             for number, pair in enumerate(moves, start=1):
                 for seat in (0, 1):
-                    own = model if seat == 0 else "tft"
+                    own = player if seat == 0 else "tft"
                     rows.append(
                         {
-                            "match_id": name, "game": "pd", "variant": 0, "round": number,
+                            "match_id": name, "game": game, "variant": 0, "round": number,
                             "pairing": "scripted", "move_order": "simultaneous",
                             "horizon": "unknown", "match_rounds": 2, "repetition": repetition,
-                            "row_agent": model, "column_agent": "tft",
+                            "row_agent": player, "column_agent": "tft",
                             "seat": ("row", "column")[seat], "agent": own,
                             "model": model if seat == 0 else None,
-                            "mode": "cot" if seat == 0 else None,
-                            "template": "neutral", "label_set": "jf", "label_kind": "neutral",
+                            "mode": mode if seat == 0 else None,
+                            "template": "neutral", "label_set": f"jf{said}",
+                            "label_kind": "neutral",
                             "label_map": ("identity", "swapped")[repetition % 2],
                             "option_order": "forward",
                             "p_action_0": 0.25, "p_action_1": 0.75, "p_expected_0": np.nan,
@@ -153,21 +163,26 @@ def layers(models: Sequence[str], said: str) -> pd.DataFrame:
 
 
 def study(
-    models: Sequence[str] = ("small",), said: str = "", title: str = "A game", repetitions: int = 4
+    models: Sequence[str] = ("small",),
+    said: str = "",
+    title: str = "A game",
+    repetitions: int = 4,
+    games: Sequence[str] = ("pd",),
 ) -> Study:
     """Return a study; `said` and `title` stand wherever a model, a user or a config writes."""
     rows = findings(models, said)
     spec = {
-        "pd": {
+        game: {
             "payoffs": [[[3, 3], [0, 5]], [[5, 0], [1, 1]]],
-            "actions": ["help", "harm"],
-            "title": title,
+            "actions": [f"{action}{said}" for action in ACTIONS[game]],
+            "title": title if game == "pd" else f"{title} ({game})",
         }
+        for game in games
     }
-    decisions, texts = play(models, said, repetitions)
+    decisions, texts = play(models, said, repetitions, games)
     tables = {
         "findings": rows,
-        "sensitivity": sensitivity(rows),
+        "sensitivity": sensitivity(rows, said),
         "ladder": ladder(models, said),
         "games": games_table(build_games(spec, 0)),
         "play": decisions,
@@ -181,6 +196,7 @@ def study(
             for model in models
         ],
     }
-    config = {**CONFIG, "prompts": {**CONFIG["prompts"], "system": f"Play. {said}"}}
+    sets = {f"jf{said}": [f"J{said}", f"F{said}"], f"words{said}": "actions"}
+    config = {**CONFIG, "prompts": {"label_sets": sets, "system": f"Play. {said}"}}
     command = Command(["mine.yaml"], [f"note={said}"] if said else [])
     return Study("mine", tables, sources, config, command)

@@ -28,7 +28,8 @@ from tests.unit.page.test_page import HOSTILE
 def path(tmp_path_factory):
     """The page of two models, with hostile texts wherever others write."""
     file = tmp_path_factory.mktemp("page") / "report.html"
-    file.write_text(build_page(study(("one", "two"), HOSTILE, HOSTILE, repetitions=24)))
+    shown = study(("one", "two"), HOSTILE, HOSTILE, repetitions=24, games=("pd", "hunt"))
+    file.write_text(build_page(shown))
     return file
 
 
@@ -88,12 +89,12 @@ def test_nothing_scrolls_sideways_on_a_phone(chromium, path):
 def test_filters_leave_what_they_say(page):
     count = page.locator("#count")
     assert count.inner_text() == "48 of 48 matches"
-    page.select_option("[name=agent]", "two")
+    page.select_option("[name=agent]", f"two{HOSTILE}")
     assert count.inner_text() == "24 of 48 matches"
     page.select_option("[name=outcome]", "both took action 1")
     assert count.inner_text() == "12 of 48 matches"
     assert page.locator("#list tbody tr").count() == 12
-    page.select_option("[name=other]", "one")
+    page.select_option("[name=other]", f"one{HOSTILE}")
     assert count.inner_text() == "0 of 48 matches"
     page.click("#filters button[type=reset]")
     page.wait_for_function("document.getElementById('count').textContent.startsWith('48')")
@@ -101,6 +102,36 @@ def test_filters_leave_what_they_say(page):
     assert page.locator("#page").inner_text() == "page 2 of 3"
     page.click("#back")
     assert page.locator("#back").is_disabled()
+
+
+def test_games_and_modes_are_filters_and_a_games_outcomes_have_its_words(page):
+    count = page.locator("#count")
+    outcomes = page.locator("[name=outcome] option")
+    games = page.locator("[name=game] option").all_text_contents()
+    assert set(games) == {"any", HOSTILE, f"{HOSTILE} (hunt)"}
+    assert outcomes.all_text_contents()[1:] == [
+        "row took action 1, column action 0", "both took action 1"
+    ]  # fmt: skip
+    page.select_option("[name=game]", "hunt")
+    assert count.inner_text() == "24 of 48 matches"
+    shown = page.locator("#list tbody td:first-child div:first-child").all_text_contents()
+    assert set(shown) == {f"{HOSTILE} (hunt)"}
+    assert outcomes.all_text_contents()[1:] == [
+        f"row took hare{HOSTILE}, column stag{HOSTILE}", f"both took hare{HOSTILE}"
+    ]  # fmt: skip
+    page.select_option("[name=mode]", "cot")
+    assert count.inner_text() == "12 of 48 matches"
+    assert "(cot)" in page.locator("#list tbody td:nth-child(2)").first.inner_text()
+    page.select_option("[name=mode]", f"direct{HOSTILE}")
+    assert count.inner_text() == "12 of 48 matches"
+    page.select_option("[name=outcome]", "1,1")
+    assert count.inner_text() == "6 of 48 matches"
+    page.select_option("[name=game]", "pd")
+    assert count.inner_text() == "6 of 48 matches"
+    assert outcomes.all_text_contents()[-1] == f"both took harm{HOSTILE}"
+    page.click("#filters button[type=reset]")
+    page.wait_for_function("document.getElementById('count').textContent.startsWith('48')")
+    assert outcomes.all_text_contents()[-1] == "both took action 1"
 
 
 def test_a_round_shows_what_was_seen_written_and_likely(page):
@@ -116,6 +147,25 @@ def test_a_round_shows_what_was_seen_written_and_likely(page):
     assert panel.locator(".wrote").inner_text().startswith("I think <script>alert(1)</script>")
     assert panel.locator(".bar").first.inner_text().split("\n")[-1] == "0.25"
     assert panel.locator("script, img").count() == 0
+
+
+def test_whatever_others_wrote_is_shown_as_text_when_the_first_match_is_pressed(opened):
+    page = opened.page
+    first = page.locator("#list tbody tr").first
+    first.locator(".rounds button").first.click()
+    panel = page.locator("#round")
+    plain = " ".join(HOSTILE.split())
+    for where in (first.locator("td").nth(0), panel.locator(".bar span").first):
+        assert plain in " ".join(where.inner_text().split())
+    modes = page.locator("[name=mode] option").all_text_contents()
+    assert f"direct{HOSTILE}" in modes
+    for name in ("agent", "other", "game", "mode", "outcome"):
+        assert page.locator(f"[name={name}] option").count() > 2
+    said = " ".join(panel.inner_text().split())
+    assert f"one{plain}" in said or f"two{plain}" in said
+    assert f"Took J{plain}" in said or f"Took F{plain}" in said
+    assert page.locator("#matches script, #matches img, #claims img").count() == 0
+    assert opened.complaints == []
 
 
 def test_a_charts_data_can_be_seen_and_taken(page):
@@ -192,17 +242,32 @@ def test_on_paper_there_are_the_numbers_and_no_buttons(chromium, path):
 
 def test_the_keyboard_reaches_all_that_can_be_pressed(chromium, path):
     typed = Opened(chromium, path, viewport=DESKTOP)
-    typed.page.keyboard.press("Tab")
-    assert typed.page.evaluate("document.activeElement.className") == "skip"
-    reached = set()
-    for _ in range(60):
-        typed.page.keyboard.press("Tab")
-        reached.add(
-            typed.page.evaluate("document.activeElement.id || document.activeElement.tagName")
-        )
-        outline = "getComputedStyle(document.activeElement).outlineStyle"
-        assert typed.page.evaluate(outline) != "none"
-    assert {"theme", "A"} <= reached
+    page = typed.page
+    page.evaluate(
+        """window.stops = new Map();
+        addEventListener("focusin", ({ target }) => {
+            if (!stops.has(target)) stops.set(target, getComputedStyle(target).outlineStyle);
+        });"""
+    )
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    # Until it comes to no new element: it went through the page.
+    reached = 0
+    while (now := page.evaluate("stops.size")) > reached:
+        reached = now
+        for _ in range(25):
+            page.keyboard.press("Tab")
+    pressed = "button:enabled, select, summary, a[href], input"
+    missed = page.evaluate(
+        """(pressed) => [...document.querySelectorAll(pressed)]
+            .filter((one) => one.checkVisibility() && !stops.has(one))
+            .map((one) => one.outerHTML.slice(0, 200))""",
+        pressed,
+    )
+    assert missed == []
+    for selector in ("#theme", "#board a", "#ladder a", "summary", "[data-csv]", "select", "#on"):
+        assert page.evaluate("(s) => stops.has(document.querySelector(s))", selector), selector
+    assert "none" not in page.evaluate("[...stops.values()]")
     typed.context.close()
 
 

@@ -23,9 +23,10 @@ def two():
     one, other = study().findings, study(said=HOSTILE).findings
     other.loc[other["claim"] == "M1", "verdict"] = "contradicted"
     other = other[other["claim"] != "M2"]
+    common, sets = {"prompts": {"rounds": [5]}}, {"sets": {HOSTILE: [HOSTILE]}}
     return [
-        Experiment("one", one, {"experiment": {"seed": 1}, "prompts": {"rounds": [5]}}),
-        Experiment("other", other, {"experiment": {"seed": 2}, "prompts": {"rounds": [5]}, "x": 1}),
+        Experiment("one", one, {"experiment": {"seed": 1}, "sets": {}, **common}),
+        Experiment("other", other, {"experiment": {"seed": 2}, "x": 1, **common, **sets}),
     ]
 
 
@@ -40,7 +41,10 @@ def test_changed_verdicts_and_missing_claims_are_told_apart():
 
 def test_only_keys_that_differ_are_listed():
     found = {one.key: one.values_of for one in differences(two())}
-    assert found == {"experiment.seed": ["1", "2"], "x": [ABSENT, "1"]}
+    hostile = [ABSENT, json.dumps([HOSTILE], ensure_ascii=False)]
+    assert found == {
+        "experiment.seed": ["1", "2"], "x": [ABSENT, "1"], f"sets.{HOSTILE}": hostile
+    }  # fmt: skip
 
 
 def test_a_section_that_one_lacks_is_one_row():
@@ -56,9 +60,12 @@ def test_a_section_that_one_lacks_is_one_row():
 def test_the_page_says_it_and_escapes_it():
     page = build_comparison(two(), "Why?")
     assert "1 verdict changed" in page
-    assert "2 keys of the config differ" in page
-    assert Elements(page).tags.count("script") == 1
-    assert "img" not in Elements(page).tags
+    assert "3 keys of the config differ" in page
+    found = Elements(page)
+    assert found.tags.count("script") == 1
+    assert "img" not in found.tags
+    assert f"sets.{HOSTILE}" in found.texts
+    assert json.dumps([HOSTILE], ensure_ascii=False) in found.texts
 
 
 def test_one_experiment_is_not_compared():

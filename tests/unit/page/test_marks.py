@@ -8,6 +8,7 @@ import pytest
 from nashlens.page import marks
 from nashlens.page.charts import CHARTS, charts_of
 from tests.unit.page.studies import study
+from tests.unit.page.test_page import HOSTILE
 
 LABELS = {"at": "at", "estimate": "estimate", "of": "of"}
 FORMS = {
@@ -63,6 +64,14 @@ def test_every_chart_of_a_page_has_a_zoom_and_a_tooltip():
     for chart in charts:
         assert_zooms(chart.spec)
         assert '"tooltip"' in json.dumps(chart.spec), chart.title
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_any_name_can_be_drawn(form):
+    hostile = FRAME.replace({"x": HOSTILE, "a": f"a{HOSTILE}", "one": f"one{HOSTILE}\u2029"})
+    svg = marks.picture(FORMS[form](hostile, facet="model"), "", "").svg
+    assert "&lt;script&gt;" in svg
+    assert "<script" not in svg
 
 
 def test_a_map_has_a_cell_around_each_number():

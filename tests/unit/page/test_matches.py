@@ -24,6 +24,7 @@ def test_a_bounded_sample_takes_strata_in_turn_and_says_what_it_leaves_out():
     assert found.why == "5 matches at most"
     assert [one.shown for one in found.strata] in ([3, 2], [2, 3])
     assert [one.played for one in found.strata] == [6, 6]
+    assert {one.game for one in found.strata} == {"A game"}
     assert [one.agents for one in found.strata] == ["one with tft", "two with tft"]
     again = browse(study(("one", "two"), repetitions=6), most=5)
     assert again.data == found.data

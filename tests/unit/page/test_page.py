@@ -49,7 +49,7 @@ def plain():
 @pytest.fixture(scope="module")
 def hostile():
     # No model can be called that, but a label, a game, a text or a reason can.
-    return build_page(study(said=HOSTILE, title=HOSTILE))
+    return build_page(study(said=HOSTILE, title=HOSTILE, games=("pd", "hunt"), repetitions=8))
 
 
 def test_what_others_wrote_adds_no_element_and_is_all_there(plain, hostile):
@@ -68,9 +68,18 @@ def test_json_in_a_script_ends_no_script_and_reads_back(hostile):
     for text in embedded:
         assert "<" not in text
         json.loads(text)
-    matches = json.loads(embedded[-1])
-    assert matches["matches"][0]["seats"][0]["n"][0]["w"] == [["reasoning", f"I think {HOSTILE}"]]
-    assert matches["games"]["pd"]["title"] == HOSTILE
+    data = json.loads(embedded[-1])
+    match = data["matches"][0]
+    assert match["seats"][0]["n"][0]["w"] == [["reasoning", f"I think {HOSTILE}"]]
+    assert data["games"]["pd"] == {
+        "title": HOSTILE, "actions": [f"help{HOSTILE}", f"harm{HOSTILE}"]
+    }  # fmt: skip
+    assert set(match["labels"]) == {f"J{HOSTILE}", f"F{HOSTILE}"}
+    assert match["agents"] == [f"small{HOSTILE}", "tft"]
+    assert f"jf{HOSTILE}" in match["form"]
+    assert {mode for one in data["matches"] for mode in one["modes"]} == {
+        "cot", f"direct{HOSTILE}", "script"
+    }  # fmt: skip
 
 
 def test_json_refuses_what_is_no_json():

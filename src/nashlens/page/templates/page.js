@@ -131,11 +131,23 @@
   const line = (number) => data.lines[number];
   const seatNames = ["row", "column"];
 
+  const BROKEN = "-";
+  // Of both seats in the last round; null is no valid answer.
   const outcomeOf = (match) => {
-    const [row, column] = match.seats.map((seat) => seat.n[seat.n.length - 1].a);
-    if (row === null || column === null) return "broke off";
-    if (row === column) return `both took action ${row}`;
-    return `row took ${row}, column ${column}`;
+    const acts = match.seats.map((seat) => seat.n[seat.n.length - 1].a);
+    return acts.includes(null) ? BROKEN : acts.join();
+  };
+  // In the words of a game, where it is known which.
+  const outcomeIn = (outcome, game) => {
+    if (outcome === BROKEN) return "broke off";
+    const words = data.games[game]?.actions ?? ["action 0", "action 1"];
+    const [row, column] = outcome.split(",").map((action) => words[action]);
+    return row === column ? `both took ${row}` : `row took ${row}, column ${column}`;
+  };
+  const titles = Object.values(data.games).map((game) => game.title);
+  const titleOf = (name) => {
+    const title = data.games[name]?.title ?? name;
+    return titles.filter((one) => one === title).length > 1 ? `${title} (${name})` : title;
   };
   const form = byId("filters");
   const options = {
@@ -148,8 +160,16 @@
   for (const [name, values] of Object.entries(options)) {
     const select = form.elements[name];
     select.append(make("option", "any", { value: "" }));
-    for (const value of values) select.append(make("option", value, { value }));
+    for (const value of values) {
+      select.append(make("option", name === "game" ? titleOf(value) : value, { value }));
+    }
   }
+  const sayOutcomes = () => {
+    const game = options.game.length === 1 ? options.game[0] : form.elements.game.value;
+    options.outcome.forEach((outcome, place) => {
+      form.elements.outcome.options[place + 1].textContent = outcomeIn(outcome, game);
+    });
+  };
   const plays = (match, first, second) => {
     const [row, column] = match.agents;
     const is = (agent, wanted) => !wanted || agent === wanted;
@@ -163,6 +183,7 @@
       && (!want.mode || match.modes.includes(want.mode))
       && (!want.outcome || outcomeOf(match) === want.outcome));
     state.page = 0;
+    sayOutcomes();
     list();
   };
 
@@ -188,7 +209,7 @@
     for (const match of state.found.slice(state.page * PAGE, (state.page + 1) * PAGE)) {
       const row = body.insertRow();
       const about = row.insertCell();
-      about.append(make("div", data.games[match.game]?.title ?? match.game));
+      about.append(make("div", titleOf(match.game)));
       about.append(make("div", match.form, { class: "means" }));
       const agents = row.insertCell();
       match.agents.forEach((agent, seat) => {
@@ -285,5 +306,6 @@
   form.addEventListener("reset", () => setTimeout(filter));
   byId("back").addEventListener("click", () => { state.page -= 1; list(); });
   byId("on").addEventListener("click", () => { state.page += 1; list(); });
+  sayOutcomes();
   list();
 })();
