@@ -70,6 +70,8 @@ COMPARED = ASKED.compared or [EXPERIMENT.name]
 MODELS = EXPERIMENT.models
 GROUPS = EXPERIMENT.groups
 PARTS = CONFIG["resources"]["parts"]
+# The published protocol asks about the games' own words.
+HAS_LADDER = "actions" in CONFIG["prompts"]["label_sets"].values()
 
 # Keys of the config that several rules read.
 SEED = "experiment.seed"

@@ -122,12 +122,8 @@ rule join_findings:
             results("play_sensitivity.parquet"),
             results("lineage_sensitivity.parquet"),
         ],
-        # What the published protocol concludes, where the games' own words are asked about.
-        ladder=(
-            results("ladder.parquet")
-            if "actions" in CONFIG["prompts"]["label_sets"].values()
-            else []
-        ),
+        # What the published protocol concludes.
+        ladder=results("ladder.parquet") if HAS_LADDER else [],
     output:
         findings=results("findings.parquet"),
         findings_csv=report(

@@ -56,8 +56,8 @@ onsuccess:
     if workflow.is_main_process and (everything or asked & {"findings", "report"}):
         page = results("report.html") if "report" in asked else None
         drawn = results("figures/") if everything else None
-        tables = results("findings.csv"), results("ladder.csv")
-        say_last(findings(drawn, *tables, page=page))
+        climbed = results("ladder.csv") if HAS_LADDER else None
+        say_last(findings(drawn, results("findings.csv"), climbed, page=page))
     for text in ("plan", "status") if workflow.is_main_process else ():
         if text in asked:
             say_last(Path(results(f"{text}.txt")).read_text(encoding="utf-8"))

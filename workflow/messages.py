@@ -263,8 +263,12 @@ def _read(log: str) -> str:
         return ""
 
 
-def findings(figures: str | None, table: str, ladder_table: str, *, page: str | None = None) -> str:
+def findings(
+    figures: str | None, table: str, ladder_table: str | None, *, page: str | None = None
+) -> str:
     """Return the findings as a table for the terminal, the ladder's ends, and where things are.
+
+    A study that does not ask about the games' own words has no ladder.
 
     Figures and the page are named where the run made them.
     """
@@ -283,7 +287,7 @@ def findings(figures: str | None, table: str, ladder_table: str, *, page: str | 
         )
         for row, measure in zip(cells, measures, strict=True)
     ]
-    ends = _ends(_rows(ladder_table), (OVERRIDE,))
+    ends = _ends(_rows(ladder_table), (OVERRIDE,)) if ladder_table else []
     said = [*ends, ""] if ends else []
     places = {"figures: ": figures, "page:    ": page, "findings:": table}
     named = [f"{name} {place}" for name, place in places.items() if place is not None]

@@ -333,6 +333,8 @@ def test_a_run_ends_with_what_both_protocols_say_of_the_override(tmp_path):
     assert said[-4:] == [ENDS, "", "figures:  figures/", f"findings: {table}"]
     none = write(tmp_path, "none.csv", LADDER.splitlines()[0] + "\n")
     assert "published" not in findings("figures/", table, none)
+    without = findings("figures/", table, None).splitlines()
+    assert without[-2:] == ["figures:  figures/", f"findings: {table}"]
 
 
 def test_the_ladder_by_itself_ends_with_all_claims(tmp_path):
