@@ -9,6 +9,7 @@ import yaml
 
 import nashlens
 from nashlens import results
+from nashlens.activations import store
 from tests.configs import merge, resolved
 
 pytestmark = pytest.mark.workflow
@@ -37,6 +38,13 @@ def study(built, monkeypatch):
 def test_the_examples_of_the_public_names(study):
     failed, tried = doctest.testmod(results, optionflags=FLAGS)
     assert (failed, tried > 20) == (0, True)
+    assert doctest.testmod(store, optionflags=FLAGS) == (0, 4)
+
+
+def test_the_page_on_python_names_all_that_is_public():
+    page = (ROOT / "docs/reference/api.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\.\. auto\w+:: (\w+)", page, re.MULTILINE)
+    assert sorted(named) == sorted(set(nashlens.__all__) - {"__version__"})
 
 
 def test_a_run_writes_its_config(study):

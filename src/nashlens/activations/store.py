@@ -40,11 +40,14 @@ class ActivationStore:
 
     Examples
     --------
-    >>> store = ActivationStore("results/default/activations/smollm2")  # doctest: +SKIP
-    >>> store[12].shape  # doctest: +SKIP
-    (384, 576)
-    >>> store.at("round_last")[12].shape  # doctest: +SKIP
-    (384, 576)
+    >>> store = ActivationStore("results/tiny/activations/tiny_llama")
+    >>> store.positions
+    ['decision']
+    >>> store[2].shape == (len(store.prompt_ids), store.width)
+    True
+    >>> store.at("round_last")
+    Traceback (most recent call last):
+    StoreError: ...no position round_last, it holds decision; add it to activations.positions...
     """
 
     def __init__(self, path: str | Path):
