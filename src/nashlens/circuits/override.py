@@ -1,11 +1,12 @@
 """What the late components that write against the Nash action cause.
 
 Attribution says who writes the answer, not whether it would be another without them: others may
-stand in. So the late heads and MLPs that write against the Nash action on one half of the histories
-are, on the other half,
+stand in. So the late heads and MLPs that write nearly all that is written against the Nash action,
+chosen on some histories, are on the others
 
 - *ablated* together, by their means over prompts: does the Nash action return (necessity)?
-- ablated one after another, the one that writes the most first: how many does it take?
+- ablated one after another, the one that writes the most first: how many does it take, of what all
+  that write against it have together? Many are not added one by one, but in growing steps.
 - where there are pairs of prompts, given the values of a prompt without a conflict (are they
   necessary?), and by themselves given to that prompt (are they sufficient?).
 
@@ -19,7 +20,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from itertools import count
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -39,11 +41,15 @@ from nashlens.vocabulary.positions import DECISION
 if TYPE_CHECKING:
     from nashlens.engine.core import Engine
 
-LEAST_SHARE = 0.02
-"""Share of all that late components write against the Nash action from which one is a candidate."""
-KINDS = ("none", "candidate", "random", "first", "order")
-"""Kinds of ablation: nothing, all candidates, a random group, the first candidates, and the first
-in a random order."""
+WRITTEN = 0.95
+"""Share of all that late components write against the Nash action that the candidates write. A
+least share of each would leave out every one of many that write the same."""
+SIZES = 20
+"""Numbers of components that are ablated together, one after another: every one up to this, else
+about as many."""
+KINDS = ("none", "candidate", "random", "all", "first", "order")
+"""Kinds of ablation: nothing, all candidates, a random group, all that write against the Nash
+action, the first candidates, and the first in a random order."""
 Groups = Mapping[tuple[str, int], Sequence[Site]]
 """Components that are changed together, by kind and number."""
 EXCHANGES = ("destroy", "restore")
@@ -57,8 +63,17 @@ def late_layers(n_layers: int, late_fraction: float) -> list[int]:
     return [int(layer) for layer in layers[is_late(layers, late_fraction)]]
 
 
-def late_writers(attribution: pd.DataFrame, late_fraction: float) -> list[Site]:
-    """Choose the late heads and MLPs that write against the Nash action.
+class LateWriters(NamedTuple):
+    """Late heads and MLPs that write against the Nash action."""
+
+    every: list[Site]
+    """The one that writes the most first."""
+    candidates: list[Site]
+    """The fewest first ones that write `WRITTEN` of what all write."""
+
+
+def late_writers(attribution: pd.DataFrame, late_fraction: float) -> LateWriters:
+    """Find the late heads and MLPs that write against the Nash action.
 
     Parameters
     ----------
@@ -69,26 +84,54 @@ def late_writers(attribution: pd.DataFrame, late_fraction: float) -> list[Site]:
 
     Returns
     -------
-    list of Site
-        The one that writes the most against the Nash action first; none where none does, or no
-        prompt is in a complete block, without which an action cannot be told from its word.
+    LateWriters
+        None where none does, or no prompt is in a complete block, without which an action cannot
+        be told from its word.
     """
     writers = Writers(attribution)
     if not len(writers):
-        return []
+        return LateWriters([], [])
     places = writers.places.assign(
         against=-writers.blocks.estimate(writers.parts["action"]).estimate
     )
     late = places["layer"].isin(late_layers(int(places["layer"].max()), late_fraction))
     against = places[late & places["kind"].isin(["head", "mlp"]) & (places["against"] > 0)]
-    against = against[against["against"] > LEAST_SHARE * against["against"].sum()]
     against = against.sort_values("against", ascending=False, kind="stable")
-    return [
+    every = [
         Site(str(kind), int(layer), -1 if kind == "mlp" else int(head))
         for kind, layer, head in zip(
             against["kind"], against["layer"], against["head"], strict=True
         )
     ]
+    written = against["against"].cumsum().to_numpy(dtype=float)
+    # The one that reaches the share is the last; a sum may fall short of it by rounding.
+    fewer = int((written < (WRITTEN - 1e-9) * written[-1]).sum()) if every else 0
+    return LateWriters(every, every[: fewer + 1])
+
+
+def sizes_tried(number: int) -> list[int]:
+    """Return how many components are ablated together, one number after another, up to all.
+
+    Parameters
+    ----------
+    number : int
+        Of all of them, at least 1.
+
+    Returns
+    -------
+    list of int
+        Every number up to `SIZES` components, else about as many, evenly in their logarithm.
+
+    Examples
+    --------
+    >>> sizes_tried(100)[-9:]
+    [20, 25, 30, 37, 45, 55, 67, 82, 100]
+    """
+    if number <= SIZES:
+        return list(range(1, number + 1))
+    # Small numbers come more than once: only with more points there are as many different ones.
+    grids = (np.unique(np.geomspace(1, number, k).round()) for k in count(SIZES))
+    return [int(size) for size in next(grid for grid in grids if len(grid) >= SIZES)]
 
 
 def random_groups(
@@ -181,7 +224,7 @@ def override_table(
         less that is than with nothing changed; negative where Nash play returns) and `label_mass`.
     """
     phase = attribution["phase"] == "choose"
-    sites = late_writers(attribution[phase], late_fraction)
+    every, sites = late_writers(attribution[phase], late_fraction)
     layers = late_layers(engine.n_layers, late_fraction)
     rng = stream(seed, "random components", model)
     others = random_groups(sites, layers, engine.n_heads, draws, rng) if sites else []
@@ -190,10 +233,13 @@ def override_table(
         groups["candidate", 0] = sites
     groups |= {("random", k): group for k, group in enumerate(others)}
     exchanged = dict(list(groups.items())[1:])
-    groups |= {("first", k): sites[:k] for k in range(1, len(sites) + 1)}
+    sizes = sizes_tried(len(sites)) if sites else []
+    groups |= {("all", 0): every} if sites else {}
+    groups |= {("first", size): sites[:size] for size in sizes}
     for draw in range(orders):
         order = [sites[k] for k in rng.permutation(len(sites))]
-        groups |= {("order", draw * len(sites) + k): order[: k + 1] for k in range(len(sites))}
+        numbers = enumerate(sizes, draw * len(sizes))
+        groups |= {("order", number): order[:size] for number, size in numbers}
     tables = [_ablated(engine, chosen, groups, recorded)]
     if pairs is not None and len(pairs) and exchanged:
         tables += [exchanged_rows(engine, pairs, exchanged, one) for one in EXCHANGES]
@@ -266,7 +312,7 @@ def _rows(
 
 def _draw(kind: str, number: int, groups: Groups) -> int:
     """Return which random group, or random order, a group belongs to."""
-    return number // len(groups["candidate", 0]) if kind == "order" else number
+    return number // sum(name == "first" for name, _ in groups) if kind == "order" else number
 
 
 def exchange_pairs(pairs: pd.DataFrame, chosen: pd.DataFrame, per_game: int) -> pd.DataFrame:

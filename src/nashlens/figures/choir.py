@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from nashlens.circuits.override import SIZES
 from nashlens.figures import saying, scales, style, theme
 from nashlens.figures.registry import Look
 
@@ -97,7 +98,8 @@ def _panel(ax: Axes, rows: pd.DataFrame, colors: dict[str, Any]) -> None:
         start = pd.DataFrame([{"size": 0, **dict.fromkeys(style.ESTIMATE, 0.0)}])
         line = pd.concat([start, curve[["size", *style.ESTIMATE]]], ignore_index=True)
         style.line(ax, line, "size", color=colors[order], linestyle=dashes, linewidth=1.6)
-        if len(curve) <= 20:
+        # So many numbers are tried of many components, and all that write against Nash.
+        if len(curve) <= SIZES + 1:
             ax.plot(curve["size"], curve["estimate"], ".", color=colors[order], markersize=4)
         whole = float(curve["estimate"].iloc[-1])
         for row in mine[mine["quantity"] == "needed"].to_dict("records"):

@@ -16,7 +16,7 @@ import pandas as pd
 
 from nashlens.activations.plan import draw_matches, plan_shards
 from nashlens.circuits.attribution import choose_decisions
-from nashlens.circuits.override import late_components, late_layers
+from nashlens.circuits.override import late_components, late_layers, sizes_tried
 from nashlens.circuits.patching import IN_BLOCK, choose_pairs
 from nashlens.circuits.phases import PHASES, everywhere_rows, match_phases
 from nashlens.config.layers import resolve_layers
@@ -41,8 +41,6 @@ from nashlens.vocabulary.positions import expand_positions, position_column
 
 AT_ONCE = 8
 """Prompts whose rows a sweep packs together (`engine.sweeps`, `engine.patching`)."""
-WRITERS = 12
-"""Late components that are assumed to write against the Nash action."""
 EIGEN = 25
 """Operations of an eigendecomposition, in cubes of the matrix's side."""
 NEWTON = 12
@@ -321,9 +319,10 @@ class ModelStages:
         every = labelled_prompts(chosen)
         testing = labelled_prompts(chosen[chosen["phase"] == "test"])
         late = late_layers(self.layers, self.config["findings"]["late_fraction"])
-        writers = min(WRITERS, len(late_components(late, self.shape.heads)) // 2)
+        # As if half of them wrote against the Nash action, all the same.
+        sizes = len(sizes_tried(max(1, len(late_components(late, self.shape.heads)) // 2)))
         draws, orders = settings["random_groups"], settings["orders"]
-        changes = 2 + draws + writers * (1 + orders)
+        changes = 3 + draws + sizes * (1 + orders)
         total = self._base(every, None) + self._base(testing)
         total += Work(forks=_last_tokens(testing) * changes * len(late))
         pairs = min(settings["pairs"] * len(settings["games"]), len(testing))

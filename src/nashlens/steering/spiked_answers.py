@@ -199,11 +199,11 @@ def _enough_for_a_choir(rows: pd.DataFrame) -> bool:
 
 def _spiked_choir(rows: pd.DataFrame, kind: str, strength: float) -> pd.DataFrame:
     groups, names = rows["heads"].astype(str), _writers(rows)
-    share = groups.map(lambda group: len(group.split())) / len(names)
+    share = groups.map(lambda group: len({*group.split()} & {*names})) / len(names)
     if kind == SOLOIST:
         alone = {group: float(names[0] in group.split()) for group in groups.unique()}
         share = groups.map(alone)
-    here = rows["kind"].isin(["first", "order"]).to_numpy(float) * share.to_numpy(float)
+    here = rows["kind"].isin(["first", "order", "all"]).to_numpy(float) * share.to_numpy(float)
     return _dropped(rows, -strength * here * _towards_nash(rows, kind))
 
 

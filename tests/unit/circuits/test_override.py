@@ -10,6 +10,7 @@ from nashlens.circuits.override import (
     exchange_pairs,
     exchanged_rows,
     late_components,
+    late_writers,
     override_table,
     random_groups,
     site_name,
@@ -25,6 +26,7 @@ from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.models.weights import WeightReader
 from nashlens.prompts.pairs import build_pairs
 from nashlens.prompts.table import Asked, planned_decisions
+from tests.unit.findings.writers import attribution
 
 from .conftest import DESIGN
 
@@ -105,6 +107,48 @@ def test_words_that_a_choir_writes_are_no_override(planted):
     assert abs(action_part(table, "candidate")[0]) < 0.2
     numbers = concentration_estimates(table, model="m", how=Bootstrap(0.95, 200, 1))
     assert set(numbers["quantity"]) == {"curve"}
+
+
+def test_many_that_write_the_same_are_all_found():
+    names = [f"{layer}.{head}" for layer in (5, 6) for head in range(30)]
+    table = attribution(dict.fromkeys(names, -0.1), {}, layers=6, heads=30, noise=0.0)
+    every, candidates = late_writers(table, LATE)
+    assert {site_name(site) for site in every} == set(names)
+    # 95% of what sixty write is written by 57.
+    assert candidates == every[:57]
+
+
+def test_those_are_candidates_that_write_95_percent():
+    amounts = {f"6.{head}": -1.0 / (head + 1) for head in range(30)}
+    table = attribution({**amounts, "5.mlp": 2.0, "2.0": -9.0}, {}, layers=6, heads=30, noise=0.0)
+    every, candidates = late_writers(table, LATE)
+    assert [site_name(site) for site in every] == list(amounts)
+    written = -np.cumsum(list(amounts.values()))
+    shares = written / written[-1]
+    assert shares[len(candidates) - 2] < 0.95 <= shares[len(candidates) - 1]
+    nothing = attribution({}, {"6.mlp": 1.0}, layers=6, heads=30, noise=0.0)
+    assert late_writers(nothing, LATE) == ([], [])
+
+
+def test_of_many_components_some_numbers_are_ablated(planted, monkeypatch):
+    """The curve's points are those of the whole curve, and the last ablation is of all."""
+    folder, _, prompts = planted("override_choir")
+    whole = ablated(folder, prompts)
+    monkeypatch.setattr("nashlens.circuits.override.SIZES", 4)
+    few = ablated(folder, prompts)
+    for kind, sizes in (("first", [1, 2, 4, 8]), ("order", [1, 2, 4, 8] * 2)):
+        rows = few[few["kind"] == kind].drop_duplicates("ablation")
+        assert rows["size"].tolist() == sizes
+        assert rows["draw"].tolist() == (sizes if kind == "first" else [0] * 4 + [1] * 4)
+    curve = action_part(whole, "first")
+    assert action_part(few, "first") == pytest.approx(curve[[0, 1, 3, 7]], abs=1e-4)
+    every = whole[whole["kind"] == "all"].iloc[0]
+    assert every["size"] > 8
+    assert set(whole[whole["kind"] == "candidate"]["heads"].iloc[0].split()) < set(
+        every["heads"].split()
+    )
+    # The others write nearly nothing.
+    assert action_part(whole, "all")[0] == pytest.approx(curve[-1], rel=0.05)
 
 
 def test_random_groups_are_others_of_the_same_layers():

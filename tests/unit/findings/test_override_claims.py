@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from nashlens.circuits.override import sizes_tried
 from nashlens.findings import CLAIMS, judge
 from nashlens.findings.claim import JudgeSettings
 from nashlens.findings.claims import m9_late_cause as m9
@@ -76,6 +77,54 @@ def test_a_soloist_in_the_wrong_place_of_the_order_is_no_choir():
     assert found["estimate"] < 0.5
     assert found["verdict"] == "contradicted"
     assert "a single component adds most of it" in found["reason"]
+
+
+def test_many_that_write_the_same_are_a_choir():
+    """Of 60, some numbers are tried: steps of several components are told as such."""
+    found = verdicts(override((0.06,) * 60, late=264)).loc["M10"]
+    assert found["verdict"] == "supported", found["reason"]
+    detail = json.loads(found["detail"])
+    assert (detail["components"], detail["against"], detail["sizes"]) == (60, 60, 20)
+    assert detail["held"] == 1
+    # What has 80% of 60 is 48 or, by noise, the next number that was tried.
+    assert detail["most"] in [size for size in sizes_tried(60) if size >= 48][:2]
+    assert "of 20 numbers that were tried; a step of " in found["reason"]
+
+
+def test_sizes_that_fall_slowly_are_no_soloist():
+    effects = 1.0 / np.arange(1, 257)
+    candidates = int((effects.cumsum() < 0.95 * effects.sum()).sum()) + 1
+    table = override(effects[:candidates], before=-3.0, others=effects[candidates:], late=264)
+    found = verdicts(table).loc["M10"]
+    assert found["verdict"] == "supported", found["reason"]
+    # The first two have 1.5 of the 6.1 of all, though more than half of the first eight.
+    assert found["estimate"] == pytest.approx(1.5 / effects.sum(), abs=0.02)
+    detail = json.loads(found["detail"])
+    assert detail["against"] == 256
+    assert detail["held"] == pytest.approx(0.95, abs=0.02)
+    assert f"the {candidates} that write nearly all have a share of 0.9" in found["reason"]
+
+
+def test_what_those_have_that_are_put_in_order_is_not_the_whole():
+    """Two have all that candidates have, and a third of what all have that write against Nash."""
+    found = verdicts(override((0.5, 0.5), others=(0.1,) * 20)).loc["M10"]
+    assert found["estimate"] == pytest.approx(1 / 3, abs=0.02)
+    detail = json.loads(found["detail"])
+    assert detail["held"] == pytest.approx(1 / 3, abs=0.02)
+    assert detail["half"] == 22
+    # The last step is of twenty, and has more than half: who of them is not known.
+    assert detail["step_components"] == 20
+    assert found["verdict"] == "inconclusive", found["reason"]
+
+
+def test_a_step_of_several_that_adds_most_tells_nothing():
+    effects = np.full(60, 0.01)
+    effects[50] = 3.0
+    found = verdicts(override(effects, orders=0, late=264)).loc["M10"]
+    detail = json.loads(found["detail"])
+    assert detail["step_components"] > 1
+    assert detail["largest_step_low"] < 0.5 < detail["largest_step_high"]
+    assert found["verdict"] == "inconclusive", found["reason"]
 
 
 def test_no_effect_cannot_be_shared_out():

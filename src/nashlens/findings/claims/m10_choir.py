@@ -2,10 +2,12 @@
 
 The late components that write against the Nash action are ablated one after another, the one that
 writes the most on other histories first. The estimate is the share of the whole effect (the Nash
-action's gain when all are ablated, action part) that the first two have. Where one or two carry it,
-that is most of it; in a choir it is little. The order may be wrong, which would make a soloist look
-like a choir: so in no order that was tried, the random ones included, may a single component add
-half of the effect.
+action's gain when all that write against it are ablated, action part) that the first two have.
+Where one or two carry it, that is most of it; in a choir it is little. The order may be wrong,
+which would make a soloist look like a choir: so in no order that was tried, the random ones
+included, may a single component add half of the effect. Of many components several are added in a
+step. A step that cannot reach half holds no soloist; one that does may hold a choir, and tells
+nothing.
 
 The control is the same share in random orders of the same components.
 """
@@ -13,11 +15,12 @@ The control is the same share in random orders of the same components.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from nashlens.circuits.concentration import LEAST_EFFECT, gini, needed
+from nashlens.circuits.concentration import LEAST_EFFECT, Curves, added, gini, needed
 from nashlens.circuits.readings import Ablations
 from nashlens.contrasts import Array
 from nashlens.factorial import BlockEstimate
@@ -45,17 +48,24 @@ class Choir(Evidence):
     """The share of the first components, and how many carry how much."""
 
     components: int
-    """Number of late components that write against the Nash action."""
+    """Number of late components that are put in order: they write nearly all against Nash."""
+    against: int
+    """Number of all late components that write against the Nash action."""
     late_components: int
     """Number of all late heads and MLPs."""
+    held: float
+    """Share of the whole effect that those have together that are put in order."""
+    sizes: int
+    """How many numbers of components were tried."""
     total: float
-    """Logits that the Nash action gains when all of them are ablated: the whole effect."""
+    """Logits that the Nash action gains when all that write against it are ablated: the whole
+    effect."""
     total_low: float
     """Its lower bound."""
     total_high: float
     """Its upper bound."""
     half: float
-    """How many components carry 50% of it."""
+    """How many components carry 50% of it: the smallest number that was tried and does."""
     most: float
     """How many carry 80%."""
     nearly_all: float
@@ -65,11 +75,14 @@ class Choir(Evidence):
     gini: float
     """Gini coefficient of what each late component adds: 0 where all add the same."""
     largest_step: float
-    """Largest share that a single component adds in any order."""
+    """Largest share that a step adds in any order."""
+    step_components: int
+    """How many components that step adds."""
     largest_step_low: float
-    """Largest lower bound of such a share, for all components and orders at once."""
+    """Largest lower bound of a share that a single component adds, for all steps and orders at
+    once."""
     largest_step_high: float
-    """Largest upper bound, likewise."""
+    """Largest upper bound of what any step adds, likewise."""
 
 
 def estimate(tables: Tables, settings: JudgeSettings) -> Choir | Missing:
@@ -80,16 +93,13 @@ def estimate(tables: Tables, settings: JudgeSettings) -> Choir | Missing:
 
 def from_override(override: pd.DataFrame, settings: JudgeSettings) -> Choir | Missing:
     """Estimate them in every order, whether or not the lens shows an override."""
-    first, orders = Ablations(override, "first"), Ablations(override, "order")
-    problem = writers_problem(first, Ablations(override, "none"))
+    curves = Curves(override)
+    problem = writers_problem(curves.chosen, Ablations(override, "none"))
     if problem is not None:
         return problem
-    size, blocks = len(first.names), first.blocks
-    curves = [-first.parts["action"]]
-    if orders.names:
-        curves += np.split(-orders.parts["action"], len(orders.names) // size, axis=1)
-    whole = curves[0][:, -1:]
-    mean = blocks.estimate(np.hstack(curves)).estimate.reshape(len(curves), size)
+    values, size, blocks = curves.values, len(curves.sizes), curves.chosen.blocks
+    whole = values[0][:, -1:]
+    mean = blocks.estimate(np.hstack(values)).estimate.reshape(len(values), size)
     total = float(mean[0, -1])
     if total <= 0:
         return Missing(
@@ -97,14 +107,17 @@ def from_override(override: pd.DataFrame, settings: JudgeSettings) -> Choir | Mi
             " effect to be shared out",
             "inconclusive",
         )
-    few = min(FEW, size) - 1
-    beyond = curves[0][:, [few]] - HALF * whole
+    components = curves.candidates
+    few = curves.sizes.tolist().index(min(FEW, components))
+    beyond = values[0][:, [few]] - HALF * whole
     found = blocks.estimate(np.hstack([beyond, whole, -beyond]))
     low, high = found.interval(settings.confidence)
-    steps = np.hstack([np.diff(curve, axis=1, prepend=0.0) for curve in curves])
-    step, step_low, step_high = _bounds(blocks.estimate(steps - HALF * whole), settings)
-    by_chance = mean[1:, few].mean() / total if len(curves) > 1 else np.nan
-    counts = [float(needed(mean[0], share)) for share in (0.5, 0.8, 0.95)]
+    steps = np.hstack([np.diff(curve, axis=1, prepend=0.0) for curve in values])
+    widths = np.tile(curves.widths, len(values))
+    step = _largest(blocks.estimate(steps - HALF * whole), widths, settings)
+    by_chance = mean[1:, few].mean() / total if len(values) > 1 else np.nan
+    counts = [float(needed(mean[0], share, curves.sizes)) for share in (0.5, 0.8, 0.95)]
+    half_by_chance = needed(mean[1:], 0.5, curves.sizes)
     late = int(override["late_components"].iloc[0])
     return Choir(
         estimate=HALF + float(found.estimate[0]) / total,
@@ -113,32 +126,47 @@ def from_override(override: pd.DataFrame, settings: JudgeSettings) -> Choir | Mi
         n=found.n,
         n_matches=found.n_clusters,
         control=float(by_chance),
-        p_value=float(found.p_above(0.0, settings.resamples)[2]) if size > FEW else 1.0,
+        p_value=float(found.p_above(0.0, settings.resamples)[2]) if components > FEW else 1.0,
         error=float(found.error[0]) / total,
         freedom=float(found.freedom[0]),
-        components=size,
+        components=components,
+        against=int(curves.sizes[-1]),
         late_components=late,
+        held=float(mean[0, curves.sizes == components][0]) / total,
+        sizes=size,
         total=total,
         total_low=float(low[1]),
         total_high=float(high[1]),
         half=counts[0],
         most=counts[1],
         nearly_all=counts[2],
-        random_half=float(needed(mean[1:], 0.5).mean()) if len(curves) > 1 else float("nan"),
-        gini=float(gini(np.pad(np.diff(mean[0], prepend=0.0), (0, late - size)))),
-        largest_step=HALF + step / total,
-        largest_step_low=HALF + step_low / total,
-        largest_step_high=HALF + step_high / total,
+        random_half=float(half_by_chance.mean()) if len(values) > 1 else float("nan"),
+        gini=float(gini(added(mean[0], curves.widths, late))),
+        largest_step=HALF + step.estimate / total,
+        step_components=step.components,
+        largest_step_low=HALF + step.low / total,
+        largest_step_high=HALF + step.high / total,
     )
 
 
-def _bounds(found: BlockEstimate, settings: JudgeSettings) -> tuple[float, float, float]:
-    """Return the largest estimate, lower and upper bound, bounds for all columns at once."""
+class _Step(NamedTuple):
+    """The step of any order that adds the most beyond half of the effect."""
+
+    estimate: float
+    components: int
+    low: float
+    """Of single components."""
+    high: float
+
+
+def _largest(found: BlockEstimate, widths: Array, settings: JudgeSettings) -> _Step:
+    """Return the largest estimate, lower and upper bound, bounds for all steps at once."""
     rng = settings.rng("M10")
     low, high, _ = found.simultaneous(settings.confidence, settings.resamples, rng)
-    values: list[Array] = [found.estimate, low, high]
-    estimate_, low_, high_ = (float(one.max()) for one in values)
-    return estimate_, low_, high_
+    most = int(found.estimate.argmax())
+    # The first step of every order is one component.
+    alone = float(low[widths == 1].max())
+    return _Step(float(found.estimate[most]), int(widths[most]), alone, float(high.max()))
 
 
 def rule(e: Choir) -> Outcome:
@@ -153,13 +181,21 @@ def rule(e: Choir) -> Outcome:
 
 def reason(e: Choir, outcome: Outcome) -> str:
     """Say how much the first have, how many carry how much, and how it is in random orders."""
+    tried = "" if e.sizes >= e.against else f" of {e.sizes} numbers that were tried"
+    low, high = e.largest_step_low, e.largest_step_high
+    step = f"a single one adds {e.largest_step:.2f} at most [{low:.2f}, {high:.2f}] in any order"
+    if e.step_components > 1:
+        step = (
+            f"a step of {e.step_components} adds {e.largest_step:.2f}, the most in any order, and"
+            f" none above {high:.2f}"
+        )
     numbers = (
-        f"of {e.late_components} late components {e.components} write against the Nash action;"
+        f"of {e.late_components} late components {e.against} write against the Nash action;"
         f" ablating all of these brings it {e.total:.2f} [{e.total_low:.2f}, {e.total_high:.2f}]"
-        f" logits, of which the first {min(FEW, e.components)} have a share of {with_bounds(e)}"
+        f" logits, of which the {e.components} that write nearly all have a share of {e.held:.2f},"
+        f" and the first {min(FEW, e.components)} one of {with_bounds(e)}"
         f" (in random orders {e.control:.2f}); 50%, 80% and 95% take {e.half:.0f}, {e.most:.0f} and"
-        f" {e.nearly_all:.0f} components; a single one adds {e.largest_step:.2f} at most"
-        f" [{e.largest_step_low:.2f}, {e.largest_step_high:.2f}] in any order; Gini coefficient"
+        f" {e.nearly_all:.0f} components{tried}; {step}; Gini coefficient"
         f" {e.gini:.2f}"
     )
     return joined(numbers, outcome.because)
@@ -178,8 +214,8 @@ CLAIM = Claim(
     interval="student",
     supported=f"M6 is supported, ablating all of them brings back more than {LEAST_EFFECT:g} logits"
     f" of Nash play with the interval, the first {FEW} have less than {HALF:.0%} of that with the"
-    " interval, and in no order that was tried does a single one add as much, with bounds for all"
-    " at once",
+    " interval, and in no order that was tried does a step, of one component or of several, add as"
+    " much, with bounds for all at once",
     contradicted=f"the effect is as large, and the first {FEW} have {HALF:.0%} of it or more, or a"
     " single one adds as much in some order, with their intervals",
     estimate=estimate,
