@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
+from nashlens.findings.conditions import Case, Outcome, case, told
 from nashlens.seeds import stream
 
 Tables = Mapping[str, pd.DataFrame]
@@ -107,13 +108,13 @@ class Missing:
     verdict: Literal["not_applicable", "inconclusive"] = "not_applicable"
 
 
-class Outcome(NamedTuple):
-    """What a rule decides."""
+class Decision(NamedTuple):
+    """What was decided of a claim."""
 
     verdict: str
-    """supported, contradicted or inconclusive."""
-    because: str = ""
-    """What decided, in words, where the numbers do not say it."""
+    reason: str
+    cases: tuple[Case, ...]
+    """What was asked, with the numbers; none where nothing was estimated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,15 +176,16 @@ def joined(numbers: str, because: str, by: str = "; ") -> str:
     return f"{numbers}{by}{because}" if because else numbers
 
 
-def decide(claim: Claim[Any], found: Evidence | Missing) -> tuple[str, str]:
-    """Return a verdict with its reason; without a full interval (and a p-value) it is open."""
+def decide(claim: Claim[Any], found: Evidence | Missing) -> Decision:
+    """Return what is decided; without a full interval (and a p-value) a claim is open."""
     if isinstance(found, Missing):
-        return found.verdict, found.reason
+        return Decision(found.verdict, found.reason, ())
     needed = [found.estimate, found.low, found.high, *[found.p_value] * found.needs_p]
     if not np.isfinite(needed).all():
         reason = (
             f"estimate {found.estimate:.2f} from {found.n_matches} matches: too few for an interval"
         )
-        return "inconclusive", reason
+        whole = told(f"the estimate has an interval{' and a p-value' * found.needs_p}", False)
+        return Decision("inconclusive", reason, (case("inconclusive", without=[whole]),))
     outcome: Outcome = claim.rule(found)
-    return outcome.verdict, claim.reason(found, outcome)
+    return Decision(outcome.verdict, claim.reason(found, outcome), outcome.cases)

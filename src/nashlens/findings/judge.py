@@ -20,6 +20,7 @@ from nashlens.findings.claim import (
     decide,
 )
 from nashlens.findings.claims import ALL_CLAIMS, CLAIMS, PLAY_CLAIMS
+from nashlens.findings.conditions import as_text, at_most, with_condition
 from nashlens.findings.detectable import said_with_power, smallest_effect
 from nashlens.kept import kept, neutral
 from nashlens.steering.spike_summary import with_spike, worth
@@ -27,6 +28,9 @@ from nashlens.vocabulary.stages import left_out_by
 
 SPIKED = ("spike_found", "spike_unit", "spike_false")
 """What effects put into the model say (`nashlens.steering.spike_summary.worth`)."""
+NOT_BEYOND = "not beyond chance after correction over all claims"
+"""What a claim becomes inconclusive by that its rule supports."""
+Q_WORDS = "q-value: the p-value after correction over all claims"
 LEFT_OUT = "left out"
 """How the reason begins where the config leaves out a claim's stage."""
 COLUMNS = (
@@ -52,6 +56,7 @@ COLUMNS = (
     "fragile",
     "paper",
     "tables",
+    "conditions",
     "detail",
 )
 _FLOATS = ["estimate", "ci_low", "ci_high", "control", "p_value", "detectable"]
@@ -179,7 +184,7 @@ def _absence(claim: Claim[Any], table: str, given: bool) -> str:
 def _row(
     claim: Claim[Any], subject: str, found: Evidence | Missing, confidence: float
 ) -> dict[str, object]:
-    verdict, reason = decide(claim, found)
+    decision = decide(claim, found)
     row: dict[str, object] = {
         "claim": claim.id,
         "model": subject,
@@ -189,8 +194,9 @@ def _row(
         "control_measure": claim.control,
         "paper": claim.paper,
         "tables": ", ".join(claim.tables),
-        "verdict": verdict,
-        "reason": reason,
+        "verdict": decision.verdict,
+        "reason": decision.reason,
+        "conditions": as_text(decision.cases),
     }
     if isinstance(found, Missing):
         return {**row, "detail": "{}"}
@@ -272,11 +278,18 @@ def combine(
     joined["q_value"] = false_discovery(joined["p_value"].to_numpy(dtype=float))
     # NaN compares as false, and so does not survive either.
     lost = (joined["verdict"] == "supported") & ~(joined["q_value"] <= q_value)
+    joined["conditions"] = [
+        with_condition(text, at_most(Q_WORDS, q, q_value), NOT_BEYOND) if asked else text
+        for text, q, asked in zip(
+            joined["conditions"].astype(object).fillna(""),
+            joined["q_value"],
+            joined["verdict"] == "supported",
+            strict=True,
+        )
+    ]
     joined.loc[lost, "verdict"] = "inconclusive"
     joined["reason"] = [
-        f"{reason}; not beyond chance after correction over all claims (q = {q:.2g})"
-        if no
-        else reason
+        f"{reason}; {NOT_BEYOND} (q = {q:.2g})" if no else reason
         for reason, q, no in zip(joined["reason"], joined["q_value"], lost, strict=True)
     ]
     by_id = {claim.id: claim for claim in ALL_CLAIMS}

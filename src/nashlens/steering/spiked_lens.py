@@ -63,7 +63,7 @@ class Verdict(NamedTuple):
     @classmethod
     def of(cls, claim: Claim[Any], draw: int, found: Evidence | Missing) -> Verdict:
         """Decide a claim from what was found in a draw."""
-        verdict, _ = decide(claim, found)
+        verdict = decide(claim, found).verdict
         if isinstance(found, Missing):
             return cls(claim.id, draw, verdict, np.nan, 0, 0)
         return cls(claim.id, draw, verdict, found.estimate, found.n, found.n_matches)

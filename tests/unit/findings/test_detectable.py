@@ -9,7 +9,8 @@ from scipy.stats import nct
 from scipy.stats import t as student
 
 from nashlens.findings import ALL_CLAIMS, CLAIMS, combine, judge
-from nashlens.findings.claim import Claim, Evidence, Outcome, with_bounds
+from nashlens.findings.claim import Claim, Evidence, with_bounds
+from nashlens.findings.conditions import Outcome
 from nashlens.findings.detectable import power_sentence, smallest_effect
 
 NAN = float("nan")

@@ -11,7 +11,7 @@ from tests.unit.findings.play_tables import ALLC, ALLD, PD, itself, models, play
 MADE_UP = """
 from dataclasses import dataclass
 
-from nashlens.findings.claim import Outcome
+from nashlens.findings.conditions import Outcome
 from nashlens.findings.shared.play import PlayClaim, PlayEvidence, play_reason
 
 LEAST_ROUNDS = 10

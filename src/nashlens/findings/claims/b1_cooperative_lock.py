@@ -9,15 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from nashlens.findings.claim import (
-    ALL_MODELS,
-    NOT_IN_DETAIL,
-    JudgeSettings,
-    Missing,
-    Outcome,
-    verdict_of,
-    with_bounds,
-)
+from nashlens.findings.claim import ALL_MODELS, NOT_IN_DETAIL, JudgeSettings, Missing, with_bounds
+from nashlens.findings.conditions import Outcome, above, at_least, below, case, decided, told
 from nashlens.findings.shared.cooperation import (
     MAJORITY,
     NO_DILEMMA,
@@ -28,7 +21,13 @@ from nashlens.findings.shared.cooperation import (
 )
 from nashlens.findings.shared.field import PlayField
 from nashlens.findings.shared.means import ArmMeans, MeanEstimate
-from nashlens.findings.shared.play import EvidenceBySubject, PlayClaim, PlayEvidence, play_reason
+from nashlens.findings.shared.play import (
+    SURFACE,
+    EvidenceBySubject,
+    PlayClaim,
+    PlayEvidence,
+    play_reason,
+)
 from nashlens.findings.shared.sizes import SizedModel
 
 
@@ -162,10 +161,21 @@ def _of_all_models(
 def rule(evidence: LockEvidence) -> Outcome:
     """Decide from the share and its bounds."""
     low, high = evidence.bounds
-    supported = evidence.estimate >= UNIVERSAL and low > max(MAJORITY, evidence.control)
-    if supported and evidence.surface:
-        return Outcome("inconclusive", evidence.surface)
-    return Outcome(verdict_of(supported, high < UNIVERSAL))
+    needs = (
+        at_least("share of matches that lock on cooperation", evidence.estimate, UNIVERSAL),
+        above(
+            "lower bound of the share, against half and chance",
+            low,
+            max(MAJORITY, evidence.control),
+        ),
+    )
+    surface = told(SURFACE, bool(evidence.surface))
+    return decided(
+        case("inconclusive", *needs, surface, because=evidence.surface),
+        case("supported", *needs, without=[surface]),
+        case("contradicted", below("upper bound of the share", high, UNIVERSAL)),
+        case("inconclusive"),
+    )
 
 
 def reason(evidence: LockEvidence, outcome: Outcome) -> str:

@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nashlens.findings.claim import JudgeSettings, Outcome
+from nashlens.findings.claim import JudgeSettings
+from nashlens.findings.conditions import (
+    Case,
+    Outcome,
+    above,
+    at_least,
+    at_most,
+    below,
+    case,
+    decided,
+)
 from nashlens.findings.shared.distance import (
     CONTROL_AT_RANDOM,
     LEAST_DISTANCE,
@@ -27,6 +37,7 @@ from nashlens.findings.shared.play import (
     PlayClaim,
     play_reason,
     supported_unless,
+    surface_case,
 )
 from nashlens.findings.shared.sizes import SMALL, SizedModel, families
 
@@ -94,51 +105,98 @@ def _p_of_crossing(contrast: DistanceContrast) -> float:
 
 def rule(evidence: DistanceEvidence) -> Outcome:
     """Decide by what the claim says of the subject."""
-    if evidence.surface:
-        return Outcome("inconclusive", evidence.surface)
+    cases: tuple[Case, ...]
     if evidence.expected == "farther":
-        return _rule_of_farther(evidence)
-    if evidence.expected == "nearer":
-        return _rule_of_nearer(evidence)
-    if evidence.expected == "family":
-        return _rule_of_crossing(evidence)
-    return Outcome("inconclusive", "the claim says nothing about a model of this size")
+        cases = _cases_of_farther(evidence)
+    elif evidence.expected == "nearer":
+        cases = _cases_of_nearer(evidence)
+    elif evidence.expected == "family":
+        cases = _cases_of_crossing(evidence)
+    else:
+        because = "the claim says nothing about a model of this size"
+        cases = (case("inconclusive", because=because),)
+    return decided(surface_case(evidence), *cases)
 
 
-def _rule_of_farther(evidence: DistanceEvidence) -> Outcome:
-    if evidence.high < LEAST_DISTANCE:
-        return Outcome("contradicted", "cot takes this small model no farther away")
-    supported = evidence.low > 0 and evidence.estimate >= LEAST_DISTANCE
-    return supported_unless(supported, random_doubt(evidence.arms["direct"], "direct"))
-
-
-def _rule_of_nearer(evidence: DistanceEvidence) -> Outcome:
-    direct, cot = evidence.arms["direct"], evidence.arms["cot"]
-    if cot.excess_low > NEAR:
-        return Outcome("contradicted", "with cot it is not near equilibrium play")
-    if direct.beyond_high <= NEAR and cot.beyond_high <= NEAR:
-        return Outcome("inconclusive", "direct play is near-perfect already")
-    if evidence.low > -LEAST_DISTANCE:
-        return Outcome("contradicted", "cot brings it no nearer")
-    fell = evidence.high < 0
-    supported = fell and evidence.estimate <= -LEAST_DISTANCE and cot.beyond_high <= NEAR
-    if fell and not supported:
-        return Outcome("inconclusive", "nearer, and not clearly near-perfect")
-    return supported_unless(supported, random_doubt(cot, "cot"))
-
-
-def _rule_of_crossing(evidence: DistanceEvidence) -> Outcome:
-    small, large = evidence.effects["smallest"], evidence.effects["largest"]
-    if evidence.low > -LEAST_DISTANCE or small.high < 0 or large.low > 0:
-        return Outcome("contradicted")
-    supported = (
-        evidence.high < 0
-        and evidence.estimate <= -LEAST_DISTANCE
-        and small.low > 0
-        and large.high < 0
+def _cases_of_farther(evidence: DistanceEvidence) -> tuple[Case, ...]:
+    return (
+        case(
+            "contradicted",
+            below(f"upper {_CHANGE}", evidence.high, LEAST_DISTANCE),
+            because="cot takes this small model no farther away",
+        ),
+        *supported_unless(
+            [
+                above(f"lower {_CHANGE}", evidence.low, 0.0),
+                at_least("change with cot", evidence.estimate, LEAST_DISTANCE),
+            ],
+            random_doubt(evidence.arms["direct"], "direct"),
+        ),
     )
-    doubts = (random_doubt(evidence.arms[name], name) for name in _MUST_BE_NEARER)
-    return supported_unless(supported, *doubts)
+
+
+def _cases_of_nearer(evidence: DistanceEvidence) -> tuple[Case, ...]:
+    direct, cot = evidence.arms["direct"], evidence.arms["cot"]
+    beyond = "bound of the distance beyond equilibrium play"
+    fell = below(f"upper {_CHANGE}", evidence.high, 0.0)
+    enough = (
+        at_most("change with cot", evidence.estimate, -LEAST_DISTANCE),
+        at_most(f"upper {beyond}, cot", cot.beyond_high, NEAR),
+    )
+    return (
+        case(
+            "contradicted",
+            above(f"lower {beyond}, cot", cot.excess_low, NEAR),
+            because="with cot it is not near equilibrium play",
+        ),
+        case(
+            "inconclusive",
+            at_most(f"upper {beyond}, direct", direct.beyond_high, NEAR),
+            enough[1],
+            because="direct play is near-perfect already",
+        ),
+        case(
+            "contradicted",
+            above(f"lower {_CHANGE}", evidence.low, -LEAST_DISTANCE),
+            because="cot brings it no nearer",
+        ),
+        *(
+            case(
+                "inconclusive", fell, without=[one], because="nearer, and not clearly near-perfect"
+            )
+            for one in enough
+        ),
+        *supported_unless([fell, *enough], random_doubt(cot, "cot")),
+    )
+
+
+def _cases_of_crossing(evidence: DistanceEvidence) -> tuple[Case, ...]:
+    small, large = evidence.effects["smallest"], evidence.effects["largest"]
+    of_small, of_large = (
+        f"bound of the change with cot in the {one} model" for one in ("smallest", "largest")
+    )
+    difference = "bound of the largest model's change less the smallest's"
+    return (
+        case("contradicted", above(f"lower {difference}", evidence.low, -LEAST_DISTANCE)),
+        case("contradicted", below(f"upper {of_small}", small.high, 0.0)),
+        case("contradicted", above(f"lower {of_large}", large.low, 0.0)),
+        *supported_unless(
+            [
+                below(f"upper {difference}", evidence.high, 0.0),
+                at_most(
+                    "the largest model's change less the smallest's",
+                    evidence.estimate,
+                    -LEAST_DISTANCE,
+                ),
+                above(f"lower {of_small}", small.low, 0.0),
+                below(f"upper {of_large}", large.high, 0.0),
+            ],
+            *(random_doubt(evidence.arms[name], name) for name in _MUST_BE_NEARER),
+        ),
+    )
+
+
+_CHANGE = "bound of the change with cot"
 
 
 _MUST_BE_NEARER = ("smallest, direct", "largest, cot")

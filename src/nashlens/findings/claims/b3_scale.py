@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nashlens.findings.claim import JudgeSettings, Outcome
+from nashlens.findings.claim import JudgeSettings
+from nashlens.findings.conditions import Outcome, above, at_most, below, case, decided
 from nashlens.findings.shared.distance import (
     CONTROL_AT_RANDOM,
     LEAST_DISTANCE,
@@ -15,7 +16,12 @@ from nashlens.findings.shared.distance import (
     random_doubt,
 )
 from nashlens.findings.shared.field import PlayField, sizes_lacking
-from nashlens.findings.shared.play import EvidenceBySubject, PlayClaim, supported_unless
+from nashlens.findings.shared.play import (
+    EvidenceBySubject,
+    PlayClaim,
+    supported_unless,
+    surface_case,
+)
 from nashlens.findings.shared.sizes import families
 
 
@@ -35,12 +41,21 @@ def _p_value(contrast: DistanceContrast) -> float:
 
 def rule(evidence: DistanceEvidence) -> Outcome:
     """Decide from the difference, whose largest model must be nearer than random play."""
-    if evidence.surface:
-        return Outcome("inconclusive", evidence.surface)
-    if evidence.low > -LEAST_DISTANCE:
-        return Outcome("contradicted", "the larger model is no nearer")
-    supported = evidence.high < 0 and evidence.estimate <= -LEAST_DISTANCE
-    return supported_unless(supported, random_doubt(evidence.arms["largest"], "the largest"))
+    return decided(
+        surface_case(evidence),
+        case(
+            "contradicted",
+            above("lower bound of the difference", evidence.low, -LEAST_DISTANCE),
+            because="the larger model is no nearer",
+        ),
+        *supported_unless(
+            [
+                below("upper bound of the difference", evidence.high, 0.0),
+                at_most("difference", evidence.estimate, -LEAST_DISTANCE),
+            ],
+            random_doubt(evidence.arms["largest"], "the largest"),
+        ),
+    )
 
 
 CLAIM = PlayClaim(

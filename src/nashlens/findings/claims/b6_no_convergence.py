@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nashlens.findings.claim import ALL_MODELS, JudgeSettings, Missing, Outcome, with_bounds
+from nashlens.findings.claim import ALL_MODELS, JudgeSettings, Missing, with_bounds
+from nashlens.findings.conditions import Outcome, above, case, decided, told
 from nashlens.findings.shared.arms import comparable_arms
 from nashlens.findings.shared.distance import (
     LEAST_DISTANCE,
@@ -29,6 +30,7 @@ from nashlens.findings.shared.play import (
     PlayEvidence,
     play_reason,
     supported_unless,
+    surface_case,
 )
 from nashlens.findings.shared.sizes import SizedModel
 
@@ -110,13 +112,31 @@ def _of_model(
 
 def rule(evidence: ConvergenceEvidence) -> Outcome:
     """Decide from the games' bounds."""
-    if evidence.surface:
-        return Outcome("inconclusive", evidence.surface)
-    if evidence.converged:
-        return Outcome("contradicted", f"{', '.join(evidence.converged)} did converge")
-    return supported_unless(
-        evidence.least_low > NOT_CONVERGED,
-        (evidence.like_random, "uniformly random play would be as far in each"),
+    converged = above(
+        f"number of games whose upper bound is at most {NEAR:g}", len(evidence.converged), 0
+    )
+    apart = told(
+        f"in some game play is more than {LEAST_DISTANCE:g} from uniformly random play, with its"
+        " interval",
+        not evidence.like_random,
+    )
+    return decided(
+        surface_case(evidence),
+        case(
+            "contradicted",
+            converged,
+            because=f"{', '.join(evidence.converged)} did converge",
+        ),
+        *supported_unless(
+            [
+                above(
+                    "least lower bound of a game's distance beyond exact play",
+                    evidence.least_low,
+                    NOT_CONVERGED,
+                )
+            ],
+            (apart, "uniformly random play would be as far in each"),
+        ),
     )
 
 

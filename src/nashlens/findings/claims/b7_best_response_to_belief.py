@@ -17,7 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nashlens.factorial import BlockEstimate, Blocks
-from nashlens.findings.claim import JudgeSettings, Missing, Outcome, Tables, with_bounds
+from nashlens.findings.claim import JudgeSettings, Missing, Tables, with_bounds
+from nashlens.findings.conditions import Outcome, above, below, case, decided
 from nashlens.findings.shared.play import (
     Bounded,
     EvidenceBySubject,
@@ -136,12 +137,21 @@ def _bounded(found: BlockEstimate, confidence: float) -> Bounded:
 
 def rule(evidence: BeliefEvidence) -> Outcome:
     """Decide from the bounds of the share and of what own beliefs add."""
-    if evidence.high < BEYOND:
-        return Outcome("contradicted", "what it does does not follow from what it expects")
-    return supported_unless(
-        evidence.low > BEYOND,
-        (evidence.varied == 0.0, "its beliefs call for one action whatever the history"),
-        (not evidence.advantage.low > 0.0, "beliefs after other histories fit as well"),
+    varied = above(
+        "share of pairs of histories whose beliefs call for different actions", evidence.varied, 0.0
+    )
+    better = above("lower bound of what own beliefs add", evidence.advantage.low, 0.0)
+    return decided(
+        case(
+            "contradicted",
+            below("upper bound of P(best response)", evidence.high, BEYOND),
+            because="what it does does not follow from what it expects",
+        ),
+        *supported_unless(
+            [above("lower bound of P(best response)", evidence.low, BEYOND)],
+            (varied, "its beliefs call for one action whatever the history"),
+            (better, "beliefs after other histories fit as well"),
+        ),
     )
 
 

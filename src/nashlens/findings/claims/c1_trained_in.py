@@ -19,10 +19,10 @@ from nashlens.findings.claim import (
     Evidence,
     JudgeSettings,
     Missing,
-    Outcome,
     joined,
     with_bounds,
 )
+from nashlens.findings.conditions import Outcome, above, at_least, below, case, decided, same
 from nashlens.findings.shared.lineage import LateDifference, Lineage, Override, SubjectEvidence
 from nashlens.lens.readings import PREFERENCE
 
@@ -69,21 +69,48 @@ def _compare(
 
 def rule(e: TrainedIn) -> Outcome:
     """Ask for the override in the trained model, for none in its base, and for a difference."""
-    if e.base.verdict == "supported":
-        return Outcome("contradicted", "the base has the override too")
-    if e.trained.verdict == "contradicted":
-        return Outcome("contradicted", "the trained model has no override")
-    if e.high < PREFERENCE:
-        return Outcome("contradicted", "training added no late change that counts")
-    if e.trained.verdict != "supported":
-        return Outcome("inconclusive", "whether the trained model has an override is open")
-    if e.base.verdict != "contradicted":
-        return Outcome("inconclusive", "whether the base has the override too is open")
-    if not (e.low > 0 and e.estimate >= PREFERENCE):
-        return Outcome("inconclusive", "the difference is open")
-    if e.same_prompts < 1.0:
-        return Outcome("inconclusive", OTHER_WORDS)
-    return Outcome("supported", "the trained model has the override, and its base has none")
+    has = same("M6 of the trained model", e.trained.verdict, "supported")
+    has_not = same("M6 of its base", e.base.verdict, "contradicted")
+    larger = (
+        above("lower bound of the difference of late changes (logits)", e.low, 0.0),
+        at_least("difference of late changes (logits)", e.estimate, PREFERENCE),
+    )
+    alike = at_least("share of the prompts in the same words", e.same_prompts, 1.0)
+    return decided(
+        case(
+            "contradicted",
+            same("M6 of its base", e.base.verdict, "supported"),
+            because="the base has the override too",
+        ),
+        case(
+            "contradicted",
+            same("M6 of the trained model", e.trained.verdict, "contradicted"),
+            because="the trained model has no override",
+        ),
+        case(
+            "contradicted",
+            below("upper bound of the difference of late changes (logits)", e.high, PREFERENCE),
+            because="training added no late change that counts",
+        ),
+        *(
+            case("inconclusive", without=[one], because=why)
+            for one, why in (
+                (has, "whether the trained model has an override is open"),
+                (has_not, "whether the base has the override too is open"),
+                *((one, "the difference is open") for one in larger),
+                (alike, OTHER_WORDS),
+            )
+        ),
+        case(
+            "supported",
+            has,
+            has_not,
+            *larger,
+            alike,
+            because="the trained model has the override, and its base has none",
+        ),
+        case("inconclusive"),
+    )
 
 
 def reason(e: TrainedIn, outcome: Outcome) -> str:

@@ -18,10 +18,10 @@ from nashlens.findings.claim import (
     Evidence,
     JudgeSettings,
     Missing,
-    Outcome,
     joined,
     with_bounds,
 )
+from nashlens.findings.conditions import Outcome, above, at_least, below, case, decided, told
 from nashlens.findings.shared.lineage import LateDifference, Lineage, Override, SubjectEvidence
 from nashlens.findings.shared.sizes import (
     STEP,
@@ -103,20 +103,59 @@ def _threshold(verdicts: Sequence[str]) -> int:
 def rule(e: FromASizeOn) -> Outcome:
     """Ask for M6 from the threshold on and at no smaller size, and for a step between the two."""
     verdicts = [one.verdict for one in e.overrides.values()]
-    start = _threshold(verdicts)
-    if "contradicted" in verdicts and "supported" in verdicts[: _last(verdicts, "contradicted")]:
-        return Outcome("contradicted", "a larger model has no override, and a smaller one has")
-    if set(verdicts) == {"contradicted"}:
-        return Outcome("contradicted", "no size has the override")
-    if start == 0:
-        return Outcome("inconclusive", "the smallest model has the override already")
-    if start == len(verdicts) or set(verdicts[:start]) != {"contradicted"}:
-        return Outcome("inconclusive", "whether some sizes have the override is open")
-    if not e.sizes[e.threshold] > e.sizes[e.below]:
-        return Outcome("inconclusive", "two models of one size differ")
-    if not (e.low > 0 and e.estimate >= PREFERENCE):
-        return Outcome("inconclusive", "the step to the threshold is open")
-    return Outcome("supported", f"the override is there from {e.threshold} on")
+    start, number = _threshold(verdicts), len(verdicts)
+    lost = "contradicted" in verdicts and "supported" in verdicts[: _last(verdicts, "contradicted")]
+    none_below = told(
+        "M6 is contradicted at every size below the threshold",
+        set(verdicts[:start]) == {"contradicted"},
+    )
+    smaller = "number of sizes below that from which on M6 is supported"
+    none_above = at_least(f"{smaller}, of {number}", start, number)
+    needs = (
+        above(
+            "parameters at the threshold, against the next smaller size",
+            e.sizes.get(e.threshold, float("nan")),
+            e.sizes.get(e.below, float("nan")),
+        ),
+        above("lower bound of the step (logits)", e.low, 0.0),
+        at_least("step to the threshold (logits)", e.estimate, PREFERENCE),
+    )
+    whys = ("two models of one size differ", *["the step to the threshold is open"] * 2)
+    some_open = "whether some sizes have the override is open"
+    return decided(
+        case(
+            "contradicted",
+            told("M6 is contradicted at a size above one at which it is supported", lost),
+            because="a larger model has no override, and a smaller one has",
+        ),
+        case(
+            "contradicted",
+            at_least(
+                "number of sizes at which M6 is contradicted, of all",
+                verdicts.count("contradicted"),
+                number,
+            ),
+            because="no size has the override",
+        ),
+        case(
+            "inconclusive",
+            below(smaller, start, 1),
+            because="the smallest model has the override already",
+        ),
+        case("inconclusive", none_above, because=some_open),
+        case("inconclusive", without=[none_below], because=some_open),
+        *(
+            case("inconclusive", without=[one], because=why)
+            for one, why in zip(needs, whys, strict=True)
+        ),
+        case(
+            "supported",
+            none_below,
+            *needs,
+            because=f"the override is there from {e.threshold} on",
+        ),
+        case("inconclusive"),
+    )
 
 
 def _last(verdicts: Sequence[str], wanted: str) -> int:

@@ -29,12 +29,11 @@ from nashlens.findings.claim import (
     Evidence,
     JudgeSettings,
     Missing,
-    Outcome,
     Tables,
     joined,
-    verdict_of,
     with_bounds,
 )
+from nashlens.findings.conditions import Outcome, above, at_least, below, case, decided
 from nashlens.findings.shared.override import override_problem, writers_problem
 
 FEW = 2
@@ -171,12 +170,30 @@ def _largest(found: BlockEstimate, widths: Array, settings: JudgeSettings) -> _S
 
 def rule(e: Choir) -> Outcome:
     """Ask whether there is an effect, and whether few components carry half of it."""
-    if not e.total_low > LEAST_EFFECT:
-        return Outcome("inconclusive", "they may cause nothing that could be shared out")
-    if e.largest_step_low > HALF:
-        return Outcome("contradicted", "a single component adds most of it")
-    spread = e.high < HALF and e.largest_step_high < HALF
-    return Outcome(verdict_of(spread, e.low >= HALF))
+    effect = above("lower bound of the whole effect (logits)", e.total_low, LEAST_EFFECT)
+    step = "bound of the share that a single component adds in any order"
+    few = f"bound of the share of the first {FEW}"
+    return decided(
+        case(
+            "inconclusive",
+            without=[effect],
+            because="they may cause nothing that could be shared out",
+        ),
+        case(
+            "contradicted",
+            effect,
+            above(f"largest lower {step}", e.largest_step_low, HALF),
+            because="a single component adds most of it",
+        ),
+        case(
+            "supported",
+            effect,
+            below(f"upper {few}", e.high, HALF),
+            below(f"largest upper {step}", e.largest_step_high, HALF),
+        ),
+        case("contradicted", effect, at_least(f"lower {few}", e.low, HALF)),
+        case("inconclusive"),
+    )
 
 
 def reason(e: Choir, outcome: Outcome) -> str:

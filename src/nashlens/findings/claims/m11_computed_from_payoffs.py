@@ -29,12 +29,11 @@ from nashlens.findings.claim import (
     Evidence,
     JudgeSettings,
     Missing,
-    Outcome,
     Tables,
     joined,
-    verdict_of,
     with_bounds,
 )
+from nashlens.findings.conditions import Outcome, above, below, case, decided, told
 from nashlens.vocabulary.positions import DECISION
 
 LEAST_TOTAL = 0.2
@@ -216,17 +215,54 @@ def _control(
 
 def rule(e: Computed) -> Outcome:
     """Ask whether payoffs move the answer, whether a place carries that, and the control not."""
-    if not e.total_low > LEAST_TOTAL:
-        return Outcome("inconclusive", "exchanged payoffs flip nothing that a place could carry")
-    if e.low > LEAST_SHARE:
-        if not e.control_kind:
-            return Outcome("inconclusive", "no pairs without other payoffs as the control")
-        if not max(-e.control_low, e.control_high) < LEAST_SHARE:
-            return Outcome("inconclusive", "pairs without other payoffs may carry as much")
-        return Outcome("supported")
-    if e.largest_high < LEAST_SHARE and not e.covered_low > 1 - LEAST_SHARE:
-        return Outcome("inconclusive", "tokens that were not patched may: see patching.groups")
-    return Outcome(verdict_of(False, e.largest_high < LEAST_SHARE))
+    moved = above(
+        "lower bound of how far exchanged payoffs move the answer (logits)",
+        e.total_low,
+        LEAST_TOTAL,
+    )
+    carries = above("lower bound of the share that the place carries", e.low, LEAST_SHARE)
+    asked = told("pairs that differ in no payoff serve as the control", bool(e.control_kind))
+    apart = below(
+        "largest size that the share from pairs that differ in no payoff may have",
+        max(-e.control_low, e.control_high),
+        LEAST_SHARE,
+    )
+    small = below(
+        "upper bound of the largest share that any place carries", e.largest_high, LEAST_SHARE
+    )
+    covered = above(
+        "least lower bound of the share that all patched groups carry together",
+        e.covered_low,
+        1 - LEAST_SHARE,
+    )
+    return decided(
+        case(
+            "inconclusive",
+            without=[moved],
+            because="exchanged payoffs flip nothing that a place could carry",
+        ),
+        case(
+            "inconclusive",
+            carries,
+            without=[asked],
+            because="no pairs without other payoffs as the control",
+        ),
+        case(
+            "inconclusive",
+            carries,
+            without=[apart],
+            because="pairs without other payoffs may carry as much",
+        ),
+        case("supported", moved, carries, asked, apart),
+        case(
+            "inconclusive",
+            small,
+            without=[covered],
+            because="tokens that were not patched may: see patching.groups",
+        ),
+        case("contradicted", moved, small, covered),
+        case("inconclusive"),
+    )
 
 
 def reason(e: Computed, outcome: Outcome) -> str:

@@ -17,16 +17,8 @@ import pandas as pd
 from scipy.special import ndtr, ndtri
 
 from nashlens.contrasts import one_sided_p
-from nashlens.findings.claim import (
-    Claim,
-    JudgeSettings,
-    Missing,
-    Outcome,
-    Tables,
-    joined,
-    verdict_of,
-    with_bounds,
-)
+from nashlens.findings.claim import Claim, JudgeSettings, Missing, Tables, joined, with_bounds
+from nashlens.findings.conditions import Outcome, above, at_least, below, case, decided
 from nashlens.findings.shared.elsewhere import PositionEvidence, best_elsewhere
 from nashlens.findings.shared.probe_rows import (
     BASELINES,
@@ -119,10 +111,23 @@ def rule(e: HistoryEarly) -> Outcome:
     reached = {name: float(getattr(e, name)) for name in BASELINES}
     known = {name: value for name, value in reached.items() if np.isfinite(value)}
     best = max(known, key=lambda name: known[name], default="")
-    beyond = e.low > max(e.control, 0.5)
-    if beyond and best and not e.low > known[best]:
-        return Outcome("inconclusive", f"{BASELINES[best]} reaches {known[best]:.2f}")
-    return Outcome(verdict_of(beyond and e.estimate >= DECODABLE, e.high < DECODABLE))
+    low = "lower bound of the balanced accuracy"
+    beyond = above(f"{low}, against permuted labels and chance", e.low, max(e.control, 0.5))
+    better = [above(f"{low}, against {BASELINES[best]}", e.low, known[best])] if best else []
+    return decided(
+        *(
+            case(
+                "inconclusive",
+                beyond,
+                without=[one],
+                because=f"{BASELINES[best]} reaches {known[best]:.2f}",
+            )
+            for one in better
+        ),
+        case("supported", beyond, *better, at_least("balanced accuracy", e.estimate, DECODABLE)),
+        case("contradicted", below("upper bound of the balanced accuracy", e.high, DECODABLE)),
+        case("inconclusive"),
+    )
 
 
 def reason(e: HistoryEarly, outcome: Outcome) -> str:

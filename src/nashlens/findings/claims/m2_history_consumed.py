@@ -14,17 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from nashlens.contrasts import one_sided_p, rank_correlations
-from nashlens.findings.claim import (
-    Claim,
-    JudgeSettings,
-    Missing,
-    Outcome,
-    Tables,
-    joined,
-    verdict_of,
-    with_bounds,
-)
+from nashlens.findings.claim import Claim, JudgeSettings, Missing, Tables, joined, with_bounds
 from nashlens.findings.claims.m1_history_early import DECODABLE
+from nashlens.findings.conditions import Outcome, above, at_least, below, case, decided
 from nashlens.findings.shared.elsewhere import PositionEvidence, best_elsewhere
 from nashlens.findings.shared.probe_rows import accuracy_error, named_layers, target_rows
 
@@ -99,13 +91,28 @@ def estimate(tables: Tables, settings: JudgeSettings) -> HistoryConsumed | Missi
 
 def rule(e: HistoryConsumed) -> Outcome:
     """Ask for a loss that counts, of something that was decodable and falls with depth."""
-    decodable = e.first_low > max(e.first_control, 0.5)
-    if not decodable and not e.high < 0:
-        return Outcome("inconclusive", "nothing was decodable at layer 1 to be consumed")
-    supported = e.low > 0 and e.estimate >= LEAST_LOSS
-    if supported and e.spearman_depth >= 0:
-        return Outcome("inconclusive", "the accuracy does not fall with depth")
-    return Outcome(verdict_of(supported, e.high < LEAST_LOSS))
+    decodable = above(
+        "lower bound of the balanced accuracy at layer 1, against permuted labels and chance",
+        e.first_low,
+        max(e.first_control, 0.5),
+    )
+    grows = below("upper bound of the loss", e.high, 0.0)
+    loss = (
+        above("lower bound of the loss", e.low, 0.0),
+        at_least("loss of balanced accuracy", e.estimate, LEAST_LOSS),
+    )
+    level = at_least("rank correlation of accuracy with depth", e.spearman_depth, 0.0)
+    return decided(
+        case(
+            "inconclusive",
+            without=[decodable, grows],
+            because="nothing was decodable at layer 1 to be consumed",
+        ),
+        case("inconclusive", *loss, level, because="the accuracy does not fall with depth"),
+        case("supported", *loss, without=[level]),
+        case("contradicted", below("upper bound of the loss", e.high, LEAST_LOSS)),
+        case("inconclusive"),
+    )
 
 
 def reason(e: HistoryConsumed, outcome: Outcome) -> str:

@@ -23,16 +23,8 @@ import pandas as pd
 from scipy.special import ndtri
 
 from nashlens.contrasts import one_sided_p
-from nashlens.findings.claim import (
-    Claim,
-    JudgeSettings,
-    Missing,
-    Outcome,
-    Tables,
-    joined,
-    verdict_of,
-    with_bounds,
-)
+from nashlens.findings.claim import Claim, JudgeSettings, Missing, Tables, joined, with_bounds
+from nashlens.findings.conditions import Outcome, above, at_most, case, decided
 from nashlens.findings.shared.probe_rows import (
     BASELINES,
     ProbeEvidence,
@@ -147,10 +139,28 @@ def differs_within_blocks(prompts: pd.DataFrame, target: str) -> bool:
 
 def rule(e: NashWeak) -> Outcome:
     """Compare the bounds with `WEAK_LIMIT`, and what is strong with the baselines."""
-    strong = e.low > WEAK_LIMIT
-    if strong and e.baseline_name and not e.low > e.baseline:
-        return Outcome("inconclusive", f"{BASELINES[e.baseline_name]} reaches {e.baseline:.2f}")
-    return Outcome(verdict_of(e.high <= WEAK_LIMIT, strong))
+    low = "lower bound of the largest balanced accuracy"
+    strong = above(low, e.low, WEAK_LIMIT)
+    better = []
+    if e.baseline_name:
+        better = [above(f"{low}, against {BASELINES[e.baseline_name]}", e.low, e.baseline)]
+    return decided(
+        *(
+            case(
+                "inconclusive",
+                strong,
+                without=[one],
+                because=f"{BASELINES[e.baseline_name]} reaches {e.baseline:.2f}",
+            )
+            for one in better
+        ),
+        case(
+            "supported",
+            at_most("upper bound of the largest balanced accuracy", e.high, WEAK_LIMIT),
+        ),
+        case("contradicted", strong, *better),
+        case("inconclusive"),
+    )
 
 
 def reason(e: NashWeak, outcome: Outcome) -> str:

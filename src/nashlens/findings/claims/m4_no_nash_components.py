@@ -29,11 +29,19 @@ from nashlens.findings.claim import (
     Evidence,
     JudgeSettings,
     Missing,
-    Outcome,
     Tables,
     joined,
-    verdict_of,
     with_bounds,
+)
+from nashlens.findings.conditions import (
+    Condition,
+    Outcome,
+    above,
+    at_least,
+    at_most,
+    below,
+    case,
+    decided,
 )
 
 LEAST_DROP = 0.2
@@ -93,8 +101,7 @@ class Arm:
     @property
     def matters(self) -> bool:
         """Whether the group computes the Nash action, as far as can be told."""
-        beyond = self.at_once_low > LEAST_DROP and self.drop > self.random_largest
-        return beyond and self.mass_kept >= LEAST_MASS
+        return all(one.holds for one in _against(self))
 
     @property
     def name(self) -> str:
@@ -208,20 +215,67 @@ def _problem(candidate: Ablations, random: Ablations, baseline: Ablations) -> Mi
     return None
 
 
+def _against(arm: Arm) -> tuple[Condition, ...]:
+    """Return what holds of a group that computes the Nash action, as far as can be told."""
+    return (
+        above(
+            f"{arm.name}: lower bound of the drop beyond random groups, for all at once (logits)",
+            arm.at_once_low,
+            LEAST_DROP,
+        ),
+        above(f"{arm.name}: drop, against that of any random group", arm.drop, arm.random_largest),
+        at_least(
+            f"{arm.name}: share of the labels' probability that is kept", arm.mass_kept, LEAST_MASS
+        ),
+    )
+
+
 def rule(e: NoNashComponents) -> Outcome:
     """Ask whether a drop counts, and whether there was a preference to lose."""
-    if e.decides.matters:
-        return Outcome("contradicted")
     # The lead is that of the arm with the most histories.
-    preference = e.arms[0]
-    if preference.preference_low <= LEAST_DROP:
-        because = "no preference for the Nash action that components could compute"
-        return Outcome("inconclusive", because)
-    limit = min(LEAST_DROP, LEAST_SHARE * preference.preference)
-    broken = [arm for arm in e.arms if arm.mass_kept < LEAST_MASS and arm.high >= limit]
-    if broken:
-        return Outcome("inconclusive", f"ablating {broken[0].name} breaks the answer as such")
-    return Outcome(verdict_of(all(a.low > -LEAST_DROP and a.high < limit for a in e.arms)))
+    lead = e.arms[0]
+    limit = min(LEAST_DROP, LEAST_SHARE * lead.preference)
+    no_lead = at_most(
+        "lower bound of the Nash action's lead with nothing ablated (logits)",
+        lead.preference_low,
+        LEAST_DROP,
+    )
+    broken = [
+        case(
+            "inconclusive",
+            below(
+                f"{arm.name}: share of the labels' probability that is kept",
+                arm.mass_kept,
+                LEAST_MASS,
+            ),
+            at_least(_beyond(arm, "upper"), arm.high, limit),
+            because=f"ablating {arm.name} breaks the answer as such",
+        )
+        for arm in e.arms
+    ]
+    within = [
+        one
+        for arm in e.arms
+        for one in (
+            above(_beyond(arm, "lower"), arm.low, -LEAST_DROP),
+            below(_beyond(arm, "upper"), arm.high, limit),
+        )
+    ]
+    return decided(
+        case("contradicted", *_against(e.decides)),
+        case(
+            "inconclusive",
+            no_lead,
+            because="no preference for the Nash action that components could compute",
+        ),
+        *broken,
+        case("supported", *within),
+        case("inconclusive"),
+    )
+
+
+def _beyond(arm: Arm, bound: str) -> str:
+    return f"{arm.name}: {bound} bound of the drop beyond random groups (logits)"
 
 
 def reason(e: NoNashComponents, outcome: Outcome) -> str:

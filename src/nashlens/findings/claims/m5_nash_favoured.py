@@ -24,12 +24,11 @@ from nashlens.findings.claim import (
     Evidence,
     JudgeSettings,
     Missing,
-    Outcome,
     Tables,
     joined,
-    verdict_of,
     with_bounds,
 )
+from nashlens.findings.conditions import Outcome, above, below, case, decided
 from nashlens.findings.shared.lens import lens_problem, spread_in_words
 from nashlens.lens.readings import PREFERENCE, Readings, defined
 
@@ -137,10 +136,23 @@ def _most_by_chance(found: BlockEstimate, resamples: int) -> float:
 
 def rule(e: NashFavoured) -> Outcome:
     """Ask for most layers, and for labels with mass in as many."""
-    supported = e.low > MOST
-    if supported and e.reliable_layers < MOST * e.layers:
-        return Outcome("inconclusive", "too few layers have label mass to speak for most")
-    return Outcome(verdict_of(supported, e.high < MOST))
+    most = above(
+        f"share of layers sure to favour the Nash action by over {PREFERENCE:g} logits",
+        e.low,
+        MOST,
+    )
+    few = below("number of layers where the labels have mass", e.reliable_layers, MOST * e.layers)
+    return decided(
+        case(
+            "inconclusive",
+            most,
+            few,
+            because="too few layers have label mass to speak for most",
+        ),
+        case("supported", most, without=[few]),
+        case("contradicted", below("share of layers that may favour it as much", e.high, MOST)),
+        case("inconclusive"),
+    )
 
 
 def reason(e: NashFavoured, outcome: Outcome) -> str:

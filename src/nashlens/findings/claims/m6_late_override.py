@@ -25,11 +25,11 @@ from nashlens.findings.claim import (
     Evidence,
     JudgeSettings,
     Missing,
-    Outcome,
     Tables,
     joined,
     with_bounds,
 )
+from nashlens.findings.conditions import Outcome, above, at_least, at_most, below, case, decided
 from nashlens.findings.shared.lens import lens_problem, spread_in_words
 from nashlens.lens.readings import PREFERENCE, Readings, conflicting
 
@@ -179,25 +179,59 @@ def _evidence(
 
 def rule(e: LateOverride) -> Outcome:
     """Ask for the prosocial action late, the Nash action early, and for both by the action."""
-    prosocial = e.low > 0 and e.estimate >= PREFERENCE and e.peak_probability > LEAST_PROBABILITY
-    if prosocial and e.early_high < 0 and e.early_action <= -LEAST_EARLY:
-        if e.peak_label_mass < e.min_label_mass:
-            return Outcome("inconclusive", "the labels have almost no mass at the peak")
-        found = f"P(prosocial) is {e.peak_probability:.2f}, and the flip is at layer {e.flip_layer}"
-        return Outcome("supported", found)
-    if prosocial and e.early_low > -LEAST_EARLY:
-        return Outcome("contradicted", "the layers before do not favour the Nash action")
+    prosocial = (
+        above("lower bound of the action part at the late peak (logits)", e.low, 0.0),
+        at_least("action part at the late peak (logits)", e.estimate, PREFERENCE),
+        above("largest P(prosocial action) of a late layer", e.peak_probability, LEAST_PROBABILITY),
+    )
+    early = (
+        below("upper bound of the early action part (logits)", e.early_high, 0.0),
+        at_most("early action part (logits)", e.early_action, -LEAST_EARLY),
+    )
+    no_mass = below("median label mass at the late peak", e.peak_label_mass, e.min_label_mass)
     # The word part that is beyond doubt.
     word = min(abs(e.late_word_low), abs(e.late_word_high))
     word = word if e.late_word_low * e.late_word_high > 0 else 0.0
-    if not prosocial and e.late_high < WORD_SHARE * word:
-        return Outcome("contradicted", "what the late layers prefer follows the word")
-    if e.late_high < PREFERENCE:
-        return Outcome("contradicted", "no late layer prefers the prosocial action")
-    open_part = (
-        "the layers before show no clear preference" if prosocial else "the late part is open"
+    late_high = "largest upper bound of a late action part (logits)"
+    return decided(
+        case(
+            "inconclusive",
+            *prosocial,
+            *early,
+            no_mass,
+            because="the labels have almost no mass at the peak",
+        ),
+        case(
+            "supported",
+            *prosocial,
+            *early,
+            without=[no_mass],
+            because=f"P(prosocial) is {e.peak_probability:.2f}, and the flip is at layer"
+            f" {e.flip_layer}",
+        ),
+        case(
+            "contradicted",
+            *prosocial,
+            above("lower bound of the early action part (logits)", e.early_low, -LEAST_EARLY),
+            because="the layers before do not favour the Nash action",
+        ),
+        case("inconclusive", *prosocial, because="the layers before show no clear preference"),
+        case(
+            "contradicted",
+            below(
+                f"{late_high}, against {WORD_SHARE:.0%} of the word part beyond doubt",
+                e.late_high,
+                WORD_SHARE * word,
+            ),
+            because="what the late layers prefer follows the word",
+        ),
+        case(
+            "contradicted",
+            below(late_high, e.late_high, PREFERENCE),
+            because="no late layer prefers the prosocial action",
+        ),
+        case("inconclusive", because="the late part is open"),
     )
-    return Outcome("inconclusive", open_part)
 
 
 def reason(e: LateOverride, outcome: Outcome) -> str:

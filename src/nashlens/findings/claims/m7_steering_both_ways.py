@@ -23,10 +23,18 @@ from nashlens.findings.claim import (
     Claim,
     JudgeSettings,
     Missing,
-    Outcome,
     Tables,
     joined,
     with_bounds,
+)
+from nashlens.findings.conditions import (
+    Outcome,
+    above,
+    at_least,
+    below,
+    case,
+    decided,
+    told,
 )
 from nashlens.findings.shared.sweep import (
     CARRIES,
@@ -174,20 +182,35 @@ def _what_moved(best: Best) -> dict[str, Any]:
 
 def rule(e: SteeringBothWays) -> Outcome:
     """Ask for a change of the target that counts, both ways, and beyond every random direction."""
-    if not e.random.n:
-        return Outcome("inconclusive", "there is no random direction to compare with")
-    both = e.up_low > 0 and e.down_low > 0 and e.estimate >= e.least
-    contradicted = not e.within_reach or e.random.rank_p > MANY
-    if both and e.random.beaten:
-        return Outcome("supported")
-    if not contradicted:
-        if not e.random.beaten:
-            return Outcome("inconclusive", "a random direction moves it as much")
-        return Outcome("inconclusive", "it does not clearly move both ways")
-    if e.within_reach:
-        return Outcome("contradicted", "most random directions move it as much")
-    only_words = abs(e.words.change) >= LEAST_CHANGE
-    return Outcome("contradicted", "only words move" if only_words else "no layer moves it")
+    beaten = e.random.condition
+    reach = told(
+        f"some direction's target can reach a change of {LEAST_CHANGE:g} of P, and what half of the"
+        " random directions do, at some place",
+        e.within_reach,
+    )
+    words = at_least(
+        "largest change of a word part beyond doubt, in size", abs(e.words.change), LEAST_CHANGE
+    )
+    like_most = above("rank p of the direction among random ones", e.random.rank_p, MANY)
+    return decided(
+        case(
+            "inconclusive",
+            below("number of random directions", e.random.n, 1),
+            because="there is no random direction to compare with",
+        ),
+        case(
+            "supported",
+            above("lower bound of the change up (P)", e.up_low, 0.0),
+            above("lower bound of the change down (P)", e.down_low, 0.0),
+            at_least("change both ways (P)", e.estimate, e.least),
+            beaten,
+        ),
+        case("contradicted", words, without=[reach], because="only words move"),
+        case("contradicted", without=[reach], because="no layer moves it"),
+        case("contradicted", like_most, because="most random directions move it as much"),
+        case("inconclusive", without=[beaten], because="a random direction moves it as much"),
+        case("inconclusive", because="it does not clearly move both ways"),
+    )
 
 
 def reason(e: SteeringBothWays, outcome: Outcome) -> str:

@@ -13,16 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from nashlens.contrasts import rank_correlations
-from nashlens.findings.claim import (
-    Claim,
-    JudgeSettings,
-    Missing,
-    Outcome,
-    Tables,
-    joined,
-    verdict_of,
-    with_bounds,
-)
+from nashlens.findings.claim import Claim, JudgeSettings, Missing, Tables, joined, with_bounds
+from nashlens.findings.conditions import Outcome, above, at_least, below, case, decided, told
 from nashlens.findings.shared.sweep import (
     CARRIES,
     LEAST_CHANGE,
@@ -104,12 +96,29 @@ def _random_correlation(best: Best) -> float:
 
 def rule(e: ClampingMonotone) -> Outcome:
     """Ask for a correlation and a change that count, beyond every random direction."""
-    supported = e.low > 0 and e.change_low > 0 and e.change >= e.least
-    if supported and not e.random.n:
-        return Outcome("inconclusive", "there is no random direction to compare with")
-    if supported and not e.random.beaten:
-        return Outcome("inconclusive", "random directions do as much")
-    return Outcome(verdict_of(supported, not e.within_reach))
+    needs = (
+        above("lower bound of the rank correlation", e.low, 0.0),
+        above("lower bound of the change (P)", e.change_low, 0.0),
+        at_least("change (P)", e.change, e.least),
+    )
+    beaten = e.random.condition
+    reach = told(
+        f"at some place the correlation can reach {LEAST_CORRELATION:g} and the change"
+        f" {LEAST_CHANGE:g} of P and what half of the random directions do",
+        e.within_reach,
+    )
+    return decided(
+        case(
+            "inconclusive",
+            *needs,
+            below("number of random directions", e.random.n, 1),
+            because="there is no random direction to compare with",
+        ),
+        case("inconclusive", *needs, without=[beaten], because="random directions do as much"),
+        case("supported", *needs, beaten),
+        case("contradicted", without=[reach]),
+        case("inconclusive"),
+    )
 
 
 def reason(e: ClampingMonotone, outcome: Outcome) -> str:

@@ -26,15 +26,17 @@ from nashlens.findings.claim import (
     Evidence,
     JudgeSettings,
     Missing,
-    Outcome,
     Tables,
     joined,
     with_bounds,
 )
+from nashlens.findings.conditions import Case, Condition, Outcome, above, below, case, decided, told
 from nashlens.findings.shared.override import override_problem, writers_problem
 
 LEAST_EFFECT = 0.2
 """Logits from which a change counts (P from 0.50 to 0.55)."""
+WITHOUT = "values from prompts without a conflict"
+WITH = "values from prompts with a conflict"
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,9 @@ class Exchange:
     """Largest effect of a random group, beyond their mean."""
 
     @property
-    def nothing(self) -> bool:
-        """Whether it is sure to be too small to count."""
-        return max(-self.low, self.high) < LEAST_EFFECT
-
-    @property
     def counts(self) -> bool:
         """Whether it is sure to count, and larger than that of any random group."""
-        return self.low > LEAST_EFFECT and self.effect > self.largest
+        return all(one.holds for one in _counts(self, ""))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,27 +163,86 @@ def _exchange(
 
 def rule(e: LateCause) -> Outcome:
     """Ask whether Nash play returns without the components, and whether they suffice."""
-    if e.high < LEAST_EFFECT:
-        return Outcome("contradicted", "without them no more Nash play returns than by chance")
-    if not (e.low > LEAST_EFFECT and e.returned > e.random_largest):
-        return Outcome("inconclusive", "whether they are needed is open")
-    if not e.lead_after_low > 0:
-        return Outcome("inconclusive", "they are a part of the cause: Nash play does not return")
-    if e.destroy is None or e.restore is None:
-        return Outcome(
-            "inconclusive", "they are needed; no pair asks whether they suffice (attribution.pairs)"
-        )
-    if e.destroy.nothing and e.restore.nothing:
-        return Outcome(
+    beyond = "bound of what Nash play gains beyond random groups (logits)"
+    by_them = (
+        above(f"lower {beyond}", e.low, LEAST_EFFECT),
+        above("what it gains, against any random group (logits)", e.returned, e.random_largest),
+    )
+    leads = above(
+        "lower bound of the Nash action's lead without them (logits)", e.lead_after_low, 0.0
+    )
+    asked = told(
+        "pairs of prompts ask whether they suffice", e.destroy is not None and e.restore is not None
+    )
+    needed = (*by_them, leads, asked)
+    return decided(
+        case(
+            "contradicted",
+            below(f"upper {beyond}", e.high, LEAST_EFFECT),
+            because="without them no more Nash play returns than by chance",
+        ),
+        *(
+            case("inconclusive", without=[one], because="whether they are needed is open")
+            for one in by_them
+        ),
+        case(
+            "inconclusive",
+            without=[leads],
+            because="they are a part of the cause: Nash play does not return",
+        ),
+        case(
+            "inconclusive",
+            without=[asked],
+            because="they are needed; no pair asks whether they suffice (attribution.pairs)",
+        ),
+        *_suffice(e.destroy, e.restore, needed),
+        case("inconclusive", because="they are needed; whether they suffice is open"),
+    )
+
+
+def _suffice(
+    destroy: Exchange | None, restore: Exchange | None, needed: tuple[Condition, ...]
+) -> tuple[Case, ...]:
+    """Return the cases of components that are needed and were exchanged."""
+    if destroy is None or restore is None:
+        return ()
+    return (
+        case(
             "supported",
-            "they write the same without a conflict, so that whether they suffice cannot be asked:"
-            " judged by necessity alone",
-        )
-    if e.restore.counts:
-        return Outcome("supported", "they are needed, and they suffice")
-    if e.destroy.counts and e.restore.high < LEAST_EFFECT:
-        return Outcome("contradicted", "they are needed, and do not suffice")
-    return Outcome("inconclusive", "they are needed; whether they suffice is open")
+            *needed,
+            _nothing(destroy, WITHOUT),
+            _nothing(restore, WITH),
+            because="they write the same without a conflict, so that whether they suffice cannot be"
+            " asked: judged by necessity alone",
+        ),
+        case(
+            "supported",
+            *needed,
+            *_counts(restore, WITH),
+            because="they are needed, and they suffice",
+        ),
+        case(
+            "contradicted",
+            *needed,
+            *_counts(destroy, WITHOUT),
+            below(f"upper bound of what {WITH} move (logits)", restore.high, LEAST_EFFECT),
+            because="they are needed, and do not suffice",
+        ),
+    )
+
+
+def _nothing(one: Exchange, values: str) -> Condition:
+    """Say whether an exchange is sure to be too small to count."""
+    words = f"largest size that what {values} move may have (logits)"
+    return below(words, max(-one.low, one.high), LEAST_EFFECT)
+
+
+def _counts(one: Exchange, values: str) -> tuple[Condition, ...]:
+    """Say whether an exchange is sure to count, and larger than that of any random group."""
+    return (
+        above(f"lower bound of what {values} move (logits)", one.low, LEAST_EFFECT),
+        above(f"what {values} move, against any random group (logits)", one.effect, one.largest),
+    )
 
 
 def reason(e: LateCause, outcome: Outcome) -> str:

@@ -15,7 +15,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from nashlens.findings.claim import JudgeSettings, Missing, Outcome, with_bounds
+from nashlens.findings.claim import JudgeSettings, Missing, with_bounds
+from nashlens.findings.conditions import Outcome, above, at_least, below, case, decided, told
 from nashlens.findings.shared.arms import comparable_arms
 from nashlens.findings.shared.cooperation import LEAST_COOPERATION, NO_DILEMMA
 from nashlens.findings.shared.means import ArmMeans, MeanEstimate
@@ -142,20 +143,56 @@ def _falls(means: ArmMeans, smaller: float, larger: float) -> bool:
 
 def rule(evidence: SteeredPlayEvidence) -> Outcome:
     """Ask for a change that counts, both ways, in the Nash distance too, and beyond chance."""
-    if evidence.high < LEAST_COOPERATION:
-        return Outcome("contradicted", "no dose moves its cooperation by what counts")
-    one_way = not (evidence.to_defection.low > 0 and evidence.to_cooperation.low > 0)
-    if one_way:
-        why = "it does not clearly move both ways from no push"
-        return Outcome("inconclusive", why)
-    return supported_unless(
-        evidence.low > 0 and evidence.estimate >= LEAST_COOPERATION,
-        (evidence.backwards, "a larger push moves it back"),
-        (not evidence.nearer.low > 0, "the Nash distance does not move along"),
-        (evidence.n_random == 0, "no player is steered along a random direction, as the control"),
+    both = [
+        above(f"lower bound of the change of cooperation towards {way}", part.low, 0.0)
+        for way, part in (
+            ("defection", evidence.to_defection),
+            ("cooperation", evidence.to_cooperation),
+        )
+    ]
+    doubts = (
         (
-            not evidence.beyond.low > 0,
+            told("no larger push moves it back, with its interval", not evidence.backwards),
+            "a larger push moves it back",
+        ),
+        (
+            above("lower bound of the fall of the Nash distance", evidence.nearer.low, 0.0),
+            "the Nash distance does not move along",
+        ),
+        (
+            above("number of players along a random direction", evidence.n_random, 0),
+            "no player is steered along a random direction, as the control",
+        ),
+        (
+            above(
+                "lower bound of the change beyond that along random directions",
+                evidence.beyond.low,
+                0.0,
+            ),
             "a random direction of the same length may move it as much",
+        ),
+    )
+    return decided(
+        case(
+            "contradicted",
+            below("upper bound of the change", evidence.high, LEAST_COOPERATION),
+            because="no dose moves its cooperation by what counts",
+        ),
+        *(
+            case(
+                "inconclusive",
+                without=[one],
+                because="it does not clearly move both ways from no push",
+            )
+            for one in both
+        ),
+        *supported_unless(
+            [
+                *both,
+                above("lower bound of the change", evidence.low, 0.0),
+                at_least("change of cooperation", evidence.estimate, LEAST_COOPERATION),
+            ],
+            *doubts,
         ),
     )
 

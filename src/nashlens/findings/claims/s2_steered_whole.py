@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nashlens.findings.claim import JudgeSettings, Missing, Outcome, with_bounds
+from nashlens.findings.claim import JudgeSettings, Missing, with_bounds
+from nashlens.findings.conditions import Condition, Outcome, above, case, decided, told
 from nashlens.findings.shared.means import ArmMeans, MeanEstimate
 from nashlens.findings.shared.play import (
     Bounded,
@@ -207,16 +208,42 @@ def _moved(field: SteeredField, settings: JudgeSettings, player: SteeredPlayer) 
 
 def rule(evidence: WholenessEvidence) -> Outcome:
     """Ask that play moves, and that every measure of every dose is within its bound."""
-    if evidence.broken:
-        return Outcome("contradicted", f"a dose breaks its {', '.join(evidence.broken)}")
-    return supported_unless(
-        True,
-        (
-            not evidence.moved.low > 0,
-            "no dose clearly moves its cooperation, so nothing was there to break it",
+    moved = above("lower bound of the largest change of cooperation", evidence.moved.low, 0.0)
+    past = {*evidence.open, *evidence.broken}
+    allowed = {
+        "quiz": f"a loss of {QUIZ_LOSS:g}",
+        "label mass": f"{MASS_LEFT:g} of that without a push",
+        "invalid answers": f"{INVALID:g} more",
+        "KL divergence": f"{DIVERGENCE:g} nats a token",
+        "perplexity": f"{PERPLEXITY:g} times the unsteered one",
+    }
+    unsure = f"{', '.join(evidence.open)} may be beyond what is allowed"
+    return decided(
+        *(
+            case(
+                "contradicted",
+                _measure(evidence, name, f"is beyond {allowed[name]}", name in evidence.broken),
+                because=f"a dose breaks its {', '.join(evidence.broken)}",
+            )
+            for name in evidence.worst
         ),
-        (bool(evidence.open), f"{', '.join(evidence.open)} may be beyond what is allowed"),
+        *supported_unless(
+            [],
+            (moved, "no dose clearly moves its cooperation, so nothing was there to break it"),
+            *(
+                (
+                    _measure(evidence, name, f"stays within {allowed[name]}", name not in past),
+                    unsure,
+                )
+                for name in evidence.worst
+            ),
+        ),
     )
+
+
+def _measure(evidence: WholenessEvidence, name: str, how: str, holds: bool) -> Condition:
+    at_worst = f"at worst {evidence.worst[name]:.2g} at dose {evidence.worst_dose[name]:g}"
+    return told(f"{name}, {at_worst}, {how}, with its interval", holds)
 
 
 def reason(evidence: WholenessEvidence, outcome: Outcome) -> str:

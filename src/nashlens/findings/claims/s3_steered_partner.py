@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from nashlens.findings.claim import ALL_MODELS, JudgeSettings, Missing, Outcome, with_bounds
+from nashlens.findings.claim import ALL_MODELS, JudgeSettings, Missing, with_bounds
+from nashlens.findings.conditions import Outcome, above, at_least, below, case, decided
 from nashlens.findings.shared.arms import comparable_arms
 from nashlens.findings.shared.cooperation import LEAST_COOPERATION, NO_DILEMMA
 from nashlens.findings.shared.means import ArmMeans
@@ -106,13 +107,39 @@ def _of_pair(
 
 def rule(evidence: SteeredPartnerEvidence) -> Outcome:
     """Decide from the partner's fall, where the seat was moved and there is a fall to be had."""
-    if not evidence.seat.low > 0:
-        return Outcome("inconclusive", "the steered seat does not clearly defect more itself")
-    if not evidence.unsteered.low > LEAST_COOPERATION:
-        return Outcome("inconclusive", "the partner may hardly cooperate without the push either")
-    if evidence.high < LEAST_COOPERATION:
-        return Outcome("contradicted", "the partner goes on as before")
-    return supported_unless(evidence.low > 0 and evidence.estimate >= LEAST_COOPERATION)
+    moved = above("lower bound of the fall of the seat's own cooperation", evidence.seat.low, 0.0)
+    there = above(
+        "lower bound of the partner's cooperation without the push",
+        evidence.unsteered.low,
+        LEAST_COOPERATION,
+    )
+    return decided(
+        case(
+            "inconclusive",
+            without=[moved],
+            because="the steered seat does not clearly defect more itself",
+        ),
+        case(
+            "inconclusive",
+            without=[there],
+            because="the partner may hardly cooperate without the push either",
+        ),
+        case(
+            "contradicted",
+            moved,
+            there,
+            below("upper bound of the partner's fall", evidence.high, LEAST_COOPERATION),
+            because="the partner goes on as before",
+        ),
+        *supported_unless(
+            [
+                moved,
+                there,
+                above("lower bound of the partner's fall", evidence.low, 0.0),
+                at_least("fall of the partner's cooperation", evidence.estimate, LEAST_COOPERATION),
+            ]
+        ),
+    )
 
 
 def reason(evidence: SteeredPartnerEvidence, outcome: Outcome) -> str:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from nashlens.findings.claim import JudgeSettings, Missing, Outcome, with_bounds
+from nashlens.findings.claim import JudgeSettings, Missing, with_bounds
+from nashlens.findings.conditions import Outcome, above, at_least, at_most, below, case, decided
 from nashlens.findings.shared.cooperation import (
     LEAST_COOPERATION,
     MAJORITY,
@@ -29,6 +30,7 @@ from nashlens.findings.shared.play import (
     PlayEvidence,
     play_reason,
     supported_unless,
+    surface_case,
 )
 from nashlens.findings.shared.sizes import SMALL, STEP, SizedModel
 
@@ -126,20 +128,59 @@ def _with_answers(rows: pd.DataFrame) -> pd.DataFrame:
 
 def rule(evidence: UnravellingEvidence) -> Outcome:
     """Decide from the change, and from whether it answers an early defection of the small model."""
-    if evidence.surface:
-        return Outcome("inconclusive", evidence.surface)
-    if evidence.early.high < MAJORITY:
-        return Outcome("contradicted", "the small model seldom defects early")
-    if not evidence.self_play.low > LEAST_COOPERATION:
-        why = "the partner may hardly cooperate even with itself: nothing to unravel"
-        return Outcome("inconclusive", why)
-    if evidence.low > -LEAST_COOPERATION:
-        return Outcome("contradicted", "the partner goes on as before")
-    return supported_unless(
-        evidence.high < 0 and evidence.estimate <= -LEAST_COOPERATION,
-        (not evidence.early.low > MAJORITY, "too few matches show an early defection"),
-        (evidence.first < MAJORITY, "the partner often defects first"),
-        (not evidence.fall.high < 0, "the partner cooperates no less than with itself"),
+    early, change = "bound of the share of matches with an early defection", "bound of the change"
+    there = above(
+        "lower bound of the partner's cooperation with itself",
+        evidence.self_play.low,
+        LEAST_COOPERATION,
+    )
+    return decided(
+        surface_case(evidence),
+        case(
+            "contradicted",
+            below(f"upper {early}", evidence.early.high, MAJORITY),
+            because="the small model seldom defects early",
+        ),
+        case(
+            "inconclusive",
+            without=[there],
+            because="the partner may hardly cooperate even with itself: nothing to unravel",
+        ),
+        case(
+            "contradicted",
+            there,
+            above(f"lower {change}", evidence.low, -LEAST_COOPERATION),
+            because="the partner goes on as before",
+        ),
+        *supported_unless(
+            [
+                there,
+                below(f"upper {change}", evidence.high, 0.0),
+                at_most(
+                    "change of the partner's cooperation", evidence.estimate, -LEAST_COOPERATION
+                ),
+            ],
+            (
+                above(f"lower {early}", evidence.early.low, MAJORITY),
+                "too few matches show an early defection",
+            ),
+            (
+                at_least(
+                    "share of matches in which the small model defects first",
+                    evidence.first,
+                    MAJORITY,
+                ),
+                "the partner often defects first",
+            ),
+            (
+                below(
+                    "upper bound of the partner's cooperation less that with itself",
+                    evidence.fall.high,
+                    0.0,
+                ),
+                "the partner cooperates no less than with itself",
+            ),
+        ),
     )
 
 

@@ -12,7 +12,8 @@ from itertools import combinations
 
 import pandas as pd
 
-from nashlens.findings.claim import JudgeSettings, Missing, Outcome, with_bounds
+from nashlens.findings.claim import JudgeSettings, Missing, with_bounds
+from nashlens.findings.conditions import Outcome, above, at_least, at_most, below, case, decided
 from nashlens.findings.shared.arms import ComparableArms, comparable_arms, rows_of_games
 from nashlens.findings.shared.cooperation import (
     LEAST_COOPERATION,
@@ -32,6 +33,7 @@ from nashlens.findings.shared.play import (
     PlayEvidence,
     play_reason,
     supported_unless,
+    surface_case,
 )
 from nashlens.findings.shared.sizes import SizedModel
 
@@ -152,19 +154,43 @@ def _answer_to_scripts(
 
 def rule(evidence: ReinforcementEvidence) -> Outcome:
     """Decide from cooperation and locks, and from whether both models answer the scripts."""
-    if evidence.surface:
-        return Outcome("inconclusive", evidence.surface)
-    if evidence.high < MAJORITY:
-        return Outcome("contradicted", "there is little cooperation to keep up")
-    if evidence.gain.value <= -LEAST_COOPERATION and evidence.gain.high < 0:
-        return Outcome("contradicted", "less than with themselves")
-    unknown = f"whether they answer is unknown: {'; '.join(evidence.unanswered)}"
     unmoved = [name for name, low in evidence.answers_low.items() if not low > 0]
-    return supported_unless(
-        evidence.low > MAJORITY and evidence.locked.low > max(MAJORITY, evidence.locked_chance),
-        (evidence.gain.value < -LEAST_COOPERATION, "it may be less than with themselves"),
-        (bool(evidence.unanswered), unknown),
-        (bool(unmoved), f"{' and '.join(unmoved)} may cooperate whatever the other does"),
+    gain = "cooperation with each other less that with themselves"
+    return decided(
+        surface_case(evidence),
+        case(
+            "contradicted",
+            below("upper bound of the share that cooperates", evidence.high, MAJORITY),
+            because="there is little cooperation to keep up",
+        ),
+        case(
+            "contradicted",
+            at_most(gain, evidence.gain.value, -LEAST_COOPERATION),
+            below(f"upper bound of {gain}", evidence.gain.high, 0.0),
+            because="less than with themselves",
+        ),
+        *supported_unless(
+            [
+                above("lower bound of the share that cooperates", evidence.low, MAJORITY),
+                above(
+                    "lower bound of the share of matches that lock on it, against half and chance",
+                    evidence.locked.low,
+                    max(MAJORITY, evidence.locked_chance),
+                ),
+            ],
+            (
+                at_least(gain, evidence.gain.value, -LEAST_COOPERATION),
+                "it may be less than with themselves",
+            ),
+            (
+                at_most("models whose answer to scripts is unknown", len(evidence.unanswered), 0),
+                f"whether they answer is unknown: {'; '.join(evidence.unanswered)}",
+            ),
+            (
+                at_most("models whose answer to scripts may be none", len(unmoved), 0),
+                f"{' and '.join(unmoved)} may cooperate whatever the other does",
+            ),
+        ),
     )
 
 

@@ -12,7 +12,8 @@ from itertools import combinations
 
 import pandas as pd
 
-from nashlens.findings.claim import ALL_MODELS, JudgeSettings, Missing, Outcome, with_bounds
+from nashlens.findings.claim import ALL_MODELS, JudgeSettings, Missing, with_bounds
+from nashlens.findings.conditions import Outcome, above, at_least, below, case, decided
 from nashlens.findings.shared.arms import comparable_arms, rows_of_games
 from nashlens.findings.shared.field import PlayField
 from nashlens.findings.shared.means import ArmMeans
@@ -22,6 +23,7 @@ from nashlens.findings.shared.play import (
     PlayEvidence,
     play_reason,
     supported_unless,
+    surface_case,
 )
 from nashlens.findings.shared.sizes import SizedModel
 
@@ -148,17 +150,42 @@ def _with_shares(rows: pd.DataFrame) -> pd.DataFrame:
 
 def rule(evidence: FirstMoverEvidence) -> Outcome:
     """Decide from the swing, and from whether the second mover follows the first."""
-    if evidence.surface:
-        return Outcome("inconclusive", evidence.surface)
-    if evidence.high < LEAST_SELECTION:
-        reverse = evidence.high < 0
-        why = "the second mover gets its own" if reverse else "the order changes little"
-        return Outcome("contradicted", why)
-    follows = evidence.coordinated_low > COORDINATED
-    return supported_unless(
-        evidence.low > 0 and evidence.estimate >= LEAST_SELECTION,
-        (not evidence.beyond_low > 0, "not clearly more than at once"),
-        (not follows, "a second mover that does not look would do"),
+    high = "upper bound of the swing"
+    return decided(
+        surface_case(evidence),
+        case(
+            "contradicted",
+            below(high, evidence.high, LEAST_SELECTION),
+            below(high, evidence.high, 0.0),
+            because="the second mover gets its own",
+        ),
+        case(
+            "contradicted",
+            below(high, evidence.high, LEAST_SELECTION),
+            because="the order changes little",
+        ),
+        *supported_unless(
+            [
+                above("lower bound of the swing", evidence.low, 0.0),
+                at_least("swing with the move order", evidence.estimate, LEAST_SELECTION),
+            ],
+            (
+                above(
+                    "lower bound of what the first mover gets more than a seat at once",
+                    evidence.beyond_low,
+                    0.0,
+                ),
+                "not clearly more than at once",
+            ),
+            (
+                above(
+                    "lower bound of the share of rounds in an equilibrium",
+                    evidence.coordinated_low,
+                    COORDINATED,
+                ),
+                "a second mover that does not look would do",
+            ),
+        ),
     )
 
 

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from nashlens.findings.claim import ALL_MODELS, JudgeSettings, Missing, Outcome, with_bounds
+from nashlens.findings.claim import ALL_MODELS, JudgeSettings, Missing, with_bounds
+from nashlens.findings.conditions import Condition, Outcome, above, at_least, below, case, decided
 from nashlens.findings.shared.arms import comparable_arms
 from nashlens.findings.shared.field import ModelInMode, PlayField
 from nashlens.findings.shared.means import ArmMeans, MeanEstimate
@@ -27,6 +28,7 @@ from nashlens.findings.shared.play import (
     PlayEvidence,
     play_reason,
     supported_unless,
+    surface_case,
 )
 
 LEAST_DISTANCE = 0.05
@@ -211,9 +213,11 @@ def distance_reason(evidence: DistanceEvidence, outcome: Outcome) -> str:
     return play_reason(evidence, outcome, distance_numbers(evidence))
 
 
-def random_doubt(arm: ArmDistance, name: str) -> tuple[bool, str]:
-    """Return whether an arm may be no nearer than uniformly random play, and how to say so."""
-    return not arm.nearer_low > 0, f"{name} is no nearer than uniformly random play would be"
+def random_doubt(arm: ArmDistance, name: str) -> tuple[Condition, str]:
+    """Return that an arm is nearer than uniformly random play, and how to say where it is not."""
+    words = f"lower bound of how much nearer {name} is than uniformly random play"
+    why = f"{name} is no nearer than uniformly random play would be"
+    return above(words, arm.nearer_low, 0.0), why
 
 
 def p_of_arms_apart(contrast: DistanceContrast) -> float:
@@ -224,13 +228,23 @@ def p_of_arms_apart(contrast: DistanceContrast) -> float:
 
 def rule_of_arms_apart(evidence: DistanceEvidence) -> Outcome:
     """Decide a claim that two arms differ in their distance."""
-    if evidence.surface:
-        return Outcome("inconclusive", evidence.surface)
-    if evidence.low > -LEAST_DISTANCE and evidence.high < LEAST_DISTANCE:
-        return Outcome("contradicted", "no difference that counts")
-    supported = abs(evidence.estimate) >= LEAST_DISTANCE and (evidence.low > 0 or evidence.high < 0)
     nearest = _nearest(evidence.arms)
-    return supported_unless(supported, random_doubt(evidence.arms[nearest], nearest))
+    return decided(
+        surface_case(evidence),
+        case(
+            "contradicted",
+            above("lower bound of the difference", evidence.low, -LEAST_DISTANCE),
+            below("upper bound of the difference", evidence.high, LEAST_DISTANCE),
+            because="no difference that counts",
+        ),
+        *supported_unless(
+            [
+                at_least("size of the difference", abs(evidence.estimate), LEAST_DISTANCE),
+                above("distance of the interval from 0", max(evidence.low, -evidence.high), 0.0),
+            ],
+            random_doubt(evidence.arms[nearest], nearest),
+        ),
+    )
 
 
 APART_SUPPORTED = (

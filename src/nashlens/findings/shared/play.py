@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
-from nashlens.findings.claim import Claim, Evidence, Missing, Outcome, Tables
+from nashlens.findings.claim import Claim, Evidence, Missing, Tables
+from nashlens.findings.conditions import Case, Condition, Outcome, case, told
 from nashlens.findings.shared.field import PlayField
 
 
@@ -62,20 +63,32 @@ EvidenceBySubject = Iterator[tuple[str, PlayEvidence | Missing]]
 with its evidence, or with why there is none."""
 
 
-def supported_unless(supported: bool, *doubts: tuple[bool, str]) -> Outcome:
-    """Return what a rule decides that has found no contradiction.
+SURFACE = "a surface form (a label, a place) decides what a player does"
+
+
+def surface_case(evidence: PlayEvidence) -> Case:
+    """Return the case in which a surface form decides what is played, the first of most rules."""
+    return case("inconclusive", told(SURFACE, bool(evidence.surface)), because=evidence.surface)
+
+
+def supported_unless(
+    needs: Sequence[Condition], *doubts: tuple[Condition, str]
+) -> tuple[Case, ...]:
+    """Return the last cases of a rule, which found no contradiction.
 
     Parameters
     ----------
-    supported : bool
-        Whether the numbers support the claim.
-    *doubts : (bool, str)
-        Whether something else stands in the way, and what; the first that does is given.
+    needs : sequence of Condition
+        Without these the claim is inconclusive.
+    *doubts : (Condition, str)
+        What must hold as well, and what is said where it does not; the first that does not is
+        given.
     """
-    if not supported:
-        return Outcome("inconclusive")
-    found = [why for doubtful, why in doubts if doubtful]
-    return Outcome("inconclusive", found[0]) if found else Outcome("supported")
+    return (
+        *(case("inconclusive", *needs, without=[one], because=why) for one, why in doubts),
+        case("supported", *needs, *(one for one, _ in doubts)),
+        case("inconclusive"),
+    )
 
 
 def play_reason(evidence: PlayEvidence, outcome: Outcome, numbers: str) -> str:

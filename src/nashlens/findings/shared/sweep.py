@@ -22,6 +22,7 @@ import numpy as np
 from nashlens.contrasts import Array, p_floor, rank_p, student_p
 from nashlens.factorial import BlockEstimate
 from nashlens.findings.claim import NOT_IN_DETAIL, Evidence, JudgeSettings, Missing, Tables
+from nashlens.findings.conditions import Condition, at_most
 from nashlens.steering.readings import Bounded, Responses, Target, bounded
 
 LEAST_CHANGE = 0.05
@@ -219,7 +220,13 @@ class RandomControl:
     @property
     def beaten(self) -> bool:
         """Whether no random direction does as well."""
-        return self.rank_p <= 1.0 / (1.0 + self.n) + 1e-9
+        return self.condition.holds
+
+    @property
+    def condition(self) -> Condition:
+        """Whether no random direction does as well, as a condition of a rule."""
+        best = 1.0 / (1.0 + self.n) + 1e-9
+        return at_most("rank p of the direction among random ones", self.rank_p, best)
 
     def detail(self) -> dict[str, float]:
         """Return the numbers by their names in the findings table; few without directions."""
