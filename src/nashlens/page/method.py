@@ -1,15 +1,18 @@
 """What a claim's module says about it: how it was measured, its thresholds, its measured values.
 
-A module is read as text: the docstring, the numbers in capitals with the strings below them, and
-the fields of the claim's evidence with theirs.
+A module is read as text: the docstring, the numbers in capitals that its rule reads with the
+strings below them, and the fields of the claim's evidence with theirs.
 """
 
 from __future__ import annotations
 
 import ast
+import dis
 import inspect
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import import_module
+from types import CodeType
 from typing import Any, NamedTuple
 
 from nashlens.findings.claim import Evidence
@@ -35,6 +38,7 @@ class Method(NamedTuple):
     paragraphs: list[str]
     """How the claim is measured, as its module explains it."""
     thresholds: list[Threshold]
+    """Those that a condition of its rule reads."""
     fields: dict[str, str]
     """Measured value -> what it is, in words."""
 
@@ -60,24 +64,47 @@ def method_of(claim_id: str) -> Method | None:
         title=names.replace("_", " "),
         module=module.__name__,
         paragraphs=paragraphs,
-        thresholds=_thresholds(tree, vars(module)),
+        thresholds=_thresholds(module.CLAIM.rule),
         fields=_fields(module),
     )
 
 
-def _thresholds(tree: ast.Module, values: dict[str, Any]) -> list[Threshold]:
-    """Return the module's numbers in capitals, its own and those that it imports."""
-    said = {name: text for name, text in _documented(tree.body).items() if name.isupper()}
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nashlens."):
-            for alias in node.names:
-                if alias.name.isupper():
-                    said[alias.asname or alias.name] = _said_in(str(node.module), alias.name)
-    return [
-        Threshold(name, text, values[name])
-        for name, text in said.items()
-        if isinstance(values.get(name), SCALARS) and not isinstance(values[name], bool)
-    ]
+def _thresholds(rule: Callable[..., Any]) -> list[Threshold]:
+    """Return the numbers in capitals that a rule reads, in its order.
+
+    So those of an estimate stay out: no condition compares with them.
+    """
+    found: dict[str, Threshold] = {}
+    seen: set[Callable[..., Any]] = set()
+    waiting = [rule]
+    while waiting:
+        function = waiting.pop(0)
+        seen.add(function)
+        for name in _names(function.__code__):
+            value = function.__globals__.get(name)
+            if inspect.isfunction(value) and value.__module__.startswith("nashlens.findings."):
+                waiting += [value] if value not in seen else []
+            elif name.isupper() and isinstance(value, SCALARS) and not isinstance(value, bool):
+                found.setdefault(name, Threshold(name, _said_of(name, function.__module__), value))
+    return list(found.values())
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    """Yield the global names that a function reads, those of its comprehensions among them."""
+    for step in dis.get_instructions(code):
+        if step.opname == "LOAD_GLOBAL":
+            yield str(step.argval)
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _names(inner)
+
+
+def _said_of(name: str, module: str) -> str:
+    """Return what stands below a number, in a module or in the one that it is imported from."""
+    for node in _tree(module).body:
+        if isinstance(node, ast.ImportFrom) and any(a.name == name for a in node.names):
+            return _said_of(name, str(node.module))
+    return _said_in(module, name)
 
 
 def _said_in(module: str, name: str) -> str:

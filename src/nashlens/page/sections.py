@@ -13,6 +13,7 @@ import yaml
 from nashlens.page.board import Cell, anchor_of, subjects
 from nashlens.page.method import CLAIMS, Method, method_of
 from nashlens.page.study import Source, Study
+from nashlens.page.walk import Walk, walk
 from nashlens.page.words import SIGNS, Verdict, interval, known, number, text, verdict
 
 PLAY, LINEAGE, MODEL = "play_findings", "lineage_findings", "model_findings"
@@ -65,6 +66,8 @@ class Subject(NamedTuple):
     published: str
     reason: str
     fragile: str
+    walk: Walk | None
+    """The rule with its numbers; None where the finding states no conditions."""
     detail: list[Measured]
     strips: list[tuple[str, list[Part]]]
     """Factor -> its parts."""
@@ -127,6 +130,7 @@ def _subject(study: Study, row: pd.Series, method: Method | None) -> Subject:
         published=text(row.get("published")),
         reason=text(row["reason"]),
         fragile=text(row["fragile"]),
+        walk=walk(text(row.get("conditions"))),
         detail=_detail(text(row["detail"]), method),
         strips=_strips(study, claim, name),
         origin=_origin(study, row),

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nashlens.findings.claims import ALL_CLAIMS
+from nashlens.findings.conditions import above, as_text, at_least, at_most, case, told
 from nashlens.findings.protocols import PROTOCOLS, RUNGS
 from nashlens.games.table import build_games, games_table
 from nashlens.page import Study
@@ -22,6 +23,26 @@ CONFIG = {
 }
 ACTIONS = {"pd": ("help", "harm"), "hunt": ("stag", "hare")}
 VERDICTS = ("supported", "contradicted", "inconclusive", "not_applicable")
+
+
+def conditions(verdict: str, said: str) -> str:
+    """Return what a rule tested that gave a verdict; nothing where it was not asked."""
+    values = {"supported": 0.75, "contradicted": -0.75, "inconclusive": 0.0}
+    if verdict not in values:
+        return ""
+    part = f"early action part {said}"
+    cases = (
+        case(
+            "supported",
+            at_least(part, values[verdict], 0.5),
+            above("a control that was not made", float("nan"), 0.0),
+            because=said,
+        ),
+        case("supported", at_least(part, values[verdict], 0.5), because=said),
+        case("contradicted", at_most(part, values[verdict], -0.5), without=[told(said, False)]),
+        case("inconclusive"),
+    )
+    return as_text(cases)
 
 
 def findings(models: Sequence[str], said: str) -> pd.DataFrame:
@@ -58,6 +79,7 @@ def findings(models: Sequence[str], said: str) -> pd.DataFrame:
                     "paper": claim.paper,
                     "published": "",
                     "tables": ", ".join(claim.tables),
+                    "conditions": conditions(verdict, said),
                     "detail": json.dumps({"peak_layer": 4, "word": said, "spread": None}),
                 }
             )

@@ -10,17 +10,19 @@ import pytest
 
 from nashlens.files import write_sealed
 from nashlens.findings.claims import ALL_CLAIMS
+from nashlens.findings.conditions import above, as_text, at_least, case, same
 from nashlens.page import build_page, load_study
 from nashlens.page.board import board, ladder, no_ladder, sentences
 from nashlens.page.charts import CHARTS, charts_of
 from nashlens.page.html import as_json, bundle
 from nashlens.page.method import CLAIMS, method_of
 from nashlens.page.sections import _file_of, sections
+from nashlens.page.walk import walk
 from nashlens.page.words import DASH, MINUS, number, rich
 from nashlens.play.responses import COLUMNS, hold_against_beliefs
 from nashlens.tables import write_table
 from nashlens.vocabulary.page import NEEDED, SHOWN, TRACED
-from tests.unit.page.studies import study
+from tests.unit.page.studies import conditions, study
 
 HOSTILE = """<script>alert(1)</script></script><!-- " ' {{ 7*7 }} {% x %} \u2028 &lt; <img src=x>"""
 
@@ -107,7 +109,9 @@ def test_every_claim_of_this_version_has_a_method_and_a_title():
         assert method.title
         assert method.paragraphs
     assert method_of("M6").fields["peak_layer"] == "Late layer with the largest action part."
-    assert {t.name: t.value for t in method_of("M6").thresholds}["LEAST_EARLY"] == 0.05
+    assert {t.name: t.value for t in method_of("M6").thresholds} == {
+        "PREFERENCE": 0.2, "LEAST_PROBABILITY": 0.5, "LEAST_EARLY": 0.05, "WORD_SHARE": 0.5
+    }  # fmt: skip
     imported = next(t for t in method_of("M6").thresholds if t.name == "PREFERENCE")
     assert imported.means
     assert method_of("Z9") is None
@@ -165,7 +169,82 @@ def test_the_board_has_a_column_for_pairs_and_a_row_for_each_claim():
     assert first.cells[0][0].verdict.name == "supported"
 
 
-def test_a_section_walks_through_the_rule_and_says_where_the_number_comes_from():
+def subject_of(claim, table=None):
+    """Return a claim's subject in a study of these findings."""
+    told = study()
+    if table is not None:
+        told.tables["findings"] = table
+    return next(one for one in sections(told) if one.claim == claim).subjects[0]
+
+
+@pytest.mark.parametrize("verdict", ["supported", "contradicted", "inconclusive"])
+def test_a_rule_is_walked_through_with_its_numbers_to_its_verdict(verdict):
+    rows = study().findings
+    rows["conditions"] = conditions(verdict, "")
+    rows["verdict"] = verdict
+    found = subject_of("M6", rows).walk
+    value, other = {
+        "supported": ("0.75", "0.75"),
+        "contradicted": (f"{MINUS}0.75", f"{MINUS}0.75"),
+        "inconclusive": ("0", "0"),
+    }[verdict]
+    yes = {"supported": (True, False), "contradicted": (False, True)}.get(verdict, (False, False))
+    assert [(line.compared, line.holds) for line in found.lines] == [
+        (f"{value} ≥ 0.50", yes[0]),
+        ("not measured > 0", False),
+        (f"{other} ≤ {MINUS}0.50", yes[1]),
+        ("", False),
+    ]
+    assert [step.asks for step in found.steps] == [
+        "1, 2 are yes", "1 is yes", "3 is yes and 4 is no", ""
+    ]  # fmt: skip
+    assert found.steps[0].lacks == ("2" if verdict == "supported" else "1, 2")
+    assert found.end.verdict.name == verdict
+    assert [step.decides for step in found.steps].count(True) == 1
+
+
+def test_the_page_prints_a_line_for_each_condition_and_the_verdict_last():
+    told = study()
+    page = build_page(told)
+    shown = " ".join("".join(Elements(page).texts).split())
+    for section in sections(told):
+        for one in section.subjects:
+            if one.verdict.name == "not_applicable":
+                assert one.walk is None
+                assert f"The rule was not asked: {one.reason}" in shown
+                continue
+            for line in one.walk.lines:
+                said = " ".join(f"{line.words} {line.compared}".split())
+                assert f"{said}: {line.answer}" in shown
+            assert one.walk.end.verdict == one.verdict
+    assert page.count('class="decides"') == (told.findings["verdict"] != "not_applicable").sum()
+    assert "NO_FLOOR" not in page
+
+
+def test_findings_without_conditions_are_shown_and_say_so():
+    rows = study().findings.drop(columns="conditions")
+    assert subject_of("M6", rows).walk is None
+    told = study()
+    told.tables["findings"] = rows
+    shown = build_page(told)
+    assert (
+        shown.count("This finding states no conditions")
+        == (rows["verdict"] != "not_applicable").sum()
+    )
+
+
+def test_numbers_that_read_alike_are_written_until_they_differ():
+    close = [above("a", 0.5001, 0.5), above("b", -0.5, -0.5001), at_least("c", 0.5, 0.5)]
+    lines = walk(as_text([case("supported", *close)])).lines
+    assert [line.compared for line in lines] == [
+        "0.5001 > 0.5", f"{MINUS}0.5 > {MINUS}0.5001", "0.50 ≥ 0.50"
+    ]  # fmt: skip
+    words = same("M6 of its base", "contradicted", "supported")
+    (line,) = walk(as_text([case("supported", words), case("inconclusive")])).lines
+    assert (line.compared, line.answer) == ("is supported (found: contradicted)", "no")
+
+
+def test_a_section_says_what_was_measured_and_where_the_number_comes_from():
     section = next(one for one in sections(study()) if one.claim == "M6")
     subject = section.subjects[0]
     assert subject.origin.made_by.path == "results/mine/findings/small.parquet"
