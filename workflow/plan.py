@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nashlens.gpus import visible_gpus
-from nashlens.plan.devices import CPU, DEVICES, H100, Device
+from nashlens.gpus import MB, read_gpus, visible_gpus
+from nashlens.plan.devices import CPU, Device, gpu_like_the_tables
 from nashlens.plan.host import ON_MODEL
 from nashlens.plan.price import price
 from nashlens.plan.screen import plan_text
@@ -98,15 +98,18 @@ def study_jobs(dag: Any, experiment: Experiment) -> list[Job]:
 
 
 def this_machine(measure: bool = False) -> Machine:
-    """Return what is here; GPUs count as those of the table unless they are measured."""
-    gpus = visible_gpus()
+    """Return what is here; GPUs are as fast as those of the table unless they are measured."""
+    gpus, known = visible_gpus(), read_gpus()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    core_speed, device = 1.0, DEVICES[H100] if gpus else Device(CPU, memory)
+    core_speed, device = 1.0, Device(CPU, memory)
+    if gpus:
+        each = min((gpu.total * MB for gpu in known), default=0.0)
+        device = gpu_like_the_tables([gpu.kind for gpu in known], each)
     if measure:
         from nashlens.plan import measure as bench
 
         core_speed = bench.core_speed(bench.SECONDS / (2 if gpus else 1))
         if gpus:
             device = device.faster(bench.gpu_speed(bench.SECONDS / 2))
-    return Machine("here", cores or 1, gpus, device, memory, core_speed)
+    return Machine("here", cores or 1, gpus, device, memory, core_speed, measured=measure)

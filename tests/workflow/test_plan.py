@@ -6,7 +6,9 @@ import yaml
 
 from nashlens.config.doses import dose_agents
 from nashlens.config.validate import validate
+from nashlens.plan.spikes import count_verdicts
 from nashlens.plan.study import Job, Study
+from nashlens.steering.spiked_answers import ASKED
 from nashlens.tables import read_table
 from tests.configs import merge
 from tests.conftest import ROOT
@@ -98,6 +100,21 @@ def test_stages_ask_as_many_prompts_as_their_tables_have(study, tables, rule, ta
         assert found.prompts >= made["prompt_id"].nunique()
     else:
         assert found.prompts == asked[table]()
+
+
+def test_spikes_are_judged_as_often_as_their_table_has_rows(study, tables):
+    made = read_table(tables / "spikes/tiny_llama.parquet")
+    stages, config = study.stages["tiny_llama"], study.config
+    layers, probed = (
+        stages._resolved(config[name]["layers"], first=first)
+        for name, first in (("spikes", 1), ("probes", 0))
+    )
+    found = count_verdicts(config, layers, probed, conflicts=True)
+    about_answers = made["claim"].isin(list(ASKED))
+    # M10 is asked of four spikes, but in so few components there can be no choir.
+    assert not (made["claim"] == "M10").any()
+    assert found.answers - 4 == about_answers.sum()
+    assert found.readings == (~about_answers).sum()
 
 
 def test_activations_take_what_lies_on_disk(study, tables):

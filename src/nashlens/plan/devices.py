@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
@@ -71,24 +72,31 @@ class Device:
     Attributes
     ----------
     name : str
-        As in the table of throughputs.
     memory : float
         Bytes; of a CPU, those of its host.
     bandwidth : float
         Bytes a second, where generation waits for memory; 0 where the table has its rate.
     speed : float
         Its speed over that of the device that was measured.
+    like : str
+        The device of the table of throughputs that it counts as; empty where that is its name.
     """
 
     name: str
     memory: float
     bandwidth: float = 0.0
     speed: float = 1.0
+    like: str = ""
 
     @property
     def gpu(self) -> bool:
         """Whether it is a GPU."""
         return self.name != CPU
+
+    @property
+    def _measured(self) -> str:
+        """Its name in the table."""
+        return self.like or self.name
 
     def faster(self, speed: float) -> Device:
         """Return the same at another speed."""
@@ -99,7 +107,7 @@ class Device:
 
         Where a kind was not measured in a precision, its share of `rows` is that of another one.
         """
-        mine = [line for line in table() if line.device == self.name and line.devices == 1]
+        mine = [line for line in table() if line.device == self._measured and line.devices == 1]
 
         def nearest(lines: list[Measured]) -> Measured:
             size = shape.parameters()
@@ -117,7 +125,7 @@ class Device:
         rates = {
             line.precision: line.rate
             for line in table()
-            if line.device == self.name and line.kind == "rows" and line.devices == 1
+            if line.device == self._measured and line.kind == "rows" and line.devices == 1
         }
         wanted = "nf4" if wanted == "int8" else wanted
         if wanted in rates and measured in rates:
@@ -128,6 +136,26 @@ class Device:
 
 DEVICES = {H100: Device(H100, 80e9, bandwidth=3.01e12)}
 """GPUs of the table. Bandwidth: docs/benchmarks.md, One H100 80GB HBM3."""
+MEASURED = "NVIDIA H100 80GB HBM3"
+"""What the driver calls the GPU of the table."""
+
+
+def gpu_like_the_tables(kinds: Sequence[str], memory: float) -> Device:
+    """Return GPUs of some machine, as fast as the table's unless they are measured.
+
+    Parameters
+    ----------
+    kinds : sequence of str
+        What the driver calls them; none where it says nothing.
+    memory : float
+        Bytes of the smallest; 0 where that is not known.
+    """
+    if set(kinds) == {MEASURED}:
+        return DEVICES[H100]
+    name = " and ".join(dict.fromkeys(kinds)) or "GPU of unknown kind"
+    return replace(DEVICES[H100], name=name, memory=memory, like=H100)
+
+
 STEP = 1.36
 """Time of a step of generation over that of reading weights, keys and values once (the same)."""
 UNPACKED = 4.5

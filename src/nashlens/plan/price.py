@@ -35,8 +35,7 @@ from nashlens.vocabulary.models import COMPILED_FROM
 LIGHT = {
     "measure_play": 5.0, "judge_play": 7.0, "judge_findings": 6.0, "judge_lineage": 3.0,
     "climb_ladder": 3.0, "build_pairs": 2.0, "fit_directions": 1.5, "summarise_steering": 7.0,
-    "spike_model": 8.0, "build_prompts": 1.0,
-    "build_games": 0.6, "plan_activations": 0.7, "join_activations": 0.6,
+    "build_prompts": 1.0, "build_games": 0.6, "plan_activations": 0.7, "join_activations": 0.6,
 }  # fmt: skip
 """CPU seconds besides what is counted, in the default experiment; `docs/benchmarks.md`."""
 OTHER = 2.0

@@ -145,8 +145,11 @@ def _totals(plan: Plan) -> list[str]:
 
 
 def _machine(machine: Machine) -> str:
-    gpus = f", {machine.gpus} x {machine.device.name}" if machine.gpus else ", no GPU"
-    return f"{machine.cores} cores{gpus}"
+    if not machine.gpus:
+        return f"{machine.cores} cores, no GPU"
+    memory = machine.device.memory
+    each = f" of {memory / GB:.0f} GB" if machine.device.like and memory else ""
+    return f"{machine.cores} cores, {machine.gpus} x {machine.device.name}{each}"
 
 
 def _work(cores: float, gpus: float) -> str:

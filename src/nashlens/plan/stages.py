@@ -29,6 +29,7 @@ from nashlens.lens.positions import residuals_read
 from nashlens.lens.tuned import HELD_OUT, KL_TOKENS, PENALTIES
 from nashlens.models.shapes import Shape
 from nashlens.plan.design import Design, Sequences
+from nashlens.plan.spikes import count_verdicts
 from nashlens.plan.work import Work
 from nashlens.prompts.extra import extra_sequences
 from nashlens.prompts.groups import group_indices
@@ -336,19 +337,22 @@ class ModelStages:
         settings = self.config["spikes"]
         used = neutral(self.prompts)
         conflicts = can_conflict(used)
+        layers = self._resolved(settings["layers"])
+        probed = self._resolved(self.config["probes"]["layers"], first=0)
+        verdicts = count_verdicts(self.config, layers, probed, conflicts=len(conflicts) > 0)
+        judging = Work(cpu=verdicts.operations())
         if not len(conflicts):
-            return Work()
+            return judging
         games = list(dict.fromkeys(conflicts["game"]))
         rows = [conflicts[conflicts["game"] == g].iloc[: settings["prompts"]] for g in games]
         asked = labelled_prompts(pd.concat(rows))
-        layers = self._resolved(settings["layers"])
         # An override writes in every layer up to its own, a Nash code in its own.
         forks = len(asked) * sum(
             len(settings["logits"]) * 2 * self.layers + self.layers - layer for layer in layers
         )
         # Each residual is read over the vocabulary: as much work as so many packed passes.
         read = forks * self.shape.width * self.shape.vocab / self.shape.block_parameters()
-        return self._base(asked, None) + Work(forks=forks, rows=read)
+        return self._base(asked, None) + Work(forks=forks, rows=read) + judging
 
 
 def solving_operations(tokens: int, width: int) -> float:

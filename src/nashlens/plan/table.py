@@ -35,6 +35,8 @@ class Machine:
     """Bytes of the host; 0 where that is not known."""
     core_speed: float = 1.0
     """Speed of a core over that of the one that was measured."""
+    measured: bool = False
+    """Whether its speed was measured."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def make_plan(
         h100_core_hours=sum(p.core_seconds for p in prices_there.values() if not p.gpus) / 3600,
         wall={n: wall_clock(jobs, prices_there, n * cores_each, n) for n in gpu_counts},
         problems=_problems(study, jobs, here, prices_here, prices_there),
-        notes=_notes(study),
+        notes=[*_notes(study), *_gpu_notes(here, [*prices_here.values(), *prices_there.values()])],
     )
 
 
@@ -206,4 +208,18 @@ def _notes(study: Study) -> list[str]:
     writes = [a for a in study.config["agents"].values() if a["mode"] in WRITING_MODES]
     if writes or study.config["matches"]["talk_tokens"]:
         notes.append("generated tokens: as many as allowed; a model may stop earlier")
+    return notes
+
+
+def _gpu_notes(here: Machine, prices: Sequence[Price]) -> list[str]:
+    if not any(price.gpus for price in prices):
+        return []
+    notes = [
+        "GPUs: jobs side by side on one can take up to four times as long (docs/benchmarks.md)"
+    ]
+    if here.gpus and here.device.like and not here.measured:
+        notes.append(
+            f"GPUs here ({here.device.name}) count as an H100: `--config measure=true` measures"
+            " them"
+        )
     return notes

@@ -3,8 +3,14 @@
 import pytest
 import torch
 
+from nashlens.models.shapes import SHAPES
 from nashlens.plan import measure
+from nashlens.plan.devices import DEVICES, H100
+from nashlens.plan.screen import plan_text
+from nashlens.plan.study import Job
+from nashlens.plan.table import Machine, make_plan
 from tests.conftest import ROOT
+from tests.unit.plan.test_study import study
 from tests.workflow.workspace import TARGETS
 from workflow.call import ASKED_ABOUT, take_asked
 from workflow.command import Command
@@ -29,6 +35,76 @@ def test_what_was_measured_is_the_speed_of_this_machine_and_nothing_is_without_b
     assert not asked
     assert this_machine(measure=True).core_speed == 1.7
     assert asked == [measure.SECONDS]
+
+
+H200 = "NVIDIA H200"
+H100_KIND = "NVIDIA H100 80GB HBM3"
+
+
+@pytest.fixture
+def driver(monkeypatch, tmp_path):
+    """What plants the program of a driver that tells of some GPUs, `kind -> MiB`."""
+
+    def plant(*gpus):
+        said = "".join(f"{k}, GPU-{k}, {mib}, 4, {kind}\n" for k, (kind, mib) in enumerate(gpus))
+        program = tmp_path / "nvidia-smi"
+        program.write_text(f"#!/bin/sh\ncat <<'END'\n{said}END\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(len(gpus)))))
+
+    return plant
+
+
+def planned(machine):
+    jobs = [Job("ablate_heads", ("big",), gpus=1)]
+    return " ".join(plan_text(make_plan(study(), jobs, machine), "mine").split())
+
+
+def test_gpus_here_have_their_own_name_and_memory_and_a_plan_says_as_what_they_count(
+    driver, monkeypatch
+):
+    driver((H200, 143771), (H200, 143771))
+    here = this_machine()
+    assert (here.gpus, here.device.name) == (2, H200)
+    assert here.device.memory == pytest.approx(0.98 * 143771 * 2**20, rel=1e-4)
+    text = planned(here)
+    assert f"2 x {H200} of 148 GB" in text
+    counts = f"GPUs here ({H200}) count as an H100: `--config measure=true` measures them"
+    assert counts in text
+    assert "up to four times as long (docs/benchmarks.md)" in text
+    # As fast as the table's, until it is measured.
+    shape = SHAPES["llama-3-8b"]
+    rates = [d.rate(shape, "bfloat16", "rows") for d in (here.device, DEVICES[H100])]
+    assert rates[0] == rates[1]
+    monkeypatch.setattr(measure, "core_speed", lambda seconds: 1.0)
+    monkeypatch.setattr(measure, "gpu_speed", lambda seconds: 1.5)
+    measured = this_machine(measure=True)
+    assert measured.device.rate(shape, "bfloat16", "rows") == 1.5 * rates[1]
+    assert "count as an H100" not in planned(measured)
+
+
+def test_the_tables_own_gpu_counts_as_itself_and_one_of_unknown_kind_is_called_that(driver):
+    driver((H100_KIND, 81559))
+    assert this_machine().device == DEVICES[H100]
+    assert "count as an H100" not in planned(this_machine())
+    driver((H100_KIND, 81559), ("NVIDIA L4", 23034))
+    here = this_machine()
+    assert here.device.name == f"{H100_KIND} and NVIDIA L4"
+    assert here.device.memory == pytest.approx(0.98 * 23034 * 2**20, rel=1e-4)
+
+
+def test_gpus_of_which_the_driver_says_nothing_count_as_an_h100(monkeypatch):
+    monkeypatch.setattr("workflow.plan.visible_gpus", lambda: 1)
+    monkeypatch.setattr("workflow.plan.read_gpus", list)
+    text = planned(this_machine())
+    assert "1 x GPU of unknown kind" in text
+    assert "GPUs here (GPU of unknown kind) count as an H100" in text
+
+
+def test_a_plan_without_a_gpu_says_nothing_of_gpus():
+    jobs = [Job("build_games"), Job("draw_games", after=(0,))]
+    assert "GPUs: " not in plan_text(make_plan(study(), jobs, Machine("here", 2)), "mine")
 
 
 def test_a_plan_is_about_all_of_an_experiment_or_about_the_targets_that_are_named():

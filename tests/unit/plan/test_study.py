@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from nashlens.models.shapes import SHAPES
-from nashlens.plan.devices import DEVICES, H100
+from nashlens.plan.devices import CPU, CPU_PRODUCTS, DEVICES, H100, Device
 from nashlens.plan.host import ON_MODEL
 from nashlens.plan.price import price
 from nashlens.plan.screen import plan_text
@@ -52,6 +52,20 @@ def test_a_plan_says_the_gpu_hours_of_what_is_counted_in_a_table():
     jobs = [Job("ablate_heads", ("big",), gpus=1), Job("extract_activations", ("big",), gpus=1)]
     text = plan_text(make_plan(study(), jobs, Machine("here", 2)), "mine")
     assert " GPU hours and 0.0 core hours, done on 1 in " in text
+
+
+def test_the_defaults_spikes_take_what_was_measured_and_follow_their_draws():
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    taken = {}
+    for draws in (10, 20):
+        config = resolved(merge(raw, {"spikes": {"draws": draws}}))
+        here = Study(config, play_groups(config["agents"], config["matches"]), {})
+        job = Job("spike_model", ("smollm2",))
+        taken[draws] = price(here, job, Device(CPU, 0.0)).core_seconds
+    # docs/benchmarks.md, The default experiment on two CPU cores: 30 and 34.
+    assert taken[10] == pytest.approx(34, rel=0.25)
+    judged = here.work(job)["smollm2"].cpu / CPU_PRODUCTS
+    assert taken[20] - taken[10] == pytest.approx(judged / 2, rel=0.01)
 
 
 @pytest.mark.parametrize(
