@@ -40,6 +40,7 @@ class Ending(NamedTuple):
     protocol: str
     verdict: Verdict
     why: str
+    """What follows the verdict in the sentence: the number in brackets, and what speaks for it."""
 
 
 class Sentence(NamedTuple):
@@ -47,6 +48,7 @@ class Sentence(NamedTuple):
 
     model: str
     endings: list[Ending]
+    """As published, where that was asked, and with controls; none without a finding of it."""
     counts: list[tuple[int, Verdict]]
     """Its controlled verdicts on all claims, with how many there are of each."""
     ladder: tuple[int, int, int] | None
@@ -112,16 +114,17 @@ def _sentence(study: Study, ladder: pd.DataFrame | None, model: str) -> Sentence
             sum(final.get(claim) == "supported" for claim in published["claim"]),
         )
         for row in published[published["claim"] == HEADLINE].to_dict("records"):
-            endings.append(Ending("As published", verdict(row["concludes"]), _why(row)))
+            endings.append(Ending("as published", verdict(row["concludes"]), _why(row)))
     for row in findings[findings["claim"] == HEADLINE].to_dict("records"):
         endings.append(
-            Ending("With controls", verdict(row["verdict"]), _controlled_why(row, rungs))
+            Ending("with controls", verdict(row["verdict"]), _controlled_why(row, rungs))
         )
     return Sentence(model, endings, counts, climbed)
 
 
 def _why(row: dict[Any, Any]) -> str:
-    return "; ".join(part for part in (text(row["because"]), text(row["short"])) if part)
+    short, because = text(row["short"]), text(row["because"])
+    return (f" ({short})" if short else "") + (f", {because}" if because else "")
 
 
 def _controlled_why(finding: dict[Any, Any], rungs: pd.DataFrame | None) -> str:
@@ -131,7 +134,9 @@ def _controlled_why(finding: dict[Any, Any], rungs: pd.DataFrame | None) -> str:
         for row in last.to_dict("records"):
             if row["concludes"] == finding["verdict"] and _why(row):
                 return _why(row)
-    return text(finding["reason"])
+    # Of a reason, the sentence that decides: the others tell what would have been found.
+    first, _, _ = text(finding["reason"]).rstrip(".").partition(". ")
+    return f", {first}" if first else ""
 
 
 def board(study: Study) -> tuple[list[str], list[BoardRow]]:

@@ -44,6 +44,7 @@ def build_page(study: Study) -> str:
         "report.html.j2",
         study=study,
         question=board.QUESTION,
+        headline=board.HEADLINE,
         sentences=board.sentences(study),
         columns=columns,
         rows=rows,

@@ -123,14 +123,14 @@ def _tables(study: Study) -> list[str]:
 
 def _code(study: Study, match: str) -> str:
     """Return Python that reads all matches, and shows one of them."""
-    there = _tables(study)
-    reads = [
-        f"{table} = pd.concat([study[name] for name in {[n for n in names if n in there]}])"
-        for table, names in PLAYED.items()
-    ]
+    reads = []
+    for table, names in PLAYED.items():
+        parts = [f"study[{name!r}]" for name in names if name in study.tables]
+        joined = f"pd.concat([{', '.join(parts)}])" if len(parts) > 1 else parts[0]
+        reads.append(f"{table} = {joined}")
     one = f"match_id == {match!r}"
     lines = [
-        "import pandas as pd",
+        *(["import pandas as pd"] if any("pd." in line for line in reads) else []),
         "import nashlens",
         f"study = nashlens.open({f'results/{study.name}'!r})",
         *reads,

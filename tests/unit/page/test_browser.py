@@ -59,6 +59,10 @@ def test_the_first_screen_holds_the_question_the_answers_the_board_and_the_ladde
         assert all(shown), selector
     assert "Nash action" in page.locator("h1").inner_text()
     assert page.locator(".sentences li").count() == 2
+    said = page.locator(".sentences li").first.inner_text()
+    assert said.startswith("one As published: ✓ supported (0.50 ")
+    assert "; with controls: ✗ contradicted (0.50 " in said
+    assert page.locator(".asked").inner_text().startswith("M6: ")
     text = page.locator("#board tbody tr").first.inner_text()
     assert "✓ supported" in text
     assert "✗ contradicted" in text

@@ -47,13 +47,13 @@ def test_steered_players_are_in_it():
     found = browse(steered)
     assert found.played == 7
     assert found.tables == ["play", "steered_play", "texts", "steered_texts"]
-    assert "for name in ['texts', 'steered_texts']" in found.code
+    assert "pd.concat([study['texts'], study['steered_texts']])" in found.code
 
 
 def test_how_to_read_them_names_the_tables_that_there_are():
     found = browse(study())
     assert found.tables == ["play", "texts"]
-    assert "steered" not in found.code
+    assert found.code.splitlines()[2:4] == ["play = study['play']", "texts = study['texts']"]
     assert f"match_id == '{found.data['matches'][0]['id']}'" in found.code
 
 

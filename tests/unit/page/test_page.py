@@ -144,12 +144,45 @@ def test_a_table_says_with_which_versions_device_and_precision_it_was_made(tmp_p
 def test_a_sentence_says_what_was_found_as_published_and_controlled():
     one = sentences(study())[0]
     assert [end.verdict.name for end in one.endings] == ["supported", "contradicted"]
-    assert one.endings[1].why == "it follows the word; 0.50 "
+    assert one.endings[1].why == " (0.50 ), it follows the word"
     published, controlled = one.ladder[1:]
     assert (published, one.ladder[0]) == (5, 5)
     frame = study().findings
     laddered = frame[frame["claim"].isin(["M1", "M3", "M5", "M6", "M7"])]
     assert controlled == (laddered["verdict"] == "supported").sum()
+
+
+def said_of_models(page):
+    """Return the text of the first screen's list, an entry a model."""
+    listed = re.search(r'<ul class="sentences">(.*?)</ul>', page, re.DOTALL)[1]
+    entries = re.findall(r"<li>(.*?)</li>", listed, re.DOTALL)
+    return [" ".join(re.sub("<[^>]+>", "", one).split()) for one in entries]
+
+
+def test_each_models_answer_is_one_sentence_and_the_board_counts_its_claims(plain):
+    (said,) = said_of_models(plain)
+    assert said == (
+        "small As published: ✓ supported (0.50 );"
+        " with controls: ✗ contradicted (0.50 ), it follows the word."
+    )
+    assert f"M6</a>: {CLAIMS['M6'].statement}" in plain
+    caption = re.search(r'id="board">\s*<caption>(.*?)</caption>', plain, re.DOTALL)[1]
+    counts = study().findings.query("model == 'small'")["verdict"].value_counts()
+    for name, word in (("supported", "supported"), ("not_applicable", "not judged")):
+        assert f"{counts[name]} {word}" in caption
+    assert "of 5 asked both ways, 5 supported as published" in caption
+
+
+def test_without_a_ladder_the_sentence_gives_the_reason_and_no_more():
+    bare = study()
+    bare.tables["ladder"] = bare.tables["ladder"].iloc[:0]
+    rows = bare.tables["findings"]
+    rows.loc[rows["claim"] == "M6", "reason"] = "it is 0.01 [0.00, 0.02]: none. It may be. So."
+    (said,) = said_of_models(build_page(bare))
+    assert said.startswith("small With controls: ")
+    assert said.endswith(", it is 0.01 [0.00, 0.02]: none.")
+    bare.tables["findings"] = rows[rows["claim"] != "M6"]
+    assert said_of_models(build_page(bare)) == ["small No finding is about M6."]
 
 
 def test_without_words_there_is_no_ladder_and_the_page_says_so():
