@@ -173,7 +173,7 @@ def _cells(mine: pd.DataFrame) -> dict[str, _Cell]:
 def _cell(fact: str, row: Mapping[Any, Any], until: Mapping[Any, Any]) -> _Cell:
     if row["outcome"] == "true_negative":
         return _Cell("true_negative", "")
-    if row["outcome"] == "miss":
+    if row["outcome"] == "miss" and not (fact == "components" and row["found"]):
         return _Cell("miss", "-")
     if fact == "components":
         if row["outcome"] == "false_positive":
@@ -181,7 +181,8 @@ def _cell(fact: str, row: Mapping[Any, Any], until: Mapping[Any, Any]) -> _Cell:
         right = round(row["recall"] * row["planted"])
         others = round(row["found"]) - right
         text = f"{right}/{row['planted']:.0f}" + (f"+{others}" if others else "")
-        return _Cell("exact" if right == row["planted"] and not others else "near", text)
+        kind = "miss" if row["outcome"] == "miss" else "near" if others else "exact"
+        return _Cell(kind, text)
     if pd.isna(row["layer_error"]) and row["outcome"] == "hit":
         return _Cell("exact", "✓")
     if not fact.endswith(("_from", "_at")):

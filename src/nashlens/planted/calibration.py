@@ -18,7 +18,7 @@ Each planted fact is looked for in the study's own tables by one rule, the same 
 - **computed_at**: where claim M11 is supported, the layer of its place, if its tokens are the
   planted ones;
 - **components**: where claim M9 is supported, the late components that it ablates, compared one by
-  one with those that are planted;
+  one with those that are planted: found if all of these are named;
 - **claims** (`CLAIMS`): supported in the findings table. Those that a study leaves out have no row;
 - **spike** (of each claim): the largest effect of its kind that is put into the model is found in
   four draws of five, at some layer; **wrong_spike**: one of the wrong kind is taken for it in more
@@ -300,13 +300,15 @@ def _component_row(facts: Facts, named: set[str]) -> dict[str, Any]:
         if isinstance(facts.override_at, int) and layer >= facts.override_at
     }
     both = len(named & planted)
+    # Some of what is planted, or others, are not the cause: all of it must be named.
+    found = planted <= named if planted else bool(named)
     return {
         "fact": "components",
         "planted": float(len(planted)) if known else np.nan,
         "found": float(len(named)),
         "precision": both / len(named) if known and named else np.nan,
         "recall": both / len(planted) if known and planted else np.nan,
-        "outcome": _outcome(bool(planted), bool(named)) if known else "unknown",
+        "outcome": _outcome(bool(planted), found) if known else "unknown",
     }
 
 

@@ -9,8 +9,9 @@ import pandas as pd
 
 from nashlens.contrasts import wilson_interval
 
-RECALL, LAYER_ERROR, FALSE_POSITIVES = 1.0, 1.0, 0.05
-"""Goals: at least the recall, at most the layer error, at most the rate of false positives."""
+RECALL, PRECISION, LAYER_ERROR, FALSE_POSITIVES = 1.0, 1.0, 1.0, 0.05
+"""Goals: at least the recall, and the precision of named components; at most the layer error, and
+the rate of false positives."""
 
 
 def summarise_calibration(checks: pd.DataFrame, confidence: float) -> pd.DataFrame:
@@ -27,9 +28,11 @@ def summarise_calibration(checks: pd.DataFrame, confidence: float) -> pd.DataFra
     -------
     DataFrame
         `quantity`, `estimate`, `ci_low`, `ci_high`, `n`, `goal`, `met`. `recall`: hits among
-        planted facts. `spikes_found`: among effects of the largest size that were put into null
-        models. `largest_layer_error`: over hits. `false_positive_rate`: checks of null models that
-        found something. `null_models_with_any`: null models with at least one such check.
+        planted facts. `component_precision`, `component_recall`: over all models together, how many
+        of the components that are named as an override's cause are planted, and how many of the
+        planted ones are named. `spikes_found`: among effects of the largest size that were put into
+        null models. `largest_layer_error`: over hits. `false_positive_rate`: checks of null models
+        that found something. `null_models_with_any`: null models with at least one such check.
         `absent_facts_found`: the rate over facts that are absent from planted models.
     """
     checks = checks.reset_index(drop=True)
@@ -45,6 +48,7 @@ def summarise_calibration(checks: pd.DataFrame, confidence: float) -> pd.DataFra
     rows = [
         _share("recall", (planted["outcome"] == "hit").sum(), len(planted), confidence)
         | {"goal": RECALL},
+        *_components(checks[checks["fact"] == "components"], confidence),
         _share("spikes_found", (spikes["outcome"] == "hit").sum(), len(spikes), confidence)
         | {"goal": RECALL},
         {
@@ -64,7 +68,8 @@ def summarise_calibration(checks: pd.DataFrame, confidence: float) -> pd.DataFra
         ),
     ]
     frame = pd.DataFrame(rows)
-    at_least = frame["quantity"].isin(["recall", "spikes_found"])
+    shares = ["recall", "component_precision", "component_recall", "spikes_found"]
+    at_least = frame["quantity"].isin(shares)
     good = (frame["estimate"] >= frame["goal"]).where(at_least, frame["estimate"] <= frame["goal"])
     frame["met"] = good.astype("boolean").where(frame["goal"].notna())
     return frame.reindex(columns=["quantity", "estimate", "ci_low", "ci_high", "n", "goal", "met"])
@@ -98,6 +103,17 @@ def calibration_rates(checks: pd.DataFrame, confidence: float) -> pd.DataFrame:
     frame["met"] = (frame["estimate"] <= frame["goal"]).astype("boolean")
     found = pd.concat([whole, frame], ignore_index=True)[columns]
     return found.astype({"fact": "str", "estimate": "float64", "ci_low": "float64"})
+
+
+def _components(checks: pd.DataFrame, confidence: float) -> list[dict[str, Any]]:
+    """Return rows of what is named as an override's cause, over models of which it is known."""
+    known = checks[checks["outcome"] != "unknown"].fillna({"precision": 0.0})
+    named, planted = (known[name].sum() for name in ("found", "planted"))
+    both = round((known["precision"] * known["found"]).sum())
+    return [
+        _share("component_precision", both, int(named), confidence) | {"goal": PRECISION},
+        _share("component_recall", both, int(planted), confidence) | {"goal": RECALL},
+    ]
 
 
 def _share(quantity: str, hits: Any, n: int, confidence: float) -> dict[str, Any]:

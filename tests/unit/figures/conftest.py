@@ -71,7 +71,7 @@ def make_calibration() -> pd.DataFrame:
         ("favoured_from", 6, 6, "hit"),
         ("override_at", 10, missing, "miss"),
         ("steerable_from", missing, missing, "true_negative"),
-        ("components", 8, 8, "hit"),
+        ("components", 8, 9, "hit"),
         ("follows_action", 1, 1, "hit"),
         ("M1", 0, 1, "false_positive"),
         ("M5", missing, 1, "unknown"),
@@ -88,7 +88,7 @@ def make_calibration() -> pd.DataFrame:
         frame["fact"].str.contains("_from|_until|_at$")
     )
     frame[["precision", "recall"]] = np.nan
-    frame.loc[frame["fact"] == "components", ["precision", "recall"]] = 7 / 8
+    frame.loc[frame["fact"] == "components", ["precision", "recall"]] = 8 / 9, 1.0
     return frame.assign(basis="probes")
 
 

@@ -15,8 +15,16 @@ def test_the_calibration_shows_what_was_missed_and_what_was_wrong(one_model):
     assert "missed" in found
     assert "found though absent" in found
     assert "5-9" in found
-    assert "7/8\n+1" in found
+    assert "8/8\n+1" in found
     assert "1 of 8" in found
+
+
+def test_an_override_of_which_some_components_are_named_is_missed(one_model):
+    calibration = one_model["calibration"].copy()
+    here = calibration["fact"] == "components"
+    named = ["found", "precision", "recall", "outcome"]
+    calibration.loc[here, named] = [8, 7 / 8, 7 / 8, "miss"]
+    assert "7/8\n+1" in texts(draw("calibration", {**one_model, "calibration": calibration}))
 
 
 def test_effects_of_a_wrong_kind_are_counted_over_claims(one_model):

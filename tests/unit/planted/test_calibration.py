@@ -230,12 +230,23 @@ def test_named_components_are_compared_one_by_one():
     )
     found = checked(facts, findings=with_causes(), override=override).loc["components"]
     # The head of layer 8 is before the override: no late component.
-    assert found[["planted", "found", "outcome"]].tolist() == [3, 3, "hit"]
+    assert found[["planted", "found", "outcome"]].tolist() == [3, 3, "miss"]
     assert found[["precision", "recall"]].tolist() == [2 / 3, 2 / 3]
+    more = override.assign(heads=["", "14.0 14.1 15.mlp 15.2"])
+    found = checked(facts, findings=with_causes(), override=more)
+    assert found.loc["components", ["outcome", "precision", "recall"]].tolist() == ["hit", 3 / 4, 1]
+    whole = summarise_calibration(found.reset_index(), 0.95).set_index("quantity")
+    named = whole.loc[["component_precision", "component_recall"], ["estimate", "n", "met"]]
+    assert named.to_numpy().tolist() == [[0.75, 4, False], [1.0, 3, True]]
     unnamed = checked(facts, findings=with_causes(m9="contradicted"), override=override)
     assert unnamed.loc["components", ["found", "outcome"]].tolist() == [0, "miss"]
     null = checked(Facts(null=True), findings=with_causes(), override=override)
     assert null.loc["components", "outcome"] == "false_positive"
+    # Others than the planted ones are not found, nor is a part of these.
+    for names in ("15.2 15.3", "14.0 15.3"):
+        wrong = pd.DataFrame({"model": "m", "kind": "candidate", "heads": [names]})
+        judged = checked(facts, findings=with_causes(), override=wrong)
+        assert judged.loc["components", "outcome"] == "miss", names
     # An override of unknown components decides nothing.
     trained = checked(replace(FACTS), findings=with_causes(), override=override)
     assert trained.loc["components", "outcome"] == "unknown"
