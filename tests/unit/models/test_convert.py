@@ -1,5 +1,7 @@
 import json
-import threading
+import select
+import subprocess
+import sys
 
 import gguf
 import numpy as np
@@ -13,7 +15,7 @@ from nashlens.models.intact import CHECKED
 from nashlens.models.manifest import read_manifest
 from nashlens.models.shapes import SHAPES
 from nashlens.models.weights import WeightReader
-from tests.conftest import EMBEDDED
+from tests.conftest import EMBEDDED, ROOT
 from tests.unit.models.test_inspect import write_gguf
 
 
@@ -240,18 +242,43 @@ def test_the_fields_of_a_gguf_file_are_read_once_a_conversion(tmp_path):
     assert gguf.GGUFReader is reader
 
 
-def test_of_two_that_convert_one_model_at_once_the_second_waits(tmp_path):
-    entered, folder = threading.Event(), tmp_path / "m"
+CONVERTING = """
+import sys
+from nashlens.models import convert
 
-    def second():
-        with module._whole(folder) as partial:
-            entered.set()
-            (partial / "second").touch()
+describe = convert._describe
 
-    other = threading.Thread(target=second)
-    with module._whole(folder) as partial:
-        other.start()
-        (partial / "first").touch()
-        assert not entered.wait(0.2)
-    other.join()
-    assert _shown(folder) == ["second"]
+def held(partial):
+    print("in", flush=True)
+    sys.stdin.readline()
+    return describe(partial)
+
+convert._describe = held
+print("begins", flush=True)
+convert.convert_source("planted:random", sys.argv[1])
+"""
+"""Converts a model, and is held before it is done until a line comes."""
+
+
+def test_of_two_processes_that_convert_one_model_at_once_the_second_waits(tmp_path, planted):
+    folder, before = tmp_path / "models" / "m", snapshot(planted["random"])
+    command = [sys.executable, "-c", CONVERTING, str(folder)]
+    # Unbuffered: what was not read yet is seen.
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
+    calls = [subprocess.Popen(command, cwd=ROOT, **pipes) for _ in range(2)]
+    try:
+        assert [call.stdout.readline() for call in calls] == [b"begins\n"] * 2
+        ready, _, _ = select.select([call.stdout for call in calls], [], [])
+        # One alone is at it, until it is done.
+        (first,) = (call for call in calls if call.stdout in ready)
+        (second,) = (call for call in calls if call is not first)
+        assert first.communicate(b"\n", timeout=100) == (b"in\n", None)
+        assert snapshot(folder) == before
+        assert second.communicate(b"\n", timeout=100) == (b"in\n", None)
+    finally:
+        for call in calls:
+            call.kill()
+            call.wait()
+    assert [call.returncode for call in calls] == [0, 0]
+    assert snapshot(folder) == before
+    assert sorted(path.name for path in folder.parent.iterdir()) == [".m.lock", "m"]
