@@ -92,7 +92,10 @@ def _run(main: Callable[..., None], wanted: dict[str, Any], snakemake: Any, outp
     _check_gpus(snakemake)
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        with Claim(str(output)) as claim, guarded_by(claim.held):
+        fingerprint = snakemake.params.fingerprint
+        with Claim(str(output), fingerprint) as claim, guarded_by(claim.held):
+            if claim.made(map(str, snakemake.output)):
+                return
             for path in snakemake.output:
                 # No other job makes them now.
                 clear_left(path)
@@ -101,7 +104,7 @@ def _run(main: Callable[..., None], wanted: dict[str, Any], snakemake: Any, outp
             ask = dict(snakemake.resources).get("gpu_ask")
             with leased(ask) as gpus:
                 compiled = keeping_graphs(gpus) if ask else nullcontext()
-                with compiled, keeping(kept, snakemake.params.fingerprint):
+                with compiled, keeping(kept, fingerprint):
                     main(**wanted)
                 if all(map(os.path.exists, snakemake.output)):
                     write_records(snakemake.output, snakemake.input, _made(snakemake, claim))

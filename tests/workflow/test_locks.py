@@ -1,6 +1,7 @@
 """Calls at the same time in one folder, and after a kill: right, or told in a line what to do."""
 
 import fcntl
+import os
 import re
 import time
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ import pandas as pd
 import psutil
 import pytest
 
+from nashlens.models.intact import check_files
 from nashlens.tables import read_table
 from tests.conftest import ROOT
 from tests.workflow.test_damage import numbers
@@ -31,16 +33,15 @@ def held(workspace, output, log):
     """Keep the job that makes an output where it claims it; yield what waits until it is there."""
     claim = (workspace.folder / record_file(output)).with_suffix(".claim")
     claim.parent.mkdir(parents=True, exist_ok=True)
-    log = workspace.folder / "results" / log
     with claim.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
 
-        def wait(call):
+        def wait(call, here=workspace):
             # A job has a log before it claims.
-            while not log.exists():
-                assert call.poll() is None, (workspace.folder / "said").read_text()[-3000:]
+            while not (here.folder / "results" / log).exists():
+                assert call.poll() is None, (here.folder / "said").read_text()[-3000:]
                 time.sleep(0.05)
-            log.unlink()
+            (here.folder / "results" / log).unlink()
 
         yield wait
 
@@ -118,6 +119,28 @@ def test_two_experiments_share_a_model_that_neither_or_one_of_them_makes(fresh):
     assert "convert_model" not in end(second, fresh)
     tables = [read_table(fresh.folder / PROMPTS.format(name)) for name in ("tiny", "other")]
     pd.testing.assert_frame_equal(*tables)
+
+
+def test_two_studies_that_convert_one_model_into_one_folder_at_once_both_end_right(fresh, tmp_path):
+    """Two clones, of which the first to claim the model makes it for both."""
+    clones = [fresh, Workspace.copy(ROOT, tmp_path / "other")]
+    models = fresh.folder / "results/models"
+    (clones[1].folder / "results").mkdir(exist_ok=True)
+    with held(fresh, MODEL, "tiny/logs/convert_model/tiny_llama.log") as wait:
+        (clones[1].folder / "results/models").symlink_to(models)
+        calls = [clone.start(*ONE, PROMPTS.format("tiny")) for clone in clones]
+        for call, clone in zip(calls, clones, strict=True):
+            wait(call, clone)
+    for call, clone in zip(calls, clones, strict=True):
+        end(call, clone)
+    tables = [read_table(clone.folder / PROMPTS.format("tiny")) for clone in clones]
+    pd.testing.assert_frame_equal(*tables)
+    check_files(models / "tiny_llama")
+    for clone in clones:
+        again = clone.snakemake(*ONE, PROMPTS.format("tiny"))
+        assert "Nothing to be done" in again.stdout + again.stderr
+    left = {path.name for path in models.rglob("*") if path.is_file()}
+    assert left == {".tiny_llama.lock", "manifest.json.json", *os.listdir(models / "tiny_llama")}
 
 
 @pytest.fixture(scope="module")
