@@ -38,18 +38,31 @@ def test_necessary_and_sufficient_components_are_the_cause():
 
 
 @pytest.mark.parametrize(
-    ("moved", "verdict", "said"),
+    ("moved", "verdict", "said", "sufficient"),
     [
-        ({}, "inconclusive", "no pair asks whether they suffice"),
-        ({"destroy": 0.02, "restore": 0.02}, "supported", "judged by necessity alone"),
-        ({"destroy": 2.0, "restore": 0.05}, "contradicted", "do not suffice"),
-        ({"destroy": 0.05, "restore": 1.0}, "supported", "they suffice"),
+        ({}, "inconclusive", "no pair asks whether they suffice", "not asked"),
+        (
+            {"destroy": 0.02, "restore": 0.02},
+            "supported",
+            "judged by necessity alone",
+            "cannot be asked",
+        ),
+        ({"destroy": 2.0, "restore": 0.05}, "contradicted", "do not suffice", "refuted"),
+        ({"destroy": 0.05, "restore": 1.5}, "supported", "they suffice", "shown"),
+        (
+            {"destroy": 2.0, "restore": 0.4},
+            "inconclusive",
+            "they move it and do not turn it",
+            "open",
+        ),
     ],
 )
-def test_what_exchanges_say(moved, verdict, said):
+def test_what_exchanges_say(moved, verdict, said, sufficient):
     found = verdicts(override(**moved)).loc["M9"]
     assert found["verdict"] == verdict, found["reason"]
     assert said in found["reason"]
+    assert json.loads(found["detail"])["sufficient"] == sufficient
+    assert f"that they suffice: {sufficient}" in found["reason"]
 
 
 def test_random_groups_that_do_as_much_leave_no_cause():

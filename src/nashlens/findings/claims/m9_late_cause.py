@@ -5,8 +5,8 @@ measured here. *Necessary*: ablated together, they bring Nash play back. The est
 logits the Nash action gains over the other (action part), minus the mean of random groups of as
 many other components of the same layers in the same blocks. *Sufficient*: what they write in a
 prompt with a conflict, put into the same prompt with the own payoffs exchanged, where the Nash
-action is the prosocial one, makes prosocial play appear there; the control is the random groups
-again.
+action is the prosocial one, moves that towards the prosocial action, which must lead there; the
+control is the random groups again.
 
 An override that writes the same whether there is a conflict or not has nothing that could be
 exchanged: whether its components suffice cannot be asked, and the claim is judged by necessity
@@ -49,11 +49,17 @@ class Exchange:
     high: float
     largest: float
     """Largest effect of a random group, beyond their mean."""
+    lead_before: float
+    """Lead, without the other prompt's values, of what is the Nash action with a conflict."""
+    lead_after: float
+    """The same with them: below 0 the prosocial action leads."""
+    lead_after_high: float
+    """Its upper bound."""
 
     @property
-    def counts(self) -> bool:
-        """Whether it is sure to count, and larger than that of any random group."""
-        return all(one.holds for one in _counts(self, ""))
+    def suffices(self) -> bool:
+        """Whether it is sure to count, more than any random group's, and prosocial play leads."""
+        return all(one.holds for one in (*_counts(self, ""), _turns(self)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +92,9 @@ class LateCause(Evidence):
     """The other way round."""
     pairs: int
     """Number of pairs that were exchanged."""
+    sufficient: str
+    """Whether it was found that they suffice: `shown`, `refuted`, `open`, `not asked` (no pair),
+    or `cannot be asked` (they write the same without a conflict)."""
 
 
 def estimate(tables: Tables, settings: JudgeSettings) -> LateCause | Missing:
@@ -116,7 +125,7 @@ def from_override(override: pd.DataFrame, settings: JudgeSettings) -> LateCause 
     # As doubtful as the most doubtful of what must hold.
     p = [found.p_above(LEAST_EFFECT, settings.resamples)[0]]
     p.append(found.p_above(0.0, settings.resamples)[3])
-    if restored is not None and restored[0].counts:
+    if restored is not None and restored[0].suffices:
         p.append(restored[1])
     return LateCause(
         estimate=float(mean[0]),
@@ -141,6 +150,7 @@ def from_override(override: pd.DataFrame, settings: JudgeSettings) -> LateCause 
         destroy=None if destroyed is None else destroyed[0],
         restore=None if restored is None else restored[0],
         pairs=len(Ablations(override, "restore").blocks.frame) * 4,
+        sufficient=_sufficient(*(one and one[0] for one in (destroyed, restored))),
     )
 
 
@@ -153,12 +163,31 @@ def _exchange(
         return None
     sign = -1.0 if kind == "destroy" else 1.0
     moved, others = sign * own.parts["action"], sign * random.parts["action"]
-    found = own.blocks.estimate(np.hstack([moved - others.mean(axis=1, keepdims=True), others]))
-    low, high = found.interval(settings.confidence)
-    largest = found.estimate[1:].max() - found.estimate[1:].mean()
-    p = found.p_above(LEAST_EFFECT, settings.resamples)[0]
-    bounds = (found.estimate[0], low[0], high[0], largest)
-    return Exchange(*map(float, bounds)), float(p)
+    after = Ablations(override, kind, "logit_nash").parts["action"]
+    before = after + own.parts["action"]
+    beyond = moved - others.mean(axis=1, keepdims=True)
+    found = own.blocks.estimate(np.hstack([beyond, before, after, -after, others]))
+    mean, (low, high) = found.estimate, found.interval(settings.confidence)
+    largest = mean[4:].max() - mean[4:].mean()
+    # As doubtful as the more doubtful of what must hold.
+    p = max(
+        found.p_above(LEAST_EFFECT, settings.resamples)[0],
+        found.p_above(0.0, settings.resamples)[3],
+    )
+    numbers = (mean[0], low[0], high[0], largest, mean[1], mean[2], high[2])
+    return Exchange(*map(float, numbers)), float(p)
+
+
+def _sufficient(destroy: Exchange | None, restore: Exchange | None) -> str:
+    """Say in a word whether exchanges show that the components suffice."""
+    if destroy is None or restore is None:
+        return "not asked"
+    if _nothing(destroy, "").holds and _nothing(restore, "").holds:
+        return "cannot be asked"
+    if restore.suffices:
+        return "shown"
+    counts = all(one.holds for one in _counts(destroy, ""))
+    return "refuted" if counts and restore.high < LEAST_EFFECT else "open"
 
 
 def rule(e: LateCause) -> Outcome:
@@ -219,7 +248,15 @@ def _suffice(
             "supported",
             *needed,
             *_counts(restore, WITH),
+            _turns(restore),
             because="they are needed, and they suffice",
+        ),
+        case(
+            "inconclusive",
+            *needed,
+            *_counts(restore, WITH),
+            without=[_turns(restore)],
+            because="they are needed; by themselves they move it and do not turn it",
         ),
         case(
             "contradicted",
@@ -245,6 +282,12 @@ def _counts(one: Exchange, values: str) -> tuple[Condition, ...]:
     )
 
 
+def _turns(restore: Exchange) -> Condition:
+    """Say whether the prosocial action is sure to lead, given values from prompts with one."""
+    words = f"upper bound of the other action's lead with {WITH} (logits)"
+    return below(words, restore.lead_after_high, 0.0)
+
+
 def reason(e: LateCause, outcome: Outcome) -> str:
     """Say what returns, in comparison with random groups, and what exchanges move."""
     numbers = (
@@ -258,8 +301,11 @@ def reason(e: LateCause, outcome: Outcome) -> str:
         numbers += (
             f"; in {e.pairs} pairs, values from prompts without a conflict bring back"
             f" {_said(e.destroy)} beyond random groups, and values from prompts with one move the"
-            f" others by {_said(e.restore)} towards the prosocial action"
+            f" others by {_said(e.restore)} towards the prosocial action: the other one's lead goes"
+            f" from {e.restore.lead_before:.2f} to {e.restore.lead_after:.2f}, its upper bound"
+            f" {e.restore.lead_after_high:.2f}"
         )
+    numbers += f"; that they suffice: {e.sufficient}"
     return joined(numbers, outcome.because)
 
 
@@ -282,7 +328,8 @@ CLAIM = Claim(
     f" groups do, by more than {LEAST_EFFECT:g} logits with the interval and more than any of them,"
     " and the Nash action then leads with its interval; and what they write with a conflict, put"
     f" into prompts without one, moves these by more than {LEAST_EFFECT:g} logits towards the"
-    " prosocial action, likewise (where they write the same in both, that cannot be asked)",
+    " prosocial action, likewise, and that action then leads with its interval (where they write"
+    " the same in both, that cannot be asked)",
     contradicted=f"M6 is supported, and less than {LEAST_EFFECT:g} logits return beyond random"
     " groups, with the interval; or the components are needed and do not suffice, likewise",
     estimate=estimate,
