@@ -317,7 +317,7 @@ def test_wrong_spikes_are_one_fact_of_the_null_models():
 @pytest.mark.parametrize(("moves", "verdict"), [(0.3, "supported"), (0.0, "contradicted")])
 def test_claims_about_steered_players_are_judged_where_they_are(moves, verdict):
     policy = lambda dose: constant(0.5 - moves * dose)  # noqa: E731
-    matches = steered(policy, rounds=12, repetitions=32)
+    matches = steered(policy, random=lambda dose: constant(0.5), rounds=12, repetitions=32)
     play = {"steered_matches": matches, "games": games_table([PD]), "models": models(m=("m", 1))}
     how = {"confidence": 0.95, "resamples": 400, "q_value": 0.05, "seed": 1}
     found = judged_together([], play, **how).set_index("claim")
