@@ -84,7 +84,8 @@ def patching_table(
     layers : sequence of int
         Blocks, from 1. The residual is also patched at layer 0, the embedding.
     groups : sequence of str
-        Groups of tokens, see `nashlens.prompts.groups.group_indices`.
+        Groups of tokens, see `nashlens.prompts.groups.group_indices`. One that no prompt of a kind
+        has is left out there: `rounds`, where decisions are asked in the first one.
     heads : sequence of str
         Groups of tokens at which every head of these layers is patched by itself.
     seed : int
@@ -102,7 +103,8 @@ def patching_table(
     tables = []
     for kind in kinds:
         chosen = choose_pairs(pairs, kind, kinds, games, pairs_per_game, seed)
-        patches = list(_patches(engine, sites, layers, groups, heads))
+        held = [_held(chosen["groups"], names) for names in (groups, heads)]
+        patches = list(_patches(engine, sites, layers, *held))
         for direction in directions if kind not in IN_BLOCK else ["destroy"]:
             if len(chosen):
                 tables.append(_patched(engine, chosen, patches, direction, f"pairs: {kind}"))
@@ -175,6 +177,12 @@ def _patches(
     for layer in layers:
         for head in range(engine.n_heads):
             yield from (Patch("head", layer, head, group) for group in heads)
+
+
+def _held(prompts: pd.Series, groups: Sequence[str]) -> list[str]:
+    """Return those groups that some prompt has, by the group of each of its tokens."""
+    found = [group_indices(list(of_tokens), groups) for of_tokens in prompts]
+    return [name for name in groups if any(tokens[name] for tokens in found)]
 
 
 def _patched(

@@ -170,8 +170,9 @@ def _enough_spiked(at: Place) -> str | None:
 
 @rule("patching.groups.*", "patching.heads.*")
 def _patched_group(at: Place) -> str | None:
+    # All rounds that there are may be none.
     rounds = at.config.prompts.rounds
-    if at.found != "rounds" and not at.found.startswith("round_last"):
+    if not at.found.startswith("round_last"):
         return None
     if expand_positions([at.found], rounds):
         return None

@@ -128,6 +128,12 @@ def test_heads_and_what_blocks_add(engine, pairs):
     assert (table.loc[table["site"] == "head", "head"] >= 0).all()
 
 
+def test_a_group_that_no_prompt_has_is_left_out(engine, pairs):
+    groups = ["round_last-9", "rounds", "options"]
+    found = patched(engine, pairs, kinds=["payoffs"], layers=[3], groups=groups)
+    assert set(found["group"]) == {"rounds", "options"}
+
+
 def test_pairs_of_all_kinds_are_of_the_same_blocks(pairs):
     chosen = [choose_pairs(pairs, kind, KINDS, ["deadlock"], 8, 1) for kind in KINDS]
     assert len({tuple(one["block_id"]) for one in chosen}) == 1

@@ -56,6 +56,11 @@ def test_overlays_are_valid_on_the_default(raw: dict[str, Any], name: str):
     assert config.experiment.name == name.removesuffix(".yaml")
 
 
+def test_games_of_one_round_need_no_other_key(raw: dict[str, Any]):
+    """The default patches all rounds that a history has, which may be none."""
+    assert validate(merge(raw, {"prompts": {"rounds": [1]}})).patching.groups[1] == "rounds"
+
+
 def test_the_tests_merge_is_snakemakes(raw: dict[str, Any]):
     overlay = load("experiments/tiny.yaml")
     merged = plain_merge(raw, overlay)
