@@ -101,13 +101,13 @@ def needed(curve: ArrayLike, share: float, sizes: ArrayLike | None = None) -> Ar
     return np.where(whole[..., 0] > 0, first, np.nan)
 
 
-def added(curve: Array, widths: ArrayLike, of: int) -> Array:
+def added(curve: Array, widths: NDArray[np.intp], of: int) -> Array:
     """Return what each late component adds to a curve, from one component on.
 
     Parameters
     ----------
     curve : numpy.ndarray, shape (..., k)
-    widths : array_like, shape (k,)
+    widths : numpy.ndarray of int, shape (k,)
         How many components each step adds: they share it in equal parts.
     of : int
         Number of all late components: others add nothing.

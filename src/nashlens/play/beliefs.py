@@ -28,7 +28,13 @@ from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.play.responses import COLUMNS, hold_against_beliefs
 from nashlens.play.schedule import forms_of_play, games_of_play
-from nashlens.prompts.labels import EncodedPrompt, PromptTokenizer, encode_prompts, prompt_id
+from nashlens.prompts.labels import (
+    EncodedPrompt,
+    PromptTokenizer,
+    check_words,
+    encode_prompts,
+    prompt_id,
+)
 from nashlens.prompts.render import (
     Surface,
     View,
@@ -125,7 +131,14 @@ def ask_beliefs(
     pandas.DataFrame
         One row a history and surface form, columns `COLUMNS` (`docs/reference/results.md`).
         What does not fit the model's context is not asked, and `dropped` says so.
+
+    Raises
+    ------
+    LabelError
+        If a text of the config holds one of the model's special tokens.
     """
+    words = {word for one in histories for word in one.view.words}
+    check_words(tokenizer, {system, assistant_prefix, *words})
     if not histories:
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in COLUMNS.items()})
     texts, labels = [], []

@@ -28,6 +28,7 @@ from nashlens.prompts import templates
 from nashlens.prompts.labels import (
     EncodedPrompt,
     PromptTokenizer,
+    check_words,
     encode_prompt,
     prompt_id,
     tokens_after,
@@ -234,7 +235,13 @@ def ask_quiz(
     pandas.DataFrame
         One row a question (`docs/reference/results.md`). What does not fit the model's context is
         not asked, and `dropped` says so.
+
+    Raises
+    ------
+    LabelError
+        If a text of the config holds one of the model's special tokens.
     """
+    check_words(tokenizer, {system, *(word for one in histories for word in one.view.words)})
     rows: list[dict[str, Any]] = []
     prompts: list[EncodedPrompt] = []
     for history in histories:

@@ -120,6 +120,11 @@ class View:
         return len(self.own) + 1
 
     @property
+    def words(self) -> tuple[str, ...]:
+        """What a config calls things here: the game, its actions, the labels."""
+        return (self.game.title, *self.game.actions, *self.surface.labels)
+
+    @property
     def turn(self) -> str:
         """When this seat moves: `together`, `first` or `second`."""
         if self.move_order == "simultaneous":

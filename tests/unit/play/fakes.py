@@ -76,7 +76,7 @@ def moves(frame, seat):
 class Letters:
     """A tokenizer: one token a character; a capital at the end after a space is one token."""
 
-    name, bos_id = "letters", None
+    name, bos_id, special_tokens = "letters", None, ("<bos>",)
 
     def __init__(self, max_length=None):
         self.max_length = max_length

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nashlens.errors import LabelError
 from nashlens.games.catalog import CATALOG
 from nashlens.games.equilibria import best_response, dominant_action
 from nashlens.play.beliefs import ask_beliefs, belief_histories
@@ -89,6 +90,13 @@ def test_what_does_not_fit_is_not_asked_and_says_so():
     assert frame["dropped"].str.contains("the model takes 10").all()
     assert frame[["belief", "p_action_1", "loss"]].isna().all(axis=None)
     assert frame["best_response"].isna().all()
+
+
+def test_texts_with_a_special_token_are_not_asked():
+    for texts in ({"system": "<bos>"}, {"assistant_prefix": "I choose <bos>"}):
+        given = {"system": None, "assistant_prefix": "I choose option"} | texts
+        with pytest.raises(LabelError, match="'<bos>', a special token of the model"):
+            ask_beliefs(histories(), Letters(None), Answers(None), model="m", **given)
 
 
 def test_no_histories_give_an_empty_table_of_the_same_columns():

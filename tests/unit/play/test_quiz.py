@@ -2,10 +2,12 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from nashlens.errors import LabelError
 from nashlens.games import Game
 from nashlens.games.catalog import CATALOG
 from nashlens.games.variants import variants
@@ -97,6 +99,20 @@ def test_who_takes_the_other_for_itself_is_found_out():
     frame = table(lambda text, right, wrong: 0.9 if truth(text, swap=True) == right else 0.1)
     assert not frame.loc[frame["kind"].str.startswith("move"), "correct"].all()
     assert frame["correct"].mean() < 0.8
+
+
+@pytest.mark.parametrize("where", ["system", "title", "actions"])
+def test_texts_with_a_special_token_are_not_asked(where):
+    title, system = GAMES[0].title, None
+    games = list(GAMES)
+    if where == "system":
+        system = "You <bos> play."
+    elif where == "title":
+        games[0] = replace(games[0], title=f"{title} <bos>")
+    else:
+        games[0] = replace(games[0], actions=("stay", "<bos>"))
+    with pytest.raises(LabelError, match="'<bos>', a special token of the model"):
+        ask_quiz(histories(games), Letters(None), Answers(truth), system=system, model="m", seed=5)
 
 
 def test_a_tie_is_not_known():

@@ -19,10 +19,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from nashlens.circuits.concentration import LEAST_EFFECT, Curves, added, gini, needed
 from nashlens.circuits.readings import Ablations
-from nashlens.contrasts import Array
 from nashlens.factorial import BlockEstimate
 from nashlens.findings.claim import (
     Claim,
@@ -158,7 +158,7 @@ class _Step(NamedTuple):
     high: float
 
 
-def _largest(found: BlockEstimate, widths: Array, settings: JudgeSettings) -> _Step:
+def _largest(found: BlockEstimate, widths: NDArray[np.intp], settings: JudgeSettings) -> _Step:
     """Return the largest estimate, lower and upper bound, bounds for all steps at once."""
     rng = settings.rng("M10")
     low, high, _ = found.simultaneous(settings.confidence, settings.resamples, rng)
