@@ -59,7 +59,7 @@ def gigabytes(config, rule, shapes, **how):
         ("read_lens", 0.675, {}),
         ("fit_probes", 0.551, {}),
         ("judge_findings", 0.332, {}),
-        ("patch_pairs", 1.194, {}),
+        ("patch_pairs", 1.219, {}),
         ("spike_model", 1.113, {}),
         ("check_players", 1.125, {}),
         ("ask_beliefs", 1.015, {}),
