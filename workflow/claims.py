@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 
 from nashlens.errors import AGAIN, StoreError
 from nashlens.files import read_object, sha256_of
+from workflow.alive import hold, is_held
 from workflow.records import read_record, record_file
 
 log = logging.getLogger(__name__)
@@ -88,8 +89,7 @@ class Claim:
                 raise self._superseded()
             life = self._ends.enter_context(self._life(self._own).open("wb"))
             self._ends.callback(self._life(self._own).unlink, missing_ok=True)
-            with contextlib.suppress(OSError):
-                fcntl.flock(life, fcntl.LOCK_EX)
+            hold(life)
             self._path.write_text(json.dumps(self._own))
         return None
 
@@ -102,16 +102,14 @@ class Claim:
             return None
         with contextlib.suppress(FileNotFoundError):
             life = self._life(found).open("rb")
-            try:
-                fcntl.flock(life, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                # It was killed.
-                self._life(found).unlink()
-            except BlockingIOError:
+            if is_held(life):
                 same = self._own["fingerprint"] is not None
                 if same and found.get("fingerprint") == self._own["fingerprint"]:
                     return life
-            except OSError:
-                pass
+            else:
+                # It was killed.
+                with contextlib.suppress(OSError):
+                    self._life(found).unlink()
             life.close()
         return None
 

@@ -8,7 +8,6 @@ after the other, each removes its own, and each holds a file that says that it l
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
@@ -22,6 +21,7 @@ from typing import Any
 from nashlens.errors import AGAIN
 from nashlens.files import read_object
 from nashlens.logs import PREFIX
+from workflow.alive import hold, is_held
 
 _INPUTS, _LOCKS, _CALLS = ".input.lock", "*.lock", "*.call"
 
@@ -65,8 +65,7 @@ class Locks:
             life = path.open("w", encoding="utf-8")
             json.dump(own | {"locks": [file.name for file in locks]}, life)
             life.flush()
-            with suppress(OSError):
-                fcntl.flock(life, fcntl.LOCK_EX)
+            hold(life)
         try:
             yield
         finally:
@@ -105,9 +104,8 @@ class Locks:
     def _turn(self) -> Iterator[None]:
         """Keep other calls from looking at locks, and from changing them."""
         with open(self._folder.parent / "locks.turn", "ab") as file:
-            # Some shared disks have no locks; then it is Snakemake's way.
-            with suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX)
+            # Where a disk has no locks it is Snakemake's way.
+            hold(file)
             yield
 
     def _living(self) -> dict[Path, dict[str, Any]]:
@@ -115,9 +113,7 @@ class Locks:
         found = {}
         for path in self._folder.glob(_CALLS):
             with suppress(OSError), open(path, "rb") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
+                if is_held(file):
                     found[path] = read_object(path)
         return found
 
