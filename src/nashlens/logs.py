@@ -104,13 +104,9 @@ def warnings_of(path: str | Path) -> list[str]:
     list of str
         Records of level WARNING and above, in order.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
     found: list[list[str]] = []
     current: list[str] | None = None
-    for line in lines:
+    for line in _lines(path):
         if begins := _BEGINS.match(line):
             warns = begins["level"] in ("WARNING", "ERROR", "CRITICAL")
             current = [line[begins.end() :]] if warns else None
@@ -136,12 +132,16 @@ def last_error(path: str | Path) -> str | None:
     str or None
         None where there is no log or it is empty.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    lines = [line for line in lines if line.strip()]
+    lines = [line for line in _lines(path) if line.strip()]
     if not lines:
         return None
     # What a library or another program wrote there went through no handler of ours.
     return unescaped(next((line for line in reversed(lines) if line.startswith(PREFIX)), lines[-1]))
+
+
+def _lines(path: str | Path) -> list[str]:
+    """Return the lines of a log; none where it cannot be read."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []

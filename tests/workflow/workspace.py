@@ -69,28 +69,24 @@ class Workspace:
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess:
         """Call Snakemake on the tiny experiment, with a further overlay where one is given."""
-        # The jobs' Python must find this copy's package, not the one under test.
-        clean = {k: v for k, v in (env or os.environ).items() if k != "PYTHONPATH"}
-        return subprocess.run(
-            [sys.executable, "-m", "snakemake", *self._arguments(args, config)],
-            cwd=self.folder,
-            env=clean,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        call = self._call(args, config, env or os.environ)
+        return subprocess.run(**call, capture_output=True, text=True, check=False)
 
     def start(self, *args: str, said: str = "said") -> subprocess.Popen[bytes]:
         """Call Snakemake on the tiny experiment in the background; a file has what it says."""
-        clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         with open(self.folder / said, "wb") as out:
-            return subprocess.Popen(
-                [sys.executable, "-m", "snakemake", *self._arguments(args, None)],
-                cwd=self.folder,
-                env=clean,
-                stdout=out,
-                stderr=out,
-            )
+            call = self._call(args, None, os.environ)
+            return subprocess.Popen(**call, stdout=out, stderr=out)
+
+    def _call(
+        self, args: Sequence[str], config: Mapping[str, Any] | None, env: Mapping[str, str]
+    ) -> dict[str, Any]:
+        return {
+            "args": [sys.executable, "-m", "snakemake", *self._arguments(args, config)],
+            "cwd": self.folder,
+            # The jobs' Python must find this copy's package, not the one under test.
+            "env": {k: v for k, v in env.items() if k != "PYTHONPATH"},
+        }
 
     def _arguments(self, args: Sequence[str], config: Mapping[str, Any] | None) -> list[str]:
         overlays = [self.overlay]
