@@ -161,8 +161,12 @@ SHOWN = [name for name in STUDY if not left_out(FIGURES[name].tables)]
 
 
 def figure_files(name):
-    """Return a figure's files, one for each format."""
-    return [results(f"figures/{name}.{format}") for format in CONFIG["figures"]["formats"]]
+    """Return a figure's files: page by page, one for each format."""
+    pages = range(1, FIGURES[name].pages(len(MODELS)) + 1)
+    stems = [f"figures/{name}" if page == 1 else f"figures/{name}_{page}" for page in pages]
+    return [
+        results(f"{stem}.{format}") for stem in stems for format in CONFIG["figures"]["formats"]
+    ]
 
 
 def untrained_manifest(wildcards):

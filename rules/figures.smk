@@ -46,7 +46,7 @@ for figure in FIGURES:
                     path,
                     caption=f"../workflow/report/{figure}.rst",
                     category="Figures",
-                    labels={"figure": figure, "format": path.rpartition(".")[2]},
+                    labels=dict(zip(("figure", "format"), Path(path).name.split("."))),
                 )
                 for path in figure_files(figure)
             ],

@@ -1,4 +1,4 @@
-"""Rules draw_NAME: one figure from its tables, in every format."""
+"""Rules draw_NAME: one figure from its tables: its pages, each in every format."""
 
 from pathlib import Path
 
@@ -28,9 +28,10 @@ def main(inputs, outputs, config, figure):
     look = {key: settings[key] for key in FIGURES[figure].options}
     look |= {"palette": figures["palette"]}
     look |= {k: v for k, v in figures["styles"].get(figure, {}).items() if v is not None}
-    drawn = draw(figure, frames, **look)
-    stem = Path(outputs["files"][0]).with_suffix("")
-    save(drawn, stem, figures["formats"], figures["dpi"], provenance)
+    stems = list(dict.fromkeys(Path(path).with_suffix("") for path in outputs["files"]))
+    for page, stem in enumerate(stems, 1):
+        drawn = draw(figure, frames, page=page, pages=len(stems), **look)
+        save(drawn, stem, figures["formats"], figures["dpi"], provenance)
 
 
 if "snakemake" in globals():

@@ -1,9 +1,10 @@
-"""The findings at a glance, on one page: each claim with its estimate, control and verdict."""
+"""The findings at a glance, a page or few: each claim with its estimate, control and verdict."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -30,13 +31,13 @@ _COLUMNS = [
 ]
 # fmt: on
 _HEADINGS = ("claim", "of", "estimate", "in numbers", "verdict")
-_SHARES = {False: (2.5, 0.85, 1.1, 1.6, 1.15), True: (2.1, 1.25, 1.1, 1.6, 1.15)}
+_SHARES = {False: (2.5, 0.85, 1.1, 1.6, 1.15), True: (2.15, 0.95, 1.0, 1.8, 1.3)}
 """Whether claims have many subjects -> the columns' shares of the width."""
 _MANY = 3
 """Subjects of a claim from which on it counts as many."""
 _TEXT_WIDTH = 0.94
 """Share of the figure's width that the columns have."""
-_LINE, _FRAME = 0.115, 1.15
+_LINE, _FRAME = 0.105, 1.15
 """Inches of one line of text, and of all that is above and below the rows."""
 _GAP, _CLAIM_GAP = 0.07, 0.1
 """Lines left free after each row, and besides after each claim."""
@@ -68,12 +69,16 @@ def _message(findings: pd.DataFrame, sensitivity: pd.DataFrame, look: Look) -> s
     number = findings["verdict"].value_counts()
     judged = len(findings) - number.get("not_applicable", 0)
     said = [f"{number.get(verdict, 0)} {VERDICTS[verdict][1]}" for verdict in list(VERDICTS)[:3]]
-    return f"Of {len(findings)} findings {judged} could be judged: {', '.join(said)}"
+    text = f"Of {len(findings)} findings {judged} could be judged: {', '.join(said)}"
+    return text if look.pages == 1 else f"{text} ({look.page}\u00a0of\u00a0{look.pages})"
 
 
 @style.figure(TITLE, _message, findings=_COLUMNS, sensitivity=strips.COLUMNS)
 def draw(findings: pd.DataFrame, sensitivity: pd.DataFrame, look: Look) -> Figure:
-    """Draw one row for each claim and subject; reasons are for the report.
+    """Draw one row for each claim and subject of a page; reasons are for the report.
+
+    Claims are spread over the pages in the table's order, so that the tallest page is as low as
+    it can be. All pages have one axis.
 
     Estimates between -1 and 1 stand on a common axis. Others (layers, say) have no place on it
     and are given as numbers. Under an estimate small marks show the same claim judged on parts of
@@ -85,6 +90,10 @@ def draw(findings: pd.DataFrame, sensitivity: pd.DataFrame, look: Look) -> Figur
     width, ratios = look.width or style.WIDTH, list(_SHARES[many])
     inches = [width * _TEXT_WIDTH * share / sum(ratios) for share in ratios]
     claims = list(_claims(findings, sensitivity, inches, many=many))
+    taken = [_height(head, rows) + _CLAIM_GAP for head, rows in claims]
+    claims = claims[_on_page(taken, look)]
+    if not claims:
+        raise style.NothingToShowError("all claims stand on the pages before")
     total = sum(_height(head, rows) + _CLAIM_GAP for head, rows in claims)
     color = theme.colors(look.palette, ["not_applicable", "contradicted", "supported", "x"])
     color |= {"inconclusive": color["not_applicable"], "not_applicable": (0.5, 0.5, 0.5)}
@@ -126,7 +135,7 @@ def _claims(
             same = (sensitivity["claim"] == claim) & (sensitivity["model"] == finding["model"])
             parts = sensitivity[same]
             numbers = _numbers(finding, with_detectable=not many)
-            word = strips.summary(parts, _text(finding["fragile"]))
+            word = strips.summary(parts, _text(finding["fragile"]), brief=many)
             rows.append(
                 _Row(
                     finding={str(key): value for key, value in finding.items()},
@@ -137,6 +146,22 @@ def _claims(
                 )
             )
         yield head, rows
+
+
+def _on_page(heights: list[float], look: Look) -> slice:
+    """Return the claims of a page; the tallest page is as low as it can be."""
+    ends = np.append(0.0, np.cumsum(heights))
+    # The tallest page holds some run of claims, and at least the tallest claim.
+    runs = {high - low for low, high in combinations(ends, 2)}
+    for limit in sorted(run for run in runs if run >= max(heights)):
+        starts = [0]
+        while starts[-1] < len(heights):
+            room = ends[starts[-1]] + limit + 1e-9
+            starts.append(int(np.searchsorted(ends, room, side="right")) - 1)
+        if len(starts) <= look.pages + 1:
+            break
+    starts += [len(heights)] * look.pages
+    return slice(starts[look.page - 1], starts[look.page])
 
 
 def _height(head: str, rows: list[_Row]) -> float:

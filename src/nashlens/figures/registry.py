@@ -32,6 +32,10 @@ class Look:
     """Coverage of the tables' intervals, for the legend."""
     min_label_mass: float = 0.01
     """Layers whose median label mass is smaller are marked as unreliable."""
+    page: int = 1
+    """Which of its pages; only figures with `models_a_page` have more than one."""
+    pages: int = 1
+    """How many there are."""
 
 
 class FigureEntry(NamedTuple):
@@ -43,10 +47,20 @@ class FigureEntry(NamedTuple):
     """In the order of its arguments."""
     options: tuple[str, ...] = ()
     """Fields of `Look` that it reads, besides palette and width."""
+    models_a_page: int | None = None
+    """How many models a page of it has room for, where there are several; None: all of them."""
+
+    def pages(self, models: int) -> int:
+        """Return how many pages it has for a number of models; one model always has one."""
+        if self.models_a_page is None or models == 1:
+            return 1
+        return max(2, -(-models // self.models_a_page))
 
 
-def _entry(module: str, tables: str, *options: str) -> FigureEntry:
-    return FigureEntry(f"nashlens.figures.{module}", tuple(tables.split()), options)
+def _entry(
+    module: str, tables: str, *options: str, models_a_page: int | None = None
+) -> FigureEntry:
+    return FigureEntry(f"nashlens.figures.{module}", tuple(tables.split()), options, models_a_page)
 
 
 FIGURES = {
@@ -72,7 +86,7 @@ FIGURES = {
     "choir": _entry("choir", "choir", "confidence"),
     "spikes": _entry("spikes", "spikes_summary", "confidence"),
     "ladder": _entry("ladder", "ladder", "confidence"),
-    "findings": _entry("findings", "findings sensitivity"),
+    "findings": _entry("findings", "findings sensitivity", models_a_page=2),
     "calibration": _entry("calibration", "calibration calibration_rates", "confidence"),
 }
 """Every figure, in the order of the report."""

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-FACTORS = {"template": "template", "label_set": "label set", "half": "seed halves"}
+FACTORS = {"template": "template", "label_set": "label set", "half": "halves"}
 """Factor -> its name. Other bootstrap numbers move no estimate and get no mark."""
 NAMES = {**FACTORS, "bootstrap": "seed of the bootstrap"}
 COLUMNS = (
@@ -26,7 +26,7 @@ def judged(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows["agreement"] != "not_judged") & rows["factor"].isin(FACTORS)]
 
 
-def summary(rows: pd.DataFrame, fragile: str) -> str:
+def summary(rows: pd.DataFrame, fragile: str, *, brief: bool = False) -> str:
     """Say in a few words whether a finding holds on the parts; the report has the rest.
 
     Parameters
@@ -35,9 +35,13 @@ def summary(rows: pd.DataFrame, fragile: str) -> str:
         Of the sensitivity table, for one claim and model.
     fragile : str
         The findings table's column: the factors that the claim hangs on.
+    brief : bool
+        Whether only one factor is named; of several their number is.
     """
-    if fragile:
-        return "FRAGILE: " + ", ".join(NAMES.get(name, name) for name in fragile.split(", "))
+    names = [NAMES.get(name, name) for name in fragile.split(", ") if name]
+    if names:
+        few = len(names) == 1 or not brief
+        return f"FRAGILE: {', '.join(names) if few else f'{len(names)} factors'}"
     known = judged(rows)
     agree = int((known["agreement"] == "agrees").sum())
     return f"{agree}/{len(known)} parts agree" if len(known) else ""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.patches import Rectangle
 
-from nashlens.figures.registry import draw
+from nashlens.figures.registry import FIGURES, draw
 from nashlens.findings.claims import ALL_CLAIMS
 
 from .test_figures import texts, visible_axes
@@ -26,7 +28,15 @@ def test_findings_say_what_they_hang_on(one_model):
     assert "5/7 parts agree" in found
 
 
-@pytest.mark.parametrize(("models", "pages"), [("one_model", 1), ("four_models", 2)])
+def pages_of(tables, models):
+    """Draw all pages of the findings of a number of models."""
+    number = FIGURES["findings"].pages(models)
+    return [draw("findings", tables, page=page, pages=number) for page in range(1, number + 1)]
+
+
+@pytest.mark.parametrize(
+    ("models", "pages"), [("one_model", 1), ("two_models", 2), ("four_models", 2)]
+)
 def test_all_claims_fit_their_pages_with_nothing_cut_off(models, pages, request):
     tables = request.getfixturevalue(models)
     subjects = sorted(tables["findings"].query("claim == 'M1'")["model"])
@@ -38,17 +48,53 @@ def test_all_claims_fit_their_pages_with_nothing_cut_off(models, pages, request)
         for model in (["all models"] if claim.id in between else subjects)
     ]
     findings = pd.DataFrame(rows)
+    findings.loc[::3, "fragile"] = "template, label_set"
+    findings.loc[1::3, "fragile"] = "half"
+    findings.loc[::5, ["estimate", "ci_low"]] = -0.00011, -0.00012
     if pages == 1:
         alone = findings["claim"].isin(between)
         gone = ["estimate", "ci_low", "ci_high", "control", "n", "n_matches", "detectable"]
         findings.loc[alone, gone] = np.nan
         findings.loc[alone, "verdict"] = "not_applicable"
-    figure = draw("findings", {**tables, "findings": findings})
-    assert figure.get_figheight() <= 11 * pages
-    found = texts(figure)
+    figures = pages_of({**tables, "findings": findings}, len(subjects))
+    assert len(figures) == pages
+    limits = set()
+    for figure in figures:
+        assert figure.get_figheight() * 200 <= 2200
+        figure.canvas.draw()
+        limits |= {ax.get_xlim() for ax in visible_axes(figure) if ax.get_xlabel()}
+        box = figure.get_tightbbox(figure.canvas.get_renderer())
+        assert box.y0 >= 0
+        assert box.y1 <= figure.get_figheight()
+    assert len(limits) == 1
+    found = " | ".join(map(texts, figures))
     assert "…" not in found
     for claim in ALL_CLAIMS:
-        assert claim.statement in found.replace("\n", " ")
+        assert found.replace("\n", " ").count(claim.statement) == 1
+    assert (
+        found.count("0.94 [0.91, 0.97]") + found.count("-0.00011 [")
+        == findings["estimate"].notna().sum()
+    )
+
+
+def test_claims_stand_on_pages_in_their_order_and_no_page_is_needlessly_tall(four_models):
+    one = draw("findings", four_models)
+    both = pages_of(four_models, 4)
+    ids = [[t for t in texts(figure).split(" | ") if re.fullmatch("[A-Z][0-9]+", t)]
+           for figure in (one, *both)]  # fmt: skip
+    assert ids[0] == ids[1] + ids[2]
+    assert ids[1]
+    assert ids[2]
+    # Where the pages part, one claim more on the first would have made it the taller one.
+    first, second = (figure.get_figheight() for figure in both)
+    assert abs(first - second) < one.get_figheight() / len(ids[0])
+    assert "(2 of 2)" in both[1].get_suptitle().replace("\u00a0", " ")
+    assert "of 1)" not in one.get_suptitle()
+
+
+def test_a_page_too_many_says_so(one_model):
+    few = {**one_model, "findings": one_model["findings"].iloc[:1]}
+    assert "all claims stand on the pages before" in texts(draw("findings", few, page=2, pages=2))
 
 
 def test_other_bootstrap_numbers_make_nothing_robust(one_model):
