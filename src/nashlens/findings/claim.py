@@ -1,7 +1,8 @@
 """What a claim is: a statement, an estimate with its evidence, and a rule that decides.
 
-Each claim is one module of `nashlens.findings.claims`, which reads from top to bottom: thresholds,
-the evidence that its rule reads, `estimate`, `rule`, `reason`, and `CLAIM` last.
+Each claim is one module of `nashlens.findings.claims`, which reads from top to bottom: how it is
+measured in three sentences, thresholds, the evidence that its rule reads, `estimate`, `rule`,
+`reason`, and `CLAIM` last.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ class Method(NamedTuple):
     title: str
     """Two or three words: the module's name."""
     module: str
-    paragraphs: list[str]
-    """How the claim is measured, as its module explains it."""
+    text: str
+    """How the claim is measured: its module's docstring without the headline."""
     thresholds: list[Threshold]
     """Those that a condition of its rule reads."""
     fields: dict[str, str]
@@ -56,14 +56,11 @@ def method_of(claim_id: str) -> Method | None:
         return None
     tree = _tree(module.__name__)
     _, _, how = (ast.get_docstring(tree) or "").partition("\n\n")
-    paragraphs = [" ".join(part.split()) for part in how.split("\n\n") if part.strip()]
-    if not paragraphs:
-        paragraphs = [f"The estimate is the {module.CLAIM.measure}."]
     names = module.__name__.rpartition(".")[2].partition("_")[2]
     return Method(
         title=names.replace("_", " "),
         module=module.__name__,
-        paragraphs=paragraphs,
+        text=" ".join(how.split()),
         thresholds=_thresholds(module.CLAIM.rule),
         fields=_fields(module),
     )

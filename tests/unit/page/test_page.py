@@ -1,5 +1,6 @@
 """What the page says, whatever was written into the tables."""
 
+import inspect
 import json
 import re
 from html.parser import HTMLParser
@@ -15,7 +16,7 @@ from nashlens.page import build_page, load_study
 from nashlens.page.board import board, ladder, no_ladder, sentences
 from nashlens.page.charts import CHARTS, charts_of
 from nashlens.page.html import as_json, bundle
-from nashlens.page.method import CLAIMS, method_of
+from nashlens.page.method import CLAIMS, MODULES, method_of
 from nashlens.page.sections import _file_of, sections
 from nashlens.page.walk import walk
 from nashlens.page.words import DASH, MINUS, number, rich
@@ -107,7 +108,7 @@ def test_every_claim_of_this_version_has_a_method_and_a_title():
     for name in CLAIMS:
         method = method_of(name)
         assert method.title
-        assert method.paragraphs
+        assert method.text
     assert method_of("M6").fields["peak_layer"] == "Late layer with the largest action part."
     assert {t.name: t.value for t in method_of("M6").thresholds} == {
         "PREFERENCE": 0.2, "LEAST_PROBABILITY": 0.5, "LEAST_EARLY": 0.05, "WORD_SHARE": 0.5
@@ -115,6 +116,21 @@ def test_every_claim_of_this_version_has_a_method_and_a_title():
     imported = next(t for t in method_of("M6").thresholds if t.name == "PREFERENCE")
     assert imported.means
     assert method_of("Z9") is None
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_how_a_claim_is_measured_takes_three_plain_sentences(name):
+    text = method_of(name).text
+    sentences = re.split(r"(?<=[.!?])\s+", text)
+    assert 2 <= len(sentences) <= 3
+    for sentence in sentences:
+        assert len(sentence.split()) <= 45, sentence
+    assert text.endswith(".")
+    # What is estimated, how sure it is, and what it is held against.
+    for said in ("estimate", "interval|bounds", "control"):
+        assert re.search(said, text, re.IGNORECASE), said
+    # One paragraph: what more there is to say is in docs/explanation/verdicts.md.
+    assert "\n\n" not in inspect.getdoc(MODULES[name]).partition("\n\n")[2]
 
 
 def test_what_a_claim_reads_is_traced():

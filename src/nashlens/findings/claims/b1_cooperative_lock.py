@@ -1,7 +1,10 @@
 """B1: in direct mode, every Prisoner's Dilemma match of a model with itself locks on cooperation.
 
-A match locks on what its last constant run holds for at least half of the rounds. The row of all
-models has the least share of any model, with bounds that hold for all of them at once.
+A match of a model with itself locks on cooperation where both seats cooperate without a break up to
+the end, for at least half of the rounds. The estimate is the share of such matches among all in the
+Prisoner's Dilemma, with Student's interval over matches; of all models it is the least share, with
+bounds for all of them at once. The control is the chance of such a lock if both seats played
+uniformly at random.
 """
 
 from __future__ import annotations

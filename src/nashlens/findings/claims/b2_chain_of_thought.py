@@ -1,7 +1,10 @@
 """B2: chain of thought takes small models away from Nash play and brings the largest to it.
 
-The estimate of a model is its Nash distance after reasoning less that of its direct play. Of a
-family it is that difference in its largest model less that in its smallest.
+A model plays itself with chain of thought and in direct mode, in the same games and for as many
+rounds. The estimate is its Nash distance after reasoning less that of direct play, and of a family
+this difference in its largest model less that in its smallest, with Student's interval over
+matches. The control is the same contrast with uniformly random play in place of play after
+reasoning.
 """
 
 from __future__ import annotations

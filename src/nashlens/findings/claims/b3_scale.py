@@ -1,4 +1,10 @@
-"""B3: in direct mode, the larger model of a family plays nearer to Nash."""
+"""B3: in direct mode, the larger model of a family plays nearer to Nash.
+
+The largest and the smallest model of a family each play themselves in direct mode, in the same
+games. The estimate is the Nash distance of the larger one (how far a match's shares of outcomes are
+from the nearest equilibrium) less that of the smaller one, with Student's interval over matches.
+The control is the same difference if the larger one played uniformly at random.
+"""
 
 from __future__ import annotations
 

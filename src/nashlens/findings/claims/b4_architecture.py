@@ -1,4 +1,10 @@
-"""B4: models of two families and one size differ in their Nash distance."""
+"""B4: models of two families and one size differ in their Nash distance.
+
+Two models of one size and of different families each play themselves in direct mode, in the same
+games. The estimate is the Nash distance of the first (how far a match's shares of outcomes are from
+the nearest equilibrium) less that of the second, with Student's interval over matches. The control
+is the same difference if the first one played uniformly at random.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""B5: a scratchpad and chain of thought differ in their Nash distance."""
+"""B5: a scratchpad and chain of thought differ in their Nash distance.
+
+A model plays itself in the same games with a scratchpad and with chain of thought. The estimate is
+its Nash distance with a scratchpad (how far a match's shares of outcomes are from the nearest
+equilibrium) less that with chain of thought, with Student's interval over matches. The control is
+the same difference if it played uniformly at random with a scratchpad.
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
 """B6: no game converges to Nash distance zero within the horizon.
 
-The estimate is the least distance of any game in the last third of rounds, beyond equilibrium play.
-Exact play of a mixed equilibrium over as many rounds has a distance, too. It is subtracted where
-that is the only equilibrium (`beyond`). Where there are pure ones as well, play at a distance may
-be the mixed one's, and need not be: a game counts as not converged only beyond the distance of
-exact play of any of its equilibria (`excess`). Bounds hold for all games at once.
+A model's matches with itself are compared, in their last third of rounds, with exact equilibrium
+play of as many rounds. The estimate is the Nash distance of the game where it is least, with bounds
+that hold for all games at once. The control is the distance that exact equilibrium play has in that
+game, which is subtracted where no equilibrium is pure.
 """
 
 from __future__ import annotations

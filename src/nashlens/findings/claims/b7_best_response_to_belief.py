@@ -1,11 +1,10 @@
 """B7: play is a best response to the stated belief.
 
-After a history a model says which option the other takes next, and acts. The estimate is the
-share of its probability that is on the best response to its own belief. A model that always takes
-one action, whatever it expects, may score high as well: so its beliefs are exchanged for those it
-states after the other histories of the same game, and its own must do better. Blocks hold all four
-surface forms, in belief and in action, so a liking for a label or a place adds nothing. Games
-with a dominant action are not asked about: the best response there needs no belief.
+After a history a model says which option the other takes next, and acts; the games are those where
+the best action depends on that. The estimate is the share of its probability that is on the best
+response to its own belief, over all forms of the questions so that a liking for a label or a place
+adds nothing, with Student's interval over matches. The control exchanges its beliefs for those that
+it states after other histories of the same game.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
 """C1: training put the late override there: the trained model has it, and its base has not.
 
-Of two models of the config, one trained from the other (`models.NAME.base`): the late change of the
-trained one less that of its base, on the scenarios that both were asked. What M6 asks of a model
-holds for the trained one, and its opposite for the base.
-
-A base model has no chat template and is asked in plain paragraphs. Where the two were not asked in
-the same words, the difference may be the template's, and nothing is supported.
+A trained model is compared with its base (`models.NAME.base`) on the scenarios that both were
+asked, in the same words. The estimate is the late change of the trained one less that of its base,
+where the *late change* is how far late layers turn the decision from the Nash to the prosocial
+action (M6); bounds hold for all pairs of late layers at once. The control is the same difference of
+the preference for a word.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """C2: within a family, the late override appears from a size on.
 
-The models of a family, less those that another one was trained from, in the order of their
-parameters. M6 is judged in each. The *threshold* is the smallest size at which M6 is supported and
-stays so above; what counts is the step to it from the next smaller model: the difference of the
-two late changes, on the scenarios that both were asked.
+M6 is judged in each model of a family, from the smallest to the largest, and the *threshold* is the
+size from which on it is supported. The estimate is the late change (how far late layers turn the
+decision from the Nash to the prosocial action) at the threshold less that at the next smaller size,
+on scenarios asked of both; bounds hold for all pairs of late layers at once. The control is the
+same difference of the preference for a word.
 """
 
 from __future__ import annotations

@@ -1,15 +1,10 @@
 """M10: the override is spread over many components, a choir and not a soloist.
 
 The late components that write against the Nash action are ablated one after another, the one that
-writes the most on other histories first. The estimate is the share of the whole effect (the Nash
-action's gain when all that write against it are ablated, action part) that the first two have.
-Where one or two carry it, that is most of it; in a choir it is little. The order may be wrong,
-which would make a soloist look like a choir: so in no order that was tried, the random ones
-included, may a single component add half of the effect. Of many components several are added in a
-step. A step that cannot reach half holds no soloist; one that does may hold a choir, and tells
-nothing.
-
-The control is the same share in random orders of the same components.
+writes the most on other histories first. The estimate is the share of the whole effect that the
+first two have, with Student's interval over histories, and the control is that share in random
+orders. No single component may add half of the effect in any order that was tried, with bounds for
+all steps at once.
 """
 
 from __future__ import annotations

@@ -1,17 +1,10 @@
 """M11: the Nash label is computed at one place before the decision, from payoffs.
 
-Two prompts differ in the asked seat's own payoffs of its two actions, and so in the Nash action. At
-which layer and group of tokens does the residual of one make the other's answer? What a group
-carries from the embedding on are only the payoffs that it holds: one payoff alone can make a tie,
-and so half of the difference. The *place* is the lowest layer at which a group before the decision
-carries half of the difference, and clearly more than from the embedding on: the Nash label, or what
-it follows from, was computed there by then.
-
-The control patches the same place from prompts that differ in the opponent's last move, or in the
-order of the options, and in no payoff.
-
-That no patched group carries half says nothing about the others. So all that were patched, the
-decision too, must carry more than half together, at each layer: what is left for others is less.
+Two prompts differ only in the asked seat's own payoffs, and the residual of one, after one layer
+and at one group of tokens, is put into the other. The estimate is the share of the difference
+between their answers that this carries, at the lowest layer where a group before the decision
+carries half of it; bounds hold for all places at once. The control patches the same place from
+prompts that differ in the opponent's last move, or in the order of the options, and in no payoff.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
 """M1: the opponent's last action is decodable at the first layer.
 
-The estimate is the balanced accuracy of the probe at layer 1. A prompt's text holds the opponent's
-moves, so some decodability there is near certain. The claim is supported only where the probe beats
-permuted labels and whatever needs no training of the model: the embedding, the prompt's bag of
-words, and layer 1 of the same architecture with random weights. A baseline that was not made is
-left out. The estimate is at the decision; where other positions were probed, the reason says at
-which of them the history is read best.
+A linear probe reads the opponent's last action from the residual stream after layer 1, at the
+decision, in matches that it was not fitted on. The estimate is its balanced accuracy, with a
+bootstrap interval over matches, and the control is the same probe on permuted labels. The prompt's
+text holds the opponent's moves, so the probe must also beat what needs no training of the model:
+the embedding, the prompt's bag of words, and layer 1 of the same architecture with random weights.
 """
 
 from __future__ import annotations

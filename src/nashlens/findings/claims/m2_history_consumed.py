@@ -1,10 +1,9 @@
 """M2: later layers consume the opponent's history.
 
-The estimate is the loss of balanced accuracy from layer 1 to the last layer. Layer 1 is fixed
-beforehand, as the paper has it; the layer of the peak would be chosen by the data. Both accuracies
-come from the same prompts, so adding their variances overstates the error. Both are at the
-decision; where other positions were probed, the reason says at which of them the history is read
-best, and whether it is still there at the last layer.
+The probe of the opponent's last action at layer 1 is compared with that at the last layer, on the
+same prompts, at the decision. The estimate is the loss of balanced accuracy between them; its
+interval adds the bootstrap errors of both, which makes it too wide rather than too narrow. The
+control is the same loss with permuted labels.
 """
 
 from __future__ import annotations

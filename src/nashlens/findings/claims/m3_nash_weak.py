@@ -1,17 +1,9 @@
 """M3: the Nash action is only weakly encoded, at every layer.
 
-A model that answers with the Nash action must know which label it has, or at which place it is
-listed. So the claim is judged on two targets: `nash_label`, which label of the pair is the Nash
-action's, and `nash_place`, which listed option is. Both differ within a block, so that the game
-does not give them. It does give `nash_action` itself, where its games fix it: that target tells
-which kind of game a probe can read, and is only reported.
-
-The estimate is the largest balanced accuracy over the probed layers and both targets, with bounds
-for the largest of the true values; it says nothing of layers in between. Upper: the largest of all
-upper bounds; the true maximum lies at some one layer and target, whose bound covers it, so no
-correction is due. Lower: the largest of the lower bounds, each at a level divided by the number of
-layers and targets. So either target is enough to contradict the claim, and both must be weak to
-support it.
+Linear probes read at each probed layer which label the Nash action has, and at which place it is
+listed: the game gives away neither, as both differ between the forms of a prompt. The estimate is
+the largest balanced accuracy over layers and both targets, with bounds for the largest of the true
+values. The control is the same maximum with permuted labels.
 """
 
 from __future__ import annotations

@@ -1,19 +1,10 @@
 """M4: no dedicated group of heads or MLPs computes the Nash action.
 
-There are three arms: a group of heads and a group of MLPs, each ablated at the decision, and heads
-and MLPs together, ablated at all positions (`nashlens.circuits.heads`). Each group was chosen on
-other histories than those measured here. The estimate is what ablating it costs the Nash action:
-the action part of the drop of its logit over the other action's, so that preferences for labels and
-places cancel in every block, minus the mean of random groups in the same blocks, so that what any
-ablation there costs does not count. Nor does one that breaks the answer as such, so that in the
-median prompt less than a tenth of the probability is left to the two labels.
-
-The claim holds if no arm matters, and fails if one does. For the second, intervals hold for all
-arms at once. The numbers are those of the arm that decides: the one that contradicts, or else the
-one whose interval reaches farthest from 0.
-
-Where the model does not favour the Nash action, there is nothing for components to compute, and a
-null result says nothing.
+Heads and MLPs are chosen on some histories and ablated on others in three groups: heads, MLPs, and
+both together at all positions. The estimate is how far the logit of the Nash action falls against
+the other action, free of preferences for labels and places (the *action part*), beyond random
+groups in the same prompts, which are the control. Intervals are Student's over histories, and one
+that contradicts the claim holds for all three groups at once.
 """
 
 from __future__ import annotations

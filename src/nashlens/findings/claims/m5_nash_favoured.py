@@ -1,14 +1,10 @@
 """M5: the logit lens favours the Nash action through most layers.
 
-A layer favours the Nash action where the *action part* of its logit of Nash over the other action
-is larger than `PREFERENCE`. The action part is taken within blocks, so a preference for a word or a
-place adds nothing to it.
-
-Where many layers lie near that threshold, their share jumps with the smallest change, and a count
-of layers in each draw of a bootstrap has no known coverage. So bounds come from the layers: with
-bounds of the action part that hold for all layers at once, a layer is *sure* to favour the Nash
-action, sure not to, or open. The share lies between that of the sure ones and that of the sure and
-open ones whenever the bounds hold, that is at least as often as the confidence says.
+After each layer the logit lens reads the logit of the Nash action over the other action, averaged
+over all forms of a prompt so that preferences for labels and places cancel (the *action part*). The
+estimate is the share of layers where it is larger than `PREFERENCE`; with bounds for all layers at
+once, the interval of the share runs from the layers that surely count to those that may. The
+control is the share of layers with a preference for a word of that size.
 """
 
 from __future__ import annotations

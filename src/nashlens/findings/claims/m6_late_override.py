@@ -1,13 +1,10 @@
 """M6: a late override turns the Nash action into the prosocial one.
 
-On prompts whose prosocial action is not the Nash action, the lens's logit of prosocial over Nash is
-parted within blocks: its *action part* is free of preferences for a word or a place, which are the
-*word part* (of the pair's first label over its second) and the place part. The estimate is the
-action part at its peak, the late layer where it is largest; bounds hold for all late layers at
-once, so that choosing the peak costs nothing.
-
-An override needs both: the prosocial action late, and the Nash action before. Both must be large
-enough to matter, for within blocks much smaller effects can be told from chance.
+Where the prosocial action is not the Nash action, the logit lens reads after each layer the logit
+of the prosocial action over the Nash action, free of preferences for labels and places (the *action
+part*). The estimate is this part at the late layer where it is largest, with bounds that hold for
+all late layers at once; before the late layers the Nash action must lead. The control is the
+preference for a word at the same layer.
 """
 
 from __future__ import annotations

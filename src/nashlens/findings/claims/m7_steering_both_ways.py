@@ -1,14 +1,10 @@
 """M7: adding a Nash direction moves behaviour both ways, beyond random directions.
 
-There are directions of three kinds, and each is judged by what it is meant to move and could not
-move by knowing a word: the action part of P(action 1), or, for the `label` direction, the word part
-on words that it was not fitted on. All is on games that no direction was fitted on. The estimate is
-the target's change from the smallest to the largest alpha, for the kind and the place (one layer,
-or several at once) where it counts and random directions at the same place can least explain it; it
-must move up and down from no edit. Bounds hold for all kinds and places at once.
-
-A direction that is made of words moves the words that it knows, and in late layers always does.
-That is no Nash direction: where nothing else can move, the claim is contradicted.
+Directions are fitted on some games and added to the residual stream on others, in doses (alpha).
+The estimate is the change of P from the smallest to the largest dose: of action 1 whichever word
+stands for it, or for the `label` direction of words that it was not fitted on. It is taken for the
+direction and the place where random directions, the control, can explain it least, with bounds that
+hold for all directions and places at once.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """M8: behaviour is monotone in the clamped value of a Nash direction.
 
-The estimate is the mean over blocks of the rank correlation of what the direction is meant to move
-(as for M7) with the clamped value, for the kind of direction and the place where the change between
-the smallest and the largest value surpasses the least that counts the most surely; bounds hold for
-all kinds and places at once. Random directions are clamped as far at the same places.
+The residual stream is clamped to several values along a direction, on games that the direction was
+not fitted on. The estimate is the rank correlation of these values with what the direction is meant
+to move (as in M7), averaged over blocks, for the direction and the place where the change is
+surest; bounds hold for all of them at once. The control is random directions, clamped as far at the
+same places.
 """
 
 from __future__ import annotations

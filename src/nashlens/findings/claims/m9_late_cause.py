@@ -1,16 +1,11 @@
 """M9: the override is caused by late components, which are necessary and sufficient for it.
 
-Late heads and MLPs that write against the Nash action were chosen on other histories than those
-measured here. *Necessary*: ablated together, they bring Nash play back. The estimate is by how many
-logits the Nash action gains over the other (action part), minus the mean of random groups of as
-many other components of the same layers in the same blocks. *Sufficient*: what they write in a
-prompt with a conflict, put into the same prompt with the own payoffs exchanged, where the Nash
-action is the prosocial one, moves that towards the prosocial action, which must lead there; the
-control is the random groups again.
-
-An override that writes the same whether there is a conflict or not has nothing that could be
-exchanged: whether its components suffice cannot be asked, and the claim is judged by necessity
-alone, which the reason says.
+Late heads and MLPs that write against the Nash action on some histories are ablated together on
+others. The estimate is how much the logit of the Nash action gains over the other action, free of
+preferences for labels and places (the *action part*), beyond random groups of components of the
+same layers, which are the control; its interval is Student's over histories. What these components
+write in a prompt with a conflict is also put into the same prompt without one, and must make the
+prosocial action lead there.
 """
 
 from __future__ import annotations

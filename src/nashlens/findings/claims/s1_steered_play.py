@@ -1,11 +1,10 @@
 """S1: steering a player moves its cooperation and its Nash distance in play, both ways, with dose.
 
-A player meets itself with the same dose in both seats, in the same blocks and with the same random
-draws at every dose. Cooperation is the chance that each decision was drawn with, given what it saw:
-its mean is that of the actions, without the noise of their draws. The estimate is what it is under
-the strongest push away from defection, less that under the strongest push towards it. Play without
-a push must lie between the two, no larger push may move it back, the Nash distance must move along,
-and no random direction of the same length may move it as much: the config needs such a player.
+A player meets itself in the Prisoner's Dilemma with the same push in both seats, in the same
+matches and with the same random draws at every dose. The estimate is its chance of cooperating
+under the strongest push away from defection less that under the strongest push towards it, with
+Student's interval over matches. The control is the largest such change along a random direction of
+the same length.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """S2: steering moves play without breaking the player.
 
-What moves may be a wreck. So every dose of a player is held against bounds that are written down
-here: how many more questions of the quiz it gets wrong than without a push, how much less of its
-probability is on the two labels, how many of its answers are invalid, how far its predictions of
-plain text are from the unsteered model's and how much more the text surprises it. The estimate is
-the change of quiz accuracy at the dose that loses most. A push that moves nothing breaks nothing,
-which says little: so play must move.
+Every dose of a steered player is compared with no push in what it may break: its answers to the
+quiz, the probability on the two labels, invalid answers, and how it predicts plain text. The
+estimate is the change of quiz accuracy at the dose that loses most, on the same questions, with
+bounds for all doses at once, and the control is the accuracy without a push. Each measure has a
+bound that is fixed beforehand, and as a push that moves nothing breaks nothing, play must move as
+well.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """S3: a steered seat changes its unsteered partner: one made to defect unravels cooperation.
 
-X1 sees two models meet and cannot say who changed whom. Here one seat is pushed towards defection
-and nothing else differs: the partner is the same model in the same blocks, with the same random
-draws. The estimate is the fall of the partner's chance of cooperating in rounds that can answer,
-given what it saw, from no push to the strongest one. The first round can answer nothing, so the
-same fall there is the control. The steered seat itself must defect more, else nothing was tried.
+One seat is pushed towards defection and its partner is not, in the same matches and with the same
+random draws as without the push. The estimate is how far this lowers the partner's chance of
+cooperating from round 2 on, with Student's interval over matches. The control is the same fall in
+round 1, which can answer nothing.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """X1: a small model's early defection unravels a larger partner's cooperation.
 
-The estimate is the change of the partner's cooperation from the rounds that cannot answer the small
-model's first defection to those that can, averaged over matches; 0 in a match without a defection.
-A partner that does not respond does not change, but one that stops cooperating whoever it meets
-does: so its cooperation must also be lower than in its matches with itself.
+A small model meets a larger one in the Prisoner's Dilemma. The estimate is the larger one's
+cooperation in rounds that can answer the small one's first defection less that in rounds that
+cannot, averaged over matches (0 in a match without a defection), with Student's interval. The
+control is a seat that does not respond, whose change is 0; and since some stop cooperating whoever
+they meet, the larger model must also cooperate less than with itself.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """X2: two large models keep up each other's cooperation.
 
-Two models that cooperate whatever the other does reinforce nothing: each must cooperate more with a
-partner that always does than with one that never does.
+Two large models meet in the Prisoner's Dilemma. The estimate is the share of their decisions that
+cooperate, with Student's interval over matches, and the control is that share when each of them
+plays itself. Two models that cooperate whatever the other does reinforce nothing, so each must
+cooperate more with a script that always does than with one that never does.
 """
 
 from __future__ import annotations

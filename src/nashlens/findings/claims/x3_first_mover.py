@@ -1,8 +1,10 @@
 """X3: who moves first determines which equilibrium a coordination game reaches.
 
-With S the share of rounds in the row seat's preferred equilibrium less that in the column seat's,
-the estimate is half of S when row moves first less S when column does. Whatever belongs to a seat,
-an action or a label is in both and cancels.
+In games with two equilibria that the seats rank differently, matches in which row moves first are
+compared with matches in which column does. With S the share of rounds in row's preferred
+equilibrium less the share in column's, the estimate is half of the difference of S between them, so
+that what belongs to a seat, an action or a label cancels; it has Student's interval over matches.
+The control is S when both move at once.
 """
 
 from __future__ import annotations
