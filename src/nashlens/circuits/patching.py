@@ -104,7 +104,7 @@ def patching_table(
     for kind in kinds:
         chosen = choose_pairs(pairs, kind, kinds, games, pairs_per_game, seed)
         held = [_held(chosen["groups"], names) for names in (groups, heads)]
-        patches = list(_patches(engine, sites, layers, *held))
+        patches = list(all_patches(engine.n_heads, layers, sites, *held))
         for direction in directions if kind not in IN_BLOCK else ["destroy"]:
             if len(chosen):
                 tables.append(_patched(engine, chosen, patches, direction, f"pairs: {kind}"))
@@ -164,18 +164,19 @@ def _cells(pairs: pd.DataFrame) -> int:
     return len(pairs[["label_map", "option_order"]].drop_duplicates())
 
 
-def _patches(
-    engine: Engine,
-    sites: Sequence[str],
+def all_patches(
+    n_heads: int,
     layers: Sequence[int],
+    sites: Sequence[str],
     groups: Sequence[str],
     heads: Sequence[str],
 ) -> Iterator[Patch]:
+    """Yield every patch of `patching_table`: each site and layer by group, then head by head."""
     for site in sites:
         for layer in [0, *layers] if site == "residual" else layers:
             yield from (Patch(site, layer, -1, group) for group in groups)
     for layer in layers:
-        for head in range(engine.n_heads):
+        for head in range(n_heads):
             yield from (Patch("head", layer, head, group) for group in heads)
 
 
@@ -194,7 +195,7 @@ def _patched(
     into, source = ([list(prompt.ids) for prompt in some] for some in (prompts, others))
     names = list(dict.fromkeys(["decision", *(patch.group for patch in patches)]))
     groups = [group_indices(list(of_tokens), names) for of_tokens in chosen["groups"]]
-    computed = [k for k, patch in enumerate(patches) if _can_change(patch, groups, into, source)]
+    computed = [k for k, patch in enumerate(patches) if can_change(patch, groups, into, source)]
     # The last layer's residual at the decision is the other prompt's answer.
     whole = Patch("residual", engine.n_layers, -1, "decision").change
     changes = [Change((), "decision", "source"), whole, *(patches[k].change for k in computed)]
@@ -216,7 +217,7 @@ def _patched(
     return prompts_by_interventions(own, described, {"effect": effect, "label_mass": mass})
 
 
-def _can_change(
+def can_change(
     patch: Patch,
     groups: Sequence[dict[str, list[int]]],
     into: Sequence[list[int]],

@@ -70,6 +70,11 @@ class Shape:
         bias = (queries + 2 * keys) * self.attention_bias
         return attention + bias + 3 * self.width * self.mlp_width + 2 * self.width
 
+    def projecting_share(self) -> float:
+        """Return the share of a block's weights that make queries, keys and values."""
+        projected = self.width * (self.heads + 2 * self.kv_heads) * self.head_dim
+        return projected / self.block_parameters()
+
     def parameters(self) -> int:
         """Return the number of all weights, by formula."""
         embeddings = self.vocab * self.width * (1 if self.tied else 2)

@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from nashlens.activations.plan import draw_matches, plan_shards
@@ -20,7 +19,6 @@ from nashlens.circuits.override import late_components, late_layers, sizes_tried
 from nashlens.circuits.patching import IN_BLOCK, choose_pairs
 from nashlens.circuits.phases import PHASES, everywhere_rows, match_phases
 from nashlens.config.layers import resolve_layers
-from nashlens.engine.forest import shared_prefix
 from nashlens.engine.labels import LabelledPrompt, label_runs, labelled_prompts
 from nashlens.interventions import choose_prompts
 from nashlens.kept import neutral
@@ -29,6 +27,7 @@ from nashlens.lens.positions import residuals_read
 from nashlens.lens.tuned import HELD_OUT, KL_TOKENS, PENALTIES
 from nashlens.models.shapes import Shape
 from nashlens.plan.design import Design, Sequences
+from nashlens.plan.patches import AT_ONCE, patched_copies
 from nashlens.plan.spikes import count_verdicts
 from nashlens.plan.work import Work
 from nashlens.prompts.extra import extra_sequences
@@ -40,8 +39,6 @@ from nashlens.steering.sweep import swept_prompts
 from nashlens.steering.training import Training
 from nashlens.vocabulary.positions import expand_positions, position_column
 
-AT_ONCE = 8
-"""Prompts whose rows a sweep packs together (`engine.sweeps`, `engine.patching`)."""
 EIGEN = 25
 """Operations of an eigendecomposition, in cubes of the matrix's side."""
 NEWTON = 12
@@ -291,28 +288,11 @@ class ModelStages:
     def _patched(self, chosen: pd.DataFrame, direction: str, settings: Mapping[str, Any]) -> Work:
         names = ("ids", "source_ids") if direction == "destroy" else ("source_ids", "ids")
         into, source = (labelled_prompts(chosen, name) for name in names)
-        layers = self._resolved(settings["layers"])
-        # Blocks that run again where one group of tokens is patched, over all layers.
-        again = sum(
-            self.layers - layer + (site != "residual")
-            for site in settings["sites"]
-            for layer in ([0, *layers] if site == "residual" else layers)
-        )
-        heads = self.shape.heads * sum(self.layers - layer + 1 for layer in layers)
-        wanted = list(dict.fromkeys([*settings["groups"], *settings["heads"]]))
-        forks = 0
-        rows = zip(into, source, chosen["groups"], strict=True)
-        for one, other, groups in rows:
-            first = shared_prefix(np.asarray(one.ids), np.asarray(other.ids))
-            tokens = group_indices(list(groups), wanted)
-            for name in wanted:
-                changed = [k for k in tokens[name] if k >= first]
-                if changed:
-                    length = len(one.ids) - min(changed)
-                    forks += length * again * (name in settings["groups"])
-                    forks += length * heads * (name in settings["heads"])
-        theirs = self._base(source)
-        return self._base(into) + Work(rows=theirs.rows) + Work(forks=forks)
+        wanted = [*settings["groups"], *settings["heads"]]
+        groups = [group_indices(list(of_tokens), wanted) for of_tokens in chosen["groups"]]
+        layers, batch = self._resolved(settings["layers"]), self.config["resources"]["batch_tokens"]
+        copies = patched_copies(into, source, groups, settings, layers, self.shape, int(batch))
+        return self._base(into) + Work(rows=self._base(source).rows) + copies
 
     def _attribute_answers(self) -> Work:
         settings = self.config["attribution"]

@@ -1,0 +1,103 @@
+"""The work of patching, counted on the forks that the engine would make of the same prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from nashlens.circuits.patching import all_patches, can_change
+from nashlens.engine.forest import pack, shared_prefix
+from nashlens.engine.forks import Fork, forks_of
+from nashlens.engine.labels import LabelledPrompt, LabelRun, label_runs
+from nashlens.models.shapes import Shape
+from nashlens.plan.design import Sequences
+from nashlens.plan.work import Work
+
+AT_ONCE = 8
+"""Prompts whose rows a sweep packs together (`engine.sweeps`, `engine.patching`)."""
+
+
+def patched_copies(
+    into: Sequence[LabelledPrompt],
+    source: Sequence[LabelledPrompt],
+    groups: Sequence[dict[str, list[int]]],
+    settings: Mapping[str, Any],
+    layers: Sequence[int],
+    shape: Shape,
+    batch_tokens: int,
+) -> Work:
+    """Return the work of all patches of some pairs of prompts, without the prompts' own runs.
+
+    Parameters
+    ----------
+    into, source : sequence of LabelledPrompt
+        The prompts that are patched, and those that values come from.
+    groups : sequence of dict of str to list of int
+        For each prompt the tokens of each group.
+    settings : mapping
+        The section `patching` of the config: its `sites`, `groups` and `heads`.
+    layers : sequence of int
+    shape : Shape
+    batch_tokens : int
+    """
+    ids, theirs = ([list(prompt.ids) for prompt in some] for some in (into, source))
+    # The blocks in which a group's tokens run again, for each patch that is computed.
+    blocks: dict[str, list[int]] = {}
+    sites = (settings[name] for name in ("sites", "groups", "heads"))
+    for patch in all_patches(shape.heads, layers, *sites):
+        if can_change(patch, groups, ids, theirs):
+            through = shape.layers - patch.layer + (patch.site != "residual")
+            blocks.setdefault(patch.group, []).append(through)
+    total = Work()
+    for first in range(0, len(into), AT_ONCE):
+        here = slice(first, first + AT_ONCE)
+        for name, again in blocks.items():
+            some = [tokens[name] for tokens in groups[here]]
+            for fork in _forks(into[here], theirs[here], some, batch_tokens):
+                total += _copied(fork, again, shape)
+    return total
+
+
+def _forks(
+    into: Sequence[LabelledPrompt],
+    source: Sequences,
+    patched: Sequence[Sequence[int]],
+    batch_tokens: int,
+) -> Iterator[Fork]:
+    """Yield the forks of prompts in which one group of tokens gets the values of others."""
+    runs = label_runs(into)
+    sequences = [[*source[run.prompt], *run.sequence[run.length :]] for run in runs]
+    # Which of the sources' values each token gets: the same where sources share what is before.
+    values: dict[int, np.ndarray] = {}
+    count = 0
+    for row, packed in pack(sequences, batch_tokens):
+        values |= {one.index: count + one.path for one in packed}
+        count += len(row)
+    for _, packed in pack([run.sequence for run in runs], batch_tokens):
+        mine: list[tuple[LabelRun, np.ndarray, np.ndarray]] = []
+        for one in packed:
+            run = runs[one.index]
+            same = shared_prefix(np.asarray(source[run.prompt]), np.asarray(into[run.prompt].ids))
+            tokens = [token for token in patched[run.prompt] if token >= same]
+            if tokens:
+                marks = np.full(len(run.sequence), -1)
+                marks[tokens] = values[one.index][tokens]
+                mine.append((run, one.path, marks))
+        if mine:
+            some, paths, edited = zip(*mine, strict=True)
+            yield from forks_of(some, paths, edited, batch_tokens)
+
+
+def _copied(fork: Fork, blocks: Sequence[int], shape: Shape) -> Work:
+    """Return the work of a fork's copies, each of which runs through so many last blocks.
+
+    The last block has keys and values of all tokens, and goes on with those that are scored.
+    """
+    tokens = len(fork)
+    scored = len(np.unique(np.concatenate([scored.rows for scored in fork.scored])))
+    left_out = (tokens - scored) * (1.0 - shape.projecting_share())
+    passes = tokens * sum(blocks) - left_out * sum(again > 0 for again in blocks)
+    # Single tokens are copies; several in a row run as those of a later round do, behind others.
+    return Work(forks=passes) if tokens == scored else Work(growing=passes)
