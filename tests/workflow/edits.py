@@ -117,6 +117,7 @@ CONFIG_EDITS = {
     "patching.layers": ({"patching": {"layers": [2]}}, PATCHED),
     "patching.groups": ({"patching": {"groups": ["options"]}}, PATCHED),
     "patching.heads": ({"patching": {"heads": []}}, PATCHED),
+    "patching.screen": ({"patching": {"screen": 4}}, PATCHED),
     "spikes.prompts": ({"spikes": {"prompts": 16}}, SPIKED),
     "spikes.layers": ({"spikes": {"layers": [2]}}, SPIKED),
     "spikes.logits": ({"spikes": {"logits": [2.0]}}, SPIKED),

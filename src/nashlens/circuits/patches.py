@@ -17,16 +17,19 @@ from nashlens.factorial import Blocks
 
 MAIN_PART = {"payoffs": "action", "history": "action", "labels": "action", "order": "place"}
 """Kind of pairs -> the part of the answer that the other prompt differs in."""
+EXACT, GRADIENT = "exact", "gradient"
+"""How the effect of a patch was found."""
 
 
 class Patches:
-    """Effects of patching between pairs of one kind.
+    """Effects of patching between pairs of one kind, in one direction.
 
     Parameters
     ----------
     patching : DataFrame
         One model's patching table.
     kind : {"payoffs", "history", "labels", "order"}
+    direction : {"destroy", "restore"}
     towards : {"other", "nash"}, default "other"
         Where the action part points. `other`: where the other prompt differs: for `history` to what
         the opponent did last there, otherwise to the action that has the Nash action's label (for
@@ -36,35 +39,74 @@ class Patches:
     Attributes
     ----------
     places : DataFrame
-        The patches' `site`, `layer`, `head` and `group`, by name.
+        The patches' `site`, `layer`, `head` and `group`, by name; why one is exact (`chosen`, see
+        `nashlens.circuits.screen.REASONS`), and its `method`: `exact`, or `gradient` where it was
+        only screened.
     blocks : Blocks
         Those of the pairs that make complete blocks.
     parts : dict of str to ndarray
         `(blocks, 1 + patches)` by part, in logits: the whole difference between the two answers,
-        then each patch's effect. Where there are both directions, each pair's is their mean.
+        then each patch's effect, by its method. In either direction they point to the other prompt
+        of the design's own.
+    screened : dict of str to ndarray
+        `(blocks, patches)` by part: what gradients estimate of each; missing without a screen.
     """
 
     def __init__(
-        self, patching: pd.DataFrame, kind: str, towards: Literal["other", "nash"] = "other"
+        self,
+        patching: pd.DataFrame,
+        kind: str,
+        direction: str,
+        towards: Literal["other", "nash"] = "other",
     ):
-        rows = patching[patching["kind"] == kind]
+        rows = patching[(patching["kind"] == kind) & (patching["direction"] == direction)]
         first = rows.drop_duplicates("patch").set_index("patch")
-        self.kind = kind
-        self.places = first[["site", "layer", "head", "group"]]
+        self.kind, self.direction = kind, direction
         # Into the other prompt, values move the answer the other way.
-        sign = np.where(rows["direction"] == "destroy", 1.0, -1.0)
-        rows = rows.assign(effect=sign * rows["effect"], total=sign * rows["total"])
-        by_pair = rows.pivot_table(index="pair_id", columns="patch", values="effect", sort=False)
-        by_pair = by_pair.reindex(columns=first.index).dropna()
-        totals = rows.groupby("pair_id", sort=False)["total"].mean().loc[by_pair.index]
-        pairs = rows.drop_duplicates("pair_id").set_index("pair_id").loc[by_pair.index]
-        pairs = pairs.reset_index()
-        self.values: Array = np.column_stack([totals.to_numpy(float), by_pair.to_numpy(float)])
-        aim = 1.0 - pairs["nash_action"].to_numpy(dtype=float)
-        if kind == "history" and towards == "other":
-            aim = pairs["source_opponent_last"].to_numpy(dtype=float)
-        self.blocks = Blocks(pairs)
-        self.parts = self.blocks.parts(self.values, np.where(aim == 1.0, 1.0, -1.0))
+        sign = 1.0 if direction == "destroy" else -1.0
+        pairs = rows.drop_duplicates("pair_id").reset_index(drop=True)
+        effect, screened = (
+            sign
+            * rows.pivot(index="pair_id", columns="patch", values=name)
+            .reindex(index=pairs["pair_id"], columns=first.index)
+            .to_numpy(dtype=np.float64)
+            for name in ("effect", "screened")
+        )
+        exact = ~np.isnan(effect).any(axis=0)
+        method = np.where(exact, EXACT, GRADIENT)
+        self.places = first[["site", "layer", "head", "group", "chosen"]].assign(method=method)
+        totals = sign * pairs["total"].to_numpy(dtype=float)
+        self.blocks, aim = Blocks(pairs), aims(pairs, kind, towards)
+        values = np.column_stack([totals, np.where(exact, effect, screened)])
+        self.parts = self.blocks.parts(values, aim)
+        self.screened = self.blocks.parts(screened, aim)
 
     def __len__(self) -> int:
         return len(self.blocks)
+
+
+def aims(pairs: pd.DataFrame, kind: str, towards: Literal["other", "nash"] = "other") -> Array:
+    """Return +1 for pairs whose action part points to action 1, else -1; see `Patches`."""
+    aim = 1.0 - pairs["nash_action"].to_numpy(dtype=float)
+    if kind == "history" and towards == "other":
+        aim = pairs["source_opponent_last"].to_numpy(dtype=float)
+    return np.where(aim == 1.0, 1.0, -1.0)
+
+
+def main_part(pairs: pd.DataFrame, kind: str, values: Array) -> Array:
+    """Return the average over blocks of the part that the other prompt of a pair differs in.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        Pairs of one kind.
+    kind : str
+    values : ndarray, shape (n, k)
+        Logits of action 1 over action 0.
+
+    Returns
+    -------
+    ndarray, shape (k,)
+    """
+    blocks = Blocks(pairs)
+    return blocks.estimate(blocks.parts(values, aims(pairs, kind))[MAIN_PART[kind]]).estimate

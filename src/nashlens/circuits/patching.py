@@ -9,21 +9,28 @@ arXiv:2202.05262).
 `destroy` puts the counterfactual prompt's values into the design's own, `restore` the other way
 round. Pairs of label maps and of option orders have both prompts in their block, so that one
 direction is all there is.
+
+Exact patching costs a part of a forward pass for each patch. With a screen, each is estimated by
+gradients first, and those that seem to do the most are patched (`nashlens.circuits.screen`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from nashlens.circuits.patches import main_part
+from nashlens.circuits.screen import EVERY, choose_patches
+from nashlens.engine.gradients import attribution_patching
 from nashlens.engine.labels import label_probabilities, labelled_prompts
 from nashlens.engine.patching import Change, Site, patch_scores
 from nashlens.interventions import PROMPT_COLUMNS, choose_prompts, prompts_by_interventions
 from nashlens.kept import kept
 from nashlens.prompts.groups import group_indices
+from nashlens.seeds import stream
 
 if TYPE_CHECKING:
     from nashlens.engine.core import Engine
@@ -36,6 +43,7 @@ PAIR_COLUMNS = (
 IN_BLOCK = ("labels", "order")
 """Kinds of pairs whose two prompts are in one block."""
 _INTEGERS = dict.fromkeys(("layer", "head"), "Int64")
+_SCORES = ("logit", "total", "effect", "screened", "label_mass")
 
 
 class Patch(NamedTuple):
@@ -66,10 +74,11 @@ def patching_table(
     layers: Sequence[int],
     groups: Sequence[str],
     heads: Sequence[str],
+    screen: int | None,
     seed: int,
     model: str,
 ) -> pd.DataFrame:
-    """Patch every site and group of tokens of some pairs.
+    """Patch sites and groups of tokens of some pairs.
 
     Parameters
     ----------
@@ -88,6 +97,9 @@ def patching_table(
         has is left out there: `rounds`, where decisions are asked in the first one.
     heads : sequence of str
         Groups of tokens at which every head of these layers is patched by itself.
+    screen : int, optional
+        Every patch is estimated by its gradient, and so many are patched exactly, with a few
+        others (see `nashlens.circuits.screen`). None patches all exactly, and estimates none.
     seed : int
     model : str
 
@@ -96,23 +108,40 @@ def patching_table(
     pandas.DataFrame
         The patching table: one row per pair, direction and patch. `logit` is the answer of the
         prompt that is patched (action 1 over action 0), `total` what the other prompt's answer is
-        more, in the same labels, and `effect` what the patch adds. A patch that can change nothing,
-        as the two prompts do not differ up to its last token, is not computed: its effect is 0.
-        Without a pair that is aligned the table is empty.
+        more, in the same labels, `effect` what the patch adds, and `screened` its estimate by the
+        gradient. `chosen` says why a patch is exact (`nashlens.circuits.screen.REASONS`); of one
+        that is not, `effect` is missing. A patch that can change nothing, as the two prompts do not
+        differ up to its last token, is not computed: its effect is 0. Without a pair that is
+        aligned the table is empty.
+
+    Raises
+    ------
+    DataError
+        With a screen, if devices share the heads.
     """
-    tables = []
+    arms = []
     for kind in kinds:
         chosen = choose_pairs(pairs, kind, kinds, games, pairs_per_game, seed)
         held = [_held(chosen["groups"], names) for names in (groups, heads)]
         patches = list(all_patches(engine.n_heads, layers, sites, *held))
-        for direction in directions if kind not in IN_BLOCK else ["destroy"]:
-            if len(chosen):
-                tables.append(_patched(engine, chosen, patches, direction, f"pairs: {kind}"))
-    columns = [*PAIR_COLUMNS, "direction", "patch", *Patch._fields]
-    empty = pd.DataFrame(columns=[*columns, "logit", "total", "effect", "label_mass"])
-    table = pd.concat(tables, ignore_index=True) if tables else empty
+        for direction in directions_of(kind, directions) if len(chosen) else ():
+            arms.append(_Arm(kind, direction, chosen, patches))
+    why: Mapping[Patch, str] | None = None
+    if screen is not None:
+        for arm in arms:
+            arm.screen(engine)
+        sizes = [arm.sizes() for arm in arms]
+        why = choose_patches(sizes, screen, stream(seed, "patching screen", model))
+    tables = [arm.table(engine, why) for arm in arms]
+    columns = [*PAIR_COLUMNS, "direction", "patch", *Patch._fields, "chosen", *_SCORES]
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
     table.insert(0, "model", model)
     return table.astype(_INTEGERS)
+
+
+def directions_of(kind: str, directions: Sequence[str]) -> Sequence[str]:
+    """Return those directions in which pairs of a kind are patched."""
+    return ["destroy"] if kind in IN_BLOCK else directions
 
 
 def choose_pairs(
@@ -186,35 +215,79 @@ def _held(prompts: pd.Series, groups: Sequence[str]) -> list[str]:
     return [name for name in groups if any(tokens[name] for tokens in found)]
 
 
-def _patched(
-    engine: Engine, chosen: pd.DataFrame, patches: Sequence[Patch], direction: str, what: str
-) -> pd.DataFrame:
-    """Return rows of the table for pairs of one kind, in one direction."""
-    columns = ("ids", "source_ids") if direction == "destroy" else ("source_ids", "ids")
-    prompts, others = (labelled_prompts(chosen, name) for name in columns)
-    into, source = ([list(prompt.ids) for prompt in some] for some in (prompts, others))
-    names = list(dict.fromkeys(["decision", *(patch.group for patch in patches)]))
-    groups = [group_indices(list(of_tokens), names) for of_tokens in chosen["groups"]]
-    computed = [k for k, patch in enumerate(patches) if can_change(patch, groups, into, source)]
-    # The last layer's residual at the decision is the other prompt's answer.
-    whole = Patch("residual", engine.n_layers, -1, "decision").change
-    changes = [Change((), "decision", "source"), whole, *(patches[k].change for k in computed)]
-    logprobs = patch_scores(engine, prompts, changes, groups=groups, sources=source, what=what)
-    logits = logprobs[..., 1] - logprobs[..., 0]
-    if any(len(label) > 1 for prompt in prompts for label in prompt.labels):
-        # Later tokens of a label see the prompt itself, so that is asked by itself.
-        theirs = engine.label_logprobs(others)
-        logits[:, 1] = theirs[:, 1] - theirs[:, 0]
-    effect = np.zeros((len(chosen), len(patches)))
-    effect[:, computed] = logits[:, 2:] - logits[:, :1]
-    mass = np.repeat(label_probabilities(logprobs[:, 0])[1][:, None], len(patches), axis=1)
-    mass[:, computed] = label_probabilities(logprobs[:, 2:])[1]
-    described = pd.DataFrame(patches, columns=Patch._fields)
-    described.insert(0, "patch", [patch_name(patch) for patch in patches])
-    own = chosen[list(PAIR_COLUMNS)].assign(
-        direction=direction, logit=logits[:, 0], total=logits[:, 1] - logits[:, 0]
-    )
-    return prompts_by_interventions(own, described, {"effect": effect, "label_mass": mass})
+class _Arm:
+    """Pairs of one kind, patched in one direction."""
+
+    def __init__(self, kind: str, direction: str, chosen: pd.DataFrame, patches: Sequence[Patch]):
+        self._chosen, self._patches = chosen, patches
+        self._kind, self._direction = kind, direction
+        self._what = f"{kind}, {direction}"
+        columns = ("ids", "source_ids") if direction == "destroy" else ("source_ids", "ids")
+        self._prompts, self._others = (labelled_prompts(chosen, name) for name in columns)
+        self._source = [list(prompt.ids) for prompt in self._others]
+        names = list(dict.fromkeys(["decision", *(patch.group for patch in patches)]))
+        self._groups = [group_indices(list(of_tokens), names) for of_tokens in chosen["groups"]]
+        into = [list(prompt.ids) for prompt in self._prompts]
+        self._changing = np.array(
+            [can_change(patch, self._groups, into, self._source) for patch in patches], dtype=bool
+        )
+        self._screened = np.full((len(chosen), len(patches)), np.nan)
+
+    def screen(self, engine: Engine) -> None:
+        """Estimate what each patch adds to the answer."""
+        self._screened[:, ~self._changing] = 0.0
+        self._screened[:, self._changing] = attribution_patching(
+            engine,
+            self._prompts,
+            [self._patches[k].change for k in np.flatnonzero(self._changing).tolist()],
+            groups=self._groups,
+            sources=self._source,
+            what=f"gradients: {self._what}",
+        )
+
+    def sizes(self) -> dict[Patch, float]:
+        """Return the size of each patch's estimated effect, of those that can change anything."""
+        means = main_part(self._chosen, self._kind, self._screened)
+        found = zip(self._patches, means, self._changing, strict=True)
+        return {patch: abs(float(mean)) for patch, mean, changing in found if changing}
+
+    def table(self, engine: Engine, why: Mapping[Patch, str] | None) -> pd.DataFrame:
+        """Return rows of the patching table, of what was chosen; None chooses all."""
+        reasons = [EVERY if why is None else why.get(patch, "") for patch in self._patches]
+        wanted = np.array([bool(reason) for reason in reasons]) & self._changing
+        logits, mass = self._exact(engine, np.flatnonzero(wanted).tolist())
+        effect = np.zeros_like(self._screened)
+        masses = np.repeat(mass[:, :1], len(self._patches), axis=1)
+        effect[:, wanted], masses[:, wanted] = logits[:, 2:] - logits[:, :1], mass[:, 2:]
+        for unknown in (effect, masses):
+            unknown[:, self._changing & ~wanted] = np.nan
+        described = pd.DataFrame(self._patches, columns=Patch._fields).assign(chosen=reasons)
+        described.insert(0, "patch", [patch_name(patch) for patch in self._patches])
+        own = self._chosen[list(PAIR_COLUMNS)].assign(
+            direction=self._direction, logit=logits[:, 0], total=logits[:, 1] - logits[:, 0]
+        )
+        scores = {"effect": effect, "screened": self._screened, "label_mass": masses}
+        return prompts_by_interventions(own, described, scores)
+
+    def _exact(self, engine: Engine, which: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return answers and label masses: of the prompt, of the other one, with each patch."""
+        # The last layer's residual at the decision is the other prompt's answer.
+        whole = Patch("residual", engine.n_layers, -1, "decision").change
+        changes = [Change((), "decision"), whole, *(self._patches[k].change for k in which)]
+        logprobs = patch_scores(
+            engine,
+            self._prompts,
+            changes,
+            groups=self._groups,
+            sources=self._source,
+            what=f"pairs: {self._what}",
+        )
+        logits = logprobs[..., 1] - logprobs[..., 0]
+        if any(len(label) > 1 for prompt in self._prompts for label in prompt.labels):
+            # Later tokens of a label see the prompt itself, so that is asked by itself.
+            theirs = engine.label_logprobs(self._others)
+            logits[:, 1] = theirs[:, 1] - theirs[:, 0]
+        return logits, label_probabilities(logprobs)[1]
 
 
 def can_change(

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
-from nashlens.circuits.patches import MAIN_PART, Patches
+from nashlens.circuits.patches import EXACT, MAIN_PART, Patches
+from nashlens.circuits.screen import LARGEST, RANDOM
 from nashlens.estimates import Array, Bootstrap, collect, frame
 from nashlens.factorial import PARTS, BlockEstimate
 
+log = logging.getLogger(__name__)
+
 _KEYS = {
-    "model": "str", "kind": "str", "quantity": "str", "patch": "str", "site": "str",
-    "layer": "Int64", "head": "Int64", "group": "str",
+    "model": "str", "kind": "str", "direction": "str", "quantity": "str", "patch": "str",
+    "site": "str", "layer": "Int64", "head": "Int64", "group": "str", "method": "str",
 }  # fmt: skip
 _SHARES = ("share", "share_low", "share_high")
 TOTAL = "total"
 """Name, as `patch` and `site`, of the whole difference between the two answers."""
+RANKING = "rank_correlation"
+"""Quantity: of sizes of screened and of exact effects."""
+_RANKED = {LARGEST: "chosen by the screen", RANDOM: "random others"}
+_FEWEST = 3  # patches that a ranking is about
 
 
 def patching_estimates(patching: pd.DataFrame, *, model: str, how: Bootstrap) -> pd.DataFrame:
-    """Return what each patch does to the answer.
+    """Return what each patch does to the answer, and how well a screen ranked them.
 
     Parameters
     ----------
@@ -31,24 +41,74 @@ def patching_estimates(patching: pd.DataFrame, *, model: str, how: Bootstrap) ->
     Returns
     -------
     DataFrame
-        `model`, `kind`, `quantity` (`action_part`, `word_part`, `place_part`, `interaction`, in
-        logits), `patch`, `site`, `layer`, `head`, `group`, `estimates.COLUMNS`; and how large it is
-        in proportion to the difference between the two answers: `share`, `share_low`, `share_high`
-        (of the action part of that difference; for pairs of orders of its place part), missing
-        where that difference is not beyond chance. The patch `total` is the difference itself.
-        Bounds hold for all patches of a kind and quantity at once.
+        `model`, `kind`, `direction`, `quantity` (`action_part`, `word_part`, `place_part`,
+        `interaction`, in logits), `patch`, `site`, `layer`, `head`, `group`, `method` (`exact`, or
+        `gradient` where a patch was only screened), `estimates.COLUMNS`; and how large it is in
+        proportion to the difference between the two answers: `share`, `share_low`, `share_high` (of
+        the action part of that difference; for pairs of orders of its place part), missing where
+        that difference is not beyond chance. The patch `total` is the difference itself. Bounds
+        hold for all patches of a kind, direction and quantity at once, screened ones included.
+
+        With a screen, the quantity `rank_correlation` has two rows more: of the patches that it
+        chose (`screen`, as `patch` and `site`), and of the `random` others. It is Spearman's, of
+        the sizes of screened and exact effects within a block, averaged over blocks;
+        `patches` is the number of patches.
     """
     tables = []
-    for kind in dict.fromkeys(patching["kind"]):
-        patches = Patches(patching, kind)
+    arms = patching[["kind", "direction"]].drop_duplicates().itertuples(index=False)
+    for kind, direction in arms:
+        patches = Patches(patching, kind, direction)
         if not len(patches):
             continue
         whole = patches.parts[MAIN_PART[kind]][:, :1]
+        found = []
         for part in PARTS:
             name = part if part == "interaction" else f"{part}_part"
             table = _bounded(patches, patches.parts[part], whole, how)
-            tables.append(table.assign(model=model, kind=kind, quantity=name))
-    return collect(tables, _KEYS, dict.fromkeys(_SHARES, "float64"))
+            found.append(table.assign(quantity=name))
+        found.append(_ranking(patches, how.confidence))
+        arm = pd.concat(found, ignore_index=True)
+        tables.append(arm.assign(model=model, kind=kind, direction=direction))
+    return collect(tables, _KEYS, dict.fromkeys(_SHARES, "float64") | {"patches": "Int64"})
+
+
+def _ranking(patches: Patches, confidence: float) -> pd.DataFrame:
+    """Return how well the screen ranked the patches that it chose, and the random ones."""
+    part = MAIN_PART[patches.kind]
+    exact, screened = np.abs(patches.parts[part][:, 1:]), np.abs(patches.screened[part])
+    moving = (exact > 0).any(axis=0) | (screened > 0).any(axis=0)
+    tables = []
+    for reason, words in _RANKED.items():
+        which = np.flatnonzero((patches.places["chosen"] == reason).to_numpy() & moving)
+        if len(which) < _FEWEST:
+            continue
+        found = patches.blocks.estimate(_spearman(exact[:, which], screened[:, which])[:, None])
+        low, high = (np.clip(bound, -1.0, 1.0) for bound in found.interval(confidence))
+        table = frame(found.estimate, low, high, "student", found.n, found.n_clusters)
+        table.loc[table["ci_low"].isna(), "interval"] = ""
+        tables.append(
+            table.assign(
+                quantity=RANKING, patch=reason, site=reason, group="", method="",
+                patches=len(which),
+            )
+        )  # fmt: skip
+        log.info(
+            "%s, %s: sizes by gradient and exact sizes of %d patches (%s) have a rank correlation"
+            " of %.2f [%.2f, %.2f] (%d pairs, %d histories); the largest exact one is %.3f logits",
+            *(patches.kind, patches.direction, len(which), words),
+            *(found.estimate[0], low[0], high[0], found.n, found.n_clusters),
+            np.abs(patches.blocks.estimate(patches.parts[part][:, 1:]).estimate[which]).max(),
+        )
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _spearman(a: Array, b: Array) -> Array:
+    """Return the rank correlation of each row of two `(blocks, k)` matrices."""
+    a, b = (rankdata(one, axis=1) for one in (a, b))
+    a, b = (one - one.mean(axis=1, keepdims=True) for one in (a, b))
+    with np.errstate(invalid="ignore"):
+        found = (a * b).sum(axis=1) / np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    return np.asarray(found, dtype=np.float64)
 
 
 def _bounded(patches: Patches, values: Array, whole: Array, how: Bootstrap) -> pd.DataFrame:
@@ -68,8 +128,8 @@ def _bounded(patches: Patches, values: Array, whole: Array, how: Bootstrap) -> p
     both = blocks.estimate(np.hstack([whole, values]))
     shares = share_bounds(both, how.confidence, how.resamples, how.rng("patching shares"))
     columns = dict(zip(_SHARES, shares, strict=True))
-    places = patches.places.reset_index()
-    total = pd.DataFrame([{"patch": TOTAL, "site": TOTAL, "group": ""}])
+    places = patches.places.drop(columns="chosen").reset_index()
+    total = pd.DataFrame([{"patch": TOTAL, "site": TOTAL, "group": "", "method": EXACT}])
     places = pd.concat([total, places], ignore_index=True)
     return table.assign(**{str(name): places[name] for name in places}, **columns)
 

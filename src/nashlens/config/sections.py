@@ -263,6 +263,8 @@ class PatchingConfig(Section):
     """The tokens that are patched together."""
     heads: DistinctOrEmpty[Group] = []
     """Groups of tokens at which every attention head is patched by itself; [] for none."""
+    screen: Count | None = None
+    """Patches that are exact, those with the largest estimates by gradients; null for all."""
 
 
 class AttributionConfig(Section):

@@ -15,10 +15,11 @@ from matplotlib.patches import Patch, Rectangle
 
 from nashlens.figures import saying, style, theme
 from nashlens.figures.registry import Look
+from nashlens.vocabulary.patching import DIRECTIONS, judged_direction
 
 TITLE = "Where the model carries what the payoffs say"
-_COLUMNS = ("model", "kind", "quantity", "patch", "site", "layer", "group", *style.ESTIMATE,
-            "n", "n_matches", "share_low")  # fmt: skip
+_COLUMNS = ("model", "kind", "direction", "quantity", "patch", "site", "layer", "group", "method",
+            *style.ESTIMATE, "n", "n_matches", "share_low")  # fmt: skip
 _MAP = "PuOr_r"
 """Diverging, told apart by colour-blind readers; its middle is no effect."""
 _HALF = 0.5
@@ -33,6 +34,10 @@ _CHANGED = {
 }
 
 
+_INTO = {"destroy": "into the design's prompt", "restore": "into the other prompt"}
+_HATCH = "/////"
+
+
 class _Panel(NamedTuple):
     kind: str
     quantity: str
@@ -43,7 +48,12 @@ def _message(patching_summary: pd.DataFrame, look: Look) -> str:
     """Say where a patch moves the answer most, of the difference between the two prompts."""
     panel = _panels(list(dict.fromkeys(patching_summary["kind"])))[0]
     rows = _of(patching_summary, panel)
-    rows = rows[rows["estimate"].notna()].reset_index(drop=True)
+    # Of what was only screened nothing is said.
+    rows = rows[
+        rows["estimate"].notna()
+        & (rows["method"] == "exact")
+        & (rows["direction"] == judged_direction(set(rows["direction"])))
+    ].reset_index(drop=True)
     patches, totals = (rows[rows["site"] == site] for site in ("residual", "total"))
     if patches.empty:
         return f"No pair of prompts with {_CHANGED[panel.kind]} could be compared"
@@ -74,7 +84,8 @@ def draw(patching_summary: pd.DataFrame, look: Look) -> Figure:
 
     A row of panels for each model: what values from prompts with other payoffs move towards the
     other action, whatever it is called; what they move towards the pair's first label, whatever it
-    means; and what values from prompts with another last move, and the same payoffs, move.
+    means; and what values from prompts with another last move, and the same payoffs, move. Each
+    direction has a row of its own. Cells that were only screened, by gradients, are hatched.
     """
     rows = patching_summary[patching_summary["site"].isin(["residual", "total"])]
     if rows[rows["site"] == "residual"].empty:
@@ -82,20 +93,28 @@ def draw(patching_summary: pd.DataFrame, look: Look) -> Figure:
             "no residual was patched: look at patching.sites, and at the column dropped of the"
             " pairs table"
         )
-    models = list(dict.fromkeys(rows["model"]))
     panels = _panels(list(dict.fromkeys(rows["kind"])))
+    arms = [
+        (str(model), direction)
+        for model, some in rows[rows["kind"] == panels[0].kind].groupby("model", sort=False)
+        for direction in DIRECTIONS
+        if direction in set(some["direction"])
+    ]
+    several = [len({arm[k] for arm in arms}) > 1 for k in range(2)]
     groups = max(rows["group"].nunique(), 4)
-    height = 1.3 + len(models) * (1.1 + 0.17 * groups)
+    height = 1.3 + len(arms) * (1.1 + 0.15 * several[1] + 0.17 * groups)
     figure, body = style.canvas(look.width or style.WIDTH, height)
-    grid = body.subplots(len(models), len(panels), squeeze=False, sharey="row")
-    for line, model in zip(grid, models, strict=True):
-        mine = rows[rows["model"] == model]
+    grid = body.subplots(len(arms), len(panels), squeeze=False, sharey="row")
+    for line, (model, direction) in zip(grid, arms, strict=True):
+        mine = rows[(rows["model"] == model) & (rows["direction"] == direction)]
         shown = pd.concat([_of(mine, panel) for panel in panels])
         # A scale for each model: one model's largest effect would hide another's. A scale of less
         # than what counts would paint noise.
         largest = max(float(shown["estimate"].abs().max()), _LEAST)
         scale = Normalize(-largest, largest)
-        name = "" if len(models) == 1 else f"{model}: "
+        parts = zip((model, _INTO[direction]), several, strict=True)
+        name = ", ".join(part for part, here in parts if here)
+        name = f"{name}:" + (" ", "\n")[several[1]] if name else ""
         for ax, panel in zip(line, panels, strict=True):
             _heat(ax, _of(mine, panel), scale)
             ax.set_title(f"{name}{panel.title}\n{_whole(_of(mine, panel))}", fontsize=theme.SMALL)
@@ -103,7 +122,7 @@ def draw(patching_summary: pd.DataFrame, look: Look) -> Figure:
         line[0].set_ylabel("tokens, as they are read")
         bar = body.colorbar(ScalarMappable(scale, _MAP), ax=list(line), aspect=20, pad=0.02)
         bar.set_label("moved by the patch (logits)", fontsize=theme.SMALL)
-    style.legend(body, _legend_entries(look.confidence))
+    style.legend(body, _legend_entries(look.confidence, rows["method"]))
     return figure
 
 
@@ -133,7 +152,7 @@ def _whole(rows: pd.DataFrame) -> str:
     """Say how far apart the answers of the two prompts are."""
     total = rows[rows["site"] == "total"]
     if total.empty:
-        return "no pair"
+        return "no pair patched here"
     mean, low, high = (float(total[name].iloc[0]) for name in style.ESTIMATE)
     n, matches = int(total["n"].iloc[0]), int(total["n_matches"].iloc[0])
     bounds = f" [{low:.2f}, {high:.2f}]" if np.isfinite(low) else ""
@@ -155,9 +174,14 @@ def _heat(ax: Axes, rows: pd.DataFrame, scale: Normalize) -> None:
     ax.imshow(
         np.ma.masked_invalid(values), cmap=_MAP, norm=scale, aspect="auto", interpolation="nearest"
     )
-    sure = ((rows["ci_low"] > 0) | (rows["ci_high"] < 0)).to_numpy(dtype=bool)
+    exact = (rows["method"] == "exact").to_numpy(dtype=bool)
+    for x, y in zip(column[~exact], line[~exact], strict=True):
+        corner = (x - 0.5, y - 0.5)
+        ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="0.55", lw=0.0, hatch=_HATCH))
+    sure = exact & ((rows["ci_low"] > 0) | (rows["ci_high"] < 0)).to_numpy(dtype=bool)
     ax.plot(column[sure], line[sure], ".", color="black", markersize=2.5)
-    large = ((rows["share_low"] > _HALF) & (rows["estimate"].abs() > _LEAST)).to_numpy(dtype=bool)
+    half = (rows["share_low"] > _HALF) & (rows["estimate"].abs() > _LEAST)
+    large = exact & half.to_numpy(dtype=bool)
     for x, y in zip(column[large], line[large], strict=True):
         ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor="black", lw=1.1))
     step = -(-len(layers) // 10)
@@ -167,13 +191,15 @@ def _heat(ax: Axes, rows: pd.DataFrame, scale: Normalize) -> None:
     ax.grid(False)
 
 
-def _legend_entries(confidence: float) -> list[Any]:
+def _legend_entries(confidence: float, methods: pd.Series) -> list[Any]:
     level = f"{confidence:.0%} Student interval"
+    gradient = Patch(fill=False, edgecolor="0.55", lw=0, hatch=_HATCH, label="gradient only")
     return [
         Line2D(
             [], [], marker=".", color="black", linestyle="none", markersize=5,
             label="the interval leaves out 0",
         ),
         Patch(fill=False, edgecolor="black", label="more than half of all, with its own interval"),
+        *([gradient] if (methods == "gradient").any() else []),
         style.note(f"{level} over histories, for all patches at once"),
     ]  # fmt: skip

@@ -223,7 +223,10 @@ def _patching(study: Study) -> Picture | None:
         & (table["quantity"] == "action_part")
         & (table["site"] == "residual")
     ]
-    rows = _few(rows, "patching_summary")
+    if rows["direction"].nunique() > 1:
+        rows = rows.assign(model=rows["model"].astype(str) + ", " + rows["direction"].astype(str))
+    every = rows
+    rows = _few(rows[rows["method"] == "exact"], "patching_summary")
     if rows.empty:
         return None
     chart = marks.heat(rows, x="group", y="layer", facet="model", title="logits")
@@ -233,8 +236,23 @@ def _patching(study: Study) -> Picture | None:
         f" {number(row['estimate'])}"
         for row in best
     )
+    if len(every) > len(rows):
+        words += f". {len(rows)} of {len(every)} places were patched; the others were only screened"
+        words += _ranked(table)
     title = "What the other prompt's residual, with other payoffs, does to the answer"
     return picture(chart, title, f"Action part in logits. {words}", "patching_summary")
+
+
+def _ranked(table: pd.DataFrame) -> str:
+    """Say how well gradients rank patches that were drawn at random."""
+    ranking = table[(table["quantity"] == "rank_correlation") & (table["kind"] == "payoffs")]
+    ranking = ranking[(ranking["patch"] == "random") & ranking["estimate"].notna()]
+    said = "; ".join(
+        f"{row['model']}, {row['direction']}: {number(row['estimate'])}"
+        f" [{number(row['ci_low'])}, {number(row['ci_high'])}] over {row['patches']} patches"
+        for row in ranking.to_dict("records")
+    )
+    return f" (rank correlation of both in random ones: {said})" if said else ""
 
 
 def _metrics(measure: str, what: str, pairing: str = "self_play", term: str | None = None) -> Draw:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from nashlens.circuits.patching import all_patches, can_change
+from nashlens.circuits.screen import OTHERS
 from nashlens.engine.forest import pack, shared_prefix
 from nashlens.engine.forks import Fork, forks_of
 from nashlens.engine.labels import LabelledPrompt, LabelRun, label_runs
@@ -58,6 +59,32 @@ def patched_copies(
             for fork in _forks(into[here], theirs[here], some, batch_tokens):
                 total += _copied(fork, again, shape)
     return total
+
+
+def screened_work(
+    copies: Work,
+    into: Sequence[LabelledPrompt],
+    settings: Mapping[str, Any],
+    layers: Sequence[int],
+    shape: Shape,
+) -> Work:
+    """Return the work of a screen and of the patches that it leaves, as if all took the same.
+
+    Parameters
+    ----------
+    copies : Work
+        Of all patches, from `patched_copies`.
+    into, settings, layers, shape
+        As there; `settings` also has the number of patches that the `screen` chooses.
+    """
+    sites = (settings[name] for name in ("sites", "groups", "heads"))
+    every = list(all_patches(shape.heads, layers, *sites))
+    # With the random ones, and the embedding of each group.
+    embeddings = sum(patch.site == "residual" and patch.layer == 0 for patch in every)
+    exact = settings["screen"] + OTHERS + embeddings
+    # Forward and backward of each prompt, and forward of the other one, with nothing shared.
+    length = sum(len(run.sequence) for run in label_runs(into))
+    return copies.times(min(1.0, exact / len(every))) + Work(rows=4 * length * shape.layers)
 
 
 def _forks(

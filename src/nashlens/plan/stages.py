@@ -16,7 +16,7 @@ import pandas as pd
 from nashlens.activations.plan import draw_matches, plan_shards
 from nashlens.circuits.attribution import choose_decisions
 from nashlens.circuits.override import late_components, late_layers, sizes_tried
-from nashlens.circuits.patching import IN_BLOCK, choose_pairs
+from nashlens.circuits.patching import choose_pairs, directions_of
 from nashlens.circuits.phases import PHASES, everywhere_rows, match_phases
 from nashlens.config.layers import resolve_layers
 from nashlens.engine.labels import LabelledPrompt, label_runs, labelled_prompts
@@ -27,7 +27,7 @@ from nashlens.lens.positions import residuals_read
 from nashlens.lens.tuned import HELD_OUT, KL_TOKENS, PENALTIES
 from nashlens.models.shapes import Shape
 from nashlens.plan.design import Design, Sequences
-from nashlens.plan.patches import AT_ONCE, patched_copies
+from nashlens.plan.patches import AT_ONCE, patched_copies, screened_work
 from nashlens.plan.spikes import count_verdicts
 from nashlens.plan.work import Work
 from nashlens.prompts.extra import extra_sequences
@@ -280,7 +280,7 @@ class ModelStages:
             chosen = choose_pairs(
                 pairs, kind, settings["kinds"], settings["games"], settings["pairs"], self.seed
             )
-            for direction in settings["directions"] if kind not in IN_BLOCK else ["destroy"]:
+            for direction in directions_of(kind, settings["directions"]):
                 if len(chosen):
                     total += self._patched(chosen, direction, settings)
         return total
@@ -292,6 +292,8 @@ class ModelStages:
         groups = [group_indices(list(of_tokens), wanted) for of_tokens in chosen["groups"]]
         layers, batch = self._resolved(settings["layers"]), self.config["resources"]["batch_tokens"]
         copies = patched_copies(into, source, groups, settings, layers, self.shape, int(batch))
+        if settings["screen"] is not None:
+            copies = screened_work(copies, into, settings, layers, self.shape)
         return self._base(into) + Work(rows=self._base(source).rows) + copies
 
     def _attribute_answers(self) -> Work:

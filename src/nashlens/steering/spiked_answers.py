@@ -233,7 +233,9 @@ def _spiked_patching(rows: pd.DataFrame, kind: str, strength: float) -> pd.DataF
     towards = towards * np.where(rows["direction"] == "destroy", 1.0, -1.0)
     payoffs = (rows["kind"] == "payoffs").to_numpy(float)
     before = ~rows["group"].isin([DECISION, *m11_computed_from_payoffs.NOT_BEFORE])
-    candidates = rows[(rows["site"] == "residual") & before & (rows["layer"] > 0)]
+    # What was only screened is no place that a claim could name.
+    exact = rows["effect"].notna() & (rows["kind"] == "payoffs")
+    candidates = rows[(rows["site"] == "residual") & before & (rows["layer"] > 0) & exact]
     carried = np.zeros(len(rows))
     if len(candidates):
         place = candidates.sort_values("layer", kind="stable").iloc[0]

@@ -1,12 +1,16 @@
-"""Planted models with prompts of games with and without a conflict."""
+"""Planted models: prompts with and without a conflict, and pairs of prompts."""
 
 import pytest
 
+from nashlens.engine.core import Engine
 from nashlens.games import CATALOG
 from nashlens.models.convert import convert_source
+from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.planted.facts import read_facts
 from nashlens.prompts.table import build_prompts
+
+from .nash_pairs import pairs_of
 
 DESIGN = {
     "templates": ["neutral"],
@@ -41,3 +45,20 @@ def planted(tmp_path_factory):
         return made[name]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def nash(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "nash"
+    convert_source("planted:nash", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def nash_pairs(nash):
+    return pairs_of(nash)
+
+
+@pytest.fixture(scope="session")
+def nash_engine(nash):
+    return Engine(load_model(nash, device="cpu", dtype="float32"))

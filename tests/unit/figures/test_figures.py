@@ -14,11 +14,13 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from nashlens.circuits.concentration import concentration_estimates
+from nashlens.circuits.patching_summary import patching_estimates
 from nashlens.errors import ConfigError, DataError
 from nashlens.figures import effects, heads, registry
 from nashlens.findings.claims import m4_no_nash_components
 from nashlens.lens.readings import PREFERENCE
 from nashlens.steering.summary import steering_estimates
+from tests.unit.findings.tables import PLANTED_PATH, only_screened, patching
 from tests.unit.findings.writers import override
 
 from .spikes import make_spikes_summary
@@ -340,6 +342,26 @@ def test_patching_says_how_far_apart_the_answers_are(one_model):
     rows = one_model["patching_summary"]
     nothing = {"patching_summary": rows[rows["site"] == "total"]}
     assert "no residual was patched" in " ".join(texts(draw("patching", nothing)).split())
+
+
+def test_patching_has_a_row_for_each_direction_and_hatches_what_was_only_screened():
+    both = patching(PLANTED_PATH, directions=("destroy", "restore"))
+    out = ["residual/2/options", "residual/4/question", "residual/6/payoffs"]
+    table = patching_estimates(only_screened(both, out), model="m", how=HOW)
+    figure = draw("patching", {"patching_summary": table})
+    text = " ".join(texts(figure).split())
+    assert "into the design's prompt: other payoffs" in text
+    assert "into the other prompt: other payoffs" in text
+    assert "gradient only" in text
+    for ax in figure.subfigs[0].axes[:6]:
+        hatched = {box.get_xy() for box in ax.patches if box.get_hatch()}
+        assert hatched == {(0.5, 0.5), (1.5, 1.5), (2.5, -0.5)}
+        dots = [line for line in ax.lines if line.get_marker() == "."]
+        at = {(x, y) for line in dots for x, y in zip(*line.get_data(), strict=True)}
+        assert not at & {(1, 1), (2, 2), (3, 0)}
+    # Nothing is said of what was only screened.
+    best = patching_estimates(only_screened(both, ["residual/0/payoffs"]), model="m", how=HOW)
+    assert "layer 0" not in draw("patching", {"patching_summary": best}).get_suptitle()
 
 
 def test_spikes_say_from_which_strength_on_an_override_is_found(one_model, four_models):

@@ -296,7 +296,7 @@ def patching(
             "opponent_last": i // 2 % 2, "source_opponent_last": 1 - i // 2 % 2,
             "label_map": label_map, "option_order": order, "template": "neutral",
             "label_set": ("jf", "xy")[i // 2 % 2], "direction": direction, "site": "residual",
-            "head": -1, "logit": 0.0, "label_mass": 0.9,
+            "head": -1, "logit": 0.0, "label_mass": 0.9, "chosen": "all", "screened": np.nan,
         }  # fmt: skip
         whole = total if kind == "payoffs" else control
         lead = into * (other * whole + word + noise * rng.normal())
@@ -306,6 +306,19 @@ def patching(
             rows.append(common | {"layer": layers[layer], "group": group, "total": lead})
             rows[-1] |= {"patch": f"residual/{layers[layer]}/{group}", "effect": effect}
     return pd.DataFrame(rows)
+
+
+def only_screened(table, patches):
+    """Return a patching table as after a screen that left out some patches, by name.
+
+    Estimates by gradients are what exact ones were.
+    """
+    out = table["patch"].isin(patches)
+    return table.assign(
+        screened=table["effect"],
+        effect=table["effect"].mask(out),
+        chosen=np.where(out, "", "screen"),
+    )
 
 
 PLANTED_PATH = {

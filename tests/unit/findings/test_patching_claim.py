@@ -7,7 +7,7 @@ import pytest
 
 from nashlens.findings import CLAIMS, judge
 from nashlens.findings.claims import m11_computed_from_payoffs as m11
-from tests.unit.findings.tables import PLANTED_PATH, SETTINGS, patching
+from tests.unit.findings.tables import PLANTED_PATH, SETTINGS, only_screened, patching
 
 CLAIMED = [claim for claim in CLAIMS if claim.id == "M11"]
 
@@ -54,6 +54,61 @@ def test_what_carries_from_the_embedding_on_is_no_place():
     assert verdict(patching(shares))["verdict"] == "contradicted"
     detail = json.loads(verdict(patching(shares))["detail"])
     assert detail["group"] in ("options", "question")
+
+
+def test_it_reads_one_direction_and_says_the_other():
+    both = patching(PLANTED_PATH, directions=("destroy", "restore"))
+    weak = both["effect"].where(both["direction"] == "destroy", both["effect"] / 3)
+    found, alone = verdict(both.assign(effect=weak)), verdict(patching(PLANTED_PATH))
+    # Draws of noise follow one another, so that numbers differ by noise.
+    assert found["verdict"] == alone["verdict"] == "supported"
+    assert found["estimate"] == pytest.approx(alone["estimate"], abs=0.02)
+    detail = json.loads(found["detail"])
+    assert detail["direction"] == "destroy"
+    assert detail["reverse"] == pytest.approx(0.3, abs=0.02)
+    assert detail["reverse_low"] < detail["reverse"] < detail["reverse_high"]
+    assert "in the direction restore 0.30 [" in found["reason"]
+    assert "in the direction" not in alone["reason"]
+    restored = verdict(patching(PLANTED_PATH, directions=("restore",)))
+    assert json.loads(restored["detail"])["direction"] == "restore"
+    assert restored["verdict"] == "supported"
+
+
+def test_a_screen_finds_the_place_among_what_is_exact():
+    found = verdict(only_screened(patching(PLANTED_PATH), ["residual/6/question"]))
+    detail = json.loads(found["detail"])
+    assert found["verdict"] == "supported"
+    assert (detail["layer"], detail["group"]) == (4, "options")
+    # What was only screened is no place, whatever its gradient says.
+    later = verdict(only_screened(patching(PLANTED_PATH), ["residual/4/options"]))
+    detail = json.loads(later["detail"])
+    assert (detail["layer"], detail["group"]) == (6, "question")
+
+
+def test_bounds_allow_for_what_was_only_screened():
+    """Half of the places are screened: the others' bounds are no narrower for it."""
+    table = patching(PLANTED_PATH, noise=1.0)
+    out = ["residual/2/question", "residual/6/options", "residual/2/options"]
+    screened, alone = only_screened(table, out), table[~table["patch"].isin(out)]
+    found = [verdict(t) for t in (screened, table, alone)]
+    assert len({one["estimate"] for one in found}) == 1
+    width = [one["ci_high"] - one["ci_low"] for one in found]
+    assert width[0] == pytest.approx(width[1])
+    assert width[0] > width[2]
+
+
+@pytest.mark.parametrize("place", ["options", "question", "decision"])
+def test_a_layer_that_was_only_screened_contradicts_nothing(place):
+    shares = AT_ONCE | {"options": (0.0, 0.0, 0.3, 0.1), "question": (0.0, 0.0, 0.1, 0.3)}
+    table = patching(shares)
+    assert verdict(table)["verdict"] == "contradicted"
+    out = [f"residual/4/{name}" for name in ("payoffs", "options", "question", "decision")]
+    found = verdict(only_screened(table, out))
+    assert found["verdict"] == "inconclusive"
+    assert "patching.screen" in found["reason"]
+    # Where the rest still carries more than half, one place that was not patched matters little.
+    one = verdict(only_screened(table, [f"residual/4/{place}"]))
+    assert one["verdict"] == ("inconclusive" if place == "decision" else "contradicted")
 
 
 @pytest.mark.parametrize("left_out", [["payoffs"], ["payoffs", "options"], ["payoffs", "question"]])

@@ -112,6 +112,16 @@ def test_a_small_model_takes_up_to_1300_megabytes_less(rule, small, half):
         assert taken <= found <= within, name
 
 
+def test_a_screen_takes_a_backward_pass_beside_the_other_prompts_values():
+    name, shape, overlay = LARGE["shape"]
+    plain, screened = (
+        megabytes(config_of(overlay + more), "patch_pairs", name, shape)
+        for more in ("", "\npatching: {screen: 40}\n")
+    )
+    heads = megabytes(config_of(overlay), "ablate_heads", name, shape)
+    assert plain < heads < screened < 1.1 * heads
+
+
 def test_a_pair_takes_what_both_do():
     config = config_of(STUDY)
     found = [megabytes(config, "play_part", *model, "small--half") for model in SMALL.items()]

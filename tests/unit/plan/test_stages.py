@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nashlens.circuits.screen import OTHERS
 from nashlens.lens.logit import lens_table
 from nashlens.lens.positions import residuals_read
 from nashlens.models.shapes import SHAPES
@@ -95,3 +96,22 @@ def test_steering_from_a_position_on_computes_fewer_tokens_than_from_the_start()
         for name in ("last", "option_first", "all")
     }
     assert 0 < by["last"] < by["option_first"] < by["all"]
+
+
+def test_a_screen_is_priced_as_its_passes_and_the_patches_that_are_left():
+    places = {"sites": ["residual", "attention", "mlp"], "layers": "all", "heads": ["options"]}
+    whole = work("patch_pairs", patching=places)
+    few, more = (work("patch_pairs", patching=places | {"screen": n}) for n in (10, 1000))
+    copies = [one.forks + one.growing for one in (few, more, whole)]
+    assert 0 < copies[0] < copies[1] < copies[2]
+    groups = len(study().config["patching"]["groups"])
+    patches = groups * (3 * BIG.layers + 1) + BIG.heads * BIG.layers
+    assert copies[0] == pytest.approx(copies[2] * (10 + OTHERS + groups) / patches)
+    # Forward and backward of one prompt, and forward of the other: each token four times.
+    assert few.rows == more.rows
+    assert few.rows - whole.rows == pytest.approx(4 * BIG.layers * whole.tokens, rel=0.05)
+    assert few.prompts == whole.prompts
+    # A screen that leaves nothing out costs more than none.
+    every = work("patch_pairs", patching=places | {"screen": 10_000})
+    assert every.forks + every.growing == copies[2]
+    assert every.rows > whole.rows

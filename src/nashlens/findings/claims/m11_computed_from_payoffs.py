@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nashlens.circuits.patches import Patches
+from nashlens.circuits.patches import EXACT, Patches
 from nashlens.contrasts import Array, p_floor, student_p
 from nashlens.findings.claim import (
     Claim,
@@ -27,6 +27,7 @@ from nashlens.findings.claim import (
     with_bounds,
 )
 from nashlens.findings.conditions import Outcome, above, below, case, decided, told
+from nashlens.vocabulary.patching import DIRECTIONS, judged_direction
 from nashlens.vocabulary.positions import DECISION
 
 LEAST_TOTAL = 0.2
@@ -43,6 +44,11 @@ NOT_BEFORE = (DECISION, "answer", "all")
 """Groups that are not before the decision, where the answer is on its way out."""
 
 
+Bounded = tuple[float, float, float]
+"""An estimate with its lower and upper bound."""
+_NOTHING: Bounded = (float("nan"), float("nan"), float("nan"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Computed(Evidence):
     """The share that the place carries, and what it is a share of."""
@@ -52,7 +58,15 @@ class Computed(Evidence):
     group: str
     """Its tokens."""
     layers: int
-    """Number of layers that were patched."""
+    """Number of layers at which a place was patched exactly."""
+    direction: str
+    """Direction of the patches: `destroy` where it was patched."""
+    reverse: float
+    """Share that the place carries in the other direction; NaN where that was not patched."""
+    reverse_low: float
+    """Its lower bound."""
+    reverse_high: float
+    """Its upper bound."""
     decision_layer: int | None
     """Lowest layer at which the decision carries half; None where it is at none."""
     total: float
@@ -81,7 +95,10 @@ class Computed(Evidence):
 
 def estimate(tables: Tables, settings: JudgeSettings) -> Computed | Missing:
     """Find the lowest place that carries half, and what it carries."""
-    patches = Patches(tables["patching"], "payoffs", "nash")
+    patching = tables["patching"]
+    payoffs = patching["kind"] == "payoffs"
+    direction = judged_direction(set(patching.loc[payoffs, "direction"]))
+    patches = Patches(patching, "payoffs", direction, "nash")
     if not len(patches):
         return Missing("no complete block of pairs whose payoffs are exchanged")
     action, blocks = patches.parts["action"], patches.blocks
@@ -92,8 +109,9 @@ def estimate(tables: Tables, settings: JudgeSettings) -> Computed | Missing:
     # What each patch carries beyond half of the whole difference, and whether it is a place.
     beyond = action[:, 1:] - LEAST_SHARE * action[:, :1]
     candidates = _candidates(patches, blocks.estimate(action[:, 1:]).estimate, total)
-    if not len(candidates):
-        return Missing("no patch of the residual before the decision; see patching.groups")
+    exact = (patches.places["method"] == EXACT).to_numpy()[candidates]
+    if not exact.any():
+        return Missing("no exact patch of the residual before the decision; see patching.groups")
     if total <= 0:
         return Missing(
             f"exchanged payoffs move the answer by {total:.2f} logits: nothing to carry",
@@ -104,9 +122,11 @@ def estimate(tables: Tables, settings: JudgeSettings) -> Computed | Missing:
         settings.confidence, settings.resamples, settings.rng("M11")
     )
     layer = patches.places["layer"].to_numpy(int)[candidates]
-    place = _lowest(low > 0, layer, found.estimate)
+    place = np.flatnonzero(exact)[_lowest(low[exact] > 0, layer[exact], found.estimate[exact])]
     total_low, total_high = whole.interval(settings.confidence)
-    kind, control = _control(tables["patching"], patches.places.index[candidates[place]], settings)
+    name = patches.places.index[candidates[place]]
+    kind, control = _control(patching, direction, name, settings)
+    reverse = _reverse(patching, direction, name, settings)
     covered = _covered(patches, settings)
     # As many tests as places: on the safe side, as places go together.
     floor = p_floor(found.n_clusters, settings.resamples)
@@ -125,13 +145,17 @@ def estimate(tables: Tables, settings: JudgeSettings) -> Computed | Missing:
         critical=float(critical[place]),
         layer=int(layer[place]),
         group=str(patches.places["group"].iloc[candidates[place]]),
-        layers=len(set(layer.tolist())),
+        layers=len(set(layer[exact].tolist())),
+        direction=direction,
+        reverse=reverse[0],
+        reverse_low=reverse[1],
+        reverse_high=reverse[2],
         decision_layer=_decision_layer(patches, beyond, settings),
         total=total,
         total_low=float(total_low[0]),
         total_high=float(total_high[0]),
         word_part=float(whole.estimate[1]),
-        largest_high=LEAST_SHARE + float(high.max()) / total,
+        largest_high=LEAST_SHARE + float(high[exact].max()) / total,
         covered=1 - LEAST_SHARE + covered[1] / total,
         covered_low=1 - LEAST_SHARE + covered[2] / total,
         covered_layer=covered[0],
@@ -160,14 +184,14 @@ def _candidates(patches: Patches, effect: Array, total: float) -> NDArray[np.int
 def _covered(patches: Patches, settings: JudgeSettings) -> tuple[int, float, float]:
     """Return where all patched groups carry least together: the layer, and how much more than half.
 
-    In logits, with its lower bound.
+    In logits, with its lower bound. A layer that was only screened has none of it.
     """
     places = patches.places.reset_index(drop=True)
     groups = set(places["group"])
     held = tuple(begin for name, begin in OVERLAPS.items() if name in groups)
     once = (places["group"] != "all") & ~places["group"].str.startswith(held)
     here = (places["site"] == "residual") & (places["layer"] > 0) & once
-    action = patches.parts["action"]
+    action = patches.parts["action"] * np.append(True, places["method"] == EXACT)
     layers = sorted(set(places["layer"][here]))
     sums = [action[:, 1:][:, (here & (places["layer"] == k)).to_numpy()].sum(1) for k in layers]
     found = patches.blocks.estimate(np.stack(sums, axis=1) - (1 - LEAST_SHARE) * action[:, :1])
@@ -187,23 +211,47 @@ def _decision_layer(patches: Patches, beyond: Array, settings: JudgeSettings) ->
     """Return the lowest layer at which the decision carries half, beyond chance."""
     places = patches.places.reset_index(drop=True)
     here = (places["site"] == "residual") & (places["group"] == DECISION)
+    here &= places["method"] == EXACT
     low, _ = patches.blocks.estimate(beyond).interval(settings.confidence)
     layers = places["layer"][here & (low > 0)]
     return int(layers.min()) if len(layers) else None
 
 
 def _control(
-    patching: pd.DataFrame, patch: str, settings: JudgeSettings
-) -> tuple[str, tuple[float, float, float]]:
-    """Return the kind of the control, and what its patch carries in logits, with bounds."""
+    patching: pd.DataFrame, direction: str, patch: str, settings: JudgeSettings
+) -> tuple[str, Bounded]:
+    """Return the kind of the control, and what its patch carries in logits, with bounds.
+
+    Pairs of orders are of one direction, as both their prompts are of the design.
+    """
     for kind in CONTROLS:
-        control = Patches(patching, kind, "nash")
+        control = Patches(patching, kind, direction if kind == "history" else "destroy", "nash")
         if len(control):
-            column = 1 + list(control.places.index).index(patch)
-            found = control.blocks.estimate(control.parts["action"][:, [column]])
-            low, high = found.interval(settings.confidence)
-            return kind, (float(found.estimate[0]), float(low[0]), float(high[0]))
-    return "", (float("nan"), float("nan"), float("nan"))
+            return kind, _carried(control, patch, settings)[1]
+    return "", _NOTHING
+
+
+def _reverse(
+    patching: pd.DataFrame, direction: str, patch: str, settings: JudgeSettings
+) -> Bounded:
+    """Return the share that a patch carries in the other direction, of the difference there."""
+    other = next(one for one in DIRECTIONS if one != direction)
+    patches = Patches(patching, "payoffs", other, "nash")
+    if not len(patches):
+        return _NOTHING
+    total, carried = _carried(patches, patch, settings)
+    if total <= 0:
+        return _NOTHING
+    first, low, high = (value / total for value in carried)
+    return first, low, high
+
+
+def _carried(patches: Patches, patch: str, settings: JudgeSettings) -> tuple[float, Bounded]:
+    """Return the whole difference, and what one patch carries of it, in logits, with bounds."""
+    columns = [0, 1 + list(patches.places.index).index(patch)]
+    found = patches.blocks.estimate(patches.parts["action"][:, columns])
+    low, high = found.interval(settings.confidence)
+    return float(found.estimate[0]), (float(found.estimate[1]), float(low[1]), float(high[1]))
 
 
 def rule(e: Computed) -> Outcome:
@@ -251,7 +299,7 @@ def rule(e: Computed) -> Outcome:
             "inconclusive",
             small,
             without=[covered],
-            because="tokens that were not patched may: see patching.groups",
+            because="tokens that were not patched may: see patching.groups, and patching.screen",
         ),
         case("contradicted", moved, small, covered),
         case("inconclusive"),
@@ -275,6 +323,12 @@ def reason(e: Computed, outcome: Outcome) -> str:
         numbers += (
             f", from {e.control_kind} pairs {e.control:.2f} [{e.control_low:.2f},"
             f" {e.control_high:.2f}]"
+        )
+    if np.isfinite(e.reverse):
+        other = next(one for one in DIRECTIONS if one != e.direction)
+        numbers += (
+            f", in the direction {other} {e.reverse:.2f}"
+            f" [{e.reverse_low:.2f}, {e.reverse_high:.2f}]"
         )
     together = (
         f"all groups patched carry {e.covered:.2f} together (at least {e.covered_low:.2f}) at layer"
