@@ -4,6 +4,7 @@ from pathlib import Path
 
 from nashlens.games import games_from_table
 from nashlens.models.tokenizer import ChatTokenizer
+from nashlens.prompts.dropped import log_dropped
 from nashlens.prompts.pairs import build_pairs
 from nashlens.prompts.table import Asked, planned_decisions
 from nashlens.tables import read_table, write_table
@@ -21,6 +22,7 @@ def main(inputs, outputs, config, fingerprint):
     )
     tokenizer = ChatTokenizer(Path(inputs["model"]).parent)
     table = build_pairs(decisions, Asked(tokenizer, system, prefix), **config["patching"])
+    log_dropped(table)
     write_table(table, outputs["table"], config=config, fingerprint=fingerprint)
 
 

@@ -15,6 +15,7 @@ from nashlens.page.method import CLAIMS, Method, method_of
 from nashlens.page.study import Source, Study
 from nashlens.page.walk import Walk, walk
 from nashlens.page.words import SIGNS, Verdict, interval, known, number, text, verdict
+from nashlens.prompts.dropped import dropped_pairs
 
 PLAY, LINEAGE, MODEL = "play_findings", "lineage_findings", "model_findings"
 """Tables in which a finding was judged, before the correction over all claims."""
@@ -126,7 +127,7 @@ def _subject(study: Study, row: pd.Series, method: Method | None) -> Subject:
         name=name,
         anchor=anchor_of(claim, name),
         verdict=verdict(row["verdict"]),
-        numbers=_numbers(row),
+        numbers=[*_numbers(row), *_pairs(study, row)],
         published=text(row.get("published")),
         reason=text(row["reason"]),
         fragile=text(row["fragile"]),
@@ -165,6 +166,17 @@ def _numbers(row: pd.Series) -> list[Measured]:
     if not known(row["estimate"]):
         found[0] = Measured("estimate", text(row["measure"]), "none: see the reason")
     return found
+
+
+def _pairs(study: Study, row: pd.Series) -> list[Measured]:
+    """Return how many pairs of prompts were dropped, where a claim is about pairs."""
+    claim, table = CLAIMS.get(str(row["claim"])), study.table("pairs")
+    if table is None or claim is None or "patching" not in claim.tables:
+        return []
+    mine = dropped_pairs(table[table["model"] == row["model"]])
+    means = "prompts that could not be compared token by token; blocks with one are left out"
+    said = "; ".join(f"{kind}: {counts}" for kind, counts in mine.items())
+    return [Measured("pairs dropped", means, said)] if said else []
 
 
 def _detail(detail: str, method: Method | None) -> list[Measured]:

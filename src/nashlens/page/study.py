@@ -12,7 +12,7 @@ import pandas as pd
 from nashlens.errors import DataError
 from nashlens.records import record_beside
 from nashlens.tables import read_metadata, read_table
-from nashlens.vocabulary.page import NEEDED, SHOWN
+from nashlens.vocabulary.page import COUNTED, NEEDED, SHOWN
 
 
 class Source(NamedTuple):
@@ -120,7 +120,7 @@ def load_study(
         sources[table] = [_source(path) for path in paths]
         if table not in SHOWN:
             continue
-        read = [read_table(path) for path in paths]
+        read = [read_table(path, COUNTED.get(table)) for path in paths]
         if not isinstance(given, str):
             stems = [Path(path).stem for path in paths]
             read = [one.assign(model=stem) for one, stem in zip(read, stems, strict=True)]

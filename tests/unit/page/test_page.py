@@ -308,6 +308,27 @@ def test_a_section_says_what_was_measured_and_where_the_number_comes_from():
     assert [part.agreement for part in subject.strips[0][1]] == ["agrees", "not judged"]
 
 
+def test_the_claim_about_pairs_says_how_many_were_dropped_in_each_model():
+    told = study(models=("one", "two"))
+    told.tables["pairs"] = pd.DataFrame(
+        {
+            "model": ["one"] * 3 + ["two"] * 2,
+            "kind": "payoffs",
+            "dropped": ["not aligned: 8 and 9 tokens", "", "", "", ""],
+        }
+    )
+    by_claim = {one.claim: one for one in sections(told)}
+    said = {
+        subject.name: {number.name: number.value for number in subject.numbers}
+        for subject in by_claim["M11"].subjects
+    }
+    assert said["one"]["pairs dropped"] == "payoffs: 1 of 3 dropped: not aligned (1)"
+    assert said["two"]["pairs dropped"] == "payoffs: 0 of 2 dropped"
+    assert "1 of 3 dropped: not aligned (1)" in build_page(told)
+    others = [n.name for s in by_claim["M6"].subjects for n in s.numbers]
+    assert "pairs dropped" not in others
+
+
 def test_charts_show_each_models_own_rows():
     two = study(models=("one", "two"))
     effects = two.tables["effects"]
