@@ -26,7 +26,12 @@ NAMED = ("models", "games", "agents")
 """Sections of named entries, of which the page says NAME."""
 BEGIN, END = "<!-- begin: keys -->", "<!-- end: keys -->"
 """What is written lies between these two lines of the page."""
-PATTERNS = {"system|opening": "token group", "decision|options": "position", "cuda": "device"}
+PATTERNS = {
+    "embedding|": "path",
+    "system|opening": "token group",
+    "decision|options": "position",
+    "cuda": "device",
+}
 """A part of a text's pattern -> what such texts are called."""
 
 

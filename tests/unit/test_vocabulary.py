@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from importlib import import_module
 from pathlib import Path
 from types import NoneType
@@ -91,6 +92,17 @@ def test_pairs_and_sites_are_those_that_are_made_and_patched():
     assert set(CHANGES) == set(pairs.PAIR_KINDS)
     assert {*patching.SITES, "head"} == set(KINDS)
     assert set(MAIN_PART) == set(pairs.PAIR_KINDS)
+
+
+def test_a_path_names_two_components_and_tokens():
+    assert patching.path_parts("5.mlp/9.3/options") == (("mlp", 5, -1), ("head", 9, 3), "options")
+    assert patching.path_parts("embedding/12.attention/round_last-1") == (
+        ("residual", 0, -1), ("attention", 12, -1), "round_last-1"
+    )  # fmt: skip
+    for named in ("5.mlp/9.3", "embedding/1.mlp"):
+        assert re.fullmatch(patching.ENDS_PATTERN, named), named
+    for wrong in ("5.mlp", "mlp/9.3", "5.mlp/embedding", "0.mlp/1.mlp", "1.mlp/2.3.4"):
+        assert not re.fullmatch(patching.ENDS_PATTERN, wrong), wrong
 
 
 def test_stages_that_can_be_left_out_are_sections_that_may_be_null():

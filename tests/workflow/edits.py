@@ -117,6 +117,7 @@ CONFIG_EDITS = {
     "patching.layers": ({"patching": {"layers": [2]}}, PATCHED),
     "patching.groups": ({"patching": {"groups": ["options"]}}, PATCHED),
     "patching.heads": ({"patching": {"heads": []}}, PATCHED),
+    "patching.paths": ({"patching": {"paths": ["1.mlp/2.attention/options"]}}, PATCHED),
     "patching.screen": ({"patching": {"screen": 4}}, PATCHED),
     "spikes.prompts": ({"spikes": {"prompts": 16}}, SPIKED),
     "spikes.layers": ({"spikes": {"layers": [2]}}, SPIKED),

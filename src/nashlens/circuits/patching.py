@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from nashlens.circuits.patches import main_part
+from nashlens.circuits.paths import Paths
 from nashlens.circuits.screen import EVERY, choose_patches
 from nashlens.engine.gradients import attribution_patching
 from nashlens.engine.labels import label_probabilities, labelled_prompts
@@ -74,6 +75,7 @@ def patching_table(
     layers: Sequence[int],
     groups: Sequence[str],
     heads: Sequence[str],
+    paths: Sequence[str],
     screen: int | None,
     seed: int,
     model: str,
@@ -97,6 +99,9 @@ def patching_table(
         has is left out there: `rounds`, where decisions are asked in the first one.
     heads : sequence of str
         Groups of tokens at which every head of these layers is patched by itself.
+    paths : sequence of str
+        Sender/receiver/group, see `nashlens.vocabulary.patching.path_parts`: each is patched as
+        well, and never screened.
     screen : int, optional
         Every patch is estimated by its gradient, and so many are patched exactly, with a few
         others (see `nashlens.circuits.screen`). None patches all exactly, and estimates none.
@@ -117,15 +122,17 @@ def patching_table(
     Raises
     ------
     DataError
-        With a screen, if devices share the heads.
+        With a screen or paths, if devices share the heads; if the model lacks a path.
     """
+    Paths(paths).check(engine)
     arms = []
     for kind in kinds:
         chosen = choose_pairs(pairs, kind, kinds, games, pairs_per_game, seed)
         held = [_held(chosen["groups"], names) for names in (groups, heads)]
         patches = list(all_patches(engine.n_heads, layers, sites, *held))
+        routes = Paths(paths).among(_held(chosen["groups"], Paths(paths).groups))
         for direction in directions_of(kind, directions) if len(chosen) else ():
-            arms.append(_Arm(kind, direction, chosen, patches))
+            arms.append(_Arm(kind, direction, chosen, patches, routes))
     why: Mapping[Patch, str] | None = None
     if screen is not None:
         for arm in arms:
@@ -218,18 +225,30 @@ def _held(prompts: pd.Series, groups: Sequence[str]) -> list[str]:
 class _Arm:
     """Pairs of one kind, patched in one direction."""
 
-    def __init__(self, kind: str, direction: str, chosen: pd.DataFrame, patches: Sequence[Patch]):
-        self._chosen, self._patches = chosen, patches
+    def __init__(
+        self,
+        kind: str,
+        direction: str,
+        chosen: pd.DataFrame,
+        patches: Sequence[Patch],
+        paths: Paths,
+    ):
+        self._chosen, self._patches, self._paths = chosen, patches, paths
         self._kind, self._direction = kind, direction
         self._what = f"{kind}, {direction}"
         columns = ("ids", "source_ids") if direction == "destroy" else ("source_ids", "ids")
         self._prompts, self._others = (labelled_prompts(chosen, name) for name in columns)
         self._source = [list(prompt.ids) for prompt in self._others]
-        names = list(dict.fromkeys(["decision", *(patch.group for patch in patches)]))
+        of_patches = [patch.group for patch in patches]
+        names = list(dict.fromkeys(["decision", *of_patches, *paths.groups]))
         self._groups = [group_indices(list(of_tokens), names) for of_tokens in chosen["groups"]]
         into = [list(prompt.ids) for prompt in self._prompts]
-        self._changing = np.array(
-            [can_change(patch, self._groups, into, self._source) for patch in patches], dtype=bool
+        senders = [Patch(*path.sender, path.group) for path in paths.paths]
+        self._changing, self._sending = (
+            np.array(
+                [can_change(one, self._groups, into, self._source) for one in some], dtype=bool
+            )
+            for some in (patches, senders)
         )
         self._screened = np.full((len(chosen), len(patches)), np.nan)
 
@@ -261,12 +280,24 @@ class _Arm:
         effect[:, wanted], masses[:, wanted] = logits[:, 2:] - logits[:, :1], mass[:, 2:]
         for unknown in (effect, masses):
             unknown[:, self._changing & ~wanted] = np.nan
-        described = pd.DataFrame(self._patches, columns=Patch._fields).assign(chosen=reasons)
-        described.insert(0, "patch", [patch_name(patch) for patch in self._patches])
+        routed = self._paths.scores(
+            engine, self._prompts, self._groups, self._source, f"paths: {self._what}"
+        )
+        along = (routed[..., 1] - routed[..., 0] - logits[:, :1]) * self._sending
+        rows = [
+            (patch_name(patch), *patch, reason)
+            for patch, reason in zip(self._patches, reasons, strict=True)
+        ]
+        rows += [(*path, EVERY) for path in self._paths.described()]
+        described = pd.DataFrame(rows, columns=["patch", *Patch._fields, "chosen"])
         own = self._chosen[list(PAIR_COLUMNS)].assign(
             direction=self._direction, logit=logits[:, 0], total=logits[:, 1] - logits[:, 0]
         )
-        scores = {"effect": effect, "screened": self._screened, "label_mass": masses}
+        scores = {
+            "effect": np.hstack([effect, along]),
+            "screened": np.hstack([self._screened, np.full_like(along, np.nan)]),
+            "label_mass": np.hstack([masses, label_probabilities(routed)[1]]),
+        }
         return prompts_by_interventions(own, described, scores)
 
     def _exact(self, engine: Engine, which: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 EVERY, LARGEST, RANDOM, REFERENCE = "all", "screen", "random", "embedding"
 REASONS = {
-    EVERY: "nothing was screened",
+    EVERY: "it was not screened: nothing was, or it is a path",
     LARGEST: "its estimate is one of the largest",
     RANDOM: "drawn from those whose estimate is not",
     REFERENCE: "the embedding of tokens whose later residual was chosen: M11 holds it against them",

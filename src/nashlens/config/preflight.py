@@ -26,6 +26,7 @@ from nashlens.gpus import visible_gpus
 from nashlens.models.intact import StrangerError, check_files
 from nashlens.models.manifest import read_manifest
 from nashlens.models.source import Source, user_path
+from nashlens.vocabulary.patching import path_parts
 
 SEABORN_PALETTES = ("deep", "muted", "pastel", "bright", "dark", "colorblind", "husl", "hls")
 
@@ -74,6 +75,7 @@ def preflight(
                 problems += lines_of(check, name, model, dry_run, remote)
             problems += lines_of(_tensor_problems, name, model, facts.tokenizer, dry_run, remote)
             problems += _layer_problems(config, name, facts.n_layers)
+            problems += _path_problems(config, name, facts.n_layers)
             try:
                 problems += prompt_problems(config, name, facts, say)
             except NashlensError as error:
@@ -297,6 +299,14 @@ def _layer_problems(config: Config, name: str, n_layers: int | None) -> Iterator
                 resolve_layers(spec, n_layers, first=first, key=dotted_path(path))
             except ConfigError as error:
                 yield from (f"{problem}, in model {name}" for problem in error.problems)
+
+
+def _path_problems(config: Config, name: str, n_layers: int | None) -> Iterator[str]:
+    for path, found, _ in places(config, ["patching", "paths", "*"], partial=True):
+        last = path_parts(found)[1].layer
+        if n_layers is not None and last > n_layers:
+            why = f"allowed: layers 1 to {n_layers} in model {name}"
+            yield problem_line(path, found, why)
 
 
 def _palette_problems(config: Config) -> Iterator[str]:

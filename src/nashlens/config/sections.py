@@ -7,7 +7,6 @@ in `playing`, and the kinds of values in `values`.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -39,9 +38,11 @@ from nashlens.config.values import (
     Name,
     Number,
     Pair,
+    Path,
     Payoff,
     Position,
     Section,
+    Source,
     Text,
     Title,
 )
@@ -54,21 +55,11 @@ from nashlens.vocabulary.positions import DECISION
 from nashlens.vocabulary.prompts import TEMPLATES
 from nashlens.vocabulary.targets import TARGETS
 
-SOURCES = "package:DIST/FILE.gguf, gguf:PATH, path:DIR, hub:ID@REVISION, planted:NAME or shape:NAME"
-
-_SOURCE = re.compile(r"(package|gguf|path|hub|planted|shape):\S.*")
-
 
 def _check_experiment(value: str) -> str:
     # What lies beside the experiments.
     if value.lower() in ("models", "compare", "readme.md"):
         raise ValueError(f"results/{value} is taken: choose another name")
-    return value
-
-
-def _check_source(value: str) -> str:
-    if not _SOURCE.fullmatch(value):
-        raise ValueError(f"allowed: {SOURCES}")
     return value
 
 
@@ -90,7 +81,7 @@ class ExperimentConfig(Section):
 class ModelConfig(Section):
     """One language model."""
 
-    source: Annotated[Text, AfterValidator(_check_source)]
+    source: Source
     """package:DIST/FILE.gguf, gguf:PATH, path:DIR, hub:ID@REVISION, planted:NAME or shape:NAME."""
     base: Name | None = None
     """The model of this config that it was trained from: claim C1 compares the two."""
@@ -263,6 +254,8 @@ class PatchingConfig(Section):
     """The tokens that are patched together."""
     heads: DistinctOrEmpty[Group] = []
     """Groups of tokens at which every attention head is patched by itself; [] for none."""
+    paths: DistinctOrEmpty[Path] = []
+    """Sender/receiver/group: the sender's output there is changed for the receiver alone."""
     screen: Count | None = None
     """Patches that are exact, those with the largest estimates by gradients; null for all."""
 

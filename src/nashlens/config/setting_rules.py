@@ -96,20 +96,21 @@ def _parallel_weights(at: Place) -> str | None:
 
 
 @rule("models.*.parallel")
-def _parallel_gradients(at: Place) -> str | None:
+def _parallel_heads(at: Place) -> str | None:
     if at.found != "tensor":
         return None
     patching = at.config.patching
     asked = {
         "circuits.everywhere": at.config.circuits.everywhere is not None,
         "patching.screen": patching is not None and patching.screen is not None,
+        "patching.paths": patching is not None and bool(patching.paths),
     }
     taking = [key for key, here in asked.items() if here]
     if not taking:
         return None
     return (
-        f"{' and '.join(taking)} take{'s' * (len(taking) == 1)} gradients, which need all heads of"
-        " a block on one device; set that to null, or parallel to pipeline"
+        f"{' and '.join(taking)} need{'s' * (len(taking) == 1)} all heads of a block on one device;"
+        " leave that out, or set parallel to pipeline"
     )
 
 

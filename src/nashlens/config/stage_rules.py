@@ -16,6 +16,7 @@ from nashlens.config.rules import (
     no_entry,
     rule,
 )
+from nashlens.vocabulary.patching import path_parts
 from nashlens.vocabulary.positions import DECISION, expand_positions
 
 
@@ -168,15 +169,28 @@ def _enough_spiked(at: Place) -> str | None:
     )
 
 
-@rule("patching.groups.*", "patching.heads.*")
+@rule("patching.groups.*", "patching.heads.*", "patching.paths.*")
 def _patched_group(at: Place) -> str | None:
     # All rounds that there are may be none.
-    rounds = at.config.prompts.rounds
-    if not at.found.startswith("round_last"):
+    rounds, group = at.config.prompts.rounds, at.found.rpartition("/")[2]
+    if not group.startswith("round_last"):
         return None
-    if expand_positions([at.found], rounds):
+    if expand_positions([group], rounds):
         return None
-    return f"no prompt has it: the last of prompts.rounds has {max(rounds) - 1} before it"
+    what = "it" if group == at.found else group
+    return f"no prompt has {what}: the last of prompts.rounds has {max(rounds) - 1} before it"
+
+
+@rule("patching.paths.*")
+def _path_goes_up(at: Place) -> str | None:
+    sender, receiver, _ = path_parts(at.found)
+    within = sender.kind in ("attention", "head") and receiver.kind == "mlp"
+    if sender.layer < receiver.layer or (within and sender.layer == receiver.layer):
+        return None
+    return (
+        "the receiver does not read what the sender writes: it must be of a later layer, or the "
+        "MLP of the sender's"
+    )
 
 
 @rule("circuits.games.*", "attribution.games.*")

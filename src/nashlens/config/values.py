@@ -9,8 +9,13 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from nashlens.vocabulary.patching import ENDS_PATTERN
 from nashlens.vocabulary.positions import GROUP_PATTERN, POSITION_PATTERN
 
+SOURCES = "package:DIST/FILE.gguf, gguf:PATH, path:DIR, hub:ID@REVISION, planted:NAME or shape:NAME"
+
+_SOURCE = re.compile(r"(package|gguf|path|hub|planted|shape):\S.*")
+PATH_PATTERN = rf"^{ENDS_PATTERN}/{GROUP_PATTERN[1:-1]}$"
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
 # Windows and Samba refuse files of these names, whatever their ending.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -53,6 +58,12 @@ def _check_text(value: str) -> str:
     return value
 
 
+def _check_source(value: str) -> str:
+    if not _SOURCE.fullmatch(value):
+        raise ValueError(f"allowed: {SOURCES}")
+    return value
+
+
 def _check_title(value: str) -> str:
     if len(value) > LONGEST_TITLE:
         raise ValueError(f"allowed: at most {LONGEST_TITLE} characters, not {len(value)}")
@@ -87,6 +98,16 @@ def _check_group(value: str) -> str:
     return value
 
 
+def _check_path(value: str) -> str:
+    if not re.fullmatch(PATH_PATTERN, value):
+        raise ValueError(
+            "allowed: sender/receiver/group, as 5.mlp/9.3/options: the sender embedding, "
+            "LAYER.attention, LAYER.mlp or LAYER.HEAD (layers from 1, heads from 0), the receiver "
+            "any of the last three, the group as in patching.groups"
+        )
+    return value
+
+
 def _check_layer(value: Any) -> Any:
     share = isinstance(value, float) and 0.0 < value < 1.0
     if not share and (isinstance(value, bool) or not isinstance(value, int)):
@@ -103,12 +124,16 @@ def _distinct(values: list[Any]) -> list[Any]:
 
 Name = Annotated[str, AfterValidator(_check_name)]
 Text = Annotated[str, AfterValidator(_check_text)]
+Source = Annotated[Text, AfterValidator(_check_source)]
 Title = Annotated[Text, AfterValidator(_check_title)]
 Position = Annotated[
     str, AfterValidator(_check_position), Field(json_schema_extra={"pattern": POSITION_PATTERN})
 ]
 Group = Annotated[
     str, AfterValidator(_check_group), Field(json_schema_extra={"pattern": GROUP_PATTERN})
+]
+Path = Annotated[
+    str, AfterValidator(_check_path), Field(json_schema_extra={"pattern": PATH_PATTERN})
 ]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 # Strict: YAML's yes, no and true are ints to Python, and a payoff of `true` is always a slip.

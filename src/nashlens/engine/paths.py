@@ -26,6 +26,7 @@ from nashlens.engine.plain import (
 )
 from nashlens.engine.recording import Site, check_sites
 from nashlens.errors import DataError
+from nashlens.progress import progress
 
 if TYPE_CHECKING:
     from nashlens.engine.blocks import Blocks
@@ -51,6 +52,7 @@ def path_scores(
     *,
     groups: Sequence[Mapping[str, Sequence[int]]],
     sources: Sequence[Sequence[int]],
+    what: str | None = None,
 ) -> np.ndarray:
     """Score both labels of prompts with paths patched, each by itself.
 
@@ -59,7 +61,7 @@ def path_scores(
     engine : Engine
     prompts : sequence of LabelledPrompt
     paths : sequence of Path
-    groups, sources
+    groups, sources, what
         As for `patch_scores`.
 
     Returns
@@ -72,14 +74,13 @@ def path_scores(
     DataError
         As `patch_scores`; also if a receiver cannot read its sender, or devices share the heads.
     """
+    check_paths(engine, paths)
     stack = plain_blocks(engine)
     senders = [Change((path.sender,), path.group) for path in paths]
     check_changes(engine, prompts, senders, sources, None)
-    check_sites(engine, [path.receiver for path in paths])
-    for path in paths:
-        _check_path(stack, path)
     result = np.full((len(prompts), len(paths), 2), np.nan)
-    for run in label_runs(prompts):
+    runs = label_runs(prompts)
+    for run in progress(runs, what) if what else runs:
         base = run_plain(stack, run.sequence)
         theirs = run_plain(stack, [*sources[run.prompt], *run.sequence[run.length :]])
         for k, path in enumerate(paths):
@@ -90,6 +91,14 @@ def path_scores(
                 scores = token_logprobs(final, rows, np.array(label), stack.logits)
                 result[run.prompt, k, action] = scores.sum()
     return result
+
+
+def check_paths(engine: Engine, paths: Sequence[Path]) -> None:
+    """Refuse paths that a model does not have, by a DataError."""
+    stack = plain_blocks(engine)
+    check_sites(engine, [site for path in paths for site in (path.sender, path.receiver)])
+    for path in paths:
+        _check_path(stack, path)
 
 
 def _check_path(stack: Blocks, path: Path) -> None:

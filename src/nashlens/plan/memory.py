@@ -134,8 +134,8 @@ def peak_bytes(
     if rule == "ablate_heads" and config["circuits"]["everywhere"] is not None:
         # A backward pass needs what every block made of a prompt.
         return total + max(forked, BACKWARD * shape.layers * row(prompt))
-    if rule == "patch_pairs" and config["patching"]["screen"] is not None:
-        # The same, with what every block made of the other prompt of the pair.
+    if rule == "patch_pairs" and (config["patching"]["screen"] or config["patching"]["paths"]):
+        # The same, with what every block made of the other prompt; paths need both of these alone.
         return total + max(forked, (BACKWARD + 1.0) * shape.layers * row(prompt))
     return total + forked
 

@@ -15,6 +15,7 @@ from nashlens.engine.labels import LabelledPrompt, LabelRun, label_runs
 from nashlens.models.shapes import Shape
 from nashlens.plan.design import Sequences
 from nashlens.plan.work import Work
+from nashlens.vocabulary.patching import path_parts
 
 AT_ONCE = 8
 """Prompts whose rows a sweep packs together (`engine.sweeps`, `engine.patching`)."""
@@ -85,6 +86,36 @@ def screened_work(
     # Forward and backward of each prompt, and forward of the other one, with nothing shared.
     length = sum(len(run.sequence) for run in label_runs(into))
     return copies.times(min(1.0, exact / len(every))) + Work(rows=4 * length * shape.layers)
+
+
+def path_passes(
+    into: Sequence[LabelledPrompt],
+    groups: Sequence[dict[str, list[int]]],
+    paths: Sequence[str],
+    layers: int,
+) -> Work:
+    """Return the work of paths, which share nothing but the two prompts' own runs.
+
+    Parameters
+    ----------
+    into : sequence of LabelledPrompt
+        The prompts that are patched.
+    groups : sequence of dict of str to list of int
+        For each of them the tokens of each group, those of the paths too.
+    paths : sequence of str
+    layers : int
+        Number of the model's blocks.
+    """
+    total = 0
+    for run in label_runs(into) if paths else ():
+        length = len(run.sequence)
+        total += 2 * length * layers
+        for path in paths:
+            _, receiver, group = path_parts(path)
+            if tokens := groups[run.prompt][group]:
+                # The receiver's block by itself, then that and all above with what it gives.
+                total += (length - min(tokens)) * (layers - receiver.layer + 2)
+    return Work(rows=total)
 
 
 def _forks(

@@ -27,7 +27,7 @@ from nashlens.lens.positions import residuals_read
 from nashlens.lens.tuned import HELD_OUT, KL_TOKENS, PENALTIES
 from nashlens.models.shapes import Shape
 from nashlens.plan.design import Design, Sequences
-from nashlens.plan.patches import AT_ONCE, patched_copies, screened_work
+from nashlens.plan.patches import AT_ONCE, patched_copies, path_passes, screened_work
 from nashlens.plan.spikes import count_verdicts
 from nashlens.plan.work import Work
 from nashlens.prompts.extra import extra_sequences
@@ -37,6 +37,7 @@ from nashlens.steering.doses import Doses, places_of
 from nashlens.steering.players import text_windows
 from nashlens.steering.sweep import swept_prompts
 from nashlens.steering.training import Training
+from nashlens.vocabulary.patching import path_parts
 from nashlens.vocabulary.positions import expand_positions, position_column
 
 EIGEN = 25
@@ -288,12 +289,14 @@ class ModelStages:
     def _patched(self, chosen: pd.DataFrame, direction: str, settings: Mapping[str, Any]) -> Work:
         names = ("ids", "source_ids") if direction == "destroy" else ("source_ids", "ids")
         into, source = (labelled_prompts(chosen, name) for name in names)
-        wanted = [*settings["groups"], *settings["heads"]]
+        paths = settings["paths"]
+        wanted = [*settings["groups"], *settings["heads"], *(path_parts(one)[2] for one in paths)]
         groups = [group_indices(list(of_tokens), wanted) for of_tokens in chosen["groups"]]
         layers, batch = self._resolved(settings["layers"]), self.config["resources"]["batch_tokens"]
         copies = patched_copies(into, source, groups, settings, layers, self.shape, int(batch))
         if settings["screen"] is not None:
             copies = screened_work(copies, into, settings, layers, self.shape)
+        copies += path_passes(into, groups, paths, self.layers)
         return self._base(into) + Work(rows=self._base(source).rows) + copies
 
     def _attribute_answers(self) -> Work:

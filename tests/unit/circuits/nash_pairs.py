@@ -34,6 +34,6 @@ def patched(engine, pairs, **changes):
     settings = {
         "games": ["deadlock"], "kinds": KINDS, "pairs_per_game": 16, "sites": ["residual"],
         "directions": ["destroy", "restore"], "layers": LAYERS, "groups": GROUPS, "heads": [],
-        "screen": None,
+        "screen": None, "paths": [],
     }  # fmt: skip
     return patching_table(engine, pairs, **(settings | changes), seed=1, model="nash")

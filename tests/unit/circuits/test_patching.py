@@ -7,8 +7,12 @@ import pytest
 from nashlens.circuits.patches import Patches
 from nashlens.circuits.patching import Patch, choose_pairs, patch_name
 from nashlens.circuits.patching_summary import patching_estimates
-from nashlens.engine.labels import LabelledPrompt
+from nashlens.engine.labels import LabelledPrompt, labelled_prompts
+from nashlens.engine.paths import Path, path_scores
+from nashlens.engine.recording import Site
+from nashlens.errors import DataError
 from nashlens.planted.mechanisms import READ
+from nashlens.prompts.groups import group_indices
 from tests.unit.findings.tables import PLANTED_PATH, patching
 
 from .nash_pairs import GROUPS, HOW, KINDS, patched
@@ -144,3 +148,63 @@ def test_estimates_have_shares_where_there_is_a_difference():
     assert word.set_index("patch").loc["total", "estimate"] == pytest.approx(0.5, abs=0.05)
     control = found[(found["kind"] == "history") & (found["quantity"] == "action_part")]
     assert control["share"].isna().all()
+
+
+PATHS = ["embedding/3.attention/payoffs", "2.mlp/4.attention/options", "3.1/12.mlp/decision"]
+
+
+def test_paths_are_those_of_the_engine(nash_engine, nash_pairs):
+    table = patched(
+        nash_engine, nash_pairs, kinds=["payoffs"], layers=[3], groups=["options"], paths=PATHS
+    )
+    places = table.drop_duplicates("patch").set_index("patch")[["site", "layer", "head", "group"]]
+    assert list(places.index[-3:]) == [f"path/{name}" for name in PATHS]
+    assert tuple(places.loc["path/3.1/12.mlp/decision"]) == ("path", 12, -1, "decision")
+    engines = [
+        Path(Site("residual", 0), Site("attention", 3), "payoffs"),
+        Path(Site("mlp", 2), Site("attention", 4), "options"),
+        Path(Site("head", 3, 1), Site("mlp", 12), "decision"),
+    ]
+    for direction, columns in {
+        "destroy": ["ids", "source_ids"], "restore": ["source_ids", "ids"],
+    }.items():  # fmt: skip
+        rows = table[table["direction"] == direction]
+        some = list(dict.fromkeys(rows["pair_id"]))[:3]
+        these = nash_pairs.set_index("pair_id").loc[some].reset_index()
+        into, source = (labelled_prompts(these, name) for name in columns)
+        theirs = path_scores(
+            nash_engine, into, engines, sources=[list(one.ids) for one in source],
+            groups=[group_indices(list(one), GROUPS) for one in these["groups"]],
+        )  # fmt: skip
+        own = nash_engine.label_logprobs(into)
+        theirs = theirs[..., 1] - theirs[..., 0] - (own[:, 1] - own[:, 0])[:, None]
+        ours = rows.pivot(index="pair_id", columns="patch", values="effect").loc[some]
+        ours = ours[[f"path/{name}" for name in PATHS]].to_numpy()
+        assert np.abs(theirs).max() > 0.1
+        assert np.abs(ours - theirs).max() < 1e-4
+
+
+def test_a_path_has_its_own_estimate_and_is_never_screened(nash_engine, nash_pairs):
+    what = {"kinds": ["payoffs", "history"], "layers": [3], "groups": ["options", "decision"]}
+    table = patched(nash_engine, nash_pairs, **what, paths=PATHS, screen=1)
+    paths = table[table["site"] == "path"]
+    assert set(paths["chosen"]) == {"all"}
+    assert paths["effect"].notna().all()
+    assert paths["screened"].isna().all()
+    # Values of the payoffs are the same in prompts that differ in a later move.
+    sent = paths[(paths["kind"] == "history") & (paths["group"] == "payoffs")]
+    assert (sent["effect"] == 0).all()
+    found = patching_estimates(table, model="nash", how=HOW)
+    rows = found[(found["site"] == "path") & (found["quantity"] == "action_part")]
+    assert len(rows) == len(PATHS) * 2 * 2
+    assert rows[["estimate", "ci_low", "ci_high"]].notna().all(axis=None)
+
+
+def test_a_path_that_the_model_lacks_is_refused_before_any_work(
+    nash_engine, nash_pairs, monkeypatch
+):
+    monkeypatch.setattr("nashlens.circuits.patching.patch_scores", None)
+    with pytest.raises(DataError, match="this model has heads 0 to"):
+        patched(nash_engine, nash_pairs, paths=["1.999/3.mlp/options"])
+    with pytest.raises(DataError, match="no such site"):
+        patched(nash_engine, nash_pairs, paths=["1.mlp/999.mlp/options"])

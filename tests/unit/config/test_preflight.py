@@ -36,6 +36,14 @@ def test_paper_is_fine_in_a_dry_run_and_on_a_cluster():
     assert preflight(config, {}, dry_run=True, remote=True) == []
 
 
+def test_paths_out_of_a_models_range():
+    paths = ["1.mlp/4.mlp/options", "1.mlp/5.mlp/options"]
+    assert check({"patching": {"paths": paths}}) == [
+        f"patching.paths[1]: found '1.mlp/5.mlp/options'; allowed: layers 1 to 4 in model {name}"
+        for name in ("tiny_llama", "tiny_qwen")
+    ]
+
+
 def test_layers_out_of_a_models_range():
     steering = {"layers": [0, 4, -5], "joint": [[1, 2], [2, 6]]}
     others = {"patching": {"layers": [0.5, 7]}, "spikes": {"layers": [-6]}}

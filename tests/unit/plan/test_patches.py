@@ -80,7 +80,7 @@ def test_as_many_tokens_are_counted_as_the_engine_runs(folder, counted, words, k
         "heads": ["options", "decision"],
     }
     how = {"games": ["deadlock"], "kinds": [kind], "pairs_per_game": 12, "seed": 1}
-    how["screen"] = None
+    how |= {"screen": None, "paths": []}
     patching_table(
         engine, pairs, layers=layers, directions=[direction], model="nash", **how, **settings
     )

@@ -115,3 +115,16 @@ def test_a_screen_is_priced_as_its_passes_and_the_patches_that_are_left():
     every = work("patch_pairs", patching=places | {"screen": 10_000})
     assert every.forks + every.growing == copies[2]
     assert every.rows > whole.rows
+
+
+def test_paths_are_priced_as_the_passes_that_each_takes():
+    above, below = f"1.mlp/{BIG.layers}.mlp/decision", "1.mlp/2.attention/decision"
+    without = work("patch_pairs")
+    one, other, both = (
+        work("patch_pairs", patching={"paths": paths})
+        for paths in ([above], [below], [above, below])
+    )
+    assert one.forks == without.forks
+    assert without.rows < one.rows < other.rows < both.rows
+    # Two prompts are run once for all paths; a path of the last token runs some blocks of it.
+    assert other.rows - one.rows == pytest.approx((BIG.layers - 2) * without.prompts, rel=1e-9)
