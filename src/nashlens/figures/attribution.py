@@ -70,10 +70,7 @@ def draw(attribution_summary: pd.DataFrame, look: Look) -> Figure:
     word. Both have one scale, so that their sizes can be compared; it is linear up to what counts
     and logarithmic beyond.
     """
-    if attribution_summary.empty:
-        raise style.NothingToShowError(
-            "no scenario was asked under both label maps and in both option orders"
-        )
+    style.need_rows(attribution_summary, style.NOT_CROSSED)
     models = list(dict.fromkeys(attribution_summary["model"]))
     figure, body = style.canvas(look.width or style.WIDTH, 1.3 + 2.8 * len(models))
     grid = body.subplots(len(models), len(_PANELS), squeeze=False, sharey="row")
@@ -83,23 +80,13 @@ def draw(attribution_summary: pd.DataFrame, look: Look) -> Figure:
         for ax, (quantity, what) in zip(line, _PANELS.items(), strict=True):
             rows = mine[mine["quantity"] == quantity]
             name = f"{model}\n" if len(models) > 1 and ax is line[0] else ""
-            ax.set_title(f"{name}{what}\n{_whole(rows)}", fontsize=theme.SMALL)
+            whole = saying.total(rows[rows["kind"] == "total"], "prompts", " logits")
+            ax.set_title(f"{name}{what}\n{whole}", fontsize=theme.SMALL)
             _panel(ax, rows, colors)
         _scale(line[0], mine)
         line[0].set_ylabel("adds to the logit\nover the other")
     style.legend(body, _legend_entries(colors, look.confidence))
     return figure
-
-
-def _whole(rows: pd.DataFrame) -> str:
-    """Say how large the sum of all components is, and how many prompts it comes from."""
-    total = rows[rows["kind"] == "total"]
-    if total.empty:
-        return "no data"
-    mean, low, high = (float(total[name].iloc[0]) for name in style.ESTIMATE)
-    bounds = f" [{low:.2f}, {high:.2f}]" if np.isfinite(low) else ""
-    n, matches = total["n"].iloc[0], total["n_matches"].iloc[0]
-    return f"in all {mean:.2f}{bounds} logits\n{saying.sizes(n, 'prompts', matches)}"
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, colors: dict[str, Any]) -> None:
@@ -150,12 +137,7 @@ def _scale(ax: Axes, rows: pd.DataFrame) -> None:
     """Leave room for every estimate; the longest intervals of few histories may be cut off."""
     shown = rows[rows["quantity"].isin(list(_PANELS)) & rows["kind"].isin(list(_KINDS))]
     reach = 3.0 * max(_SMALL, float(shown["estimate"].abs().max()))
-    ax.set_yscale("symlog", linthresh=_SMALL, linscale=0.7)
-    ax.set_ylim(-reach, reach)
-    sizes = [tick for tick in (0.2, 1.0, 5.0, 25.0) if tick <= reach]
-    ticks = [*(-tick for tick in reversed(sizes)), 0.0, *sizes]
-    ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    ax.yaxis.minorticks_off()
+    scales.logit_axis(ax, _SMALL, reach)
 
 
 def _legend_entries(colors: dict[str, Any], confidence: float) -> list[Any]:

@@ -45,10 +45,9 @@ def draw(surface_summary: pd.DataFrame, look: Look) -> Figure:
         raise style.NothingToShowError("neither table holds a decision of a model")
     data = surface_summary[surface_summary["factor"] != ""].fillna({"label_set": ""})
     rows = data[_KEYS].drop_duplicates()
-    if rows.empty:
-        raise style.NothingToShowError(
-            "nothing comes in whole blocks (both label maps in both option orders) to be compared"
-        )
+    style.need_rows(
+        rows, "nothing comes in whole blocks (both label maps in both option orders) to be compared"
+    )
     rows = rows.sort_values("factor", key=lambda names: names.map(_FACTORS.index), kind="stable")
     models = list(dict.fromkeys(counts["model"]))
     across = min(4, len(models))

@@ -97,8 +97,7 @@ def draw(calibration: pd.DataFrame, calibration_rates: pd.DataFrame, look: Look)
     tick for what holds, or how many of the planted components it named. Below, the share of null
     models that show the fact, with its interval.
     """
-    if calibration.empty:
-        raise style.NothingToShowError("no model is a planted one")
+    style.need_rows(calibration, "no model is a planted one")
     planted = calibration[~calibration["null"].astype(bool)]
     cells = {str(model): _cells(mine) for model, mine in planted.groupby("model", sort=False)}
     rates = calibration_rates[calibration_rates["quantity"] == "null_rate"].set_index("fact")

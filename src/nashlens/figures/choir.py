@@ -55,8 +55,7 @@ def draw(choir: pd.DataFrame, look: Look) -> Figure:
     Marks stand at the number of components that carry 50, 80 and 95% of the whole effect. In a
     choir both orders need many; a soloist is one that a random order meets late.
     """
-    if choir.empty:
-        raise style.NothingToShowError("no late component writes against the Nash action")
+    style.need_rows(choir, "no late component writes against the Nash action")
     models = list(dict.fromkeys(choir["model"]))
     across = min(2, len(models))
     height = 1.5 + 3.0 * -(-len(models) // across)
@@ -76,7 +75,7 @@ def draw(choir: pd.DataFrame, look: Look) -> Figure:
 def _heading(rows: pd.DataFrame) -> str:
     """Say what is needed for half of the effect, how unequal shares are, and the sizes."""
     curve, half = rows[rows["quantity"] == "curve"], rows[rows["share"] == 0.5]
-    said = saying.sizes(curve["n"].max(), "prompts", curve["n_matches"].max())
+    said = saying.largest_sizes(curve, "prompts")
     if half.empty:
         return f"no effect that could be shared out\n{said}"
     needed = {row["order"]: row["estimate"] for row in half.to_dict("records")}

@@ -58,8 +58,7 @@ def draw(metrics: pd.DataFrame, look: Look) -> Figure:
     data = cells.of_models(metrics)
     wanted = at_once(data[data["measure"].isin([*_MEASURES, "action_0"])])
     shown = by_pairing(wanted)
-    if shown.empty:
-        raise style.NothingToShowError(f"{cells.EMPTY} that moves at once")
+    style.need_rows(shown, f"{cells.EMPTY} that moves at once")
     means = {"cooperation": _cooperation(shown), "nash_tv": of_measure(shown, "nash_tv")}
     agents = cells.agents(shown)
     order = cells.games(shown)

@@ -343,7 +343,7 @@ def _legend_entries(
     handles.append(Patch(color="0.35", label=label))
     ours = data[data["direction"] != "random"]
     whole = ours[ours["game"].isna() & (ours["words"] == "all")]
-    counts = saying.sizes(whole["n"].max(), "prompts", whole["n_matches"].max())
+    counts = saying.largest_sizes(whole, "prompts")
     handles.append(
         style.note(
             "parts: towards action 1, the pair's first label, the option listed first, in games"

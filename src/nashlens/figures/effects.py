@@ -75,10 +75,7 @@ def _message(effects: pd.DataFrame, look: Look) -> str:
 def draw(effects: pd.DataFrame, look: Look) -> Figure:
     """Draw the parts of both logits by layer, a column for each model."""
     every = effects[effects["game"].isna()]
-    if every.empty:
-        raise style.NothingToShowError(
-            "no scenario was asked under both label maps and in both option orders"
-        )
+    style.need_rows(every, style.NOT_CROSSED)
     models = list(dict.fromkeys(every["model"]))
     across = min(4, len(models))
     width = look.width or style.WIDTH
@@ -105,7 +102,7 @@ def _heading(model: str, rows: pd.DataFrame) -> str:
     """Return the model, the sizes, and from which layer on each part is large."""
     lines = [model] * bool(model)
     if len(rows):
-        lines.append(saying.sizes(rows["n"].max(), "prompts", rows["n_matches"].max()))
+        lines.append(saying.largest_sizes(rows, "prompts"))
         lines.append(_since(rows[(rows["lens"] == "logit") & rows["lasting"]]))
     return "\n".join(lines)
 
@@ -143,13 +140,8 @@ def _parts(ax: Axes, rows: pd.DataFrame, color: dict[str, Any], reach: float) ->
 
 
 def _axes(ax: Axes, last: int, reach: float) -> None:
-    # Linear where a part is too small to matter, logarithmic beyond.
-    ax.set_yscale("symlog", linthresh=SMALL, linscale=0.7)
-    ax.set_ylim(-1.3 * reach, 1.3 * reach)
-    sizes = [tick for tick in (0.2, 1.0, 5.0, 25.0) if tick <= 1.3 * reach]
-    ticks = [*(-tick for tick in reversed(sizes)), 0, *sizes]
-    ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    ax.yaxis.minorticks_off()
+    # Linear where a part is too small to matter.
+    scales.logit_axis(ax, SMALL, 1.3 * reach)
     ax.set_xlim(0.5, last + 0.5)
     scales.ticks(ax.xaxis, 8, integer=True)
 

@@ -59,8 +59,7 @@ def _conflict(game: pd.Series) -> bool:
 def draw(games: pd.DataFrame, look: Look) -> Figure:
     """Draw one payoff matrix a game (variant 0)."""
     first = games[games["variant"] == 0]
-    if first.empty:
-        raise style.NothingToShowError("the games table holds no variant 0")
+    style.need_rows(first, "the games table holds no variant 0")
     texts = dict.fromkeys(first[list(_TEXTS)].astype(str).to_numpy().ravel())
     if boxes := [text for text in texts if not glyphs.drawable(text)]:
         log.warning("no installed font draws %s: names stand in their place", ", ".join(boxes))

@@ -77,8 +77,7 @@ def draw(heads_summary: pd.DataFrame, look: Look) -> Figure:
     by its gradient, at all positions. Right, on the other histories: each group's drop and each
     random group's, as far as it follows the action. Games weigh the same.
     """
-    if heads_summary.empty:
-        raise style.NothingToShowError("the heads table holds no row")
+    style.need_rows(heads_summary, "the heads table holds no row")
     models = list(dict.fromkeys(heads_summary["model"]))
     colors = theme.colors(look.palette, _GROUPS)
     tall = 3.4 if len(models) == 1 else 2.6
@@ -104,7 +103,9 @@ def draw(heads_summary: pd.DataFrame, look: Look) -> Figure:
 def _map(body: Any, ax: Axes, rows: pd.DataFrame, place: str) -> None:
     """Draw every component's effect at some positions."""
     single = rows[rows["kind"].isin(["head", "mlp"]) & (rows["quantity"] == "action_part")]
-    ax.set_title(f"{_PLACES[place]},\n{_size(single)}", fontsize=theme.SMALL)
+    ax.set_title(
+        f"{_PLACES[place]},\n{saying.largest_sizes(single, 'prompts')}", fontsize=theme.SMALL
+    )
     if single.empty:
         style.no_data(ax, "nothing was ablated here")
         return
@@ -115,11 +116,6 @@ def _map(body: Any, ax: Axes, rows: pd.DataFrame, place: str) -> None:
     _heat(ax, single, [name for group in chosen for name in group.split()], scale)
     bar = body.colorbar(ScalarMappable(scale, _MAP), ax=ax, aspect=25, pad=0.02)
     bar.set_label("drop (logits)", fontsize=theme.SMALL)
-
-
-def _size(rows: pd.DataFrame) -> str:
-    n, matches = (rows["n"].max(), rows["n_matches"].max()) if len(rows) else (0, 0)
-    return saying.sizes(n, "prompts", matches)
 
 
 def _heat(ax: Axes, rows: pd.DataFrame, chosen: list[str], scale: Normalize) -> None:

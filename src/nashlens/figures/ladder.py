@@ -45,8 +45,7 @@ def _message(ladder: pd.DataFrame, look: Look) -> str:
 @style.figure(TITLE, _message, ladder=COLUMNS)
 def draw(ladder: pd.DataFrame, look: Look) -> Figure:
     """Draw a row for each claim and model, and in it a cell for each rung, coloured by verdict."""
-    if ladder.empty:
-        raise style.NothingToShowError("no claim has a ladder")
+    style.need_rows(ladder, "no claim has a ladder")
     width = look.width or style.WIDTH
     rungs = ladder.drop_duplicates("rung").sort_values("rung")
     places = {rung: k for k, rung in enumerate(rungs["rung"])}

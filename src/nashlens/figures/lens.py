@@ -49,10 +49,7 @@ def _message(lens_layers: pd.DataFrame, lens_summary: pd.DataFrame, look: Look) 
 @style.figure(TITLE, _message, lens_layers=COLUMNS, lens_summary=_SUMMARY)
 def draw(lens_layers: pd.DataFrame, lens_summary: pd.DataFrame, look: Look) -> Figure:
     """Draw the lens by layer: actions above, label mass below."""
-    if lens_layers.empty:
-        raise style.NothingToShowError(
-            "no scenario was asked under both label maps and in both option orders"
-        )
+    style.need_rows(lens_layers, style.NOT_CROSSED)
     models = list(dict.fromkeys(lens_layers["model"]))
     across = min(4, len(models))
     blocks = -(-len(models) // across)

@@ -72,8 +72,7 @@ def draw(metrics: pd.DataFrame, look: Look) -> Figure:
     data = cells.of_models(metrics)
     shown = longest(at_once(data))
     shown = shown[shown["measure"].isin([*_MEASURES, "action_0"])]
-    if shown.empty:
-        raise style.NothingToShowError(f"{cells.EMPTY} that moves at once")
+    style.need_rows(shown, f"{cells.EMPTY} that moves at once")
     axes = _axes(shown)
     games = cells.games(shown)
     columns = max(len(axes.opponents), 3)

@@ -88,11 +88,11 @@ def draw(patching_summary: pd.DataFrame, look: Look) -> Figure:
     direction has a row of its own. Cells that were only screened, by gradients, are hatched.
     """
     rows = patching_summary[patching_summary["site"].isin(["residual", "total"])]
-    if rows[rows["site"] == "residual"].empty:
-        raise style.NothingToShowError(
-            "no residual was patched: look at patching.sites, and at the column dropped of the"
-            " pairs table"
-        )
+    style.need_rows(
+        rows[rows["site"] == "residual"],
+        "no residual was patched: look at patching.sites, and at the column dropped of the pairs"
+        " table",
+    )
     panels = _panels(list(dict.fromkeys(rows["kind"])))
     arms = [
         (str(model), direction)
@@ -117,7 +117,9 @@ def draw(patching_summary: pd.DataFrame, look: Look) -> Figure:
         name = f"{name}:" + (" ", "\n")[several[1]] if name else ""
         for ax, panel in zip(line, panels, strict=True):
             _heat(ax, _of(mine, panel), scale)
-            ax.set_title(f"{name}{panel.title}\n{_whole(_of(mine, panel))}", fontsize=theme.SMALL)
+            apart = _of(mine[mine["site"] == "total"], panel)
+            whole = saying.total(apart, "pairs", none="no pair patched here")
+            ax.set_title(f"{name}{panel.title}\n{whole}", fontsize=theme.SMALL)
             name = ""
         line[0].set_ylabel("tokens, as they are read")
         bar = body.colorbar(ScalarMappable(scale, _MAP), ax=list(line), aspect=20, pad=0.02)
@@ -146,17 +148,6 @@ def _panels(kinds: list[str]) -> list[_Panel]:
 
 def _of(rows: pd.DataFrame, panel: _Panel) -> pd.DataFrame:
     return rows[(rows["kind"] == panel.kind) & (rows["quantity"] == panel.quantity)]
-
-
-def _whole(rows: pd.DataFrame) -> str:
-    """Say how far apart the answers of the two prompts are."""
-    total = rows[rows["site"] == "total"]
-    if total.empty:
-        return "no pair patched here"
-    mean, low, high = (float(total[name].iloc[0]) for name in style.ESTIMATE)
-    n, matches = int(total["n"].iloc[0]), int(total["n_matches"].iloc[0])
-    bounds = f" [{low:.2f}, {high:.2f}]" if np.isfinite(low) else ""
-    return f"in all {mean:.2f}{bounds}\n{saying.sizes(n, 'pairs', matches)}"
 
 
 def _heat(ax: Axes, rows: pd.DataFrame, scale: Normalize) -> None:

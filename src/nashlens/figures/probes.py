@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 
 from nashlens.figures import saying, scales, style, theme
 from nashlens.figures.registry import Look
-from nashlens.figures.targets import panel_rows, target_words
+from nashlens.figures.targets import deal_panels, target_words
 from nashlens.kept import at_position
 
 TITLE = "What linear probes decode at the decision position, by layer"
@@ -64,21 +64,11 @@ def draw(probes: pd.DataFrame, look: Look) -> Figure:
     """
     probes = at_position(probes)
     probes = probes[probes["split"] == "match"]
-    if probes.empty:
-        raise style.NothingToShowError("the probes table holds no row")
+    style.need_rows(probes, "the probes table holds no row")
     models = list(dict.fromkeys(probes["model"]))
     targets = list(dict.fromkeys(probes["target"]))
     single = len(models) == 1
-    if single:
-        rows = [[(models[0], target) for target in some] for some in panel_rows(targets, 3)]
-    else:
-        ordered = [target for some in panel_rows(targets, 3) for target in some]
-        # At most four models side by side.
-        rows = [
-            [(model, target) for model in models[start : start + 4]]
-            for target in ordered
-            for start in range(0, len(models), 4)
-        ]
+    rows = deal_panels(models, targets, 3)
     down, across = len(rows), max(map(len, rows))
     color = theme.colors(look.palette, _KEYS)
     width = look.width or style.WIDTH

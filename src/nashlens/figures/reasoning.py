@@ -71,8 +71,7 @@ def draw(metrics: pd.DataFrame, mode_differences: pd.DataFrame, look: Look) -> F
     """
     data = cells.of_models(metrics)
     shown = compared_modes(data)
-    if shown.empty:
-        raise style.NothingToShowError(f"{cells.EMPTY} against itself or a script")
+    style.need_rows(shown, f"{cells.EMPTY} against itself or a script")
     kinds = [kind for kind in DIFFERENCE_PAIRINGS if (shown["pairing"] == kind).any()]
     modes = [mode for mode in MODES if (shown["mode"] == mode).any()]
     games = cells.games(shown)

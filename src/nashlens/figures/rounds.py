@@ -50,8 +50,7 @@ def _message(rounds: pd.DataFrame, metrics: pd.DataFrame, look: Look) -> str:
 @style.figure(TITLE, _message, rounds=_COLUMNS, metrics=cells.COLUMNS)
 def draw(rounds: pd.DataFrame, metrics: pd.DataFrame, look: Look) -> Figure:
     """Draw P(action 0) by round, a panel for each game (and agent)."""
-    if rounds.empty:
-        raise style.NothingToShowError("the play table holds no decision of a model")
+    style.need_rows(rounds, "the play table holds no decision of a model")
     measured = cells.of_models(metrics)
     agents = list(dict.fromkeys(rounds["agent"]))
     games = list(dict.fromkeys(rounds["game"]))

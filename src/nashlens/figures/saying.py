@@ -15,6 +15,20 @@ def sizes(n: Any, noun: str, matches: Any) -> str:
     return f"n = {one}".replace(" ", "\u00a0") + ", " + two.replace(" ", "\u00a0")
 
 
+def largest_sizes(rows: pd.DataFrame, noun: str) -> str:
+    """Return the largest sizes of some rows; 0 without a row."""
+    n, matches = (rows["n"].max(), rows["n_matches"].max()) if len(rows) else (0, 0)
+    return sizes(n, noun, matches)
+
+
+def total(rows: pd.DataFrame, noun: str, unit: str = "", none: str = "no data") -> str:
+    """Return the first row's estimate as what all comes to, and below it its sizes."""
+    if rows.empty:
+        return none
+    row = rows.iloc[0]
+    return f"in all {interval(row)}{unit}\n{sizes(row['n'], noun, row['n_matches'])}"
+
+
 def counted(values: Iterable[int]) -> str:
     """Return `12`, or `8 to 12` where counts differ."""
     found = sorted({int(value) for value in values})

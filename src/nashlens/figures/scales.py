@@ -29,6 +29,16 @@ def _power(value: float) -> str:
     return f"{'-' if value < 0 else ''}10{raised}"
 
 
+def logit_axis(ax: Axes, linear: float, reach: float) -> None:
+    """Give a panel of logits its vertical axis, linear within a size and logarithmic beyond."""
+    ax.set_yscale("symlog", linthresh=linear, linscale=0.7)
+    ax.set_ylim(-reach, reach)
+    sizes = [tick for tick in (0.2, 1.0, 5.0, 25.0) if tick <= reach]
+    places = [*(-tick for tick in reversed(sizes)), 0.0, *sizes]
+    ax.set_yticks(places, [f"{tick:g}" for tick in places])
+    ax.yaxis.minorticks_off()
+
+
 def probability_axis(ax: Axes) -> None:
     """Give a panel of probabilities its axis, with a line at one half."""
     ax.axhline(0.5, color="0.4", linestyle=":", linewidth=0.8)

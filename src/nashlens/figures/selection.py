@@ -47,13 +47,11 @@ def draw(metrics: pd.DataFrame, look: Look) -> Figure:
     """Draw the shares of the equilibria by move order, and the first mover's advantage."""
     data = cells.of_models(metrics)
     chosen = data[data["measure"] == _MEASURE]
-    if chosen.empty:
-        raise style.NothingToShowError(cells.EMPTY)
+    style.need_rows(chosen, cells.EMPTY)
     pooled = first_mover_shares(by_pairing(chosen))
-    if pooled.empty:
-        raise style.NothingToShowError(
-            "no game that was played has two pure equilibria that a seat prefers one of"
-        )
+    style.need_rows(
+        pooled, "no game that was played has two pure equilibria that a seat prefers one of"
+    )
     gains = data[(data["measure"] == _ADVANTAGE) & data["game"].isin(pooled["game"])]
     games, agents = cells.games(pooled), cells.agents(pooled)
     kinds = [kind for kind in PAIRINGS if (pooled["pairing"] == kind).any()]

@@ -55,8 +55,7 @@ def draw(metrics: pd.DataFrame, look: Look) -> Figure:
     """Draw the weights of strategies, one column each; rows are agents, blocks are games."""
     data = cells.of_models(metrics)
     shown = mixtures(data)
-    if shown.empty:
-        raise style.NothingToShowError(f"{cells.EMPTY} that moves at once")
+    style.need_rows(shown, f"{cells.EMPTY} that moves at once")
     wanted = at_once(data[data["measure"].isin(shown["measure"])])
     agents, games = cells.agents(shown), cells.games(shown)
     kinds = _kinds(shown)

@@ -43,6 +43,16 @@ class NothingToShowError(Exception):
     """Raised while a figure is drawn: its tables hold nothing to show; the message says why."""
 
 
+NOT_CROSSED = "no scenario was asked under both label maps and in both option orders"
+"""Why a table of parts may be empty."""
+
+
+def need_rows(rows: pd.DataFrame, why: str) -> None:
+    """Raise `NothingToShowError` where there are no rows, saying why."""
+    if rows.empty:
+        raise NothingToShowError(why)
+
+
 def figure(
     title: str | Mapping[str, str], message: Callable[..., str], **columns: Iterable[str]
 ) -> Callable[..., Any]:

@@ -49,3 +49,19 @@ def panel_rows(targets: Sequence[str], across: int) -> list[list[str]]:
         rows.append(names[first : first + across])
         loose = [*loose, *names[:first], *names[first + across :]]
     return rows + [loose[start : start + across] for start in range(0, len(loose), across)]
+
+
+def deal_panels(
+    models: Sequence[str], targets: Sequence[str], across: int
+) -> list[list[tuple[str, str]]]:
+    """Deal models and targets to rows of panels: a row a target, if there are several models."""
+    rows = panel_rows(targets, across)
+    if len(models) == 1:
+        return [[(models[0], target) for target in row] for row in rows]
+    # At most four models side by side.
+    return [
+        [(model, target) for model in models[start : start + 4]]
+        for row in rows
+        for target in row
+        for start in range(0, len(models), 4)
+    ]

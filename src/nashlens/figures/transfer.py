@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 
 from nashlens.figures import saying, style, theme
 from nashlens.figures.registry import Look
-from nashlens.figures.targets import panel_rows, target_words
+from nashlens.figures.targets import deal_panels, target_words
 from nashlens.kept import at_position
 
 TITLE = "Probes fitted on one game, tried on another"
@@ -60,8 +60,7 @@ def draw(transfer: pd.DataFrame, probes: pd.DataFrame, look: Look) -> Figure:
     palette is not used: the matrix needs a diverging scale.
     """
     transfer, probes = at_position(transfer), at_position(probes)
-    if transfer.empty:
-        raise style.NothingToShowError("the transfer table holds no row")
+    style.need_rows(transfer, "the transfer table holds no row")
     models = list(dict.fromkeys(transfer["model"]))
     targets = list(dict.fromkeys(transfer["target"]))
     known = transfer[transfer["status"] == "ok"]
@@ -69,16 +68,7 @@ def draw(transfer: pd.DataFrame, probes: pd.DataFrame, look: Look) -> Figure:
     if not shown:
         raise style.NothingToShowError("; ".join(sorted(set(transfer["reason"]))[:3]))
     single = len(models) == 1
-    if single:
-        rows = [[(models[0], target) for target in some] for some in panel_rows(shown, 2)]
-    else:
-        ordered = [target for some in panel_rows(shown, 3) for target in some]
-        # At most four models side by side.
-        rows = [
-            [(model, target) for model in models[start : start + 4]]
-            for target in ordered
-            for start in range(0, len(models), 4)
-        ]
+    rows = deal_panels(models, shown, 2 if single else 3)
     down, across = len(rows), max(map(len, rows))
     width = look.width or style.WIDTH
     size = min((width - 0.4) / across, 3.4 if single else 2.1)

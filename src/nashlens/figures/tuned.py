@@ -57,10 +57,7 @@ def _message(lens_layers: pd.DataFrame, lens_tuned_layers: pd.DataFrame, look: L
 @style.figure(TITLE, _message, lens_layers=COLUMNS, lens_tuned_layers=COLUMNS)
 def draw(lens_layers: pd.DataFrame, lens_tuned_layers: pd.DataFrame, look: Look) -> Figure:
     """Draw both lenses by layer: two actions, the labels' prior, and the distance to the end."""
-    if lens_layers.empty:
-        raise style.NothingToShowError(
-            "no scenario was asked under both label maps and in both option orders"
-        )
+    style.need_rows(lens_layers, style.NOT_CROSSED)
     models = list(dict.fromkeys(lens_layers["model"]))
     across = min(4, len(models))
     color = theme.colors(look.palette, list(_LENSES))
