@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from nashlens.findings import PLAY_CLAIMS, judge_play, judge_with_parts
+from nashlens.findings import PLAY_CLAIMS, JudgeSettings, judge_with_parts
 from nashlens.models.table import read_models
 from nashlens.tables import read_tables, write_table
 from workflow.job import run_job
@@ -12,12 +12,9 @@ def main(inputs, outputs, config, fingerprint):
     folders = [Path(manifest).parent for manifest in inputs["models"]]
     read = {name: read_tables(files) for name, files in inputs.items() if name != "models"}
     tables = judge_with_parts(
-        judge_play,
         read | {"models": read_models(folders, config["models"])},
-        claims=PLAY_CLAIMS,
-        confidence=config["findings"]["confidence"],
-        seed=config["experiment"]["seed"],
-        bootstrap=config["findings"]["bootstrap"],
+        JudgeSettings.from_config(config),
+        PLAY_CLAIMS,
     )
     for name, table in tables.items():
         write_table(table, outputs[name], config=config, fingerprint=fingerprint)

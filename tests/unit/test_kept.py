@@ -71,8 +71,8 @@ HOW = Bootstrap(confidence=0.95, resamples=50, seed=1)
         lambda table: _asked(LENS_PROMPTS, table),
         lambda table: judge(
             {"lens": table, "prompts": LENS_PROMPTS},
-            claims=[claim for claim in CLAIMS if claim.id in ("M5", "M6")],
-            **SETTINGS,
+            SETTINGS,
+            [claim for claim in CLAIMS if claim.id in ("M5", "M6")],
         ),
     ],
 )
@@ -89,7 +89,7 @@ def test_whoever_reads_probes_reads_the_decision(claim):
     def verdict(probes):
         tables = {"probes": probes, "prompts": LENS_PROMPTS}
         claims = [one for one in CLAIMS if one.id == claim]
-        return judge(tables, claims=claims, **SETTINGS).drop(columns=["reason", "detail"])
+        return judge(tables, SETTINGS, claims).drop(columns=["reason", "detail"])
 
     plain = pd.concat([probe_rows(name, [0.5, *[0.9] * 5]) for name in TARGETS])
     other = pd.concat([probe_rows(name, [0.5, *[0.6] * 5]) for name in TARGETS])

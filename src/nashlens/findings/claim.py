@@ -43,6 +43,19 @@ class JudgeSettings:
     min_label_mass: float = float("nan")
     """Median label mass below which a layer of the lens is unreliable; likewise."""
 
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], subject: str = ALL_MODELS) -> JudgeSettings:
+        """Take the settings of an experiment; those about layers where it has them."""
+        how, lens = config["findings"], config.get("lens", {})
+        optional = {"late_fraction": how, "min_label_mass": lens}
+        return cls(
+            subject,
+            how["confidence"],
+            how["bootstrap"],
+            config["experiment"]["seed"],
+            **{name: section[name] for name, section in optional.items() if name in section},
+        )
+
     def about(self, subject: str) -> JudgeSettings:
         """Return the same settings for another subject."""
         return replace(self, subject=subject)

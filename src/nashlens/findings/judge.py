@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from nashlens.findings.claim import (
-    ALL_MODELS,
     Claim,
     Evidence,
     JudgeSettings,
@@ -19,7 +18,7 @@ from nashlens.findings.claim import (
     Tables,
     decide,
 )
-from nashlens.findings.claims import ALL_CLAIMS, CLAIMS, PLAY_CLAIMS
+from nashlens.findings.claims import ALL_CLAIMS, CLAIMS
 from nashlens.findings.conditions import as_text, at_most, with_condition
 from nashlens.findings.detectable import said_with_power, smallest_effect
 from nashlens.kept import kept, neutral
@@ -64,84 +63,30 @@ _COUNTS = ["n", "n_matches"]
 
 
 def judge(
-    tables: Mapping[str, pd.DataFrame],
-    *,
-    model: str,
-    confidence: float,
-    bootstrap: int,
-    late_fraction: float,
-    min_label_mass: float,
-    seed: int,
-    claims: Sequence[Claim[Any]] = CLAIMS,
+    tables: Tables, settings: JudgeSettings, claims: Sequence[Claim[Any]] = CLAIMS
 ) -> pd.DataFrame:
-    """Judge every claim about one model, or about models of one descent, before the correction.
+    """Judge every claim, before the correction over the family.
 
     Parameters
     ----------
     tables : mapping of str to DataFrame
-        `prompts`, `probes`, `lens` and `steering` of this model; an absent or empty one makes
-        its claims `not_applicable`. For `LINEAGE_CLAIMS` `lens` and `prompts` of all models, each
-        with `model`, and `models` (`nashlens.models.table.read_models`).
-    model : str
-        Name for the table, and for the random streams; `ALL_MODELS` for `LINEAGE_CLAIMS`.
-    confidence : float
-        Coverage of the intervals.
-    bootstrap : int
-        Resamples of matches.
-    late_fraction : float
-        Share of the layers, from the top, that counts as late.
-    min_label_mass : float
-        Median label mass below which a layer of the lens is unreliable.
-    seed : int
-        The experiment's seed.
+        What the claims read (`Claim.tables`); an absent or empty one makes its claims
+        `not_applicable`. For `CLAIMS` those of one model. For `PLAY_CLAIMS` `matches`, `games`,
+        `models` (`nashlens.models.table.models_table`) and so on; some rows of `matches` (of one
+        template, say) are judged as all of them would be. For `LINEAGE_CLAIMS` `lens` and `prompts`
+        of all models, each with `model`, and `models`.
+    settings : JudgeSettings
+        Its subject is the model, or `ALL_MODELS` for claims that are not about one.
     claims : sequence of Claim
-        All of `CLAIMS` by default.
 
     Returns
     -------
     DataFrame
-        One row per claim (and pair `base--trained` or `NAME family`): the findings table of
-        docs/reference/results.md but for `q_value` and what `sensitivity.attach` adds. Degenerate
-        data give `inconclusive` or `not_applicable` with a reason, never an error.
+        One row per claim and subject: the findings table of docs/reference/results.md but for
+        `q_value` and what `sensitivity.attach` adds. The column `model` names the subject: a model,
+        a pair `a--b` (`base--trained`), `NAME family`, or all models. Degenerate data give
+        `inconclusive` or `not_applicable` with a reason, never an error.
     """
-    settings = JudgeSettings(model, confidence, bootstrap, seed, late_fraction, min_label_mass)
-    return _judged(tables, claims, settings)
-
-
-def judge_play(
-    tables: Mapping[str, pd.DataFrame],
-    *,
-    confidence: float,
-    bootstrap: int,
-    seed: int,
-    claims: Sequence[Claim[Any]] = PLAY_CLAIMS,
-) -> pd.DataFrame:
-    """Judge every claim about play, before the correction over the family.
-
-    Parameters
-    ----------
-    tables : mapping of str to DataFrame
-        `matches`, `games`, `models` (`nashlens.models.table.models_table`) and `beliefs`. Some
-        rows of `matches` (of one template, say) are judged as all of them would be.
-    confidence : float
-        Coverage of the intervals.
-    bootstrap : int
-        Resamples of matches.
-    seed : int
-        The experiment's seed.
-    claims : sequence of Claim
-        All of `PLAY_CLAIMS` by default.
-
-    Returns
-    -------
-    DataFrame
-        As `judge`, one row per claim and subject. The column `model` names the subject: a model, a
-        pair `a--b`, `NAME family`, or all models.
-    """
-    return _judged(tables, claims, JudgeSettings(ALL_MODELS, confidence, bootstrap, seed))
-
-
-def _judged(tables: Tables, claims: Sequence[Claim[Any]], settings: JudgeSettings) -> pd.DataFrame:
     present = dict(tables)
     if "prompts" in present and "dropped" in present["prompts"].columns:
         present["prompts"] = neutral(kept(present["prompts"]))
@@ -260,8 +205,8 @@ def combine(
     Parameters
     ----------
     frames : sequence of DataFrame
-        From `judge`, one a model and one of lineages, and one from `judge_play`, with
-        `sensitivity` and `fragile` where `attach` added them.
+        From `judge`, one a model, one of lineages and one of play, with `sensitivity` and
+        `fragile` where `attach` added them.
     q_value : float
         False-discovery rate: a supported claim with a larger q-value becomes inconclusive.
     spikes : DataFrame, optional

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from nashlens.findings.claim import JudgeSettings, Missing
+from nashlens.findings.claim import JudgeSettings, Missing, Tables
 from nashlens.findings.claims import CLAIMS
 from nashlens.findings.protocols import PROTOCOLS, PUBLISHED, RUNGS, Protocol, rows_of
 from nashlens.findings.rungs.reading import LadderData, LoadRows, RungReading
@@ -27,14 +27,9 @@ _NO_WORDS = (
 
 
 def climb(
-    tables: Mapping[str, pd.DataFrame],
+    tables: Tables,
+    settings: JudgeSettings,
     *,
-    model: str,
-    confidence: float,
-    bootstrap: int,
-    late_fraction: float,
-    min_label_mass: float,
-    seed: int,
     residuals: LoadRows | None = None,
     protocols: Mapping[str, Protocol] = PROTOCOLS,
 ) -> pd.DataFrame:
@@ -44,8 +39,8 @@ def climb(
     ----------
     tables : mapping of str to DataFrame
         `prompts`, `lens`, `probes` and `steering` of one model.
-    model, confidence, bootstrap, late_fraction, min_label_mass, seed
-        As for `nashlens.findings.judge.judge`.
+    settings : JudgeSettings
+        Its subject is the model.
     residuals : callable, optional
         From a layer and rows of the prompts table to their stored residuals, for rungs that fit
         probes of their own.
@@ -61,7 +56,6 @@ def climb(
     if "label_kind" not in prompts.columns:
         prompts = prompts.assign(label_kind="neutral")
     data = LadderData({**tables, "prompts": prompts}, residuals)
-    settings = JudgeSettings(model, confidence, bootstrap, seed, late_fraction, min_label_mass)
     records = []
     for claim, protocol in protocols.items():
         for number, (name, rung) in enumerate(RUNGS.items()):
@@ -70,7 +64,7 @@ def climb(
             rows = rows_of(rung, prompts)
             found = protocol[name](data, rows, settings) if len(rows) else Missing(_NO_WORDS)
             records.append(
-                {"claim": claim, "model": model, "statement": STATEMENTS[claim]}
+                {"claim": claim, "model": settings.subject, "statement": STATEMENTS[claim]}
                 | {"rung": number, "name": name, "adds": rung.adds}
                 | _columns(found)
             )

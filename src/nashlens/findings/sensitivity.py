@@ -22,14 +22,14 @@ opposite verdicts, or different ones on intervals that have no value in common.
 Verdicts here are those of the rules, before the correction over the family of claims: a family is
 what was asked of all data.
 
-Nothing here is about particular claims: anything with claims, the tables that they read and a judge
-can have its sensitivity.
+Nothing here is about particular claims: anything with claims and the tables that they read can have
+its sensitivity.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations, product
 from typing import Any
 
@@ -37,13 +37,12 @@ import numpy as np
 import pandas as pd
 
 from nashlens.contrasts import student_quantile
-from nashlens.findings.claim import Claim, Tables
+from nashlens.findings.claim import Claim, JudgeSettings, Tables
+from nashlens.findings.judge import judge
 from nashlens.kept import kept, neutral
 from nashlens.parts import FACTORS, RESAMPLES, WITHIN, members
 from nashlens.seeds import stream
 
-Judge = Callable[..., pd.DataFrame]
-"""`judge(tables, claims=[claim], seed=seed, bootstrap=resamples)` gives rows of the findings."""
 Claims = Sequence[Claim[Any]]
 
 PARTS = "_parts"
@@ -67,34 +66,25 @@ COLUMNS = (
 
 
 def judge_with_parts(
-    judge: Judge, tables: Tables, *, claims: Claims, confidence: float, seed: int, bootstrap: int
+    tables: Tables, settings: JudgeSettings, claims: Claims
 ) -> dict[str, pd.DataFrame]:
     """Judge claims on all data and on parts of them.
 
     Parameters
     ----------
-    judge : callable
-        `judge.judge` or `judge.judge_play`, with all that is not given here.
     tables : mapping of str to DataFrame
-        What the judge reads, and `NAME_parts` for aggregates.
+        What the claims read, and `NAME_parts` for aggregates.
+    settings : JudgeSettings
     claims : sequence of Claim
-    confidence : float
-        Coverage of the intervals.
-    seed : int
-        The experiment's seed.
-    bootstrap : int
-        Resamples of matches.
 
     Returns
     -------
     dict of str to DataFrame
         `findings`, with the columns of `attach`, and `sensitivity`.
     """
-    again = partial(judge, confidence=confidence)
-    drawn = {"seed": seed, "bootstrap": bootstrap}
-    found = again(tables, claims=claims, **drawn)
-    parts = sensitivity(found, tables, again, claims=claims, confidence=confidence, **drawn)
-    return {"findings": attach(found, parts, confidence), "sensitivity": parts}
+    found = judge(tables, settings, claims)
+    parts = sensitivity(found, tables, settings, claims)
+    return {"findings": attach(found, parts, settings.confidence), "sensitivity": parts}
 
 
 def restrict(
@@ -158,32 +148,19 @@ def _restrict_rows(tables: Tables, factor: str, seed: int) -> dict[str, dict[str
 
 
 def sensitivity(
-    findings: pd.DataFrame,
-    tables: Tables,
-    judge: Judge,
-    *,
-    claims: Claims,
-    confidence: float,
-    seed: int,
-    bootstrap: int,
+    findings: pd.DataFrame, tables: Tables, settings: JudgeSettings, claims: Claims
 ) -> pd.DataFrame:
     """Judge claims again on parts of the data.
 
     Parameters
     ----------
     findings : DataFrame
-        What the judge says of all data, one row for each claim and model.
+        What was judged of all data, one row for each claim and model.
     tables : mapping of str to DataFrame
-        What the judge was given, and `NAME_parts` for aggregates.
-    judge : callable
-        `judge(tables, claims=..., seed=..., bootstrap=...)` gives rows of the findings table.
+        What the claims read, and `NAME_parts` for aggregates.
+    settings : JudgeSettings
+        As for all data; parts take at most `RESAMPLES` of their resamples.
     claims : sequence of Claim
-    confidence : float
-        Coverage of the judge's intervals.
-    seed : int
-        The experiment's seed.
-    bootstrap : int
-        Resamples for all data; parts take at most `RESAMPLES` of them.
 
     Returns
     -------
@@ -197,14 +174,11 @@ def sensitivity(
     for claim in claims:
         together.setdefault((tuple(claim.tables), claim.reads), []).append(claim)
     for some, factor in product(together.values(), FACTORS):
-        levels = restrict(some[0], tables, factor, seed)
+        levels = restrict(some[0], tables, factor, settings.seed)
         judged = {
-            level: judge(
-                part,
-                claims=some,
-                seed=_seed(seed, factor, level),
-                bootstrap=min(bootstrap, RESAMPLES),
-            ).set_index(["claim", "model"])
+            level: judge(part, _of_part(settings, factor, level), some).set_index(
+                ["claim", "model"]
+            )
             for level, part in levels.items()
             if len(levels) > 1
         }
@@ -217,7 +191,7 @@ def sensitivity(
                 ]
             for level, again in judged.items():
                 records[claim.id] += [
-                    _compared(claim, row, again.loc[key], factor, level, confidence)
+                    _compared(claim, row, again.loc[key], factor, level, settings.confidence)
                     if (key := (claim.id, row["model"])) in again.index
                     else _unjudged(claim, row, factor, level, "nothing about it in this part")
                     for _, row in whole.iterrows()
@@ -226,11 +200,12 @@ def sensitivity(
     return _typed(pd.DataFrame.from_records(every, columns=list(COLUMNS)))
 
 
-def _seed(seed: int, factor: str, level: str) -> int:
-    """Return the judge's seed: another one for each draw of the bootstrap, else the same."""
-    if factor != "bootstrap":
-        return seed
-    return int(stream(seed, "parts", factor, level).integers(2**32))
+def _of_part(settings: JudgeSettings, factor: str, level: str) -> JudgeSettings:
+    """Return a part's settings, with another seed for each draw of the bootstrap."""
+    seed = settings.seed
+    if factor == "bootstrap":
+        seed = int(stream(seed, "parts", factor, level).integers(2**32))
+    return replace(settings, seed=seed, resamples=min(settings.resamples, RESAMPLES))
 
 
 def _nothing(levels: Mapping[str, object], factor: str) -> tuple[str, str]:

@@ -38,7 +38,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nashlens.findings import PLAY_CLAIMS, combine, judge_play
+from nashlens.findings import PLAY_CLAIMS, JudgeSettings, combine, judge
+from nashlens.findings.claim import ALL_MODELS
 from nashlens.findings.claims.m1_history_early import DECODABLE
 from nashlens.findings.claims.m1_history_early import TARGET as HISTORY
 from nashlens.findings.claims.m3_nash_weak import GAME_TARGET as NASH
@@ -213,17 +214,15 @@ def judged_together(
     findings : sequence of DataFrame
         From `nashlens.findings.judge`, one a model.
     tables : mapping of str to DataFrame
-        The tables of `nashlens.findings.judge_play` that the experiment has, and any others: claims
-        that need none besides are judged here.
+        Those of the experiment that claims about play read, and any others: claims that need none
+        besides are judged here.
     confidence, resamples, seed
         As for `check_all`.
     q_value : float
         The false-discovery rate.
     """
     claims = [claim for claim in PLAY_CLAIMS if set(claim.tables) <= set(tables)]
-    judged = judge_play(
-        tables, claims=claims, confidence=confidence, bootstrap=resamples, seed=seed
-    )
+    judged = judge(tables, JudgeSettings(ALL_MODELS, confidence, resamples, seed), claims)
     return combine([*findings, judged], q_value)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from nashlens.circuits.writing import writing_tables
 from nashlens.engine.core import Engine
-from nashlens.findings import CLAIMS, judge
+from nashlens.findings import CLAIMS, JudgeSettings, judge
 from nashlens.games import CATALOG
 from nashlens.lens.logit import lens_table
 from nashlens.models.load import load_model
@@ -19,14 +19,7 @@ from nashlens.prompts.table import Asked, planned_decisions
 from .conftest import DESIGN
 
 JUDGED = [claim for claim in CLAIMS if claim.id in ("M9", "M10")]
-SETTINGS = {
-    "model": "m",
-    "confidence": 0.95,
-    "bootstrap": 200,
-    "late_fraction": 1 / 3,
-    "min_label_mass": 0.01,
-    "seed": 3,
-}
+SETTINGS = JudgeSettings("m", 0.95, 200, 3, late_fraction=1 / 3, min_label_mass=0.01)
 PD = "prisoners_dilemma"
 
 
@@ -50,7 +43,7 @@ def verdicts(planted):
             pairs=pairs,
             random_groups=4,
             orders=2,
-            late_fraction=SETTINGS["late_fraction"],
+            late_fraction=SETTINGS.late_fraction,
             seed=1,
             model="m",
         )
@@ -68,7 +61,7 @@ def verdicts(planted):
             model="m",
             last=engine.n_layers,
         )
-        return judge(tables, claims=JUDGED, **SETTINGS).set_index("claim")
+        return judge(tables, SETTINGS, JUDGED).set_index("claim")
 
     return make
 

@@ -41,7 +41,7 @@ def planted(name, folder):
         load_model(folder, **settings), table, group=2, random_groups=10, prompts_per_game=32
     )
     claims = [claim for claim in CLAIMS if claim.id == "M4"]
-    return heads, judge({"heads": heads}, claims=claims, **SETTINGS).iloc[0]
+    return heads, judge({"heads": heads}, SETTINGS, claims).iloc[0]
 
 
 def candidates(heads):

@@ -14,13 +14,13 @@ from nashlens.estimates import Bootstrap
 from nashlens.findings import CLAIMS, judge
 from tests.unit.findings.tables import SETTINGS, heads
 
-HOW = Bootstrap(SETTINGS["confidence"], SETTINGS["bootstrap"], SETTINGS["seed"])
+HOW = Bootstrap(SETTINGS.confidence, SETTINGS.resamples, SETTINGS.seed)
 
 
 def test_the_group_has_the_numbers_of_the_findings():
     table = heads(candidate=0.8, token=0.3)
     claims = [claim for claim in CLAIMS if claim.id == "M4"]
-    row = judge({"heads": table}, claims=claims, **SETTINGS).iloc[0]
+    row = judge({"heads": table}, SETTINGS, claims).iloc[0]
     detail = json.loads(row["detail"])["decides"]
     found = heads_estimates(table, model="m", how=HOW)
     group = found[found["kind"] == "candidate"].set_index("quantity")

@@ -1,11 +1,13 @@
 """Matches of planted players, measured by the study's own code."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pandas as pd
 
-from nashlens.findings import PLAY_CLAIMS, judge_play
+from nashlens.findings import PLAY_CLAIMS, JudgeSettings, judge
+from nashlens.findings.claim import ALL_MODELS
 from nashlens.games.catalog import CATALOG
 from nashlens.games.table import games_table
 from nashlens.models.table import models_table
@@ -20,7 +22,7 @@ PD, BOS, STAG, PENNIES = (
     for name in ("prisoners_dilemma", "battle_of_the_sexes", "stag_hunt", "matching_pennies")
 )
 FORMS = list(product(("identity", "swapped"), ("forward", "reversed")))
-SETTINGS = {"confidence": 0.95, "bootstrap": 1000, "seed": 3}
+SETTINGS = JudgeSettings(ALL_MODELS, 0.95, 1000, 3)
 
 
 def strategy(name):
@@ -202,7 +204,7 @@ def judged(claim, matches, known, games=(PD, BOS, STAG, PENNIES), **changes):
         matches = pd.concat(matches, ignore_index=True)
     tables = {"matches": matches, "games": games_table(list(games)), "models": known}
     claims = [one for one in PLAY_CLAIMS if one.id == claim]
-    return judge_play(tables, claims=claims, **(SETTINGS | changes)).set_index("model")
+    return judge(tables, replace(SETTINGS, **changes), claims).set_index("model")
 
 
 GAINS = {"stag": (-0.5, 0.5), "chicken": (0.5, -0.5), "hens": (-0.4, 0.6), "sexes": (-0.6, 0.4)}

@@ -6,16 +6,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from nashlens.findings import JudgeSettings
+
 LAYERS = 16
 LABEL_SETS = ("jf", "xy", "pq")
-SETTINGS = {
-    "model": "m",
-    "confidence": 0.95,
-    "bootstrap": 400,
-    "late_fraction": 0.25,
-    "min_label_mass": 0.01,
-    "seed": 3,
-}
+SETTINGS = JudgeSettings("m", 0.95, 400, 3, late_fraction=0.25, min_label_mass=0.01)
 NASH = {"pd": 1, "harmony": 0, "deadlock": 1, "concord": 0}
 PROSOCIAL = {"pd": 0, "harmony": 0, "deadlock": 1, "concord": 0, "pennies": None}
 

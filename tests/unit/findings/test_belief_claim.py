@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
-from nashlens.findings import claims, judge_play
+from nashlens.findings import JudgeSettings, claims, judge
+from nashlens.findings.claim import ALL_MODELS
 from tests.unit.findings.play_tables import beliefs
 
 B7 = next(claim for claim in claims.PLAY_CLAIMS if claim.id == "B7")
 
 
 def judged(frame):
-    found = judge_play({"beliefs": frame}, confidence=0.95, bootstrap=400, seed=3, claims=[B7])
+    found = judge({"beliefs": frame}, JudgeSettings(ALL_MODELS, 0.95, 400, 3), [B7])
     return found.iloc[0]
 
 

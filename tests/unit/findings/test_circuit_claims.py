@@ -1,6 +1,7 @@
 """M4 on tables of known effects, for real effects, none, and what cannot be told."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ CLAIMED = [claim for claim in CLAIMS if claim.id == "M4"]
 
 
 def verdict(table, **changes):
-    return judge({"heads": table}, claims=CLAIMED, **(SETTINGS | changes)).iloc[0]
+    return judge({"heads": table}, replace(SETTINGS, **changes), CLAIMED).iloc[0]
 
 
 def test_a_group_that_does_no_more_than_random_ones_supports_the_claim():
@@ -91,7 +92,7 @@ def test_half_of_a_small_preference_is_a_change():
 
 def test_chance_seldom_contradicts():
     found = [
-        verdict(heads(candidate=0.1 * k, spread=0.2, noise=0.3, seed=seed), bootstrap=200)
+        verdict(heads(candidate=0.1 * k, spread=0.2, noise=0.3, seed=seed), resamples=200)
         for seed in range(5)
         for k in (-1, 0, 1)
     ]

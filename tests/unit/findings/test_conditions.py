@@ -36,7 +36,7 @@ def conditions_of(row):
 
 def lens_findings(**truth):
     tables = {"prompts": FRAME, "lens": lens(FRAME, **truth)}
-    return judge(tables, **SETTINGS).set_index("claim")
+    return judge(tables, SETTINGS).set_index("claim")
 
 
 def test_a_comparison_says_what_it_compared_and_nan_never_holds():
@@ -105,16 +105,15 @@ def test_what_cannot_be_judged_asks_nothing_and_a_missing_interval_is_a_conditio
     (claim,) = [one for one in CLAIMS if one.id == "M1"]
     assert decide(claim, Missing("none")).cases == ()
     assert set(lens_findings(**LATE).loc[["M1", "M7"], "conditions"]) == {""}
-    row = judge(
-        {"probes": probe_rows("opponent_last", [0.5, 0.9]).assign(ci_low=np.nan)}, **SETTINGS
-    )
+    probes = probe_rows("opponent_last", [0.5, 0.9]).assign(ci_low=np.nan)
+    row = judge({"probes": probes}, SETTINGS)
     found = conditions_of(row.set_index("claim").loc["M1"])
     assert found["conditions"][0]["words"] == "the estimate has an interval and a p-value"
     assert not found["conditions"][0]["holds"]
 
 
 def test_the_correction_over_all_claims_is_one_more_condition():
-    rows = judge({"prompts": FRAME, "lens": lens(FRAME, **LATE)}, **SETTINGS)
+    rows = judge({"prompts": FRAME, "lens": lens(FRAME, **LATE)}, SETTINGS)
     for level, verdict in ((0.9, "supported"), (0.0, "inconclusive")):
         row = combine([rows], level).set_index("claim").loc["M6"]
         assert row["verdict"] == verdict
@@ -129,7 +128,7 @@ def test_the_correction_over_all_claims_is_one_more_condition():
 
 def test_what_rules_support_alone_is_open_in_every_row_that_the_correction_takes_back():
     tables = {"override": override(), "prompts": FRAME, "lens": lens(FRAME, **LATE)}
-    rows = judge(tables, **SETTINGS)
+    rows = judge(tables, SETTINGS)
     assert {"M6", "M10"} <= set(rows.loc[rows["verdict"] == "supported", "claim"])
     for _, row in combine([rows], 0.0).iterrows():
         if row["conditions"]:

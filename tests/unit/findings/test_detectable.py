@@ -12,6 +12,7 @@ from nashlens.findings import ALL_CLAIMS, CLAIMS, combine, judge
 from nashlens.findings.claim import Claim, Evidence, with_bounds
 from nashlens.findings.conditions import Outcome
 from nashlens.findings.detectable import power_sentence, smallest_effect
+from tests.unit.findings.tables import SETTINGS
 
 NAN = float("nan")
 EVIDENCE = Evidence(estimate=0.3, low=0.1, high=0.5, n=40, n_matches=10, control=0.0, p_value=0.01)
@@ -81,10 +82,7 @@ def _claim(verdict: str) -> Claim:
 
 @pytest.mark.parametrize("verdict", ["supported", "contradicted", "inconclusive"])
 def test_reasons_of_open_and_contradicted_claims_end_in_what_would_have_been_found(verdict):
-    table = judge(
-        {}, model="m", confidence=0.95, bootstrap=10, late_fraction=0.3, min_label_mass=0.1, seed=1,
-        claims=[_claim(verdict)],
-    )  # fmt: skip
+    table = judge({}, SETTINGS, [_claim(verdict)])
     row = combine([table], 0.05).iloc[0]
     assert row["verdict"] == verdict
     assert row["unit"] == "logits"
@@ -94,10 +92,7 @@ def test_reasons_of_open_and_contradicted_claims_end_in_what_would_have_been_fou
 
 
 def test_a_claim_lost_to_the_correction_says_it_too():
-    table = judge(
-        {}, model="m", confidence=0.95, bootstrap=10, late_fraction=0.3, min_label_mass=0.1, seed=1,
-        claims=[_claim("supported")],
-    )  # fmt: skip
+    table = judge({}, SETTINGS, [_claim("supported")])
     lost = combine([table.assign(p_value=0.5)], 0.05).iloc[0]
     assert lost["verdict"] == "inconclusive"
     assert lost["reason"].endswith("(q = 0.5). This study would have found an effect of 0.29 logits"

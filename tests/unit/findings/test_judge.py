@@ -14,9 +14,9 @@ from nashlens.findings import (
     PLAY_CLAIMS,
     combine,
     judge,
-    judge_play,
 )
 from nashlens.findings import claims as folder
+from nashlens.findings.claim import ALL_MODELS
 from nashlens.findings.claims import m1_history_early, m2_history_consumed, m3_nash_weak
 from nashlens.findings.judge import COLUMNS, false_discovery
 from nashlens.games.table import games_table
@@ -76,13 +76,13 @@ def test_probes_are_scored_on_parts_for_all_targets_of_claims():
 
 
 def test_claims_about_play_are_in_the_same_family():
-    inside = judge(_tables(), **SETTINGS)
+    inside = judge(_tables(), SETTINGS)
     tables = {
         "matches": play(itself("m", ALLC), itself("n", ALLC)),
         "games": games_table([PD]),
         "models": models(m=("f", 8), n=("f", 70)),
     }
-    outside = judge_play(tables, confidence=0.95, bootstrap=400, seed=3)
+    outside = judge(tables, SETTINGS.about(ALL_MODELS), PLAY_CLAIMS)
     table = combine([inside, outside], 0.05)
     assert tuple(table.columns) == COLUMNS
     assert table["claim"].drop_duplicates().tolist() == [
@@ -98,7 +98,7 @@ def test_claims_about_play_are_in_the_same_family():
 
 
 def test_the_papers_picture_is_supported_throughout():
-    table = combine([judge(_tables(), **SETTINGS)], 0.05)
+    table = combine([judge(_tables(), SETTINGS)], 0.05)
     assert tuple(table.columns) == COLUMNS
     verdict = table.set_index("claim")["verdict"]
     assert (verdict == "supported").all(), table[["claim", "reason"]].to_string()
@@ -109,11 +109,11 @@ def test_the_papers_picture_is_supported_throughout():
 
 def test_judging_is_deterministic():
     tables = _tables()
-    pd.testing.assert_frame_equal(judge(tables, **SETTINGS), judge(tables, **SETTINGS))
+    pd.testing.assert_frame_equal(judge(tables, SETTINGS), judge(tables, SETTINGS))
 
 
 def test_no_tables_at_all_are_not_applicable():
-    table = combine([judge({}, **SETTINGS)], 0.05)
+    table = combine([judge({}, SETTINGS)], 0.05)
     assert (table["verdict"] == "not_applicable").all()
     assert table[["estimate", "p_value", "q_value"]].isna().all(axis=None)
     assert table["n"].isna().all()
@@ -122,12 +122,12 @@ def test_no_tables_at_all_are_not_applicable():
 def test_dropped_prompts_are_not_judged():
     tables = _tables()
     tables["prompts"] = tables["prompts"].assign(dropped="too long")
-    found = judge(tables, **SETTINGS).set_index("claim")
+    found = judge(tables, SETTINGS).set_index("claim")
     assert found.loc["M5", "verdict"] == "not_applicable"
 
 
 def test_a_supported_claim_must_survive_the_family():
-    one = judge(_tables(), **SETTINGS)
+    one = judge(_tables(), SETTINGS)
     one.loc[one["claim"] == "M7", "p_value"] = 0.04
     others = []
     for k in range(5):

@@ -55,7 +55,7 @@ def lens(prompts, *, whole=0.0, **parts):
 
 
 def ladder(prompts, table, protocols=LENS_CLAIMS, **more):
-    found = climb({"prompts": prompts, "lens": table, **more}, **SETTINGS, protocols=protocols)
+    found = climb({"prompts": prompts, "lens": table, **more}, SETTINGS, protocols=protocols)
     assert list(found.columns) == list(COLUMNS)
     return found.set_index(["claim", "name"])
 
@@ -177,7 +177,7 @@ def test_folds_of_single_prompts_read_the_game_and_call_it_the_nash_action(gain)
     load = residuals(prompts, np.random.default_rng(0), game=gain)
     found = climb(
         {"prompts": prompts, "lens": lens(prompts), "probes": pd.DataFrame(columns=["target"])},
-        **SETTINGS,
+        SETTINGS,
         residuals=load,
         protocols={"M3": {"+ order": PROTOCOLS["M3"]["+ order"]}},
     )

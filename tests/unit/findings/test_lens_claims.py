@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ LENS_CLAIMS = [claim for claim in CLAIMS if claim.id in ("M5", "M6")]
 
 def verdicts(table, frame=FRAME, **changes):
     tables = {"lens": table, "prompts": frame}
-    found = judge(tables, claims=LENS_CLAIMS, **{**SETTINGS, **changes})
+    found = judge(tables, replace(SETTINGS, **changes), LENS_CLAIMS)
     return found.set_index("claim")
 
 
@@ -74,7 +75,7 @@ def test_null_data_are_seldom_supported():
     supported = 0
     frame = prompts(histories=2, games=("pd", "harmony"))
     for seed in range(15):
-        found = verdicts(lens(frame, word=1.0, seed=seed), frame, bootstrap=200)
+        found = verdicts(lens(frame, word=1.0, seed=seed), frame, resamples=200)
         supported += (found["verdict"] == "supported").sum()
     assert supported <= 1
 

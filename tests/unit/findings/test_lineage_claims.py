@@ -1,6 +1,7 @@
 """C1 and C2 on synthetic tables: estimates, controls, what is open, and what cannot be judged."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -10,7 +11,7 @@ from nashlens.findings.claim import ALL_MODELS
 from tests.unit.findings.tables import LAYERS, SETTINGS, lens, prompts, steps
 
 FRAME = prompts(games=("pd",), histories=6).assign(text=lambda frame: frame["prompt_id"])
-LINEAGE = SETTINGS | {"model": ALL_MODELS, "claims": LINEAGE_CLAIMS}
+LINEAGE = SETTINGS.about(ALL_MODELS)
 OVERRIDE = {"nash": steps(1.0, 0.2), "prosocial": steps(0.0, 2.0)}
 NASH = {"nash": 1.0}
 UNCLEAR = {"nash": steps(1.0, 0.0), "prosocial": steps(0.0, 0.15), "noise": 0.6}
@@ -39,7 +40,7 @@ def tables(models, *, bases=None, sizes=None, frames=None):
 
 
 def row_of(claim, made):
-    found = judge(made, **LINEAGE)
+    found = judge(made, LINEAGE, LINEAGE_CLAIMS)
     (row,) = found[found["claim"] == claim].to_dict("records")
     return row
 
@@ -74,7 +75,7 @@ def test_the_trained_models_m6_is_that_of_its_own_row():
         name: made[name][made[name]["model"] == "tuned"].reset_index(drop=True)
         for name in ("prompts", "lens")
     }
-    found = judge(own, **{**SETTINGS, "model": "tuned"}).set_index("claim").loc["M6"]
+    found = judge(own, SETTINGS.about("tuned")).set_index("claim").loc["M6"]
     assert detail["trained"]["late"] == pytest.approx(found["estimate"], rel=1e-5)
     assert detail["trained"]["low"] == pytest.approx(found["ci_low"], rel=1e-5)
 
@@ -106,7 +107,7 @@ def test_only_scenarios_that_both_were_asked_count():
 
 
 def test_without_a_pair_or_two_sizes_nothing_is_asked():
-    found = judge(tables({"m": OVERRIDE}), **LINEAGE).set_index("claim")
+    found = judge(tables({"m": OVERRIDE}), LINEAGE, LINEAGE_CLAIMS).set_index("claim")
     assert (found["verdict"] == "not_applicable").all()
     assert (found["model"] == "all models").all()
     assert "models.NAME.base" in found.loc["C1", "reason"]
@@ -147,13 +148,7 @@ def test_models_of_different_depth_are_compared_by_their_own_late_layers():
 
 
 def test_a_pair_is_judged_on_parts_too():
-    def again(*args, **kwargs):
-        more = {key: SETTINGS[key] for key in ("late_fraction", "min_label_mass")}
-        return judge(*args, model=ALL_MODELS, **more, **kwargs)
-
-    both = judge_with_parts(
-        again, pair(OVERRIDE), claims=LINEAGE_CLAIMS[:1], confidence=0.95, seed=3, bootstrap=200
-    )
+    both = judge_with_parts(pair(OVERRIDE), replace(LINEAGE, resamples=200), LINEAGE_CLAIMS[:1])
     parts = both["sensitivity"]
     judged = parts[parts["factor"].isin(["label_set", "half", "bootstrap"])]
     assert len(judged) == 8

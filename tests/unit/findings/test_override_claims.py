@@ -20,9 +20,7 @@ SOLO = (3.0, 0.05, 0.05, 0.05)
 
 
 def verdicts(table, **tables):
-    return judge({**TURNS, "override": table, **tables}, claims=CLAIMED, **SETTINGS).set_index(
-        "claim"
-    )
+    return judge({**TURNS, "override": table, **tables}, SETTINGS, CLAIMED).set_index("claim")
 
 
 def test_necessary_and_sufficient_components_are_the_cause():
@@ -167,7 +165,7 @@ def test_without_late_writers_or_the_stage_it_is_said():
     assert nothing["reason"].str.contains("no late head or MLP writes against").all()
     one = verdicts(table[table["label_map"] == "identity"])
     assert set(one["verdict"]) == {"not_applicable"}
-    left = judge(TURNS, claims=CLAIMED, **SETTINGS)
+    left = judge(TURNS, SETTINGS, CLAIMED)
     assert set(left["reason"]) == {"left out: attribution is null in the config"}
 
 

@@ -274,7 +274,7 @@ def _supports_nothing(policy, seed, hidden=False, **more):
     )
     matches = recorded(matches, 0.6) if hidden else matches
     for claim in ("X1", "X2", "X3"):
-        rows = judged(claim, matches, KNOWN, bootstrap=200)
+        rows = judged(claim, matches, KNOWN, resamples=200)
         assert "supported" not in set(rows["verdict"]), rows["reason"].tolist()
 
 

@@ -13,7 +13,7 @@ CLAIMED = [claim for claim in CLAIMS if claim.id == "M11"]
 
 
 def verdict(table):
-    return judge({"patching": table}, claims=CLAIMED, **SETTINGS).iloc[0]
+    return judge({"patching": table}, SETTINGS, CLAIMED).iloc[0]
 
 
 @pytest.mark.parametrize("directions", [("destroy",), ("destroy", "restore")])
@@ -172,7 +172,7 @@ def test_without_blocks_or_the_table_it_is_not_applicable():
     some = verdict(table[table["label_map"] == "identity"])
     assert some["verdict"] == "not_applicable"
     assert verdict(table[:0])["reason"] == "the patching table has no row for this model"
-    left = judge({}, claims=CLAIMED, **SETTINGS).iloc[0]
+    left = judge({}, SETTINGS, CLAIMED).iloc[0]
     assert left["verdict"] == "not_applicable"
     assert left["reason"] == "left out: patching is null in the config"
 

@@ -14,7 +14,6 @@ from tests.unit.findings.play_tables import (
     GRIM,
     PD,
     PENNIES,
-    SETTINGS,
     STAG,
     TFT,
     constant,
@@ -304,7 +303,7 @@ def alike(p, seed):
 @pytest.mark.parametrize("claim", ["B1", "B2", "B3", "B4", "B5", "B6"])
 def test_coins_support_nothing(claim):
     for seed in range(6):
-        rows = judged(claim, alike(0.5, seed), THREE, bootstrap=200)
+        rows = judged(claim, alike(0.5, seed), THREE, resamples=200)
         assert "supported" not in set(rows["verdict"]), rows["reason"].tolist()
 
 
@@ -332,7 +331,7 @@ def test_surface_forms_support_nothing(policy, repetitions, p):
     )
     matches = matches if p is None else recorded(matches, p)
     for claim in ("B1", "B2", "B3", "B4", "B5", "B6"):
-        rows = judged(claim, matches, THREE, bootstrap=200)
+        rows = judged(claim, matches, THREE, resamples=200)
         assert "supported" not in set(rows["verdict"]), rows["reason"].tolist()
 
 
@@ -341,7 +340,7 @@ def test_noise_is_seldom_called_an_effect(claim):
     """Two players that are alike, both nearer than coins: a contrast of nothing."""
     found = []
     for seed in range(20):
-        rows = judged(claim, alike(0.25, seed), THREE, bootstrap=200)
+        rows = judged(claim, alike(0.25, seed), THREE, resamples=200)
         found += rows["verdict"].tolist()
     # One test in forty at most, of either side.
     assert sum(one == "supported" for one in found) <= 2, found
@@ -363,5 +362,5 @@ def test_some_matches_are_judged_like_all_of_them():
 
 def test_judging_is_deterministic():
     matches = play(itself("small", noisy(ALLC, 0.1)), itself("big", noisy(ALLD, 0.1)))
-    one, two = (judged("B3", matches, TWO, **SETTINGS) for _ in range(2))
+    one, two = (judged("B3", matches, TWO) for _ in range(2))
     pd.testing.assert_frame_equal(one, two)

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from nashlens.findings import claims, judge_play
+from nashlens.findings import JudgeSettings, claims, judge
+from nashlens.findings.claim import ALL_MODELS
 from nashlens.games.table import games_table
 from tests.unit.findings.play_tables import ALLC, ALLD, PD, itself, models, play
 
@@ -70,7 +71,7 @@ def test_the_judge_judges_it(made_up, rounds, verdict):
         "games": games_table([PD]),
         "models": models(a=("f", 8), b=("g", 70)),
     }
-    table = judge_play(tables, confidence=0.95, bootstrap=50, seed=3, claims=made_up)
+    table = judge(tables, JudgeSettings(ALL_MODELS, 0.95, 50, 3), made_up)
     rows = table[table["claim"] == "B12"]
     assert rows["model"].tolist() == ["a", "b"]
     assert set(rows["verdict"]) == {verdict}

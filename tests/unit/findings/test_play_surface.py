@@ -133,7 +133,7 @@ def test_luck_is_seldom_a_liking():
         )
         by_map = matches.groupby(["game", "label_map"])["cooperation"].mean().unstack()
         large += (by_map["identity"] - by_map["swapped"]).abs().max() >= LABEL_LIMIT
-        detail = json.loads(judged("B6", matches, TWO, bootstrap=50).loc["small", "detail"])
+        detail = json.loads(judged("B6", matches, TWO, resamples=50).loc["small", "detail"])
         found.append(detail["surface"])
     assert large >= 6
     assert sum(bool(text) for text in found) <= 4, pd.Series(found).value_counts()

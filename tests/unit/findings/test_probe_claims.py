@@ -15,7 +15,7 @@ FLAT = [0.5] * 17
 
 def verdicts(*parts, frame=FRAME):
     tables = {"probes": pd.concat(parts), "prompts": frame}
-    return judge(tables, claims=PROBE_CLAIMS, **SETTINGS).set_index("claim")
+    return judge(tables, SETTINGS, PROBE_CLAIMS).set_index("claim")
 
 
 def history(accuracy, **changes):

@@ -1,6 +1,6 @@
 """Claims judged again on parts of the data, with the truth planted in some of them."""
 
-from functools import partial
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,11 @@ from nashlens.findings import (
     attach,
     combine,
     judge,
-    judge_play,
     judge_with_parts,
     sensitivity,
 )
+from nashlens.findings.claim import Evidence
+from nashlens.findings.conditions import above, below, case, decided
 from nashlens.findings.judge import COLUMNS as FINDINGS
 from nashlens.findings.sensitivity import (
     AGREEMENTS,
@@ -55,13 +56,13 @@ from tests.unit.findings.tables import (
 )
 from tests.unit.findings.writers import override
 
-AGAIN = partial(judge, **{k: v for k, v in SETTINGS.items() if k not in ("bootstrap", "seed")})
+FEW = replace(SETTINGS, resamples=200)
 CLAIM = {claim.id: claim for claim in (*CLAIMS, *PLAY_CLAIMS)}
 
 
-def _parts(tables, *claims, judged=AGAIN):
+def _parts(tables, *claims):
     chosen = [CLAIM[name] for name in claims]
-    both = judge_with_parts(judged, tables, claims=chosen, confidence=0.95, seed=3, bootstrap=200)
+    both = judge_with_parts(tables, FEW, chosen)
     return both["findings"].set_index("claim"), both["sensitivity"]
 
 
@@ -199,8 +200,8 @@ def test_a_design_that_is_too_small_says_so():
 
 def test_no_tables_at_all():
     claims = list(CLAIMS)
-    found = AGAIN({}, claims=claims, seed=3, bootstrap=50)
-    parts = sensitivity(found, {}, AGAIN, claims=claims, confidence=0.95, seed=3, bootstrap=50)
+    found = judge({}, SETTINGS, claims)
+    parts = sensitivity(found, {}, SETTINGS, claims)
     assert (parts["agreement"] == "not_judged").all()
     joined = combine([attach(found, parts, 0.95)], 0.05)
     assert tuple(joined.columns) == FINDINGS
@@ -214,40 +215,38 @@ def test_parts_do_not_hang_on_the_order_of_rows():
     pd.testing.assert_frame_equal(one, two)
 
 
-def test_another_claim_and_judge_need_nothing_but_a_match_id():
+def test_another_claim_needs_nothing_but_a_match_id():
     """As a claim about play would have it: its own table, estimator and rule."""
+
+    def estimate(tables, settings):
+        assert len(tables["games"]) == 2
+        value, n = tables["plays"]["action"].mean(), len(tables["plays"])
+        half = 2 * np.sqrt(value * (1 - value) / n)
+        return Evidence(
+            estimate=value, low=value - half, high=value + half, n=n, n_matches=n, control=0.5,
+            p_value=0.5,
+        )  # fmt: skip
+
+    def rule(evidence):
+        return decided(
+            case("supported", above("lower bound", evidence.low, 0.5)),
+            case("contradicted", below("upper bound", evidence.high, 0.5)),
+            case("inconclusive"),
+        )
+
     claim = Claim(
         id="X", statement="Action 1 is played.", measure="share", unit="", control="", paper="",
-        tables=("plays", "games"), supported="", contradicted="",
-        estimate=lambda tables, settings: None, rule=lambda evidence: None,
+        tables=("plays", "games"), supported="", contradicted="", estimate=estimate, rule=rule,
         reason=lambda evidence, outcome: "",
     )  # fmt: skip
     rng = np.random.default_rng(1)
     rows = [(f"{t}{k}", t, rng.random() < {"a": 0.9, "b": 0.1}[t]) for t in "ab" for k in range(60)]
     plays = pd.DataFrame(rows, columns=["match_id", "template", "action"])
-
-    def judged(tables, *, claims, seed, bootstrap):
-        assert len(tables["games"]) == 2
-        value, n = tables["plays"]["action"].mean(), len(tables["plays"])
-        half = 2 * np.sqrt(value * (1 - value) / n)
-        verdict = "inconclusive"
-        if abs(value - 0.5) > half:
-            verdict = "supported" if value > 0.5 else "contradicted"
-        row = {
-            "claim": claims[0].id, "model": "m", "estimate": value, "ci_low": value - half,
-            "ci_high": value + half, "n": n, "n_matches": n, "control": 0.5, "p_value": 0.5,
-            "verdict": verdict, "reason": "",
-        }  # fmt: skip
-        return pd.DataFrame([row])
-
     tables = {"plays": plays, "games": pd.DataFrame({"game": ["pd", "harmony"]})}
-    found = judged(tables, claims=[claim], seed=1, bootstrap=10)
-    parts = sensitivity(
-        found, tables, judged, claims=[claim], confidence=0.95, seed=1, bootstrap=10
-    )
-    assert attach(found, parts, 0.95)["fragile"].iloc[0] == "template"
-    assert "label_set not judged" in attach(found, parts, 0.95)["sensitivity"].iloc[0]
-    assert list(_levels(parts, "X", "bootstrap").index) == list(DRAWS)
+    both = judge_with_parts(tables, SETTINGS, [claim])
+    assert both["findings"]["fragile"].iloc[0] == "template"
+    assert "label_set not judged" in both["findings"]["sensitivity"].iloc[0]
+    assert list(_levels(both["sensitivity"], "X", "bootstrap").index) == list(DRAWS)
 
 
 verdicts = st.sampled_from(["supported", "contradicted", "inconclusive"])
@@ -379,7 +378,7 @@ def test_scale_under_one_label_set_alone_is_fragile_there_and_nowhere_else():
         "games": games_table([PD]),
         "models": models(small=("f", 8), big=("f", 70)),
     }
-    found, parts = _parts(tables, "B3", judged=partial(judge_play, confidence=0.95))
+    found, parts = _parts(tables, "B3")
     rows = _levels(parts, "B3", "label_set")
     assert rows["verdict"].to_dict() == {"jf": "supported", "xy": "contradicted"}
     assert found.loc["B3", "verdict"] == "supported"

@@ -8,7 +8,7 @@ import pytest
 from scipy.special import expit
 
 from nashlens.estimates import Bootstrap
-from nashlens.findings import PLAY_CLAIMS, judge_play
+from nashlens.findings import PLAY_CLAIMS, judge
 from nashlens.findings.steered_summary import QUANTITIES, steered_estimates
 from nashlens.games.table import games_table
 from tests.unit.findings.play_tables import (
@@ -40,7 +40,7 @@ def judged(claim, matches, games=(PD,), **tables):
         "models": KNOWN,
     } | tables
     claims = [one for one in PLAY_CLAIMS if one.id == claim]
-    rows = judge_play(tables, claims=claims, **SETTINGS).set_index("model")
+    rows = judge(tables, SETTINGS, claims).set_index("model")
     assert len(rows) == 1
     return rows.iloc[0], json.loads(rows.iloc[0]["detail"])
 
@@ -48,9 +48,7 @@ def judged(claim, matches, games=(PD,), **tables):
 def test_without_steered_agents_the_key_is_named():
     for claim in ("S1", "S2", "S3"):
         claims = [one for one in PLAY_CLAIMS if one.id == claim]
-        (row,) = judge_play({"games": games_table([PD])}, claims=claims, **SETTINGS).to_dict(
-            "records"
-        )
+        (row,) = judge({"games": games_table([PD])}, SETTINGS, claims).to_dict("records")
         assert row["verdict"] == "not_applicable"
         assert "agents.NAME.intervention" in row["reason"]
 
@@ -246,7 +244,7 @@ def test_without_a_partner_or_a_second_round():
 
 
 def test_dose_and_response():
-    how = Bootstrap(SETTINGS["confidence"], SETTINGS["bootstrap"], SETTINGS["seed"])
+    how = Bootstrap(SETTINGS.confidence, SETTINGS.resamples, SETTINGS.seed)
     both = pd.concat(
         [steered(slope(0.3), rounds=6), steered(slope(0.3), SOFT_TFT, rounds=6, seed=1)]
     )

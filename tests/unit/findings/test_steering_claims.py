@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ CLAIMED = [claim for claim in CLAIMS if claim.id in ("M7", "M8")]
 
 
 def verdicts(table, **changes):
-    return judge({"steering": table}, claims=CLAIMED, **{**SETTINGS, **changes}).set_index("claim")
+    return judge({"steering": table}, replace(SETTINGS, **changes), CLAIMED).set_index("claim")
 
 
 def detail(found, claim):
@@ -118,7 +119,7 @@ def test_a_null_direction_is_seldom_supported():
         slope, word, carries = 0.5 * rng.normal(size=3)
         how = {"random_slope": 0.5, "clamp": 0.0, "seed": seed, "noise": 0.3}
         table = steering(slope=slope, word=word, carries=carries, **how)
-        supported += (verdicts(table, bootstrap=200)["verdict"] == "supported").sum()
+        supported += (verdicts(table, resamples=200)["verdict"] == "supported").sum()
     assert supported <= 1
 
 

@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 
 from nashlens.findings import LINEAGE_CLAIMS, judge
-from nashlens.findings.claim import ALL_MODELS
 from tests.unit.planted.test_ladder_of_plants import SETTINGS, lens_of
 
 NAMES = ("nash", "override")
@@ -33,9 +32,7 @@ def judged(plants, mechanisms, *, bases=None, sizes=None):
             "base": [(bases or {}).get(name, "") for name in mechanisms],
         }
     )
-    return judge(tables, model=ALL_MODELS, claims=LINEAGE_CLAIMS, **SETTINGS).set_index(
-        ["claim", "model"]
-    )
+    return judge(tables, SETTINGS, LINEAGE_CLAIMS).set_index(["claim", "model"])
 
 
 @pytest.mark.parametrize(

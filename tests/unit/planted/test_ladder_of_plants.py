@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from nashlens.findings import JudgeSettings
+from nashlens.findings.claim import ALL_MODELS
 from nashlens.findings.ladder import climb
 from nashlens.findings.protocols import CONTROLLED, PROTOCOLS, PUBLISHED
 from nashlens.lens.logit import lens_table
@@ -11,13 +13,7 @@ from nashlens.planted import build
 from nashlens.planted.circuit import N_LAYERS
 from tests.unit.planted.test_plants import Model, make_prompts
 
-SETTINGS = {
-    "confidence": 0.95,
-    "bootstrap": 200,
-    "late_fraction": 0.25,
-    "min_label_mass": 0.01,
-    "seed": 3,
-}
+SETTINGS = JudgeSettings(ALL_MODELS, 0.95, 200, 3, late_fraction=0.25, min_label_mass=0.01)
 
 
 def lens_of(name, folder):
@@ -50,12 +46,8 @@ def lens_of(name, folder):
 
 def climb_model(name, folder):
     """Return what each rung concludes of M6, from a model's residuals at its decisions."""
-    found = climb(
-        lens_of(name, folder),
-        model=name,
-        **SETTINGS,
-        protocols={"M6": PROTOCOLS["M6"]},
-    )
+    protocols = {"M6": PROTOCOLS["M6"]}
+    found = climb(lens_of(name, folder), SETTINGS.about(name), protocols=protocols)
     return found.set_index("name")
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from nashlens.findings import CLAIMS, judge
+from nashlens.findings import CLAIMS, JudgeSettings, judge
 from nashlens.games import build_games
 from nashlens.lens.effects import effect_estimates
 from nashlens.lens.readings import PREFERENCE
@@ -269,13 +269,8 @@ def test_the_parts_and_the_claims_tell_an_action_from_a_word(models, name):
     assert (last["word"] > PREFERENCE) == (name != "override")
     found = judge(
         {"lens": table, "prompts": prompts},
-        model=name,
-        confidence=0.95,
-        bootstrap=200,
-        late_fraction=0.25,
-        min_label_mass=0.01,
-        seed=1,
-        claims=[claim for claim in CLAIMS if claim.id in ("M5", "M6")],
+        JudgeSettings(name, 0.95, 200, 1, late_fraction=0.25, min_label_mass=0.01),
+        [claim for claim in CLAIMS if claim.id in ("M5", "M6")],
     )
     found = found.set_index("claim")
     assert found["verdict"].to_dict() == VERDICTS[name], found["reason"].to_list()

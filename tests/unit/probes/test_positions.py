@@ -95,7 +95,7 @@ def test_the_findings_say_so_and_judge_the_decision(study):
     prompts, _, _, tables = study
     claims = [claim for claim in CLAIMS if claim.id in ("M1", "M2")]
     judged = {"probes": tables["probes"], "prompts": prompts}
-    found = judge(judged, claims=claims, **SETTINGS).set_index("claim")
+    found = judge(judged, SETTINGS, claims).set_index("claim")
     probes = tables["probes"]
     assert found.loc["M1", "estimate"] == accuracy(probes, "decision")[1]
     for claim in ("M1", "M2"):

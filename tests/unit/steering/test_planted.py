@@ -71,7 +71,7 @@ def steered(name, folder, layers, joint=(), fit="means", kinds=KINDS):
 
 
 def judged(table):
-    (row,) = judge({"steering": table}, claims=M7, **SETTINGS).to_dict("records")
+    (row,) = judge({"steering": table}, SETTINGS, M7).to_dict("records")
     return row, json.loads(row["detail"])
 
 

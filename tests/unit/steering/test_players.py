@@ -7,7 +7,8 @@ from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
 from nashlens.engine.session import Session
 from nashlens.engine.steered import steered
-from nashlens.findings import PLAY_CLAIMS, judge_play
+from nashlens.findings import PLAY_CLAIMS, JudgeSettings, judge
+from nashlens.findings.claim import ALL_MODELS
 from nashlens.games import build_games
 from nashlens.games.table import games_table
 from nashlens.models.convert import convert_source
@@ -128,10 +129,8 @@ def judged(claim, matches):
     claims = [one for one in PLAY_CLAIMS if one.id == claim]
     known = models(steerable=("planted", 1))
     tables = {"steered_matches": matches, "games": games_table([PD]), "models": known}
-    (row,) = judge_play(tables, claims=claims, confidence=0.95, bootstrap=1000, seed=3).to_dict(
-        "records"
-    )
-    return row
+    settings = JudgeSettings(ALL_MODELS, 0.95, 1000, 3)
+    return judge(tables, settings, claims).iloc[0]
 
 
 def test_a_planted_model_that_looks_the_action_up_is_moved_in_play(tmp_path):

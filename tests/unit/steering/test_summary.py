@@ -15,7 +15,7 @@ from nashlens.findings import CLAIMS, judge
 from nashlens.steering.summary import scenario_changes, steering_estimates
 from tests.unit.findings.tables import SETTINGS, steering
 
-HOW = Bootstrap(SETTINGS["confidence"], SETTINGS["bootstrap"], SETTINGS["seed"])
+HOW = Bootstrap(SETTINGS.confidence, SETTINGS.resamples, SETTINGS.seed)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def table(sweep):
 
 def test_changes_of_targets_are_those_of_the_findings(sweep, table):
     claims = [claim for claim in CLAIMS if claim.id in ("M7", "M8")]
-    found = judge({"steering": sweep}, claims=claims, **SETTINGS).set_index("claim")
+    found = judge({"steering": sweep}, SETTINGS, claims).set_index("claim")
     change = table[(table["quantity"] == "change") & table["target"]]
     for kind, claim in (("add", "M7"), ("clamp", "M8")):
         row, detail = found.loc[claim], json.loads(found.loc[claim, "detail"])
