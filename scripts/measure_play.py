@@ -19,10 +19,8 @@ def main(inputs, outputs, config, fingerprint):
         play,
         games_from_table(read_table(inputs["games"])),
         read_table(inputs["quiz"]),
+        how,
         models=read_models(folders, config["models"]),
-        confidence=how.confidence,
-        resamples=how.resamples,
-        seed=how.seed,
     )
     tables = {
         "matches": matches,

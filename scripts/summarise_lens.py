@@ -10,14 +10,7 @@ from workflow.job import run_job
 def main(inputs, outputs, config, fingerprint, model):
     lens, prompts = read_table(inputs["lens"]), read_table(inputs["prompts"])
     how = Bootstrap.from_config(config)
-    summary = summarise_lens(
-        lens,
-        prompts,
-        model=model,
-        confidence=how.confidence,
-        resamples=how.resamples,
-        seed=how.seed,
-    )
+    summary = summarise_lens(lens, prompts, model=model, how=how)
     layers = layer_estimates(lens, prompts, model=model, name="logit", how=how)
     write_table(summary, outputs["summary"], config=config, fingerprint=fingerprint)
     write_table(layers, outputs["layers"], config=config, fingerprint=fingerprint)

@@ -54,6 +54,14 @@ class Bootstrap:
         """Return the random stream of a use."""
         return stream(self.seed, *names)
 
+    def options(self, *names: str | int) -> dict[str, Any]:
+        """Return the arguments of a bootstrap of `nashlens.contrasts`."""
+        return {
+            "confidence": self.confidence,
+            "resamples": self.resamples,
+            "rng": self.rng(*names),
+        }
+
 
 def mean_estimates(
     values: ArrayLike, matches: ArrayLike, how: Bootstrap, *names: str | int
@@ -78,9 +86,7 @@ def mean_estimates(
     found = cluster_bootstrap(
         np.asarray(values, dtype=float),
         np.asarray(matches, dtype=object),
-        resamples=how.resamples,
-        confidence=how.confidence,
-        rng=how.rng(*names),
+        **how.options(*names),
     )
     return frame(found.estimate, found.low, found.high, "percentile", found.n, found.n_clusters)
 

@@ -61,9 +61,7 @@ HOW = Bootstrap(confidence=0.95, resamples=50, seed=1)
     "read",
     [
         lambda table: add_choices(LENS_PROMPTS, table),
-        lambda table: summarise_lens(
-            table, LENS_PROMPTS, model="m", confidence=0.95, resamples=50, seed=1
-        ),
+        lambda table: summarise_lens(table, LENS_PROMPTS, model="m", how=HOW),
         lambda table: layer_estimates(table, LENS_PROMPTS, model="m", name="logit", how=HOW),
         lambda table: effect_estimates(
             table, LENS_PROMPTS, model="m", name="logit", confidence=0.95

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from nashlens.contrasts import percentile_interval
+from nashlens.estimates import Bootstrap
 from nashlens.factorial import BlockEstimate
 from nashlens.kept import kept
 from nashlens.lens.readings import PREFERENCE, Array, Readings, conflicting, defined
-from nashlens.seeds import stream
 
 DESCRIPTIONS = {
     "nash_from": "first layer whose action part favours the Nash action by more than"
@@ -39,13 +39,7 @@ class _Quantity(NamedTuple):
 
 
 def summarise_lens(
-    lens: pd.DataFrame,
-    prompts: pd.DataFrame,
-    *,
-    model: str,
-    confidence: float,
-    resamples: int,
-    seed: int,
+    lens: pd.DataFrame, prompts: pd.DataFrame, *, model: str, how: Bootstrap
 ) -> pd.DataFrame:
     """Summarise one lens of one model.
 
@@ -57,12 +51,8 @@ def summarise_lens(
         The prompts table.
     model : str
         Name for the table, and for the random streams.
-    confidence : float
-        Coverage of the intervals.
-    resamples : int
-        Number of draws around the estimates.
-    seed : int
-        The experiment's seed.
+    how : Bootstrap
+        With so many draws around the estimates.
 
     Returns
     -------
@@ -72,7 +62,7 @@ def summarise_lens(
         `description`.
     """
     used = kept(prompts)
-    rng = stream(seed, "lens summary", model)
+    rng = how.rng("lens summary", model)
     about_nash = [name for name in DESCRIPTIONS if name.startswith("nash")]
     others = [name for name in DESCRIPTIONS if name not in about_nash]
     rows = []
@@ -83,7 +73,7 @@ def summarise_lens(
         readings = Readings(lens, some)
         problem = readings.problem(what)
         if problem is None:
-            found = estimate(readings, confidence, resamples, rng)
+            found = estimate(readings, how, rng)
         else:
             found = dict.fromkeys(names, _missing(problem))
         rows += [
@@ -112,12 +102,10 @@ def _interval(estimate: float, draws: Array, confidence: float) -> _Quantity:
     return _Quantity(estimate, float(low[0]), float(high[0]))
 
 
-def _nash(
-    readings: Readings, confidence: float, resamples: int, rng: np.random.Generator
-) -> dict[str, _Quantity]:
+def _nash(readings: Readings, how: Bootstrap, rng: np.random.Generator) -> dict[str, _Quantity]:
     found = readings.estimate(readings.parts("nash_action")["action"])
-    action, draws = found.estimate, found.draws(resamples, rng)
-    low, _, _ = found.simultaneous(confidence, resamples, rng)
+    action, draws = found.estimate, found.draws(how.resamples, rng)
+    low, _, _ = found.simultaneous(how.confidence, how.resamples, rng)
     sure = (low > 0) & (action > PREFERENCE)
     if not sure.any():
         return {"nash_from": _missing("no layer favours the Nash action beyond doubt")}
@@ -125,26 +113,26 @@ def _nash(
     # The first layer by the same rule in each draw, with the same margin for chance.
     drawn = (draws > action - low) & (draws > PREFERENCE)
     starts = np.where(drawn.any(axis=1), layers[drawn.argmax(axis=1)], np.nan)
-    return {"nash_from": _interval(float(layers[sure.argmax()]), starts, confidence)}
+    return {"nash_from": _interval(float(layers[sure.argmax()]), starts, how.confidence)}
 
 
-def _conflict(
-    readings: Readings, confidence: float, resamples: int, rng: np.random.Generator
-) -> dict[str, _Quantity]:
+def _conflict(readings: Readings, how: Bootstrap, rng: np.random.Generator) -> dict[str, _Quantity]:
     parts, layers = readings.parts("prosocial_action"), readings.layers.astype(float)
     by_layer = readings.estimate(parts["action"])
     found = readings.estimate(
         parts["action"], parts["word"], readings.probability("prosocial_action")
     )
-    draws = np.split(found.draws(resamples, rng), 3, axis=1)
+    draws = np.split(found.draws(how.resamples, rng), 3, axis=1)
     action, word, p = np.split(found.estimate, 3)
     peak = int(action.argmax())
     share = float(_share(action[-1], word[-1]))
-    follows = _interval(share, _share(draws[0][:, -1], draws[1][:, -1]), confidence)
+    follows = _interval(share, _share(draws[0][:, -1], draws[1][:, -1]), how.confidence)
     return {
-        "flip_layer": _flip(layers, by_layer, draws[0], confidence, rng),
-        "peak_layer": _interval(float(layers[peak]), layers[draws[0].argmax(axis=1)], confidence),
-        "peak_height": _interval(float(p[peak]), draws[2][:, peak], confidence),
+        "flip_layer": _flip(layers, by_layer, draws[0], how.confidence, rng),
+        "peak_layer": _interval(
+            float(layers[peak]), layers[draws[0].argmax(axis=1)], how.confidence
+        ),
+        "peak_height": _interval(float(p[peak]), draws[2][:, peak], how.confidence),
         "follows_action": follows._replace(reason=_decision(follows.low, follows.high)),
     }
 

@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from nashlens.estimates import Bootstrap
 from nashlens.lens.summary import summarise_lens
 
 # name: row's payoffs 00 01 10 11 (column's by symmetry unless given), equilibria, mixed
@@ -122,9 +123,7 @@ def make_lens_summary(prompts, lens) -> pd.DataFrame:
             lens[lens["model"] == model],
             known[known["model"] == model],
             model=model,
-            confidence=0.95,
-            resamples=100,
-            seed=1,
+            how=Bootstrap(0.95, 100, 1),
         )
         for model in dict.fromkeys(prompts["model"])
     ]

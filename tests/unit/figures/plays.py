@@ -7,6 +7,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from nashlens.estimates import Bootstrap
 from nashlens.games.catalog import CATALOG
 from nashlens.models.table import models_table
 from nashlens.play.metrics.table import measure_play
@@ -144,7 +145,7 @@ def measures_of(play, games=GAMES, *, resamples=20):
         {m: {"n_parameters": sizes[m][1]} for m in sizes}, {m: sizes[m][0] for m in sizes}
     )
     matches, metrics = measure_play(
-        play, played, quiz, models=models, confidence=0.95, resamples=resamples, seed=6
+        play, played, quiz, Bootstrap(0.95, resamples, 6), models=models
     )
     return {"matches": matches, "metrics": metrics}
 

@@ -147,7 +147,7 @@ def test_the_last_layer_is_the_models_own_answer_of_whole_labels(model, read):
 def test_the_layers_are_summed_up_and_drawn(read, tmp_path, caplog, recwarn):
     prompts, lens = read
     how = Bootstrap(confidence=0.95, resamples=50, seed=1)
-    summary = summarise_lens(lens, prompts, model="m", confidence=0.95, resamples=50, seed=1)
+    summary = summarise_lens(lens, prompts, model="m", how=how)
     layers = layer_estimates(lens, prompts, model="m", name="logit", how=how)
     assert summary.set_index("quantity").loc["follows_action", "estimate"] >= 0
     figure = registry.draw("lens", {"lens_layers": layers, "lens_summary": summary})

@@ -1,15 +1,16 @@
 import numpy as np
 import pytest
 
+from nashlens.estimates import Bootstrap
 from nashlens.lens.summary import DESCRIPTIONS, summarise_lens
 from tests.unit.findings.tables import LAYERS, lens, prompts, steps
 
 FRAME = prompts()
-SETTINGS = {"model": "m", "confidence": 0.95, "resamples": 300, "seed": 3}
+HOW = Bootstrap(confidence=0.95, resamples=300, seed=3)
 
 
 def summary(table, frame=FRAME):
-    return summarise_lens(table, frame, **SETTINGS).set_index("quantity")
+    return summarise_lens(table, frame, model="m", how=HOW).set_index("quantity")
 
 
 def test_an_override_by_action_in_numbers():

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nashlens.estimates import Bootstrap
 from nashlens.games.table import games_table
 from nashlens.lens.summary import summarise_lens
 from nashlens.planted.calibration import check, judged_together, steerable_layers
@@ -15,6 +16,7 @@ from tests.unit.findings.play_tables import PD, constant, models, steered
 from tests.unit.findings.tables import lens, probe_rows, prompts, steering, steps
 
 FRAME = prompts()
+HOW = Bootstrap(0.95, 200, 1)
 FACTS = Facts(
     history_from=5,
     history_until=8,
@@ -48,9 +50,7 @@ def tables(**changes):
     }
     return {
         "probes": probes((5, 8), (99, 99)),
-        "lens_summary": summarise_lens(
-            table, FRAME, model="m", confidence=0.95, resamples=200, seed=1
-        ),
+        "lens_summary": summarise_lens(table, FRAME, model="m", how=HOW),
         "steering": steering(slope=2.0, random_slope=0.4),
         "findings": pd.DataFrame(
             {
@@ -133,9 +133,7 @@ def test_the_summary_counts_and_judges():
     nulls = [
         checked(
             Facts(null=True, denied=("M1",)),
-            lens_summary=summarise_lens(
-                lens(FRAME, seed=k), FRAME, model="m", confidence=0.95, resamples=200, seed=1
-            ),
+            lens_summary=summarise_lens(lens(FRAME, seed=k), FRAME, model="m", how=HOW),
             probes=probes((5, 8) if k == 0 else (99, 99), (99, 99)),
             steering=steering(slope=0.0, seed=k),
             findings=tables()["findings"].assign(verdict="inconclusive"),

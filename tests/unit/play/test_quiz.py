@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from nashlens.errors import LabelError
+from nashlens.estimates import Bootstrap
 from nashlens.games import Game
 from nashlens.games.catalog import CATALOG
 from nashlens.games.variants import variants
@@ -54,7 +55,7 @@ def table(prefers, max_length=None, **changes):
 
 
 def accuracy(frame):
-    return quiz_accuracy(frame, confidence=0.95, resamples=200, seed=5)
+    return quiz_accuracy(frame, Bootstrap(0.95, 200, 5))
 
 
 def truth(text, swap=False):

@@ -8,7 +8,7 @@ the same opponent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nashlens.contrasts import bootstrap_draws, percentile_interval
+from nashlens.estimates import Bootstrap
 from nashlens.play.metrics.cells import KEYS
 from nashlens.play.metrics.rows import ONE_BLOCK, measure_row
 
@@ -35,10 +36,7 @@ def payoff_share(sums: Array) -> Array:
 
 
 def advantages(
-    matches: pd.DataFrame,
-    confidence: float,
-    resamples: int,
-    rng: Callable[..., np.random.Generator],
+    matches: pd.DataFrame, how: Bootstrap
 ) -> Iterator[tuple[dict[str, Any], NDArray[Any]]]:
     """Yield rows of the metrics table, each with the positions of the matches that it rests on.
 
@@ -46,12 +44,8 @@ def advantages(
     ----------
     matches : pandas.DataFrame
         From `matches_table`.
-    confidence : float
-        Coverage of the intervals.
-    resamples : int
-        Number of bootstrap resamples; those of matches in turn and at once are independent.
-    rng : callable
-        Returns the random stream of a name.
+    how : Bootstrap
+        Resamples of matches in turn and at once are independent.
     """
     together = matches[matches["move_order"] == "simultaneous"].groupby(_SAME, dropna=False)
     at_once = {key: matches.index.get_indexer(index) for key, index in together.groups.items()}
@@ -65,14 +59,14 @@ def advantages(
         lines = moving_first["line"].to_numpy()
         others = at_once.get(tuple(keys[name] for name in _SAME), np.array([], dtype=int))
         name = [str(keys[k]) for k in ("agent", "opponent", "game", "move_order", "match_rounds")]
-        stream = rng("first mover", *name)
+        stream = how.rng("metrics", "first mover", *name)
         in_turn, simultaneous = (
             _Share(
                 *bootstrap_draws(
                     payoffs[which],
                     blocks[which],
                     lambda sums, count: payoff_share(sums),
-                    resamples=resamples,
+                    resamples=how.resamples,
                     rng=stream,
                 ),
                 n_matches=len(set(ids[which])),
@@ -82,9 +76,9 @@ def advantages(
             for which in (lines, others)
         )
         del keys["seat"]
-        yield keys | _share_row(in_turn, simultaneous, seat, confidence), lines
+        yield keys | _share_row(in_turn, simultaneous, seat, how.confidence), lines
         used = np.concatenate([lines, others])
-        yield keys | _advantage_row(in_turn, simultaneous, seat, confidence), used
+        yield keys | _advantage_row(in_turn, simultaneous, seat, how.confidence), used
 
 
 class _Share(NamedTuple):

@@ -8,27 +8,22 @@ import numpy as np
 import pandas as pd
 
 from nashlens.contrasts import cluster_bootstrap
-from nashlens.seeds import stream
+from nashlens.estimates import Bootstrap
 
 CHANCE = 0.5
 ALL = "all"
 """The kind that means all questions of a template together."""
 
 
-def quiz_accuracy(
-    answers: pd.DataFrame, *, confidence: float, resamples: int, seed: int
-) -> pd.DataFrame:
+def quiz_accuracy(answers: pd.DataFrame, how: Bootstrap) -> pd.DataFrame:
     """Return the share of right answers by model, template and kind of question.
 
     Parameters
     ----------
     answers : pandas.DataFrame
         From `nashlens.play.quiz.ask_quiz`, of one or several models.
-    confidence : float
-        Coverage of the intervals.
-    resamples : int
-        Number of bootstrap resamples of histories.
-    seed : int
+    how : Bootstrap
+        Whole histories are resampled.
 
     Returns
     -------
@@ -43,15 +38,14 @@ def quiz_accuracy(
         known = answered[answered["correct"].notna()]
         row: dict[str, Any] = {"model": model, "template": template, "kind": kind}
         row |= {"n": len(known), "n_histories": known["history_id"].nunique()}
-        row |= {"n_dropped": len(answered) - len(known), "chance": CHANCE, "confidence": confidence}
+        row |= {"n_dropped": len(answered) - len(known), "chance": CHANCE}
+        row["confidence"] = how.confidence
         row |= dict.fromkeys(("accuracy", "ci_low", "ci_high", "p_right", "answer_mass"), np.nan)
         if len(known):
             interval = cluster_bootstrap(
                 known["correct"].astype(float),
                 known["history_id"],
-                resamples=resamples,
-                confidence=confidence,
-                rng=stream(seed, "quiz accuracy", str(model), str(template), str(kind)),
+                **how.options("quiz accuracy", str(model), str(template), str(kind)),
             )
             row |= {
                 "accuracy": float(interval.estimate),

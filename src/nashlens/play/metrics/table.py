@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nashlens.contrasts import cluster_sums, percentile_interval, resample_counts
+from nashlens.estimates import Bootstrap
 from nashlens.games.game import Game
 from nashlens.models.table import models_table
 from nashlens.play.metrics import mixture, serial
@@ -22,7 +22,6 @@ from nashlens.play.metrics.mover import advantages
 from nashlens.play.metrics.quiz import accuracy_by_model
 from nashlens.play.metrics.rounds import DROPPED_KEYS, Rounds, rounds_of
 from nashlens.play.metrics.rows import ONE_BLOCK, measure_row
-from nashlens.seeds import stream
 
 COLUMNS = (
     "measure", "term", "definition", *KEYS, "estimate", "ci_low", "ci_high", "n", "n_matches",
@@ -36,33 +35,13 @@ _TEXTS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Resampling:
-    """How intervals are made: coverage, number of resamples, and the experiment's seed."""
-
-    confidence: float
-    resamples: int
-    seed: int
-
-    def rng(self, *names: str) -> np.random.Generator:
-        """Return the random stream of a use."""
-        return stream(self.seed, "metrics", *names)
-
-    def options(self, *names: str) -> dict[str, Any]:
-        """Return the arguments of a bootstrap."""
-        rng = self.rng(*names)
-        return {"confidence": self.confidence, "resamples": self.resamples, "rng": rng}
-
-
 def measure_play(
     play: pd.DataFrame,
     games: Sequence[Game],
     quiz: pd.DataFrame,
+    how: Bootstrap,
     *,
     models: pd.DataFrame | None = None,
-    confidence: float,
-    resamples: int,
-    seed: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return every measure of every match, and of every cell of the design.
 
@@ -74,14 +53,10 @@ def measure_play(
         All games of the play table, with their variants.
     quiz : pandas.DataFrame
         The table of `quiz_accuracy`.
+    how : Bootstrap
+        Whole blocks are resampled.
     models : pandas.DataFrame, optional
         From `models_table`; without it, sizes and families are missing.
-    confidence : float
-        Coverage of the intervals.
-    resamples : int
-        Number of bootstrap resamples of blocks.
-    seed : int
-        The experiment's seed.
 
     Returns
     -------
@@ -97,7 +72,6 @@ def measure_play(
     """
     rounds = rounds_of(play, games)
     matches = matches_table(rounds)
-    how = Resampling(confidence, resamples, seed)
     ratios = RatioMeasures(matches, measures())
     quality = partial(_quality, rounds.dropped)
     rows: list[dict[str, Any]] = []
@@ -109,10 +83,7 @@ def measure_play(
         ]
         shared = cell.keys | quality(matches.iloc[cell.lines])
         rows += [shared | row for row in found]
-    rows += [
-        row | quality(matches.iloc[lines])
-        for row, lines in advantages(matches, how.confidence, how.resamples, how.rng)
-    ]
+    rows += [row | quality(matches.iloc[lines]) for row, lines in advantages(matches, how)]
     rows += _effect_rows(matches, games, how, quality)
     table = pd.DataFrame(rows, columns=list(COLUMNS)[: COLUMNS.index("quiz_accuracy")])
     table = table.merge(accuracy_by_model(quiz), on="model", how="left")
@@ -134,8 +105,8 @@ def _quality(dropped: pd.DataFrame, matches: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _ratio_rows(ratios: RatioMeasures, cell: PlayCell, how: Resampling) -> Iterator[dict[str, Any]]:
-    values = ratios.of_cell(cell, **how.options("cell", *cell.name))
+def _ratio_rows(ratios: RatioMeasures, cell: PlayCell, how: Bootstrap) -> Iterator[dict[str, Any]]:
+    values = ratios.of_cell(cell, **how.options("metrics", "cell", *cell.name))
     for measure, value in zip(ratios.measures, values, strict=True):
         none = np.isnan(value.estimate)
         yield measure_row(
@@ -154,7 +125,7 @@ def _ratio_rows(ratios: RatioMeasures, cell: PlayCell, how: Resampling) -> Itera
         )
 
 
-def _bounds(draws: Array, how: Resampling, blocks: Array) -> dict[str, Any]:
+def _bounds(draws: Array, how: Bootstrap, blocks: Array) -> dict[str, Any]:
     """Return the bounds of resampled estimates, or why there are none."""
     if len(np.unique(blocks)) < 2:
         return {"reason": ONE_BLOCK}
@@ -163,7 +134,7 @@ def _bounds(draws: Array, how: Resampling, blocks: Array) -> dict[str, Any]:
 
 
 def _serial_rows(
-    rounds: Rounds, matches: pd.DataFrame, cell: PlayCell, how: Resampling
+    rounds: Rounds, matches: pd.DataFrame, cell: PlayCell, how: Bootstrap
 ) -> list[dict[str, Any]]:
     """Return serial independence, in games whose only equilibrium is mixed."""
     moves = rounds.own[cell.lines]
@@ -196,7 +167,7 @@ def _serial_rows(
     )
     if reason:
         return [information(reason=reason), p_value(reason=reason)]
-    rng = how.rng("serial", *cell.name)
+    rng = how.rng("metrics", "serial", *cell.name)
     reference = serial.permuted(shown, how.resamples, rng)
     estimate = float(serial.mutual_information(steps.sum(axis=0)))
     by_block, _ = cluster_sums(steps, cell.blocks)
@@ -208,7 +179,7 @@ def _serial_rows(
     ]
 
 
-def _mixture_rows(rounds: Rounds, cell: PlayCell, how: Resampling) -> list[dict[str, Any]]:
+def _mixture_rows(rounds: Rounds, cell: PlayCell, how: Bootstrap) -> list[dict[str, Any]]:
     """Return weights of classical strategies, or of classes that are alike, and the error."""
     own, other = rounds.own[cell.lines], rounds.other[cell.lines]
     moves = ~np.isnan(own)
@@ -228,7 +199,7 @@ def _mixture_rows(rounds: Rounds, cell: PlayCell, how: Resampling) -> list[dict[
         return [weight(term=name, reason="no whole round was played") for name in mixture.NAMES]
     # A match without a whole round counts as drawn, and adds nothing to the likelihood.
     counts = resample_counts(
-        int(cell.blocks.max()) + 1, how.resamples, how.rng("mixture", *cell.name)
+        int(cell.blocks.max()) + 1, how.resamples, how.rng("metrics", "mixture", *cell.name)
     )
     found = mixture.fit_mixture(own, other, cell.blocks, counts)
     rows = []
@@ -255,7 +226,7 @@ def _mixture_rows(rounds: Rounds, cell: PlayCell, how: Resampling) -> list[dict[
 def _effect_rows(
     matches: pd.DataFrame,
     games: Sequence[Game],
-    how: Resampling,
+    how: Bootstrap,
     quality: Callable[[pd.DataFrame], dict[str, Any]],
 ) -> list[dict[str, Any]]:
     """Return surface effects of each agent, over all games and in each."""
@@ -271,14 +242,14 @@ def _effect_rows(
                 "game": game,
             }
             shared |= quality(chosen)
-            stream_name = ("effects", str(agent), str(game or ""))
+            stream_name = ("metrics", "effects", str(agent), str(game or ""))
             found = _agent_effects(chosen, asymmetric, how, stream_name)
             rows += [shared | row for row in found]
     return rows
 
 
 def _agent_effects(
-    matches: pd.DataFrame, asymmetric: set[str], how: Resampling, stream_name: tuple[str, ...]
+    matches: pd.DataFrame, asymmetric: set[str], how: Bootstrap, stream_name: tuple[str, ...]
 ) -> list[dict[str, Any]]:
     used = matches[matches["n_p_action_0"] > 0]
     n_matches = used["match_id"].nunique()

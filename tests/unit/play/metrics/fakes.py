@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from nashlens.estimates import Bootstrap
 from nashlens.games.catalog import CATALOG
 from nashlens.play.metrics.matches import matches_table
 from nashlens.play.metrics.rounds import rounds_of
@@ -42,7 +43,7 @@ def measured_matches(play, games):
 
 def measured(play, games=None, resamples=40, quiz=QUIZ):
     games = games or [CATALOG["prisoners_dilemma"]]
-    return measure_play(play, games, quiz, confidence=0.9, resamples=resamples, seed=5)
+    return measure_play(play, games, quiz, Bootstrap(0.9, resamples, 5))
 
 
 def value(table, measure, term=None, column="estimate", **cell):

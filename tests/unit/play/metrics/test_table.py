@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nashlens.estimates import Bootstrap
 from nashlens.games.catalog import CATALOG
 from nashlens.models.table import models_table
 from nashlens.play.metrics.cells import RatioMeasures, cells_of, derived
@@ -87,9 +88,8 @@ def test_sizes_and_families_stand_beside_models(mixed):
     known = models_table(manifests, {"m": None})
     assert known.to_dict("records") == [{"model": "m", "family": "Llama", "n_parameters": 1.35e8}]
     assert models_table(manifests, {"m": "smol"})["family"].tolist() == ["smol"]
-    games = [PD, BOS, PENNIES]
-    options = {"confidence": 0.9, "resamples": 2, "seed": 5, "models": known}
-    _, sized = measure_play(play, games, QUIZ, **options)
+    how = Bootstrap(0.9, 2, 5)
+    _, sized = measure_play(play, [PD, BOS, PENNIES], QUIZ, how, models=known)
     assert set(sized.loc[sized["model"].notna(), "family"]) == {"Llama"}
     assert set(sized.loc[sized["model"].notna(), "n_parameters"]) == {1.35e8}
     assert sized.loc[sized["model"].isna(), "n_parameters"].isna().all()
