@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
+from nashlens.contrasts import Array
+from nashlens.factorial import BlockEstimate
 from nashlens.findings.conditions import Case, Outcome, case, told
 from nashlens.seeds import stream
 
 Tables = Mapping[str, pd.DataFrame]
+Interval = Literal["percentile", "student"]
+About = Literal["model", "play", "lineage"]
 
 ALL_MODELS = "all models"
 """The subject of a row about the whole experiment."""
@@ -111,6 +115,35 @@ class Evidence:
         }
 
 
+class EstimateFields(TypedDict):
+    """The fields of an `Evidence` that an estimate fills."""
+
+    estimate: float
+    low: float
+    high: float
+    error: float
+    freedom: float
+    critical: float
+    n: int
+    n_matches: int
+
+
+def fields_at(
+    found: BlockEstimate, at: int, low: Array, high: Array, critical: Array | None = None
+) -> EstimateFields:
+    """Return one of several estimates, with its bounds, as fields of an `Evidence`."""
+    return EstimateFields(
+        estimate=float(found.estimate[at]),
+        low=float(low[at]),
+        high=float(high[at]),
+        error=float(found.error[at]),
+        freedom=float(found.freedom[at]),
+        critical=float("nan") if critical is None else float(critical[at]),
+        n=found.n,
+        n_matches=found.n_clusters,
+    )
+
+
 E = TypeVar("E", bound=Evidence)
 
 
@@ -153,7 +186,7 @@ class Claim(Generic[E]):
     """The largest effect that there can be."""
     tables: tuple[str, ...]
     """Keys of the tables that `estimate` reads; an empty one makes the claim not applicable."""
-    interval: Literal["percentile", "student"] = "percentile"
+    interval: Interval = "percentile"
     """Kind of the bounds: quantiles of a bootstrap, too narrow where matches are few, or Student's
     t, which allows for that."""
     supported: str
@@ -167,7 +200,7 @@ class Claim(Generic[E]):
     """Reads the evidence and its module's thresholds only."""
     reason: Callable[[E, Outcome], str]
     """The numbers, then what decided."""
-    about: Literal["model", "play", "lineage"] = "model"
+    about: About = "model"
     reads: Callable[[Tables], Any] = dict
     """What makes, of the tables, what `estimate` reads; called once for all claims with it."""
 

@@ -27,6 +27,7 @@ from nashlens.findings.shared.distance import (
     LEAST_DISTANCE,
     NASH_TV,
     NEAR,
+    DistanceClaim,
     DistanceComparison,
     DistanceContrast,
     DistanceEvidence,
@@ -37,7 +38,6 @@ from nashlens.findings.shared.distance import (
 from nashlens.findings.shared.field import PlayField, modes_lacking, sizes_lacking
 from nashlens.findings.shared.play import (
     EvidenceBySubject,
-    PlayClaim,
     play_reason,
     supported_unless,
     surface_case,
@@ -214,14 +214,12 @@ def reason(evidence: DistanceEvidence, outcome: Outcome) -> str:
     return play_reason(evidence, outcome, numbers)
 
 
-CLAIM = PlayClaim(
+CLAIM = DistanceClaim(
     id="B2",
     statement="Chain of thought takes small models away from Nash play and brings the largest"
     " to it.",
     measure=f"{NASH_TV}: mode cot less mode direct, in self-play; of a family, that difference in"
     " its largest model less that in its smallest",
-    unit="in Nash distance",
-    largest_effect=1.0,
     control=CONTROL_AT_RANDOM.format("cot (of a family: the arms that count up)"),
     paper="worse in small models, near-perfect above 70B",
     supported=f"a small model's distance rises, or a largest one's ({LARGEST / 1e9:g}B or more)"

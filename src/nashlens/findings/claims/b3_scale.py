@@ -14,20 +14,15 @@ from nashlens.findings.shared.distance import (
     CONTROL_AT_RANDOM,
     LEAST_DISTANCE,
     NASH_TV,
+    DistanceClaim,
     DistanceComparison,
     DistanceContrast,
     DistanceEvidence,
     contrast_each,
-    distance_reason,
     random_doubt,
 )
 from nashlens.findings.shared.field import PlayField, sizes_lacking
-from nashlens.findings.shared.play import (
-    EvidenceBySubject,
-    PlayClaim,
-    supported_unless,
-    surface_case,
-)
+from nashlens.findings.shared.play import EvidenceBySubject, supported_unless, surface_case
 from nashlens.findings.shared.sizes import families
 
 
@@ -64,12 +59,10 @@ def rule(evidence: DistanceEvidence) -> Outcome:
     )
 
 
-CLAIM = PlayClaim(
+CLAIM = DistanceClaim(
     id="B3",
     statement="In direct mode, the larger model of a family plays nearer to Nash.",
     measure=f"{NASH_TV}: a family's largest model less its smallest, direct self-play",
-    unit="in Nash distance",
-    largest_effect=1.0,
     control=CONTROL_AT_RANDOM.format("the largest"),
     paper="",
     supported=f"the larger model is nearer by at least {LEAST_DISTANCE:g}, with the interval below"
@@ -77,5 +70,4 @@ CLAIM = PlayClaim(
     contradicted=f"the interval stays above -{LEAST_DISTANCE:g}",
     estimate=estimate,
     rule=rule,
-    reason=distance_reason,
 )

@@ -16,14 +16,14 @@ from nashlens.findings.shared.distance import (
     APART_SUPPORTED,
     CONTROL_AT_RANDOM,
     NASH_TV,
+    DistanceClaim,
     DistanceComparison,
     contrast_each,
-    distance_reason,
     p_of_arms_apart,
     rule_of_arms_apart,
 )
 from nashlens.findings.shared.field import PlayField
-from nashlens.findings.shared.play import EvidenceBySubject, PlayClaim
+from nashlens.findings.shared.play import EvidenceBySubject
 from nashlens.findings.shared.sizes import list_sizes_and_families
 
 MATCHED = 1.25
@@ -45,17 +45,14 @@ def estimate(play: PlayField, settings: JudgeSettings) -> EvidenceBySubject:
     return contrast_each(play, settings, comparisons, lacking)
 
 
-CLAIM = PlayClaim(
+CLAIM = DistanceClaim(
     id="B4",
     statement="Models of two families and one size differ in their Nash distance.",
     measure=f"{NASH_TV}: the first model less the second, direct self-play",
-    unit="in Nash distance",
-    largest_effect=1.0,
     control=CONTROL_AT_RANDOM.format("the first"),
     paper="",
     supported=APART_SUPPORTED,
     contradicted=APART_CONTRADICTED,
     estimate=estimate,
     rule=rule_of_arms_apart,
-    reason=distance_reason,
 )

@@ -14,14 +14,14 @@ from nashlens.findings.shared.distance import (
     APART_SUPPORTED,
     CONTROL_AT_RANDOM,
     NASH_TV,
+    DistanceClaim,
     DistanceComparison,
     contrast_each,
-    distance_reason,
     p_of_arms_apart,
     rule_of_arms_apart,
 )
 from nashlens.findings.shared.field import PlayField, modes_lacking
-from nashlens.findings.shared.play import EvidenceBySubject, PlayClaim
+from nashlens.findings.shared.play import EvidenceBySubject
 
 
 def estimate(play: PlayField, settings: JudgeSettings) -> EvidenceBySubject:
@@ -34,17 +34,14 @@ def estimate(play: PlayField, settings: JudgeSettings) -> EvidenceBySubject:
     return contrast_each(play, settings, comparisons, modes_lacking(play, *modes))
 
 
-CLAIM = PlayClaim(
+CLAIM = DistanceClaim(
     id="B5",
     statement="A scratchpad and chain of thought differ in their Nash distance.",
     measure=f"{NASH_TV}: mode scratchpad less mode cot, in self-play",
-    unit="in Nash distance",
-    largest_effect=1.0,
     control=CONTROL_AT_RANDOM.format("scratchpad"),
     paper="",
     supported=APART_SUPPORTED,
     contradicted=APART_CONTRADICTED,
     estimate=estimate,
     rule=rule_of_arms_apart,
-    reason=distance_reason,
 )

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nashlens.factorial import BlockEstimate, Blocks
-from nashlens.findings.claim import JudgeSettings, Missing, Tables, with_bounds
+from nashlens.findings.claim import JudgeSettings, Missing, Tables, fields_at, with_bounds
 from nashlens.findings.conditions import Outcome, above, below, case, decided
 from nashlens.findings.shared.play import (
     Bounded,
@@ -69,22 +69,15 @@ def _of_model(rows: pd.DataFrame, settings: JudgeSettings) -> BeliefEvidence | M
     # Games with one history have no control.
     paired = ~np.isnan(other)
     gained = blocks.estimate((own - other)[:, None], paired)
-    low, high = (float(bound[0]) for bound in found.interval(settings.confidence))
     p_values = [
         found.p_above(BEYOND, settings.resamples)[0],
         gained.p_above(0.0, settings.resamples)[0],
     ]
     left = rows["block_id"].nunique() - len(blocks)
     return BeliefEvidence(
-        estimate=float(found.estimate[0]),
-        low=low,
-        high=high,
-        n=found.n,
-        n_matches=found.n_clusters,
+        **fields_at(found, 0, *found.interval(settings.confidence)),
         control=float(blocks.estimate(other[:, None], paired).estimate[0]),
         p_value=float(np.max(p_values)),
-        error=float(found.error[0]),
-        freedom=float(found.freedom[0]),
         left_out=f"{left} blocks were not asked whole, or have no best response" if left else "",
         surface="",
         advantage=_bounded(gained, settings.confidence),

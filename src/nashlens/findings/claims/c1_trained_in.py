@@ -14,15 +14,20 @@ from typing import Any
 
 from nashlens.findings.claim import (
     ALL_MODELS,
-    Claim,
-    Evidence,
     JudgeSettings,
     Missing,
     joined,
     with_bounds,
 )
 from nashlens.findings.conditions import Outcome, above, at_least, below, case, decided, same
-from nashlens.findings.shared.lineage import LateDifference, Lineage, Override, SubjectEvidence
+from nashlens.findings.shared.lineage import (
+    LateDifference,
+    Lineage,
+    LineageClaim,
+    Override,
+    SubjectEvidence,
+)
+from nashlens.findings.shared.play import supported_unless
 from nashlens.lens.readings import PREFERENCE
 
 OTHER_WORDS = (
@@ -91,24 +96,14 @@ def rule(e: TrainedIn) -> Outcome:
             below("upper bound of the difference of late changes (logits)", e.high, PREFERENCE),
             because="training added no late change that counts",
         ),
-        *(
-            case("inconclusive", without=[one], because=why)
-            for one, why in (
-                (has, "whether the trained model has an override is open"),
-                (has_not, "whether the base has the override too is open"),
-                *((one, "the difference is open") for one in larger),
-                (alike, OTHER_WORDS),
-            )
-        ),
-        case(
-            "supported",
-            has,
-            has_not,
-            *larger,
-            alike,
+        *supported_unless(
+            [],
+            (has, "whether the trained model has an override is open"),
+            (has_not, "whether the base has the override too is open"),
+            *((one, "the difference is open") for one in larger),
+            (alike, OTHER_WORDS),
             because="the trained model has the override, and its base has none",
         ),
-        case("inconclusive"),
     )
 
 
@@ -122,18 +117,12 @@ def reason(e: TrainedIn, outcome: Outcome) -> str:
     return joined(outcome.because, numbers)
 
 
-CLAIM: Claim[Evidence] = Claim(
+CLAIM = LineageClaim(
     id="C1",
     statement="Training put the late override there: the base has none.",
     measure="late change (action part of prosocial over Nash at the late peak, less the mean of the"
     " layers before): the trained model's less its base's, on the same scenarios",
-    unit="logits",
-    control="the same difference of the word part",
     paper="",
-    tables=("lens", "prompts", "models"),
-    interval="student",
-    about="lineage",
-    reads=Lineage,
     supported="on the scenarios that both were asked, in the same words, M6 is supported in the"
     " trained model and contradicted in its base, and the trained one's late change is larger by"
     f" at least {PREFERENCE:g} logits, with the interval (for all pairs of late layers at once)"
@@ -141,6 +130,6 @@ CLAIM: Claim[Evidence] = Claim(
     contradicted="M6 is supported in the base, or contradicted in the trained model, or the"
     f" difference cannot reach {PREFERENCE:g} logits",
     estimate=estimate,
-    rule=rule,  # type: ignore[arg-type]
-    reason=reason,  # type: ignore[arg-type]
+    rule=rule,
+    reason=reason,
 )

@@ -15,15 +15,20 @@ from typing import Any
 
 from nashlens.findings.claim import (
     ALL_MODELS,
-    Claim,
-    Evidence,
     JudgeSettings,
     Missing,
     joined,
     with_bounds,
 )
 from nashlens.findings.conditions import Outcome, above, at_least, below, case, decided, told
-from nashlens.findings.shared.lineage import LateDifference, Lineage, Override, SubjectEvidence
+from nashlens.findings.shared.lineage import (
+    LateDifference,
+    Lineage,
+    LineageClaim,
+    Override,
+    SubjectEvidence,
+)
+from nashlens.findings.shared.play import supported_unless
 from nashlens.findings.shared.sizes import (
     STEP,
     SizedModel,
@@ -144,18 +149,12 @@ def rule(e: FromASizeOn) -> Outcome:
             because="the smallest model has the override already",
         ),
         case("inconclusive", none_above, because=some_open),
-        case("inconclusive", without=[none_below], because=some_open),
-        *(
-            case("inconclusive", without=[one], because=why)
-            for one, why in zip(needs, whys, strict=True)
-        ),
-        case(
-            "supported",
-            none_below,
-            *needs,
+        *supported_unless(
+            [],
+            (none_below, some_open),
+            *zip(needs, whys, strict=True),
             because=f"the override is there from {e.threshold} on",
         ),
-        case("inconclusive"),
     )
 
 
@@ -174,25 +173,19 @@ def reason(e: FromASizeOn, outcome: Outcome) -> str:
     return joined(outcome.because, numbers)
 
 
-CLAIM: Claim[Evidence] = Claim(
+CLAIM = LineageClaim(
     id="C2",
     statement="Within a family, the late override appears from a size on.",
     measure="late change (action part of prosocial over Nash at the late peak, less the mean of the"
     " layers before) at the threshold less at the next smaller size, on the same scenarios; the"
     " largest less the smallest where there is no threshold",
-    unit="logits",
-    control="the same difference of the word part",
     paper="an override only in models above a capacity threshold",
-    tables=("lens", "prompts", "models"),
-    interval="student",
-    about="lineage",
-    reads=Lineage,
     supported="M6 is contradicted at every size below some size and supported from it on, and the"
     " late change is larger there than at the next smaller size by at least"
     f" {PREFERENCE:g} logits, with the interval (for all pairs of late layers at once) above 0",
     contradicted="M6 is contradicted at every size, or at one above a size at which it is"
     " supported",
     estimate=estimate,
-    rule=rule,  # type: ignore[arg-type]
-    reason=reason,  # type: ignore[arg-type]
+    rule=rule,
+    reason=reason,
 )

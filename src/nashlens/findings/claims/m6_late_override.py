@@ -23,6 +23,7 @@ from nashlens.findings.claim import (
     JudgeSettings,
     Missing,
     Tables,
+    fields_at,
     joined,
     with_bounds,
 )
@@ -142,16 +143,9 @@ def _evidence(
     p_prosocial = readings.estimate(readings.probability("prosocial_action")).estimate[late]
     sizes = abs(action.estimate[at]), abs(word.estimate[at])
     return LateOverride(
-        estimate=float(action.estimate[at]),
-        low=float(low[at]),
-        high=float(high[at]),
-        n=action.n,
-        n_matches=action.n_clusters,
+        **fields_at(action, at, low, high, critical),
         control=float(word.estimate[at]),
         p_value=float(min(p_value, 1.0)),
-        error=float(action.error[at]),
-        freedom=float(action.freedom[at]),
-        critical=float(critical[at]),
         peak_layer=int(readings.layers[peak]),
         peak_probability=float(p_prosocial.max()),
         peak_probability_layer=int(readings.layers[late][p_prosocial.argmax()]),

@@ -22,6 +22,7 @@ from nashlens.findings.claim import (
     JudgeSettings,
     Missing,
     Tables,
+    fields_at,
     joined,
     with_bounds,
 )
@@ -123,15 +124,9 @@ def from_override(override: pd.DataFrame, settings: JudgeSettings) -> LateCause 
     if restored is not None and restored[0].suffices:
         p.append(restored[1])
     return LateCause(
-        estimate=float(mean[0]),
-        low=float(low[0]),
-        high=float(high[0]),
-        n=found.n,
-        n_matches=found.n_clusters,
+        **fields_at(found, 0, low, high),
         control=float(mean[5:].max() - mean[5:].mean()),
         p_value=float(max(p)),
-        error=float(found.error[0]),
-        freedom=float(found.freedom[0]),
         heads=str(candidate.places["heads"].iloc[0]),
         components=len(str(candidate.places["heads"].iloc[0]).split()),
         random_groups=len(random.names),

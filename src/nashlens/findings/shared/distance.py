@@ -25,6 +25,7 @@ from nashlens.findings.shared.means import ArmMeans, MeanEstimate
 from nashlens.findings.shared.play import (
     Bounded,
     EvidenceBySubject,
+    PlayClaim,
     PlayEvidence,
     play_reason,
     supported_unless,
@@ -211,6 +212,15 @@ def distance_numbers(evidence: DistanceEvidence) -> str:
 def distance_reason(evidence: DistanceEvidence, outcome: Outcome) -> str:
     """Return what decided and the numbers."""
     return play_reason(evidence, outcome, distance_numbers(evidence))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistanceClaim(PlayClaim[DistanceEvidence]):
+    """A claim about a contrast of Nash distances."""
+
+    unit: str = "in Nash distance"
+    largest_effect: float = 1.0
+    reason: Callable[[DistanceEvidence, Outcome], str] = distance_reason
 
 
 def random_doubt(arm: ArmDistance, name: str) -> tuple[Condition, str]:

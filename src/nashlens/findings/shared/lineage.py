@@ -9,8 +9,9 @@ for all pairs of late layers at once, so that the choice costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,17 @@ from numpy.typing import NDArray
 from nashlens.contrasts import Array, p_floor
 from nashlens.depth import is_late
 from nashlens.factorial import Blocks
-from nashlens.findings.claim import Evidence, JudgeSettings, Missing, Tables
+from nashlens.findings.claim import (
+    About,
+    Claim,
+    E,
+    Evidence,
+    Interval,
+    JudgeSettings,
+    Missing,
+    Tables,
+    fields_at,
+)
 from nashlens.findings.claims import m6_late_override as m6
 from nashlens.findings.claims.m6_late_override import NO_FLOOR
 from nashlens.findings.shared.lens import lens_problem
@@ -173,6 +184,18 @@ class Lineage:
         return self._lens.get(model, self._nothing["lens"])
 
 
+@dataclass(frozen=True, kw_only=True)
+class LineageClaim(Claim[E]):
+    """A claim about the late changes of models of one descent."""
+
+    unit: str = "logits"
+    control: str = "the same difference of the word part"
+    tables: tuple[str, ...] = ("lens", "prompts", "models")
+    interval: Interval = "student"
+    about: About = "lineage"
+    reads: Callable[[Tables], Any] = Lineage
+
+
 @dataclass(frozen=True)
 class _Change:
     """The late change of one model in each block, (blocks, late layers)."""
@@ -206,17 +229,12 @@ def _difference(
     word = one.word[:, [one.peak]] - other.word[order][:, [other.peak]]
     # Bonferroni: choosing the peaks is paid.
     p_value = pairs.shape[1] * found.p_above(0.0, NO_FLOOR)[at]
+    fields = fields_at(found, at, low, high, critical)
+    fields["n"] *= 2
     return LateDifference(
-        estimate=float(found.estimate[at]),
-        low=float(low[at]),
-        high=float(high[at]),
-        n=2 * found.n,
-        n_matches=found.n_clusters,
+        **fields,
         control=float(one.readings.estimate(word).estimate[0]),
         p_value=float(min(max(p_value, p_floor(found.n_clusters, settings.resamples)), 1.0)),
-        error=float(found.error[at]),
-        freedom=float(found.freedom[at]),
-        critical=float(critical[at]),
         change=float(one.readings.estimate(one.action).estimate[one.peak]),
         other_change=float(other.readings.estimate(other.action).estimate[other.peak]),
         same_prompts=same,

@@ -15,32 +15,19 @@ half of one of its own matches, however many games there are.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from nashlens.contrasts import Array, p_floor, student_interval, student_p, student_quantile
 from nashlens.factorial import BlockEstimate
-from nashlens.findings.claim import JudgeSettings, Missing
+from nashlens.findings.claim import EstimateFields, JudgeSettings, Missing
 from nashlens.findings.shared.play import Bounded
 
 _STRATA = ["cell", "template", "label_set"]
 _BLOCK = [*_STRATA, "block"]
 _FORM = ["label_map", "option_order"]
-
-
-class EstimateFields(TypedDict):
-    """The fields of an `Evidence` that an estimate fills."""
-
-    estimate: float
-    low: float
-    high: float
-    error: float
-    freedom: float
-    critical: float
-    n: int
-    n_matches: int
 
 
 class MeanEstimate(NamedTuple):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from nashlens.findings.claim import Claim, Evidence, Missing, Tables
+from nashlens.findings.claim import About, Claim, Evidence, Interval, Missing, Tables
 from nashlens.findings.conditions import Case, Condition, Outcome, case, told
 from nashlens.findings.shared.field import PlayField
 
@@ -53,8 +53,8 @@ class PlayClaim(Claim[E]):
     """A claim about play."""
 
     tables: tuple[str, ...] = ("matches", "games", "models")
-    interval: Literal["percentile", "student"] = "student"
-    about: Literal["model", "play", "lineage"] = "play"
+    interval: Interval = "student"
+    about: About = "play"
     reads: Callable[[Tables], Any] = PlayField
 
 
@@ -72,7 +72,7 @@ def surface_case(evidence: PlayEvidence) -> Case:
 
 
 def supported_unless(
-    needs: Sequence[Condition], *doubts: tuple[Condition, str]
+    needs: Sequence[Condition], *doubts: tuple[Condition, str], because: str = ""
 ) -> tuple[Case, ...]:
     """Return the last cases of a rule, which found no contradiction.
 
@@ -83,10 +83,12 @@ def supported_unless(
     *doubts : (Condition, str)
         What must hold as well, and what is said where it does not; the first that does not is
         given.
+    because : str
+        What is said where all hold.
     """
     return (
         *(case("inconclusive", *needs, without=[one], because=why) for one, why in doubts),
-        case("supported", *needs, *(one for one, _ in doubts)),
+        case("supported", *needs, *(one for one, _ in doubts), because=because),
         case("inconclusive"),
     )
 

@@ -21,7 +21,14 @@ import numpy as np
 
 from nashlens.contrasts import Array, p_floor, rank_p, student_p
 from nashlens.factorial import BlockEstimate
-from nashlens.findings.claim import NOT_IN_DETAIL, Evidence, JudgeSettings, Missing, Tables
+from nashlens.findings.claim import (
+    NOT_IN_DETAIL,
+    Evidence,
+    JudgeSettings,
+    Missing,
+    Tables,
+    fields_at,
+)
 from nashlens.findings.conditions import Condition, at_most
 from nashlens.steering.readings import Bounded, Responses, Target, bounded
 
@@ -270,16 +277,8 @@ def common_evidence(best: Best, which: int) -> dict[str, Any]:
     """Return what the evidence of both claims has; `which` of the numbers is the estimate."""
     bounds, target, column = best.bounds, best.target, best.column(which)
     place = target.responses.places.iloc[best.place]
-    found = bounds.found
     return {
-        "estimate": float(found.estimate[column]),
-        "low": float(bounds.low[column]),
-        "high": float(bounds.high[column]),
-        "error": float(found.error[column]),
-        "freedom": float(found.freedom[column]),
-        "critical": float(bounds.critical[column]),
-        "n": found.n,
-        "n_matches": found.n_clusters,
+        **fields_at(bounds.found, column, bounds.low, bounds.high, bounds.critical),
         "direction": target.kind,
         "part": target.part,
         "layers": str(place["layers"]),
