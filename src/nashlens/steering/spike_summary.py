@@ -22,7 +22,7 @@ def summarise_spikes(spikes: pd.DataFrame, confidence: float) -> pd.DataFrame:
     Parameters
     ----------
     spikes : DataFrame
-        From `spike_table`.
+        From `spike_tables`.
     confidence : float
 
     Returns

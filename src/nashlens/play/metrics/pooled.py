@@ -103,7 +103,7 @@ def mode_differences(metrics: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     metrics : DataFrame
-        Of `metrics_table`.
+        Of `measure_play`.
 
     Returns
     -------
