@@ -23,7 +23,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from nashlens.contrasts import Array
-from nashlens.factorial import PARTS, STRATA, BlockEstimate, Blocks
+from nashlens.factorial import PARTS, STRATA, BlockEstimate, ScenarioBlocks
 from nashlens.vocabulary.prompts import LABEL_MAPS, OPTION_ORDERS
 
 SIZES = (16, 48, 192)
@@ -168,7 +168,7 @@ def false_positives(design: Design, studies: int, seed: int = 0) -> float:
     """Return the share of studies of null models that find an action part at any layer."""
     rng = np.random.default_rng(seed)
     rows = answers_of(design.blocks())
-    blocks, found = Blocks(rows), 0
+    blocks, found = ScenarioBlocks(rows), 0
     towards = np.where(rows["game"] == "0", 1.0, -1.0)
     for _ in range(NULL_MODELS):
         answers = null_answers(rows, studies * LAYERS, rng)

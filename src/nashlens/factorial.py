@@ -64,7 +64,7 @@ STRATA = ("game", "template", "label_set")
 _CELLS = len(LABEL_MAPS) * len(OPTION_ORDERS)
 
 
-class Blocks:
+class ScenarioBlocks:
     """The complete blocks of some rows.
 
     Parameters
@@ -192,12 +192,12 @@ class BlockEstimate:
     def of(
         cls, frame: pd.DataFrame, values: Array, cluster: str, strata: Sequence[str]
     ) -> BlockEstimate:
-        """Estimate from one row a block; see `Blocks.estimate`."""
+        """Estimate from one row a block; see `ScenarioBlocks.estimate`."""
         return cls.within(Layout.of(frame, cluster, strata), values)
 
     @classmethod
     def within(cls, layout: Layout, values: Array) -> BlockEstimate:
-        """Estimate from one row a block of a layout; see `Blocks.estimate`."""
+        """Estimate from one row a block of a layout; see `ScenarioBlocks.estimate`."""
         n_blocks, k = len(layout.frame), values.shape[1]
         if not n_blocks:
             none, empty = np.full(k, np.nan), np.zeros((0, k))

@@ -16,7 +16,7 @@ import pandas as pd
 
 from nashlens.contrasts import Array
 from nashlens.estimates import collect, frame
-from nashlens.factorial import STRATA, BlockEstimate, Blocks
+from nashlens.factorial import STRATA, BlockEstimate, ScenarioBlocks
 from nashlens.kept import at_position, kept, neutral
 from nashlens.vocabulary.prompts import SURFACE_COLUMNS as FORMS
 
@@ -67,7 +67,8 @@ def surface_estimates(
     prompts = neutral(kept(prompts))
     decisions = {"prompts": _asked(prompts, lens), "play": _played(neutral(play), model)}
     blocks = {
-        source: Blocks(data, cluster="cluster", strata=STRATA) for source, data in decisions.items()
+        source: ScenarioBlocks(data, cluster="cluster", strata=STRATA)
+        for source, data in decisions.items()
     }
     contrasts = _contrasts([one.frame for one in blocks.values()], prompts)
     rows = []
@@ -109,7 +110,7 @@ def _played(play: pd.DataFrame, model: str) -> pd.DataFrame:
     return seats.assign(cluster=seats["block_id"], block_id=names)
 
 
-def _compared(blocks: Blocks, p_0: Array, contrast: _FormContrast) -> BlockEstimate:
+def _compared(blocks: ScenarioBlocks, p_0: Array, contrast: _FormContrast) -> BlockEstimate:
     """Estimate one difference in P(action 0)."""
     about = blocks.frame
     if contrast.weights:
@@ -123,7 +124,7 @@ def _compared(blocks: Blocks, p_0: Array, contrast: _FormContrast) -> BlockEstim
     return blocks.estimate(moved, chosen)
 
 
-def _between(blocks: Blocks, values: Array, contrast: _FormContrast) -> BlockEstimate:
+def _between(blocks: ScenarioBlocks, values: Array, contrast: _FormContrast) -> BlockEstimate:
     """Estimate a weighted sum of the means of levels, in games that have all of them.
 
     A game's mean is over strata of equal weight: a stratum's values are multiplied so that this

@@ -13,7 +13,7 @@ from scipy.special import stdtrit
 from benchmarks import coverage as simulated
 from benchmarks.coverage import Design, answers_of
 from nashlens import factorial
-from nashlens.factorial import PARTS, STRATA, BlockEstimate, Blocks
+from nashlens.factorial import PARTS, STRATA, BlockEstimate, ScenarioBlocks
 
 
 def design(histories=6, games=("g", "h"), label_sets=("l",), templates=("t",)):
@@ -40,7 +40,7 @@ def design(histories=6, games=("g", "h"), label_sets=("l",), templates=("t",)):
 
 def test_a_column_of_few_degrees_of_freedom_widens_no_other():
     rng = np.random.default_rng(1)
-    blocks = Blocks(design(histories=8))
+    blocks = ScenarioBlocks(design(histories=8))
     values = rng.normal(size=(len(blocks), 1))
     # Two clusters differ in the second column, so that its error has few degrees of freedom.
     few = np.zeros((len(blocks), 1))
@@ -55,7 +55,7 @@ def test_a_column_of_few_degrees_of_freedom_widens_no_other():
 
 def test_one_column_has_students_own_bounds_and_none_vary_has_no_width():
     rng = np.random.default_rng(2)
-    blocks = Blocks(design())
+    blocks = ScenarioBlocks(design())
     found = blocks.estimate(rng.normal(size=(len(blocks), 1)))
     low, high, _ = found.simultaneous(0.9, 4000, rng)
     alone = found.interval(0.9)
@@ -81,7 +81,7 @@ def test_the_example_in_the_module_runs():
 
 def test_parts_are_the_coefficients_of_each_blocks_own_effect_coded_regression():
     rows, towards, values = _answers()
-    blocks = Blocks(rows)
+    blocks = ScenarioBlocks(rows)
     parts = blocks.parts(values, towards)
     for number, block in enumerate(blocks.frame["block_id"]):
         here = (rows["block_id"] == block).to_numpy()
@@ -160,7 +160,7 @@ def test_what_follows_one_part_adds_nothing_to_the_others(signs, sizes, only):
     follows = {"action": towards, "word": word, "place": place,
                "interaction": towards * word * place}  # fmt: skip
     size = sizes[PARTS.index(only)]
-    parts = Blocks(rows).parts(size * follows[only], towards)
+    parts = ScenarioBlocks(rows).parts(size * follows[only], towards)
     for part in PARTS:
         np.testing.assert_array_equal(parts[part], size if part == only else 0.0)
 
@@ -171,14 +171,16 @@ def test_incomplete_blocks_are_left_out_and_counted():
     lost = (rows["block_id"] == names[0]) & (rows["label_map"] == "swapped")
     twice = rows[rows["block_id"] == names[1]].iloc[:1]
     given_rows = pd.concat([rows[~lost], twice], ignore_index=True)
-    blocks = Blocks(given_rows)
+    blocks = ScenarioBlocks(given_rows)
     whole = ~rows["block_id"].isin(names[:2]).to_numpy()
     assert blocks.n_incomplete == 2
     assert len(blocks) == len(names) - 2
     assert set(given_rows["block_id"][~blocks.used]) == set(names[:2])
     more = np.vstack([values[~lost.to_numpy()], values[:1]])
     signs = np.append(towards[~lost.to_numpy()], towards[0])
-    expected = Blocks(rows[whole].reset_index(drop=True)).parts(values[whole], towards[whole])
+    expected = ScenarioBlocks(rows[whole].reset_index(drop=True)).parts(
+        values[whole], towards[whole]
+    )
     for part, found in blocks.parts(more, signs).items():
         np.testing.assert_allclose(found, expected[part])
 
@@ -186,7 +188,7 @@ def test_incomplete_blocks_are_left_out_and_counted():
 def test_the_order_of_rows_is_nothing():
     rows, towards, values = _answers()
     order = np.random.default_rng(5).permutation(len(rows))
-    blocks, shuffled = Blocks(rows), Blocks(rows.iloc[order].reset_index(drop=True))
+    blocks, shuffled = ScenarioBlocks(rows), ScenarioBlocks(rows.iloc[order].reset_index(drop=True))
     one = blocks.estimate(blocks.parts(values, towards)["action"])
     other = shuffled.estimate(shuffled.parts(values[order], towards[order])["action"])
     for name in ("estimate", "error", "freedom"):
@@ -214,7 +216,7 @@ def test_a_stratum_with_one_history_is_taken_together_with_another_of_its_game()
 
 def test_one_history_has_no_interval():
     rows = answers_of(Design(1, strata=2, crossed=True).blocks())
-    blocks = Blocks(rows)
+    blocks = ScenarioBlocks(rows)
     found = blocks.estimate(np.ones((len(blocks), 1)))
     assert found.estimate[0] == pytest.approx(1.0)
     assert np.isnan(found.error[0])
@@ -223,7 +225,7 @@ def test_one_history_has_no_interval():
 
 
 def test_no_blocks_have_no_estimate():
-    blocks = Blocks(answers_of(Design(3).blocks()))
+    blocks = ScenarioBlocks(answers_of(Design(3).blocks()))
     found = blocks.estimate(np.ones((len(blocks), 2)), np.zeros(len(blocks), dtype=bool))
     assert np.isnan(found.estimate).all()
     assert found.n == found.n_blocks == found.n_clusters == 0

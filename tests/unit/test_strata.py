@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nashlens.factorial import Blocks
+from nashlens.factorial import ScenarioBlocks
 from nashlens.strata import Layout
 
 STRATA = ("game", "template", "label_set")
@@ -83,7 +83,7 @@ def test_a_block_is_complete_with_each_of_its_cells_once(drawn):
         columns=["block_id", "label_map", "option_order"],
     ).assign(match_id="x", game="g", template="t", label_set="l")
     whole = {b for b in "abcd" if sorted(c for a, c in drawn if a == b) == sorted(CELLS)}
-    blocks = Blocks(rows)
+    blocks = ScenarioBlocks(rows)
     assert blocks.used.tolist() == [block in whole for block, _ in drawn]
     assert blocks.n_incomplete == len({block for block, _ in drawn} - whole)
     in_order = [block for block in dict.fromkeys(b for b, _ in drawn) if block in whole]

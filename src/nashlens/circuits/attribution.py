@@ -20,7 +20,7 @@ from nashlens.engine.labels import LabelledPrompt, labelled_prompts
 from nashlens.engine.recording import Recorded, record
 from nashlens.errors import DataError
 from nashlens.estimates import Bootstrap, collect, frame
-from nashlens.factorial import PARTS, Blocks
+from nashlens.factorial import PARTS, ScenarioBlocks
 from nashlens.interventions import PROMPT_COLUMNS, choose_prompts, prompts_by_interventions
 from nashlens.models.weights import WeightReader
 
@@ -180,7 +180,7 @@ class Writers:
     ----------
     places : DataFrame
         The components' `component`, `kind`, `layer` and `head`.
-    blocks : Blocks
+    blocks : ScenarioBlocks
         Those of the prompts that make complete blocks.
     parts : dict of str to ndarray
         `(blocks, components)` by part, in logits; the action part points to the Nash action.
@@ -193,7 +193,7 @@ class Writers:
         wide = wide[self.places["component"]]
         described = attribution.drop_duplicates(keys).set_index(keys)
         prompts = described.loc[wide.index].reset_index()
-        self.blocks = Blocks(prompts)
+        self.blocks = ScenarioBlocks(prompts)
         nash = np.where(prompts["nash_action"].to_numpy(dtype=float) == 1.0, 1.0, -1.0)
         self.parts = self.blocks.parts(wide.to_numpy(dtype=float), nash)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from nashlens.contrasts import Array
-from nashlens.factorial import Blocks
+from nashlens.factorial import ScenarioBlocks
 
 MAIN_PART = {"payoffs": "action", "history": "action", "labels": "action", "order": "place"}
 """Kind of pairs -> the part of the answer that the other prompt differs in."""
@@ -42,7 +42,7 @@ class Patches:
         The patches' `site`, `layer`, `head` and `group`, by name; why one is exact (`chosen`, see
         `nashlens.circuits.screen.REASONS`), and its `method`: `exact`, or `gradient` where it was
         only screened.
-    blocks : Blocks
+    blocks : ScenarioBlocks
         Those of the pairs that make complete blocks.
     parts : dict of str to ndarray
         `(blocks, 1 + patches)` by part, in logits: the whole difference between the two answers,
@@ -76,7 +76,7 @@ class Patches:
         method = np.where(exact, EXACT, GRADIENT)
         self.places = first[["site", "layer", "head", "group", "chosen"]].assign(method=method)
         totals = sign * pairs["total"].to_numpy(dtype=float)
-        self.blocks, aim = Blocks(pairs), aims(pairs, kind, towards)
+        self.blocks, aim = ScenarioBlocks(pairs), aims(pairs, kind, towards)
         values = np.column_stack([totals, np.where(exact, effect, screened)])
         self.parts = self.blocks.parts(values, aim)
         self.screened = self.blocks.parts(screened, aim)
@@ -108,5 +108,5 @@ def main_part(pairs: pd.DataFrame, kind: str, values: Array) -> Array:
     -------
     ndarray, shape (k,)
     """
-    blocks = Blocks(pairs)
+    blocks = ScenarioBlocks(pairs)
     return blocks.estimate(blocks.parts(values, aims(pairs, kind))[MAIN_PART[kind]]).estimate

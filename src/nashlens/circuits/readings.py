@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from nashlens.contrasts import Array
-from nashlens.factorial import Blocks
+from nashlens.factorial import ScenarioBlocks
 
 KINDS = ("none", "head", "mlp", "candidate", "random")
 """Kinds of ablation: nothing, one head, one MLP, a candidate group, a random group."""
@@ -73,7 +73,7 @@ class Ablations:
         One row for each prompt that has every ablation.
     values : ndarray
         `(prompts, ablations)`: logits of the Nash action over the other, or the label mass.
-    blocks : Blocks
+    blocks : ScenarioBlocks
         Those of the prompts that make complete blocks.
     parts : dict of str to ndarray
         `(blocks, ablations)` by part, in logits.
@@ -92,7 +92,7 @@ class Ablations:
         self.prompts = described.loc[wide.index].reset_index()
         self.values: Array = wide.to_numpy(dtype=float)
         towards = np.where(self.prompts["nash_action"].to_numpy(dtype=float) == 1.0, 1.0, -1.0)
-        self.blocks = Blocks(self.prompts)
+        self.blocks = ScenarioBlocks(self.prompts)
         # Parts are of numbers that point to action 1; these point to the Nash action.
         self.parts = self.blocks.parts(towards[:, None] * self.values, towards)
 

@@ -18,7 +18,7 @@ from nashlens.config.cross import used_models
 from nashlens.config.layers import resolve_layers
 from nashlens.config.notes import design_problems
 from nashlens.config.problems import dotted_path, problem_line
-from nashlens.config.prompt_checks import Facts, prompt_problems
+from nashlens.config.prompt_checks import PreflightFacts, prompt_problems
 from nashlens.config.rules import RefusedError, lines_of, passed, places
 from nashlens.config.sections import Config, ModelConfig
 from nashlens.errors import ConfigError, ModelError, NashlensError
@@ -67,7 +67,7 @@ def preflight(
             try:
                 facts = _facts(name, model, converted.get(name), dry_run, stack)
             except RefusedError:
-                facts = Facts()
+                facts = PreflightFacts()
             problems += facts.problems
             problems += lines_of(_adapter_problems, name, model)
             problems += lines_of(_tokenizer_problems, name, model)
@@ -85,7 +85,7 @@ def preflight(
 
 def _facts(
     name: str, model: ModelConfig, folder: Path | None, dry_run: bool, stack: ExitStack
-) -> Facts:
+) -> PreflightFacts:
     if folder is not None:
         # Damage is no problem here: it takes the manifest away, and the model is converted again.
         try:
@@ -93,9 +93,9 @@ def _facts(
             if manifest.get("source") == model.source:
                 check_files(folder, weights=False, mend=not dry_run)
                 n_layers = manifest.get("n_layers")
-                return Facts(n_layers if isinstance(n_layers, int) else None, folder)
+                return PreflightFacts(n_layers if isinstance(n_layers, int) else None, folder)
         except StrangerError as error:
-            return Facts(problems=(_source_line(name, model, str(error)),))
+            return PreflightFacts(problems=(_source_line(name, model, str(error)),))
         except ModelError:
             pass
     from nashlens.models.inspect import inspect_source
@@ -115,11 +115,13 @@ def _facts(
             with suppress(RefusedError):
                 place = _tokenizer_folder(source, model, stack)
     except NashlensError as error:
-        return Facts(problems=(_source_line(name, model, str(error)),))
+        return PreflightFacts(problems=(_source_line(name, model, str(error)),))
     problems = tuple(_source_line(name, model, problem) for problem in found)
     stranger = source.kind != "planted"
     rows, special = facts.vocab_size, facts.special_tokens
-    return Facts(facts.n_layers, place, facts.chat_template, special, stranger, rows, problems)
+    return PreflightFacts(
+        facts.n_layers, place, facts.chat_template, special, stranger, rows, problems
+    )
 
 
 def _source_line(name: str, model: ModelConfig, problem: str) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Facts:
+class PreflightFacts:
     """What is known of a model before anything is made from it."""
 
     n_layers: int | None = None
@@ -36,7 +36,7 @@ class Facts:
 
 
 def prompt_problems(
-    config: Config, name: str, facts: Facts, say: Callable[[str], None] | None
+    config: Config, name: str, facts: PreflightFacts, say: Callable[[str], None] | None
 ) -> list[str]:
     """Say what is wrong with texts of the config in a model's prompts.
 
@@ -45,7 +45,7 @@ def prompt_problems(
     config : Config
     name : str
         The model.
-    facts : Facts
+    facts : PreflightFacts
         What is known of it.
     say : callable or None
         Is given one line where the chat template is mended, or adds words to every prompt.

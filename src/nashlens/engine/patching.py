@@ -22,7 +22,7 @@ from nashlens.engine.edits import InterventionBatch
 from nashlens.engine.forest import shared_prefix
 from nashlens.engine.labels import LabelledPrompt, LabelRun, label_runs
 from nashlens.engine.recording import KINDS, Place, Recorded, Site, check_sites, record
-from nashlens.engine.sweeps import Job, map_jobs
+from nashlens.engine.sweeps import ForkJob, map_jobs
 from nashlens.engine.transfer import copy_to
 from nashlens.errors import DataError
 
@@ -165,12 +165,12 @@ def _score(
     theirs = _source_values(engine, runs, changes, groups, sources)
     # A copy of the decision token that joins after the last block is what no patch changes.
     whole = [np.where(np.arange(len(r.sequence)) == r.length - 1, 0, -1) for r in runs]
-    jobs = [Job(_Patches(engine, [Change((), "")], np.array([-1]), theirs, means), whole)]
+    jobs = [ForkJob(_Patches(engine, [Change((), "")], np.array([-1]), theirs, means), whole)]
     for (group, by_source), columns in changed.items():
         mine = [changes[k] for k in columns]
         values, aligned = (theirs, sources) if by_source else (None, None)
         patches = _Patches(engine, mine, np.array(columns), values, means)
-        jobs.append(Job(patches, _marks(runs, groups, group, values, aligned)))
+        jobs.append(ForkJob(patches, _marks(runs, groups, group, values, aligned)))
     # The last column is that of no change.
     scores = np.full((len(prompts), len(changes) + 1, 2), np.nan)
 

@@ -140,10 +140,10 @@ def map_forks(
         edited = np.full(len(run.sequence), -1)
         edited[start : start + 1 if last else None] = 0
         marks.append(edited)
-    map_jobs(engine, runs, [Job(interventions, marks)], work)
+    map_jobs(engine, runs, [ForkJob(interventions, marks)], work)
 
 
-class Job(NamedTuple):
+class ForkJob(NamedTuple):
     """Interventions at the tokens that `marks` says of each run (see `forks_of`), or None there."""
 
     interventions: InterventionBatch
@@ -153,7 +153,7 @@ class Job(NamedTuple):
 def map_jobs(
     engine: Engine,
     runs: Sequence[LabelRun],
-    jobs: Sequence[Job],
+    jobs: Sequence[ForkJob],
     work: Callable[[Fork, SteeredFork], None],
 ) -> None:
     """Run the unsteered rows once, and let `work` run the forks of each job.

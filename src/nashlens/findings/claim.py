@@ -155,7 +155,7 @@ class Missing:
     verdict: Literal["not_applicable", "inconclusive"] = "not_applicable"
 
 
-class Decision(NamedTuple):
+class Judgement(NamedTuple):
     """What was decided of a claim."""
 
     verdict: str
@@ -223,16 +223,16 @@ def joined(numbers: str, because: str, by: str = "; ") -> str:
     return f"{numbers}{by}{because}" if because else numbers
 
 
-def decide(claim: Claim[Any], found: Evidence | Missing) -> Decision:
+def decide(claim: Claim[Any], found: Evidence | Missing) -> Judgement:
     """Return what is decided; without a full interval (and a p-value) a claim is open."""
     if isinstance(found, Missing):
-        return Decision(found.verdict, found.reason, ())
+        return Judgement(found.verdict, found.reason, ())
     needed = [found.estimate, found.low, found.high, *[found.p_value] * found.needs_p]
     if not np.isfinite(needed).all():
         reason = (
             f"estimate {found.estimate:.2f} from {found.n_matches} matches: too few for an interval"
         )
         whole = told(f"the estimate has an interval{' and a p-value' * found.needs_p}", False)
-        return Decision("inconclusive", reason, (case("inconclusive", without=[whole]),))
+        return Judgement("inconclusive", reason, (case("inconclusive", without=[whole]),))
     outcome: Outcome = claim.rule(found)
-    return Decision(outcome.verdict, claim.reason(found, outcome), outcome.cases)
+    return Judgement(outcome.verdict, claim.reason(found, outcome), outcome.cases)

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from importlib import resources
+from typing import Protocol
 
 from nashlens.errors import DataError
 
 CORPUS = "eb7d6bfd1fc152b6520eb0767bf12907ecddb21ebf954968f93b359a1d236da6"
 """SHA-256 of the bundled passages; as it is code, a change of the text reruns the stage."""
+
+
+class Encoder(Protocol):
+    """What reads the text: a tokenizer."""
+
+    def encode(self, text: str) -> list[int]:
+        """Return token ids, with a BOS where the model has one."""
 
 
 def corpus() -> list[str]:

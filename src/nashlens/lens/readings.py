@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from nashlens.contrasts import Array
-from nashlens.factorial import BlockEstimate, Blocks
+from nashlens.factorial import BlockEstimate, ScenarioBlocks
 from nashlens.kept import at_position, neutral
 
 PREFERENCE = 0.2
@@ -53,7 +53,7 @@ class Readings:
 
     Attributes
     ----------
-    blocks : Blocks
+    blocks : ScenarioBlocks
         Of the prompts below.
     prompts : DataFrame
         One row a prompt of a whole block, (n rows).
@@ -90,10 +90,10 @@ class Readings:
         known = wide.iloc[:, : len(own) * len(self.layers)].notna().all(axis=1)
         wide = wide.loc[wide.index.isin(prompts.index) & known]
         rows = prompts.loc[wide.index].reset_index()
-        whole = Blocks(rows).used
+        whole = ScenarioBlocks(rows).used
         self.asked = len(rows)
         self.prompts = rows[whole].reset_index(drop=True)
-        self.blocks = Blocks(self.prompts)
+        self.blocks = ScenarioBlocks(self.prompts)
         matrices = np.split(wide.to_numpy(dtype=float)[whole], len(columns), axis=1)
         self.odds: Array = matrices[0]
         self.p_1: Array = matrices[1]
@@ -117,7 +117,7 @@ class Readings:
         table = self.prompts.iloc[rows].reset_index(drop=True)
         for column in ("prompt_id", "block_id", "match_id"):
             table[column] = table[column].astype(str) + names
-        new.prompts, new.blocks, new.asked = table, Blocks(table), len(rows)
+        new.prompts, new.blocks, new.asked = table, ScenarioBlocks(table), len(rows)
         new.odds, new.p_1, new.mass = self.odds[rows], self.p_1[rows], self.mass[rows]
         new.further = {name: values[rows] for name, values in self.further.items()}
         return new

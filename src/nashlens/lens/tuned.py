@@ -16,7 +16,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from nashlens.chunks import each
 from nashlens.errors import AGAIN, DataError, ModelError
 from nashlens.files import atomic_write, sha256_of
-from nashlens.lens.passages import CORPUS, corpus
+from nashlens.lens.passages import CORPUS, Encoder, corpus
 from nashlens.lens.vocabulary import Final, Vocabulary
 from nashlens.models.tensor_files import DTYPES, read_entries
 from nashlens.seeds import stream
@@ -52,11 +52,6 @@ KL_TOKENS = 128
 Array32 = NDArray[np.float32]
 
 
-class _Encoder(Protocol):
-    def encode(self, text: str) -> list[int]:
-        """Return token ids, with a BOS where the model has one."""
-
-
 @dataclass(frozen=True)
 class TunedLens:
     """Translators of layers 0 to n_layers - 1; the last layer needs none."""
@@ -79,7 +74,7 @@ class TunedLens:
         return x + moved + self.biases[layer]
 
 
-def text_chunks(tokenizer: _Encoder, most: int) -> list[list[int]]:
+def text_chunks(tokenizer: Encoder, most: int) -> list[list[int]]:
     """Cut the bundled passages into chunks of at most `CHUNK` tokens, at most `most` tokens in all.
 
     Every chunk begins with the BOS, if the model has one.
@@ -295,7 +290,7 @@ def fit_tuned_lens(
 
 def study_tuned_lens(
     engine: Engine,
-    tokenizer: _Encoder,
+    tokenizer: Encoder,
     readout: Readout,
     *,
     tokens: int,

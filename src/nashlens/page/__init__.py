@@ -10,6 +10,6 @@
 """
 
 from nashlens.page.html import build_page
-from nashlens.page.study import Study, load_study
+from nashlens.page.study import StudyTables, load_study
 
-__all__ = ["Study", "build_page", "load_study"]
+__all__ = ["StudyTables", "build_page", "load_study"]

@@ -11,7 +11,7 @@ import pandas as pd
 from nashlens.findings.claim import ALL_MODELS
 from nashlens.findings.protocols import CONTROLLED, PUBLISHED, RUNGS
 from nashlens.page.method import method_of
-from nashlens.page.study import Study
+from nashlens.page.study import StudyTables
 from nashlens.page.words import (
     MINUS,
     VERDICTS,
@@ -55,7 +55,7 @@ class Sentence(NamedTuple):
     """Claims with a ladder, and of these supported as published, and controlled."""
 
 
-class Cell(NamedTuple):
+class BoardCell(NamedTuple):
     """A verdict of the board or the ladder."""
 
     verdict: Verdict
@@ -73,7 +73,7 @@ class BoardRow(NamedTuple):
     title: str
     statement: str
     anchor: str
-    cells: list[list[Cell]]
+    cells: list[list[BoardCell]]
     """For each column, its verdicts; empty where the claim is not about it."""
 
 
@@ -84,7 +84,7 @@ class LadderRow(NamedTuple):
     title: str
     model: str
     anchor: str
-    cells: list[Cell | None]
+    cells: list[BoardCell | None]
     """For each rung; None where the rung adds nothing for the claim."""
 
 
@@ -93,13 +93,13 @@ def anchor_of(claim: str, subject: str = "") -> str:
     return slug(claim, subject) if subject else slug(claim)
 
 
-def sentences(study: Study) -> list[Sentence]:
+def sentences(study: StudyTables) -> list[Sentence]:
     """Return what was found of each model, as published and controlled."""
     ladder = study.table("ladder")
     return [_sentence(study, ladder, model) for model in study.models]
 
 
-def _sentence(study: Study, ladder: pd.DataFrame | None, model: str) -> Sentence:
+def _sentence(study: StudyTables, ladder: pd.DataFrame | None, model: str) -> Sentence:
     findings = study.findings[study.findings["model"] == model]
     names = Counter(findings["verdict"])
     counts = [(names[shown.name], shown) for shown in VERDICTS.values() if names[shown.name]]
@@ -139,7 +139,7 @@ def _controlled_why(finding: dict[Any, Any], rungs: pd.DataFrame | None) -> str:
     return f", {first}" if first else ""
 
 
-def board(study: Study) -> tuple[list[str], list[BoardRow]]:
+def board(study: StudyTables) -> tuple[list[str], list[BoardRow]]:
     """Return the board's columns and rows.
 
     Columns are the models, and one more for pairs and families where a claim is about these.
@@ -166,18 +166,18 @@ def board(study: Study) -> tuple[list[str], list[BoardRow]]:
     return columns, rows
 
 
-def _cells(part: pd.DataFrame) -> list[Cell]:
+def _cells(part: pd.DataFrame) -> list[BoardCell]:
     """Return one cell for each verdict, the subjects that have it counted."""
     found = []
     for name, same in part.groupby("verdict", sort=False):
         first = same.iloc[0]
         tips = [f"{row.model}: {text(row.reason)}" for row in same.itertuples()]
         anchor = anchor_of(str(first["claim"]), str(first["model"]))
-        found.append(Cell(verdict(name), anchor, "\n".join(tips), subjects=len(same)))
+        found.append(BoardCell(verdict(name), anchor, "\n".join(tips), subjects=len(same)))
     return found
 
 
-def ladder(study: Study) -> tuple[list[tuple[str, str]], list[LadderRow]]:
+def ladder(study: StudyTables) -> tuple[list[tuple[str, str]], list[LadderRow]]:
     """Return the rungs (name and what each adds), and a row for each claim and model."""
     table = study.table("ladder")
     if table is None or no_ladder(study):
@@ -203,12 +203,12 @@ def ladder(study: Study) -> tuple[list[tuple[str, str]], list[LadderRow]]:
     return list(rungs.items()), rows
 
 
-def _rung(row: dict[Any, Any]) -> Cell:
+def _rung(row: dict[Any, Any]) -> BoardCell:
     has = known(row["estimate"])
     bounds = interval(row["ci_low"], row["ci_high"])
     said = [f"{number(row['estimate'])} {bounds} {text(row['unit'])}" if has else "not judged"]
     said += [text(row["control"]), text(row["reason"])]
-    return Cell(
+    return BoardCell(
         verdict=verdict(row["concludes"]),
         anchor=anchor_of(str(row["claim"]), str(row["model"])),
         tip="\n".join(part for part in said if part.strip()),
@@ -216,7 +216,7 @@ def _rung(row: dict[Any, Any]) -> Cell:
     )
 
 
-def no_ladder(study: Study) -> str:
+def no_ladder(study: StudyTables) -> str:
     """Say why there is no ladder; nothing where there is one."""
     table = study.table("ladder")
     if table is not None and table.loc[table["name"] == PUBLISHED, "estimate"].notna().any():

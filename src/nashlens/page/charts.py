@@ -11,11 +11,11 @@ import pandas as pd
 from nashlens.circuits.readings import ARMS
 from nashlens.page import marks
 from nashlens.page.marks import Picture, picture
-from nashlens.page.study import Study
+from nashlens.page.study import StudyTables
 from nashlens.page.words import known, number, verdict
 from nashlens.play.responses import by_block
 
-Draw = Callable[[Study], Any]
+Draw = Callable[[StudyTables], Any]
 MOST_ROWS = 2000
 """Rows of a table that one chart shows; instead of one with more the page says where they are."""
 
@@ -24,7 +24,7 @@ class TooManyRowsError(Exception):
     """A chart would show more rows than it may."""
 
 
-def charts_of(study: Study, claim: str) -> list[Picture]:
+def charts_of(study: StudyTables, claim: str) -> list[Picture]:
     """Return the charts of a claim that the tables have rows for."""
     found = []
     for draw in (partial(_parts, claim=claim), CHARTS[claim]):
@@ -43,7 +43,7 @@ def _few(rows: pd.DataFrame, table: str) -> pd.DataFrame:
     return rows
 
 
-def _parts(study: Study, claim: str) -> Picture | None:
+def _parts(study: StudyTables, claim: str) -> Picture | None:
     """Draw a claim's estimates, of all data and of each part, with controls."""
     columns = ["model", "estimate", "ci_low", "ci_high", "control", "n", "n_matches", "verdict"]
     whole = study.findings[study.findings["claim"] == claim]
@@ -73,7 +73,7 @@ def _parts(study: Study, claim: str) -> Picture | None:
 
 
 def _probes(*targets: str) -> Draw:
-    def draw(study: Study) -> Picture | None:
+    def draw(study: StudyTables) -> Picture | None:
         table = study.table("probes")
         if table is None:
             return None
@@ -103,7 +103,7 @@ def _probes(*targets: str) -> Draw:
 
 
 def _effects(quantity: str, *parts: str) -> Draw:
-    def draw(study: Study) -> Picture | None:
+    def draw(study: StudyTables) -> Picture | None:
         table = study.table("effects")
         if table is None:
             return None
@@ -148,7 +148,7 @@ def _ends(rows: pd.DataFrame, x: str, series: str, what: str) -> str:
 
 
 def _steering(kind: str) -> Draw:
-    def draw(study: Study) -> Picture | None:
+    def draw(study: StudyTables) -> Picture | None:
         table = study.table("steering_summary")
         if table is None:
             return None
@@ -177,7 +177,7 @@ def _steering(kind: str) -> Draw:
     return draw
 
 
-def _choir(study: Study) -> Picture | None:
+def _choir(study: StudyTables) -> Picture | None:
     table = study.table("choir")
     if table is None:
         return None
@@ -192,7 +192,7 @@ def _choir(study: Study) -> Picture | None:
     return picture(chart, title, _ends(rows, "size", "of", labels["estimate"]), "choir")
 
 
-def _heads(study: Study) -> Picture | None:
+def _heads(study: StudyTables) -> Picture | None:
     table = study.table("heads_summary")
     if table is None:
         return None
@@ -214,7 +214,7 @@ def _heads(study: Study) -> Picture | None:
                    "heads_summary")  # fmt: skip
 
 
-def _patching(study: Study) -> Picture | None:
+def _patching(study: StudyTables) -> Picture | None:
     table = study.table("patching_summary")
     if table is None:
         return None
@@ -256,7 +256,7 @@ def _ranked(table: pd.DataFrame) -> str:
 
 
 def _metrics(measure: str, what: str, pairing: str = "self_play", term: str | None = None) -> Draw:
-    def draw(study: Study) -> Picture | None:
+    def draw(study: StudyTables) -> Picture | None:
         table = study.table("metrics")
         if table is None:
             return None
@@ -286,7 +286,7 @@ def _metrics(measure: str, what: str, pairing: str = "self_play", term: str | No
     return draw
 
 
-def _beliefs(study: Study) -> Picture | None:
+def _beliefs(study: StudyTables) -> Picture | None:
     table = study.table("beliefs")
     if table is None:
         return None
@@ -313,7 +313,7 @@ def _beliefs(study: Study) -> Picture | None:
 
 
 def _steered(quantity: str, what: str) -> Draw:
-    def draw(study: Study) -> Picture | None:
+    def draw(study: StudyTables) -> Picture | None:
         table = study.table("steered_summary")
         if table is None:
             return None

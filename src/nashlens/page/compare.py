@@ -35,7 +35,7 @@ class Found(NamedTuple):
     reason: str
 
 
-class Row(NamedTuple):
+class ComparedRow(NamedTuple):
     """One claim and subject, in each experiment; None where it has none."""
 
     claim: str
@@ -114,7 +114,7 @@ def build_comparison(experiments: Sequence[Experiment], question: str) -> str:
     )
 
 
-def compare(experiments: Sequence[Experiment]) -> list[Row]:
+def compare(experiments: Sequence[Experiment]) -> list[ComparedRow]:
     """Return every claim and subject of any experiment, in the order of the findings."""
     tables = [
         {(str(row["claim"]), str(row["model"])): row for row in one.findings.to_dict("records")}
@@ -128,7 +128,7 @@ def compare(experiments: Sequence[Experiment]) -> list[Row]:
         found = [None if row is None else _found(row) for row in given]
         verdicts = {one.verdict.name for one in found if one is not None}
         statement = next(text(row["statement"]) for row in given if row is not None)
-        rows.append(Row(claim, subject, statement, found, len(verdicts) > 1))
+        rows.append(ComparedRow(claim, subject, statement, found, len(verdicts) > 1))
     return rows
 
 

@@ -17,19 +17,19 @@ from nashlens.page.charts import charts_of
 from nashlens.page.matches import browse
 from nashlens.page.samples import lines, samples
 from nashlens.page.sections import sections
-from nashlens.page.study import Study
+from nashlens.page.study import StudyTables
 
 TEMPLATES = "templates"
 _IN_SCRIPTS = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 """Letters that could end a script or start a comment -> how JSON writes them as well."""
 
 
-def build_page(study: Study) -> str:
+def build_page(study: StudyTables) -> str:
     """Return the page of an experiment: one HTML text that needs no other file and no network.
 
     Parameters
     ----------
-    study : Study
+    study : StudyTables
 
     Returns
     -------

@@ -16,7 +16,7 @@ import pandas as pd
 
 from nashlens.games.game import SEATS
 from nashlens.games.table import games_from_table
-from nashlens.page.study import Study
+from nashlens.page.study import StudyTables
 from nashlens.page.transcripts import Transcript, Wording, transcripts
 from nashlens.page.words import known
 from nashlens.prompts.design import game_labels
@@ -62,7 +62,7 @@ class Browser(NamedTuple):
     """Python that reads them, and shows one match; empty where there is none."""
 
 
-def browse(study: Study, most: int = MOST_MATCHES, size: int = MOST_BYTES) -> Browser:
+def browse(study: StudyTables, most: int = MOST_MATCHES, size: int = MOST_BYTES) -> Browser:
     """Choose matches, and return what the page shows of them.
 
     From each stratum (game, agents, move order) one match is taken in turn, in an order drawn by
@@ -70,7 +70,7 @@ def browse(study: Study, most: int = MOST_MATCHES, size: int = MOST_BYTES) -> Br
 
     Parameters
     ----------
-    study : Study
+    study : StudyTables
     most : int
         Matches at most.
     size : int
@@ -108,7 +108,7 @@ def browse(study: Study, most: int = MOST_MATCHES, size: int = MOST_BYTES) -> Br
     return Browser(data, strata, len(about), len(shown), why, _tables(study), code)
 
 
-def _played(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _played(study: StudyTables) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return all decisions and texts, those of steered players too."""
     found = []
     for table in PLAYED:
@@ -117,11 +117,11 @@ def _played(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     return found[0], found[1]
 
 
-def _tables(study: Study) -> list[str]:
+def _tables(study: StudyTables) -> list[str]:
     return [name for names in PLAYED.values() for name in names if name in study.tables]
 
 
-def _code(study: Study, match: str) -> str:
+def _code(study: StudyTables, match: str) -> str:
     """Return Python that reads all matches, and shows one of them."""
     reads = []
     for table, names in PLAYED.items():
@@ -166,7 +166,7 @@ def _empty() -> dict[str, Any]:
 class _Packer:
     """Puts matches into lists, and knows how large they are."""
 
-    def __init__(self, study: Study):
+    def __init__(self, study: StudyTables):
         self.wording = Wording.of(study.config)
         self.system = study.config["prompts"].get("system")
         games = games_from_table(study.tables["games"])

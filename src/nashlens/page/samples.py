@@ -40,7 +40,7 @@ class Sample(NamedTuple):
     rounds: list[list[Move]]
 
 
-class Line(NamedTuple):
+class MatchLine(NamedTuple):
     """What was done in one match."""
 
     game: str
@@ -50,7 +50,7 @@ class Line(NamedTuple):
     """Of each round, both actions."""
 
 
-def lines(data: Mapping[str, Any]) -> list[Line]:
+def lines(data: Mapping[str, Any]) -> list[MatchLine]:
     """Return what was done in the first matches of `matches.browse`.
 
     Parameters
@@ -64,7 +64,7 @@ def lines(data: Mapping[str, Any]) -> list[Line]:
         both = zip(*(seat["n"] for seat in match["seats"]), strict=True)
         rounds = [", ".join(_action(now, game) for now in moves) for moves in both]
         agents = f"{match['agents'][0]} with {match['agents'][1]}"
-        found.append(Line(game["title"], agents, match["order"].replace("_", " "), rounds))
+        found.append(MatchLine(game["title"], agents, match["order"].replace("_", " "), rounds))
     return found
 
 

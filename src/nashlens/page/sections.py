@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 import yaml
 
-from nashlens.page.board import Cell, anchor_of, subjects
+from nashlens.page.board import BoardCell, anchor_of, subjects
 from nashlens.page.method import CLAIMS, Method, method_of
-from nashlens.page.study import Source, Study
+from nashlens.page.study import StudyTables, TableSource
 from nashlens.page.walk import Walk, walk
 from nashlens.page.words import SIGNS, Verdict, interval, known, number, text, verdict
 from nashlens.prompts.dropped import dropped_pairs
@@ -22,7 +22,7 @@ PLAY, LINEAGE, MODEL = "play_findings", "lineage_findings", "model_findings"
 ABOUT = {"model": MODEL, "play": PLAY, "lineage": LINEAGE}
 
 
-class Measured(NamedTuple):
+class NumberRead(NamedTuple):
     """One number that the rule read."""
 
     name: str
@@ -46,7 +46,7 @@ class Origin(NamedTuple):
 
     table: str
     row: str
-    made_by: Source | None
+    made_by: TableSource | None
     config: str
     """The slice of the config, as YAML."""
     reads: list[tuple[str, str]]
@@ -62,20 +62,20 @@ class Subject(NamedTuple):
     name: str
     anchor: str
     verdict: Verdict
-    numbers: list[Measured]
+    numbers: list[NumberRead]
     """Estimate, n, control, what would have been found, spikes."""
     published: str
     reason: str
     fragile: str
     walk: Walk | None
     """The rule with its numbers; None where the finding states no conditions."""
-    detail: list[Measured]
+    detail: list[NumberRead]
     strips: list[tuple[str, list[Part]]]
     """Factor -> its parts."""
     origin: Origin
 
 
-class Section(NamedTuple):
+class ClaimSection(NamedTuple):
     """One claim."""
 
     claim: str
@@ -89,10 +89,10 @@ class Section(NamedTuple):
     contradicted: str
     method: Method | None
     subjects: list[Subject]
-    cells: list[Cell]
+    cells: list[BoardCell]
 
 
-def sections(study: Study) -> list[Section]:
+def sections(study: StudyTables) -> list[ClaimSection]:
     """Return a section for each claim of the findings, in their order."""
     return [
         _section(study, str(claim), part)
@@ -100,12 +100,12 @@ def sections(study: Study) -> list[Section]:
     ]
 
 
-def _section(study: Study, claim_id: str, rows: pd.DataFrame) -> Section:
+def _section(study: StudyTables, claim_id: str, rows: pd.DataFrame) -> ClaimSection:
     first, claim, method = rows.iloc[0], CLAIMS.get(claim_id), method_of(claim_id)
     order = subjects(rows["model"], study.models)
     by_name = {str(row["model"]): row for _, row in rows.iterrows()}
     found = [_subject(study, by_name[name], method) for name in order]
-    return Section(
+    return ClaimSection(
         claim=claim_id,
         anchor=anchor_of(claim_id),
         title=method.title if method else "",
@@ -117,11 +117,11 @@ def _section(study: Study, claim_id: str, rows: pd.DataFrame) -> Section:
         contradicted=claim.contradicted if claim else "",
         method=method,
         subjects=found,
-        cells=[Cell(one.verdict, one.anchor, one.name) for one in found],
+        cells=[BoardCell(one.verdict, one.anchor, one.name) for one in found],
     )
 
 
-def _subject(study: Study, row: pd.Series, method: Method | None) -> Subject:
+def _subject(study: StudyTables, row: pd.Series, method: Method | None) -> Subject:
     claim, name = str(row["claim"]), str(row["model"])
     return Subject(
         name=name,
@@ -138,37 +138,37 @@ def _subject(study: Study, row: pd.Series, method: Method | None) -> Subject:
     )
 
 
-def _numbers(row: pd.Series) -> list[Measured]:
+def _numbers(row: pd.Series) -> list[NumberRead]:
     """Return the columns of the findings that are numbers; those that are missing say so."""
     unit = text(row["unit"])
     estimate = f"{number(row['estimate'])} {interval(row['ci_low'], row['ci_high'])}".strip()
-    found = [Measured("estimate", text(row["measure"]), f"{estimate} {unit}")]
+    found = [NumberRead("estimate", text(row["measure"]), f"{estimate} {unit}")]
     if known(row["n"]):
         counts = f"{number(row['n'])} from {number(row['n_matches'])} matches or histories"
-        found.append(Measured("n", "observations, and what they come from", counts))
+        found.append(NumberRead("n", "observations, and what they come from", counts))
     if known(row["control"]):
-        found.append(Measured("control", text(row["control_measure"]), number(row["control"])))
+        found.append(NumberRead("control", text(row["control_measure"]), number(row["control"])))
     if known(row["detectable"]):
         means = "the smallest effect that this study would have found four times in five"
-        found.append(Measured("smallest detectable", means, number(row["detectable"])))
+        found.append(NumberRead("smallest detectable", means, number(row["detectable"])))
     if known(row["p_value"]):
         means = "one-sided; q is corrected over all judged claims"
         both = f"p {number(row['p_value'])}, q {number(row['q_value'])}"
-        found.append(Measured("p and q", means, both))
+        found.append(NumberRead("p and q", means, both))
     if known(row["spike_found"]):
         means = "the smallest known effect put into this model that is found four times in five"
         largest = float(row["spike_found"])
         put = "none" if largest == float("inf") else f"{number(largest)} {text(row['spike_unit'])}"
-        found.append(Measured("spike-in found", means, put))
+        found.append(NumberRead("spike-in found", means, put))
     if known(row["spike_false"]):
         means = "largest share of draws in which an effect of the wrong kind got this verdict"
-        found.append(Measured("spike-in mistaken", means, number(row["spike_false"])))
+        found.append(NumberRead("spike-in mistaken", means, number(row["spike_false"])))
     if not known(row["estimate"]):
-        found[0] = Measured("estimate", text(row["measure"]), "none: see the reason")
+        found[0] = NumberRead("estimate", text(row["measure"]), "none: see the reason")
     return found
 
 
-def _pairs(study: Study, row: pd.Series) -> list[Measured]:
+def _pairs(study: StudyTables, row: pd.Series) -> list[NumberRead]:
     """Return how many pairs of prompts were dropped, where a claim is about pairs."""
     claim, table = CLAIMS.get(str(row["claim"])), study.table("pairs")
     if table is None or claim is None or "patching" not in claim.tables:
@@ -176,16 +176,16 @@ def _pairs(study: Study, row: pd.Series) -> list[Measured]:
     mine = dropped_pairs(table[table["model"] == row["model"]])
     means = "prompts that could not be compared token by token; blocks with one are left out"
     said = "; ".join(f"{kind}: {counts}" for kind, counts in mine.items())
-    return [Measured("pairs dropped", means, said)] if said else []
+    return [NumberRead("pairs dropped", means, said)] if said else []
 
 
-def _detail(detail: str, method: Method | None) -> list[Measured]:
+def _detail(detail: str, method: Method | None) -> list[NumberRead]:
     values: Mapping[str, Any] = json.loads(detail or "{}")
     means = method.fields if method else {}
     # In the order of the module, where a bound follows what it bounds.
     names = [*(name for name in means if name in values), *(n for n in values if n not in means)]
     return [
-        Measured(name.replace("_", " "), means.get(name, ""), _value(values[name]))
+        NumberRead(name.replace("_", " "), means.get(name, ""), _value(values[name]))
         for name in names
     ]
 
@@ -196,7 +196,7 @@ def _value(value: Any) -> str:
     return number(value)
 
 
-def _strips(study: Study, claim: str, name: str) -> list[tuple[str, list[Part]]]:
+def _strips(study: StudyTablesTables, claim: str, name: str) -> list[tuple[str, list[Part]]]:
     table = study.tables["sensitivity"]
     rows = table[(table["claim"] == claim) & (table["model"] == name)]
     return [
@@ -218,7 +218,7 @@ def _part(row: dict[Any, Any]) -> Part:
     )
 
 
-def _origin(study: Study, row: pd.Series) -> Origin:
+def _origin(study: StudyTables, row: pd.Series) -> Origin:
     claim, name = str(row["claim"]), str(row["model"])
     known_claim = CLAIMS.get(claim)
     table = ABOUT[known_claim.about] if known_claim else MODEL
@@ -243,7 +243,7 @@ def _origin(study: Study, row: pd.Series) -> Origin:
     )
 
 
-def _source_of(study: Study, table: str, model: str) -> Source | None:
+def _source_of(study: StudyTables, table: str, model: str) -> TableSource | None:
     """Return the file of a table that is about a model: its own one, or the only one."""
     files = study.sources.get(table, ())
     own = [one for one in files if PurePosixPath(one.path).stem == model]
@@ -252,7 +252,7 @@ def _source_of(study: Study, table: str, model: str) -> Source | None:
     return files[0] if len(files) == 1 else None
 
 
-def _file_of(study: Study, table: str, model: str) -> str:
+def _file_of(study: StudyTables, table: str, model: str) -> str:
     found = _source_of(study, table, model)
     if found is not None:
         return f"{found.path}, fingerprint {found.fingerprint}{found.made_on}"

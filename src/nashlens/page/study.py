@@ -15,7 +15,7 @@ from nashlens.tables import read_metadata, read_table
 from nashlens.vocabulary.page import COUNTED, NEEDED, SHOWN
 
 
-class Source(NamedTuple):
+class TableSource(NamedTuple):
     """One file of a table."""
 
     path: str
@@ -40,7 +40,7 @@ class Commands(Protocol):
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyTables:
     """The tables of one experiment.
 
     Parameters
@@ -49,7 +49,7 @@ class Study:
         The experiment.
     tables : mapping of str to DataFrame
         By name (`findings`, `lens_layers`, ..); tables of single models as one, with `model`.
-    sources : mapping of str to sequence of Source
+    sources : mapping of str to sequence of TableSource
         Of each table, its files.
     config : mapping
         What the page reads of the config: how matches were put into words.
@@ -58,7 +58,7 @@ class Study:
 
     name: str
     tables: Mapping[str, pd.DataFrame]
-    sources: Mapping[str, Sequence[Source]]
+    sources: Mapping[str, Sequence[TableSource]]
     config: Mapping[str, Any]
     command: Commands
 
@@ -87,7 +87,7 @@ def load_study(
     *,
     config: Mapping[str, Any],
     command: Commands,
-) -> Study:
+) -> StudyTables:
     """Read the tables of an experiment.
 
     Parameters
@@ -98,7 +98,7 @@ def load_study(
         By table. Of several paths each is one model's, named after it. Of tables that the page
         shows no row of, only what they were made from is read.
     config : mapping
-        See `Study`.
+        See `StudyTables`.
     command : Commands
 
     Raises
@@ -112,7 +112,7 @@ def load_study(
     if missing:
         raise DataError(f"the page of {name}: needs the tables {', '.join(missing)}; pass them")
     tables: dict[str, pd.DataFrame] = {}
-    sources: dict[str, list[Source]] = {}
+    sources: dict[str, list[TableSource]] = {}
     for table, given in files.items():
         paths = [given] if isinstance(given, str) else list(given)
         if not paths:
@@ -125,14 +125,16 @@ def load_study(
             stems = [Path(path).stem for path in paths]
             read = [one.assign(model=stem) for one, stem in zip(read, stems, strict=True)]
         tables[table] = pd.concat(read, ignore_index=True)
-    return Study(name, tables, sources, config, command)
+    return StudyTables(name, tables, sources, config, command)
 
 
-def _source(path: str) -> Source:
+def _source(path: str) -> TableSource:
     about = read_metadata(path)
     packages = "".join(f", {name} {at}" for name, at in about.get("versions", {}).items())
     made_on = _made_on(record_beside(path))
-    return Source(path, about["fingerprint"], about["config"], about["version"], packages, made_on)
+    return TableSource(
+        path, about["fingerprint"], about["config"], about["version"], packages, made_on
+    )
 
 
 def _made_on(record: Mapping[str, Any]) -> str:

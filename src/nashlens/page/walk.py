@@ -14,7 +14,7 @@ SIGNS = {">": ">", ">=": "≥", "<": "<", "<=": "≤"}
 MOST_DIGITS = 12
 
 
-class Line(NamedTuple):
+class ConditionLine(NamedTuple):
     """One condition."""
 
     words: str
@@ -43,7 +43,7 @@ class Step(NamedTuple):
 class Walk(NamedTuple):
     """A rule with its numbers."""
 
-    lines: list[Line]
+    lines: list[ConditionLine]
     steps: list[Step]
     """In order; the first that is met decides."""
 
@@ -64,7 +64,7 @@ def walk(conditions: str) -> Walk | None:
     return Walk(lines, steps)
 
 
-def _line(one: Mapping[str, Any]) -> Line:
+def _line(one: Mapping[str, Any]) -> ConditionLine:
     value, sign, bound = one["value"], one["sign"], one["bound"]
     holds = bool(one["holds"])
     if not sign:
@@ -73,7 +73,7 @@ def _line(one: Mapping[str, Any]) -> Line:
         compared = f"is {bound} (found: {value})"
     else:
         compared = " ".join(_apart(value, SIGNS[sign], bound, holds))
-    return Line(one["words"], compared, holds)
+    return ConditionLine(one["words"], compared, holds)
 
 
 def _apart(value: float | None, sign: str, bound: float | None, holds: bool) -> tuple[str, ...]:
@@ -94,7 +94,7 @@ def _in_digits(value: float | None, digits: int) -> str:
     return f"{value:.{digits}g}".replace("-", MINUS)
 
 
-def _step(one: Mapping[str, Any], lines: Sequence[Line], decides: bool) -> Step:
+def _step(one: Mapping[str, Any], lines: Sequence[ConditionLine], decides: bool) -> Step:
     asked = [
         f"{_places(one[key])} {'is' if len(set(one[key])) == 1 else 'are'} {key}"
         for key in ("yes", "no")

@@ -37,7 +37,7 @@ from nashlens.strategies import cooperation
 
 
 @dataclass
-class Decision:
+class PendingDecision:
     """One seat of one match in one round, before it is decided."""
 
     match: Match
@@ -77,13 +77,13 @@ class _Scored(NamedTuple):
 
 
 def decide(
-    decisions: Sequence[Decision], players: Mapping[str, Player], settings: PlaySettings
+    decisions: Sequence[PendingDecision], players: Mapping[str, Player], settings: PlaySettings
 ) -> list[dict[str, Any]]:
     """Return each decision's action probabilities, and how the agent came to them.
 
     Parameters
     ----------
-    decisions : sequence of Decision
+    decisions : sequence of PendingDecision
         Their `texts` and, in mode scratchpad, the notes of their `view` are brought up to date.
     players : mapping of str to Player
         By `Agent.player`: the model's name, or the agent's where it is steered.
@@ -109,7 +109,7 @@ def decide(
 
 
 def write_messages(
-    decisions: Sequence[Decision], players: Mapping[str, Player], settings: PlaySettings
+    decisions: Sequence[PendingDecision], players: Mapping[str, Player], settings: PlaySettings
 ) -> list[str]:
     """Return the message that each seat sends before this round's moves; scripts send none."""
     messages = [""] * len(decisions)
@@ -125,7 +125,7 @@ def write_messages(
     return messages
 
 
-def _by_player(decisions: Sequence[Decision]) -> dict[str, list[int]]:
+def _by_player(decisions: Sequence[PendingDecision]) -> dict[str, list[int]]:
     """Return the indices of each player's decisions; scripted agents have none."""
     indices: dict[str, list[int]] = {}
     for i, decision in enumerate(decisions):
@@ -150,7 +150,7 @@ def _belief(p_0: float, p_1: float) -> dict[str, Any]:
 
 
 def _decide_with(
-    decisions: Sequence[Decision], player: Player, settings: PlaySettings
+    decisions: Sequence[PendingDecision], player: Player, settings: PlaySettings
 ) -> list[dict[str, Any]]:
     """Decide for one model, in whatever modes it plays."""
     _take_notes(decisions, player, settings)
@@ -185,7 +185,7 @@ def _decide_with(
 
 
 def _predict(
-    decisions: Sequence[Decision], player: Player, settings: PlaySettings
+    decisions: Sequence[PendingDecision], player: Player, settings: PlaySettings
 ) -> dict[int, _Prediction]:
     """Ask agents in mode predict what the other does; who has seen it predicts nothing."""
     asked = [
@@ -211,7 +211,9 @@ def _predict(
     return predictions
 
 
-def _take_notes(decisions: Sequence[Decision], player: Player, settings: PlaySettings) -> None:
+def _take_notes(
+    decisions: Sequence[PendingDecision], player: Player, settings: PlaySettings
+) -> None:
     """Let agents in mode scratchpad write their notes anew."""
     noting = [decision for decision in decisions if decision.agent.mode == "scratchpad"]
     if not noting:
@@ -228,7 +230,7 @@ def _take_notes(decisions: Sequence[Decision], player: Player, settings: PlaySet
 
 
 def _reason(
-    decisions: Sequence[Decision], player: Player, settings: PlaySettings
+    decisions: Sequence[PendingDecision], player: Player, settings: PlaySettings
 ) -> dict[int, _Reasoning]:
     """Let agents in mode cot reason; return each one's last reasoning by its index."""
     pending = [i for i, decision in enumerate(decisions) if decision.agent.mode == "cot"]
@@ -257,7 +259,7 @@ def _cot(settings: PlaySettings) -> Cot:
 
 
 def _request(
-    decision: Decision, player: Player, text: str, prefix: str, settings: PlaySettings
+    decision: PendingDecision, player: Player, text: str, prefix: str, settings: PlaySettings
 ) -> str:
     """Return the prompt that asks for notes or a message."""
     view = decision.view
@@ -267,21 +269,21 @@ def _request(
 
 
 def _prompt(
-    decision: Decision, player: Player, settings: PlaySettings, anchor: str | None = None
+    decision: PendingDecision, player: Player, settings: PlaySettings, anchor: str | None = None
 ) -> str:
     """Return the prompt that asks for an action, after reasoning if there is an anchor."""
     line = action_question(decision.view, anchor)
     return player.tokenizer.chat(question_messages(decision.view, line, system=settings.system))
 
 
-def _stem(decision: Decision, prompt: str) -> str:
+def _stem(decision: PendingDecision, prompt: str) -> str:
     """Return the start of a prompt that the match's later prompts share."""
     stem = "\n".join(decision.view.stem())
     return prompt[: prompt.find(stem) + len(stem)] if stem in prompt else ""
 
 
 def _write(
-    decisions: Sequence[Decision],
+    decisions: Sequence[PendingDecision],
     prompts: Sequence[str],
     player: Player,
     settings: PlaySettings,
@@ -330,7 +332,7 @@ def _write(
 
 
 def _score(
-    decisions: Sequence[Decision], scored: Sequence[_Scored], player: Player
+    decisions: Sequence[PendingDecision], scored: Sequence[_Scored], player: Player
 ) -> list[dict[str, Any]]:
     tokenizer = player.tokenizer
     labels = [decision.match.surface.action_labels for decision in decisions]
@@ -373,7 +375,7 @@ def _common_length(first: Sequence[int], second: Sequence[int]) -> int:
     return shared_prefix(np.asarray(first), np.asarray(second))
 
 
-def _check_length(decision: Decision, player: Player, needed: int) -> None:
+def _check_length(decision: PendingDecision, player: Player, needed: int) -> None:
     most = player.tokenizer.max_length
     if most is not None and needed > most:
         raise DataError(

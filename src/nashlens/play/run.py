@@ -15,7 +15,7 @@ import pandas as pd
 
 from nashlens.games.equilibria import nash_action, prosocial_action
 from nashlens.games.game import SEATS
-from nashlens.play.modes import Decision, decide, write_messages
+from nashlens.play.modes import PendingDecision, decide, write_messages
 from nashlens.play.player import Player, PlaySettings, at_temperature
 from nashlens.play.schedule import Match
 from nashlens.prompts.render import Surface, View
@@ -201,7 +201,9 @@ def play_round(
             and (not second or actions[k][1 - seat] is not None)
         ]
         decisions = [
-            Decision(states[k].match, seat, states[k].view(seat, settings, actions[k][1 - seat]))
+            PendingDecision(
+                states[k].match, seat, states[k].view(seat, settings, actions[k][1 - seat])
+            )
             for k, seat in asked
         ]
         found = decide(decisions, players, settings)
@@ -230,7 +232,7 @@ def _talk(
 ) -> list[dict[str, Any]]:
     """Let both seats of every match send their messages; return the rows of the texts table."""
     speaking = [
-        Decision(state.match, seat, state.view(seat, settings))
+        PendingDecision(state.match, seat, state.view(seat, settings))
         for state in states
         for seat in (0, 1)
     ]
@@ -241,7 +243,7 @@ def _talk(
 
 
 def _action(
-    decision: Decision, belief: Mapping[str, Any], draw: float, settings: PlaySettings
+    decision: PendingDecision, belief: Mapping[str, Any], draw: float, settings: PlaySettings
 ) -> int | None:
     """Return the action taken; None for an invalid answer where the answer is what counts."""
     agent, p = decision.agent, belief["p_action_0"]

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nashlens.probes.design import Target
+from nashlens.probes.design import ProbeTarget
 
 Array = NDArray[np.float64]
 
@@ -22,14 +22,14 @@ _FORM = ["label_map", "option_order"]
 _WORDING = ["round", "template", "label_set"]
 
 
-def varies_within_blocks(prompts: pd.DataFrame, target: Target) -> bool:
+def varies_within_blocks(prompts: pd.DataFrame, target: ProbeTarget) -> bool:
     """Tell whether a target differs within at least half of the blocks.
 
     Parameters
     ----------
     prompts : DataFrame
         Usable prompts with `block_id`: a scenario in all its surface forms.
-    target : Target
+    target : ProbeTarget
     """
     blocks = prompts["block_id"].to_numpy()[target.rows]
     return bool((pd.Series(target.labels).groupby(blocks).nunique() > 1).mean() >= 0.5)
@@ -37,7 +37,7 @@ def varies_within_blocks(prompts: pd.DataFrame, target: Target) -> bool:
 
 def permuted_labels(
     prompts: pd.DataFrame,
-    target: Target,
+    target: ProbeTarget,
     permutations: int,
     rng: np.random.Generator,
     within: NDArray[np.int64] | None = None,
@@ -58,7 +58,7 @@ def permuted_labels(
     prompts : DataFrame
         Usable prompts with `match_id` (a history), `block_id`, `game`, `round` and their surface
         form.
-    target : Target
+    target : ProbeTarget
     permutations : int
     rng : numpy.random.Generator
     within : ndarray of int, shape (n,), optional
@@ -134,7 +134,7 @@ def _stacked(sets: list[list[NDArray[np.intp]]]) -> list[NDArray[np.intp]]:
 
 
 def control_tasks(
-    prompts: pd.DataFrame, target: Target, tasks: int, rng: np.random.Generator
+    prompts: pd.DataFrame, target: ProbeTarget, tasks: int, rng: np.random.Generator
 ) -> Array:
     """Return labels that have nothing to do with the target, (n, tasks) (Hewitt and Liang 2019).
 
@@ -149,7 +149,7 @@ def control_tasks(
     ----------
     prompts : DataFrame
         Usable prompts with `game`, `seat`, `round` and their surface form.
-    target : Target
+    target : ProbeTarget
     tasks : int
         Number of control tasks.
     rng : numpy.random.Generator

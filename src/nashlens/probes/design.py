@@ -41,7 +41,7 @@ class ProbeSettings:
 
 
 @dataclass(frozen=True)
-class Target:
+class ProbeTarget:
     """What a probe decodes, on the prompts where it is defined."""
 
     name: str
@@ -94,7 +94,7 @@ def add_choices(prompts: pd.DataFrame, lens: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def read_target(prompts: pd.DataFrame, name: str) -> Target:
+def read_target(prompts: pd.DataFrame, name: str) -> ProbeTarget:
     """Read one target from usable prompts.
 
     Raises
@@ -109,7 +109,7 @@ def read_target(prompts: pd.DataFrame, name: str) -> Target:
         )
     values = prompts[name].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
     rows = np.flatnonzero(~np.isnan(values))
-    target = Target(name, rows, values[rows].astype(np.float64), len(values) - len(rows))
+    target = ProbeTarget(name, rows, values[rows].astype(np.float64), len(values) - len(rows))
     labels = target.labels
     if target.regression and not ((labels >= 0) & (labels <= 1)).all():
         raise DataError(f"probe target {name!r} must lie in 0 to 1, found {labels.min():g}")
@@ -220,13 +220,13 @@ def hold_out(prompts: pd.DataFrame, split: str, fold: NDArray[np.int64]) -> Held
 
 
 def split_problem(
-    target: Target, held_out: HeldOut, matches: NDArray[np.str_], split: str, folds: int
+    target: ProbeTarget, held_out: HeldOut, matches: NDArray[np.str_], split: str, folds: int
 ) -> str:
     """Say why a target cannot be probed in a split; empty where it can.
 
     Parameters
     ----------
-    target : Target
+    target : ProbeTarget
         Of n rows.
     held_out : HeldOut
         Of n rows.

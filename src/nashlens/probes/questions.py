@@ -19,7 +19,7 @@ from nashlens.probes.controls import control_tasks, permuted_labels
 from nashlens.probes.design import (
     HeldOut,
     ProbeSettings,
-    Target,
+    ProbeTarget,
     grouped_folds,
     hold_out,
     read_target,
@@ -45,7 +45,7 @@ TASKS = 5
 class ProbeQuestion:
     """A target in a split, ready to be asked of any features of the same prompts."""
 
-    target: Target
+    target: ProbeTarget
     """Defined at n of the prompts."""
     split: str
     reason: str

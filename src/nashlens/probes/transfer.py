@@ -21,7 +21,7 @@ from nashlens.probes.controls import permuted_labels
 from nashlens.probes.design import (
     HeldOut,
     ProbeSettings,
-    Target,
+    ProbeTarget,
     read_target,
     split_problem,
     usable,
@@ -50,7 +50,7 @@ COLUMNS = ProbeColumns(
 class _TransferTarget:
     """A target with what stays the same from layer to layer."""
 
-    target: Target
+    target: ProbeTarget
     games: NDArray[np.str_]
     """(n,): the game of each row."""
     matches: NDArray[np.str_]
@@ -72,7 +72,7 @@ class _TransferTarget:
 
 
 def _prepare_target(
-    used: pd.DataFrame, target: Target, fold: NDArray[np.int64], settings: ProbeSettings
+    used: pd.DataFrame, target: ProbeTarget, fold: NDArray[np.int64], settings: ProbeSettings
 ) -> _TransferTarget:
     names = "probes", settings.model, target.name, "transfer"
     games = used["game"].to_numpy(dtype=str)[target.rows]
@@ -93,7 +93,7 @@ def _prepare_target(
             bootstrap_rng = stream(settings.seed, *names, game)
             n_matches = len(np.unique(matches[rows]))
             counts[game] = resample_counts(n_matches, settings.resamples, bootstrap_rng)
-            there = Target(target.name, target.rows[rows], labels, 0)
+            there = ProbeTarget(target.name, target.rows[rows], labels, 0)
             folds = len(np.unique(fold[rows]))
             diagonal[game] = split_problem(
                 there, HeldOut(fold[rows]), matches[rows], "match", folds

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from nashlens.engine.core import Engine
 from nashlens.engine.forest import PackedSequence, Row
 from nashlens.engine.steered import steered
-from nashlens.lens.passages import corpus
+from nashlens.lens.passages import Encoder, corpus
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.play.quiz import ask_quiz, histories_of_play
@@ -52,11 +52,6 @@ class PlayerChecks(NamedTuple):
     `dose`."""
     text: pd.DataFrame
     """One row a passage, columns `TEXT_COLUMNS`."""
-
-
-class _Encoder(Protocol):
-    def encode(self, text: str) -> list[int]:
-        """Return token ids, with a BOS where the model has one."""
 
 
 def check_players(
@@ -112,7 +107,7 @@ def check_players(
     )
 
 
-def text_windows(tokenizer: _Encoder) -> list[list[int]]:
+def text_windows(tokenizer: Encoder) -> list[list[int]]:
     """Return the beginnings of the first passages: `WINDOW` tokens, and the one after them."""
     windows = [tokenizer.encode(passage)[: WINDOW + 1] for passage in corpus()]
     return [window for window in windows if len(window) > 2 * SKIPPED][:WINDOWS]

@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nashlens.contrasts import Array, rank_correlations
-from nashlens.factorial import BlockEstimate, Blocks
+from nashlens.factorial import BlockEstimate, ScenarioBlocks
 from nashlens.kept import neutral
 from nashlens.vocabulary.edits import CONCEPT_KINDS, DIRECTION_KINDS
 
@@ -65,7 +65,7 @@ class Responses:
         Kinds of directions.
     doses : ndarray
         Those of the kinds, in ascending order.
-    blocks : Blocks
+    blocks : ScenarioBlocks
         Prompts that lack any dose of any kind are left out, and so are their blocks.
     """
 
@@ -88,7 +88,7 @@ class Responses:
         known = np.ones(len(prompts), dtype=bool)
         for cube in cubes.values():
             known &= ~np.isnan(cube).any(axis=(1, 2))
-        self.blocks = Blocks(prompts[known], strata=STRATA)
+        self.blocks = ScenarioBlocks(prompts[known], strata=STRATA)
         self._responses = {k: Response(self.doses, cube[known]) for k, cube in cubes.items()}
         self.random: list[str] = []
         """Random directions that have the smallest and the largest dose on the same prompts."""
@@ -217,7 +217,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Bounded:
+class TargetBounds:
     """What was read of a target, with bounds of each number that hold for all places at once."""
 
     target: Target
@@ -241,7 +241,7 @@ def bounded(
     confidence: float,
     resamples: int,
     rng: Callable[[str], np.random.Generator],
-) -> list[Bounded]:
+) -> list[TargetBounds]:
     """Return bounds of all targets; each number's hold for all kinds and all places at once.
 
     Parameters
@@ -269,5 +269,5 @@ def bounded(
             for group in groups
         ]
         low, high, critical = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        result.append(Bounded(target, found, low, high, critical))
+        result.append(TargetBounds(target, found, low, high, critical))
     return result

@@ -41,7 +41,7 @@ from nashlens.findings.claims import (
 )
 from nashlens.interventions import WORDING
 from nashlens.seeds import stream
-from nashlens.steering.spiked_lens import Spike, Verdict, drawn_again
+from nashlens.steering.spiked_lens import Spike, SpikeVerdict, drawn_again
 from nashlens.vocabulary.positions import DECISION
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def answer_verdicts(
     settings: JudgeSettings,
     draws: int,
     threads: int = 1,
-) -> Iterator[tuple[Spike | None, Verdict]]:
+) -> Iterator[tuple[Spike | None, SpikeVerdict]]:
     """Yield the verdicts of each claim under each spike; None is the model as it is.
 
     Parameters
@@ -104,10 +104,10 @@ def answer_verdicts(
     every = each(units, _verdicts, "draws", unit="draw", threads=threads, processes=True)
     for (judge, _), found in zip(units, every, strict=True):
         for spike, verdict in zip(judge.spikes, found, strict=True):
-            yield spike, Verdict(*verdict)
+            yield spike, SpikeVerdict(*verdict)
 
 
-def _verdicts(unit: tuple[_Judge, int]) -> list[Verdict]:
+def _verdicts(unit: tuple[_Judge, int]) -> list[SpikeVerdict]:
     judge, draw = unit
     return judge.verdicts(draw)
 
@@ -129,7 +129,7 @@ class _Judge:
         matches = self._rows.drop_duplicates("match_id")[["match_id", "game", *WORDING]]
         self._matches = matches.reset_index(drop=True)
 
-    def verdicts(self, draw: int) -> list[Verdict]:
+    def verdicts(self, draw: int) -> list[SpikeVerdict]:
         """Return the verdicts of one draw, of the same histories for every spike."""
         rng = stream(self._settings.seed, "spikes", "draw", self._claim, draw)
         picked, copies = drawn_again(self._matches, rng)
@@ -146,7 +146,7 @@ class _Judge:
             if spike is not None:
                 changed = asked.spiked(table, spike.spike, spike.strength)
             evidence = asked.judged(changed, self._settings)
-            found.append(Verdict.of(asked.module.CLAIM, draw, evidence))
+            found.append(SpikeVerdict.of(asked.module.CLAIM, draw, evidence))
         return found
 
 

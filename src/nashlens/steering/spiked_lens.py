@@ -50,7 +50,7 @@ class LensSpike(NamedTuple):
     writings: tuple[Writing, ...]
 
 
-class Verdict(NamedTuple):
+class SpikeVerdict(NamedTuple):
     """What a claim says of one draw."""
 
     claim: str
@@ -61,7 +61,7 @@ class Verdict(NamedTuple):
     n_matches: int
 
     @classmethod
-    def of(cls, claim: Claim[Any], draw: int, found: Evidence | Missing) -> Verdict:
+    def of(cls, claim: Claim[Any], draw: int, found: Evidence | Missing) -> SpikeVerdict:
         """Decide a claim from what was found in a draw."""
         verdict = decide(claim, found).verdict
         if isinstance(found, Missing):
@@ -127,7 +127,7 @@ class SpikedReadings:
         for mine, given in zip(self._effects, effects, strict=True):
             mine[where] = given
 
-    def verdicts(self) -> Iterator[tuple[int, Verdict]]:
+    def verdicts(self) -> Iterator[tuple[int, SpikeVerdict]]:
         """Yield the verdicts of each spike by its number; -1 is the model as it is."""
         for claim, readings in self._readings.items():
             if readings.problem("") is not None:
@@ -137,11 +137,11 @@ class SpikedReadings:
             judge = partial(self._judged, claim, readings, shifts)
             for found in each(range(self._draws), judge, f"draws of {claim}"):
                 for k, verdict in zip(range(-1, len(shifts)), found, strict=True):
-                    yield k, Verdict(*verdict)
+                    yield k, SpikeVerdict(*verdict)
 
     def _judged(
         self, claim: str, readings: Readings, shifts: Sequence[LensShift], draw: int
-    ) -> list[Verdict]:
+    ) -> list[SpikeVerdict]:
         """Return the verdicts of one draw: of the model as it is, then of each spike."""
         # The same histories for every spike: verdicts differ by the spike only.
         rng = stream(self._settings.seed, "spikes", "draw", claim, draw)
@@ -150,9 +150,9 @@ class SpikedReadings:
         spiked = (self._verdict(claim, draw, drawn.shifted(shift.on(rows))) for shift in shifts)
         return [self._verdict(claim, draw, drawn), *spiked]
 
-    def _verdict(self, claim: str, draw: int, readings: Readings) -> Verdict:
+    def _verdict(self, claim: str, draw: int, readings: Readings) -> SpikeVerdict:
         module = LENS_CLAIMS[claim]
-        return Verdict.of(module.CLAIM, draw, module.from_readings(readings, self._settings))
+        return SpikeVerdict.of(module.CLAIM, draw, module.from_readings(readings, self._settings))
 
     def _donors(self, prompts: pd.DataFrame) -> np.ndarray:
         """Return each prompt's own run block, or one drawn for its block, `(n,)`."""

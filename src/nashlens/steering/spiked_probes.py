@@ -27,7 +27,7 @@ from nashlens.probes.questions import (
 from nashlens.probes.scores import permutation_columns, score_draws
 from nashlens.seeds import stream
 from nashlens.steering.conflicts import LoadLayer, deviation, inert_direction, signs_of
-from nashlens.steering.spiked_lens import Spike, Verdict
+from nashlens.steering.spiked_lens import Spike, SpikeVerdict
 
 if TYPE_CHECKING:
     from nashlens.findings.claim import JudgeSettings
@@ -80,7 +80,9 @@ class SpikedProbes:
     deviations: Sequence[float]
     draws: int
 
-    def verdicts(self, spike: str, claims: Sequence[str]) -> Iterator[tuple[Spike | None, Verdict]]:
+    def verdicts(
+        self, spike: str, claims: Sequence[str]
+    ) -> Iterator[tuple[Spike | None, SpikeVerdict]]:
         """Yield verdicts of some claims under one kind of spike; None is the model as it is."""
         rows = at_position(self.probes)
         rows = rows[rows["split"] == "match"].reset_index(drop=True)
@@ -99,7 +101,7 @@ class SpikedProbes:
         layers = (1,) if spike == "history" else self.layers
         where = [(k, s) for k in layers for s in self.deviations if k in sound["layer"].to_numpy()]
 
-        def judge(one: tuple[int, float]) -> list[Verdict]:
+        def judge(one: tuple[int, float]) -> list[SpikeVerdict]:
             fitted = self._fit(question, one[0], spike, one[1])
             numbers = self._numbers(question, fitted, drawn, permutations=how.permutations)
             found = []
@@ -110,7 +112,7 @@ class SpikedProbes:
 
         for one, found in zip(where, each(where, judge, f"spikes: {spike}"), strict=True):
             for verdict in found:
-                yield Spike(spike, *one, UNIT), Verdict(*verdict)
+                yield Spike(spike, *one, UNIT), SpikeVerdict(*verdict)
 
     def _fit(
         self, question: ProbeQuestion, layer: int, spike: str = "", strength: float = 0.0
@@ -168,10 +170,10 @@ class SpikedProbes:
             result.append(row)
         return result
 
-    def _verdict(self, claim: str, rows: pd.DataFrame, draw: int) -> Verdict:
+    def _verdict(self, claim: str, rows: pd.DataFrame, draw: int) -> SpikeVerdict:
         tables = {"probes": rows, "prompts": self.prompts}
         module = PROBE_CLAIMS[claim]
-        return Verdict.of(module.CLAIM, draw, module.estimate(tables, self.settings))
+        return SpikeVerdict.of(module.CLAIM, draw, module.estimate(tables, self.settings))
 
 
 def _replaced(

@@ -50,7 +50,7 @@ from nashlens.steering.spiked_lens import (
     LensSpike,
     Spike,
     SpikedReadings,
-    Verdict,
+    SpikeVerdict,
     lens_effects,
 )
 from nashlens.steering.spiked_probes import PROBE_CLAIMS, PROBED, UNIT, SpikedProbes
@@ -134,7 +134,7 @@ def spike_tables(
     """
     used = usable(tables["prompts"])
     directions = label_directions(readout, used)
-    rows: list[tuple[Spike | None, Verdict]] = []
+    rows: list[tuple[Spike | None, SpikeVerdict]] = []
     if len(can_conflict(used)):
         seed = judged.seed
         conflicts = Conflicts(readout, load, engine.n_layers, used, settings.prompts, seed)
@@ -202,7 +202,7 @@ def lens_spikes(
 
 
 def _described(
-    rows: Sequence[tuple[Spike | None, Verdict]], model: str
+    rows: Sequence[tuple[Spike | None, SpikeVerdict]], model: str
 ) -> Iterator[dict[str, object]]:
     """Yield rows of the table."""
     power = {

@@ -19,8 +19,6 @@ lies in its last round, however many came before.
 
 from __future__ import annotations
 
-import re
-
 DECISION = "decision"
 SYSTEM, OPENING, QUESTION, ANSWER, REST = "system", "opening", "question", "answer", "rest"
 """Further groups of tokens (`nashlens.prompts.groups`)."""
@@ -31,7 +29,6 @@ POSITION_PATTERN = (
     r"|round_last(-[1-9]\d{0,2})?)$"
 )
 """A position, or several by one name: `options`, `payoffs`, `rounds`."""
-_ROUND = re.compile(r"round_last(?:-(\d+))?")
 
 
 GROUP_PATTERN = (
@@ -45,12 +42,6 @@ GROUP_PATTERN = (
 def round_position(back: int) -> str:
     """Return the name of a round's end; 0 is the last round played, 1 the one before it."""
     return f"round_last-{back}" if back else "round_last"
-
-
-def rounds_back(position: str) -> int | None:
-    """Return how many rounds a position lies before the last one; None if it is of no round."""
-    found = _ROUND.fullmatch(position)
-    return None if found is None else int(found[1] or 0)
 
 
 def expand_positions(asked: list[str], rounds: list[int]) -> list[str]:

@@ -13,7 +13,7 @@ from nashlens.findings.conditions import above, as_text, at_least, at_most, case
 from nashlens.findings.protocols import PROTOCOLS, RUNGS
 from nashlens.games.table import build_games, games_table
 from nashlens.page import Study
-from nashlens.page.study import Source
+from nashlens.page.study import TableSource
 from workflow.command import Command
 
 CONFIG = {
@@ -212,9 +212,9 @@ def study(
         "effects": layers(models, said),
     }
     sources = {
-        "findings": [Source("results/mine/findings.parquet", "f" * 8, {"note": said}, "1")],
+        "findings": [TableSource("results/mine/findings.parquet", "f" * 8, {"note": said}, "1")],
         "model_findings": [
-            Source(f"results/mine/findings/{model}.parquet", "a" * 8, {"note": said}, "1")
+            TableSource(f"results/mine/findings/{model}.parquet", "a" * 8, {"note": said}, "1")
             for model in models
         ],
     }

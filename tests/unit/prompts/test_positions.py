@@ -23,7 +23,6 @@ from nashlens.vocabulary.positions import (
     POSITION_PATTERN,
     expand_positions,
     round_position,
-    rounds_back,
 )
 from nashlens.vocabulary.prompts import LABEL_MAPS, OPTION_ORDERS
 from tests.unit.prompts.fakes import CharTokenizer, WordTokenizer
@@ -226,8 +225,7 @@ def test_names_expand_in_the_stored_order(asked):
     assert names == [name for name in every if name in set(names)]
     assert all(re.match(POSITION_PATTERN, name) for name in names)
     assert ("round_last-3" in names) == bool({"rounds", "round_last-3"} & set(asked))
-    assert [rounds_back(name) for name in every[7:]] == [0, 1, 2, 3]
-    assert rounds_back("decision") is None
+    assert every[7:] == [round_position(back) for back in range(4)]
 
 
 def test_without_a_history_there_are_no_rounds():

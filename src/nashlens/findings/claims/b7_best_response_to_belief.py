@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nashlens.factorial import BlockEstimate, Blocks
+from nashlens.factorial import BlockEstimate, ScenarioBlocks
 from nashlens.findings.claim import JudgeSettings, Missing, Tables, fields_at, with_bounds
 from nashlens.findings.conditions import Outcome, above, below, case, decided
 from nashlens.findings.shared.play import (
@@ -58,7 +58,7 @@ def estimate(tables: Tables, settings: JudgeSettings) -> EvidenceBySubject:
 def _of_model(rows: pd.DataFrame, settings: JudgeSettings) -> BeliefEvidence | Missing:
     asked = neutral(kept(rows))
     asked = asked[asked["best_response"].notna()].reset_index(drop=True)
-    blocks = Blocks(asked)
+    blocks = ScenarioBlocks(asked)
     if not len(blocks):
         return Missing("no history was asked in all label maps and option orders")
     acted = blocks.means(asked["p_action_1"])[:, 0]

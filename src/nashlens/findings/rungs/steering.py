@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from nashlens.contrasts import Array
-from nashlens.factorial import BlockEstimate, Blocks
+from nashlens.factorial import BlockEstimate, ScenarioBlocks
 from nashlens.findings.claim import JudgeSettings, Missing, verdict_of
 from nashlens.findings.rungs.reading import LadderData, RungReading, naive_interval
 from nashlens.findings.shared.sweep import LEAST_CHANGE
@@ -115,7 +115,7 @@ def published_words(
 
 def _parts(found: _Changes) -> dict[str, BlockEstimate] | Missing:
     """Return the parts of the change at each place."""
-    blocks = Blocks(found.rows)
+    blocks = ScenarioBlocks(found.rows)
     if blocks.n_clusters < 2:
         return Missing("fewer than two histories were steered in whole blocks", "inconclusive")
     parts = blocks.parts(found.change, np.ones(len(found.rows)))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from nashlens.contrasts import Array, p_floor
 from nashlens.depth import is_late
-from nashlens.factorial import Blocks
+from nashlens.factorial import ScenarioBlocks
 from nashlens.findings.claim import (
     About,
     Claim,
@@ -243,4 +243,4 @@ def _difference(
 
 def _whole(prompts: pd.DataFrame) -> set[str]:
     """Return the blocks that are whole."""
-    return set(Blocks(prompts).frame["block_id"])
+    return set(ScenarioBlocks(prompts).frame["block_id"])

@@ -23,7 +23,7 @@ import pandas as pd
 from scipy.special import fdtrc
 
 from nashlens.contrasts import Array
-from nashlens.factorial import Blocks
+from nashlens.factorial import ScenarioBlocks
 
 LABEL_LIMIT = 0.4
 """Change of P(action 0) with a surface form from which on the surface, not the game, decides.
@@ -68,7 +68,7 @@ def surface_problem(rows: pd.DataFrame, who: str, confidence: float) -> str:
         One less the chance that noise is called a liking.
     """
     seen = _observed(rows)
-    blocks = Blocks(seen, cluster="scenario_id")
+    blocks = ScenarioBlocks(seen, cluster="scenario_id")
     known = set(blocks.frame["game"])
     for game in sorted(set(seen["game"]) - known):
         return f"{who} {_unswapped(seen[seen['game'] == game])} in {game}: {_UNKNOWN}"

@@ -30,7 +30,7 @@ from nashlens.findings.claim import (
     fields_at,
 )
 from nashlens.findings.conditions import Condition, at_most
-from nashlens.steering.readings import Bounded, Responses, Target, bounded
+from nashlens.steering.readings import Responses, Target, TargetBounds, bounded
 
 LEAST_CHANGE = 0.05
 """Change of P(action) that counts as moving behaviour."""
@@ -45,7 +45,7 @@ LEAST_SPREAD = 0.3
 class Best(NamedTuple):
     """The kind of direction and the place that a claim is judged at."""
 
-    bounds: Bounded
+    bounds: TargetBounds
     place: int
     """Position among the places."""
     kinds: int
@@ -104,7 +104,7 @@ def choose_best(
     read: Callable[[Target], BlockEstimate],
     claim: str,
     settings: JudgeSettings,
-    within_reach: Callable[[Bounded, Array, Array], Any],
+    within_reach: Callable[[TargetBounds, Array, Array], Any],
 ) -> Best | Missing:
     """Choose the kind and the place whose change counts and is least like that of random ones.
 
@@ -129,7 +129,7 @@ def choose_best(
         resamples=settings.resamples,
         rng=lambda kind: settings.rng(f"{claim} {kind}"),
     )
-    options: list[tuple[tuple[bool, float, float], Bounded, int, Array]] = []
+    options: list[tuple[tuple[bool, float, float], TargetBounds, int, Array]] = []
     reach = False
     for bounds in every:
         least = least_changes(bounds.target)
