@@ -15,13 +15,17 @@ from nashlens.page.study import StudyTables
 from nashlens.page.words import known, number, verdict
 from nashlens.play.responses import by_block
 
-Draw = Callable[[StudyTables], Any]
+Draw = Callable[[StudyTables], Picture]
 MOST_ROWS = 2000
 """Rows of a table that one chart shows; instead of one with more the page says where they are."""
 
 
 class TooManyRowsError(Exception):
     """A chart would show more rows than it may."""
+
+
+class NoRowsError(Exception):
+    """The tables have no row for a chart."""
 
 
 def charts_of(study: StudyTables, claim: str) -> list[Picture]:
@@ -32,18 +36,43 @@ def charts_of(study: StudyTables, claim: str) -> list[Picture]:
             found.append(draw(study))
         except TooManyRowsError as error:
             found.append(Picture({}, "", f"No chart: {error}", "", ()))
-    return [one for one in found if one is not None]
+        except NoRowsError:
+            continue
+    return found
+
+
+def _select(study: StudyTables, name: str, **wanted: Any) -> pd.DataFrame:
+    """Return a table's rows that have, by column, a value, one of several, or none (None)."""
+    table = study.table(name)
+    if table is None:
+        raise NoRowsError
+    for column, value in wanted.items():
+        values = value if isinstance(value, tuple) else (value,)
+        table = table[table[column].isna() if value is None else table[column].isin(values)]
+    return table
 
 
 def _few(rows: pd.DataFrame, table: str) -> pd.DataFrame:
-    """Return rows that have an estimate, where a chart can show them all."""
+    """Return rows that have an estimate, where there are some and a chart can show them all."""
     rows = rows[rows["estimate"].notna()]
     if len(rows) > MOST_ROWS:
         raise TooManyRowsError(f"it would have {len(rows):,} rows of the table {table}")
+    if rows.empty:
+        raise NoRowsError
     return rows
 
 
-def _parts(study: StudyTables, claim: str) -> Picture | None:
+def _rows(study: StudyTables, name: str, **wanted: Any) -> pd.DataFrame:
+    """Return `_few` of what `_select` returns."""
+    return _few(_select(study, name, **wanted), name)
+
+
+def _facet(rows: pd.DataFrame) -> str | None:
+    """Return the column of models where there are several."""
+    return "model" if rows["model"].nunique() > 1 else None
+
+
+def _parts(study: StudyTables, claim: str) -> Picture:
     """Draw a claim's estimates, of all data and of each part, with controls."""
     columns = ["model", "estimate", "ci_low", "ci_high", "control", "n", "n_matches", "verdict"]
     whole = study.findings[study.findings["claim"] == claim]
@@ -57,8 +86,6 @@ def _parts(study: StudyTables, claim: str) -> Picture | None:
         ignore_index=True,
     )
     rows = _few(rows, "sensitivity")
-    if rows.empty:
-        return None
     rows = rows.assign(verdict=[verdict(name).word for name in rows["verdict"]])
     chart = marks.dots(
         rows, "part", series="verdict", labels={"estimate": f"estimate ({unit})"},
@@ -73,16 +100,9 @@ def _parts(study: StudyTables, claim: str) -> Picture | None:
 
 
 def _probes(*targets: str) -> Draw:
-    def draw(study: StudyTables) -> Picture | None:
-        table = study.table("probes")
-        if table is None:
-            return None
-        rows = table[
-            table["target"].isin(targets)
-            & (table["split"] == "match")
-            & (table["position"] == "decision")
-            & (table["status"] == "ok")
-        ]
+    def draw(study: StudyTables) -> Picture:
+        wanted = {"split": "match", "position": "decision", "status": "ok"}
+        rows = _select(study, "probes", target=targets, **wanted)
         keys = {"estimate": "balanced_accuracy", "ci_low": "ci_low", "ci_high": "ci_high"}
         series = [
             rows[["model", "layer", "n"]].assign(
@@ -103,16 +123,9 @@ def _probes(*targets: str) -> Draw:
 
 
 def _effects(quantity: str, *parts: str) -> Draw:
-    def draw(study: StudyTables) -> Picture | None:
-        table = study.table("effects")
-        if table is None:
-            return None
-        rows = table[
-            (table["quantity"] == quantity)
-            & table["part"].isin(parts)
-            & (table["lens"] == "logit")
-            & table["game"].isna()
-        ]
+    def draw(study: StudyTables) -> Picture:
+        wanted = {"quantity": quantity, "part": parts, "lens": "logit", "game": None}
+        rows = _select(study, "effects", **wanted)
         rows = rows.assign(of=rows["part"].astype(str) + " part")
         title = f"Lens, by layer: logit of {quantity}, parted within blocks"
         return _over_layers(rows, f"logit of {quantity}", 0.0, title, "effects")
@@ -120,17 +133,10 @@ def _effects(quantity: str, *parts: str) -> Draw:
     return draw
 
 
-def _over_layers(
-    rows: pd.DataFrame, what: str, at: float, title: str, table: str
-) -> Picture | None:
+def _over_layers(rows: pd.DataFrame, what: str, at: float, title: str, table: str) -> Picture:
     rows = _few(rows, table)
-    if rows.empty:
-        return None
     labels = {"layer": "layer", "estimate": what, "of": ""}
-    many = rows["model"].nunique() > 1
-    chart = marks.lines(
-        rows, "layer", series="of", labels=labels, at=at, facet="model" if many else None
-    )
+    chart = marks.lines(rows, "layer", series="of", labels=labels, at=at, facet=_facet(rows))
     return picture(chart, title, _ends(rows, "layer", "of", what), table)
 
 
@@ -148,26 +154,14 @@ def _ends(rows: pd.DataFrame, x: str, series: str, what: str) -> str:
 
 
 def _steering(kind: str) -> Draw:
-    def draw(study: StudyTables) -> Picture | None:
-        table = study.table("steering_summary")
-        if table is None:
-            return None
-        rows = table[
-            (table["kind"] == kind)
-            & (table["quantity"] == "response")
-            & (table["part"] == "action")
-            & (table["words"] == "all")
-            & table["game"].isna()
-        ]
-        rows = _few(rows, "steering_summary")
-        if rows.empty:
-            return None
+    def draw(study: StudyTables) -> Picture:
+        wanted = {"quantity": "response", "part": "action", "words": "all", "game": None}
+        rows = _rows(study, "steering_summary", kind=kind, **wanted)
         x = "alpha" if kind == "add" else "clamped to (standard deviations)"
         rows = rows.assign(layers="layer " + rows["layers"].astype(str))
         labels = {"value": x, "estimate": "P(action 1), action part", "direction": ""}
-        facet = "model" if rows["model"].nunique() > 1 else None
         chart = marks.lines(
-            rows, "value", series="direction", labels=labels, facet=facet,
+            rows, "value", series="direction", labels=labels, facet=_facet(rows),
             column="layers", small=True,
         )  # fmt: skip
         what = "added directions" if kind == "add" else "clamped values"
@@ -177,33 +171,23 @@ def _steering(kind: str) -> Draw:
     return draw
 
 
-def _choir(study: StudyTables) -> Picture | None:
-    table = study.table("choir")
-    if table is None:
-        return None
-    rows = _few(table[table["quantity"] == "curve"], "choir")
-    if rows.empty:
-        return None
+def _choir(study: StudyTables) -> Picture:
+    rows = _rows(study, "choir", quantity="curve")
     labels = {"size": "late components ablated", "estimate": "Nash action gains (logits)"}
     rows = rows.assign(of=rows["order"].map({"chosen": "largest writers first"}).fillna("random"))
-    facet = "model" if rows["model"].nunique() > 1 else None
-    chart = marks.lines(rows, "size", series="of", labels=labels | {"of": ""}, at=0.0, facet=facet)
+    labels["of"] = ""
+    chart = marks.lines(rows, "size", series="of", labels=labels, at=0.0, facet=_facet(rows))
     title = "What ablating late components gives back to the Nash action"
     return picture(chart, title, _ends(rows, "size", "of", labels["estimate"]), "choir")
 
 
-def _heads(study: StudyTables) -> Picture | None:
-    table = study.table("heads_summary")
-    if table is None:
-        return None
-    rows = table[(table["quantity"] == "action_part") & table["kind"].isin(["candidate", "random"])]
-    rows = _few(rows, "heads_summary")
-    if rows.empty:
-        return None
+def _heads(study: StudyTables) -> Picture:
+    kinds = "candidate", "random"
+    rows = _rows(study, "heads_summary", quantity="action_part", kind=kinds)
     labels = {"estimate": "what ablation costs the Nash action (logits)", "kind": ""}
     arms = [ARMS[arm] for arm in zip(rows["component"], rows["positions"], strict=True)]
     rows = rows.assign(group=rows["ablation"].astype(str), arm=arms)
-    if rows["model"].nunique() > 1:
+    if _facet(rows):
         rows["arm"] = rows["model"].astype(str) + ", " + rows["arm"]
     chart = marks.dots(rows, "group", series="kind", labels=labels, at=0.0, facet="arm")
     words = "; ".join(
@@ -214,21 +198,13 @@ def _heads(study: StudyTables) -> Picture | None:
                    "heads_summary")  # fmt: skip
 
 
-def _patching(study: StudyTables) -> Picture | None:
-    table = study.table("patching_summary")
-    if table is None:
-        return None
-    rows = table[
-        (table["kind"] == "payoffs")
-        & (table["quantity"] == "action_part")
-        & (table["site"] == "residual")
-    ]
+def _patching(study: StudyTables) -> Picture:
+    wanted = {"kind": "payoffs", "quantity": "action_part", "site": "residual"}
+    rows = _select(study, "patching_summary", **wanted)
     if rows["direction"].nunique() > 1:
         rows = rows.assign(model=rows["model"].astype(str) + ", " + rows["direction"].astype(str))
     every = rows
     rows = _few(rows[rows["method"] == "exact"], "patching_summary")
-    if rows.empty:
-        return None
     chart = marks.heat(rows, x="group", y="layer", facet="model", title="logits")
     best = rows.loc[rows.groupby("model")["estimate"].idxmax()].to_dict("records")
     words = "; ".join(
@@ -238,15 +214,15 @@ def _patching(study: StudyTables) -> Picture | None:
     )
     if len(every) > len(rows):
         words += f". {len(rows)} of {len(every)} places were patched; the others were only screened"
-        words += _ranked(table)
+        words += _ranked(study)
     title = "What the other prompt's residual, with other payoffs, does to the answer"
     return picture(chart, title, f"Action part in logits. {words}", "patching_summary")
 
 
-def _ranked(table: pd.DataFrame) -> str:
+def _ranked(study: StudyTables) -> str:
     """Say how well gradients rank patches that were drawn at random."""
-    ranking = table[(table["quantity"] == "rank_correlation") & (table["kind"] == "payoffs")]
-    ranking = ranking[(ranking["patch"] == "random") & ranking["estimate"].notna()]
+    wanted = {"quantity": "rank_correlation", "kind": "payoffs", "patch": "random"}
+    ranking = _select(study, "patching_summary", **wanted).dropna(subset="estimate")
     said = "; ".join(
         f"{row['model']}, {row['direction']}: {number(row['estimate'])}"
         f" [{number(row['ci_low'])}, {number(row['ci_high'])}] over {row['patches']} patches"
@@ -256,21 +232,10 @@ def _ranked(table: pd.DataFrame) -> str:
 
 
 def _metrics(measure: str, what: str, pairing: str = "self_play", term: str | None = None) -> Draw:
-    def draw(study: StudyTables) -> Picture | None:
-        table = study.table("metrics")
-        if table is None:
-            return None
-        rows = table[
-            (table["measure"] == measure)
-            & (table["pairing"] == pairing)
-            & (table["term"].isna() if term is None else table["term"] == term)
-            & table["model"].notna()
-            & table["opponent"].notna()
-            & (table["move_order"] == "simultaneous")
-        ]
-        rows = _few(rows, "metrics")
-        if rows.empty:
-            return None
+    def draw(study: StudyTables) -> Picture:
+        wanted = {"measure": measure, "pairing": pairing, "term": term}
+        rows = _select(study, "metrics", move_order="simultaneous", **wanted)
+        rows = _few(rows.dropna(subset=["model", "opponent"]), "metrics")
         if pairing != "self_play":
             pair = rows["agent"].astype(str) + " with " + rows["opponent"].astype(str)
             rows = rows.assign(agent=pair)
@@ -286,14 +251,9 @@ def _metrics(measure: str, what: str, pairing: str = "self_play", term: str | No
     return draw
 
 
-def _beliefs(study: StudyTables) -> Picture | None:
-    table = study.table("beliefs")
-    if table is None:
-        return None
-    rows = by_block(table).rename(columns={"p_action_1": "estimate"})
+def _beliefs(study: StudyTables) -> Picture:
+    rows = by_block(_select(study, "beliefs")).rename(columns={"p_action_1": "estimate"})
     rows = _few(rows, "beliefs")
-    if rows.empty:
-        return None
     best = {0: "action 0 is the best response", 1: "action 1 is the best response"}
     rows = rows.assign(best_response=rows["best_response"].astype(int).map(best))
     rows = rows.sort_values("best_response", kind="stable")
@@ -302,8 +262,7 @@ def _beliefs(study: StudyTables) -> Picture | None:
         "estimate": "own P(action 1)",
         "best_response": "",
     }
-    facet = "model" if rows["model"].nunique() > 1 else None
-    chart = marks.points(rows, "belief", series="best_response", labels=labels, facet=facet)
+    chart = marks.points(rows, "belief", series="best_response", labels=labels, facet=_facet(rows))
     said = "; ".join(
         f"{model}, where {what}: {number(part['estimate'].mean())} over {len(part)} histories"
         for (model, what), part in rows.groupby(["model", "best_response"], sort=False)
@@ -313,16 +272,10 @@ def _beliefs(study: StudyTables) -> Picture | None:
 
 
 def _steered(quantity: str, what: str) -> Draw:
-    def draw(study: StudyTables) -> Picture | None:
-        table = study.table("steered_summary")
-        if table is None:
-            return None
-        rows = _few(table[table["quantity"] == quantity], "steered_summary")
-        if rows.empty:
-            return None
+    def draw(study: StudyTables) -> Picture:
+        rows = _rows(study, "steered_summary", quantity=quantity)
         labels = {"dose": "dose", "estimate": what, "player": ""}
-        facet = "model" if rows["model"].nunique() > 1 else None
-        chart = marks.lines(rows, "dose", series="player", labels=labels, facet=facet)
+        chart = marks.lines(rows, "dose", series="player", labels=labels, facet=_facet(rows))
         words = _ends(rows, "dose", "player", what)
         return picture(chart, f"{what}, by dose", words, "steered_summary")
 

@@ -196,7 +196,7 @@ def _value(value: Any) -> str:
     return number(value)
 
 
-def _strips(study: StudyTablesTables, claim: str, name: str) -> list[tuple[str, list[Part]]]:
+def _strips(study: StudyTables, claim: str, name: str) -> list[tuple[str, list[Part]]]:
     table = study.tables["sensitivity"]
     rows = table[(table["claim"] == claim) & (table["model"] == name)]
     return [

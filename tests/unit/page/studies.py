@@ -12,7 +12,7 @@ from nashlens.findings.claims import ALL_CLAIMS
 from nashlens.findings.conditions import above, as_text, at_least, at_most, case, told
 from nashlens.findings.protocols import PROTOCOLS, RUNGS
 from nashlens.games.table import build_games, games_table
-from nashlens.page import Study
+from nashlens.page import StudyTables
 from nashlens.page.study import TableSource
 from workflow.command import Command
 
@@ -190,7 +190,7 @@ def study(
     title: str = "A game",
     repetitions: int = 4,
     games: Sequence[str] = ("pd",),
-) -> Study:
+) -> StudyTables:
     """Return a study; `said` and `title` stand wherever a model, a user or a config writes."""
     rows = findings(models, said)
     spec = {
@@ -221,4 +221,4 @@ def study(
     sets = {f"jf{said}": [f"J{said}", f"F{said}"], f"words{said}": "actions"}
     config = {**CONFIG, "prompts": {"label_sets": sets, "system": f"Play. {said}"}}
     command = Command(["mine.yaml"], [f"note={said}"] if said else [])
-    return Study("mine", tables, sources, config, command)
+    return StudyTables("mine", tables, sources, config, command)
