@@ -7,7 +7,6 @@ model another one than PEFT's is refused, never ignored; nothing pickled is open
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from typing import Any
 from nashlens.errors import ModelError
 from nashlens.files import sha256_of
 from nashlens.models.inspect import weight_files
+from nashlens.models.json_files import read_json_object
 from nashlens.models.source import user_path
 from nashlens.models.tensor_files import read_entries
 from nashlens.models.weights import WeightReader
@@ -86,7 +86,9 @@ def read_adapter(folder: Path | str) -> Adapter:
         A file is missing or damaged, or it is no plain LoRA adapter.
     """
     folder = user_path(str(folder))
-    config = _read_config(folder)
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: no such folder; give that of a PEFT adapter")
+    config = read_json_object(folder / CONFIG, "; give the folder of a PEFT adapter")
     for problem in _config_problems(config):
         raise ModelError(f"{folder / CONFIG}: {problem}")
     rank, alpha = config["r"], config["lora_alpha"]
@@ -101,21 +103,6 @@ def read_adapter(folder: Path | str) -> Adapter:
         shapes,
         tuple(targets) if isinstance(targets, list) and whole else (),
     )
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG
-    if not folder.is_dir():
-        raise ModelError(f"{folder}: no such folder; give that of a PEFT adapter")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{folder}: no {CONFIG}; give the folder of a PEFT adapter") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read as JSON ({error}); fetch it again") from None
-    if not isinstance(config, dict):
-        raise ModelError(f"{path}: a JSON object is needed; fetch it again")
-    return config
 
 
 def _config_problems(config: Mapping[str, Any]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from typing import Any
 from nashlens.errors import ModelError
 from nashlens.models.agreement import block_count, number_problems, weight_problems
 from nashlens.models.gguf_header import GGUFHeader, read_header
+from nashlens.models.json_files import read_json_object
 from nashlens.models.registry import GGUF_ARCHITECTURES, config_value
 from nashlens.models.shapes import find_shape
 from nashlens.models.source import Source, gguf_file, model_folder, parse_source
@@ -38,8 +39,6 @@ PRE_TOKENIZERS = (
     "deepseek-r1-qwen",
 )
 
-MOST_BYTES = 10_000_000
-"""Bytes of a config.json; the longest have 100,000."""
 _MOST = {"n_layers": 2000, "width": 1_000_000, "vocab_size": 50_000_000, "context_length": 10**10}
 
 
@@ -190,27 +189,9 @@ def folder_facts(folder: Path) -> ModelFacts:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read a folder's config.json, of at most `MOST_BYTES`.
-
-    Raises
-    ------
-    ModelError
-        It is missing or is not a JSON object.
-    """
-    path = folder / "config.json"
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ModelError(f"{path}: has more than {MOST_BYTES} bytes; it is no configuration")
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError:
-        raise ModelError(f"{path}: is nested too deep to be a configuration") from None
-    except FileNotFoundError:
-        raise ModelError(f"{folder}: no config.json: give a Hugging Face model folder") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read as JSON ({error})") from None
-    if not isinstance(config, dict):
-        raise ModelError(f"{path}: a JSON object is needed, not {type(config).__name__}")
-    return config
+    """Read a folder's config.json; ModelError where it is missing or is not a JSON object."""
+    missing = ": give a Hugging Face model folder"
+    return read_json_object(folder / "config.json", missing)
 
 
 def weight_files(folder: Path) -> list[Path]:

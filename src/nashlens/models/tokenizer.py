@@ -13,16 +13,15 @@ A template that changes what is asked is mended, and says so (`ChatTokenizer.tem
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from tokenizers import Tokenizer
 
 from nashlens.errors import ModelError
 from nashlens.models.chat_template import ChatTemplate, Message
+from nashlens.models.json_files import read_json_object
 from nashlens.models.manifest import CONVERT_AGAIN
 from nashlens.models.registry import config_value
 from nashlens.models.template_check import check_template
@@ -60,7 +59,7 @@ class ChatTokenizer:
         # Prompts are dropped when too long, never cut, and are packed without padding.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._config = _read_json(self.folder / "tokenizer_config.json")
+        self._config = read_json_object(self.folder / "tokenizer_config.json")
         self._special = self._special_tokens()
         # None as well where a BOS has a name but is not added, as for models whose "BOS" is the
         # mark that opens each turn.
@@ -84,7 +83,9 @@ class ChatTokenizer:
     @cached_property
     def max_length(self) -> int | None:
         """Longest sequence of the model in tokens (its config's context), None if unknown."""
-        value = config_value(_read_json(self.folder / "config.json"), "max_position_embeddings")
+        value = config_value(
+            read_json_object(self.folder / "config.json"), "max_position_embeddings"
+        )
         return value if isinstance(value, int) else None
 
     def encode(self, text: str) -> list[int]:
@@ -154,9 +155,9 @@ class ChatTokenizer:
 
         Without a generation configuration, config.json names them.
         """
-        generation = _read_json(self.folder / "generation_config.json").get("eos_token_id")
+        generation = read_json_object(self.folder / "generation_config.json").get("eos_token_id")
         if generation is None:
-            generation = _read_json(self.folder / "config.json").get("eos_token_id")
+            generation = read_json_object(self.folder / "config.json").get("eos_token_id")
         found = generation if isinstance(generation, list) else [generation]
         eos = self._special.get("eos_token")
         named = None if eos is None else self._tokenizer.token_to_id(eos)
@@ -295,7 +296,7 @@ class ChatTokenizer:
                 raise ModelError(f"{file}: cannot be read as UTF-8 text ({error})") from None
         found = self._config.get("chat_template")
         if found is None:
-            found = _read_json(self.folder / "chat_template.json").get("chat_template")
+            found = read_json_object(self.folder / "chat_template.json").get("chat_template")
         if isinstance(found, list):  # several by name
             by_name = {str(t.get("name")): t.get("template") for t in found if isinstance(t, dict)}
             found = by_name.get("default")
@@ -306,7 +307,7 @@ class ChatTokenizer:
 
     def _special_tokens(self) -> dict[str, str]:
         # special_tokens_map.json is older; tokenizer_config.json wins.
-        found = {**_read_json(self.folder / "special_tokens_map.json"), **self._config}
+        found = {**read_json_object(self.folder / "special_tokens_map.json"), **self._config}
         special = {}
         for key in _SPECIAL:
             value = found.get(key)
@@ -324,15 +325,3 @@ class ChatTokenizer:
             None if token is None else self._tokenizer.token_to_id(token) for token in named
         )
         return first[0] if first and (first[0] == bos or first[0] != eos) else None
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read as JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise ModelError(f"{path}: a JSON object is needed, not {type(found).__name__}")
-    return found

@@ -188,6 +188,9 @@ def test_files_that_are_missing_or_damaged(llama, tmp_path):
     config.write_text("{")
     with pytest.raises(ModelError, match=r"cannot be read as JSON .*fetch it again"):
         read_adapter(folder)
+    config.write_text("[" * 100_000)
+    with pytest.raises(ModelError, match="nested too deep"):
+        read_adapter(folder)
 
 
 def test_an_adapter_of_another_model_is_refused_and_nothing_is_changed(llama, tmp_path):

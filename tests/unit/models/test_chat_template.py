@@ -292,6 +292,7 @@ def test_a_sound_template_renders_every_wording_of_ours():
 FILES = {
     "not UTF-8": ("chat_template.jinja", b"\xff\xfe{{ x }}", "cannot be read as UTF-8 text"),
     "JSON that is none": ("chat_template.json", b"{", "cannot be read as JSON"),
+    "JSON that is nested too deep": ("chat_template.json", b"[" * 100_000, "nested too deep"),
     "a list in JSON": ("chat_template.json", b"[1]", "a JSON object is needed"),
     "a number in JSON": ("chat_template.json", b'{"chat_template": 3}', "a text is needed"),
 }
