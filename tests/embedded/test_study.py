@@ -19,8 +19,8 @@ from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.models.weights import load_readout
 from nashlens.prompts.extra import extra_sequences
-from nashlens.prompts.table import build_prompts
 from tests import reference
+from tests.designs import make_prompts
 
 pytestmark = pytest.mark.embedded
 
@@ -32,20 +32,17 @@ def loaded(embedded_model):
 
 @pytest.fixture(scope="module")
 def prompts(embedded_model):
-    table = build_prompts(
+    table = make_prompts(
         [CATALOG["prisoners_dilemma"]],
         ChatTokenizer(embedded_model),
-        templates=["neutral"],
         label_sets={"jf": ["J", "F"], "words": ["left side", "right side"]},
         label_maps=["identity"],
         option_orders=["forward"],
         opponents=["TFT"],
-        own_cooperation=0.5,
         rounds=[1, 3],
         histories=1,
         crossed=["label_sets"],
         system="You are playing a game with another player.",
-        assistant_prefix="I choose option",
         seed=1,
     )
     table = table[~table["mirrored"]].reset_index(drop=True)

@@ -15,10 +15,10 @@ from nashlens.errors import StoreError
 from nashlens.files import write_json
 from nashlens.games import build_games
 from nashlens.prompts.extra import extra_sequences
-from nashlens.prompts.table import build_prompts
 from nashlens.tables import write_table
 from nashlens.vocabulary.positions import expand_positions, position_column
 from tests import reference
+from tests.designs import make_prompts
 from tests.tiny_models import tiny
 from tests.unit.prompts.fakes import WordTokenizer
 
@@ -37,19 +37,13 @@ def prompts_table(games=("pd",), label_sets=None, positions=EVERY):
     spec = {name: {"payoffs": [[[3, 3], [0, k]], [[k, 0], [1, 1]]]} for k, name in
             enumerate(games, start=5)}  # fmt: skip
     tokenizer = Few(bos=True)
-    return build_prompts(
+    return make_prompts(
         build_games(spec, 1),
         tokenizer,
-        templates=["neutral"],
         label_sets=label_sets or {"jf": ["J", "F"]},
-        label_maps=["identity", "swapped"],
-        option_orders=["forward", "reversed"],
         opponents=["TFT"],
-        own_cooperation=0.5,
         rounds=ROUNDS,
         histories=2,
-        system=None,
-        assistant_prefix="I choose option",
         seed=1,
         positions=positions,
     )

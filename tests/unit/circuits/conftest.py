@@ -8,21 +8,9 @@ from nashlens.models.convert import convert_source
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.planted.facts import read_facts
-from nashlens.prompts.table import build_prompts
+from tests.designs import make_prompts
 
 from .nash_pairs import pairs_of
-
-DESIGN = {
-    "templates": ["neutral"],
-    "label_sets": {"jf": ["J", "F"]},
-    "label_maps": ["identity", "swapped"],
-    "option_orders": ["forward", "reversed"],
-    "opponents": ["RANDOM"],
-    "own_cooperation": 0.5,
-    "rounds": [3],
-    "histories": 8,
-    "seed": 3,
-}
 
 
 @pytest.fixture(scope="session")
@@ -34,13 +22,8 @@ def planted(tmp_path_factory):
         if name not in made:
             folder = tmp_path_factory.mktemp("planted") / name
             convert_source(f"planted:{name}", folder)
-            prompts = build_prompts(
-                [CATALOG["prisoners_dilemma"], CATALOG["deadlock"]],
-                ChatTokenizer(folder),
-                **DESIGN,
-                system=None,
-                assistant_prefix="I choose option",
-            )
+            games = [CATALOG["prisoners_dilemma"], CATALOG["deadlock"]]
+            prompts = make_prompts(games, ChatTokenizer(folder))
             made[name] = folder, read_facts(folder), prompts
         return made[name]
 

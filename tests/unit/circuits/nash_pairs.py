@@ -6,6 +6,7 @@ from nashlens.games import CATALOG
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.prompts.pairs import build_pairs
 from nashlens.prompts.table import Asked, planned_decisions
+from tests.designs import DESIGN
 
 HOW = Bootstrap(0.95, 200, 1)
 GROUPS = ["payoffs", "rounds", "options", "question", "decision"]
@@ -14,18 +15,8 @@ LAYERS = [2, 3, 4, 5, 12]
 
 
 def pairs_of(folder):
-    decisions = planned_decisions(
-        [CATALOG["deadlock"]],
-        templates=["neutral"],
-        label_sets={"jf": ["J", "F"]},
-        label_maps=["identity", "swapped"],
-        option_orders=["forward", "reversed"],
-        opponents=["RANDOM"],
-        own_cooperation=0.5,
-        rounds=[4],
-        histories=2,
-        seed=1,
-    )
+    design = DESIGN | {"rounds": [4], "histories": 2, "seed": 1}
+    decisions = planned_decisions([CATALOG["deadlock"]], **design)
     asked = Asked(ChatTokenizer(folder), None, "I choose option")
     return build_pairs(decisions, asked, kinds=KINDS, games=["deadlock"])
 

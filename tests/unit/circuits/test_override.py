@@ -26,9 +26,8 @@ from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.models.weights import WeightReader
 from nashlens.prompts.pairs import build_pairs
 from nashlens.prompts.table import Asked, planned_decisions
+from tests.designs import DESIGN
 from tests.unit.findings.writers import attribution
-
-from .conftest import DESIGN
 
 LATE = 1 / 3
 

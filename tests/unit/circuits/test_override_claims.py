@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from nashlens.circuits.writing import writing_tables
@@ -15,8 +14,7 @@ from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.models.weights import WeightReader, load_readout
 from nashlens.prompts.pairs import build_pairs
 from nashlens.prompts.table import Asked, planned_decisions
-
-from .conftest import DESIGN
+from tests.designs import DESIGN, residuals_at
 
 JUDGED = [claim for claim in CLAIMS if claim.id in ("M9", "M10")]
 SETTINGS = JudgeSettings("m", 0.95, 200, 3, late_fraction=1 / 3, min_label_mass=0.01)
@@ -47,10 +45,7 @@ def verdicts(planted):
             seed=1,
             model="m",
         )
-        ids = [tokens.tolist() for tokens in prompts["token_ids"]]
-        residuals = np.empty((len(ids), engine.n_layers + 1, engine.width), dtype=np.float32)
-        for rows, values in engine.residuals(ids):
-            residuals[rows] = values
+        residuals = residuals_at(engine, prompts)
         place = {one: k for k, one in enumerate(prompts["prompt_id"])}
         tables["prompts"] = prompts
         tables["lens"] = lens_table(

@@ -5,11 +5,10 @@ import json
 import pytest
 
 from nashlens.findings import CLAIMS, judge
-from nashlens.games import build_games
 from nashlens.models.convert import convert_source
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
-from nashlens.prompts.table import build_prompts
+from tests.designs import make_prompts
 from tests.unit.findings.tables import SETTINGS
 
 from .test_heads import GAMES, study
@@ -17,24 +16,11 @@ from .test_heads import GAMES, study
 
 def planted(name, folder):
     convert_source(f"planted:{name}", folder)
-    games = {
-        game: {"canonical": game, "payoffs": None, "actions": None, "title": None, "variants": 0}
-        for game in GAMES
-    }
-    table = build_prompts(
-        build_games(games, 1),
+    table = make_prompts(
+        GAMES,
         ChatTokenizer(folder),
-        templates=["neutral"],
         label_sets={"jf": ["J", "F"], "bg": ["B", "G"]},
-        label_maps=["identity", "swapped"],
-        option_orders=["forward", "reversed"],
-        opponents=["RANDOM"],
-        own_cooperation=0.5,
-        rounds=[3],
-        histories=8,
         system="You are playing a game with another player.",
-        assistant_prefix="I choose option",
-        seed=3,
     )
     settings = {"dtype": "float32", "quantization": "none", "device": "cpu"}
     heads = study(

@@ -29,27 +29,16 @@ from nashlens.lens.summary import summarise_lens
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.models.weights import FinalNorm, Readout
 from nashlens.prompts.extra import NEEDED, extra_sequences
-from nashlens.prompts.table import build_prompts
 from nashlens.surface import surface_estimates
 from nashlens.tables import read_row_groups, read_table, write_table
 from tests import reference
+from tests.designs import make_prompts
 from tests.tiny_models import tiny
 
 LABELS = {"verbs": ["合作", "背叛"], "fields": ["甲", "申"]}
 """The second two differ in their last byte alone."""
 LETTERS = "".join(sorted({c for pair in LABELS.values() for label in pair for c in label}))
-HOW = {
-    "templates": ["neutral"],
-    "label_maps": ["identity", "swapped"],
-    "option_orders": ["forward", "reversed"],
-    "opponents": ["TFT"],
-    "own_cooperation": 0.5,
-    "rounds": [2],
-    "histories": 4,
-    "system": None,
-    "assistant_prefix": "我选择",
-    "seed": 1,
-}
+HOW = {"opponents": ["TFT"], "rounds": [2], "histories": 4, "assistant_prefix": "我选择", "seed": 1}
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +64,7 @@ def read(tokenizer, model, tmp_path_factory):
     """The prompts, and what every layer says of them."""
     folder = tmp_path_factory.mktemp("activations")
     game = dataclasses.replace(CATALOG["prisoners_dilemma"], title="囚徒困境")
-    prompts = build_prompts([game], tokenizer, label_sets=LABELS, **HOW)
+    prompts = make_prompts([game], tokenizer, label_sets=LABELS, **HOW)
     path = folder / "prompts.parquet"
     write_table(prompts, path, config={}, fingerprint="f")
     tokens = TokenIds(path)

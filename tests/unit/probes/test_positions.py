@@ -12,7 +12,6 @@ from nashlens.activations.tokens import TokenIds
 from nashlens.engine.core import Engine
 from nashlens.files import write_json
 from nashlens.findings import CLAIMS, judge
-from nashlens.games import build_games
 from nashlens.lens.positions import lens_at_positions
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
@@ -23,9 +22,9 @@ from nashlens.planted.plants import COMPUTED, PLANTS
 from nashlens.probes.design import ProbeSettings, add_choices
 from nashlens.probes.study import study_probes
 from nashlens.prompts.extra import extra_sequences
-from nashlens.prompts.table import build_prompts
 from nashlens.tables import write_table
 from nashlens.vocabulary.positions import position_column
+from tests.designs import make_prompts
 from tests.unit.findings.tables import SETTINGS
 
 POSITIONS = ["decision", "option_first", "round_last", "round_last-1", "round_last-2"]
@@ -37,20 +36,12 @@ def study(tmp_path_factory):
     """The planted model's prompts, store, lens and probes at some positions."""
     folder = tmp_path_factory.mktemp("history")
     build("history", folder / "model")
-    prompts = build_prompts(
-        build_games({name: {"canonical": name} for name in ("prisoners_dilemma", "harmony")}, 1),
+    prompts = make_prompts(
+        ["prisoners_dilemma", "harmony"],
         ChatTokenizer(folder / "model"),
-        templates=["neutral"],
         label_sets={"jf": ["J", "F"], "bg": ["B", "G"]},
-        label_maps=["identity", "swapped"],
-        option_orders=["forward", "reversed"],
-        opponents=["RANDOM"],
-        own_cooperation=0.5,
         rounds=[3, 4],
         histories=12,
-        system=None,
-        assistant_prefix="I choose option",
-        seed=3,
         positions=POSITIONS,
     )
     write_table(prompts, folder / "prompts.parquet", config={}, fingerprint="f")

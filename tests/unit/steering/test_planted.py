@@ -2,20 +2,18 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from nashlens.engine.core import Engine
 from nashlens.findings import CLAIMS, judge
-from nashlens.games import build_games
 from nashlens.models.convert import convert_source
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
-from nashlens.prompts.table import build_prompts
 from nashlens.steering.directions import fit_directions
 from nashlens.steering.doses import Doses, places_of
 from nashlens.steering.sweep import sweep_table
 from nashlens.steering.training import Training
+from tests.designs import make_prompts, residuals_at
 from tests.unit.findings.tables import SETTINGS
 
 TRAIN, TEST = ["prisoners_dilemma", "harmony"], ["deadlock", "concord"]
@@ -30,29 +28,14 @@ KINDS = ["abstract", "label", "published"]
 def steered(name, folder, layers, joint=(), fit="means", kinds=KINDS):
     """Return the steering table of a planted model."""
     convert_source(f"planted:{name}", folder)
-    games = build_games({game: {"canonical": game} for game in (*TRAIN, *TEST)}, 1)
-    prompts = build_prompts(
-        games,
-        ChatTokenizer(folder),
-        templates=["neutral"],
-        label_sets={"jf": ["J", "F"], "pq": ["P", "Q"], "xy": ["X", "Y"], "own": "actions"},
-        label_maps=["identity", "swapped"],
-        option_orders=["forward", "reversed"],
-        opponents=["RANDOM"],
-        own_cooperation=0.5,
-        rounds=[3],
-        histories=16,
-        crossed=[],
-        system=None,
-        assistant_prefix="I choose option",
-        seed=1,
+    labels = {"jf": ["J", "F"], "pq": ["P", "Q"], "xy": ["X", "Y"], "own": "actions"}
+    prompts = make_prompts(
+        [*TRAIN, *TEST], ChatTokenizer(folder), label_sets=labels, histories=16, seed=1
     )
     engine = Engine(load_model(folder, device="cpu"))
     training = Training.choose(prompts, TRAIN)
     rows = training.rows(prompts)
-    x = np.zeros((len(rows), engine.n_layers + 1, engine.width), dtype=np.float32)
-    for which, residuals in engine.residuals([ids.tolist() for ids in rows["token_ids"]]):
-        x[which] = residuals
+    x = residuals_at(engine, rows)
     found = fit_directions(lambda k: x[:, k], engine.n_layers, rows, kinds, fit=fit)
     return sweep_table(
         engine,

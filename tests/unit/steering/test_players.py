@@ -9,7 +9,6 @@ from nashlens.engine.session import Session
 from nashlens.engine.steered import steered
 from nashlens.findings import PLAY_CLAIMS, JudgeSettings, judge
 from nashlens.findings.claim import ALL_MODELS
-from nashlens.games import build_games
 from nashlens.games.table import games_table
 from nashlens.models.convert import convert_source
 from nashlens.models.load import load_model
@@ -20,11 +19,11 @@ from nashlens.play.player import Player
 from nashlens.play.run import decisions_table, play_rounds
 from nashlens.play.schedule import Agent
 from nashlens.play.steered import ModelDirections, PlayerIntervention
-from nashlens.prompts.table import build_prompts
 from nashlens.steering.directions import fit_directions
 from nashlens.steering.players import SKIPPED, final_residuals, text_damage, text_windows
 from nashlens.steering.training import Training
 from nashlens.vocabulary.edits import STEERED_TOKENS
+from tests.designs import make_prompts, residuals_at
 from tests.unit.engine.test_steered import forward, places_of
 from tests.unit.findings.play_tables import models
 from tests.unit.play.fakes import FORMS, PD, matches_of, settings
@@ -79,17 +78,9 @@ class Planted:
     def directions(self, kind):
         # As many games of either Nash action; in deadlock both agree on the other one.
         names = ["prisoners_dilemma", "harmony", *(["deadlock"] if kind == "cooperation" else [])]
-        games = build_games({name: {"canonical": name} for name in names}, 0)
-        prompts = build_prompts(
-            games, self.tokenizer, templates=["neutral"], label_sets={"jf": ["J", "F"]},
-            label_maps=["identity", "swapped"], option_orders=["forward", "reversed"],
-            opponents=["RANDOM"], own_cooperation=0.5, rounds=[2], histories=4, crossed=[],
-            system=None, assistant_prefix="I choose option", seed=1,
-        )  # fmt: skip
+        prompts = make_prompts(names, self.tokenizer, rounds=[2], histories=4, seed=1)
         rows = Training.choose(prompts, names).rows(prompts)
-        x = np.zeros((len(rows), self.engine.n_layers + 1, self.engine.width), dtype=np.float32)
-        for which, residuals in self.engine.residuals([ids.tolist() for ids in rows["token_ids"]]):
-            x[which] = residuals
+        x = residuals_at(self.engine, rows)
         found = fit_directions(
             lambda k: x[:, k], self.engine.n_layers, rows, list(dict.fromkeys(["abstract", kind]))
         )

@@ -10,7 +10,6 @@ from scipy.special import logit
 from nashlens.engine.core import Engine
 from nashlens.engine.writing import residuals_under
 from nashlens.findings.claim import JudgeSettings
-from nashlens.games import build_games
 from nashlens.lens.logit import lens_table
 from nashlens.models.convert import convert_source
 from nashlens.models.load import load_model
@@ -19,7 +18,6 @@ from nashlens.models.weights import load_readout
 from nashlens.probes.design import ProbeSettings, usable
 from nashlens.probes.questions import prepare_questions
 from nashlens.probes.study import fit_probes
-from nashlens.prompts.table import build_prompts
 from nashlens.steering.conflicts import Conflicts, first_tokens, inert_direction
 from nashlens.steering.spike_summary import MEASURED, summarise_spikes, with_spike, worth
 from nashlens.steering.spiked_answers import ASKED
@@ -34,6 +32,7 @@ from nashlens.steering.spiked_lens import (
 )
 from nashlens.steering.spiked_probes import SpikedProbes
 from nashlens.steering.spikes import SpikeSettings, spike_tables
+from tests.designs import make_prompts, residuals_at
 
 SETTINGS = SpikeSettings(
     prompts=16, layers=[10], logits=[0.0, 0.5, 2.0], deviations=[0.0, 3.0], draws=5
@@ -48,27 +47,12 @@ def study(tmp_path_factory):
     """A planted null model, its prompts, residuals and probes."""
     folder = tmp_path_factory.mktemp("spikes") / "null"
     convert_source("planted:label_bias", folder)
-    prompts = build_prompts(
-        build_games({game: {"canonical": game} for game in GAMES}, 1),
-        ChatTokenizer(folder),
-        templates=["neutral"],
-        label_sets={"jf": ["J", "F"], "xy": ["X", "Y"]},
-        label_maps=["identity", "swapped"],
-        option_orders=["forward", "reversed"],
-        opponents=["RANDOM"],
-        own_cooperation=0.5,
-        rounds=[5],
-        histories=8,
-        crossed=[],
-        system=None,
-        assistant_prefix="I choose option",
-        seed=1,
-    ).drop(columns=["prior_id", "prior_token_ids"])
+    labels = {"jf": ["J", "F"], "xy": ["X", "Y"]}
+    prompts = make_prompts(GAMES, ChatTokenizer(folder), label_sets=labels, rounds=[5], seed=1)
+    prompts = prompts.drop(columns=["prior_id", "prior_token_ids"])
     engine = Engine(load_model(folder, device="cpu"))
     unique = prompts.drop_duplicates("prompt_id")
-    x = np.zeros((len(unique), engine.n_layers + 1, engine.width), dtype=np.float32)
-    for which, residuals in engine.residuals([ids.tolist() for ids in unique["token_ids"]]):
-        x[which] = residuals
+    x = residuals_at(engine, unique)
     row = {name: i for i, name in enumerate(unique["prompt_id"])}
 
     def load(layer, ids):

@@ -1,0 +1,34 @@
+"""The design that most tests ask of, and a model's residuals at its prompts."""
+
+import numpy as np
+
+from nashlens.games.table import build_games
+from nashlens.prompts.table import build_prompts
+
+DESIGN = {
+    "templates": ["neutral"],
+    "label_sets": {"jf": ["J", "F"]},
+    "label_maps": ["identity", "swapped"],
+    "option_orders": ["forward", "reversed"],
+    "opponents": ["RANDOM"],
+    "own_cooperation": 0.5,
+    "rounds": [3],
+    "histories": 8,
+    "seed": 3,
+}
+
+
+def make_prompts(games, tokenizer, **changes):
+    """Return the prompts of games: of the catalogue, by name, or as `build_games` makes them."""
+    if isinstance(games[0], str):
+        games = build_games({name: {"canonical": name} for name in games}, 1)
+    asked = {"system": None, "assistant_prefix": "I choose option"}
+    return build_prompts(games, tokenizer, **(DESIGN | asked | changes))
+
+
+def residuals_at(engine, prompts):
+    """Return the residuals of each prompt's last token, (prompts, layers + 1, width)."""
+    found = np.empty((len(prompts), engine.n_layers + 1, engine.width), dtype=np.float32)
+    for which, values in engine.residuals([ids.tolist() for ids in prompts["token_ids"]]):
+        found[which] = values
+    return found
