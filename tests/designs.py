@@ -26,9 +26,15 @@ def make_prompts(games, tokenizer, **changes):
     return build_prompts(games, tokenizer, **(DESIGN | asked | changes))
 
 
-def residuals_at(engine, prompts):
-    """Return the residuals of each prompt's last token, (prompts, layers + 1, width)."""
-    found = np.empty((len(prompts), engine.n_layers + 1, engine.width), dtype=np.float32)
-    for which, values in engine.residuals([ids.tolist() for ids in prompts["token_ids"]]):
+def residuals_of(engine, sequences):
+    """Return the residuals of each sequence's last token, (sequences, layers + 1, width)."""
+    size = (len(sequences), engine.n_layers + 1, engine.width)
+    found = np.full(size, np.nan, dtype=np.float32)
+    for which, values in engine.residuals(sequences):
         found[which] = values
     return found
+
+
+def residuals_at(engine, prompts):
+    """Return `residuals_of` prompts."""
+    return residuals_of(engine, [ids.tolist() for ids in prompts["token_ids"]])

@@ -4,15 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nashlens.activations.extract import extract
-from nashlens.activations.plan import join_manifest, plan_shards
 from nashlens.activations.store import ActivationStore
 from nashlens.engine.core import Engine
 from nashlens.engine.edits import Edit
 from nashlens.engine.labels import LabelledPrompt, label_probabilities
 from nashlens.engine.session import Session
 from nashlens.engine.sweeps import sweep
-from nashlens.files import write_json
 from nashlens.games.catalog import CATALOG
 from nashlens.lens.logit import lens_table
 from nashlens.models.load import load_model
@@ -21,6 +18,7 @@ from nashlens.models.weights import load_readout
 from nashlens.prompts.extra import extra_sequences
 from tests import reference
 from tests.designs import make_prompts
+from tests.stores import store_activations
 
 pytestmark = pytest.mark.embedded
 
@@ -71,16 +69,7 @@ def store(loaded, prompts, tmp_path_factory):
     engine = Engine(loaded)
     token_ids = dict(zip(prompts["prompt_id"], prompts["token_ids"].map(list), strict=True))
     extra = extra_sequences([prompts], token_ids)
-    plan = plan_shards(folder, prompts, fingerprint="f", shard_prompts=3, extra=extra)
-    made = extract(engine, token_ids, plan, folder, part=1, parts=1, dtype="float32")
-    manifest = join_manifest(
-        plan,
-        [made],
-        model="smollm2",
-        dtype="float32",
-        fingerprint="f",
-    )
-    write_json(folder / "manifest.json", manifest)
+    store_activations(engine, folder, prompts, token_ids, shard_prompts=3, extra=extra)
     return ActivationStore(folder)
 
 

@@ -14,9 +14,9 @@ from nashlens.activations.shards import decode, encode
 from nashlens.activations.store import ActivationStore
 from nashlens.engine.core import Engine
 from nashlens.errors import StoreError
-from nashlens.files import write_json
 from nashlens.prompts.labels import prompt_id
 from tests import reference
+from tests.stores import store_activations
 from tests.tiny_models import tiny
 
 
@@ -42,21 +42,8 @@ def engine():
     return Engine(tiny("LlamaForCausalLM"), 64)
 
 
-def run(engine, folder, prompts, *, parts=1, fingerprint="f", dtype="float32"):
-    plan = plan_shards(folder, prompts, fingerprint=fingerprint, shard_prompts=3)
-    made = [
-        extract(engine, tokens(prompts), plan, folder, part=k, parts=parts, dtype=dtype)
-        for k in range(1, parts + 1)
-    ]
-    manifest = join_manifest(
-        plan,
-        made,
-        model="tiny",
-        dtype=dtype,
-        fingerprint="whole",
-    )
-    write_json(folder / "manifest.json", manifest)
-    return plan, sum(part["computed"] for part in made)
+def run(engine, folder, prompts, **how):
+    return store_activations(engine, folder, prompts, tokens(prompts), shard_prompts=3, **how)
 
 
 def test_prompts_that_share_their_rules_lie_in_one_shard(tmp_path):

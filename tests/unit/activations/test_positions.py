@@ -1,24 +1,20 @@
 """Several positions of a prompt, from the prompts table to the store, against a slow oracle."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from nashlens.activations.extract import extract
-from nashlens.activations.plan import join_manifest, plan_shards
 from nashlens.activations.store import ActivationStore
 from nashlens.activations.tokens import TokenIds
 from nashlens.engine.core import Engine
 from nashlens.errors import StoreError
-from nashlens.files import write_json
 from nashlens.games import build_games
 from nashlens.prompts.extra import extra_sequences
 from nashlens.tables import write_table
 from nashlens.vocabulary.positions import expand_positions, position_column
 from tests import reference
 from tests.designs import make_prompts
+from tests.stores import store_activations
 from tests.tiny_models import tiny
 from tests.unit.prompts.fakes import WordTokenizer
 
@@ -60,17 +56,8 @@ def run(engine, folder, prompts, positions=EVERY, dtype="float32", parts=1):
     write_table(prompts, folder / "prompts.parquet", config={}, fingerprint="f")
     ids = TokenIds(folder / "prompts.parquet", positions)
     extra = extra_sequences([prompts], ids)
-    plan = plan_shards(
-        folder, prompts, fingerprint="f", shard_prompts=5, extra=extra, positions=positions
-    )
-    plan = json.loads(json.dumps(plan))
-    made = [
-        extract(engine, ids, plan, folder, part=k, parts=parts, dtype=dtype, places=ids.places)
-        for k in range(1, parts + 1)
-    ]
-    manifest = join_manifest(plan, made, model="tiny", dtype=dtype, fingerprint="whole")
-    write_json(folder / "manifest.json", manifest)
-    return plan, sum(part["computed"] for part in made)
+    planned = {"shard_prompts": 5, "extra": extra, "positions": positions}
+    return store_activations(engine, folder, prompts, ids, parts=parts, dtype=dtype, **planned)
 
 
 def expected(prompts, positions):

@@ -18,16 +18,10 @@ from nashlens.errors import DataError
 from nashlens.lens.logit import lens_table
 from nashlens.models.weights import load_readout
 from tests import reference
+from tests.designs import residuals_of
 from tests.tiny_models import tiny
 
 LENGTHS = (1, 3, 7, 14, 15, 20, 26)  # around windows of 4 to 6 and longrope's 14
-
-
-def residuals(engine, sequences):
-    result = np.full((len(sequences), engine.n_layers + 1, engine.width), np.nan, dtype=np.float32)
-    for indices, values in engine.residuals(sequences):
-        result[indices] = values
-    return result
 
 
 @torch.inference_mode()
@@ -76,7 +70,7 @@ def test_states_and_logits_are_transformers_own(loaded, rng, padded):
         groups = [[s] for s in sequences]
     for group in filter(None, groups):
         states, logits = theirs(loaded, group)
-        ours = residuals(engine, group)
+        ours = residuals_of(engine, group)
         close(ours, states)
         close(logits_of(engine, ours[:, -1]), logits)
         prompts = [LabelledPrompt(s, ([4], [9])) for s in group]
@@ -117,24 +111,24 @@ def test_gemmas_local_blocks_turn_at_their_own_rate(rng):
     rope = {name: {"rope_type": "default", "rope_theta": rate} for name, rate in rates.items()}
     sequences = [rng.integers(0, 61, 20).tolist()]
     one = tiny("Gemma3ForCausalLM", rope_parameters=rope)
-    found = residuals(Engine(one), sequences)
+    found = residuals_of(Engine(one), sequences)
     close(found, theirs(one, sequences)[0])
     rope["sliding_attention"]["rope_theta"] = 50.0
-    other = residuals(Engine(tiny("Gemma3ForCausalLM", rope_parameters=rope)), sequences)
+    other = residuals_of(Engine(tiny("Gemma3ForCausalLM", rope_parameters=rope)), sequences)
     assert np.abs(found - other).max() > 0.01
 
 
 def test_scaled_embeddings_are_the_first_residual(rng):
     loaded = tiny("Gemma2ForCausalLM")
     plain = loaded.model.model.embed_tokens.weight[7].detach().numpy()
-    close(residuals(Engine(loaded), [[3, 7]])[0, 0], plain * 32**0.5)
+    close(residuals_of(Engine(loaded), [[3, 7]])[0, 0], plain * 32**0.5)
 
 
 def test_more_tokens_than_learned_positions_are_refused():
     engine = Engine(tiny("GPT2LMHeadModel"))
-    residuals(engine, [[1] * 256])
+    residuals_of(engine, [[1] * 256])
     with pytest.raises(DataError, match="257 tokens; this model has 256 learned positions"):
-        residuals(engine, [[1] * 257])
+        residuals_of(engine, [[1] * 257])
     with pytest.raises(ValueError, match="none were given"):
         engine.blocks.embed(torch.tensor([1]))
 
@@ -151,7 +145,7 @@ def everything(loaded, prompts, edits):
     """Residuals, label scores of the engine and of a growing session, and a sweep."""
     engine, session = Engine(loaded, 128), Session(Engine(loaded, 128))
     grown = np.concatenate([session.label_logprobs([p]) for p in prompts])
-    states = residuals(engine, [p.ids for p in prompts])
+    states = residuals_of(engine, [p.ids for p in prompts])
     return states, engine.label_logprobs(prompts), grown, sweep(engine, prompts, edits)
 
 
@@ -183,7 +177,7 @@ def test_a_gpus_attention_equals_a_cpus(loaded, rng, monkeypatch, path):
 def test_the_last_layers_lens_is_the_models_own_answer(loaded, rng, tmp_path):
     loaded.model.save_pretrained(tmp_path)
     sequences = [rng.integers(0, 61, n).tolist() for n in LENGTHS]
-    states = residuals(Engine(loaded), sequences)
+    states = residuals_of(Engine(loaded), sequences)
     prompts = pd.DataFrame(
         {
             "prompt_id": [f"p{i}" for i in range(len(sequences))],

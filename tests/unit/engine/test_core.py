@@ -11,6 +11,7 @@ from nashlens.engine.core import Engine
 from nashlens.engine.labels import LabelledPrompt, label_probabilities
 from nashlens.errors import DataError
 from tests import reference
+from tests.designs import residuals_of
 from tests.prompt_sets import matches
 
 TOLERANCE = 1e-5
@@ -25,17 +26,10 @@ def relative(ours, theirs):
     return np.abs(ours - theirs).max() / np.abs(theirs).max()
 
 
-def collect(engine, sequences):
-    result = np.full((len(sequences), engine.n_layers + 1, engine.width), np.nan, dtype=np.float32)
-    for indices, values in engine.residuals(sequences):
-        result[indices] = values
-    return result
-
-
 @pytest.mark.parametrize("batch_tokens", [1, 24, 4096])
 def test_residuals_equal_forward_hooks(loaded, rng, batch_tokens):
     sequences = [p.ids for p in matches(rng, 12)]
-    ours = collect(Engine(loaded, batch_tokens), sequences)
+    ours = residuals_of(Engine(loaded, batch_tokens), sequences)
     assert relative(ours, reference.residuals(loaded, sequences)) < TOLERANCE
 
 
@@ -99,7 +93,7 @@ def test_places_that_are_no_tokens_are_refused(loaded):
 def test_last_layer_gives_the_models_own_logits(loaded, rng):
     ids = rng.integers(0, 61, 9).tolist()
     engine = Engine(loaded)
-    last = torch.from_numpy(collect(engine, [ids])[:, -1])
+    last = torch.from_numpy(residuals_of(engine, [ids])[:, -1])
     with torch.inference_mode():
         theirs = loaded.model(torch.tensor([ids])).logits[0, -1:]
         assert relative(engine.blocks.logits(last).numpy(), theirs.numpy()) < TOLERANCE
@@ -126,7 +120,7 @@ def test_labels_that_start_alike_are_scored_whole(loaded, rng):
     st.integers(1, 40),
 )
 def test_any_forest_equals_the_reference(loaded, seqs, budget):
-    ours = collect(Engine(loaded, budget), seqs)
+    ours = residuals_of(Engine(loaded, budget), seqs)
     assert relative(ours, reference.residuals(loaded, seqs)) < TOLERANCE
 
 
@@ -156,7 +150,7 @@ def test_out_of_memory_halves_the_budget_and_loses_nothing(loaded, rng, monkeypa
         return run(self, row, parts, **kwargs)
 
     monkeypatch.setattr(Engine, "run_row", hungry)
-    ours = collect(engine, sequences)
+    ours = residuals_of(engine, sequences)
     assert engine.batch_tokens < 256
     assert "out of memory" in caplog.text
     assert relative(ours, reference.residuals(loaded, sequences)) < TOLERANCE

@@ -18,6 +18,7 @@ from nashlens.models.random_weights import build_random
 from nashlens.models.shapes import Shape
 from nashlens.models.sharded import build_shards
 from nashlens.models.split import TENSOR_PARALLEL
+from tests.designs import residuals_of
 from tests.tiny_models import tiny
 
 CPU = torch.device("cpu")
@@ -63,13 +64,6 @@ def matches(rng, n, label_tokens=1):
     return prompts
 
 
-def collect(engine, sequences):
-    result = np.full((len(sequences), engine.n_layers + 1, engine.width), np.nan, dtype=np.float32)
-    for indices, values in engine.residuals(sequences):
-        result[indices] = values
-    return result
-
-
 def relative(ours, theirs):
     return np.abs(ours - theirs).max() / np.abs(theirs).max()
 
@@ -93,7 +87,7 @@ def test_residuals_and_label_scores_are_those_of_one_device(engines, rng):
     plain, sharded = engines
     prompts = matches(rng, 10, label_tokens=2)
     sequences = [prompt.ids for prompt in prompts]
-    assert relative(collect(sharded, sequences), collect(plain, sequences)) < TOLERANCE
+    assert relative(residuals_of(sharded, sequences), residuals_of(plain, sequences)) < TOLERANCE
     ours, theirs = sharded.label_logprobs(prompts), plain.label_logprobs(prompts)
     assert relative(ours, theirs) < TOLERANCE
 
@@ -135,7 +129,10 @@ def test_long_rows_with_a_block_sparse_mask(rng, monkeypatch):
     sharded.blocks.pieces = replace(flex.PIECES, steps=AS_WRITTEN, sparse_attention_share=attend)
     prompts = matches(rng, 12)
     sequences = [prompt.ids for prompt in prompts]
-    assert relative(collect(sharded, sequences), collect(Engine(plain), sequences)) < TOLERANCE
+    assert (
+        relative(residuals_of(sharded, sequences), residuals_of(Engine(plain), sequences))
+        < TOLERANCE
+    )
     edits = [Edit(1, "add", rng.normal(size=32), 2.0)]
     assert (
         relative(sweep(sharded, prompts, edits), sweep(Engine(plain), prompts, edits)) < TOLERANCE
@@ -156,17 +153,19 @@ def test_a_trees_mask_takes_what_it_reads_to_another_device():
 def test_sliding_windows_shorter_than_the_prompts(rng):
     plain = tiny("MistralForCausalLM", sliding_window=4)
     sequences = [prompt.ids for prompt in matches(rng, 6)]
-    theirs = collect(Engine(plain), sequences)
-    assert relative(collect(Engine(shard(plain, 2)), sequences), theirs) < TOLERANCE
-    wide = collect(Engine(shard(tiny("MistralForCausalLM", sliding_window=None), 2)), sequences)
+    theirs = residuals_of(Engine(plain), sequences)
+    assert relative(residuals_of(Engine(shard(plain, 2)), sequences), theirs) < TOLERANCE
+    wide = residuals_of(
+        Engine(shard(tiny("MistralForCausalLM", sliding_window=None), 2)), sequences
+    )
     assert relative(wide, theirs) > 0.01, "the window did nothing: a vacuous test"
 
 
 def test_biases_after_a_sum_are_added_once(rng):
     plain = tiny("LlamaForCausalLM", attention_bias=True, mlp_bias=True)
     prompts = [prompt.ids for prompt in matches(rng, 4)]
-    ours = collect(Engine(shard(plain, 2)), prompts)
-    assert relative(ours, collect(Engine(plain), prompts)) < TOLERANCE
+    ours = residuals_of(Engine(shard(plain, 2)), prompts)
+    assert relative(ours, residuals_of(Engine(plain), prompts)) < TOLERANCE
 
 
 def test_random_shards_are_slices_of_the_random_model(rng):
@@ -174,7 +173,7 @@ def test_random_shards_are_slices_of_the_random_model(rng):
     plain = build_random(shape, devices=[CPU], dtype=torch.float32)
     sharded = build_random(shape, devices=[CPU] * 2, dtype=torch.float32, parallel="tensor")
     sequences = [prompt.ids for prompt in matches(rng, 4)]
-    ours, theirs = collect(Engine(sharded), sequences), collect(Engine(plain), sequences)
+    ours, theirs = residuals_of(Engine(sharded), sequences), residuals_of(Engine(plain), sequences)
     assert relative(ours, theirs) < TOLERANCE
 
 

@@ -13,15 +13,12 @@ from matplotlib import font_manager
 from scipy.special import expit
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from nashlens.activations.extract import extract
-from nashlens.activations.plan import join_manifest, plan_shards
 from nashlens.activations.store import ActivationStore
 from nashlens.activations.tokens import TokenIds
 from nashlens.engine.core import Engine
 from nashlens.engine.labels import LabelledPrompt
 from nashlens.estimates import Bootstrap
 from nashlens.figures import glyphs, registry, style
-from nashlens.files import write_json
 from nashlens.games import CATALOG
 from nashlens.lens.layers import layer_estimates
 from nashlens.lens.positions import lens_at_positions
@@ -33,6 +30,7 @@ from nashlens.surface import surface_estimates
 from nashlens.tables import read_row_groups, read_table, write_table
 from tests import reference
 from tests.designs import make_prompts
+from tests.stores import store_activations
 from tests.tiny_models import tiny
 
 LABELS = {"verbs": ["合作", "背叛"], "fields": ["甲", "申"]}
@@ -68,17 +66,9 @@ def read(tokenizer, model, tmp_path_factory):
     path = folder / "prompts.parquet"
     write_table(prompts, path, config={}, fingerprint="f")
     tokens = TokenIds(path)
-    plan = plan_shards(
-        folder,
-        read_table(path),
-        fingerprint="f",
-        shard_prompts=64,
-        extra=extra_sequences(read_row_groups(path, NEEDED), tokens),
-    )
-    how = {"part": 1, "parts": 1, "dtype": "float32"}
-    part = extract(Engine(model, 16384), tokens, plan, folder, **how)
-    manifest = join_manifest(plan, [part], model="m", dtype="float32", fingerprint="f")
-    write_json(folder / "manifest.json", manifest)
+    extra = extra_sequences(read_row_groups(path, NEEDED), tokens)
+    engine = Engine(model, 16384)
+    store_activations(engine, folder, read_table(path), tokens, shard_prompts=64, extra=extra)
     final = model.model.model.norm
     norm = FinalNorm(final.weight.detach().numpy(), final.variance_epsilon)
     unembedding = model.model.lm_head.weight.detach().numpy()

@@ -5,12 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from nashlens.activations.extract import extract
-from nashlens.activations.plan import join_manifest, plan_shards
 from nashlens.activations.store import ActivationStore
 from nashlens.activations.tokens import TokenIds
 from nashlens.engine.core import Engine
-from nashlens.files import write_json
 from nashlens.findings import CLAIMS, judge
 from nashlens.lens.positions import lens_at_positions
 from nashlens.models.load import load_model
@@ -25,6 +22,7 @@ from nashlens.prompts.extra import extra_sequences
 from nashlens.tables import write_table
 from nashlens.vocabulary.positions import position_column
 from tests.designs import make_prompts
+from tests.stores import store_activations
 from tests.unit.findings.tables import SETTINGS
 
 POSITIONS = ["decision", "option_first", "round_last", "round_last-1", "round_last-2"]
@@ -47,13 +45,9 @@ def study(tmp_path_factory):
     write_table(prompts, folder / "prompts.parquet", config={}, fingerprint="f")
     tokens = TokenIds(folder / "prompts.parquet", POSITIONS)
     extra = extra_sequences([prompts], tokens)
-    plan = plan_shards(folder, prompts, fingerprint="f", shard_prompts=64, extra=extra,
-                       positions=POSITIONS)  # fmt: skip
     engine = Engine(load_model(folder / "model", device="cpu"))
-    how = {"part": 1, "parts": 1, "dtype": "float32", "places": tokens.places}
-    made = extract(engine, tokens, plan, folder, **how)
-    manifest = join_manifest(plan, [made], model="m", dtype="float32", fingerprint="w")
-    write_json(folder / "manifest.json", manifest)
+    planned = {"shard_prompts": 64, "extra": extra, "positions": POSITIONS}
+    store_activations(engine, folder, prompts, tokens, **planned)
     store = ActivationStore(folder)
     lens = lens_at_positions(
         store, prompts, POSITIONS[:3], readout=load_readout(folder / "model"), model="m"

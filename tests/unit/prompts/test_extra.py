@@ -1,13 +1,12 @@
 import numpy as np
 import pandas as pd
 
-from nashlens.activations.extract import extract
-from nashlens.activations.plan import join_manifest, plan_shards
+from nashlens.activations.plan import plan_shards
 from nashlens.activations.store import ActivationStore
 from nashlens.engine.core import Engine
-from nashlens.files import write_json
 from nashlens.prompts.extra import NEEDED, extra_sequences
 from nashlens.prompts.labels import prompt_id
+from tests.stores import store_activations
 from tests.tiny_models import tiny
 
 
@@ -70,16 +69,7 @@ def test_they_are_stored_with_the_prompts(tmp_path):
     prompts = table(long=True)
     engine = Engine(tiny("LlamaForCausalLM"), 64)
     extra = extra_sequences([prompts.iloc[:1], prompts.iloc[1:]], tokens(prompts))
-    plan = plan_shards(tmp_path, prompts, fingerprint="f", shard_prompts=3, extra=extra)
-    made = extract(engine, tokens(prompts), plan, tmp_path, part=1, parts=1, dtype="float32")
-    manifest = join_manifest(
-        plan,
-        [made],
-        model="m",
-        dtype="float32",
-        fingerprint="f",
-    )
-    write_json(tmp_path / "manifest.json", manifest)
+    store_activations(engine, tmp_path, prompts, tokens(prompts), shard_prompts=3, extra=extra)
     store = ActivationStore(tmp_path)
     assert len(store) == 2 + len(extra)
     ids = [1, 2, 3, 4, 7, 8]
