@@ -36,7 +36,7 @@ adds the spread between them to the error: such an interval is too wide, never t
     ...     "game": "g", "template": "t", "label_set": "l",
     ...     "label_map": ["identity", "identity", "swapped", "swapped"] * 2,
     ...     "option_order": ["forward", "reversed"] * 4})
-    >>> blocks = Blocks(rows)
+    >>> blocks = ScenarioBlocks(rows)
     >>> y = np.where(rows["label_map"] == "swapped", 3.0, -3.0) + 1.0
     >>> parts = blocks.parts(y, np.ones(8))
     >>> {name: float(blocks.estimate(values).estimate[0]) for name, values in parts.items()}

@@ -10,13 +10,7 @@ from nashlens.config.design import (
     neutral_labels,
     neutral_prompts,
 )
-from nashlens.config.problems import suggestion
-from nashlens.config.rules import (
-    Place,
-    no_entry,
-    rule,
-)
-from nashlens.vocabulary.patching import path_parts
+from nashlens.config.rules import Place, no_entry, rule
 from nashlens.vocabulary.positions import DECISION, expand_positions
 
 
@@ -30,7 +24,7 @@ def _position(at: Place) -> str | None:
     rounds = at.config.prompts.rounds
     wanted = set(expand_positions([at.found], rounds))
     if not wanted:
-        return f"no prompt has it: the last of prompts.rounds has {max(rounds) - 1} before it"
+        return _no_round(at)
     # The decision is always extracted: the rule above says so.
     extracted = expand_positions([DECISION, *at.config.activations.positions], rounds)
     return None if wanted <= set(extracted) else "add it to activations.positions, which lacks it"
@@ -99,11 +93,7 @@ def _two_nash_actions(at: Place) -> str | None:
 
 @rule("steering.train_label_sets.*", "steering.train_templates.*")
 def _trained_form(at: Place) -> str | None:
-    name = str(at.path[1]).removeprefix("train_")
-    there = getattr(at.config.prompts, name)
-    if at.found in there:
-        return None
-    return f"prompts.{name} has no such entry; {suggestion(at.found, there)}"
+    return no_entry(at, str(at.path[1]).removeprefix("train_"), within="prompts.")
 
 
 @rule("steering.alphas")
@@ -147,50 +137,28 @@ def _enough_prompts(at: Place) -> str | None:
     )
 
 
-@rule("patching.pairs", "attribution.pairs")
-def _enough_pairs(at: Place) -> str | None:
+@rule("patching.pairs", "attribution.pairs", "spikes.prompts")
+def _one_history(at: Place) -> str | None:
     least = mirrored_size(at.config)
     if at.found >= least or (at.path[0] == "attribution" and at.found == 0):
         return None
     return (
-        f"allowed: at least {least}, the pairs of a history (label maps x option orders, each with "
-        "its mirror image)"
-    )
-
-
-@rule("spikes.prompts")
-def _enough_spiked(at: Place) -> str | None:
-    least = mirrored_size(at.config)
-    if at.found >= least:
-        return None
-    return (
-        f"allowed: at least {least}, the prompts of a history (label maps x option orders, with its"
-        " mirror image)"
+        f"allowed: at least {least}, the {at.path[1]} of a history (label maps x option orders, "
+        "each with its mirror image)"
     )
 
 
 @rule("patching.groups.*", "patching.heads.*", "patching.paths.*")
 def _patched_group(at: Place) -> str | None:
     # All rounds that there are may be none.
-    rounds, group = at.config.prompts.rounds, at.found.rpartition("/")[2]
-    if not group.startswith("round_last"):
-        return None
-    if expand_positions([group], rounds):
-        return None
-    what = "it" if group == at.found else group
-    return f"no prompt has {what}: the last of prompts.rounds has {max(rounds) - 1} before it"
+    single = at.found.startswith("round_last")
+    there = expand_positions([at.found], at.config.prompts.rounds) if single else [at.found]
+    return None if there else _no_round(at)
 
 
-@rule("patching.paths.*")
-def _path_goes_up(at: Place) -> str | None:
-    sender, receiver, _ = path_parts(at.found)
-    within = sender.kind in ("attention", "head") and receiver.kind == "mlp"
-    if sender.layer < receiver.layer or (within and sender.layer == receiver.layer):
-        return None
-    return (
-        "the receiver does not read what the sender writes: it must be of a later layer, or the "
-        "MLP of the sender's"
-    )
+def _no_round(at: Place) -> str:
+    before = max(at.config.prompts.rounds) - 1
+    return f"no prompt has it: the last of prompts.rounds has {before} before it"
 
 
 @rule("circuits.games.*", "attribution.games.*")
