@@ -149,9 +149,8 @@ class Claim:
         """Lock the claim; yield what it says, nothing where it was taken away."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with open(self._path, "a+", encoding="utf-8") as file:
-            # Some shared disks have no locks; then two moves at one moment are possible.
-            with contextlib.suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX)
+            # Without locks two moves at one moment are possible.
+            hold(file)
             yield read_object(self._path)
 
     def _superseded(self) -> StoreError:
