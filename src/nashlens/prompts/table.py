@@ -41,20 +41,11 @@ def build_prompts(
     games: Sequence[Game],
     tokenizer: PromptTokenizer,
     *,
-    templates: Sequence[str],
     label_sets: LabelSets,
-    label_maps: Sequence[str],
-    option_orders: Sequence[str],
-    opponents: Sequence[str],
-    own_cooperation: float,
-    rounds: Sequence[int],
-    histories: int,
     system: str | None,
     assistant_prefix: str,
-    seed: int,
-    crossed: Collection[str] = (),
-    histories_of: Mapping[str, int | None] | None = None,
     positions: Sequence[str] = (DECISION,),
+    **design: Any,
 ) -> pd.DataFrame:
     """Return the decision prompts of one model.
 
@@ -66,32 +57,16 @@ def build_prompts(
     Parameters
     ----------
     games : sequence of Game
-        Games with their variants; those of one name belong together.
     tokenizer : PromptTokenizer
         The model's.
-    templates, label_maps, option_orders : sequence of str
-    label_sets : mapping of str to two str, or to `actions`
-        Pairs of labels by name; `actions` takes each game's own names of its actions.
-    opponents : sequence of str
-        Strategies of the other seat.
-    own_cooperation : float
-        Probability of action 0 in the seat's own past moves.
-    rounds : sequence of int
-        Rounds, from 1, at which the decision is asked.
-    histories : int
-        Histories of a game.
     system : str or None
         System message.
     assistant_prefix : str
         Start of the answer.
-    seed : int
-        The experiment's seed. A history's moves have a stream named by its match id.
-    crossed : collection of str
-        Any of `templates` and `label_sets`: each history is asked in all of them.
-    histories_of : mapping of str to int or None, optional
-        By game: another number of histories.
     positions : sequence of str
         Each but the decision adds a column with its token (`nashlens.vocabulary.positions`).
+    label_sets, **design
+        As of `planned_decisions`.
 
     Returns
     -------
@@ -111,20 +86,7 @@ def build_prompts(
     further = [name for name in positions if name != DECISION]
     check_words(tokenizer, [system, assistant_prefix, *words_of(games, label_sets)])
     asked = Asked(tokenizer, system, assistant_prefix)
-    decisions = planned_decisions(
-        games,
-        templates=templates,
-        label_sets=label_sets,
-        label_maps=label_maps,
-        option_orders=option_orders,
-        opponents=opponents,
-        own_cooperation=own_cooperation,
-        rounds=rounds,
-        histories=histories,
-        seed=seed,
-        crossed=crossed,
-        histories_of=histories_of,
-    )
+    decisions = planned_decisions(games, label_sets=label_sets, **design)
     rows = [_row(decision, asked, further) for decision in decisions]
     kinds = PROMPT_TARGETS | {position_column(name): "Int64" for name in further}
     return pd.DataFrame(rows).astype(kinds)
@@ -194,7 +156,29 @@ def planned_decisions(
     crossed: Collection[str] = (),
     histories_of: Mapping[str, int | None] | None = None,
 ) -> Iterator[Decision]:
-    """Yield every decision of the design, in the order of the prompts table; see `build_prompts`.
+    """Yield every decision of the design, in the order of the prompts table.
+
+    Parameters
+    ----------
+    games : sequence of Game
+        Games with their variants; those of one name belong together.
+    templates, label_maps, option_orders : sequence of str
+    label_sets : mapping of str to two str, or to `actions`
+        Pairs of labels by name; `actions` takes each game's own names of its actions.
+    opponents : sequence of str
+        Strategies of the other seat.
+    own_cooperation : float
+        Probability of action 0 in the seat's own past moves.
+    rounds : sequence of int
+        Rounds, from 1, at which the decision is asked.
+    histories : int
+        Histories of a game.
+    seed : int
+        The experiment's seed. A history's moves have a stream named by its match id.
+    crossed : collection of str
+        Any of `templates` and `label_sets`: each history is asked in all of them.
+    histories_of : mapping of str to int or None, optional
+        By game: another number of histories.
 
     Raises
     ------
