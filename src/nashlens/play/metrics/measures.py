@@ -50,7 +50,14 @@ _REGRET = (
     "largest gain of either seat by a unilateral deviation from the mixes of the match,"
     " in its payoff range"
 )
-
+_TV = (
+    "total variation 1/2 sum |J - e| between the match's joint action {} J and the product"
+    " distribution of the nearest equilibrium e of the stage game"
+)
+_L2 = (
+    "sqrt(((p - p_e)^2 + (q - q_e)^2) / 2), p and q the seats' {} of action 0 in the match, e the"
+    " nearest equilibrium of the stage game"
+)
 _NORM = (
     "sqrt((p - p_e)^2 + (q - q_e)^2), p and q the seats' {} of action 0 in the match, e the nearest"
     " equilibrium of the stage game; the distance that the paper's figures point to"
@@ -110,28 +117,10 @@ def _choices() -> list[Measure]:
 def _distances() -> list[Measure]:
     """Return distances to the equilibria, of the actions and of the recorded probabilities."""
     return [
-        *_distance(
-            "nash_tv",
-            "total variation 1/2 sum |J - e| between the match's joint action frequencies J and the"
-            " product distribution of the nearest equilibrium e of the stage game",
-            slope=True,
-        ),
-        *_policy_distance(
-            "nash_tv_policy",
-            "total variation 1/2 sum |J - e| between the match's joint action distribution J and"
-            " the product distribution of the nearest equilibrium e of the stage game",
-            slope=True,
-        ),
-        *_distance(
-            "nash_l2",
-            "sqrt(((p - p_e)^2 + (q - q_e)^2) / 2), p and q the seats' shares of action 0 in the"
-            " match, e the nearest equilibrium of the stage game",
-        ),
-        *_policy_distance(
-            "nash_l2_policy",
-            "sqrt(((p - p_e)^2 + (q - q_e)^2) / 2), p and q the seats' mean P of action 0 in the"
-            " match, e the nearest equilibrium of the stage game",
-        ),
+        *_distance("nash_tv", _TV.format("frequencies"), slope=True),
+        *_policy_distance("nash_tv_policy", _TV.format("distribution"), slope=True),
+        *_distance("nash_l2", _L2.format("shares")),
+        *_policy_distance("nash_l2_policy", _L2.format("mean P")),
         *_distance("nash_norm", _NORM.format("shares")),
         *_policy_distance("nash_norm_policy", _NORM.format("mean P")),
         *_distance("nash_regret", _REGRET),
