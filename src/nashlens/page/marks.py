@@ -88,30 +88,22 @@ def colour(field: str, domain: Sequence[str], title: str | None = None) -> dict[
     shapes = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
     dashes = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3]]
     return {
-        "color": alt.Color(
-            f"{field}:N",
-            title=title,
-            scale=alt.Scale(domain=known, range=_cycle(PALETTE, len(known))),
-        ),
-        "shape": alt.Shape(
-            f"{field}:N",
-            title=title,
-            scale=alt.Scale(domain=known, range=_cycle(shapes, len(known))),
-        ),
-        "strokeDash": alt.StrokeDash(
-            f"{field}:N",
-            title=title,
-            scale=alt.Scale(domain=known, range=_cycle(dashes, len(known))),
-        ),
+        "color": _channel(alt.Color, field, title, known, PALETTE),
+        "shape": _channel(alt.Shape, field, title, known, shapes),
+        "strokeDash": _channel(alt.StrokeDash, field, title, known, dashes),
     }
+
+
+def _channel(
+    kind: Any, field: str, title: str | None, domain: list[str], values: Sequence[Any]
+) -> Any:
+    """Return what a channel shows of a series: the values in turn."""
+    shown = [values[i % len(values)] for i in range(len(domain))]
+    return kind(f"{field}:N", title=title, scale=alt.Scale(domain=domain, range=shown))
 
 
 def _bounded(shown: pd.DataFrame) -> bool:
     return bool(shown[["ci_low", "ci_high"]].notna().all(axis=1).any())
-
-
-def _cycle(values: Sequence[Any], count: int) -> list[Any]:
-    return [values[i % len(values)] for i in range(count)]
 
 
 def lines(
@@ -310,17 +302,13 @@ def dots(
 
 
 def _verdict_marks(series: str) -> dict[str, Any]:
+    known = VERDICT_COLOURS, VERDICT_SHAPES
+    colours, shapes = ([one[name] for name in VERDICT_COLOURS] for one in known)
     names = list(VERDICT_COLOURS)
     return {
-        "color": alt.Color(
-            f"{series}:N", title=None,
-            scale=alt.Scale(domain=names, range=[VERDICT_COLOURS[name] for name in names]),
-        ),
-        "shape": alt.Shape(
-            f"{series}:N", title=None,
-            scale=alt.Scale(domain=names, range=[VERDICT_SHAPES[name] for name in names]),
-        ),
-    }  # fmt: skip
+        "color": _channel(alt.Color, series, None, names, colours),
+        "shape": _channel(alt.Shape, series, None, names, shapes),
+    }
 
 
 def heat(frame: pd.DataFrame, *, x: str, y: str, facet: str, title: str) -> Any:
