@@ -10,6 +10,7 @@ ROOT = Path(workflow.basedir)
 # First-party code is found here, in this process.
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
+from nashlens import workers
 from nashlens.figures.registry import FIGURES, STUDY
 from nashlens.models.inspect import local_files
 from nashlens.prompts.templates import TEMPLATES, vocabulary
@@ -343,9 +344,7 @@ NESTED_CALL = {
 def spare_threads():
     """Return the threads of a job that works on its layers side by side.
 
-    On this machine, together for all models, two thirds of its cores: a job that asked for more
-    would wait until they are all free at once. A cluster counts what a job asks for, so there it is
-    what the config says.
+    A cluster counts what a job asks for, so there it is what the config says.
     """
     least = CONFIG["resources"]["threads"]
     cores = workflow.resource_settings.cores
@@ -354,7 +353,7 @@ def spare_threads():
     if not workflow.is_main_process:
         # In the job itself: its own cores.
         return cores
-    return max(least, min(12, 2 * min(cores, os.cpu_count() or 1) // (3 * len(MODELS))))
+    return workers.spare_threads(min(cores, os.cpu_count() or 1), len(MODELS), least)
 
 
 def lens_threads(wildcards):

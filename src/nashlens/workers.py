@@ -14,6 +14,21 @@ T = TypeVar("T")
 _ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 
 
+def spare_threads(cores: int, models: int, least: int = 1) -> int:
+    """Return the threads of a job that works on its layers side by side.
+
+    Together for all models, two thirds of a machine's cores: a job that asked for more would wait
+    until they are all free at once.
+
+    Parameters
+    ----------
+    cores, models : int
+    least : int
+        What other jobs have.
+    """
+    return max(least, min(12, 2 * cores // (3 * models)))
+
+
 class Workers:
     """Processes of one thread each, which end with the job.
 

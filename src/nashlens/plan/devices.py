@@ -188,8 +188,23 @@ def model_seconds(
     if not device.bandwidth:
         rate = device.rate(shape, precision, "written")
         return seconds + work.written * token_operations(shape) / rate
+    read = _step_seconds(shape, precision, device, bytes_held)
+    return seconds + work.steps * max(read, shape.layers * LAUNCH)
+
+
+def launch_seconds(
+    work: Work, shape: Shape, precision: str, device: Device, bytes_held: float
+) -> float:
+    """Return those of `model_seconds` in which a GPU waits for a small model's next launch."""
+    if not (work.written and device.bandwidth):
+        return 0.0
+    read = _step_seconds(shape, precision, device, bytes_held)
+    return work.steps * max(0.0, shape.layers * LAUNCH - read)
+
+
+def _step_seconds(shape: Shape, precision: str, device: Device, bytes_held: float) -> float:
+    """Return the seconds of a step of generation that waits for a GPU's memory."""
     size = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}.get(precision, UNPACKED)
     blocks = shape.layers * shape.block_parameters() * size
     ends = shape.vocab * shape.width * (4.0 if precision == "float32" else 2.0)
-    read = (blocks + ends + bytes_held) / (device.bandwidth * device.speed)
-    return seconds + work.steps * max(STEP * read, shape.layers * LAUNCH)
+    return STEP * (blocks + ends + bytes_held) / (device.bandwidth * device.speed)

@@ -58,6 +58,8 @@ ON_MODEL = frozenset(
 """Rules whose jobs run a model."""
 READERS = frozenset({"read_lens", "read_tuned_lens"})
 """Rules whose jobs read residuals through an unembedding, on a GPU where the model may."""
+SIDE_BY_SIDE = READERS | {"fit_probes", "spike_model"}
+"""Rules whose jobs have as many threads as a machine has to spare."""
 _WITH_TORCH = READERS | {"fit_probes", "summarise_attribution"}
 _WITH_SNAKEMAKE = {"price_jobs", "tell_status"}
 _WITH_MORE = {

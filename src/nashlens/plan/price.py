@@ -1,12 +1,11 @@
-"""What jobs take: seconds on a device and a core, memory, disk; and how long all of them."""
+"""What jobs take: seconds on a device and a core, memory, disk."""
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Mapping, Sequence
+import math
 from dataclasses import dataclass
-from graphlib import TopologicalSorter
 
+from nashlens.plan.asks import MARGIN
 from nashlens.plan.devices import (
     COMPILED_START,
     CPU,
@@ -16,6 +15,7 @@ from nashlens.plan.devices import (
     GPU_SOLVING,
     GPU_START,
     Device,
+    launch_seconds,
     model_seconds,
 )
 from nashlens.plan.host import ON_MODEL, READERS, HostJob, host_bytes, stored_bytes
@@ -56,6 +56,8 @@ class Price:
 
     gpu_seconds: float = 0.0
     """Of each of its GPUs."""
+    kernels: float = 0.0
+    """Of these, the seconds in which a GPU computes for it: those that others on it draw out."""
     core_seconds: float = 0.0
     """Of one core; beside a GPU, the core that feeds it."""
     host: float = 0.0
@@ -64,6 +66,8 @@ class Price:
     """Bytes on all of its GPUs together, at most."""
     least: float = 0.0
     """Those without which it cannot run: with fewer texts written at a time."""
+    leased: float = math.inf
+    """Those that it keeps from other jobs; infinite where it takes whole GPUs."""
     gpus: int = 0
     threads: int = 1
 
@@ -95,9 +99,20 @@ def price(study: Study, job: Job, device: Device, core_speed: float = 1.0) -> Pr
     if job.rule in READERS and device.gpu and _reads_on_gpu(study, job):
         (name,) = works
         memory = readout_bytes(study.shapes[name], tuned=job.rule == "read_tuned_lens") + CONTEXT
-        seconds = GPU_START + total.cpu / (GPU_PRODUCTS * device.speed)
-        host = _host(study, job, on_gpu=True)
-        return Price(seconds, seconds, host, memory, memory, 1, job.threads)
+        kernels = total.cpu / (GPU_PRODUCTS * device.speed)
+        seconds = GPU_START + kernels
+        host, leased = _host(study, job, on_gpu=True), MARGIN * (memory - CONTEXT) + CONTEXT
+        return Price(
+            gpu_seconds=seconds,
+            kernels=kernels,
+            core_seconds=seconds,
+            host=host,
+            gpu=memory,
+            least=memory,
+            leased=leased,
+            gpus=1,
+            threads=int(study.config["resources"]["threads"]),
+        )
     if job.rule not in ON_MODEL:
         host = _host(study, job)
         threads = job.threads if total.cpu else 1
@@ -106,13 +121,15 @@ def price(study: Study, job: Job, device: Device, core_speed: float = 1.0) -> Pr
     on_gpu = device.gpu and all(model["device"] != "cpu" for model in models.values())
     run = device if on_gpu else Device(CPU, 0.0, speed=core_speed)
     players = study.groups[job.group] if job.group else ()
-    seconds = memory = least = 0.0
+    seconds = launches = memory = least = 0.0
     host = _host(study, job, on_gpu)
     for name, work in works.items():
         shape, model = study.shapes[name], models[name]
         held = held_bytes(shape, model, on_gpu, work.held)
         precision = precision_of(model, on_gpu)
-        seconds += model_seconds(work, shape, precision, run, ROOM * held / 2)
+        computed = (work, shape, precision, run, ROOM * held / 2)
+        seconds += model_seconds(*computed)
+        launches += launch_seconds(*computed)
         asked = (study.config, job.rule, name, shape, on_gpu, players)
         memory += peak_bytes(*asked)
         least += peak_bytes(*asked, roomy=False)
@@ -123,13 +140,25 @@ def price(study: Study, job: Job, device: Device, core_speed: float = 1.0) -> Pr
     spread = 1.0 + CPU_THREADS * (job.threads - 1)
     if not on_gpu:
         start = CPU_START / core_speed
-        return Price(0.0, seconds + besides + start, host, 0.0, 0.0, 0, job.threads)
+        core = seconds + besides + start
+        return Price(core_seconds=core, host=host, threads=job.threads)
     gpus = max(1, job.gpus)
     compiled = any(study.shapes[name].parameters() >= COMPILED_FROM for name in works)
     start = COMPILED_START if compiled else GPU_START
     busy, core = seconds + besides / spread + start, seconds + besides + start
     context = gpus * CONTEXT
-    return Price(busy, core, host, memory + context, least + context, gpus, job.threads)
+    spread_out = any(model["parallel"] != "none" for model in models.values())
+    return Price(
+        gpu_seconds=busy,
+        kernels=seconds - launches,
+        core_seconds=core,
+        host=host,
+        gpu=memory + context,
+        least=least + context,
+        leased=math.inf if spread_out else MARGIN * memory + context,
+        gpus=gpus,
+        threads=job.threads,
+    )
 
 
 def _reads_on_gpu(study: Study, job: Job) -> bool:
@@ -153,53 +182,3 @@ def _host(study: Study, job: Job, on_gpu: bool = False) -> float:
     players = study.groups[job.group] if job.group else ()
     asked = HostJob(job.rule, job.models, on_gpu, players, job.threads)
     return host_bytes(asked, study.config, study.shapes)
-
-
-def wall_clock(jobs: Sequence[Job], prices: Mapping[int, Price], cores: int, gpus: int) -> float:
-    """Return the seconds until all jobs are done that are to do, side by side as far as they fit.
-
-    Jobs start as soon as what they wait for is done and cores and GPUs are free, those with the
-    longest chain behind them first. A job that asks for more than there is takes all of it.
-
-    Parameters
-    ----------
-    jobs : sequence of Job
-    prices : mapping of int to Price
-        By a job's place in the list; jobs without one take no time.
-    cores, gpus : int
-    """
-    waiting = {k: sum(jobs[b].todo for b in job.after) for k, job in enumerate(jobs) if job.todo}
-    behind: dict[int, list[int]] = {k: [] for k in waiting}
-    for k in waiting:
-        for before in jobs[k].after:
-            if before in behind:
-                behind[before].append(k)
-    length: dict[int, float] = {}
-    # Each after those that wait for it.
-    for k in TopologicalSorter(behind).static_order():
-        longest = max((length[b] for b in behind[k]), default=0.0)
-        length[k] = longest + prices.get(k, Price()).seconds
-    ready = [(-length[k], k) for k, n in waiting.items() if n == 0]
-    heapq.heapify(ready)
-    running: list[tuple[float, int, int, int]] = []
-    now, free_cores, free_gpus = 0.0, cores, gpus
-    while ready or running:
-        later = []
-        while ready:
-            entry = heapq.heappop(ready)
-            one = prices.get(entry[1], Price())
-            need = min(one.threads, cores), min(one.gpus, gpus)
-            if need[0] <= free_cores and need[1] <= free_gpus:
-                free_cores, free_gpus = free_cores - need[0], free_gpus - need[1]
-                heapq.heappush(running, (now + one.seconds, entry[1], *need))
-            else:
-                later.append(entry)
-        for entry in later:
-            heapq.heappush(ready, entry)
-        now, k, used_cores, used_gpus = heapq.heappop(running)
-        free_cores, free_gpus = free_cores + used_cores, free_gpus + used_gpus
-        for after in behind[k]:
-            waiting[after] -= 1
-            if not waiting[after]:
-                heapq.heappush(ready, (-length[after], after))
-    return now

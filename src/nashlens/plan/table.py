@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
+from nashlens.plan.clock import wall_clock
 from nashlens.plan.devices import DEVICES, H100, Device
-from nashlens.plan.host import ON_MODEL, stored_bytes
+from nashlens.plan.host import ON_MODEL, SIDE_BY_SIDE, stored_bytes
 from nashlens.plan.memory import GB
-from nashlens.plan.price import Price, price, wall_clock
+from nashlens.plan.price import Price, price
 from nashlens.plan.study import Job, Study
 from nashlens.plan.work import Work
 from nashlens.vocabulary.play import WRITING_MODES
+from nashlens.workers import spare_threads
 
 COLUMNS = (
     "rule", "subject", "jobs", "current", "prompts", "tokens", "unique_tokens", "written_tokens",
@@ -87,22 +89,37 @@ def make_plan(
     there = DEVICES[H100]
     runs_here = {k for k, job in enumerate(jobs) if job.todo and _runs(study, job, here)}
     prices_here = {k: price(study, jobs[k], here.device, here.core_speed) for k in runs_here}
-    prices_there = {k: price(study, job, there) for k, job in enumerate(jobs) if job.todo}
+    least = max((1, *(job.gpus for job in jobs if job.todo)))
+    on_gpus = {
+        n: _prices(study, jobs, there, n * cores_each) for n in {least, max(least, most_gpus)}
+    }
+    prices_there = on_gpus[least]
     table = _table(study, jobs, prices_here, prices_there)
-    least = max((p.gpus for p in prices_there.values()), default=0) or 1
-    gpu_counts = sorted({least, max(least, most_gpus)})
     return Plan(
         table=table,
         here=here,
         core_hours=sum(p.core_seconds for p in prices_here.values() if not p.gpus) / 3600,
         gpu_hours=sum(p.gpu_seconds * p.gpus for p in prices_here.values()) / 3600,
-        wall_here=wall_clock(jobs, prices_here, here.cores, here.gpus),
+        wall_here=wall_clock(jobs, prices_here, here.cores, here.gpus, here.device.memory),
         h100_gpu_hours=sum(p.gpu_seconds * p.gpus for p in prices_there.values()) / 3600,
         h100_core_hours=sum(p.core_seconds for p in prices_there.values() if not p.gpus) / 3600,
-        wall={n: wall_clock(jobs, prices_there, n * cores_each, n) for n in gpu_counts},
+        wall={
+            n: wall_clock(jobs, on_gpus[n], n * cores_each, n, there.memory)
+            for n in sorted(on_gpus)
+        },
         problems=_problems(study, jobs, here, prices_here, prices_there),
         notes=[*_notes(study), *_gpu_notes(here, [*prices_here.values(), *prices_there.values()])],
     )
+
+
+def _prices(study: Study, jobs: Sequence[Job], device: Device, cores: int) -> dict[int, Price]:
+    """Price jobs on another machine than this one: some have more threads where cores are more."""
+    spare = spare_threads(cores, len(study.config["models"]), study.config["resources"]["threads"])
+    return {
+        k: price(study, replace(job, threads=spare) if job.rule in SIDE_BY_SIDE else job, device)
+        for k, job in enumerate(jobs)
+        if job.todo
+    }
 
 
 def _runs(study: Study, job: Job, here: Machine) -> bool:
@@ -215,7 +232,8 @@ def _gpu_notes(here: Machine, prices: Sequence[Price]) -> list[str]:
     if not any(price.gpus for price in prices):
         return []
     notes = [
-        "GPUs: jobs side by side on one can take up to four times as long (docs/benchmarks.md)"
+        "GPUs: jobs share one as far as its memory holds them; that starts side by side take longer"
+        " than alone is not counted (docs/benchmarks.md)"
     ]
     if here.gpus and here.device.like and not here.measured:
         notes.append(

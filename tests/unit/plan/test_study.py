@@ -1,5 +1,7 @@
 """A study counted without its models: sizes by name, tokens by words, play by a sample."""
 
+from dataclasses import replace
+
 import pytest
 import yaml
 
@@ -52,6 +54,17 @@ def test_a_plan_says_the_gpu_hours_of_what_is_counted_in_a_table():
     jobs = [Job("ablate_heads", ("big",), gpus=1), Job("extract_activations", ("big",), gpus=1)]
     text = plan_text(make_plan(study(), jobs, Machine("here", 2)), "mine")
     assert " GPU hours and 0.0 core hours, done on 1 in " in text
+
+
+def test_probes_have_the_threads_of_the_machine_that_runs_them():
+    here = study()
+    job = Job("fit_probes", ("big",), threads=1)
+    plan = make_plan(here, [job], Machine("here", 2))
+    device = DEVICES[H100]
+    # Two thirds of 16 cores; of 128, 12 at most.
+    by = {n: price(here, replace(job, threads=t), device).seconds for n, t in ((1, 10), (8, 12))}
+    assert plan.wall == pytest.approx(by)
+    assert plan.wall_here == pytest.approx(price(here, job, Device(CPU, 0.0)).seconds)
 
 
 def test_the_defaults_spikes_take_what_was_measured_and_follow_their_draws():
