@@ -13,7 +13,7 @@ from nashlens.engine.paths import Path, path_scores
 from nashlens.errors import DataError
 from tests.tiny_models import tiny
 
-from .test_patching import TOLERANCE, examples, hooked
+from .test_patching import assert_equal, examples, hooked
 
 SENDERS = [Site("residual", 0), Site("attention", 1), Site("mlp", 1), Site("head", 1, 2)]
 RECEIVERS = [Site("attention", 3), Site("mlp", 3), Site("head", 3, 1), Site("mlp", 4)]
@@ -92,7 +92,7 @@ def test_paths_equal_hooked_runs(loaded, rng):
         for k, path in enumerate(paths):
             logprobs = expected(loaded, prompt.ids, source, path, of_prompt[path.group])
             theirs[i, k] = [float(logprobs[label[0]]) for label in prompt.labels]
-    assert np.abs(ours - theirs).max() < TOLERANCE * np.abs(theirs).max()
+    assert_equal(ours, theirs)
     # A path changes something, and its receiver is what changes it.
     assert np.abs(theirs - theirs[:, 2:3]).max() > 1e-3
 
