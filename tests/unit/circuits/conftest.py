@@ -1,11 +1,14 @@
 """Planted models: prompts with and without a conflict, and pairs of prompts."""
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from nashlens.engine.core import Engine
 from nashlens.games import CATALOG
 from nashlens.models.convert import convert_source
 from nashlens.models.load import load_model
+from nashlens.models.loaded import LoadedModel
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.planted.facts import read_facts
 from tests.designs import make_prompts
@@ -45,3 +48,10 @@ def nash_pairs(nash):
 @pytest.fixture(scope="session")
 def nash_engine(nash):
     return Engine(load_model(nash, device="cpu", dtype="float32"))
+
+
+@pytest.fixture(scope="session")
+def nash_plain(nash):
+    """The same model as transformers loads it."""
+    model = AutoModelForCausalLM.from_pretrained(nash, attn_implementation="eager").eval()
+    return LoadedModel.from_modules(model, name="nash", dtype=torch.float32)

@@ -8,11 +8,13 @@ from nashlens.circuits.patches import Patches
 from nashlens.circuits.patching import Patch, choose_pairs, patch_name
 from nashlens.circuits.patching_summary import patching_estimates
 from nashlens.engine.labels import LabelledPrompt, labelled_prompts
+from nashlens.engine.patching import Change
 from nashlens.engine.paths import Path, path_scores
 from nashlens.engine.recording import Site
 from nashlens.errors import DataError
 from nashlens.planted.mechanisms import READ
 from nashlens.prompts.groups import group_indices
+from tests.unit.engine.test_patching import expected
 from tests.unit.findings.tables import PLANTED_PATH, patching
 
 from .nash_pairs import GROUPS, HOW, KINDS, patched
@@ -148,6 +150,44 @@ def test_estimates_have_shares_where_there_is_a_difference():
     assert word.set_index("patch").loc["total", "estimate"] == pytest.approx(0.5, abs=0.05)
     control = found[(found["kind"] == "history") & (found["quantity"] == "action_part")]
     assert control["share"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "direction"),
+    [
+        ("payoffs", "destroy"),
+        ("payoffs", "restore"),
+        ("history", "restore"),
+        ("labels", "destroy"),
+    ],
+)
+def test_the_table_equals_plain_hooks(nash_plain, nash_engine, nash_pairs, kind, direction):
+    """Named groups of tokens, from the table of pairs to that of patches."""
+    table = patched(
+        nash_engine, nash_pairs, kinds=[kind], layers=[3], directions=[direction],
+        sites=["residual", "attention", "mlp"], heads=["decision"],
+    )  # fmt: skip
+    rows = table[table["pair_id"] == table["pair_id"].iloc[0]]
+    pair = nash_pairs[nash_pairs["pair_id"] == rows["pair_id"].iloc[0]]
+    columns = ["ids", "source_ids"] if direction == "destroy" else ["source_ids", "ids"]
+    into, source = (labelled_prompts(pair, name)[0] for name in columns)
+    groups = group_indices(list(pair["groups"].iloc[0]), GROUPS)
+    places = rows[["site", "layer", "head", "group"]].itertuples(index=False)
+    changes = [Change((), "decision"), *(Patch(*place).change for place in places)]
+    theirs = np.array(
+        [
+            expected(nash_plain, into, list(source.ids), change, groups[change.group], {})
+            for change in changes
+        ]
+    )
+    logits = theirs[:, 1] - theirs[:, 0]
+    # A logit is the difference of two log P, each to 1e-5 of itself.
+    bound = 1e-5 * np.maximum(1.0, np.abs(theirs)).sum(axis=1)
+    assert rows["logit"].iloc[0] == pytest.approx(logits[0], abs=bound[0])
+    ours = (rows["logit"] + rows["effect"]).to_numpy(float)
+    assert (np.abs(ours - logits[1:]) <= bound[1:]).all()
+    # Something is moved, by far more than that.
+    assert np.ptp(logits) > 30 * bound.max()
 
 
 PATHS = ["embedding/3.attention/payoffs", "2.mlp/4.attention/options", "3.1/12.mlp/decision"]
