@@ -12,7 +12,8 @@ from nashlens.files import read_json
 from nashlens.models.manifest import CONVERT_AGAIN
 
 FILE = "planted.json"
-_TUPLES = ("claims", "denied", "joint_layers")
+_TUPLES = ("claims", "denied", "contradicted", "joint_layers")
+_COMPONENTS = ("components", "answered_by")
 Component = tuple[str, int, int]
 """Kind (head, mlp), layer from 1, head from 0 (-1 for an MLP): the fields of a `Site`."""
 Layer = int | Literal["unknown"] | None
@@ -63,6 +64,8 @@ class Facts:
     """Whether few heads or MLPs answer the Nash action, so that claim M4 is contradicted."""
     components: tuple[Component, ...] = ()
     """What writes the answer that is planted: without all of them it is gone."""
+    answered_by: tuple[Component, ...] = ()
+    """Heads at the decision that bring the Nash answer and write it, where these are known."""
     component_group: str | None = None
     """The token group at which the first of them writes."""
     component_layer: Layer = None
@@ -73,6 +76,8 @@ class Facts:
     """Claims of `nashlens.findings` that hold by construction."""
     denied: tuple[str, ...] = ()
     """Claims that do not hold, by construction."""
+    contradicted: tuple[str, ...] = ()
+    """Those of them of which a study must say so, and not only leave them open."""
     null: bool = False
     """The model has nothing about actions at all: whatever is found is a false positive."""
 
@@ -99,7 +104,8 @@ def read_facts(folder: Path | str) -> Facts:
     try:
         facts = dict(record["facts"])
         facts |= {key: tuple(facts[key]) for key in _TUPLES}
-        facts["components"] = tuple((str(k), int(a), int(b)) for k, a, b in facts["components"])
+        for key in _COMPONENTS:
+            facts[key] = tuple((str(k), int(a), int(b)) for k, a, b in facts[key])
         return Facts(**facts)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from nashlens.planted.circuit import N_LAYERS, Circuit
 from nashlens.planted.facts import Facts
-from nashlens.planted.mechanisms import READ
+from nashlens.planted.reading import READ
 
 COMPUTED, KEPT, LATE = 5, 6, 10
 """The block that brings a fact to the decision, the one that looks up its label (where a model

@@ -11,12 +11,14 @@ from dataclasses import replace
 
 from nashlens.planted.circuit import N_LAYERS, Circuit
 from nashlens.planted.component_plants import COMPONENT_PLANTS
-from nashlens.planted.facts import Facts
+from nashlens.planted.computed_plants import COMPUTED_PLANTS
+from nashlens.planted.facts import Component, Facts
 from nashlens.planted.mechanisms import (
     answer,
     answer_label,
     copy_last,
     find_label,
+    meaning,
     move,
     prefer,
     write_rounds,
@@ -35,20 +37,20 @@ def _history(c: Circuit) -> None:
 def _answer_nash(c: Circuit, last: int, gain: float) -> None:
     move(c, COMPUTED, {"nash": 1.5})
     for layer in range(COMPUTED + 1, last + 1):
-        answer(c, layer, "nash", gain)
+        answer(c, layer, meaning("nash"), gain)
 
 
 def _nash(c: Circuit) -> None:
     _answer_nash(c, N_LAYERS - 1, 0.3)
-    answer(c, N_LAYERS, "nash", 0.6)
+    answer(c, N_LAYERS, meaning("nash"), 0.6)
 
 
 def _override(c: Circuit) -> None:
     _answer_nash(c, LATE - 1, 0.4)
     move(c, LATE - 1, {"prosocial": 1.5})
-    answer(c, LATE, "prosocial", 2.2)
+    answer(c, LATE, meaning("prosocial"), 2.2)
     for layer in range(LATE + 1, N_LAYERS + 1):
-        answer(c, layer, "prosocial", 0.3)
+        answer(c, layer, meaning("prosocial"), 0.3)
 
 
 def _token_override(c: Circuit) -> None:
@@ -69,7 +71,13 @@ def _copy_last(c: Circuit) -> None:
 
 def _steerable(c: Circuit) -> None:
     move(c, COMPUTED, {"nash": 1.5})
-    answer(c, LATE - 1, "nash", 2.0)
+    answer(c, LATE - 1, meaning("nash"), 2.0)
+
+
+def _word_steerable(c: Circuit) -> None:
+    move(c, COMPUTED, {"nash": 1.5})
+    # The first label of the pair if the Nash action is action 1, else the second.
+    answer(c, LATE - 1, ("nash", "rank", 4.0), 2.0)
 
 
 def _inert(c: Circuit) -> None:
@@ -100,15 +108,24 @@ def _joint(c: Circuit) -> None:
 _ABSENT = ("M1", "M5", "M6", "M7", "M9", "M10", "M11")
 _NOTHING = Facts(denied=(*_ABSENT, "B7"))
 
+# The head that moves the Nash action to the decision, and those that look up its label.
+_MOVER: Component = ("head", COMPUTED, 0)
+
+
+def _with_readers(*layers: int) -> tuple[Component, ...]:
+    return (_MOVER, *(("head", layer, 0) for layer in layers))
+
+
 # The abstract direction acts only before the label is looked up.
 _LABEL_KEPT = replace(
     nash_facts(KEPT),
     favoured_from=N_LAYERS,
+    answered_by=_with_readers(KEPT, N_LAYERS),
     claims=("M11",),
     denied=("M1", "M5", "M6", "M9", "M10"),
 )
 
-PLANTS: dict[str, Plant] = {
+_OTHERS: dict[str, Plant] = {
     "history": Plant(
         _history,
         replace(_NOTHING, history_from=COMPUTED, history_until=LATE - 2),
@@ -117,7 +134,11 @@ PLANTS: dict[str, Plant] = {
     ),
     "nash": Plant(
         _nash,
-        replace(nash_facts(N_LAYERS), claims=("M5", "M7", "M11")),
+        replace(
+            nash_facts(N_LAYERS),
+            answered_by=_with_readers(*range(COMPUTED + 1, N_LAYERS + 1)),
+            claims=("M5", "M7", "M11"),
+        ),
         "the Nash action, computed from the payoffs, is at the decision from layer 5 on; answered",
     ),
     "override": Plant(
@@ -160,10 +181,23 @@ PLANTS: dict[str, Plant] = {
             nash_facts(LATE - 1),
             nash_label_from=LATE - 1,
             favoured_from=LATE - 1,
+            answered_by=_with_readers(LATE - 1),
             claims=("M7", "M11", "S1"),
             denied=("M1", "M5", "M6", "M9", "M10"),
         ),
         "the Nash action is there from layer 5 on and looked up once, in block 9",
+    ),
+    "word_steerable": Plant(
+        _word_steerable,
+        Facts(
+            nash_from=COMPUTED,
+            nash_until=N_LAYERS,
+            answering_heads="unknown",
+            denied=(*_ABSENT, "S1"),
+            contradicted=("S1",),
+        ),
+        "the Nash action is there from layer 5 on, and looked up once, in block 9: the first label"
+        " of the pair is answered if it is action 1, else the second, whatever they mean",
     ),
     "word_bound": Plant(
         _word_bound,
@@ -198,7 +232,10 @@ PLANTS: dict[str, Plant] = {
             nash_from=COMPUTED,
             nash_until=N_LAYERS,
             denied=(*_NOTHING.denied, "S1"),
+            contradicted=("S1",),
         ),
         "the Nash action is there from layer 5 on, and nothing reads it",
     ),
-} | COMPONENT_PLANTS
+}
+
+PLANTS = _OTHERS | COMPONENT_PLANTS | COMPUTED_PLANTS

@@ -19,8 +19,8 @@ from tokenizers import Tokenizer
 from nashlens.errors import ModelError
 from nashlens.planted import circuit
 from nashlens.planted.facts import Facts, write_facts
-from nashlens.planted.mechanisms import read_the_game
 from nashlens.planted.plants import PLANTS, Plant
+from nashlens.planted.reading import read_the_game
 from nashlens.planted.tokenizer import (
     BOS,
     CHAT_TEMPLATE,
@@ -275,7 +275,7 @@ RECIPES: dict[str, Recipe] = (
             width=32,
             model=_blind,
             summary="random Llama to which all digits are one, so that no label can mean an action",
-            facts=Facts(denied=("M1", "M5", "M6", "M7", "M9", "M10", "M11", "B7"), null=True),
+            facts=Facts(denied=("M1", "M5", "M6", "M7", "M9", "M10", "M11", "B7", "S1"), null=True),
         ),
     }
     | {

@@ -1,6 +1,7 @@
 """M9 and M10 on whole planted models: what writes an override, and over how many it is spread."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -25,7 +26,7 @@ PD = "prisoners_dilemma"
 def verdicts(planted):
     """Return what judges a planted model, by claim."""
 
-    def make(name, pairs=48):
+    def make(name, pairs=48, late_fraction=SETTINGS.late_fraction):
         folder, _, prompts = planted(name)
         engine = Engine(load_model(folder, device="cpu", dtype="float32"))
         prompts = prompts[prompts["game"] == PD].reset_index(drop=True)
@@ -41,7 +42,7 @@ def verdicts(planted):
             pairs=pairs,
             random_groups=4,
             orders=2,
-            late_fraction=SETTINGS.late_fraction,
+            late_fraction=late_fraction,
             seed=1,
             model="m",
         )
@@ -56,7 +57,8 @@ def verdicts(planted):
             model="m",
             last=engine.n_layers,
         )
-        return judge(tables, SETTINGS, JUDGED).set_index("claim")
+        settings = replace(SETTINGS, late_fraction=late_fraction)
+        return judge(tables, settings, JUDGED).set_index("claim")
 
     return make
 
@@ -87,7 +89,25 @@ def test_what_writes_in_conflict_only_is_sufficient_too(verdicts):
     assert restored["low"] > 1.0
 
 
-@pytest.mark.parametrize("name", ["word_choir", "word_soloist", "nash"])
+@pytest.mark.parametrize(
+    ("name", "because"),
+    [
+        ("override_before_late", "without them no more Nash play returns than by chance"),
+        ("override_stand_in", "without them no more Nash play returns than by chance"),
+        ("override_permitted", "they are needed, and do not suffice"),
+    ],
+)
+def test_an_override_that_late_components_do_not_cause_by_themselves(verdicts, name, because):
+    """The lens shows it, as M6 asks: it is written before, has a stand-in, or needs permission."""
+    found = verdicts(name, late_fraction=0.25).loc["M9"]
+    assert found["verdict"] == "contradicted", found["reason"]
+    assert because in found["reason"]
+    # What is put into the other prompt by itself turns it, where the head has a stand-in.
+    restored = json.loads(found["detail"])["restore"]
+    assert (restored["low"] > 1.0) == (name == "override_stand_in")
+
+
+@pytest.mark.parametrize("name", ["word_choir", "word_soloist", "word_in_conflict", "nash"])
 def test_without_an_override_there_is_no_cause(verdicts, name):
     found = verdicts(name, pairs=0)
     assert set(found["verdict"]) == {"not_applicable"}, found["reason"].to_list()

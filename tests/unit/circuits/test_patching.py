@@ -12,7 +12,7 @@ from nashlens.engine.patching import Change
 from nashlens.engine.paths import Path, path_scores
 from nashlens.engine.recording import Site
 from nashlens.errors import DataError
-from nashlens.planted.mechanisms import READ
+from nashlens.planted.reading import READ
 from nashlens.prompts.groups import group_indices
 from tests.unit.engine.test_patching import expected
 from tests.unit.findings.tables import PLANTED_PATH, patching

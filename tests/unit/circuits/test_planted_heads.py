@@ -14,12 +14,12 @@ from tests.unit.findings.tables import SETTINGS
 from .test_heads import GAMES, study
 
 
-def planted(name, folder):
+def planted(name, folder, other=("B", "G")):
     convert_source(f"planted:{name}", folder)
     table = make_prompts(
         GAMES,
         ChatTokenizer(folder),
-        label_sets={"jf": ["J", "F"], "bg": ["B", "G"]},
+        label_sets={"jf": ["J", "F"], "other": list(other)},
         system="You are playing a game with another player.",
     )
     settings = {"dtype": "float32", "quantization": "none", "device": "cpu"}
@@ -48,6 +48,17 @@ def test_heads_that_answer_the_nash_action_are_found(tmp_path):
     arm = json.loads(verdict["detail"])["arms"][0]
     assert arm["preference"] > 1.5
     assert arm["drop"] == pytest.approx(arm["preference"], rel=0.15)
+
+
+def test_of_a_redundant_pair_the_group_shows_what_no_single_head_does(tmp_path):
+    # Labels whose codes have nothing in common: a mean over them passes for none of them.
+    heads, verdict = planted("nash_redundant", tmp_path / "nash_redundant", other=("X", "Y"))
+    assert candidates(heads)["head", "decision"] == {"5.0", "5.1"}
+    arm = json.loads(verdict["detail"])["arms"][0]
+    assert verdict["verdict"] == "contradicted"
+    assert arm["drop"] == pytest.approx(arm["preference"], rel=0.15)
+    singles = heads[(heads["positions"] == "decision") & heads["ablation"].isin(["5.0", "5.1"])]
+    assert singles.groupby("ablation")["drop"].mean().abs().max() < 0.15 * arm["drop"]
 
 
 def test_an_mlp_that_answers_is_found_and_no_other(tmp_path):

@@ -13,8 +13,8 @@ from nashlens.lens.readings import PREFERENCE
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.planted import build, read_facts
 from nashlens.planted.circuit import LENGTH, N_LAYERS, Circuit
-from nashlens.planted.mechanisms import codes
 from nashlens.planted.plants import COMPUTED, LATE, PLANTS
+from nashlens.planted.reading import codes
 from nashlens.prompts.table import build_prompts
 
 GAMES = ("prisoners_dilemma", "harmony", "deadlock", "concord")

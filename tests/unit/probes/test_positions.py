@@ -14,8 +14,8 @@ from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.models.weights import load_readout
 from nashlens.planted import build
-from nashlens.planted.mechanisms import READ
 from nashlens.planted.plants import COMPUTED, PLANTS
+from nashlens.planted.reading import READ
 from nashlens.probes.design import ProbeSettings, add_choices
 from nashlens.probes.study import study_probes
 from nashlens.prompts.extra import extra_sequences
