@@ -37,6 +37,7 @@ _FACTS = {
     "follows_action": "follows the action (lens)",
     "follows_word": "follows the word (lens)",
     "answering_heads": "heads or MLPs answer Nash (M4)",
+    "answering_group": "heads named in a group (M4)",
     "M1": "M1 history at layer 1",
     "M5": "M5 lens favours Nash",
     "M6": "M6 late override",
@@ -50,6 +51,8 @@ _FACTS = {
 }
 """Fact -> its column's name. Facts that end at a layer are in the column of their first layer, and
 effects of a wrong kind that were put in, of all claims, are in one column."""
+_NAMED = ("components", "answering_group")
+"""Facts of which a cell says how many components were named."""
 _KINDS = {
     "exact": "as planted",
     "near": "nearly",
@@ -134,7 +137,10 @@ def _in_numbers(rates: pd.DataFrame) -> str:
     found = {row["quantity"]: row for row in rates.to_dict("records")}
     recall, rate = found["recall"], found["false_positive_rate"]
     error, any_null = found["largest_layer_error"], found["null_models_with_any"]
-    parts = ["Nearly: one layer off, or with other components; not found: absent, too"]
+    parts = [
+        "Nearly: one layer off, or with other components; not found: absent, too; no: contradicted,"
+        " as it must be, and ?: left open"
+    ]
     parts += [f"recall {recall['estimate']:.2f} of {int(recall['n'])} planted facts"]
     put_in = found["spikes_found"]
     if put_in["n"]:
@@ -166,18 +172,21 @@ def _cells(mine: pd.DataFrame) -> dict[str, _Cell]:
             continue
         until = facts.get(fact.replace("_from", "_until"), {}) if fact.endswith("_from") else {}
         cells[fact] = _cell(fact, row, until)
+        refuted = facts.get(f"{fact}_contradicted", {}).get("outcome")
+        if refuted is not None and cells[fact].kind == "true_negative":
+            cells[fact] = _Cell("exact", "no") if refuted == "hit" else _Cell("miss", "?")
     return cells
 
 
 def _cell(fact: str, row: Mapping[Any, Any], until: Mapping[Any, Any]) -> _Cell:
     if row["outcome"] == "true_negative":
         return _Cell("true_negative", "")
-    if row["outcome"] == "miss" and not (fact == "components" and row["found"]):
+    if row["outcome"] == "miss" and not (fact in _NAMED and row["found"]):
         return _Cell("miss", "-")
-    if fact == "components":
+    if fact in _NAMED:
         if row["outcome"] == "false_positive":
             return _Cell("false_positive", f"{row['found']:.0f}")
-        right = round(row["recall"] * row["planted"])
+        right = round(row["precision"] * row["found"])
         others = round(row["found"]) - right
         text = f"{right}/{row['planted']:.0f}" + (f"+{others}" if others else "")
         kind = "miss" if row["outcome"] == "miss" else "near" if others else "exact"

@@ -19,7 +19,12 @@ Each planted fact is looked for in the study's own tables by one rule, the same 
   planted ones;
 - **components**: where claim M9 is supported, the late components that it ablates, compared one by
   one with those that are planted: found if all of these are named;
-- **claims** (`CLAIMS`): supported in the findings table. Those that a study leaves out have no row;
+- **answering_group**: where claim M4 is contradicted, and its group of heads at the decision
+  matters, these heads, compared one by one with those that bring and write the Nash answer: found
+  if all that are named are planted ones, or all planted ones are named;
+- **claims** (`CLAIMS`): supported in the findings table. Those that a study leaves out have no row.
+  Where the truth is not only that a claim does not hold, but that a study must see so, the claim's
+  row is followed by one that asks for the verdict *contradicted*;
 - **spike** (of each claim): the largest effect of its kind that is put into the model is found in
   four draws of five, at some layer; **wrong_spike**: one of the wrong kind is taken for it in more
   draws than an interval's error allows. Where a claim holds without a spike they have no row.
@@ -47,6 +52,7 @@ from nashlens.findings.judge import LEFT_OUT
 from nashlens.findings.shared.sweep import LEAST_CHANGE
 from nashlens.kept import at_position
 from nashlens.planted.facts import Facts
+from nashlens.planted.outcomes import component_row, group_row, layer_row, truth_row
 from nashlens.seeds import stream
 from nashlens.steering.readings import Responses, Target
 from nashlens.steering.spike_summary import worth
@@ -130,13 +136,13 @@ def check(
             continue
         # A fact that is nowhere has one row: its last layer says nothing more than its first.
         if not (name.endswith("until") and planted is None):
-            rows.append(_layer_row(name, planted, found[name]) | {"basis": basis})
+            rows.append(layer_row(name, planted, found[name]) | {"basis": basis})
     rows += _label_rows(
         facts, mine["steering"], confidence=confidence, resamples=resamples, rng=rng
     )
     if facts.follows != "unknown":
         decided = str(lens["follows_action"]["reason"]).removeprefix("follows the ")
-        row = _truth_row(f"follows_{facts.follows}", True, decided == facts.follows)
+        row = truth_row(f"follows_{facts.follows}", True, decided == facts.follows)
         rows.append(row | {"basis": "lens"})
     findings = mine["findings"].set_index("claim")
     findings = findings[~findings["reason"].str.startswith(LEFT_OUT)]
@@ -145,10 +151,15 @@ def check(
     judged = []
     if "M4" in verdicts:
         carried = None if facts.answering_heads == "unknown" else facts.answering_heads
-        judged.append(_truth_row("answering_heads", carried, verdicts["M4"] == "contradicted"))
+        judged.append(truth_row("answering_heads", carried, verdicts["M4"] == "contradicted"))
+        if facts.answered_by:
+            judged.append(group_row(facts, str(verdicts["M4"]), str(findings["detail"]["M4"])))
     for claim in (claim for claim in CLAIMS if claim in verdicts):
         holds = True if claim in facts.claims else False if claim in facts.denied else None
-        judged.append(_truth_row(claim, holds, verdicts[claim] == "supported"))
+        judged.append(truth_row(claim, holds, verdicts[claim] == "supported"))
+        if claim in facts.contradicted:
+            refuted = verdicts[claim] == "contradicted"
+            judged.append(truth_row(f"{claim}_contradicted", True, refuted))
     rows += [row | {"basis": "findings"} for row in judged]
     if "spikes_summary" in mine:
         rows += [
@@ -226,35 +237,6 @@ def judged_together(
     return combine([*findings, judged], q_value)
 
 
-def _outcome(planted: bool, found: bool) -> str:
-    if planted:
-        return "hit" if found else "miss"
-    return "false_positive" if found else "true_negative"
-
-
-def _truth_row(fact: str, planted: bool | None, found: bool) -> dict[str, Any]:
-    """Compare what holds or does not (None: unknown) with whether it was found."""
-    return {
-        "fact": fact,
-        "planted": np.nan if planted is None else float(planted),
-        "found": float(found),
-        "outcome": "unknown" if planted is None else _outcome(planted, found),
-    }
-
-
-def _layer_row(fact: str, planted: Any, found: float) -> dict[str, Any]:
-    if planted == "unknown":
-        return {"fact": fact, "planted": np.nan, "found": found, "outcome": "unknown"}
-    layer = np.nan if planted is None else float(planted)
-    return {
-        "fact": fact,
-        "planted": layer,
-        "found": found,
-        "layer_error": abs(found - layer),
-        "outcome": _outcome(planted is not None, bool(np.isfinite(found))),
-    }
-
-
 def _cause_rows(
     facts: Facts, findings: pd.DataFrame, override: pd.DataFrame | None
 ) -> list[dict[str, Any]]:
@@ -266,13 +248,13 @@ def _cause_rows(
             facts.computed_group is None or place["group"] == facts.computed_group
         )
         layer = float(place["layer"]) if right else np.nan
-        rows.append(_layer_row("computed_at", facts.computed_at, layer) | {"basis": "patching"})
+        rows.append(layer_row("computed_at", facts.computed_at, layer) | {"basis": "patching"})
     if override is not None and "M9" in verdicts:
         named: set[str] = set()
         if verdicts["M9"] == "supported":
             ablated = override.loc[override["kind"] == "candidate", "heads"]
             named = {name for group in ablated.unique() for name in group.split()}
-        rows.append(_component_row(facts, named) | {"basis": "override"})
+        rows.append(component_row(facts, named) | {"basis": "override"})
     return rows
 
 
@@ -282,33 +264,12 @@ def _spike_rows(summary: pd.DataFrame, confidence: float) -> list[dict[str, Any]
     for one in worth(summary).to_dict("records"):
         claim = one["claim"]
         if pd.notna(one["spike_found"]):
-            rows.append(_truth_row(f"spike_{claim}", True, bool(np.isfinite(one["spike_found"]))))
+            rows.append(truth_row(f"spike_{claim}", True, bool(np.isfinite(one["spike_found"]))))
         if pd.notna(one["spike_false"]):
             wrong = summary[(summary["claim"] == claim) & (summary["counts"] == "false")]
             taken = bool((wrong["ci_low"] > 1 - confidence).any())
-            rows.append(_truth_row(f"wrong_spike_{claim}", False, taken))
+            rows.append(truth_row(f"wrong_spike_{claim}", False, taken))
     return rows
-
-
-def _component_row(facts: Facts, named: set[str]) -> dict[str, Any]:
-    """Compare the components that are named as an override's cause with the planted ones."""
-    known = facts.override_at is None or bool(facts.components)
-    planted = {
-        f"{layer}.{head if kind == 'head' else kind}"
-        for kind, layer, head in facts.components
-        if isinstance(facts.override_at, int) and layer >= facts.override_at
-    }
-    both = len(named & planted)
-    # Some of what is planted, or others, are not the cause: all of it must be named.
-    found = planted <= named if planted else bool(named)
-    return {
-        "fact": "components",
-        "planted": float(len(planted)) if known else np.nan,
-        "found": float(len(named)),
-        "precision": both / len(named) if known and named else np.nan,
-        "recall": both / len(planted) if known and planted else np.nan,
-        "outcome": _outcome(bool(planted), found) if known else "unknown",
-    }
 
 
 def _span(layers: np.ndarray) -> Span:
@@ -383,16 +344,16 @@ def _label_rows(
     single = Responses(_single(steering), "add")
     on_seen, on_unseen = moved(single, unseen=False), moved(single, unseen=True)
     first, last = _span(on_seen["layer"].to_numpy(dtype=float))
-    rows = [_layer_row("label_from", facts.label_from, first)]
+    rows = [layer_row("label_from", facts.label_from, first)]
     if facts.label_from is not None:
-        rows.append(_layer_row("label_until", facts.label_until, last))
+        rows.append(layer_row("label_until", facts.label_until, last))
         # After the last block a push of the answer itself moves words: nothing is carried there.
         before = on_unseen["layer"] < steering["layer"].max()
         carried = facts.label_words == "all"
-        rows.append(_truth_row("label_carries_over", carried, bool(before.any())))
+        rows.append(truth_row("label_carries_over", carried, bool(before.any())))
     if facts.joint_layers:
         place = "+".join(str(layer) for layer in facts.joint_layers)
         together = moved(Responses(steering, "add"), unseen=True)["layers"]
         alone = on_unseen["layer"].isin(facts.joint_layers)
-        rows.append(_truth_row("label_jointly", True, place in set(together) and not alone.any()))
+        rows.append(truth_row("label_jointly", True, place in set(together) and not alone.any()))
     return [row | {"basis": "steering"} for row in rows]

@@ -30,7 +30,9 @@ def summarise_calibration(checks: pd.DataFrame, confidence: float) -> pd.DataFra
         `quantity`, `estimate`, `ci_low`, `ci_high`, `n`, `goal`, `met`. `recall`: hits among
         planted facts. `component_precision`, `component_recall`: over all models together, how many
         of the components that are named as an override's cause are planted, and how many of the
-        planted ones are named. `spikes_found`: among effects of the largest size that were put into
+        planted ones are named. `group_precision`, `group_recall`: the same of the heads whose
+        group, ablated at the decision, takes the Nash answer away; recall where a group can hold
+        them all. `spikes_found`: among effects of the largest size that were put into
         null models. `largest_layer_error`: over hits. `false_positive_rate`: checks of null models
         that found something. `null_models_with_any`: null models with at least one such check.
         `absent_facts_found`: the rate over facts that are absent from planted models.
@@ -48,7 +50,8 @@ def summarise_calibration(checks: pd.DataFrame, confidence: float) -> pd.DataFra
     rows = [
         _share("recall", (planted["outcome"] == "hit").sum(), len(planted), confidence)
         | {"goal": RECALL},
-        *_components(checks[checks["fact"] == "components"], confidence),
+        *_components("component", checks[checks["fact"] == "components"], confidence),
+        *_components("group", checks[checks["fact"] == "answering_group"], confidence),
         _share("spikes_found", (spikes["outcome"] == "hit").sum(), len(spikes), confidence)
         | {"goal": RECALL},
         {
@@ -68,8 +71,7 @@ def summarise_calibration(checks: pd.DataFrame, confidence: float) -> pd.DataFra
         ),
     ]
     frame = pd.DataFrame(rows)
-    shares = ["recall", "component_precision", "component_recall", "spikes_found"]
-    at_least = frame["quantity"].isin(shares)
+    at_least = frame["quantity"].str.endswith(("recall", "precision", "spikes_found"))
     good = (frame["estimate"] >= frame["goal"]).where(at_least, frame["estimate"] <= frame["goal"])
     frame["met"] = good.astype("boolean").where(frame["goal"].notna())
     return frame.reindex(columns=["quantity", "estimate", "ci_low", "ci_high", "n", "goal", "met"])
@@ -105,14 +107,17 @@ def calibration_rates(checks: pd.DataFrame, confidence: float) -> pd.DataFrame:
     return found.astype({"fact": "str", "estimate": "float64", "ci_low": "float64"})
 
 
-def _components(checks: pd.DataFrame, confidence: float) -> list[dict[str, Any]]:
-    """Return rows of what is named as an override's cause, over models of which it is known."""
+def _components(name: str, checks: pd.DataFrame, confidence: float) -> list[dict[str, Any]]:
+    """Return rows of what is named, over models of which it is known."""
     known = checks[checks["outcome"] != "unknown"].fillna({"precision": 0.0})
-    named, planted = (known[name].sum() for name in ("found", "planted"))
-    both = round((known["precision"] * known["found"]).sum())
+    known = known.assign(both=(known["precision"] * known["found"]).round())
+    # Where not all could be named there is no recall, nor where nothing is planted.
+    whole = known[known["recall"].notna() | (known["planted"] == 0)]
+    of_named, of_planted = int(known["found"].sum()), int(whole["planted"].sum())
+    both, named = int(known["both"].sum()), int(whole["both"].sum())
     return [
-        _share("component_precision", both, int(named), confidence) | {"goal": PRECISION},
-        _share("component_recall", both, int(planted), confidence) | {"goal": RECALL},
+        _share(f"{name}_precision", both, of_named, confidence) | {"goal": PRECISION},
+        _share(f"{name}_recall", named, of_planted, confidence) | {"goal": RECALL},
     ]
 
 

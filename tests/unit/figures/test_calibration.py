@@ -48,3 +48,20 @@ def test_the_caption_says_how_many_effects_were_found_in_null_models(one_model):
     rates.loc[here, ["estimate", "n"]] = [0.75, 40]
     found = texts(draw("calibration", {**one_model, "calibration_rates": rates}))
     assert "of 40 large effects put into null models 75% were found" in found.replace("\n", " ")
+
+
+def test_what_must_be_contradicted_says_so_in_its_claims_cell(one_model):
+    calibration = one_model["calibration"]
+    one = calibration[calibration["fact"] == "M6"].iloc[0].to_dict() | {"fact": "M9"}
+
+    def drawn(outcome):
+        rows = [
+            one | {"planted": 0.0, "found": 0.0, "outcome": "true_negative"},
+            one | {"fact": "M9_contradicted", "outcome": outcome},
+        ]
+        table = pd.concat([calibration, pd.DataFrame(rows)], ignore_index=True)
+        return texts(draw("calibration", {**one_model, "calibration": table})).split(" | ")
+
+    assert "no" in drawn("hit")
+    assert "?" not in drawn("hit")
+    assert "?" in drawn("miss")

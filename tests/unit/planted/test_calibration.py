@@ -251,6 +251,81 @@ def test_named_components_are_compared_one_by_one():
     assert "components" not in checked(facts, findings=with_causes()).index
 
 
+ARM = {
+    **dict.fromkeys(("estimate", "low", "high", "p_value", "error", "freedom", "random_mean"), 1.0),
+    **dict.fromkeys(("word_part", "place_part", "preference", "preference_low"), 1.0),
+    **dict.fromkeys(("spread_label_sets", "spread_templates", "preference_high"), 1.0),
+    **{"n": 8, "n_matches": 4, "random_groups": 3, "mass_kept": 1.0, "random_largest": 0.1},
+}
+
+
+def with_groups(heads, *, matters=True, verdict="contradicted"):
+    """Findings whose M4 has a group of heads at the decision, and one of MLPs that decides."""
+    arms = [
+        ARM | {"component": kind, "positions": "decision", "heads": names, "drop": 2.0,
+               "at_once_low": low}
+        for kind, names, low in (("head", heads, 1.5 if matters else -0.1), ("mlp", "6.mlp", 1.9))
+    ]  # fmt: skip
+    findings = tables()["findings"].assign(detail="{}")
+    m4 = findings["claim"] == "M4"
+    findings.loc[m4, "detail"] = json.dumps({"arms": arms})
+    findings.loc[m4, "verdict"] = verdict
+    return findings
+
+
+PAIR = replace(FACTS, answered_by=(("head", 5, 0), ("head", 5, 1)))
+SEVEN = replace(FACTS, answered_by=tuple(("head", layer, 0) for layer in range(5, 12)))
+
+
+def test_a_group_of_heads_is_compared_with_those_that_bring_the_answer():
+    def group(facts, *args, **kwargs):
+        return checked(facts, findings=with_groups(*args, **kwargs)).loc["answering_group"]
+
+    columns = ["planted", "found", "precision", "recall", "outcome"]
+    assert group(PAIR, "5.0 5.1")[columns].tolist() == [2, 2, 1, 1, "hit"]
+    assert group(PAIR, "5.0 6.3")[columns].tolist() == [2, 2, 0.5, 0.5, "miss"]
+    # A group may hold more than the planted ones, or not all of them: of these there is no recall.
+    assert group(PAIR, "5.0 5.1 6.3")["outcome"] == "hit"
+    some = group(SEVEN, "5.0 11.0")
+    assert some[["precision", "outcome"]].tolist() == [1, "hit"]
+    assert np.isnan(some["recall"])
+    # Where another arm contradicts M4, or none, no head is named.
+    for without in ({"matters": False}, {"verdict": "supported"}):
+        missed = group(PAIR, "5.0 5.1", **without)
+        assert missed[["found", "recall", "outcome"]].tolist() == [0, 0, "miss"]
+    assert "answering_group" not in checked(FACTS, findings=with_groups("5.0 5.1")).index
+
+
+def test_groups_of_all_models_have_their_precision_and_recall():
+    rows = [
+        checked(facts, findings=with_groups(names)).reset_index()
+        for facts, names in ((PAIR, "5.0 5.1"), (PAIR, "5.0 6.3"), (SEVEN, "5.0 11.0"))
+    ]
+    whole = summarise_calibration(pd.concat(rows), 0.95).set_index("quantity")
+    named = whole.loc[["group_precision", "group_recall"], ["estimate", "n", "met"]]
+    assert named.to_numpy().tolist() == [[5 / 6, 6, False], [3 / 4, 4, False]]
+
+
+def test_what_must_be_contradicted_is_not_only_left_open():
+    facts = replace(FACTS, claims=(), denied=("M9", "M11"), contradicted=("M9",))
+    found = checked(facts, findings=with_causes(m9="contradicted", m11="inconclusive"))
+    assert found.loc["M9_contradicted", "outcome"] == "hit"
+    assert found.loc["M9", "outcome"] == "true_negative"
+    assert "M11_contradicted" not in found.index
+    found = checked(facts, findings=with_causes(m9="inconclusive"))
+    assert found.loc["M9_contradicted", "outcome"] == "miss"
+    assert found.loc["M9", "outcome"] == "true_negative"
+
+
+def test_where_late_components_are_no_cause_none_is_to_be_named():
+    facts = replace(FACTS, components=(("head", 14, 0),), denied=("M9",))
+    override = pd.DataFrame({"model": "m", "kind": ["candidate"], "heads": ["14.0"]})
+    found = checked(facts, findings=with_causes(m9="contradicted"), override=override)
+    assert found.loc["components", ["planted", "outcome"]].tolist() == [0, "true_negative"]
+    found = checked(facts, findings=with_causes(), override=override)
+    assert found.loc["components", "outcome"] == "false_positive"
+
+
 def spiked(hits, wrong=0, own=0):
     """Spikes of claim M6: hits of 10 draws by strength, and those of a word by itself."""
     shares = {("none", 0.0, "power"): own, ("word", 1.0, "false"): wrong} | {
