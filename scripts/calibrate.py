@@ -21,7 +21,7 @@ def main(inputs, outputs, config, fingerprint):
     }
     findings = judged_together(
         [read_table(path) for path in inputs["findings"]],
-        tables | {"models": read_models(folders, config["models"])},
+        tables | {"models": read_models(inputs["models"], config["models"])},
         q_value=settings["q_value"],
         **how,
     )

@@ -1,7 +1,5 @@
 """Rule judge_lineage: the claims about models of one descent, of all data and of their parts."""
 
-from pathlib import Path
-
 from nashlens.findings import LINEAGE_CLAIMS, JudgeSettings, judge_with_parts
 from nashlens.models.table import read_models
 from nashlens.tables import read_tables, write_table
@@ -9,12 +7,11 @@ from workflow.job import run_job
 
 
 def main(inputs, outputs, config, fingerprint):
-    folders = [Path(manifest).parent for manifest in inputs["models"]]
     tables = judge_with_parts(
         {
             "lens": read_tables(inputs["lens"]),
             "prompts": read_tables(inputs["prompts"], named="model"),
-            "models": read_models(folders, config["models"]),
+            "models": read_models(inputs["models"], config["models"]),
         },
         JudgeSettings.from_config(config),
         LINEAGE_CLAIMS,

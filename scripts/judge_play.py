@@ -1,7 +1,5 @@
 """Rule judge_play: the claims about play, of all matches and of parts of them."""
 
-from pathlib import Path
-
 from nashlens.findings import PLAY_CLAIMS, JudgeSettings, judge_with_parts
 from nashlens.models.table import read_models
 from nashlens.tables import read_tables, write_table
@@ -9,10 +7,9 @@ from workflow.job import run_job
 
 
 def main(inputs, outputs, config, fingerprint):
-    folders = [Path(manifest).parent for manifest in inputs["models"]]
     read = {name: read_tables(files) for name, files in inputs.items() if name != "models"}
     tables = judge_with_parts(
-        read | {"models": read_models(folders, config["models"])},
+        read | {"models": read_models(inputs["models"], config["models"])},
         JudgeSettings.from_config(config),
         PLAY_CLAIMS,
     )

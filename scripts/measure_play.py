@@ -1,7 +1,5 @@
 """Rule measure_play: every measure of every match, and of every cell of the design."""
 
-from pathlib import Path
-
 from nashlens.estimates import Bootstrap
 from nashlens.games.table import games_from_table
 from nashlens.models.table import read_models
@@ -13,14 +11,13 @@ from workflow.job import run_job
 
 
 def main(inputs, outputs, config, fingerprint):
-    folders = [Path(manifest).parent for manifest in inputs["models"]]
     play, how = read_table(inputs["play"]), Bootstrap.from_config(config)
     matches, metrics = measure_play(
         play,
         games_from_table(read_table(inputs["games"])),
         read_table(inputs["quiz"]),
         how,
-        models=read_models(folders, config["models"]),
+        models=read_models(inputs["models"], config["models"]),
     )
     tables = {
         "matches": matches,

@@ -1,7 +1,5 @@
 """Rule measure_steered: every measure of the matches of steered agents, and their doses' means."""
 
-from pathlib import Path
-
 from nashlens.estimates import Bootstrap
 from nashlens.findings.steered_summary import steered_estimates
 from nashlens.games.table import games_from_table
@@ -12,7 +10,6 @@ from workflow.job import run_job
 
 
 def main(inputs, outputs, config, fingerprint):
-    folders = [Path(manifest).parent for manifest in inputs["models"]]
     games, how = read_table(inputs["games"]), Bootstrap.from_config(config)
     matches = steered_matches(
         read_table(inputs["play"]),
@@ -24,7 +21,7 @@ def main(inputs, outputs, config, fingerprint):
         {
             "steered_matches": matches,
             "games": games,
-            "models": read_models(folders, config["models"]),
+            "models": read_models(inputs["models"], config["models"]),
             "steered_quiz": read_tables(inputs["quiz"]),
             "steered_text": read_tables(inputs["text"]),
         },

@@ -24,14 +24,14 @@ def readable_count(parameters: float) -> str:
 
 
 def read_models(
-    folders: Iterable[Path | str], configured: Mapping[str, Mapping[str, Any]]
+    manifests: Iterable[Path | str], configured: Mapping[str, Mapping[str, Any]]
 ) -> pd.DataFrame:
     """Read the models' families and sizes.
 
     Parameters
     ----------
-    folders : iterable of Path or str
-        Converted models, each in a folder of its own name.
+    manifests : iterable of Path or str
+        Of converted models, each in a folder of its own name.
     configured : mapping of str to mapping
         The config's `models`: each one's `family`, which may be None, and its `base` where that is
         asked about.
@@ -46,8 +46,9 @@ def read_models(
     ModelError
         A folder is no converted model.
     """
-    manifests = {Path(folder).name: read_manifest(folder) for folder in folders}
-    table = models_table(manifests, {name: model["family"] for name, model in configured.items()})
+    folders = [Path(manifest).parent for manifest in manifests]
+    read = {folder.name: read_manifest(folder) for folder in folders}
+    table = models_table(read, {name: model["family"] for name, model in configured.items()})
     bases = [configured[name].get("base") or "" for name in table["model"]]
     return table.assign(base=pd.Series(bases, index=table.index, dtype="str"))
 

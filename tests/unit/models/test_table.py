@@ -27,13 +27,13 @@ def test_models_are_read_from_their_folders(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "manifest.json").write_text(json.dumps(manifest))
     configured = {"small": {"family": "llama3", "base": "other"}, "other": {"family": None}}
-    table = read_models([tmp_path / name for name in MANIFESTS], configured)
+    table = read_models([tmp_path / name / "manifest.json" for name in MANIFESTS], configured)
     assert table.pop("base").tolist() == ["other", ""]
     pd.testing.assert_frame_equal(
         table, models_table(MANIFESTS, {"small": "llama3", "other": None})
     )
     with pytest.raises(ModelError, match="no readable manifest"):
-        read_models([tmp_path], configured)
+        read_models([tmp_path / "manifest.json"], configured)
 
 
 @pytest.mark.parametrize(
