@@ -1,8 +1,8 @@
 """Work that outlives its job: what is finished is on disk, and the next run takes it from there.
 
-A stage does its long loops by `each`, and what has a name of its own by `kept`. Within `keeping`,
-their results are written to the job's folder, some 30 s of work to a file, and what an earlier run
-of the same job has finished is not done again. Elsewhere they only do the work.
+A stage does its long loops by `each`, and what has a name of its own by `resumed`. Within
+`keeping`, their results are written to the job's folder, some 30 s of work to a file, and what an
+earlier run of the same job has finished is not done again. Elsewhere they only do the work.
 
 A result may not depend on what was done before it in the job: random numbers are drawn by name
 (`nashlens.seeds`), and what runs together does not depend on where a job ended. So a job that was
@@ -141,7 +141,7 @@ _here: ContextVar[_Place | None] = ContextVar("chunks", default=None)
 
 @contextmanager
 def keeping(folder: str | Path, fingerprint: str) -> Iterator[Chunks]:
-    """Keep what `each` and `kept` finish, until the block ends without an error.
+    """Keep what `each` and `resumed` finish, until the block ends without an error.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def keeping(folder: str | Path, fingerprint: str) -> Iterator[Chunks]:
 
 @contextmanager
 def scope(name: str) -> Iterator[None]:
-    """Give the names of `kept` in a block a place of their own, that of the n-th such block."""
+    """Give the names of `resumed` in a block a place of their own, that of the n-th such block."""
     place = _here.get()
     if place is None:
         yield
@@ -184,7 +184,7 @@ def scope(name: str) -> Iterator[None]:
         _here.reset(within)
 
 
-def kept(name: str, work: Callable[[], T]) -> T:
+def resumed(name: str, work: Callable[[], T]) -> T:
     """Return the result of some work, which is done unless an earlier run of the job has done it.
 
     Parameters
@@ -223,7 +223,7 @@ def each(
     processes: bool = False,
     shown: bool = True,
 ) -> list[T]:
-    """Return the result of every unit of some work, see `kept`.
+    """Return the result of every unit of some work, see `resumed`.
 
     Parameters
     ----------
@@ -256,7 +256,7 @@ def each(
             return work(unit) if workers is None else workers.run(_apart, *_where(), work, unit)
 
         def one(number: int) -> T:
-            return kept(str(number), partial(done, units[number]))
+            return resumed(str(number), partial(done, units[number]))
 
         if side_by_side <= 1:
             return [one(k) for k in counted(numbers)]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nashlens import chunks
-from nashlens.chunks import Chunks, digest_of, each, keeping, kept
+from nashlens.chunks import Chunks, digest_of, each, keeping, resumed
 from nashlens.errors import DataError
 
 KEPT = {
@@ -47,18 +47,18 @@ def same(one, other):
 
 
 def test_what_is_read_back_is_what_the_work_gave_of_the_same_types(tmp_path, every):
-    alone = kept("x", lambda: KEPT)
+    alone = resumed("x", lambda: KEPT)
 
     def stopped():
         with keeping(tmp_path / "job", "f"):
-            fresh = kept("x", lambda: KEPT)
+            fresh = resumed("x", lambda: KEPT)
             same(fresh, alone)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         stopped()
     with keeping(tmp_path / "job", "f"):
-        same(kept("x", lambda: pytest.fail("done again")), alone)
+        same(resumed("x", lambda: pytest.fail("done again")), alone)
     assert not (tmp_path / "job").exists()
 
 
@@ -73,7 +73,7 @@ def run(folder, fingerprint="f", fails=None, threads=1):
         return x
 
     def square(x):
-        return sum(kept(str(k), lambda k=k: part(x, k)) for k in range(x))
+        return sum(resumed(str(k), lambda k=k: part(x, k)) for k in range(x))
 
     with keeping(folder, fingerprint):
         found = [each(range(5), square, "squares", threads=threads) for _ in range(2)]
@@ -108,7 +108,7 @@ def part_of(folder, x, k, fails):
 
 def squares_apart(folder, counted, fails=None):
     def square(x):
-        return sum(kept(str(k), lambda k=k: part_of(counted, x, k, fails)) for k in range(x))
+        return sum(resumed(str(k), lambda k=k: part_of(counted, x, k, fails)) for k in range(x))
 
     with keeping(folder, "f"):
         return each(range(5), square, "squares", threads=2, processes=True)
@@ -156,7 +156,7 @@ def test_damaged_chunks_and_those_of_another_job_are_not_taken(tmp_path, every, 
 
 def test_a_result_takes_the_place_of_its_parts(tmp_path):
     with keeping(tmp_path / "job", "f") as store:
-        each(range(4), lambda x: [kept(str(k), int) for k in range(x)], "lists")
+        each(range(4), lambda x: [resumed(str(k), int) for k in range(x)], "lists")
         assert len(store) == 4
         assert store.get("/lists.1/3") == [0, 0, 0]
         with pytest.raises(KeyError):

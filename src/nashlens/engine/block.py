@@ -91,7 +91,7 @@ class TransformerBlock(torch.nn.Module):
             setattr(self, part, attrgetter(path)(layer) if path else torch.nn.Identity())
         self.qkv = names.qkv
         if self.qkv == "split" and self.device.type == "cuda":
-            whole = joined([self.q, self.k, self.v])
+            whole = join_linear([self.q, self.k, self.v])
             if whole is not None:
                 self.fused, self.qkv = whole, "fused"
         self.parallel = bool(names.parallel and getattr(config, names.parallel))
@@ -147,7 +147,7 @@ class TransformerBlock(torch.nn.Module):
         return result
 
 
-def joined(parts: Sequence[torch.nn.Module]) -> torch.nn.Linear | None:
+def join_linear(parts: Sequence[torch.nn.Module]) -> torch.nn.Linear | None:
     """Return linear maps of one input as one map; their weights become views of its weights.
 
     A GPU computes it faster than its parts where few tokens are new: keys and values of grouped

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from nashlens.chunks import digest_of, kept
+from nashlens.chunks import digest_of, resumed
 from nashlens.engine.cache import Cache, KeyValues
 from nashlens.engine.core import FLEX_PAD, FLEX_TOKENS, move_to
 from nashlens.engine.edits import InterventionBatch
@@ -101,7 +101,7 @@ class SteeredFork:
         scored = self.fork.scored_under(columns)
         name = digest_of(np.array(self.fork.depth), scored.rows, scored.tokens, *scored.where)
         scored.add_to(
-            scores, kept(name, lambda: scored.logprobs(self.run(which), self.blocks.logits))
+            scores, resumed(name, lambda: scored.logprobs(self.run(which), self.blocks.logits))
         )
 
     def run(self, which: np.ndarray, watch: Watch | None = None) -> torch.Tensor:

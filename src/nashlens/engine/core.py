@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import numpy as np
 import torch
 
-from nashlens.chunks import digest_of, kept, scope
+from nashlens.chunks import digest_of, resumed, scope
 from nashlens.engine.blocks import Blocks
 from nashlens.engine.cache import Cache, KeyValues
 from nashlens.engine.capture import CapturedBatch, HostCopy, checked_places
@@ -195,7 +195,7 @@ class Engine:
                 return replace(scored, rows=rows).logprobs(final, self.blocks.logits)
 
             name = digest_of(np.array(row.tokens), scored.rows, scored.tokens, *scored.where)
-            scored.add_to(result, kept(name, logprobs))
+            scored.add_to(result, resumed(name, logprobs))
 
         with scope("labels"):
             for _ in self.map_rows([run.sequence for run in runs], score):

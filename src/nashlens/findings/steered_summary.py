@@ -20,9 +20,9 @@ from nashlens.findings.shared.steered import (
     DISTANCE,
     SteeredField,
     SteeredPlayer,
-    arm,
+    arm_name,
     mean_of,
-    named,
+    name_arms,
 )
 
 QUANTITIES = {
@@ -112,17 +112,17 @@ def _of_arms(
     arms = {dose: rows.dropna(subset=list(columns)) for dose, rows in arms.items()}
     if not arms or any(rows.empty for rows in arms.values()):
         return
-    means = ArmMeans(named(arms), list(columns), settings)
+    means = ArmMeans(name_arms(arms), list(columns), settings)
     for column, quantity in columns.items():
         for dose in arms:
-            found = means.of_arm(column, arm(dose))
+            found = means.of_arm(column, arm_name(dose))
             if means.missing is not None:
                 # Too few blocks for an interval: the mean alone.
                 found = found._replace(error=np.nan)
             yield _row(quantity, dose, found)
         smallest, largest = min(arms), max(arms)
         if column in changes and smallest != largest and means.missing is None:
-            ways = {arm(largest): 1.0, arm(smallest): -1.0}
+            ways = {arm_name(largest): 1.0, arm_name(smallest): -1.0}
             yield _row(changes[column], largest, means.contrast(column, ways))
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from nashlens.errors import DataError
-from nashlens.page.html import render
+from nashlens.page.html import fill_template
 from nashlens.page.words import Verdict, interval, known, number, text, verdict
 from nashlens.tables import read_metadata, read_table
 
@@ -104,7 +104,7 @@ def build_comparison(experiments: Sequence[Experiment], question: str) -> str:
             ' --config experiments="[default, mine]"'
         )
     rows = compare(experiments)
-    return render(
+    return fill_template(
         "compare.html.j2",
         question=question,
         names=[one.name for one in experiments],

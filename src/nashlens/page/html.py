@@ -40,7 +40,7 @@ def build_page(study: StudyTables) -> str:
     rungs, ladder = board.ladder(study)
     browser = browse(study)
     charts = {claim: charts_of(study, claim) for claim in dict.fromkeys(study.findings["claim"])}
-    return render(
+    return fill_template(
         "report.html.j2",
         study=study,
         question=board.QUESTION,
@@ -60,7 +60,7 @@ def build_page(study: StudyTables) -> str:
     )
 
 
-def render(template: str, **values: Any) -> str:
+def fill_template(template: str, **values: Any) -> str:
     """Return a template of this package, filled in."""
     return _environment().get_template(template).render(**values)
 

@@ -76,7 +76,7 @@ class _Scored(NamedTuple):
     """The start of it that a steered player was given before it reasoned; None elsewhere."""
 
 
-def decide(
+def decide_actions(
     decisions: Sequence[PendingDecision], players: Mapping[str, Player], settings: PlaySettings
 ) -> list[dict[str, Any]]:
     """Return each decision's action probabilities, and how the agent came to them.

@@ -15,7 +15,7 @@ import pandas as pd
 
 from nashlens.games.equilibria import nash_action, prosocial_action
 from nashlens.games.game import SEATS
-from nashlens.play.modes import PendingDecision, decide, write_messages
+from nashlens.play.modes import PendingDecision, decide_actions, write_messages
 from nashlens.play.player import Player, PlaySettings, at_temperature
 from nashlens.play.schedule import Match
 from nashlens.prompts.render import Surface, View
@@ -206,7 +206,7 @@ def play_round(
             )
             for k, seat in asked
         ]
-        found = decide(decisions, players, settings)
+        found = decide_actions(decisions, players, settings)
         for (k, seat), decision, belief in zip(asked, decisions, found, strict=True):
             beliefs[k][seat] = belief
             actions[k][seat] = _action(decision, belief, float(draws[k][seat]), settings)

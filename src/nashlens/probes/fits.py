@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nashlens.chunks import kept, scope
+from nashlens.chunks import resumed, scope
 from nashlens.memory import Batch
 from nashlens.probes.basis import Basis, guide, rotate
 from nashlens.probes.design import HeldOut
@@ -264,7 +264,7 @@ def cross_fit(
     with scope("folds"):
         for first, group in enumerate(np.unique(held_out.groups)):
             train, test = held_out.training(int(group)), held_out.groups == group
-            held = kept(str(first), partial(predict, first, train, test))
+            held = resumed(str(first), partial(predict, first, train, test))
             for target, found, (decisions, C, bad) in zip(targets, results, held, strict=True):
                 found.decisions[test] = decisions
                 found.baseline[test] = target.labels[train].mean(axis=0)

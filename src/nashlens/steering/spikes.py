@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from nashlens.chunks import kept
+from nashlens.chunks import resumed
 from nashlens.findings.claim import JudgeSettings
 from nashlens.probes.design import ProbeSettings, usable
 from nashlens.seeds import stream
@@ -143,7 +143,7 @@ def spike_tables(
         readings = SpikedReadings(
             {"prompts": used, "lens": tables["lens"]},
             conflicts.prompts,
-            LensEffects(*kept("effects", lambda: lens_effects(engine, conflicts, spikes))),
+            LensEffects(*resumed("effects", lambda: lens_effects(engine, conflicts, spikes))),
             named,
             judged,
             settings.draws,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nashlens.engine.block import joined
+from nashlens.engine.block import join_linear
 from nashlens.engine.cache import KeyValues
 from nashlens.engine.core import Engine
 from tests.tiny_models import tiny
@@ -18,7 +18,7 @@ def linears(*widths, bias=True):
 def test_one_map_gives_what_its_parts_give(bias):
     parts, x = linears(4, 2, 3, bias=bias), torch.randn(7, 5)
     expected = torch.cat([part(x) for part in parts], dim=1)
-    whole = joined(parts)
+    whole = join_linear(parts)
     torch.testing.assert_close(whole(x), expected)
     # The parts still compute, and with the same memory.
     torch.testing.assert_close(torch.cat([part(x) for part in parts], dim=1), expected)
@@ -28,12 +28,12 @@ def test_one_map_gives_what_its_parts_give(bias):
 
 def test_parts_that_are_joined_already_are_not_copied():
     parts = linears(4, 2)
-    first, second = joined(parts), joined(parts)
+    first, second = join_linear(parts), join_linear(parts)
     assert first.weight.data_ptr() == second.weight.data_ptr()
     assert first.bias.data_ptr() == second.bias.data_ptr()
     # In another order they are another map.
     x = torch.randn(3, 5)
-    other = joined(parts[::-1])
+    other = join_linear(parts[::-1])
     torch.testing.assert_close(other(x), torch.cat([parts[1](x), parts[0](x)], dim=1))
 
 
@@ -42,8 +42,8 @@ class Quantised(torch.nn.Linear):
 
 
 def test_what_cannot_be_joined_stays_as_it_is():
-    assert joined([*linears(4), Quantised(5, 2)]) is None
-    assert joined([*linears(4), *linears(2, bias=False)]) is None
+    assert join_linear([*linears(4), Quantised(5, 2)]) is None
+    assert join_linear([*linears(4), *linears(2, bias=False)]) is None
 
 
 @pytest.mark.parametrize("family", ["LlamaForCausalLM", "Qwen2ForCausalLM"])
@@ -53,7 +53,7 @@ def test_a_block_with_a_joined_projection_is_the_same_block(rng, family):
     engine = Engine(loaded)
     expected = [values for _, values in engine.residuals(sequences)]
     for block in engine.blocks.blocks:
-        block.fused, block.qkv = joined([block.q, block.k, block.v]), "fused"
+        block.fused, block.qkv = join_linear([block.q, block.k, block.v]), "fused"
     found = [values for _, values in engine.residuals(sequences)]
     np.testing.assert_allclose(np.concatenate(found), np.concatenate(expected), atol=1e-5)
 

@@ -38,12 +38,12 @@ from nashlens.findings.shared.sweep import (
     Best,
     SweepEvidence,
     WordChange,
+    after_layers,
     choose_best,
     common_evidence,
     compare_with_random,
     complete_sweep,
     largest_word_change,
-    where,
 )
 from nashlens.steering.readings import Target
 
@@ -212,16 +212,16 @@ def rule(e: SteeringBothWays) -> Outcome:
 def reason(e: SteeringBothWays, outcome: Outcome) -> str:
     """Say the change each way, what else moved, and that of random directions if there are any."""
     text = (
-        f"the {e.direction} direction {where(e.layers)} moves the {e.part} by {e.up:+.2f} at alpha"
-        f" {e.alpha_high:g} and by {-e.down:+.2f} at {e.alpha_low:g}, in all {with_bounds(e)} of"
-        f" P (unseen words {e.unseen_words:+.2f}; label maps {e.identity:+.2f} and"
-        f" {e.swapped:+.2f})"
+        f"the {e.direction} direction {after_layers(e.layers)} moves the {e.part} by {e.up:+.2f} at"
+        f" alpha {e.alpha_high:g} and by {-e.down:+.2f} at {e.alpha_low:g}, in all"
+        f" {with_bounds(e)} of P (unseen words {e.unseen_words:+.2f}; label maps {e.identity:+.2f}"
+        f" and {e.swapped:+.2f})"
     )
     if e.random.n:
         text += f"; random directions up to {e.control:.2f} (rank p {e.random.rank_p:.2f})"
     if e.words.kind:
         text += (
-            f"; most of a word moves the {e.words.kind} direction {where(e.words.layers)}:"
+            f"; most of a word moves the {e.words.kind} direction {after_layers(e.words.layers)}:"
             f" {e.words.change:+.2f}, of words that it does not know {e.words.others:+.2f}"
         )
     return joined(text, outcome.because)

@@ -21,11 +21,11 @@ from nashlens.findings.shared.sweep import (
     LEAST_CHANGE,
     Best,
     SweepEvidence,
+    after_layers,
     choose_best,
     common_evidence,
     compare_with_random,
     complete_sweep,
-    where,
 )
 from nashlens.steering.readings import Target
 
@@ -125,9 +125,10 @@ def rule(e: ClampingMonotone) -> Outcome:
 def reason(e: ClampingMonotone, outcome: Outcome) -> str:
     """Say the correlation, the share of monotone blocks, the change, and that of random ones."""
     numbers = (
-        f"the {e.direction} direction {where(e.layers)}: rank correlation of the {e.part} with the"
-        f" clamped value {with_bounds(e)}, {100 * e.monotone_share:.0f}% of blocks monotone; it"
-        f" changes by {e.change:+.2f} of P from {e.clamp_low:g} to {e.clamp_high:g} deviations"
+        f"the {e.direction} direction {after_layers(e.layers)}: rank correlation of the {e.part}"
+        f" with the clamped value {with_bounds(e)}, {100 * e.monotone_share:.0f}% of blocks"
+        f" monotone; it changes by {e.change:+.2f} of P from {e.clamp_low:g} to {e.clamp_high:g}"
+        " deviations"
     )
     if e.random.n:
         numbers += f", random directions by up to {e.random.largest:.2f}"

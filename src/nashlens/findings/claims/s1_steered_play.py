@@ -32,8 +32,8 @@ from nashlens.findings.shared.steered import (
     DISTANCE,
     SteeredField,
     SteeredPlayer,
-    arm,
-    named,
+    arm_name,
+    name_arms,
     of_each_player,
 )
 
@@ -87,17 +87,19 @@ def _of_player(
         return Missing(NO_DILEMMA)
     pushes, controls = list(arms), field.controls(player)
     ends = (pushes[0], pushes[-1])
-    every = named(arms)
+    every = name_arms(arms)
     for control in controls:
         found = field.by_push(field.self_play(control), control)
-        every |= named({push: found[push] for push in ends if push in found}, f"{control.name} ")
+        every |= name_arms(
+            {push: found[push] for push in ends if push in found}, f"{control.name} "
+        )
     cut = comparable_arms(every)
     if isinstance(cut, Missing):
         return cut
     means = ArmMeans(cut.rows, [COOPERATION, DISTANCE], settings)
     if means.missing is not None:
         return means.missing
-    low, zero, high = (arm(push) for push in (ends[0], 0.0, ends[1]))
+    low, zero, high = (arm_name(push) for push in (ends[0], 0.0, ends[1]))
     ways = {low: 1.0, high: -1.0}
     change, nearer = (means.contrast(name, ways) for name in (COOPERATION, DISTANCE))
     down, up = (
@@ -121,8 +123,8 @@ def _of_player(
         p_value=max(found.p_above(0.0) for found in tested),
         direction=player.direction,
         pushes=pushes,
-        cooperation=[means.of_arm(COOPERATION, arm(push)).value for push in pushes],
-        distance=[means.of_arm(DISTANCE, arm(push)).value for push in pushes],
+        cooperation=[means.of_arm(COOPERATION, arm_name(push)).value for push in pushes],
+        distance=[means.of_arm(DISTANCE, arm_name(push)).value for push in pushes],
         to_defection=up.bounded(),
         to_cooperation=down.bounded(),
         nearer=nearer.bounded(),
@@ -136,7 +138,9 @@ def _of_player(
 
 def _falls(means: ArmMeans, smaller: float, larger: float) -> bool:
     """Say whether cooperation is higher under the larger push, with its interval."""
-    step: MeanEstimate = means.contrast(COOPERATION, {arm(larger): 1.0, arm(smaller): -1.0})
+    step: MeanEstimate = means.contrast(
+        COOPERATION, {arm_name(larger): 1.0, arm_name(smaller): -1.0}
+    )
     return step.bounds()[0] > 0
 
 

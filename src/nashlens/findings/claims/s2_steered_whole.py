@@ -31,9 +31,9 @@ from nashlens.findings.shared.steered import (
     COOPERATION,
     SteeredField,
     SteeredPlayer,
-    arm,
+    arm_name,
     mean_of,
-    named,
+    name_arms,
     of_each_player,
 )
 
@@ -89,7 +89,7 @@ def _of_player(
     answers = field.answers_by_dose(player)
     if set(answers) != set(player.doses):
         return Missing(f"{player.name} plays neither itself nor an unsteered model at every dose")
-    means = ArmMeans(named(answers), ["label_mass", "invalid"], settings)
+    means = ArmMeans(name_arms(answers), ["label_mass", "invalid"], settings)
     if means.missing is not None:
         return means.missing
     doses = [dose for dose in player.doses if dose != 0.0]
@@ -137,15 +137,15 @@ def _over(found: MeanEstimate, sign: float, bound: float) -> MeanEstimate:
 
 
 def _of_play(means: ArmMeans, doses: list[float]) -> Iterator[Damage]:
-    zero = arm(0.0)
+    zero = arm_name(0.0)
     # Where labels are scored no answer can be invalid, and where none is, none is held against it.
-    any_invalid = any(means.of_arm("invalid", arm(dose)).value for dose in [0.0, *doses])
+    any_invalid = any(means.of_arm("invalid", arm_name(dose)).value for dose in [0.0, *doses])
     for dose in doses:
-        lost = means.contrast("label_mass", {zero: MASS_LEFT, arm(dose): -1.0})
-        mass = means.of_arm("label_mass", arm(dose)).value
+        lost = means.contrast("label_mass", {zero: MASS_LEFT, arm_name(dose): -1.0})
+        mass = means.of_arm("label_mass", arm_name(dose)).value
         yield Damage("label mass", dose, mass, lost)
         if any_invalid:
-            more = means.contrast("invalid", {arm(dose): 1.0, zero: -1.0})
+            more = means.contrast("invalid", {arm_name(dose): 1.0, zero: -1.0})
             yield Damage("invalid answers", dose, more.value, _over(more, 1.0, INVALID))
 
 
@@ -193,11 +193,11 @@ def _moved(field: SteeredField, settings: JudgeSettings, player: SteeredPlayer) 
     none = Bounded(np.nan, np.nan, np.nan)
     if 0.0 not in arms or len(arms) < 2:
         return none
-    means = ArmMeans(named(arms), [COOPERATION], settings)
+    means = ArmMeans(name_arms(arms), [COOPERATION], settings)
     if means.missing is not None:
         return none
     changes = [
-        means.contrast(COOPERATION, {arm(push): sign, arm(0.0): -sign})
+        means.contrast(COOPERATION, {arm_name(push): sign, arm_name(0.0): -sign})
         for push in arms
         if push != 0.0
         for sign in (1.0, -1.0)

@@ -29,9 +29,9 @@ from nashlens.findings.shared.steered import (
     COOPERATION,
     SteeredField,
     SteeredPlayer,
-    arm,
+    arm_name,
     lacking,
-    named,
+    name_arms,
 )
 
 LATER = f"later_{COOPERATION}"
@@ -82,14 +82,14 @@ def _of_pair(
     two = {value: found for value, found in arms.items() if value in (0.0, push)}
     if (rows["match_rounds"] < 2).all():
         return Missing("matches have fewer than two rounds, so nothing can be answered")
-    cut = comparable_arms(named(two))
+    cut = comparable_arms(name_arms(two))
     if isinstance(cut, Missing):
         return cut
     columns = [LATER, f"first_{COOPERATION}", f"opponent_{COOPERATION}"]
     means = ArmMeans(cut.rows, columns, settings)
     if means.missing is not None:
         return means.missing
-    zero, high = arm(0.0), arm(push)
+    zero, high = arm_name(0.0), arm_name(push)
     fall, first, seat = (means.contrast(name, {zero: 1.0, high: -1.0}) for name in columns)
     return SteeredPartnerEvidence(
         **fall.fields(),

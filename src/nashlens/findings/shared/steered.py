@@ -199,11 +199,11 @@ def mean_of(
     )
 
 
-def arm(push: float) -> str:
+def arm_name(push: float) -> str:
     """Return the name of an arm."""
     return f"push {push:g}"
 
 
-def named(arms: Mapping[float, pd.DataFrame], prefix: str = "") -> dict[str, pd.DataFrame]:
+def name_arms(arms: Mapping[float, pd.DataFrame], prefix: str = "") -> dict[str, pd.DataFrame]:
     """Return arms by name."""
-    return {f"{prefix}{arm(push)}": rows for push, rows in arms.items()}
+    return {f"{prefix}{arm_name(push)}": rows for push, rows in arms.items()}

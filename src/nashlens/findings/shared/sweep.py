@@ -313,7 +313,7 @@ def compare_with_random(best: Best) -> RandomControl:
     return RandomControl(len(random), rank_p(change[best.place], here), p, float(here.max()))
 
 
-def where(layers: str) -> str:
+def after_layers(layers: str) -> str:
     """Return a place in words."""
     several = "+" in layers
     return f"after layers {layers} at once" if several else f"after layer {layers}"
