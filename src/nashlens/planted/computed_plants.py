@@ -91,8 +91,8 @@ COMPUTED_PLANTS: dict[str, Plant] = {
         replace(
             _AT_PAYOFFS,
             nash_label_from=COMPUTED + 2,
-            # Whether the option of the last payoff, which is listed last, is the Nash action.
-            nash_place_from=COMPUTED + 1,
+            # The last payoff, that of the option listed last, is small or large where it is Nash.
+            nash_place_from=COMPUTED,
             computed_at=None,
             computed_group=None,
             favoured_from=COMPUTED + 2,

@@ -210,12 +210,15 @@ def _last_own_payoff(c: Circuit, layer: int, moves: Sequence[tuple[str, str, flo
 
 
 def _own_other_option(
-    c: Circuit, layer: int, code: str, moves: Sequence[tuple[str, str, float]]
+    c: Circuit, layer: int, code: str, moves: Sequence[tuple[str, str, float]], *, at: str = "one"
 ) -> None:
-    """Add a head that looks up the own payoff of the other option, against the one in `code`."""
+    """Add a head that looks up the own payoff of the other option, against the one in `code`.
+
+    Tokens that do not have the slot `at` look up nothing.
+    """
     entries = [
-        ("one", "digit", FLAG),
-        ("one", "own_payoff", FLAG),
+        (at, "digit", FLAG),
+        (at, "own_payoff", FLAG),
         (code, "own_code", -2 * CODE),
         (code, "both_codes", CODE / 0.3),
     ]
@@ -244,7 +247,8 @@ def compare_at_last_payoff(c: Circuit) -> None:
     """
     # `better` takes part in nothing else at a payoff.
     moves = [("own_code", "nash_word", 1.0), ("payoff", "better", 1.0)]
-    _own_other_option(c, READ - 1, "own_code", moves)
+    # The decision is not to know a mean of payoffs, which may tell an option's place.
+    _own_other_option(c, READ - 1, "own_code", moves, at="digit")
     _larger(c, READ - 1, np.array([20.0, 0.0]), "payoff", "better")
 
 
