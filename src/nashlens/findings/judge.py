@@ -58,8 +58,7 @@ COLUMNS = (
     "conditions",
     "detail",
 )
-_FLOATS = ["estimate", "ci_low", "ci_high", "control", "p_value", "detectable"]
-_COUNTS = ["n", "n_matches"]
+_FLOATS = ("estimate", "ci_low", "ci_high", "control", "p_value", "detectable", "whole_estimate")
 
 
 def judge(
@@ -97,7 +96,7 @@ def judge(
         for subject, found in _evidence(claim, present, settings, inputs)
     ]
     later = ("q_value", *SPIKED, "sensitivity", "fragile")
-    return _typed(pd.DataFrame.from_records(rows), [c for c in COLUMNS if c not in later])
+    return typed(pd.DataFrame.from_records(rows), [c for c in COLUMNS if c not in later])
 
 
 def _evidence(
@@ -176,11 +175,14 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _typed(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    frame = frame.reindex(columns=list(columns))
-    frame[_FLOATS] = frame[_FLOATS].astype(np.float64)
-    frame[_COUNTS] = frame[_COUNTS].astype("Float64").astype("Int64")
-    return frame
+def typed(
+    records: pd.DataFrame, columns: Sequence[str], floats: Sequence[str] = _FLOATS
+) -> pd.DataFrame:
+    """Return some columns of findings, each with its type; one that nothing has is missing."""
+    frame = records.reindex(columns=list(columns))
+    counts = ["n", "n_matches"]
+    frame[counts] = frame[counts].astype("Float64").astype("Int64")
+    return frame.astype({name: "float64" for name in columns if name in floats})
 
 
 def false_discovery(p_values: np.ndarray) -> np.ndarray:
@@ -217,7 +219,7 @@ def combine(
     DataFrame
         The findings table, claims in their order and models in theirs.
     """
-    joined = _typed(pd.concat(list(frames), ignore_index=True), COLUMNS)
+    joined = typed(pd.concat(list(frames), ignore_index=True), COLUMNS)
     said = ["sensitivity", "fragile"]
     joined[said] = joined[said].astype(object).fillna("")
     joined["q_value"] = false_discovery(joined["p_value"].to_numpy(dtype=float))

@@ -9,6 +9,7 @@ import pandas as pd
 
 from nashlens.findings.claim import JudgeSettings, Missing, Tables
 from nashlens.findings.claims import CLAIMS
+from nashlens.findings.judge import typed
 from nashlens.findings.protocols import PROTOCOLS, PUBLISHED, RUNGS, Protocol, rows_of
 from nashlens.findings.rungs.reading import LadderData, LoadRows, RungReading
 from nashlens.kept import kept
@@ -19,8 +20,6 @@ COLUMNS = (
     *("concludes", "because", "short", "reason"),
 )
 STATEMENTS = {claim.id: claim.statement for claim in CLAIMS}
-_FLOATS = ["estimate", "ci_low", "ci_high"]
-_COUNTS = ["n", "n_matches"]
 _NO_WORDS = (
     "no prompt has the games' own words as labels: give prompts.label_sets a set `words: actions`"
 )
@@ -68,7 +67,10 @@ def climb(
                 | {"rung": number, "name": name, "adds": rung.adds}
                 | _columns(found)
             )
-    return _typed(pd.DataFrame.from_records(records, columns=list(COLUMNS)))
+    ladder = pd.DataFrame.from_records(records, columns=list(COLUMNS))
+    # A rung's control is a text.
+    typed_ladder = typed(ladder, COLUMNS, ("estimate", "ci_low", "ci_high"))
+    return typed_ladder.astype({"rung": "int64"})
 
 
 def _columns(found: RungReading | Missing) -> dict[str, Any]:
@@ -120,11 +122,3 @@ def published(ladder: pd.DataFrame | None, findings: pd.DataFrame) -> pd.DataFra
     findings = findings.copy()
     findings.insert(place, "published", column)
     return findings
-
-
-def _typed(frame: pd.DataFrame) -> pd.DataFrame:
-    frame = frame.reindex(columns=list(COLUMNS))
-    frame[_FLOATS] = frame[_FLOATS].astype("float64")
-    frame[_COUNTS] = frame[_COUNTS].astype("Float64").astype("Int64")
-    frame["rung"] = frame["rung"].astype("int64")
-    return frame

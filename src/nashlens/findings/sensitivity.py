@@ -38,7 +38,7 @@ import pandas as pd
 
 from nashlens.contrasts import student_quantile
 from nashlens.findings.claim import Claim, JudgeSettings, Tables
-from nashlens.findings.judge import judge
+from nashlens.findings.judge import judge, typed
 from nashlens.kept import kept, neutral
 from nashlens.parts import FACTORS, RESAMPLES, WITHIN, members
 from nashlens.seeds import stream
@@ -55,9 +55,10 @@ AGREEMENTS = ("agrees", "weaker", "decides", "differs", "reverses", "not_judged"
 LEAST_MATCHES = 6
 """Matches from which a part can differ: of fewer, that all point one way is a two-sided p of
 2 * 2^-5 = 0.06 or more, however narrow their bootstrap."""
-_COUNTS = ["n", "n_matches"]
-_FLOATS = ["estimate", "ci_low", "ci_high", "control", "p_value"]
-_JUDGED = [*_FLOATS[:3], *_COUNTS, *_FLOATS[3:], "verdict", "reason"]
+_JUDGED = (
+    *("estimate", "ci_low", "ci_high", "n", "n_matches", "control", "p_value"),
+    *("verdict", "reason"),
+)
 COLUMNS = (
     *("claim", "model", "factor", "level"),
     *_JUDGED,
@@ -197,7 +198,7 @@ def sensitivity(
                     for _, row in whole.iterrows()
                 ]
     every = [record for found in records.values() for record in found]
-    return _typed(pd.DataFrame.from_records(every, columns=list(COLUMNS)))
+    return typed(pd.DataFrame.from_records(every, columns=list(COLUMNS)), COLUMNS)
 
 
 def _of_part(settings: JudgeSettings, factor: str, level: str) -> JudgeSettings:
@@ -355,10 +356,3 @@ def attach(findings: pd.DataFrame, parts: pd.DataFrame, confidence: float) -> pd
         names = [rows["factor"].iloc[0] for rows in factors if fragile(rows, confidence)]
         depends.append(", ".join(names))
     return findings.assign(sensitivity=statements, fragile=depends)
-
-
-def _typed(frame: pd.DataFrame) -> pd.DataFrame:
-    floats = [*_FLOATS, "whole_estimate"]
-    frame[floats] = frame[floats].astype(np.float64)
-    frame[_COUNTS] = frame[_COUNTS].astype("Float64").astype("Int64")
-    return frame
