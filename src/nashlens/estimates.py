@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from nashlens.contrasts import cluster_bootstrap
 from nashlens.seeds import stream
 
-Array = NDArray[np.float64]
 COLUMNS = ("estimate", "ci_low", "ci_high", "interval", "n", "n_matches")
 """What every table of estimates has, after the columns that say which number a row is."""
 _TYPES = {

@@ -10,7 +10,8 @@ from scipy.stats import rankdata
 
 from nashlens.circuits.patches import EXACT, MAIN_PART, Patches
 from nashlens.circuits.screen import LARGEST, RANDOM
-from nashlens.estimates import Array, Bootstrap, collect, frame
+from nashlens.contrasts import Array
+from nashlens.estimates import Bootstrap, collect, frame
 from nashlens.factorial import PARTS, BlockEstimate
 
 log = logging.getLogger(__name__)

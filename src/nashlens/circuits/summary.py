@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from nashlens.circuits.readings import Ablations, rows_of_arms
-from nashlens.estimates import Array, Bootstrap, collect, frame
+from nashlens.contrasts import Array
+from nashlens.estimates import Bootstrap, collect, frame
 
 DESCRIPTIONS = {
     "action_part": "drop of the Nash action's logit over the other, whatever it is called",

@@ -7,11 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from nashlens.contrasts import Array
 from nashlens.probes.questions import FittedQuestions, score_with_interval
-
-Array = NDArray[np.float64]
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 

@@ -14,9 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nashlens.contrasts import Array
 from nashlens.probes.design import ProbeTarget
-
-Array = NDArray[np.float64]
 
 _FORM = ["label_map", "option_order"]
 _WORDING = ["round", "template", "label_set"]

@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nashlens.chunks import resumed, scope
+from nashlens.contrasts import Array
 from nashlens.memory import Batch
 from nashlens.probes.basis import Basis, guide, rotate
 from nashlens.probes.design import HeldOut
 from nashlens.probes.solver import TOLERANCE, Solution, solve_logistic, solve_ridge
-
-Array = NDArray[np.float64]
 
 INNER_FOLDS = {"match": 2, "game": 1, "label_set": 1, "template": 1}
 """Number of folds of a training set that are held out in turn to choose C, by split."""

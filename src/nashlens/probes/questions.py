@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nashlens.contrasts import percentile_interval, resample_counts
+from nashlens.contrasts import Array, percentile_interval, resample_counts
 from nashlens.probes.controls import control_tasks, permuted_labels
 from nashlens.probes.design import (
     HeldOut,
@@ -34,8 +34,6 @@ from nashlens.probes.scores import (
 )
 from nashlens.seeds import stream
 from nashlens.vocabulary.targets import SPLITS, TARGETS
-
-Array = NDArray[np.float64]
 
 TASKS = 5
 """Number of control tasks, over which selectivity is averaged."""

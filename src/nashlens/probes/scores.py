@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from nashlens.contrasts import (
+    Array,
     balanced_accuracy_columns,
     balanced_accuracy_statistic,
     cluster_sums,
     percentile_interval,
     rank_p,
 )
-
-Array = NDArray[np.float64]
 
 POWER = 0.8
 """Power at which the minimum detectable effect is stated."""

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from nashlens.activations.store import LoadLayer
-from nashlens.contrasts import rank_p
+from nashlens.contrasts import Array, rank_p
 from nashlens.errors import DataError
 from nashlens.probes.design import ProbeSettings
 from nashlens.probes.questions import ProbeQuestion
 
-Array = NDArray[np.float64]
 Row = dict[str, object]
 LayerRow = tuple[Hashable, Row, Array | None]
 """What a row belongs to at every layer, the row, and the scores of its permutations if any."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nashlens.activations.store import LoadLayer
 from nashlens.chunks import each
-from nashlens.contrasts import percentile_interval, resample_counts
+from nashlens.contrasts import Array, percentile_interval, resample_counts
 from nashlens.probes.controls import permuted_labels
 from nashlens.probes.design import (
     HeldOut,
@@ -32,7 +32,6 @@ from nashlens.probes.scores import balanced_accuracies, permutation_columns, sco
 from nashlens.probes.table import ProbeColumns, Row, load_features
 from nashlens.seeds import stream
 
-Array = NDArray[np.float64]
 Cell = tuple[str, str, str]
 """Target, training game, tested game."""
 

@@ -30,13 +30,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nashlens.contrasts import Array
 from nashlens.errors import DataError
 from nashlens.kept import neutral
 from nashlens.steering.training import CONCEPT_ONLY
 from nashlens.vocabulary.edits import CONCEPT_KINDS, DirectionKind
 from nashlens.vocabulary.prompts import LABEL_MAPS, OPTION_ORDERS, SURFACE_COLUMNS
 
-Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
 

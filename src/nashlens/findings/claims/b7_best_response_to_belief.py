@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from nashlens.contrasts import Array
 from nashlens.factorial import BlockEstimate, ScenarioBlocks
 from nashlens.findings.claim import JudgeSettings, Missing, Tables, fields_at, with_bounds
 from nashlens.findings.conditions import Outcome, above, below, case, decided
@@ -31,8 +31,6 @@ from nashlens.play.responses import expected_gain
 
 BEYOND = 0.6
 """Share of best responses from which play follows a belief; chance is one half."""
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from nashlens.contrasts import cluster_sums, percentile_interval, resample_counts
 from nashlens.play.metrics.measures import MATCHES, Measure
+from nashlens.play.metrics.rows import Array
 
-Array = NDArray[Any]
 KEYS = (
     "agent", "model", "mode", "opponent", "opponent_model", "pairing", "game", "move_order", "turn",
     "match_rounds",

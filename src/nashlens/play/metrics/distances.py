@@ -21,17 +21,16 @@ enters by its product distribution.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import gammaln, xlogy
 
 from nashlens.games.equilibria import best_response, equilibrium_set
 from nashlens.games.game import COLUMN, Game
+from nashlens.play.metrics.rows import Array
 from nashlens.seeds import stream
 
-Array = NDArray[Any]
 CONTROL_DRAWS, EXACT_ROUNDS = 2000, 60
 GAPS_NORM = np.sqrt(2.0)
 """The Euclidean norm of the two seats' gaps over their root mean square."""

@@ -24,8 +24,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nashlens.contrasts import percentile_interval, resample_counts
+from nashlens.play.metrics.rows import Array
 
-Array = NDArray[Any]
 PAIRS = {
     "label_map": ("identity", "swapped"),
     "option_order": ("forward", "reversed"),

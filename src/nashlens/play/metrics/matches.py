@@ -17,8 +17,8 @@ from nashlens.games.equilibria import is_zero_sum, prosocial_action, solve
 from nashlens.games.game import Game
 from nashlens.play.metrics import distances
 from nashlens.play.metrics.rounds import Rounds
+from nashlens.play.metrics.rows import Array
 
-Array = NDArray[Any]
 CELLS = ("00", "01", "10", "11")
 INTEGERS = (
     "n_rounds", "n_invalid", "opponent_n_invalid", "prosocial_action", "lock_onset",

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from nashlens.play.metrics.rows import Array
+
 NAMES = ("ALLC", "ALLD", "TFT", "GRIM", "WSLS", "RANDOM")
 START_ERRORS = (0.05, 0.3)
 LEAST_ERROR, STEPS, TOLERANCE = 1e-6, 300, 1e-4

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from nashlens.contrasts import bootstrap_draws, percentile_interval
 from nashlens.estimates import Bootstrap
 from nashlens.play.metrics.cells import KEYS
-from nashlens.play.metrics.rows import ONE_BLOCK, measure_row
+from nashlens.play.metrics.rows import ONE_BLOCK, Array, measure_row
 
-Array = NDArray[Any]
 _SHARE = "own scaled payoff over both seats', moving first"
 _EMPTY = "neither seat earned more than its least payoff"
 _NONE = (np.nan, np.nan)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from nashlens.errors import DataError
 from nashlens.games.game import ROW, Game
+from nashlens.play.metrics.rows import Array
 
-Array = NDArray[Any]
 KEYS = (
     "match_id", "block_id", "scenario_id", "game", "variant", "repetition", "pairing", "move_order",
     "horizon", "match_rounds", "seat", "agent", "opponent", "model", "mode", "strategy", "template",

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
 
 ONE_BLOCK = "one block of matches: no interval"
 """The reason of an estimate from a single block."""

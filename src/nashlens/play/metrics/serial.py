@@ -8,14 +8,10 @@ p-value is the share of orders with at least as much, the data counting as one o
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from nashlens.contrasts import rank_p
-
-Array = NDArray[Any]
+from nashlens.play.metrics.rows import Array
 
 
 def transitions(moves: Array) -> Array:
