@@ -19,9 +19,9 @@ Each planted fact is looked for in the study's own tables by one rule, the same 
   planted ones;
 - **components**: where claim M9 is supported, the late components that it ablates, compared one by
   one with those that are planted: found if all of these are named;
-- **answering_group**: where claim M4 is contradicted, and its group of heads at the decision
-  matters, these heads, compared one by one with those that bring and write the Nash answer: found
-  if all that are named are planted ones, or all planted ones are named;
+- **answering_group**: where claim M4's group of heads at the decision costs the Nash action more
+  than random groups do, these heads, compared one by one with those that bring and write the Nash
+  answer: found if all that are named are planted ones, or all planted ones are named;
 - **claims** (`CLAIMS`): supported in the findings table. Those that a study leaves out have no row.
   Where the truth is not only that a claim does not hold, but that a study must see so, the claim's
   row is followed by one that asks for the verdict *contradicted*;
@@ -153,7 +153,7 @@ def check(
         carried = None if facts.answering_heads == "unknown" else facts.answering_heads
         judged.append(truth_row("answering_heads", carried, verdicts["M4"] == "contradicted"))
         if facts.answered_by:
-            judged.append(group_row(facts, str(verdicts["M4"]), str(findings["detail"]["M4"])))
+            judged.append(group_row(facts, str(findings["detail"]["M4"])))
     for claim in (claim for claim in CLAIMS if claim in verdicts):
         holds = True if claim in facts.claims else False if claim in facts.denied else None
         judged.append(truth_row(claim, holds, verdicts[claim] == "supported"))

@@ -29,7 +29,7 @@ def _nash_at_payoffs(c: Circuit) -> None:
 
 def _nash_redundant(c: Circuit) -> None:
     nash_at_last_payoff(c)
-    answer_twice_from_payoff(c, COMPUTED, 7.0)
+    answer_twice_from_payoff(c, COMPUTED, 4.5)
 
 
 def _nash_at_decision(c: Circuit) -> None:

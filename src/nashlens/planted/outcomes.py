@@ -9,7 +9,7 @@ import numpy as np
 
 from nashlens.circuits.candidates import site_name
 from nashlens.engine.recording import Site
-from nashlens.findings.claims.m4_no_nash_components import Arm
+from nashlens.findings.claims.m4_no_nash_components import LEAST_DROP
 from nashlens.planted.facts import Facts
 from nashlens.vocabulary.positions import DECISION
 
@@ -63,14 +63,15 @@ def component_row(facts: Facts, named: set[str]) -> dict[str, Any]:
     return row if known else row | _NOT_KNOWN
 
 
-def group_row(facts: Facts, verdict: str, detail: str) -> dict[str, Any]:
+def group_row(facts: Facts, detail: str) -> dict[str, Any]:
     """Compare the heads that M4 ablates together with those that bring and write the answer."""
     planted = {site_name(Site(*component)) for component in facts.answered_by}
-    named: set[str] = set()
-    if verdict == "contradicted":
-        arms = [Arm(**arm) for arm in json.loads(detail)["arms"]]
-        here = [arm for arm in arms if (arm.component, arm.positions) == ("head", DECISION)]
-        named = {name for arm in here if arm.matters for name in arm.heads.split()}
+    arms = json.loads(detail).get("arms", [])
+    here = [arm for arm in arms if (arm["component"], arm["positions"]) == ("head", DECISION)]
+    # How much of the labels' probability is left decides M4, and not which heads are named.
+    costs = [arm for arm in here if arm["at_once_low"] > LEAST_DROP]
+    costs = [arm for arm in costs if arm["drop"] > arm["random_largest"]]
+    named = {name for arm in costs for name in arm["heads"].split()}
     # A group has as many heads as the config says, which may be fewer than there are.
     found = bool(named) and (named <= planted or planted <= named)
     row = _named_row("answering_group", planted, named, found)
