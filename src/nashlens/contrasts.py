@@ -29,6 +29,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri, stdtr, stdtrit
 
 Array = NDArray[np.float64]
+POWER = 0.8
+"""Share of studies in which what counts as detectable is found."""
 Statistic = Callable[[Array, Array], Array]
 
 

@@ -11,9 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from nashlens.contrasts import POWER
 from nashlens.figures import saying, style, theme
 from nashlens.figures.registry import Look
-from nashlens.steering.spike_summary import NONE, POWER, worth
+from nashlens.steering.spike_summary import NONE, worth
 
 TITLE = "What a null is worth: known effects, put into the model"
 _COLUMNS = ("model", "spike", "layer", "strength", "unit", "claim", "counts", "wanted",

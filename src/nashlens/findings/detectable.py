@@ -16,11 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from nashlens.contrasts import student_quantile
+from nashlens.contrasts import POWER, student_quantile
 from nashlens.findings.claim import Claim, Evidence
 
-POWER = 0.8
-"""Share of studies in which the effect is found."""
 OPEN = ("inconclusive", "contradicted")
 """Verdicts whose reason says what the study would have found."""
 

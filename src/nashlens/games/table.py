@@ -22,7 +22,7 @@ from nashlens.games.game import COLUMN, ROW, Game
 from nashlens.games.variants import ordinal_class, variants
 from nashlens.seeds import stream
 
-_CELLS = ((0, 0), (0, 1), (1, 0), (1, 1))
+CELLS = ((0, 0), (0, 1), (1, 0), (1, 1))
 _SEATS = {"row": ROW, "col": COLUMN}  # by their names in columns
 _INTEGERS = [
     *(f"{what}_{seat}" for what in ("nash", "prosocial", "dominant") for seat in _SEATS),
@@ -102,7 +102,7 @@ def _row(game: Game) -> dict[str, Any]:
         "action_1": game.actions[1],
     }
     for k, short in enumerate(_SEATS):
-        row |= {f"{short}_{i}{j}": game.payoff(i, j)[k] for i, j in _CELLS}
+        row |= {f"{short}_{i}{j}": game.payoff(i, j)[k] for i, j in CELLS}
     row["pure_equilibria"] = ";".join(f"{i},{j}" for i, j in found.pure)
     for k, short in enumerate(_SEATS):
         share = mixed[k]
@@ -131,7 +131,7 @@ def games_from_table(frame: pd.DataFrame, without: Collection[str] = ()) -> list
         If a column that a game needs is missing.
     """
     needed = ["game", "variant", "base", "title", "action_0", "action_1"]
-    needed += [f"{short}_{i}{j}" for short in _SEATS for i, j in _CELLS]
+    needed += [f"{short}_{i}{j}" for short in _SEATS for i, j in CELLS]
     if missing := [name for name in needed if name not in frame.columns]:
         raise DataError(f"games table: columns {missing} are missing: give the whole table")
     return [

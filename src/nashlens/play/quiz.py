@@ -21,6 +21,7 @@ from nashlens.engine.core import Engine
 from nashlens.engine.labels import LabelledPrompt, LabelScorer, label_probabilities
 from nashlens.errors import LabelError
 from nashlens.games.game import SEATS, Game, families
+from nashlens.games.table import CELLS
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.play.schedule import forms_of_play, games_of_play
@@ -35,8 +36,6 @@ from nashlens.prompts.labels import (
 )
 from nashlens.prompts.render import Surface, View, question_messages, render, short_number
 from nashlens.seeds import stream
-
-CELLS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
 class QuizQuestion(NamedTuple):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from nashlens.contrasts import (
+    POWER,
     Array,
     balanced_accuracy_columns,
     balanced_accuracy_statistic,
@@ -19,9 +20,6 @@ from nashlens.contrasts import (
     percentile_interval,
     rank_p,
 )
-
-POWER = 0.8
-"""Power at which the minimum detectable effect is stated."""
 
 
 def balanced_accuracies(labels: Array, predicted: Array) -> Array:

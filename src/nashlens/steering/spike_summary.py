@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from nashlens.contrasts import wilson_interval
+from nashlens.contrasts import POWER, wilson_interval
 
-POWER = 0.8
-"""Share of draws from which a spike counts as found."""
 NONE = "none"
 """The spike that is none: the model as it is."""
 MEASURED = ("M4", "M7", "M8", "M9", "M10", "M11")

@@ -13,11 +13,18 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
+from nashlens.circuits import concentration
 from nashlens.circuits.concentration import concentration_estimates
 from nashlens.circuits.patching_summary import patching_estimates
 from nashlens.errors import ConfigError, DataError
-from nashlens.figures import effects, heads, registry
-from nashlens.findings.claims import m4_no_nash_components
+from nashlens.figures import effects, heads, registry, steered
+from nashlens.figures import patching as patching_figure
+from nashlens.findings.claims import (
+    m4_no_nash_components,
+    m9_late_cause,
+    m11_computed_from_payoffs,
+    s2_steered_whole,
+)
 from nashlens.lens.readings import PREFERENCE
 from nashlens.steering.summary import steering_estimates
 from tests.unit.findings.tables import PLANTED_PATH, only_screened, patching
@@ -237,8 +244,14 @@ def test_heads_without_groups_are_drawn(one_model):
     draw("heads", one).canvas.draw()
 
 
-def test_the_bound_of_the_heads_figure_is_the_verdicts():
+def test_bounds_of_figures_are_those_of_claims():
     assert heads.BOUND == m4_no_nash_components.LEAST_DROP
+    assert effects.SMALL == PREFERENCE
+    computed, whole = m11_computed_from_payoffs, s2_steered_whole
+    drawn = patching_figure._HALF, patching_figure._LEAST
+    assert drawn == (computed.LEAST_SHARE, computed.LEAST_TOTAL)
+    assert (steered.QUIZ_LOSS, steered.DIVERGENCE) == (whole.QUIZ_LOSS, whole.DIVERGENCE)
+    assert m9_late_cause.LEAST_EFFECT == concentration.LEAST_EFFECT
 
 
 def test_lens_without_nash_actions(one_model):
@@ -266,10 +279,6 @@ def test_what_moves_the_decision_is_told_from_its_first_layer_on(one_model):
         if line.get_marker() not in ("None", None, "")
     }
     assert marks == {("o", first["action"]), ("s", first["word"])}
-
-
-def test_the_bound_of_the_effects_figure_is_the_claims():
-    assert effects.SMALL == PREFERENCE
 
 
 @pytest.mark.parametrize("layers", [range(4), range(81)])

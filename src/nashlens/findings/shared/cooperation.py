@@ -7,7 +7,6 @@ direct and simultaneous.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,7 @@ import pandas as pd
 from nashlens.findings.claim import ALL_MODELS, JudgeSettings, Missing
 from nashlens.findings.shared.arms import ComparableArms, comparable_arms, game_keys, rows_of_games
 from nashlens.findings.shared.field import PlayField
-from nashlens.findings.shared.play import PlayEvidence
+from nashlens.findings.shared.play import E
 from nashlens.findings.shared.sizes import SizedModel
 
 UNIVERSAL = 0.95
@@ -25,8 +24,6 @@ MAJORITY = 0.5
 LEAST_COOPERATION = 0.1
 """Difference of cooperation rates that counts."""
 NO_DILEMMA = "no game is a Prisoner's Dilemma in mode direct"
-
-E = TypeVar("E", bound=PlayEvidence)
 
 
 def comparable_dilemmas(

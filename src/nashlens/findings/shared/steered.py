@@ -10,7 +10,7 @@ some dilemmas is the defection and in others would be the cooperation: so doses 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,14 +21,13 @@ from nashlens.findings.shared.arms import rows_of_games
 from nashlens.findings.shared.cooperation import seats_prosocial_actions
 from nashlens.findings.shared.field import PlayField
 from nashlens.findings.shared.means import MeanEstimate
-from nashlens.findings.shared.play import PlayEvidence
+from nashlens.findings.shared.play import E
 from nashlens.kept import neutral
 
 RANDOM = "random"
 COOPERATION, DISTANCE = "expected_cooperation", "expected_nash_tv"
 """Columns of the matches that doses are compared by (`nashlens.play.metrics.steered`)."""
 KEY = "agents.{}.intervention"
-E = TypeVar("E", bound=PlayEvidence)
 
 
 class SteeredPlayer(NamedTuple):
