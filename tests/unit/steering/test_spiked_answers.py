@@ -12,7 +12,7 @@ from nashlens.findings.claims.m4_no_nash_components import LEAST_DROP
 from nashlens.steering.spike_summary import summarise_spikes, worth
 from nashlens.steering.spiked_answers import ANSWER, ASKED, BY_WORD, SOLOIST, answer_verdicts
 from nashlens.steering.spikes import WANTED, _described
-from tests.unit.findings.tables import heads, patching, steering
+from tests.unit.findings.tables import heads, only_screened, patching, steering
 from tests.unit.findings.writers import override
 
 SETTINGS = JudgeSettings("m", 0.95, 200, 1, late_fraction=0.25, min_label_mass=0.0)
@@ -67,6 +67,19 @@ def test_a_large_effect_is_found_a_small_one_not_and_a_word_never(claim):
     (found,) = worth(table).to_dict("records")
     assert found["spike_found"] in (0.6, 3.0)
     assert (found["spike_unit"], found["spike_false"]) == ("logits", 0.0)
+
+
+def test_an_effect_is_put_where_a_screen_left_something_exact():
+    """The first group of tokens was only screened in pairs of payoffs: no claim could name it."""
+    table = TABLES["M11"]()["patching"]
+    out = (table["group"] == "options") & (table["layer"] > 0)
+    # Pairs of another kind do not differ there: what that does is known without a run.
+    here = only_screened(table, set(table.loc[out, "patch"]))
+    known = (here["kind"] == "history") & here["effect"].isna()
+    here["effect"] = here["effect"].mask(known, 0.0)
+    power = summary({"patching": here}, "M11")
+    power = power[power["spike"] == ANSWER].set_index("strength")["estimate"]
+    assert (power[3.0], power[0.1]) == (1.0, 0.0)
 
 
 def test_power_by_strength_is_that_of_the_known_noise():
