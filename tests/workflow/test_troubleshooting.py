@@ -8,8 +8,13 @@ from functools import cache
 from itertools import pairwise
 
 import pytest
+import yaml
 
+from nashlens.config.preflight import preflight
+from nashlens.config.validate import check, validate
+from tests.configs import merge
 from tests.workflow.pages import ROOT
+from workflow.intake import argument_problems, file_problems
 
 PAGE = ROOT / "docs/howto/troubleshooting.md"
 OTHERS = {"CUDA out of memory": "torch, on a GPU"}
@@ -100,3 +105,66 @@ def test_a_message_that_nothing_prints_is_found_out(message):
 
 def test_messages_of_others_are_quoted():
     assert {*OTHERS} <= {*quoted()}
+
+
+def pattern(message):
+    """Return what matches a message as it is printed: all that is left out may be anything."""
+    parts = re.split(r"(\.\.|\bNAME\b|\bFILE\b)", PREFIX.sub("", message))
+    return "".join(".*" if k % 2 else re.escape(part) for k, part in enumerate(parts))
+
+
+def refused(*given):
+    return argument_problems(["-n", *given])
+
+
+def config_with(section):
+    return merge(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")), section)
+
+
+def wrong(section):
+    return check(config_with(section))[1]
+
+
+def before_a_run(**model):
+    return preflight(validate(config_with({"models": {"smollm2": model}})), {})
+
+
+def doubled(folder):
+    file = folder / "mine.yaml"
+    file.write_text("\n\nmodels: {}\n" + "\n" * 36 + "models: {}\n", encoding="utf-8")
+    return file_problems([str(file)])
+
+
+RAISED = {
+    "matches.round: unknown key; did you mean 'rounds'?": lambda _: wrong(
+        {"matches": {"round": 3}}
+    ),
+    "FILE: key 'models' stands twice, in lines 3 and 40; leave one out": doubled,
+    "found 3; allowed: ..": lambda _: wrong({"activations": {"dtype": 3}}),
+    "the two labels must differ in more than case": lambda _: wrong(
+        {"prompts": {"label_sets": {"mine": ["j", "J"]}}}
+    ),
+    "--config a.b=1: keys are not joined by dots; write --config 'a={b: 1}'": lambda _: refused(
+        "--config", "a.b=1"
+    ),
+    "$ and ` are run by a shell on the way to a cluster's jobs": lambda _: refused(
+        "--config", "models=$HOME"
+    ),
+    "models.NAME.source: found 'path:..'; no directory '..'": lambda _: before_a_run(
+        source="path:gone"
+    ),
+    "models.NAME.gpus: found 0; device cuda needs one: set it to 1 or more": lambda _: preflight(
+        validate(config_with({"models": {"smollm2": {"device": "cuda"}}})), {}, remote=True
+    ),
+    "models.NAME.device: found 'cuda'; there is no GPU here; allowed: auto, cpu": lambda _: (
+        before_a_run(device="cuda")
+    ),
+}
+"""Messages that a line raises."""
+
+
+@pytest.mark.parametrize("message", RAISED)
+def test_a_quoted_message_is_raised_word_for_word(message, tmp_path):
+    assert message in quoted()
+    said_now = [str(line) for line in RAISED[message](tmp_path)]
+    assert any(re.search(pattern(message), line) for line in said_now), said_now
