@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy.special import logit
 
+from nashlens.engine import copies
 from nashlens.engine.core import Engine
 from nashlens.engine.writing import residuals_under
 from nashlens.findings.claim import JudgeSettings
@@ -18,7 +19,12 @@ from nashlens.models.weights import load_readout
 from nashlens.probes.design import ProbeSettings, usable
 from nashlens.probes.questions import prepare_questions
 from nashlens.probes.study import fit_probes
-from nashlens.steering.conflicts import Conflicts, first_tokens, inert_direction
+from nashlens.steering.conflicts import (
+    Conflicts,
+    first_tokens,
+    inert_direction,
+    label_directions,
+)
 from nashlens.steering.spike_summary import MEASURED, summarise_spikes, with_spike, worth
 from nashlens.steering.spiked_answers import ASKED
 from nashlens.steering.spiked_lens import (
@@ -31,7 +37,7 @@ from nashlens.steering.spiked_lens import (
     lens_effects,
 )
 from nashlens.steering.spiked_probes import SpikedProbes
-from nashlens.steering.spikes import SpikeSettings, spike_tables
+from nashlens.steering.spikes import SpikeSettings, lens_spikes, spike_tables
 from tests.designs import make_prompts, residuals_at
 
 SETTINGS = SpikeSettings(
@@ -153,6 +159,51 @@ def test_the_lens_reads_the_strength_at_the_layer(study):
         assert effects[:, layer] == pytest.approx(np.full(16, logits), abs=1e-3)
     # Layers above run on: the model keeps most of what was written.
     assert (effects[:, 11:] < -0.5).all()
+
+
+@pytest.fixture
+def counted(study, monkeypatch):
+    """Tokens that go through a block, counted in each: of copies, and of prompts."""
+    engine, found, within = study[0], {"copies": 0, "prompts": 0}, []
+    step = copies._Copies.step
+
+    def count(module, given):
+        found["copies" if within else "prompts"] += len(given[0])
+
+    def steps(self, *given):
+        within.append(True)
+        step(self, *given)
+        within.pop()
+
+    monkeypatch.setattr(copies._Copies, "step", steps)
+    hooks = [block.mlp.register_forward_pre_hook(count) for block in engine.blocks.shards[0]]
+    yield found
+    for hook in hooks:
+        hook.remove()
+
+
+def test_spikes_cost_forks_of_one_token_and_prompts_are_run_once(study, counted):
+    engine, readout, load, tables = study
+    used = usable(tables["prompts"])
+    conflicts = Conflicts(readout, load, engine.n_layers, used, SETTINGS.prompts, 1)
+    prompts = [ids.tolist() for ids in conflicts.prompts["token_ids"]]
+    directions = label_directions(readout, used)
+    run = []
+    for logits, layers in (([2.0], [10]), ([0.5, 2.0], [10]), ([0.5, 2.0, 8.0], [4, 10])):
+        counted.update(copies=0, prompts=0)
+        settings = replace(SETTINGS, logits=logits, layers=layers)
+        spikes = lens_spikes(conflicts, directions, settings, 1)
+        lens_effects(engine, conflicts, spikes)
+        # A spike runs a prompt's last token again in the blocks above the lowest layer it changes.
+        lowest = [min(one.layer for one in spike.writings) for spike in spikes]
+        blocks = sum(engine.n_layers - layer for layer in lowest)
+        assert counted["copies"] == len(prompts) * blocks
+        run.append(counted["prompts"])
+    # The prompts themselves, less what they share, however many spikes there are.
+    assert len(set(run)) == 1
+    assert 0 < run[0] <= engine.n_layers * sum(map(len, prompts))
+    # All spikes of the last settings cost less than two more prompts.
+    assert counted["copies"] < 2 * engine.n_layers * len(prompts[0]) < run[0]
 
 
 def label_masses(readout, residuals, tokens):
