@@ -50,35 +50,55 @@ def worth(summary: pd.DataFrame) -> pd.DataFrame:
         `model`, `claim`, `spike_found`: the smallest strength that has power 0.8 at some layer and
         so has every larger one there; infinite if none has. `spike_unit`, and `spike_false`: the
         largest share of draws, over spikes of the wrong kind, with the verdict. Both are missing
-        where the model has the verdict without a spike.
+        where the model has the verdict without a spike. `spike_shares` and `false_shares` say in
+        words of how many draws that power is (of the largest strength, if none has power), and
+        that share, with their intervals.
     """
     rows = []
     for (model, claim), part in summary.groupby(["model", "claim"], sort=False):
         power = part[part["counts"] == "power"]
         spiked = power[power["spike"] != NONE]
         own = power.loc[power["spike"] == NONE, "estimate"].max() >= POWER
-        wrong = part.loc[part["counts"] == "false", "estimate"]
+        wrong = part[part["counts"] == "false"]
+        found, at = np.nan, None
+        if not own and len(spiked):
+            found, at = _smallest(spiked)
+        mistaken = None if own or wrong.empty else wrong.sort_values("estimate").iloc[-1]
         rows.append(
             {
                 "model": model,
                 "claim": claim,
-                "spike_found": np.nan if own or spiked.empty else _smallest(spiked),
+                "spike_found": found,
                 "spike_unit": spiked["unit"].iloc[0] if len(spiked) else "",
-                "spike_false": np.nan if own or wrong.empty else float(wrong.max()),
+                "spike_false": np.nan if mistaken is None else float(mistaken["estimate"]),
+                "spike_shares": "" if at is None else _of_draws(at),
+                "false_shares": "" if mistaken is None else _of_draws(mistaken),
             }
         )
     columns = ["model", "claim", "spike_found", "spike_unit", "spike_false"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=[*columns, "spike_shares", "false_shares"])
 
 
-def _smallest(power: pd.DataFrame) -> float:
-    smallest = np.inf
+def _smallest(power: pd.DataFrame) -> tuple[float, pd.Series]:
+    """Return the smallest strength with power, and the row that says so.
+
+    Infinity, and the row of the largest strength, where none has.
+    """
+    candidates = []
     for _, rows in power.groupby("layer"):
         rows = rows.sort_values("strength", ascending=False)
         # The unbroken run of strengths with power, from the largest down.
-        run = rows["estimate"].ge(POWER).cummin()
-        smallest = min(smallest, float(rows.loc[run, "strength"].min()) if run.any() else np.inf)
-    return smallest
+        candidates.append(rows[rows["estimate"].ge(POWER).cummin()])
+    found = pd.concat(candidates)
+    if len(found):
+        found = found.sort_values(["strength", "estimate"], ascending=[True, False])
+        return float(found["strength"].iloc[0]), found.iloc[0]
+    return np.inf, power.sort_values(["strength", "estimate"], ascending=False).iloc[0]
+
+
+def _of_draws(row: pd.Series) -> str:
+    interval = f"{row['estimate']:.0%} [{row['ci_low']:.0%}, {row['ci_high']:.0%}]"
+    return f"{interval} of {row['n']} draws"
 
 
 def with_spike(reason: str, row: pd.Series) -> str:
@@ -88,7 +108,8 @@ def with_spike(reason: str, row: pd.Series) -> str:
         return reason
     size = f"An effect of {found:g} {row['spike_unit']}" if np.isfinite(found) else "No effect"
     where = "added to what was measured" if row["claim"] in MEASURED else "put into this model"
-    said = f"{size} {where} is found four times in five"
+    drawn = f"{'' if np.isfinite(found) else 'the largest in '}{row['spike_shares']}"
+    said = f"{size} {where} is found four times in five ({drawn})"
     if wrong > 0:
-        said += f"; one of the wrong kind was taken for it in {wrong:.0%} of draws"
+        said += f"; one of the wrong kind was taken for it in {row['false_shares']}"
     return f"{reason.rstrip('.')}. {said}."

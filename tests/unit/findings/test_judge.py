@@ -167,13 +167,14 @@ def test_spikes_stand_beside_the_verdicts_of_their_own_model():
     rows = [("none", "power", 0, 0.0, 0.0), ("override", "power", 9, 0.1, 0.2),
             ("override", "power", 9, 0.5, 0.9), ("word", "false", 9, 0.5, 0.1)]  # fmt: skip
     spikes = pd.DataFrame(rows, columns=columns).assign(model="a", unit="logits")
+    spikes = spikes.assign(ci_low=0.0, ci_high=0.96, n=10)
     spikes = pd.concat([spikes.assign(claim="M6"), spikes.assign(claim="M5")])
     found = combine([frame], 0.05, spikes=spikes).set_index(["claim", "model"])
     one = found.loc[("M6", "a")]
     assert (one["spike_found"], one["spike_unit"], one["spike_false"]) == (0.5, "logits", 0.1)
     assert one["reason"].endswith(
-        "An effect of 0.5 logits put into this model is found four times in five;"
-        " one of the wrong kind was taken for it in 10% of draws."
+        "An effect of 0.5 logits put into this model is found four times in five (90% [0%, 96%]"
+        " of 10 draws); one of the wrong kind was taken for it in 10% [0%, 96%] of 10 draws."
     )
     others = found.drop(index=("M6", "a"))
     assert others["spike_found"].isna().all()

@@ -295,27 +295,41 @@ def test_an_inert_direction_is_orthogonal_to_what_the_lens_reads():
     assert np.linalg.norm(direction) == pytest.approx(1.0)
 
 
+def summary_of(shares, wrong=None):
+    """Shares of ten draws in which spikes of some strengths are found, and one of a wrong kind."""
+    rows = [("override", strength, "power", found) for strength, found in shares.items()]
+    if wrong is not None:
+        rows.append(("word", 1.0, "false", wrong))
+    table = pd.DataFrame(rows, columns=["spike", "strength", "counts", "hits"])
+    drawn = table.loc[table.index.repeat(10)].reset_index(drop=True)
+    hit = drawn.groupby(["spike", "strength"]).cumcount() < drawn["hits"]
+    drawn["verdict"] = np.where(hit, "supported", "inconclusive")
+    drawn = drawn.assign(model="m", layer=1, unit="logits", claim="M6", wanted="supported")
+    return summarise_spikes(drawn, 0.95)
+
+
 def test_power_must_hold_for_every_larger_strength():
-    rows = [(1.0, 1.0), (2.0, 0.0), (3.0, 1.0)]
-    table = pd.DataFrame(rows, columns=["strength", "estimate"]).assign(
-        model="m", spike="override", layer=1, unit="logits", claim="M6", counts="power"
-    )
-    assert worth(table)["spike_found"].tolist() == [3.0]
+    assert worth(summary_of({1.0: 10, 2.0: 0, 3.0: 10}))["spike_found"].tolist() == [3.0]
 
 
-def test_a_reason_says_what_would_have_been_found():
-    row = {"claim": "M6", "spike_found": 0.3, "spike_unit": "logits", "spike_false": 0.0}
+def test_a_reason_says_what_would_have_been_found_in_how_many_draws():
+    (row,) = worth(summary_of({0.3: 9, 1.0: 10}, wrong=0)).to_dict("records")
     assert with_spike("Too few.", row) == (
-        "Too few. An effect of 0.3 logits put into this model is found four times in five."
+        "Too few. An effect of 0.3 logits put into this model is found four times in five"
+        " (90% [60%, 98%] of 10 draws)."
     )
-    none = with_spike("open", row | {"spike_found": np.inf, "spike_false": 0.1})
-    assert "No effect put into this model is found" in none
-    assert "10% of draws" in none
+    (row,) = worth(summary_of({0.3: 9, 1.0: 7}, wrong=1)).to_dict("records")
+    assert np.isinf(row["spike_found"])
+    assert with_spike("open", row) == (
+        "open. No effect put into this model is found four times in five (the largest in"
+        " 70% [40%, 89%] of 10 draws); one of the wrong kind was taken for it in 10% [2%, 40%] of"
+        " 10 draws."
+    )
     assert with_spike("supported", row | {"spike_found": np.nan}) == "supported"
 
 
 def test_a_reason_says_where_an_effect_was_put():
-    row = {"spike_found": 2.0, "spike_unit": "logits", "spike_false": 0.0}
+    (row,) = worth(summary_of({2.0: 10}, wrong=0)).to_dict("records")
     for claim in ASKED:
         said = with_spike("open", row | {"claim": claim})
         assert "An effect of 2 logits added to what was measured is found" in said
