@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from nashlens.games.table import build_games
-from nashlens.prompts.table import build_prompts
+from nashlens.games import CATALOG, build_games
+from nashlens.prompts.pairs import build_pairs
+from nashlens.prompts.table import Asked, build_prompts, planned_decisions
 
 DESIGN = {
     "templates": ["neutral"],
@@ -24,6 +25,13 @@ def make_prompts(games, tokenizer, **changes):
         games = build_games({name: {"canonical": name} for name in games}, 1)
     asked = {"system": None, "assistant_prefix": "I choose option"}
     return build_prompts(games, tokenizer, **(DESIGN | asked | changes))
+
+
+def make_pairs(games, tokenizer, kinds, **changes):
+    """Return pairs of prompts of games of the catalogue."""
+    decisions = planned_decisions([CATALOG[name] for name in games], **(DESIGN | changes))
+    asked = Asked(tokenizer, None, "I choose option")
+    return build_pairs(decisions, asked, kinds=kinds, games=games)
 
 
 def residuals_of(engine, sequences):

@@ -2,11 +2,8 @@
 
 from nashlens.circuits.patching import patching_table
 from nashlens.estimates import Bootstrap
-from nashlens.games import CATALOG
 from nashlens.models.tokenizer import ChatTokenizer
-from nashlens.prompts.pairs import build_pairs
-from nashlens.prompts.table import Asked, planned_decisions
-from tests.designs import DESIGN
+from tests.designs import make_pairs
 
 HOW = Bootstrap(0.95, 200, 1)
 GROUPS = ["payoffs", "rounds", "options", "question", "decision"]
@@ -15,10 +12,8 @@ LAYERS = [2, 3, 4, 5, 12]
 
 
 def pairs_of(folder):
-    design = DESIGN | {"rounds": [4], "histories": 2, "seed": 1}
-    decisions = planned_decisions([CATALOG["deadlock"]], **design)
-    asked = Asked(ChatTokenizer(folder), None, "I choose option")
-    return build_pairs(decisions, asked, kinds=KINDS, games=["deadlock"])
+    design = {"rounds": [4], "histories": 2, "seed": 1}
+    return make_pairs(["deadlock"], ChatTokenizer(folder), KINDS, **design)
 
 
 def patched(engine, pairs, **changes):

@@ -20,13 +20,10 @@ from nashlens.circuits.writing import writing_tables
 from nashlens.engine.core import Engine
 from nashlens.engine.patching import Site
 from nashlens.estimates import Bootstrap
-from nashlens.games import CATALOG
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.models.weights import WeightReader
-from nashlens.prompts.pairs import build_pairs
-from nashlens.prompts.table import Asked, planned_decisions
-from tests.designs import DESIGN
+from tests.designs import make_pairs
 from tests.unit.findings.writers import attribution
 
 LATE = 1 / 3
@@ -173,9 +170,7 @@ def exchanged(planted):
 
     def make(name, pairs=8):
         folder, _, prompts = planted(name)
-        decisions = planned_decisions([CATALOG["prisoners_dilemma"]], **DESIGN)
-        asked = Asked(ChatTokenizer(folder), None, "I choose option")
-        conflicts = build_pairs(decisions, asked, kinds=["payoffs"], games=["prisoners_dilemma"])
+        conflicts = make_pairs(["prisoners_dilemma"], ChatTokenizer(folder), ["payoffs"])
         tables = writing_tables(
             Engine(load_model(folder, device="cpu", dtype="float32")),
             prompts,
@@ -225,9 +220,7 @@ def test_exchanged_values_are_those_of_the_other_prompt(planted):
     """All that is written from where payoffs arrive on is the other prompt's answer."""
     folder, _, prompts = planted("nash")
     engine = Engine(load_model(folder, device="cpu", dtype="float32"))
-    decisions = planned_decisions([CATALOG["prisoners_dilemma"]], **DESIGN)
-    asked = Asked(ChatTokenizer(folder), None, "I choose option")
-    conflicts = build_pairs(decisions, asked, kinds=["payoffs"], games=["prisoners_dilemma"])
+    conflicts = make_pairs(["prisoners_dilemma"], ChatTokenizer(folder), ["payoffs"])
     chosen = choose_decisions(prompts, ["prisoners_dilemma"], 64, 1)
     pairs = exchange_pairs(conflicts, chosen, 8)
     sites = late_components(range(5, engine.n_layers + 1), engine.n_heads)

@@ -8,14 +8,11 @@ import pytest
 from nashlens.circuits.writing import writing_tables
 from nashlens.engine.core import Engine
 from nashlens.findings import CLAIMS, JudgeSettings, judge
-from nashlens.games import CATALOG
 from nashlens.lens.logit import lens_table
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.models.weights import WeightReader, load_readout
-from nashlens.prompts.pairs import build_pairs
-from nashlens.prompts.table import Asked, planned_decisions
-from tests.designs import DESIGN, residuals_at
+from tests.designs import make_pairs, residuals_at
 
 JUDGED = [claim for claim in CLAIMS if claim.id in ("M9", "M10")]
 SETTINGS = JudgeSettings("m", 0.95, 200, 3, late_fraction=1 / 3, min_label_mass=0.01)
@@ -30,12 +27,10 @@ def verdicts(planted):
         folder, _, prompts = planted(name)
         engine = Engine(load_model(folder, device="cpu", dtype="float32"))
         prompts = prompts[prompts["game"] == PD].reset_index(drop=True)
-        decisions = planned_decisions([CATALOG[PD]], **DESIGN)
-        asked = Asked(ChatTokenizer(folder), None, "I choose option")
         tables = writing_tables(
             engine,
             prompts,
-            build_pairs(decisions, asked, kinds=["payoffs"], games=[PD]),
+            make_pairs([PD], ChatTokenizer(folder), ["payoffs"]),
             WeightReader(folder),
             games=[PD],
             prompts=64,

@@ -6,15 +6,13 @@ from nashlens.circuits.patching import choose_pairs, patching_table
 from nashlens.engine import copies
 from nashlens.engine.core import Engine
 from nashlens.engine.labels import labelled_prompts
-from nashlens.games import CATALOG
 from nashlens.models.convert import convert_source
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.plan.patches import patched_copies
 from nashlens.plan.sizes import find_size
 from nashlens.prompts.groups import group_indices
-from nashlens.prompts.pairs import build_pairs
-from nashlens.prompts.table import Asked, planned_decisions
+from tests.designs import make_pairs
 
 BATCH = 300
 LABELS = {"letters": {"jf": ["J", "F"]}, "words": {"words": ["red one", "blue two"]}}
@@ -28,20 +26,8 @@ def folder(tmp_path_factory):
 
 
 def pairs_of(folder, label_sets):
-    decisions = planned_decisions(
-        [CATALOG["deadlock"]],
-        templates=["neutral"],
-        label_sets=label_sets,
-        label_maps=["identity", "swapped"],
-        option_orders=["forward", "reversed"],
-        opponents=["RANDOM"],
-        own_cooperation=0.5,
-        rounds=[4],
-        histories=4,
-        seed=1,
-    )
-    asked = Asked(ChatTokenizer(folder), None, "I choose option")
-    return build_pairs(decisions, asked, kinds=["payoffs", "history"], games=["deadlock"])
+    design = {"label_sets": label_sets, "rounds": [4], "histories": 4, "seed": 1}
+    return make_pairs(["deadlock"], ChatTokenizer(folder), ["payoffs", "history"], **design)
 
 
 @pytest.fixture
