@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from nashlens.chunks import each
 from nashlens.engine.labels import LabelledPrompt, LabelRun, label_runs
 from nashlens.engine.patching import Change, check_changes
 from nashlens.engine.plain import plain_blocks, run_plain
 from nashlens.engine.recording import Place, Recorded, Site
-from nashlens.progress import progress
 
 if TYPE_CHECKING:
     from nashlens.engine.blocks import Blocks
@@ -60,7 +60,8 @@ def attribution_patching(
     check_changes(engine, prompts, changes, sources if given is None else given, None)
     result = np.zeros((len(prompts), len(changes)))
     runs = label_runs(prompts)
-    for run in progress(runs, what) if what else runs:
+
+    def estimated(run: LabelRun) -> np.ndarray:
         theirs: Mapping[Place, torch.Tensor] = {}
         if given is not None:
             theirs = _given(given, run.prompt)
@@ -68,7 +69,11 @@ def attribution_patching(
             ids = [*sources[run.prompt], *run.sequence[run.length :]]
             with torch.inference_mode():
                 theirs = run_plain(stack, ids).values
-        result[run.prompt] += _estimates(stack, run, theirs, changes, groups[run.prompt])
+        return _estimates(stack, run, theirs, changes, groups[run.prompt])
+
+    found = each(runs, estimated, what or "gradients", shown=what is not None)
+    for run, estimates in zip(runs, found, strict=True):
+        result[run.prompt] += estimates
     return result
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from nashlens.engine.labels import LabelledPrompt, label_runs, token_logprobs
+from nashlens.chunks import each
+from nashlens.engine.labels import LabelledPrompt, LabelRun, label_runs, token_logprobs
 from nashlens.engine.patching import Change, check_changes
 from nashlens.engine.plain import (
     PlainRun,
@@ -26,7 +27,6 @@ from nashlens.engine.plain import (
 )
 from nashlens.engine.recording import Site, check_sites
 from nashlens.errors import DataError
-from nashlens.progress import progress
 
 if TYPE_CHECKING:
     from nashlens.engine.blocks import Blocks
@@ -80,16 +80,23 @@ def path_scores(
     check_changes(engine, prompts, senders, sources, None)
     result = np.full((len(prompts), len(paths), 2), np.nan)
     runs = label_runs(prompts)
-    for run in progress(runs, what) if what else runs:
+
+    def scored(run: LabelRun) -> np.ndarray:
+        found = np.empty((len(paths), len(run.labels)))
         base = run_plain(stack, run.sequence)
         theirs = run_plain(stack, [*sources[run.prompt], *run.sequence[run.length :]])
         for k, path in enumerate(paths):
             tokens = list(groups[run.prompt].get(path.group, ()))
             final, start = _patched(stack, base, theirs, path, tokens)
-            for action, label in run.labels.items():
+            for column, label in enumerate(run.labels.values()):
                 rows = run.length - 1 + np.arange(len(label)) - start
                 scores = token_logprobs(final, rows, np.array(label), stack.logits)
-                result[run.prompt, k, action] = scores.sum()
+                found[k, column] = scores.sum()
+        return found
+
+    every = each(runs, scored, what or "paths", shown=what is not None)
+    for run, found in zip(runs, every, strict=True):
+        result[run.prompt][:, list(run.labels)] = found
     return result
 
 

@@ -7,6 +7,8 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
+from nashlens.chunks import keeping
+from nashlens.engine import gradients, paths
 from nashlens.engine.core import Engine
 from nashlens.engine.gradients import attribution_patching
 from nashlens.engine.labels import LabelledPrompt
@@ -150,3 +152,38 @@ def test_devices_that_share_the_heads_are_refused(rng):
     _, sharded = pair("LlamaForCausalLM", 2)
     with pytest.raises(DataError, match="parallel"):
         attribution_patching(Engine(sharded), prompts, [], groups=groups, sources=sources)
+
+
+@pytest.mark.parametrize("study", ["gradients", "paths"])
+def test_a_job_that_was_stopped_goes_on_from_its_finished_runs(rng, tmp_path, monkeypatch, study):
+    prompts, sources, groups = examples(rng, 3)
+    engine, done = Engine(tiny("LlamaForCausalLM")), []
+    module = {"gradients": gradients, "paths": paths}[study]
+
+    def asked():
+        given = {"groups": groups, "sources": sources}
+        if study == "gradients":
+            changes = [Change((Site("mlp", 2),), "middle")]
+            return attribution_patching(engine, prompts, changes, **given)
+        path = paths.Path(Site("mlp", 1), Site("mlp", 3), "middle")
+        return paths.path_scores(engine, prompts, [path], **given)
+
+    theirs, plain = asked(), module.run_plain
+    most = 3
+
+    def counted(*args, **kwargs):
+        done.append(None)
+        if len(done) > most:
+            raise KeyboardInterrupt
+        return plain(*args, **kwargs)
+
+    monkeypatch.setattr(module, "run_plain", counted)
+    with pytest.raises(KeyboardInterrupt), keeping(tmp_path / "job", "f"):
+        asked()
+    # Two runs of each prompt and label; one label of the first prompt was finished.
+    done.clear()
+    most = 100
+    with keeping(tmp_path / "job", "f"):
+        ours = asked()
+    assert len(done) == 2 * (4 - 1)
+    assert (ours == theirs).all()
