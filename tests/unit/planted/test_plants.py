@@ -298,6 +298,20 @@ def test_a_push_moves_the_answer_at_the_steerable_layers_alone(models, prompts, 
             assert np.abs(moved).max() < 0.15
 
 
+def test_a_push_that_moves_words_moves_them_under_every_label_map(models, prompts):
+    """That it moves no action is held by the test before."""
+    model = models["word_steerable"]
+    some = prompts.groupby(["game", "label_map"]).head(1)
+    first = np.where(some["label_map"] == "identity", -1.0, 1.0)
+    for layer in (5, 8, 9):
+        up, down = (
+            model.odds(model.run(some["token_ids"].to_list(), push=(layer, push))[:, -1], some)
+            for push in (3.0, -3.0)
+        )
+        moved = (up - down) * first
+        assert (moved.min() > 0.5) if layer < LATE - 1 else (np.abs(moved).max() < 0.5)
+
+
 def test_facts_are_written_beside_the_weights(tmp_path):
     build("override-4", tmp_path)
     facts = read_facts(tmp_path)
