@@ -49,6 +49,8 @@ _AT_PAYOFFS = Facts(
     nash_until="unknown",
     nash_label_from=COMPUTED,
     nash_label_until=N_LAYERS,
+    # The code of one option's label is a little longer than the other's, which tells its place.
+    nash_place_from="unknown",
     computed_at=3,
     computed_group="payoff_4",
     favoured_from=COMPUTED,
