@@ -1,8 +1,8 @@
 """Processes that work side by side within a job.
 
 Threads of one process hand Python's lock to one another at every step. Where a step takes some
-microseconds, eight threads on sixteen cores keep two of them busy (docs/benchmarks.md, *Probes side
-by side*).
+microseconds, eight threads on sixteen cores keep two of them busy (docs/benchmarks.md, *The default
+experiment on one GPU*).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from nashlens.engine.edits import InterventionBatch
 from nashlens.engine.forest import shared_prefix
 from nashlens.engine.labels import LabelledPrompt, LabelRun, label_runs
 from nashlens.engine.recording import KINDS, Place, Recorded, Site, check_sites, record
-from nashlens.engine.sweeps import ForkJob, map_jobs
+from nashlens.engine.sweeps import PROMPTS_AT_ONCE, ForkJob, map_jobs
 from nashlens.engine.transfer import copy_to
 from nashlens.errors import DataError
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from nashlens.engine.forks import Fork
 
 __all__ = ["KINDS", "Change", "Means", "Site", "patch_scores"]
-
-_PROMPTS_AT_ONCE = 8  # whose sources' values are in memory
 
 
 class Change(NamedTuple):
@@ -96,8 +94,8 @@ def patch_scores(
         If a prompt and its source differ in length, a site does not exist, or values are missing.
     """
     check_changes(engine, prompts, changes, sources if given is None else given, means)
-    starts = range(0, len(prompts), _PROMPTS_AT_ONCE)
-    steps = [slice(start, start + _PROMPTS_AT_ONCE) for start in starts]
+    starts = range(0, len(prompts), PROMPTS_AT_ONCE)
+    steps = [slice(start, start + PROMPTS_AT_ONCE) for start in starts]
 
     def score(some: slice) -> np.ndarray:
         theirs: Sequence[Sequence[int]] | Recorded | None = sources

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from nashlens.engine.core import Engine
     from nashlens.engine.forest import PackedSequence, Row
 
-_PROMPTS_AT_ONCE = 8
+PROMPTS_AT_ONCE = 8
+"""Prompts whose rows are packed together, for sweeps and for patching."""
 
 Positions = Literal["last", "all"] | Sequence[int]
 """Which positions are edited; a sequence has for each prompt the first."""
@@ -100,8 +101,8 @@ def score_under(
         `(n, interventions, 2)` float64 log P of the whole label sequences.
     """
     if what is not None:
-        starts = range(0, len(prompts), _PROMPTS_AT_ONCE)
-        steps = [slice(start, start + _PROMPTS_AT_ONCE) for start in starts]
+        starts = range(0, len(prompts), PROMPTS_AT_ONCE)
+        steps = [slice(start, start + PROMPTS_AT_ONCE) for start in starts]
 
         def score(some: slice) -> np.ndarray:
             here = positions if isinstance(positions, str) else positions[some]

@@ -12,13 +12,11 @@ from nashlens.circuits.screen import OTHERS
 from nashlens.engine.forest import pack, shared_prefix
 from nashlens.engine.forks import Fork, forks_of
 from nashlens.engine.labels import LabelledPrompt, LabelRun, label_runs
+from nashlens.engine.sweeps import PROMPTS_AT_ONCE
 from nashlens.models.shapes import Shape
 from nashlens.plan.design import Sequences
 from nashlens.plan.work import Work
 from nashlens.vocabulary.patching import path_parts
-
-AT_ONCE = 8
-"""Prompts whose rows a sweep packs together (`engine.sweeps`, `engine.patching`)."""
 
 
 def patched_copies(
@@ -53,8 +51,8 @@ def patched_copies(
             through = shape.layers - patch.layer + (patch.site != "residual")
             blocks.setdefault(patch.group, []).append(through)
     total = Work()
-    for first in range(0, len(into), AT_ONCE):
-        here = slice(first, first + AT_ONCE)
+    for first in range(0, len(into), PROMPTS_AT_ONCE):
+        here = slice(first, first + PROMPTS_AT_ONCE)
         for name, again in blocks.items():
             some = [tokens[name] for tokens in groups[here]]
             for fork in _forks(into[here], theirs[here], some, batch_tokens):

@@ -20,6 +20,7 @@ from nashlens.circuits.patching import choose_pairs, directions_of
 from nashlens.circuits.phases import PHASES, everywhere_rows, match_phases
 from nashlens.config.layers import resolve_layers
 from nashlens.engine.labels import LabelledPrompt, label_runs, labelled_prompts
+from nashlens.engine.sweeps import PROMPTS_AT_ONCE
 from nashlens.interventions import choose_prompts
 from nashlens.kept import neutral
 from nashlens.lens.logit import ResidualCounts
@@ -27,7 +28,7 @@ from nashlens.lens.positions import residuals_read
 from nashlens.lens.tuned import HELD_OUT, KL_TOKENS, PENALTIES
 from nashlens.models.shapes import Shape
 from nashlens.plan.design import Design, Sequences
-from nashlens.plan.patches import AT_ONCE, patched_copies, path_passes, screened_work
+from nashlens.plan.patches import patched_copies, path_passes, screened_work
 from nashlens.plan.spikes import count_verdicts
 from nashlens.plan.work import Work
 from nashlens.prompts.extra import extra_sequences
@@ -81,7 +82,9 @@ class ModelStages:
         counted: Callable[[], Work] | None = getattr(self, f"_{rule}", None)
         return Work() if counted is None else counted()
 
-    def _base(self, prompts: Sequence[LabelledPrompt], at_once: int | None = AT_ONCE) -> Work:
+    def _base(
+        self, prompts: Sequence[LabelledPrompt], at_once: int | None = PROMPTS_AT_ONCE
+    ) -> Work:
         """Return the work of prompts as they are, on which interventions stand."""
         sequences = [run.sequence for run in label_runs(prompts)]
         return Work(
@@ -237,7 +240,7 @@ class ModelStages:
         """Return the tokens of all prompts that one edit computes again."""
         runs = label_runs(asked)
         if position == "all":
-            return self.design.row_tokens([run.sequence for run in runs], AT_ONCE)
+            return self.design.row_tokens([run.sequence for run in runs], PROMPTS_AT_ONCE)
         if position == "last":
             return sum(len(run.sequence) - run.length + 1 for run in runs)
         starts = chosen[position_column(position)].astype(int).tolist()

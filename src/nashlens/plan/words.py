@@ -1,7 +1,7 @@
 """A stand-in for a tokenizer that is not at hand: words, digits and punctuation marks.
 
 English prompts of numbers and short words have about as many tokens in any vocabulary of tens of
-thousands; `docs/how-to/plan.md` has the difference, measured.
+thousands; `docs/howto/cost.md` has the difference, measured.
 """
 
 from __future__ import annotations

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Literal
 
 from nashlens.models.shapes import Shape
-
-Kind = Literal["rows", "growing", "forks"]
-"""How tokens come: long packed rows, a few behind what is kept, or copies of single tokens."""
 
 
 @dataclass(frozen=True)

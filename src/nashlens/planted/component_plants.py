@@ -246,7 +246,8 @@ COMPONENT_PLANTS: dict[str, Plant] = {
     ),
     "override_permitted": Plant(
         _override_permitted,
-        _not_late(_SOLOIST),
+        # Pushes of either sign can pass for a conflict, or for none, to what takes the answer back.
+        _not_late(_SOLOIST, steerable_from="unknown"),
         "as override_in_conflict, but what its head answers is taken back by the MLP of block 11"
         " unless there is a conflict, as is known from layer 5 on: the head is needed, and does not"
         " suffice",

@@ -78,6 +78,9 @@ COMPUTED_PLANTS: dict[str, Plant] = {
         _nash_redundant,
         replace(
             _AT_PAYOFFS,
+            # How strongly a label comes depends a little on which option is listed last (1.29 and
+            # 1.18 for the same one), so a probe may read the place.
+            nash_place_from="unknown",
             answering_heads=True,
             answered_by=_PAIR,
             components=_PAIR,
