@@ -17,6 +17,9 @@ _KEYS = ["model", "spike", "layer", "strength", "unit", "claim", "counts", "want
 def summarise_spikes(spikes: pd.DataFrame, confidence: float) -> pd.DataFrame:
     """Return the share of draws with the verdict that counts, with Wilson's interval.
 
+    A spike of the wrong kind is no mistake in a draw in which the model has the verdict without it:
+    draws are of the same histories for every spike, and such a one is left out.
+
     Parameters
     ----------
     spikes : DataFrame
@@ -26,19 +29,22 @@ def summarise_spikes(spikes: pd.DataFrame, confidence: float) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per spike, layer, strength and claim: `estimate`, `ci_low`, `ci_high`, `n` draws.
+        One row per spike, layer, strength and claim: `estimate`, `ci_low`, `ci_high`, `n` draws;
+        without a draw, NaN.
     """
     hit = spikes["verdict"].eq(spikes["wanted"])
-    groups = spikes.assign(hit=hit).groupby(_KEYS, sort=False, dropna=False)["hit"]
-    table = groups.agg(["sum", "size"]).reset_index()
+    of_draw = pd.MultiIndex.from_frame(spikes[["model", "claim", "draw"]])
+    by_itself = of_draw.isin(of_draw[hit & spikes["spike"].eq(NONE)])
+    counted = ~(by_itself & spikes["counts"].eq("false"))
+    groups = spikes.assign(hits=hit & counted, n=counted).groupby(_KEYS, sort=False, dropna=False)
+    table = groups[["hits", "n"]].sum().reset_index()
     bounds = [
         wilson_interval(int(k), int(n), confidence)
-        for k, n in zip(table["sum"], table["size"], strict=True)
+        for k, n in zip(table["hits"], table["n"], strict=True)
     ]
     low, high = np.array(bounds).reshape(-1, 2).T
-    return table[_KEYS].assign(
-        estimate=table["sum"] / table["size"], ci_low=low, ci_high=high, n=table["size"]
-    )
+    share = table["hits"] / table["n"].where(table["n"] > 0)
+    return table[_KEYS].assign(estimate=share, ci_low=low, ci_high=high, n=table["n"])
 
 
 def worth(summary: pd.DataFrame) -> pd.DataFrame:
@@ -50,16 +56,16 @@ def worth(summary: pd.DataFrame) -> pd.DataFrame:
         `model`, `claim`, `spike_found`: the smallest strength that has power 0.8 at some layer and
         so has every larger one there; infinite if none has. `spike_unit`, and `spike_false`: the
         largest share of draws, over spikes of the wrong kind, with the verdict. Both are missing
-        where the model has the verdict without a spike. `spike_shares` and `false_shares` say in
-        words of how many draws that power is (of the largest strength, if none has power), and
-        that share, with their intervals.
+        where the model has the verdict without a spike (in four draws of five). `spike_shares` and
+        `false_shares` say in words of how many draws that power is (of the largest strength, if
+        none has power), and that share, with their intervals.
     """
     rows = []
     for (model, claim), part in summary.groupby(["model", "claim"], sort=False):
         power = part[part["counts"] == "power"]
         spiked = power[power["spike"] != NONE]
         own = power.loc[power["spike"] == NONE, "estimate"].max() >= POWER
-        wrong = part[part["counts"] == "false"]
+        wrong = part[(part["counts"] == "false") & (part["n"] > 0)]
         found, at = np.nan, None
         if not own and len(spiked):
             found, at = _smallest(spiked)

@@ -25,7 +25,7 @@ from nashlens.steering.conflicts import (
     inert_direction,
     label_directions,
 )
-from nashlens.steering.spike_summary import MEASURED, summarise_spikes, with_spike, worth
+from nashlens.steering.spike_summary import MEASURED, NONE, summarise_spikes, with_spike, worth
 from nashlens.steering.spiked_answers import ASKED
 from nashlens.steering.spiked_lens import (
     LENS_CLAIMS,
@@ -295,14 +295,19 @@ def test_an_inert_direction_is_orthogonal_to_what_the_lens_reads():
     assert np.linalg.norm(direction) == pytest.approx(1.0)
 
 
-def summary_of(shares, wrong=None):
-    """Shares of ten draws in which spikes of some strengths are found, and one of a wrong kind."""
-    rows = [("override", strength, "power", found) for strength, found in shares.items()]
+def summary_of(shares, wrong=None, own=0):
+    """Shares of ten draws in which spikes of some strengths are found, and one of a wrong kind.
+
+    In the first `own` draws the model has the verdict by itself.
+    """
+    rows = [(NONE, 0.0, "power", own)]
+    rows += [("override", strength, "power", found) for strength, found in shares.items()]
     if wrong is not None:
         rows.append(("word", 1.0, "false", wrong))
     table = pd.DataFrame(rows, columns=["spike", "strength", "counts", "hits"])
     drawn = table.loc[table.index.repeat(10)].reset_index(drop=True)
-    hit = drawn.groupby(["spike", "strength"]).cumcount() < drawn["hits"]
+    drawn["draw"] = drawn.groupby(["spike", "strength"]).cumcount()
+    hit = drawn["draw"] < drawn["hits"]
     drawn["verdict"] = np.where(hit, "supported", "inconclusive")
     drawn = drawn.assign(model="m", layer=1, unit="logits", claim="M6", wanted="supported")
     return summarise_spikes(drawn, 0.95)
@@ -310,6 +315,20 @@ def summary_of(shares, wrong=None):
 
 def test_power_must_hold_for_every_larger_strength():
     assert worth(summary_of({1.0: 10, 2.0: 0, 3.0: 10}))["spike_found"].tolist() == [3.0]
+
+
+def test_a_draw_that_the_model_decides_by_itself_is_no_mistake_of_a_wrong_spike():
+    (row,) = worth(summary_of({1.0: 10}, wrong=4, own=4)).to_dict("records")
+    assert row["spike_false"] == 0.0
+    assert row["false_shares"].endswith("of 6 draws")
+    (row,) = worth(summary_of({1.0: 10}, wrong=7, own=4)).to_dict("records")
+    assert row["spike_false"] == pytest.approx(0.5)
+    # Without a draw in which it could be mistaken nothing is known.
+    summary = summary_of({1.0: 10}, wrong=10, own=10)
+    (wrong,) = summary[summary["counts"] == "false"].to_dict("records")
+    assert wrong["n"] == 0
+    assert np.isnan(wrong["estimate"])
+    assert np.isnan(worth(summary)["spike_false"].item())
 
 
 def test_a_reason_says_what_would_have_been_found_in_how_many_draws():
