@@ -99,7 +99,11 @@ rule steering:
 
 rule circuits:
     input:
-        expand(results("heads_summary/{model}.parquet"), model=MODELS),
+        list(
+            made(
+                heads_summary=expand(results("heads_summary/{model}.parquet"), model=MODELS)
+            ).values()
+        ),
 
 
 rule patching:

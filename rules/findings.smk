@@ -6,13 +6,13 @@ rule judge_findings:
         **made(
             patching=results("patching/{model}.parquet"),
             override=results("override/{model}.parquet"),
+            heads=results("heads/{model}.parquet"),
         ),
         prompts=results("prompts/{model}.parquet"),
         probes=results("probes/{model}.parquet"),
         probes_parts=results("probes_parts/{model}.parquet"),
         lens=results("lens/{model}.parquet"),
         steering=results("steering/{model}.parquet"),
-        heads=results("heads/{model}.parquet"),
     output:
         findings=results("findings/{model}.parquet"),
         sensitivity=results("sensitivity/{model}.parquet"),

@@ -6,12 +6,12 @@ rule spike_model:
         **made(
             override=results("override/{model}.parquet"),
             patching=results("patching/{model}.parquet"),
+            heads=results("heads/{model}.parquet"),
         ),
         prompts=results("prompts/{model}.parquet"),
         lens=results("lens/{model}.parquet"),
         probes=results("probes/{model}.parquet"),
         activations=results("activations/{model}/manifest.json"),
-        heads=results("heads/{model}.parquet"),
         steering=results("steering/{model}.parquet"),
         model="results/models/{model}/manifest.json",
     output:

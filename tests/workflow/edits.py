@@ -127,6 +127,7 @@ CONFIG_EDITS = {
     "spikes.resamples": ({"spikes": {"resamples": 200}}, SPIKED),
     "no spikes": ({"spikes": None}, JOINED),
     # Without it, the claims and their table are judged anew, and nothing else.
+    "no heads": ({"circuits": None}, {*JUDGED, *SPIKED}),
     "no patching": ({"patching": None}, {*JUDGED, *SPIKED}),
     "no attribution": ({"attribution": None}, {*JUDGED, *SPIKED}),
     "attribution.pairs": ({"attribution": {"pairs": 0}}, ATTRIBUTED),

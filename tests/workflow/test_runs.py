@@ -94,12 +94,12 @@ def test_the_calibration_has_an_experiment_of_its_own(fresh):
     assert done.returncode == 0, text[-3000:]
     assert "results/calibration/calibration.csv" in text
     assert re.search(r"^calibrate +1$", text, re.MULTILINE)
-    assert re.search(r"^sweep_steering +64$", text, re.MULTILINE)
-    assert re.search(r"^ablate_heads +64$", text, re.MULTILINE)
-    assert re.search(r"^spike_model +64$", text, re.MULTILINE)
+    assert re.search(r"^sweep_steering +75$", text, re.MULTILINE)
+    assert re.search(r"^ablate_heads +75$", text, re.MULTILINE)
+    assert re.search(r"^spike_model +75$", text, re.MULTILINE)
     # Of play, that of the steered players alone.
-    assert re.search(r"^play_part +6$", text, re.MULTILINE)
-    assert re.search(r"^check_players +2$", text, re.MULTILINE)
+    assert re.search(r"^play_part +10$", text, re.MULTILINE)
+    assert re.search(r"^check_players +4$", text, re.MULTILINE)
     assert "measure_play" not in text
 
 

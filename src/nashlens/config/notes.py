@@ -232,10 +232,9 @@ def _word_notes(config: Config) -> Iterator[str]:
 
 def _prompt_notes(config: Config) -> Iterator[str]:
     size = mirrored_size(config)
-    asked = [
-        ("steering", "prompts", config.steering.prompts, 1),
-        ("circuits", "prompts", config.circuits.prompts, 2),
-    ]
+    asked = [("steering", "prompts", config.steering.prompts, 1)]
+    if config.circuits is not None:
+        asked.append(("circuits", "prompts", config.circuits.prompts, 2))
     if config.patching is not None:
         asked.append(("patching", "pairs", config.patching.pairs, 1))
     for section, key, found, parts in asked:
@@ -267,7 +266,7 @@ def _prompt_notes(config: Config) -> Iterator[str]:
 def _claims(config: Config, games: list[str]) -> str:
     """Name the claims that read some games."""
     named = []
-    if set(games) & set(config.circuits.games):
+    if config.circuits is not None and set(games) & set(config.circuits.games):
         named.append("M4")
     named.append("M5")
     if any(has_conflict(config, game) for game in games):

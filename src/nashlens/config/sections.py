@@ -375,8 +375,8 @@ class Config(Section):
     """The logit lens at every layer."""
     steering: SteeringConfig = SteeringConfig()
     """A Nash direction, added, clamped or ablated."""
-    circuits: CircuitsConfig = CircuitsConfig()
-    """Attention heads, ablated one by one and in groups."""
+    circuits: CircuitsConfig | None = CircuitsConfig()
+    """Attention heads and MLPs, ablated one by one and in groups; null leaves them out."""
     patching: PatchingConfig | None = PatchingConfig()
     """Patching between counterfactual prompts; null leaves it out."""
     attribution: AttributionConfig | None = AttributionConfig()

@@ -99,9 +99,9 @@ def _parallel_weights(at: Place) -> str | None:
 def _parallel_heads(at: Place) -> str | None:
     if at.found != "tensor":
         return None
-    patching = at.config.patching
+    circuits, patching = at.config.circuits, at.config.patching
     asked = {
-        "circuits.everywhere": at.config.circuits.everywhere is not None,
+        "circuits.everywhere": circuits is not None and circuits.everywhere is not None,
         "patching.screen": patching is not None and patching.screen is not None,
         "patching.paths": patching is not None and bool(patching.paths),
     }

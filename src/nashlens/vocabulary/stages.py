@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 NULLABLE = {
+    "circuits": ("heads", "heads_summary"),
     "patching": ("pairs", "patching", "patching_summary"),
     "attribution": ("attribution", "override", "attribution_summary", "choir"),
     "spikes": ("spikes", "spikes_summary"),

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from snakemake.utils import update_config
 
 from nashlens.config import Config, resolve_layers, used_models, validate
+from nashlens.config.notes import design_notes
 from nashlens.config.overlays import follow_drops
 from nashlens.errors import ConfigError
 from nashlens.play.schedule import Agent, pairing, pairs_of
+from nashlens.vocabulary.stages import NULLABLE
 from tests.configs import merge, plain_merge
 from workflow.groups import play_groups
 
@@ -262,10 +264,13 @@ def test_a_value_that_contains_itself(raw: dict[str, Any]):
     _only_config_errors(raw)
 
 
-def test_a_section_that_is_null_leaves_its_stage_out(raw: dict[str, Any]):
-    config = validate(merge(raw, {"patching": None}))
-    assert config.patching is None
-    assert config.model_dump(mode="json")["patching"] is None
+@pytest.mark.parametrize("section", NULLABLE)
+def test_a_section_that_is_null_leaves_its_stage_out(raw: dict[str, Any], section: str):
+    config = validate(merge(raw, {section: None}))
+    assert getattr(config, section) is None
+    assert config.model_dump(mode="json")[section] is None
+    # Nor do notes speak of it.
+    assert not [line for line in design_notes(config) if line.startswith(f"{section}.")]
 
 
 def test_an_overlay_brings_a_stage_back(raw: dict[str, Any]):
