@@ -125,7 +125,7 @@ def test_verify_says_in_one_screen_what_is_wrong_and_makes_nothing(copied, aside
     assert told.returncode == 1
     assert len(told.stdout.splitlines()) < 30
     # The page as well, where another test made it of the run that this is a copy of.
-    stale = 32 + (copied.folder / TINY / "report.html").is_file()
+    stale = 34 + (copied.folder / TINY / "report.html").is_file()
     assert f"2 damaged, 1 missing, {stale} stale, 1 foreign" in told.stdout
     assert "shard-00001.npy has other bytes than were written" in told.stdout
     assert "model.safetensors has other bytes than were written" in told.stdout

@@ -11,6 +11,7 @@ from nashlens.config.design import (
     neutral_prompts,
 )
 from nashlens.config.rules import Place, no_entry, rule
+from nashlens.vocabulary.patching import path_parts
 from nashlens.vocabulary.positions import DECISION, expand_positions
 
 
@@ -150,15 +151,28 @@ def _one_history(at: Place) -> str | None:
 
 @rule("patching.groups.*", "patching.heads.*", "patching.paths.*")
 def _patched_group(at: Place) -> str | None:
+    group = at.found.rpartition("/")[2]
     # All rounds that there are may be none.
-    single = at.found.startswith("round_last")
-    there = expand_positions([at.found], at.config.prompts.rounds) if single else [at.found]
-    return None if there else _no_round(at)
+    if not group.startswith("round_last") or expand_positions([group], at.config.prompts.rounds):
+        return None
+    return _no_round(at, "it" if group == at.found else group)
 
 
-def _no_round(at: Place) -> str:
+@rule("patching.paths.*")
+def _path_goes_up(at: Place) -> str | None:
+    sender, receiver, _ = path_parts(at.found)
+    within = sender.kind in ("attention", "head") and receiver.kind == "mlp"
+    if sender.layer < receiver.layer or (within and sender.layer == receiver.layer):
+        return None
+    return (
+        "the receiver does not read what the sender writes: it must be of a later layer, or the "
+        "MLP of the sender's"
+    )
+
+
+def _no_round(at: Place, what: str = "it") -> str:
     before = max(at.config.prompts.rounds) - 1
-    return f"no prompt has it: the last of prompts.rounds has {before} before it"
+    return f"no prompt has {what}: the last of prompts.rounds has {before} before it"
 
 
 @rule("circuits.games.*", "attribution.games.*")

@@ -104,6 +104,28 @@ def case(
     return Case(verdict, because, needs, tuple(without))
 
 
+def supported_unless(
+    needs: Sequence[Condition], *doubts: tuple[Condition, str], because: str = ""
+) -> tuple[Case, ...]:
+    """Return the last cases of a rule, which found no contradiction.
+
+    Parameters
+    ----------
+    needs : sequence of Condition
+        Without these the claim is inconclusive.
+    *doubts : (Condition, str)
+        What must hold as well, and what is said where it does not; the first that does not is
+        given.
+    because : str
+        What is said where all hold.
+    """
+    return (
+        *(case("inconclusive", *needs, without=[one], because=why) for one, why in doubts),
+        case("supported", *needs, *(one for one, _ in doubts), because=because),
+        case("inconclusive"),
+    )
+
+
 def decided(*cases: Case) -> Outcome:
     """Return the outcome of the first case that is met.
 

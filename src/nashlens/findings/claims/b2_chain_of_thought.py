@@ -21,6 +21,7 @@ from nashlens.findings.conditions import (
     below,
     case,
     decided,
+    supported_unless,
 )
 from nashlens.findings.shared.distance import (
     CONTROL_AT_RANDOM,
@@ -39,7 +40,6 @@ from nashlens.findings.shared.field import PlayField, modes_lacking, sizes_lacki
 from nashlens.findings.shared.play import (
     EvidenceBySubject,
     play_reason,
-    supported_unless,
     surface_case,
 )
 from nashlens.findings.shared.sizes import SMALL, SizedModel, families

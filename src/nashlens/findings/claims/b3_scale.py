@@ -9,7 +9,15 @@ The control is the same difference if the larger one played uniformly at random.
 from __future__ import annotations
 
 from nashlens.findings.claim import JudgeSettings
-from nashlens.findings.conditions import Outcome, above, at_most, below, case, decided
+from nashlens.findings.conditions import (
+    Outcome,
+    above,
+    at_most,
+    below,
+    case,
+    decided,
+    supported_unless,
+)
 from nashlens.findings.shared.distance import (
     CONTROL_AT_RANDOM,
     LEAST_DISTANCE,
@@ -22,7 +30,7 @@ from nashlens.findings.shared.distance import (
     random_doubt,
 )
 from nashlens.findings.shared.field import PlayField, sizes_lacking
-from nashlens.findings.shared.play import EvidenceBySubject, supported_unless, surface_case
+from nashlens.findings.shared.play import EvidenceBySubject, surface_case
 from nashlens.findings.shared.sizes import families
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nashlens.findings.claim import ALL_MODELS, JudgeSettings, Missing, with_bounds
-from nashlens.findings.conditions import Outcome, above, case, decided, told
+from nashlens.findings.conditions import Outcome, above, case, decided, supported_unless, told
 from nashlens.findings.shared.arms import comparable_arms
 from nashlens.findings.shared.distance import (
     LEAST_DISTANCE,
@@ -28,7 +28,6 @@ from nashlens.findings.shared.play import (
     PlayClaim,
     PlayEvidence,
     play_reason,
-    supported_unless,
     surface_case,
 )
 from nashlens.findings.shared.sizes import SizedModel

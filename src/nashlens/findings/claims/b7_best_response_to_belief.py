@@ -17,14 +17,13 @@ import pandas as pd
 from nashlens.contrasts import Array
 from nashlens.factorial import BlockEstimate, ScenarioBlocks
 from nashlens.findings.claim import JudgeSettings, Missing, Tables, fields_at, with_bounds
-from nashlens.findings.conditions import Outcome, above, below, case, decided
+from nashlens.findings.conditions import Outcome, above, below, case, decided, supported_unless
 from nashlens.findings.shared.play import (
     Bounded,
     EvidenceBySubject,
     PlayClaim,
     PlayEvidence,
     play_reason,
-    supported_unless,
 )
 from nashlens.kept import kept, neutral
 from nashlens.play.responses import expected_gain

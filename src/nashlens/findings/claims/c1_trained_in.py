@@ -19,7 +19,16 @@ from nashlens.findings.claim import (
     joined,
     with_bounds,
 )
-from nashlens.findings.conditions import Outcome, above, at_least, below, case, decided, same
+from nashlens.findings.conditions import (
+    Outcome,
+    above,
+    at_least,
+    below,
+    case,
+    decided,
+    same,
+    supported_unless,
+)
 from nashlens.findings.shared.lineage import (
     LateDifference,
     Lineage,
@@ -27,7 +36,6 @@ from nashlens.findings.shared.lineage import (
     Override,
     SubjectEvidence,
 )
-from nashlens.findings.shared.play import supported_unless
 from nashlens.lens.readings import PREFERENCE
 
 OTHER_WORDS = (

@@ -20,7 +20,16 @@ from nashlens.findings.claim import (
     joined,
     with_bounds,
 )
-from nashlens.findings.conditions import Outcome, above, at_least, below, case, decided, told
+from nashlens.findings.conditions import (
+    Outcome,
+    above,
+    at_least,
+    below,
+    case,
+    decided,
+    supported_unless,
+    told,
+)
 from nashlens.findings.shared.lineage import (
     LateDifference,
     Lineage,
@@ -28,7 +37,6 @@ from nashlens.findings.shared.lineage import (
     Override,
     SubjectEvidence,
 )
-from nashlens.findings.shared.play import supported_unless
 from nashlens.findings.shared.sizes import (
     STEP,
     SizedModel,

@@ -15,7 +15,16 @@ from itertools import pairwise
 import numpy as np
 
 from nashlens.findings.claim import JudgeSettings, Missing, with_bounds
-from nashlens.findings.conditions import Outcome, above, at_least, below, case, decided, told
+from nashlens.findings.conditions import (
+    Outcome,
+    above,
+    at_least,
+    below,
+    case,
+    decided,
+    supported_unless,
+    told,
+)
 from nashlens.findings.shared.arms import comparable_arms
 from nashlens.findings.shared.cooperation import LEAST_COOPERATION, NO_DILEMMA
 from nashlens.findings.shared.means import ArmMeans, MeanEstimate
@@ -25,7 +34,6 @@ from nashlens.findings.shared.play import (
     PlayClaim,
     PlayEvidence,
     play_reason,
-    supported_unless,
 )
 from nashlens.findings.shared.steered import (
     COOPERATION,

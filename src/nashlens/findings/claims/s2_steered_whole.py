@@ -17,7 +17,15 @@ from typing import NamedTuple
 import numpy as np
 
 from nashlens.findings.claim import JudgeSettings, Missing, with_bounds
-from nashlens.findings.conditions import Condition, Outcome, above, case, decided, told
+from nashlens.findings.conditions import (
+    Condition,
+    Outcome,
+    above,
+    case,
+    decided,
+    supported_unless,
+    told,
+)
 from nashlens.findings.shared.means import ArmMeans, MeanEstimate
 from nashlens.findings.shared.play import (
     Bounded,
@@ -25,7 +33,6 @@ from nashlens.findings.shared.play import (
     PlayClaim,
     PlayEvidence,
     play_reason,
-    supported_unless,
 )
 from nashlens.findings.shared.steered import (
     COOPERATION,

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 import pandas as pd
 
 from nashlens.findings.claim import ALL_MODELS, JudgeSettings, Missing, with_bounds
-from nashlens.findings.conditions import Outcome, above, at_least, below, case, decided
+from nashlens.findings.conditions import (
+    Outcome,
+    above,
+    at_least,
+    below,
+    case,
+    decided,
+    supported_unless,
+)
 from nashlens.findings.shared.arms import comparable_arms
 from nashlens.findings.shared.cooperation import LEAST_COOPERATION, NO_DILEMMA
 from nashlens.findings.shared.means import ArmMeans
@@ -23,7 +31,6 @@ from nashlens.findings.shared.play import (
     PlayClaim,
     PlayEvidence,
     play_reason,
-    supported_unless,
 )
 from nashlens.findings.shared.steered import (
     COOPERATION,

@@ -15,7 +15,16 @@ import numpy as np
 import pandas as pd
 
 from nashlens.findings.claim import JudgeSettings, Missing, with_bounds
-from nashlens.findings.conditions import Outcome, above, at_least, at_most, below, case, decided
+from nashlens.findings.conditions import (
+    Outcome,
+    above,
+    at_least,
+    at_most,
+    below,
+    case,
+    decided,
+    supported_unless,
+)
 from nashlens.findings.shared.cooperation import (
     LEAST_COOPERATION,
     MAJORITY,
@@ -30,7 +39,6 @@ from nashlens.findings.shared.play import (
     PlayClaim,
     PlayEvidence,
     play_reason,
-    supported_unless,
     surface_case,
 )
 from nashlens.findings.shared.sizes import SMALL, STEP, SizedModel

@@ -15,7 +15,16 @@ from itertools import combinations
 import pandas as pd
 
 from nashlens.findings.claim import JudgeSettings, Missing, with_bounds
-from nashlens.findings.conditions import Outcome, above, at_least, at_most, below, case, decided
+from nashlens.findings.conditions import (
+    Outcome,
+    above,
+    at_least,
+    at_most,
+    below,
+    case,
+    decided,
+    supported_unless,
+)
 from nashlens.findings.shared.arms import ComparableArms, comparable_arms, rows_of_games
 from nashlens.findings.shared.cooperation import (
     LEAST_COOPERATION,
@@ -34,7 +43,6 @@ from nashlens.findings.shared.play import (
     PlayClaim,
     PlayEvidence,
     play_reason,
-    supported_unless,
     surface_case,
 )
 from nashlens.findings.shared.sizes import SizedModel

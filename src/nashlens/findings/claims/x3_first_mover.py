@@ -15,7 +15,15 @@ from itertools import combinations
 import pandas as pd
 
 from nashlens.findings.claim import ALL_MODELS, JudgeSettings, Missing, with_bounds
-from nashlens.findings.conditions import Outcome, above, at_least, below, case, decided
+from nashlens.findings.conditions import (
+    Outcome,
+    above,
+    at_least,
+    below,
+    case,
+    decided,
+    supported_unless,
+)
 from nashlens.findings.shared.arms import comparable_arms, rows_of_games
 from nashlens.findings.shared.field import PlayField
 from nashlens.findings.shared.means import ArmMeans
@@ -24,7 +32,6 @@ from nashlens.findings.shared.play import (
     PlayClaim,
     PlayEvidence,
     play_reason,
-    supported_unless,
     surface_case,
 )
 from nashlens.findings.shared.sizes import SizedModel

@@ -18,7 +18,16 @@ import numpy as np
 import pandas as pd
 
 from nashlens.findings.claim import ALL_MODELS, JudgeSettings, Missing, with_bounds
-from nashlens.findings.conditions import Condition, Outcome, above, at_least, below, case, decided
+from nashlens.findings.conditions import (
+    Condition,
+    Outcome,
+    above,
+    at_least,
+    below,
+    case,
+    decided,
+    supported_unless,
+)
 from nashlens.findings.shared.arms import comparable_arms
 from nashlens.findings.shared.field import ModelInMode, PlayField
 from nashlens.findings.shared.means import ArmMeans, MeanEstimate
@@ -28,7 +37,6 @@ from nashlens.findings.shared.play import (
     PlayClaim,
     PlayEvidence,
     play_reason,
-    supported_unless,
     surface_case,
 )
 

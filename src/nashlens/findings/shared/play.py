@@ -1,13 +1,13 @@
-"""What all claims about play have in common: their evidence, rules with doubts, reasons."""
+"""What all claims about play have in common: their evidence, its doubts, reasons."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from nashlens.findings.claim import About, Claim, Evidence, Interval, Missing, Tables
-from nashlens.findings.conditions import Case, Condition, Outcome, case, told
+from nashlens.findings.conditions import Case, Outcome, case, told
 from nashlens.findings.shared.field import PlayField
 
 
@@ -69,28 +69,6 @@ SURFACE = "a surface form (a label, a place) decides what a player does"
 def surface_case(evidence: PlayEvidence) -> Case:
     """Return the case in which a surface form decides what is played, the first of most rules."""
     return case("inconclusive", told(SURFACE, bool(evidence.surface)), because=evidence.surface)
-
-
-def supported_unless(
-    needs: Sequence[Condition], *doubts: tuple[Condition, str], because: str = ""
-) -> tuple[Case, ...]:
-    """Return the last cases of a rule, which found no contradiction.
-
-    Parameters
-    ----------
-    needs : sequence of Condition
-        Without these the claim is inconclusive.
-    *doubts : (Condition, str)
-        What must hold as well, and what is said where it does not; the first that does not is
-        given.
-    because : str
-        What is said where all hold.
-    """
-    return (
-        *(case("inconclusive", *needs, without=[one], because=why) for one, why in doubts),
-        case("supported", *needs, *(one for one, _ in doubts), because=because),
-        case("inconclusive"),
-    )
 
 
 def play_reason(evidence: PlayEvidence, outcome: Outcome, numbers: str) -> str:
