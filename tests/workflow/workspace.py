@@ -111,12 +111,19 @@ class Workspace:
         """Replace a text in a file, or append where `old` is None; undo it afterwards."""
         file = self.folder / path
         before = file.read_text()
-        if old is None:
-            file.write_text(before + new)
-        else:
-            assert before.count(old) >= 1, f"{path} holds no {old!r}"
-            file.write_text(before.replace(old, new, 1))
+        assert old is None or old in before, f"{path} holds no {old!r}"
+        _write_source(file, before + new if old is None else before.replace(old, new, 1))
         try:
             yield
         finally:
-            file.write_text(before)
+            _write_source(file, before)
+
+
+def _write_source(file: Path, text: str) -> None:
+    """Write a file, and delete what Python compiled of it.
+
+    Python takes compiled code for that of a file with the same size and the same second.
+    """
+    file.write_text(text)
+    for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*.pyc"):
+        compiled.unlink()
