@@ -99,40 +99,22 @@ rule steering:
 
 rule circuits:
     input:
-        list(
-            made(
-                heads_summary=expand(results("heads_summary/{model}.parquet"), model=MODELS)
-            ).values()
-        ),
+        model_tables("heads_summary"),
 
 
 rule patching:
     input:
-        list(
-            made(
-                patching_summary=expand(results("patching_summary/{model}.parquet"), model=MODELS)
-            ).values()
-        ),
+        model_tables("patching_summary"),
 
 
 rule attribution:
     input:
-        list(
-            made(
-                attribution_summary=expand(
-                    results("attribution_summary/{model}.parquet"), model=MODELS
-                )
-            ).values()
-        ),
+        model_tables("attribution_summary"),
 
 
 rule spikes:
     input:
-        list(
-            made(
-                spikes_summary=expand(results("spikes_summary/{model}.parquet"), model=MODELS)
-            ).values()
-        ),
+        model_tables("spikes_summary"),
 
 
 rule ladder:

@@ -157,6 +157,11 @@ def made(**inputs):
     return {name: path for name, path in inputs.items() if not left_out([name])}
 
 
+def model_tables(table):
+    """Return a table of each model, or nothing where the config leaves its stage out."""
+    return list(made(**{table: table_files(table)}).values())
+
+
 SHOWN = [name for name in STUDY if not left_out(FIGURES[name].tables)]
 """Figures of the study that this config has tables for."""
 
