@@ -48,8 +48,6 @@ class Patches:
         `(blocks, 1 + patches)` by part, in logits: the whole difference between the two answers,
         then each patch's effect, by its method. In either direction they point to the other prompt
         of the design's own.
-    screened : dict of str to ndarray
-        `(blocks, patches)` by part: what gradients estimate of each; missing without a screen.
     """
 
     def __init__(
@@ -65,24 +63,30 @@ class Patches:
         # Into the other prompt, values move the answer the other way.
         sign = 1.0 if direction == "destroy" else -1.0
         pairs = rows.drop_duplicates("pair_id").reset_index(drop=True)
-        effect, screened = (
-            sign
-            * rows.pivot(index="pair_id", columns="patch", values=name)
-            .reindex(index=pairs["pair_id"], columns=first.index)
-            .to_numpy(dtype=np.float64)
-            for name in ("effect", "screened")
-        )
+
+        def of_pairs(column: str) -> Array:
+            """Return a column of the table as `(pairs, patches)`."""
+            wide = rows.pivot(index="pair_id", columns="patch", values=column)
+            wide = wide.reindex(index=pairs["pair_id"], columns=first.index)
+            return sign * wide.to_numpy(dtype=np.float64)
+
+        effect = of_pairs("effect")
         exact = ~np.isnan(effect).any(axis=0)
         method = np.where(exact, EXACT, GRADIENT)
         self.places = first[["site", "layer", "head", "group", "chosen"]].assign(method=method)
         totals = sign * pairs["total"].to_numpy(dtype=float)
         self.blocks, aim = ScenarioBlocks(pairs), aims(pairs, kind, towards)
-        values = np.column_stack([totals, np.where(exact, effect, screened)])
-        self.parts = self.blocks.parts(values, aim)
-        self.screened = self.blocks.parts(screened, aim)
+        if not exact.all():
+            effect = np.where(exact, effect, of_pairs("screened"))
+        self.parts = self.blocks.parts(np.column_stack([totals, effect]), aim)
+        self._screened = lambda: self.blocks.parts(of_pairs("screened"), aim)
 
     def __len__(self) -> int:
         return len(self.blocks)
+
+    def screened(self) -> dict[str, Array]:
+        """Return `(blocks, patches)` by part: what gradients estimate; missing without a screen."""
+        return self._screened()
 
 
 def aims(pairs: pd.DataFrame, kind: str, towards: Literal["other", "nash"] = "other") -> Array:

@@ -124,13 +124,14 @@ def patching_table(
     DataError
         With a screen or paths, if devices share the heads; if the model lacks a path.
     """
-    Paths(paths).check(engine)
+    wanted = Paths(paths)
+    wanted.check(engine)
     arms = []
     for kind in kinds:
         chosen = choose_pairs(pairs, kind, kinds, games, pairs_per_game, seed)
         held = [_held(chosen["groups"], names) for names in (groups, heads)]
         patches = list(all_patches(engine.n_heads, layers, sites, *held))
-        routes = Paths(paths).among(_held(chosen["groups"], Paths(paths).groups))
+        routes = wanted.among(_held(chosen["groups"], wanted.groups))
         for direction in directions_of(kind, directions) if len(chosen) else ():
             arms.append(_Arm(kind, direction, chosen, patches, routes))
     why: Mapping[Patch, str] | None = None

@@ -76,7 +76,7 @@ def patching_estimates(patching: pd.DataFrame, *, model: str, how: Bootstrap) ->
 def _ranking(patches: Patches, confidence: float) -> pd.DataFrame:
     """Return how well the screen ranked the patches that it chose, and the random ones."""
     part = MAIN_PART[patches.kind]
-    exact, screened = np.abs(patches.parts[part][:, 1:]), np.abs(patches.screened[part])
+    exact, screened = np.abs(patches.parts[part][:, 1:]), np.abs(patches.screened()[part])
     moving = (exact > 0).any(axis=0) | (screened > 0).any(axis=0)
     tables = []
     for reason, words in _RANKED.items():

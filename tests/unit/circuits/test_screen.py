@@ -131,7 +131,7 @@ def test_the_ranking_is_within_blocks_and_has_its_interval(screened, caplog):
     ].iloc[0]
     patches = Patches(screened, "payoffs", "destroy")
     part = MAIN_PART["payoffs"]
-    exact, estimated = np.abs(patches.parts[part][:, 1:]), np.abs(patches.screened[part])
+    exact, estimated = np.abs(patches.parts[part][:, 1:]), np.abs(patches.screened()[part])
     moving = (exact > 0).any(axis=0) | (estimated > 0).any(axis=0)
     which = np.flatnonzero((patches.places["chosen"] == RANDOM).to_numpy() & moving)
     theirs = [
