@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from nashlens.engine.core import Engine
     from nashlens.engine.forks import Fork
 
-__all__ = ["KINDS", "Change", "Means", "Site", "patch_scores"]
+__all__ = ["KINDS", "Change", "Means", "Site", "mark_replaced", "patch_scores"]
 
 
 class Change(NamedTuple):
@@ -168,7 +168,7 @@ def _score(
         mine = [changes[k] for k in columns]
         values, aligned = (theirs, sources) if by_source else (None, None)
         patches = _Patches(engine, mine, np.array(columns), values, means)
-        jobs.append(ForkJob(patches, _marks(runs, groups, group, values, aligned)))
+        jobs.append(ForkJob(patches, mark_replaced(runs, groups, group, values, aligned)))
     # The last column is that of no change.
     scores = np.full((len(prompts), len(changes) + 1, 2), np.nan)
 
@@ -204,7 +204,7 @@ def _source_values(
     return record(engine, sequences, tokens, places)
 
 
-def _marks(
+def mark_replaced(
     runs: Sequence[LabelRun],
     groups: Sequence[Mapping[str, Sequence[int]]],
     group: str,

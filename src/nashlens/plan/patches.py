@@ -9,9 +9,11 @@ import numpy as np
 
 from nashlens.circuits.patching import all_patches, can_change
 from nashlens.circuits.screen import OTHERS
-from nashlens.engine.forest import pack, shared_prefix
+from nashlens.engine.forest import pack
 from nashlens.engine.forks import Fork, forks_of
-from nashlens.engine.labels import LabelledPrompt, LabelRun, label_runs
+from nashlens.engine.labels import LabelledPrompt, label_runs
+from nashlens.engine.patching import mark_replaced
+from nashlens.engine.recording import Recorded
 from nashlens.engine.sweeps import PROMPTS_AT_ONCE
 from nashlens.models.shapes import Shape
 from nashlens.plan.design import Sequences
@@ -54,8 +56,7 @@ def patched_copies(
     for first in range(0, len(into), PROMPTS_AT_ONCE):
         here = slice(first, first + PROMPTS_AT_ONCE)
         for name, again in blocks.items():
-            some = [tokens[name] for tokens in groups[here]]
-            for fork in _forks(into[here], theirs[here], some, batch_tokens):
+            for fork in _forks(into[here], theirs[here], groups[here], name, batch_tokens):
                 total += _copied(fork, again, shape)
     return total
 
@@ -119,7 +120,8 @@ def path_passes(
 def _forks(
     into: Sequence[LabelledPrompt],
     source: Sequences,
-    patched: Sequence[Sequence[int]],
+    groups: Sequence[dict[str, list[int]]],
+    name: str,
     batch_tokens: int,
 ) -> Iterator[Fork]:
     """Yield the forks of prompts in which one group of tokens gets the values of others."""
@@ -131,16 +133,14 @@ def _forks(
     for row, packed in pack(sequences, batch_tokens):
         values |= {one.index: count + one.path for one in packed}
         count += len(row)
+    theirs = Recorded({}, [values[index] for index in range(len(runs))])
+    marks = mark_replaced(runs, groups, name, theirs, source)
     for _, packed in pack([run.sequence for run in runs], batch_tokens):
-        mine: list[tuple[LabelRun, np.ndarray, np.ndarray]] = []
-        for one in packed:
-            run = runs[one.index]
-            same = shared_prefix(np.asarray(source[run.prompt]), np.asarray(into[run.prompt].ids))
-            tokens = [token for token in patched[run.prompt] if token >= same]
-            if tokens:
-                marks = np.full(len(run.sequence), -1)
-                marks[tokens] = values[one.index][tokens]
-                mine.append((run, one.path, marks))
+        mine = [
+            (runs[one.index], one.path, edited)
+            for one in packed
+            if (edited := marks[one.index]) is not None
+        ]
         if mine:
             some, paths, edited = zip(*mine, strict=True)
             yield from forks_of(some, paths, edited, batch_tokens)
