@@ -14,11 +14,10 @@ import pandas as pd
 
 from nashlens.contrasts import Array
 from nashlens.factorial import ScenarioBlocks
+from nashlens.vocabulary.patching import EXACT, GRADIENT
 
 MAIN_PART = {"payoffs": "action", "history": "action", "labels": "action", "order": "place"}
 """Kind of pairs -> the part of the answer that the other prompt differs in."""
-EXACT, GRADIENT = "exact", "gradient"
-"""How the effect of a patch was found."""
 
 
 class Patches:

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from nashlens.circuits.patches import EXACT, MAIN_PART, Patches
+from nashlens.circuits.patches import MAIN_PART, Patches
 from nashlens.circuits.screen import LARGEST, RANDOM
 from nashlens.contrasts import Array
 from nashlens.estimates import Bootstrap, collect, frame
 from nashlens.factorial import PARTS, BlockEstimate
+from nashlens.vocabulary.patching import EXACT
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from nashlens.figures import saying, style, theme
 from nashlens.figures.registry import Look
-from nashlens.vocabulary.patching import DIRECTIONS, judged_direction
+from nashlens.vocabulary.patching import DIRECTIONS, EXACT, GRADIENT, judged_direction
 
 TITLE = "Where the model carries what the payoffs say"
 _COLUMNS = ("model", "kind", "direction", "quantity", "patch", "site", "layer", "group", "method",
@@ -51,7 +51,7 @@ def _message(patching_summary: pd.DataFrame, look: Look) -> str:
     # Of what was only screened nothing is said.
     rows = rows[
         rows["estimate"].notna()
-        & (rows["method"] == "exact")
+        & (rows["method"] == EXACT)
         & (rows["direction"] == judged_direction(set(rows["direction"])))
     ].reset_index(drop=True)
     patches, totals = (rows[rows["site"] == site] for site in ("residual", "total"))
@@ -165,7 +165,7 @@ def _heat(ax: Axes, rows: pd.DataFrame, scale: Normalize) -> None:
     ax.imshow(
         np.ma.masked_invalid(values), cmap=_MAP, norm=scale, aspect="auto", interpolation="nearest"
     )
-    exact = (rows["method"] == "exact").to_numpy(dtype=bool)
+    exact = (rows["method"] == EXACT).to_numpy(dtype=bool)
     for x, y in zip(column[~exact], line[~exact], strict=True):
         corner = (x - 0.5, y - 0.5)
         ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="0.55", lw=0.0, hatch=_HATCH))
@@ -191,6 +191,6 @@ def _legend_entries(confidence: float, methods: pd.Series) -> list[Any]:
             label="the interval leaves out 0",
         ),
         Patch(fill=False, edgecolor="black", label="more than half of all, with its own interval"),
-        *([gradient] if (methods == "gradient").any() else []),
+        *([gradient] if (methods == GRADIENT).any() else []),
         style.note(f"{level} over histories, for all patches at once"),
     ]  # fmt: skip

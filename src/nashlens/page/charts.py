@@ -14,6 +14,7 @@ from nashlens.page.marks import Picture, picture
 from nashlens.page.study import StudyTables
 from nashlens.page.words import known, number, verdict
 from nashlens.play.responses import by_block
+from nashlens.vocabulary.patching import EXACT
 
 Draw = Callable[[StudyTables], Picture]
 MOST_ROWS = 2000
@@ -204,7 +205,7 @@ def _patching(study: StudyTables) -> Picture:
     if rows["direction"].nunique() > 1:
         rows = rows.assign(model=rows["model"].astype(str) + ", " + rows["direction"].astype(str))
     every = rows
-    rows = _few(rows[rows["method"] == "exact"], "patching_summary")
+    rows = _few(rows[rows["method"] == EXACT], "patching_summary")
     chart = marks.heat(rows, x="group", y="layer", facet="model", title="logits")
     best = rows.loc[rows.groupby("model")["estimate"].idxmax()].to_dict("records")
     words = "; ".join(

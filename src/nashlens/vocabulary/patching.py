@@ -9,6 +9,9 @@ Direction = Literal["destroy", "restore"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 """Into which prompt of a pair values are patched: into the design's own, or into the other one."""
 
+EXACT, GRADIENT = "exact", "gradient"
+"""How the effect of a patch was found: by patching, or only screened."""
+
 PatchSite = Literal["residual", "attention", "mlp"]
 SITES: tuple[PatchSite, ...] = get_args(PatchSite)
 """What is patched at a layer, besides single heads."""

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nashlens.circuits.patches import EXACT, Patches
+from nashlens.circuits.patches import Patches
 from nashlens.contrasts import Array, p_floor, student_p
 from nashlens.findings.claim import (
     Claim,
@@ -27,7 +27,7 @@ from nashlens.findings.claim import (
     with_bounds,
 )
 from nashlens.findings.conditions import Outcome, above, below, case, decided, told
-from nashlens.vocabulary.patching import DIRECTIONS, judged_direction
+from nashlens.vocabulary.patching import DIRECTIONS, EXACT, judged_direction
 from nashlens.vocabulary.positions import DECISION
 
 LEAST_TOTAL = 0.2
