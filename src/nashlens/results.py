@@ -23,7 +23,7 @@ from nashlens.files import parse_json
 from nashlens.records import is_changed
 from nashlens.tables import open_table, read_metadata, read_table
 from nashlens.vocabulary.positions import DECISION
-from nashlens.vocabulary.stages import left_out_by
+from nashlens.vocabulary.stages import INTERVENTION, left_out_by
 from nashlens.vocabulary.tables import JOINED, SPLIT, WHOLE
 
 if TYPE_CHECKING:
@@ -317,9 +317,13 @@ class Results:
     def _of_all_models(self, name: str) -> list[Path]:
         if not self._parts(name):
             raise self._missing(self.folder / name / "MODEL.parquet", name)
-        if left_out_by(name) is None:
-            return [self.folder / name / f"{model}.parquet" for model in self.models]
-        return self._parts(name)
+        models = self._steered_models() if left_out_by(name) == INTERVENTION else self.models
+        return [self.folder / name / f"{model}.parquet" for model in models]
+
+    def _steered_models(self) -> list[str]:
+        """List the models with a steered agent: no other has tables of steered play."""
+        agents = [agent for agent in self.config["agents"].values() if agent["intervention"]]
+        return sorted({agent["model"] for agent in agents})
 
     def _missing(self, path: Path, name: str) -> StoreError:
         key = left_out_by(name)

@@ -142,6 +142,24 @@ def test_a_table_that_lacks_a_model_is_half_made(folder):
     assert len(nashlens.open(folder)["lens/one"]) == 1
 
 
+def test_a_table_that_a_config_can_leave_out_is_whole_or_an_error(folder):
+    steered = {"model": "one", "intervention": {"value": 1.0}}
+    agents = {"one": {"model": "one", "intervention": None}, "one_pushed": steered}
+    write_json(folder / "config.json", {**CONFIG, "agents": agents})
+    for table in ("heads", "patching", "choir", "spikes", "steered_quiz"):
+        plant(folder, f"{table}/one", pd.DataFrame({"layer": [0]}))
+    study = nashlens.open(folder)
+    for table in ("heads", "patching", "choir", "spikes"):
+        # A stage is left out for all models: what one has, the other lacks.
+        with pytest.raises(nashlens.StoreError, match=rf"{table}/two\.parquet: no such table"):
+            study.table(table)
+    assert study["steered_quiz"]["model"].tolist() == ["one"]
+    agents["two_pushed"] = {**steered, "model": "two"}
+    write_json(folder / "config.json", {**CONFIG, "agents": agents})
+    with pytest.raises(nashlens.StoreError, match=r"steered_quiz/two\.parquet: no such table"):
+        study.table("steered_quiz")
+
+
 def test_a_table_of_another_config_than_the_last_runs_is_half_made(folder):
     frame = pd.DataFrame({"model": ["two"], "layer": [0], "p": [0.5]})
     plant(folder, "lens/two", frame, {**CONFIG, "experiment": {"seed": 2}})

@@ -323,9 +323,10 @@ def spiked(hits, wrong=0, own=0):
     }
     rows = [
         {"model": "m", "spike": spike, "layer": 12, "strength": strength, "unit": "logits",
-         "claim": "M6", "counts": counts, "wanted": "supported", "verdict": verdict}
+         "claim": "M6", "counts": counts, "wanted": "supported", "draw": draw,
+         "verdict": "supported" if draw < k else "inconclusive"}
         for (spike, strength, counts), k in shares.items()
-        for verdict in ["supported"] * k + ["inconclusive"] * (10 - k)
+        for draw in range(10)
     ]  # fmt: skip
     return summarise_spikes(pd.DataFrame(rows), 0.95)
 
