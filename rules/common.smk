@@ -29,6 +29,7 @@ from workflow.call import (
 )
 from workflow.choice import choose_by_records
 from workflow.claims import begin_run
+from workflow.ends import end_at_sigterm
 from workflow.experiment import Experiment, export_path, more_each_try
 from workflow.fingerprint import OPTIONAL
 from workflow.intake import watch
@@ -42,6 +43,8 @@ REMOTE = workflow.resource_settings.nodes is not None
 
 if workflow.is_main_process:
     watch(workflow.config_settings)
+# A job on a cluster has a Snakemake of its own, which ends as well.
+end_at_sigterm()
 
 
 configfile: "config.yaml"
