@@ -24,7 +24,7 @@ from nashlens.estimates import Bootstrap, collect, frame
 SHARES = (0.5, 0.8, 0.95)
 """Shares of the whole effect of which it is said how many components carry them."""
 LEAST_EFFECT = 0.2
-"""Whole effect, in logits, from which on it is counted who carries it (P from 0.50 to 0.55)."""
+"""Logits from which an effect counts, and it is counted who carries it (P from 0.50 to 0.55)."""
 _KEYS = {"model": "str", "quantity": "str", "order": "str", "size": "Int64", "share": "float64"}
 
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from nashlens.engine.steered import Steering
 
-_LOGIT_ROWS = 128  # rows of the vocabulary's logits in memory at once
+LOGIT_ROWS = 128
+"""Rows of the vocabulary's logits in memory at once."""
 
 
 class LabelledPrompt(NamedTuple):
@@ -122,9 +123,9 @@ def token_logprobs(
     order = np.argsort(at, kind="stable")
     index = [copy_to(torch.from_numpy(i), final.device) for i in (needed, at[order], tokens[order])]
     parts = []
-    for start in range(0, len(needed), _LOGIT_ROWS):
-        first, last = np.searchsorted(at[order], (start, start + _LOGIT_ROWS))
-        here = logits(final[index[0][start : start + _LOGIT_ROWS]])
+    for start in range(0, len(needed), LOGIT_ROWS):
+        first, last = np.searchsorted(at[order], (start, start + LOGIT_ROWS))
+        here = logits(final[index[0][start : start + LOGIT_ROWS]])
         row, token = (i[first:last].to(here.device) for i in index[1:])
         row = row - start
         parts.append(here[row, token] - torch.logsumexp(here, dim=-1)[row])

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from nashlens.engine.labels import LOGIT_ROWS
 from nashlens.models.shapes import Shape
 from nashlens.plan.sessions import STEP, Kept, kept_of_play
 
@@ -25,7 +26,6 @@ CONTEXT = 0.6 * GB
 READING = 0.47 * GB
 """A block of logits of a lens, with copies that compare and sum it (`lens.vocabulary`)."""
 _READ_AT_ONCE = 2048  # residuals of a lens
-_LOGIT_ROWS = 128  # rows of the vocabulary's logits at a time (`engine.labels`)
 _SAMPLED = 32.0  # bytes of a logit that is drawn from: four copies in float32, captured once more
 _PROMPT, _SHOWN = 140, 16  # tokens of a prompt, and of each round that it shows
 BACKWARD = 2.5
@@ -79,7 +79,7 @@ def row_bytes(shape: Shape, model: Mapping[str, Any], on_gpu: bool, tokens: floa
 
 def scoring_bytes(shape: Shape) -> float:
     """Return the bytes of the logits that labels are scored by, in float32, three times."""
-    return 3.0 * _LOGIT_ROWS * shape.vocab * 4
+    return 3.0 * LOGIT_ROWS * shape.vocab * 4
 
 
 def peak_bytes(

@@ -13,7 +13,6 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
-from nashlens.circuits import concentration
 from nashlens.circuits.concentration import concentration_estimates
 from nashlens.circuits.patching_summary import patching_estimates
 from nashlens.errors import ConfigError, DataError
@@ -21,7 +20,6 @@ from nashlens.figures import effects, heads, registry, steered
 from nashlens.figures import patching as patching_figure
 from nashlens.findings.claims import (
     m4_no_nash_components,
-    m9_late_cause,
     m11_computed_from_payoffs,
     s2_steered_whole,
 )
@@ -251,7 +249,6 @@ def test_bounds_of_figures_are_those_of_claims():
     drawn = patching_figure._HALF, patching_figure._LEAST
     assert drawn == (computed.LEAST_SHARE, computed.LEAST_TOTAL)
     assert (steered.QUIZ_LOSS, steered.DIVERGENCE) == (whole.QUIZ_LOSS, whole.DIVERGENCE)
-    assert m9_late_cause.LEAST_EFFECT == concentration.LEAST_EFFECT
 
 
 def test_lens_without_nash_actions(one_model):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from nashlens.circuits.concentration import LEAST_EFFECT
 from nashlens.circuits.readings import Ablations
 from nashlens.findings.claim import (
     Claim,
@@ -29,8 +30,6 @@ from nashlens.findings.claim import (
 from nashlens.findings.conditions import Case, Condition, Outcome, above, below, case, decided, told
 from nashlens.findings.shared.override import override_problem, writers_problem
 
-LEAST_EFFECT = 0.2
-"""Logits from which a change counts (P from 0.50 to 0.55)."""
 WITHOUT = "values from prompts without a conflict"
 WITH = "values from prompts with a conflict"
 
