@@ -41,29 +41,40 @@ _APART = 0.07
 def _message(spikes_summary: pd.DataFrame, look: Look) -> str:
     """Say, of overrides, from which strength on they would have been found."""
     models = list(dict.fromkeys(spikes_summary["model"]))
-    found = worth(spikes_summary)
-    found = found[(found["claim"] == "M6") & found["spike_found"].notna()]
+    asked = worth(spikes_summary).query("claim == 'M6' and spike_unit != ''")
+    found = asked[asked["spike_found"].notna()]
     who = models[0] if len(models) == 1 else f"{len(found)} of {len(models)} models"
-    if found.empty:
+    if asked.empty:
         return "No override was put into a model, so no power is known for it"
+    if found.empty:
+        name = models[0] if len(models) == 1 else "All models"
+        return f"{name}: an override is seen without a spike, so no power is known for it"
     sizes = found["spike_found"].to_numpy(float)
     if np.isinf(sizes).all():
         return f"In {who}, none of the overrides put in was found"
-    least, most = sizes.min(), sizes[np.isfinite(sizes)].max()
+    finite = found[np.isfinite(sizes)]
+    least, most = finite["spike_found"].min(), finite["spike_found"].max()
     size = f"{least:g}" if least == most else f"{least:g} to {most:g}"
     if np.isinf(sizes).any():
         size += " (or none)"
     wrong = float(found["spike_false"].max())
-    tail = f"in up to {wrong:.0%} of draws it is" if wrong > 0 else "none is"
-    share = _share(spikes_summary, most)
-    return f"In {who}, an override of {size} logits is found{share}; by word only, {tail}"
+    mistaken = f"up to {wrong:.0%} of draws" if wrong > 0 else "none"
+    share = _share(spikes_summary, finite)
+    return (
+        f"In {who}, an override of {size} logits is found{share};"
+        f" one of the wrong kind is taken for it in {mistaken}"
+    )
 
 
-def _share(summary: pd.DataFrame, strength: float) -> str:
-    """Return in which share of draws overrides of a strength were found, at least."""
-    rows = summary[(summary["spike"] == "override") & (summary["claim"] == "M6")]
-    rows = rows[np.isclose(rows["strength"].astype(float), strength)].sort_values("estimate")
-    return f" in {saying.interval(rows.iloc[0], '.0%')} of draws" if len(rows) else ""
+def _share(summary: pd.DataFrame, found: pd.DataFrame) -> str:
+    """Return in which share of draws each model's smallest override was found, at least.
+
+    In a model it is the share at the layer where most draws find it, as `worth` says.
+    """
+    sizes = found.rename(columns={"spike_found": "strength"})[["model", "claim", "strength"]]
+    rows = summary[summary["spike"] == "override"].merge(sizes)
+    rows = rows.sort_values(["estimate", "ci_low"], ascending=False).drop_duplicates("model")
+    return f" in {saying.interval(rows.iloc[-1], '.0%')} of draws"
 
 
 @style.figure(TITLE, _message, spikes_summary=_COLUMNS)
@@ -150,6 +161,6 @@ def _legend_entries(summary: pd.DataFrame, color: dict[str, Any], confidence: fl
     needed = Line2D([], [], color="0.5", ls=":", lw=0.8, label=f"power {POWER:g}")
     bars = style.note(f"bars: {confidence:.0%} Wilson interval over draws")
     counted = style.note(
-        f"share: of draws in which a claim is judged as sought ({'; '.join(sought)})"
+        f"share: judged as sought ({'; '.join(sought)}), of draws not judged so without a spike"
     )
     return [*claims, own, needed, counted, bars]

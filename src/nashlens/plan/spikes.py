@@ -66,5 +66,6 @@ def count_verdicts(
         claims = sum(claim in PROBE_CLAIMS for claim in WANTED[spike])
         places = {1} if spike == "history" else set(layers)
         tried = len(places.intersection(probed)) * (target in config["probes"]["targets"])
-        readings += claims * (1 + tried * len(settings["deviations"]) * draws)
+        spikes = tried * len(settings["deviations"])
+        readings += claims * draws * (spikes + (spikes > 0))
     return Verdicts(answers * max(1, draws // 2), readings)

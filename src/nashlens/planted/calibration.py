@@ -27,7 +27,8 @@ Each planted fact is looked for in the study's own tables by one rule, the same 
   row is followed by one that asks for the verdict *contradicted*;
 - **spike** (of each claim): the largest effect of its kind that is put into the model is found in
   four draws of five, at some layer; **wrong_spike**: one of the wrong kind is taken for it in more
-  draws than an interval's error allows. Where a claim holds without a spike they have no row.
+  draws than an interval's error allows. Draws in which the claim holds without a spike do not
+  count, and where these are four of five or more, the claim has neither row.
 
 A planted fact that is found is a *hit*, and its layer error is the distance between the two
 layers; a fact found where there is none by construction is a *false positive*.

@@ -17,8 +17,12 @@ _KEYS = ["model", "spike", "layer", "strength", "unit", "claim", "counts", "want
 def summarise_spikes(spikes: pd.DataFrame, confidence: float) -> pd.DataFrame:
     """Return the share of draws with the verdict that counts, with Wilson's interval.
 
-    A spike of the wrong kind is no mistake in a draw in which the model has the verdict without it:
-    draws are of the same histories for every spike, and such a one is left out.
+    A draw is of the same histories for every spike. One in which the model has the verdict without
+    any spike says nothing of a spike: it is neither found there nor mistaken. So power, and the
+    share of false findings, are conditional on histories in which the model by itself lacks the
+    verdict, as it does where the study ends in a null. Only the model's own row counts all draws.
+    What is left is the same for every strength, so that strengths can be compared; but histories
+    that lack the verdict favour it less than others do, so that power is low rather than high.
 
     Parameters
     ----------
@@ -29,13 +33,13 @@ def summarise_spikes(spikes: pd.DataFrame, confidence: float) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per spike, layer, strength and claim: `estimate`, `ci_low`, `ci_high`, `n` draws;
-        without a draw, NaN.
+        One row per spike, layer, strength and claim: `estimate`, `ci_low`, `ci_high`, and `n`, the
+        draws that count; where none is left, NaN.
     """
     hit = spikes["verdict"].eq(spikes["wanted"])
     of_draw = pd.MultiIndex.from_frame(spikes[["model", "claim", "draw"]])
-    by_itself = of_draw.isin(of_draw[hit & spikes["spike"].eq(NONE)])
-    counted = ~(by_itself & spikes["counts"].eq("false"))
+    own = spikes["spike"].eq(NONE)
+    counted = own | ~of_draw.isin(of_draw[hit & own])
     groups = spikes.assign(hits=hit & counted, n=counted).groupby(_KEYS, sort=False, dropna=False)
     table = groups[["hits", "n"]].sum().reset_index()
     bounds = [
@@ -56,19 +60,21 @@ def worth(summary: pd.DataFrame) -> pd.DataFrame:
         `model`, `claim`, `spike_found`: the smallest strength that has power 0.8 at some layer and
         so has every larger one there; infinite if none has. `spike_unit`, and `spike_false`: the
         largest share of draws, over spikes of the wrong kind, with the verdict. Both are missing
-        where the model has the verdict without a spike (in four draws of five). `spike_shares` and
-        `false_shares` say in words of how many draws that power is (of the largest strength, if
-        none has power), and that share, with their intervals.
+        where the model has the verdict without a spike in four draws of five or more: it shows no
+        null there, and the few draws that are left say little. (Without any spike the unit is
+        empty as well.) `spike_shares` and `false_shares` say in words of how many draws that power
+        is (of the largest strength, if none has power), and that share, with their intervals.
     """
     rows = []
     for (model, claim), part in summary.groupby(["model", "claim"], sort=False):
         power = part[part["counts"] == "power"]
         spiked = power[power["spike"] != NONE]
         own = power.loc[power["spike"] == NONE, "estimate"].max() >= POWER
+        judged = spiked[spiked["n"] > 0]
         wrong = part[(part["counts"] == "false") & (part["n"] > 0)]
         found, at = np.nan, None
-        if not own and len(spiked):
-            found, at = _smallest(spiked)
+        if not own and len(judged):
+            found, at = _smallest(judged)
         mistaken = None if own or wrong.empty else wrong.sort_values("estimate").iloc[-1]
         rows.append(
             {

@@ -83,35 +83,43 @@ class SpikedProbes:
     def verdicts(
         self, spike: str, claims: Sequence[str]
     ) -> Iterator[tuple[Spike | None, SpikeVerdict]]:
-        """Yield verdicts of some claims under one kind of spike; None is the model as it is."""
+        """Yield verdicts of some claims under one kind of spike; None is the model as it is.
+
+        Nothing is yielded where the target could not be probed, or no layer of the spike was.
+        """
         rows = at_position(self.probes)
         rows = rows[rows["split"] == "match"].reset_index(drop=True)
-        for claim in claims:
-            yield None, self._verdict(claim, rows, 0)
         target = PROBED[spike]
         how = replace(self.how, permutations=min(self.how.permutations, PERMUTATIONS))
         (question,) = prepare_questions(self.prompts, [target], how, splits=("match",))
         sound = rows[(rows["target"] == target) & (rows["status"] == "ok")]
-        if question.reason or sound.empty:
+        layers = (1,) if spike == "history" else self.layers
+        tried = [layer for layer in layers if layer in sound["layer"].to_numpy()]
+        if question.reason or not tried:
             return
         drawn = self._drawn_again(question)
+
+        def numbers(layer: int, strength: float) -> list[dict[str, float]]:
+            # With nothing written, still as a spike is judged: verdicts differ by the spike only.
+            kind, permutations = (spike, how.permutations) if layer in tried else ("", 0)
+            fit = self._fit(question, layer, kind, strength)
+            return self._numbers(question, fit, drawn, permutations)
+
         # M2 compares with the last layer, which is as it was but for the histories.
-        last = int(sound["layer"].max())
-        kept = self._numbers(question, self._fit(question, last), drawn)
-        layers = (1,) if spike == "history" else self.layers
-        where = [(k, s) for k in layers for s in self.deviations if k in sound["layer"].to_numpy()]
+        redrawn = list(dict.fromkeys((*tried, int(sound["layer"].max()))))
+        own = each(redrawn, lambda layer: numbers(layer, 0.0), f"without spikes: {spike}")
+        tables = [rows] * self.draws
+        for layer, found in zip(redrawn, own, strict=True):
+            tables = _replaced(tables, target, layer, found)
+        for verdict in self._verdicts(claims, tables):
+            yield None, verdict
 
         def judge(one: tuple[int, float]) -> list[SpikeVerdict]:
-            fitted = self._fit(question, one[0], spike, one[1])
-            numbers = self._numbers(question, fitted, drawn, permutations=how.permutations)
-            found = []
-            for draw, (after, new) in enumerate(zip(kept, numbers, strict=True)):
-                table = _replaced(_replaced(rows, target, last, after), target, one[0], new)
-                found += [self._verdict(claim, table, draw) for claim in claims]
-            return found
+            return self._verdicts(claims, _replaced(tables, target, one[0], numbers(*one)))
 
-        for one, found in zip(where, each(where, judge, f"spikes: {spike}"), strict=True):
-            for verdict in found:
+        where = [(layer, strength) for layer in tried for strength in self.deviations]
+        for one, verdicts in zip(where, each(where, judge, f"spikes: {spike}"), strict=True):
+            for verdict in verdicts:
                 yield Spike(spike, *one, UNIT), SpikeVerdict(*verdict)
 
     def _fit(
@@ -170,17 +178,28 @@ class SpikedProbes:
             result.append(row)
         return result
 
-    def _verdict(self, claim: str, rows: pd.DataFrame, draw: int) -> SpikeVerdict:
-        tables = {"probes": rows, "prompts": self.prompts}
-        module = PROBE_CLAIMS[claim]
-        return SpikeVerdict.of(module.CLAIM, draw, module.estimate(tables, self.settings))
+    def _verdicts(
+        self, claims: Sequence[str], tables: Sequence[pd.DataFrame]
+    ) -> list[SpikeVerdict]:
+        """Judge some claims on the table of each draw."""
+        found = []
+        for draw, rows in enumerate(tables):
+            given = {"probes": rows, "prompts": self.prompts}
+            for claim in claims:
+                module = PROBE_CLAIMS[claim]
+                evidence = module.estimate(given, self.settings)
+                found.append(SpikeVerdict.of(module.CLAIM, draw, evidence))
+        return found
 
 
 def _replaced(
-    rows: pd.DataFrame, target: str, layer: int, numbers: dict[str, float]
-) -> pd.DataFrame:
-    """Return a table of probes with other numbers in one row."""
-    table = rows.copy()
-    here = (table["target"] == target) & (table["layer"] == layer)
-    table.loc[here, list(numbers)] = list(numbers.values())
-    return table
+    tables: Sequence[pd.DataFrame], target: str, layer: int, numbers: Sequence[dict[str, float]]
+) -> list[pd.DataFrame]:
+    """Return each draw's table of probes with the draw's numbers in one row."""
+    result = []
+    for table, new in zip(tables, numbers, strict=True):
+        changed = table.copy()
+        here = (table["target"] == target) & (table["layer"] == layer)
+        changed.loc[here, list(new)] = list(new.values())
+        result.append(changed)
+    return result

@@ -17,9 +17,10 @@ A logit is what the lens reads there: the change is along the two labels' unembe
 times the final norm's weight, as long as it must be for the norm of the *changed* residual to give
 `s` more (`engine.writing`), before any soft-cap.
 
-Estimators and rules are those of the claims, before the correction over the family. Power is the
-share of draws with the verdict that is wanted; a draw is of histories, as many as there are of each
-game, template and label set.
+Estimators and rules are those of the claims, before the correction over the family. A draw is of
+histories, as many as there are of each game, template and label set: the same ones for every spike,
+and for the model as it is. Power is the share of draws with the verdict that is wanted, of those in
+which the model lacks it by itself (`nashlens.steering.spike_summary`).
 """
 
 from __future__ import annotations
@@ -129,8 +130,8 @@ def spike_tables(
     -------
     dict of str to DataFrame
         `spikes`: one row per spike, layer, strength, claim and draw, columns `COLUMNS`. Spike
-        `none` is the model as it is. Without prompts that can have a conflict there are no spikes
-        of the lens. `spikes_summary`: from `summarise_spikes`.
+        `none` is the model as it is, in the same draws. Without prompts that can have a conflict
+        there are no spikes of the lens. `spikes_summary`: from `summarise_spikes`.
     """
     used = usable(tables["prompts"])
     directions = label_directions(readout, used)

@@ -21,8 +21,11 @@ _CLAIMS = {
 }
 
 
-def make_spikes_summary(models, *, found=6.0, draws=10) -> pd.DataFrame:
-    """Of ten draws, `found` times the strength find a spike; a word is never taken for one."""
+def make_spikes_summary(models, *, found=6.0, draws=10, own=0) -> pd.DataFrame:
+    """Of ten draws, `found` times the strength find a spike; a word is never taken for one.
+
+    In the first `own` draws the model has each verdict by itself.
+    """
     rows = []
     for model, (spike, claims) in product(models, _CLAIMS.items()):
         unit, strengths = "logits", (0.1, 0.5, 2.0)
@@ -41,7 +44,8 @@ def make_spikes_summary(models, *, found=6.0, draws=10) -> pd.DataFrame:
                 for draw in range(draws)
             ]  # fmt: skip
         rows += [
-            (model, "none", 0, 0.0, unit, claim, counts, wanted, draw, "inconclusive")
+            (model, "none", 0, 0.0, unit, claim, counts, wanted, draw,
+             wanted if draw < own else "inconclusive")
             for claim, (counts, wanted) in claims.items() if counts == "power"
             for draw in range(draws)
         ]  # fmt: skip

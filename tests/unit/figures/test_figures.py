@@ -373,10 +373,22 @@ def test_patching_has_a_row_for_each_direction_and_hatches_what_was_only_screene
 def test_spikes_say_from_which_strength_on_an_override_is_found(one_model, four_models):
     text = " ".join(texts(draw("spikes", one_model)).split())
     assert "an override of 2 logits is found" in text
-    assert "by word only, none is" in text
+    assert "one of the wrong kind is taken for it in none" in text
     assert "4 of 4 models" in " ".join(texts(draw("spikes", four_models)).split())
     weak = {"spikes_summary": make_spikes_summary(["m"], found=0.0)}
     assert "none of the overrides put in was found" in " ".join(texts(draw("spikes", weak)).split())
+    # Half of the draws have the verdict anyway: 0.5 logits are found in none of the others.
+    half = {"spikes_summary": make_spikes_summary(["m"], found=10.0, own=5)}
+    text = " ".join(texts(draw("spikes", half)).split())
+    assert "an override of 2 logits is found in 100% [57%, 100%] of draws" in text
+    assert "(n = 5 draws)" in text
+    mostly = {"spikes_summary": make_spikes_summary(["m"], own=8)}
+    text = " ".join(texts(draw("spikes", mostly)).split())
+    assert "an override is seen without a spike, so no power is known for it" in text
+    # The share is that of the models in which it is found, not of one that shows it anyway.
+    both = [make_spikes_summary(["m"], found=6.0), make_spikes_summary(["own"], found=0.0, own=9)]
+    text = " ".join(texts(draw("spikes", {"spikes_summary": pd.concat(both)})).split())
+    assert "In 1 of 2 models, an override of 2 logits is found in 100%" in text
     rows = one_model["spikes_summary"]
     nothing = {"spikes_summary": rows[rows["spike"] == "none"]}
     assert "nothing was put into a model" in " ".join(texts(draw("spikes", nothing)).split())

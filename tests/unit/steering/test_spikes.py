@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy.special import logit
 
+from nashlens.contrasts import wilson_interval
 from nashlens.engine import copies
 from nashlens.engine.core import Engine
 from nashlens.engine.writing import residuals_under
@@ -24,6 +25,7 @@ from nashlens.steering.conflicts import (
     first_tokens,
     inert_direction,
     label_directions,
+    signs_of,
 )
 from nashlens.steering.spike_summary import MEASURED, NONE, summarise_spikes, with_spike, worth
 from nashlens.steering.spiked_answers import ASKED
@@ -37,7 +39,7 @@ from nashlens.steering.spiked_lens import (
     lens_effects,
 )
 from nashlens.steering.spiked_probes import SpikedProbes
-from nashlens.steering.spikes import SpikeSettings, lens_spikes, spike_tables
+from nashlens.steering.spikes import SpikeSettings, _described, lens_spikes, spike_tables
 from tests.designs import make_prompts, residuals_at
 
 SETTINGS = SpikeSettings(
@@ -103,12 +105,50 @@ def test_a_spike_of_strength_zero_changes_nothing(spiked):
     zero = spiked[spiked["strength"] == 0.0]
     assert set(zero["spike"]) == {"none", "override", "word", "history", "nash_code"}
     assert not zero["verdict"].eq(zero["wanted"]).any()
-    lens = zero[zero["claim"].isin(["M5", "M6"])]
     columns = ["verdict", "estimate", "n", "n_matches"]
-    own = lens[lens["spike"] == "none"].set_index(["claim", "draw"])[columns]
-    for name in ("override", "word"):
-        same = lens[lens["spike"] == name].set_index(["claim", "draw"])[columns]
-        pd.testing.assert_frame_equal(same, own)
+    own = zero[zero["spike"] == "none"].set_index(["claim", "draw"])[columns]
+    assert own.index.is_unique
+    for (_, claim), rows in zero[zero["spike"] != "none"].groupby(["spike", "claim"]):
+        same = rows.set_index(["claim", "draw"])[columns]
+        pd.testing.assert_frame_equal(same, own.loc[[claim]])
+        assert len(same) == SETTINGS.draws
+
+
+def test_a_probe_is_drawn_again_without_a_spike_too(study):
+    """A model that holds the history weakly: half of the draws bring the verdict by it."""
+    tables, rng = study[-1], np.random.default_rng(3)
+    prompts = usable(tables["prompts"])
+    ids = prompts["prompt_id"].tolist()
+    noise = dict(zip(ids, rng.normal(size=(len(ids), 8)), strict=True))
+    signs = dict(zip(ids, signs_of(prompts["opponent_last"]), strict=True))
+
+    def load(layer, ids):
+        weak = np.array([[signs[name]] * 8 for name in ids]) * (layer == 1) * 0.3
+        return np.array([noise[name] for name in ids]) + weak
+
+    target = "opponent_last"
+    probes = fit_probes(lambda k: load(k, ids), [1, 12], prompts, [target], PROBES).probes
+    judged = SpikedProbes(
+        load, np.zeros((1, 8)), prompts, probes, PROBES, JUDGED, [12], [0.0, 0.5, 3.0], 20
+    )
+    rows = list(judged.verdicts("history", ["M1", "M2"]))
+    found = pd.DataFrame(_described(rows, "m"))
+    own = found[found["spike"] == NONE].set_index(["claim", "draw"])
+    assert own.index.is_unique
+    nothing = found[(found["spike"] == "history") & (found["strength"] == 0.0)]
+    columns = ["verdict", "estimate"]
+    same = nothing.set_index(["claim", "draw"])[columns]
+    pd.testing.assert_frame_equal(same, own[columns], check_like=True)
+    # Where histories alone bring the verdict there is nothing to be found.
+    summary = summarise_spikes(found, 0.95).set_index(["claim", "strength"])
+    has = own.groupby("claim")["verdict"].apply(lambda said: (said == "supported").sum())
+    assert 0 < has["M1"] < 20
+    for claim in ("M1", "M2"):
+        spiked = summary.loc[claim].drop(index=0.0)
+        assert (spiked["n"] == 20 - has[claim]).all()
+        zero = summary[summary["spike"] == "history"].loc[(claim, 0.0)]
+        assert zero["estimate"] == 0.0
+        assert spiked.loc[3.0, "estimate"] == 1.0
 
 
 def test_a_probe_with_nothing_written_is_the_studys_own(study):
@@ -329,6 +369,50 @@ def test_a_draw_that_the_model_decides_by_itself_is_no_mistake_of_a_wrong_spike(
     assert wrong["n"] == 0
     assert np.isnan(wrong["estimate"])
     assert np.isnan(worth(summary)["spike_false"].item())
+
+
+def test_a_draw_that_the_model_decides_by_itself_is_no_find_of_a_spike():
+    summary = summary_of({0.0: 4, 0.3: 5, 1.0: 9}, own=4)
+    power = summary[summary["spike"] == "override"].set_index("strength")
+    # In the first four of ten draws the verdict is there anyway: six can find something.
+    assert (power["n"] == 6).all()
+    assert power["estimate"].tolist() == pytest.approx([0.0, 1 / 6, 5 / 6])
+    assert tuple(power.loc[1.0, ["ci_low", "ci_high"]]) == wilson_interval(5, 6, 0.95)
+    # What the model has by itself is a share of all draws.
+    (own,) = summary[summary["spike"] == NONE].to_dict("records")
+    assert (own["n"], own["estimate"]) == (10, 0.4)
+    (row,) = worth(summary).to_dict("records")
+    assert row["spike_found"] == 1.0
+    assert row["spike_shares"] == "83% [44%, 97%] of 6 draws"
+
+
+def test_power_is_none_where_no_draw_is_left():
+    summary = summary_of({0.3: 10, 1.0: 10}, wrong=10, own=10)
+    spiked = summary[summary["spike"] != NONE]
+    assert (spiked["n"] == 0).all()
+    assert spiked[["estimate", "ci_low", "ci_high"]].isna().all(axis=None)
+    (row,) = worth(summary).to_dict("records")
+    assert np.isnan(row["spike_found"])
+    assert (row["spike_unit"], row["spike_shares"], row["false_shares"]) == ("logits", "", "")
+    # So few draws could tell little of a model that mostly has the verdict.
+    (row,) = worth(summary_of({1.0: 10}, own=8)).to_dict("records")
+    assert np.isnan(row["spike_found"])
+
+
+def test_draws_are_left_out_of_their_own_model_and_claim_only():
+    """Model `a` has M6 by itself in its first two draws; `b` and M5 do not."""
+    keys = [("a", "M6", 2), ("a", "M5", 0), ("b", "M6", 0)]
+    drawn = [
+        {"model": model, "claim": claim, "spike": spike, "strength": strength, "draw": draw,
+         "verdict": "supported" if draw < hits else "inconclusive"}
+        for model, claim, own in keys
+        for spike, strength, hits in ((NONE, 0.0, own), ("override", 1.0, 5))
+        for draw in range(5)
+    ]  # fmt: skip
+    same = {"layer": 1, "unit": "logits", "counts": "power", "wanted": "supported"}
+    summary = summarise_spikes(pd.DataFrame(drawn).assign(**same), 0.95)
+    n = summary[summary["spike"] != NONE].set_index(["model", "claim"])["n"]
+    assert n.to_dict() == {("a", "M6"): 3, ("a", "M5"): 5, ("b", "M6"): 5}
 
 
 def test_a_reason_says_what_would_have_been_found_in_how_many_draws():
