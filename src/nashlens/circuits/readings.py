@@ -16,6 +16,7 @@ import pandas as pd
 
 from nashlens.contrasts import Array
 from nashlens.factorial import ScenarioBlocks
+from nashlens.strata import codes_of
 
 KINDS = ("none", "head", "mlp", "candidate", "random")
 """Kinds of ablation: nothing, one head, one MLP, a candidate group, a random group."""
@@ -80,17 +81,20 @@ class Ablations:
     """
 
     def __init__(self, heads: pd.DataFrame, kind: str, column: Column = "drop"):
-        rows = heads[heads["kind"] == kind]
-        keys = ["prompt_id", "block_id"]
-        rows = rows.drop_duplicates([*keys, "ablation"])
-        first = rows.drop_duplicates("ablation").set_index("ablation")
-        self.places = first[["layer", "head", "heads"]]
-        self.names = [str(name) for name in first.index]
-        wide = rows.pivot(index=keys, columns="ablation", values=column)
-        wide = wide.reindex(columns=first.index).dropna()
-        described = rows.drop_duplicates(keys).set_index(keys)
-        self.prompts = described.loc[wide.index].reset_index()
-        self.values: Array = wide.to_numpy(dtype=float)
+        rows = heads[(heads["kind"] == kind).to_numpy(bool)]
+        # Spikes do this thousands of times, so it is no pivot.
+        ablation, names = pd.factorize(rows["ablation"])
+        prompt = codes_of(rows["prompt_id"], sort=True)
+        first = np.unique(ablation, return_index=True)[1]
+        self.names = [str(name) for name in names]
+        self.places = rows.iloc[first][["layer", "head", "heads"]].set_axis(names)
+        wide = np.full((prompt.max(initial=-1) + 1, len(names)), np.nan)
+        cells, once = np.unique(prompt * len(names) + ablation, return_index=True)
+        wide.flat[cells] = rows[column].to_numpy(float)[once]
+        whole = ~np.isnan(wide).any(axis=1)
+        of_prompts = np.unique(prompt, return_index=True)[1]
+        self.prompts = rows.iloc[of_prompts[whole]].reset_index(drop=True)
+        self.values: Array = wide[whole]
         towards = np.where(self.prompts["nash_action"].to_numpy(dtype=float) == 1.0, 1.0, -1.0)
         self.blocks = ScenarioBlocks(self.prompts)
         # Parts are of numbers that point to action 1; these point to the Nash action.

@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nashlens.circuits.readings import Ablations
 
@@ -64,6 +66,22 @@ def test_prompts_that_lack_an_ablation_are_left_out_with_their_block_and_repeats
     lacking = Ablations(whole.iloc[1:], "head")
     assert len(lacking) == 15
     assert len(lacking.blocks) == 3
+
+
+@given(st.lists(st.integers(0, 31), min_size=1, max_size=80))
+def test_values_are_those_of_a_pivot(some):
+    """Of a table with rows that are missing, there twice with other numbers, and in any order."""
+    rows = table(action=1.0).iloc[some].reset_index(drop=True)
+    rows["drop"] += np.arange(len(rows))
+    found = Ablations(rows, "head")
+    once = rows.drop_duplicates(["prompt_id", "ablation"])
+    wide = once.pivot(index="prompt_id", columns="ablation", values="drop")
+    wide = wide[once["ablation"].unique()].dropna()
+    assert found.names == list(wide.columns)
+    assert found.prompts["prompt_id"].tolist() == list(wide.index)
+    np.testing.assert_array_equal(found.values, wide.to_numpy())
+    heads = once.drop_duplicates("ablation").set_index("ablation")["head"]
+    assert found.places["head"].to_dict() == heads.to_dict()
 
 
 def test_other_kinds_are_empty():
