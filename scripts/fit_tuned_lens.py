@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nashlens.engine.core import Engine
 from nashlens.files import write_json
-from nashlens.lens.tuned import study_tuned_lens, write_tuned_lens
+from nashlens.lens.tuned import study_tuned_lens
 from nashlens.models.load import load_model
 from nashlens.models.tokenizer import ChatTokenizer
 from nashlens.models.weights import load_readout
@@ -15,17 +15,17 @@ from workflow.job import run_job
 def main(inputs, outputs, config, fingerprint, model, threads, batch_tokens):
     folder = Path(inputs["model"]).parent
     loaded = load_model(folder, **config["models"][model], threads=threads)
-    lens, table, record = study_tuned_lens(
+    table, record = study_tuned_lens(
         Engine(loaded, batch_tokens),
         ChatTokenizer(folder),
         load_readout(folder),
+        outputs["lens"],
         tokens=config["lens"]["tuned_tokens"],
         model=model,
         seed=config["experiment"]["seed"],
     )
-    digest = write_tuned_lens(outputs["lens"], lens)
     write_table(table, outputs["table"], config=config, fingerprint=fingerprint)
-    write_json(outputs["manifest"], record | {"sha256": digest, "fingerprint": fingerprint})
+    write_json(outputs["manifest"], record | {"fingerprint": fingerprint})
 
 
 if "snakemake" in globals():

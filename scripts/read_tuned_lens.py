@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nashlens.activations.store import ActivationStore
 from nashlens.lens.positions import lens_at_positions
-from nashlens.lens.tuned import read_tuned_lens
+from nashlens.lens.tuned_file import read_tuned_lens
 from nashlens.models.load import target_device
 from nashlens.models.weights import load_readout
 from nashlens.tables import read_table, write_table

@@ -39,8 +39,9 @@ def run_job(main: Callable[..., None], snakemake: Any) -> None:
     """Start the job's log, call a script's `main`, and write down what its outputs were made from.
 
     What the library finishes on the way (`nashlens.chunks`) is kept beside the first output until
-    `main` ends without an error: Snakemake deletes the outputs of a job that fails, and no other
-    file. At SIGTERM, which a scheduler sends before it kills, the job writes what it has and ends.
+    the records of all outputs are written: Snakemake deletes the outputs of a job that fails, and
+    no other file. At SIGTERM, which a scheduler sends before it kills, the job writes what it has
+    and ends.
 
     Parameters
     ----------
@@ -106,8 +107,9 @@ def _run(main: Callable[..., None], wanted: dict[str, Any], snakemake: Any, outp
                 compiled = keeping_graphs(gpus) if ask else nullcontext()
                 with compiled, keeping(kept, fingerprint):
                     main(**wanted)
-                if all(map(os.path.exists, snakemake.output)):
-                    write_records(snakemake.output, snakemake.input, _made(snakemake, claim))
+                    # Until then no output counts: to read a large one for its record takes time.
+                    if all(map(os.path.exists, snakemake.output)):
+                        write_records(snakemake.output, snakemake.input, _made(snakemake, claim))
     except _Terminated:
         raise StoppedError(
             "stopped by SIGTERM: what was finished is kept, and the next run of this job goes on"

@@ -22,16 +22,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
-from nashlens.files import atomic_write, sha256_of
+from nashlens.files import atomic_write, growing_write, sha256_of
 from nashlens.progress import progress
 from nashlens.workers import Workers
 
@@ -296,6 +296,21 @@ def _apart(folder: Path | None, path: str, work: Callable[[Any], T], unit: Any) 
         raise
     finally:
         _here.reset(before)
+
+
+def growing(path: str | Path) -> AbstractContextManager[BinaryIO]:
+    """Open a file that is too large to be kept in chunks and written once more.
+
+    It is written in any order, and is `path` when the block ends without an error. Within `keeping`
+    it grows in the job's folder, where the next run of the job finds what this one has written. It
+    is for the stage to keep, as a result, what it needs to see that this is whole.
+
+    Parameters
+    ----------
+    path : str or Path
+    """
+    place = _here.get()
+    return growing_write(path, None if place is None else place.chunks.folder)
 
 
 def digest_of(*parts: Any) -> str:

@@ -65,24 +65,78 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     DiskError
         If it cannot be written, for a reason of its disk.
     """
-    path = Path(path)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        put_in_place(temporary, path)
+        with _checked(path):
+            temporary.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as file:
+                yield file
+                _settle(file)
+            put_in_place(temporary, path)
+    finally:
+        remove(temporary)
+
+
+@contextlib.contextmanager
+def growing_write(path: str | Path, folder: str | Path | None) -> Iterator[BinaryIO]:
+    """Open a binary file that is written in any order, and is `path` when the block ends well.
+
+    Parameters
+    ----------
+    path : str or Path
+    folder : str or Path, optional
+        Where the file grows, and is left: the next block finds there what an earlier one has
+        written, be it one that was killed or one that ended. It must be on the same disk.
+
+    Raises
+    ------
+    DiskError
+        If it cannot be written, for a reason of its disk.
+    """
+    temporary = _temporary(path)
+    grown = temporary if folder is None else Path(folder) / Path(path).name
+    try:
+        with _checked(path):
+            for parent in (grown.parent, temporary.parent):
+                parent.mkdir(parents=True, exist_ok=True)
+            with open(os.open(grown, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
+                yield file
+                _settle(file)
+            if grown != temporary:
+                # Twice by name, once on disk.
+                try:
+                    os.link(grown, temporary)
+                except OSError:
+                    # This disk has no such links: what dies now has to write it again.
+                    os.replace(grown, temporary)
+            put_in_place(temporary, path)
+    finally:
+        remove(temporary)
+
+
+def _temporary(path: str | Path) -> Path:
+    return Path(path).with_name(f"{Path(path).name}.{os.getpid()}.tmp")
+
+
+def _settle(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _checked(path: str | Path) -> Iterator[None]:
+    """Raise DiskError where a file cannot be written for a reason of its disk."""
+    path = Path(path)
+    try:
+        yield
     except OSError as error:
         # What the block reads has a name of its own.
-        ours = error.filename in (None, str(temporary)) or Path(error.filename) in path.parents
+        own = (None, str(_temporary(path)))
+        ours = error.filename in own or Path(error.filename) in path.parents
         problem = disk_problem(error, path) if ours else None
         if problem is None:
             raise
         raise DiskError(problem) from error
-    finally:
-        remove(temporary)
 
 
 def clear_left(path: str | Path, *, older: float = 0.0) -> None:

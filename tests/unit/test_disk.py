@@ -81,20 +81,23 @@ import numpy as np, pandas as pd
 from safetensors.numpy import save_file
 from nashlens.disk import disk_problem
 from nashlens.files import atomic_write
-from nashlens.lens.tuned import TunedLens, write_tuned_lens
+from nashlens.lens.tuned_file import writing_tuned_lens
 from nashlens.tables import write_table
 os.chdir(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 values = np.random.default_rng(0).normal(size=(40, 30, 30))
 frame = pd.DataFrame(values.reshape(1200, 30)).rename(columns=str)
-lens = TunedLens(values, values[:, 0].astype(np.float32))
+def lens():
+    with writing_tuned_lens("lens", *values.shape[:2]) as file:
+        for layer, matrix in enumerate(values):
+            file.write(layer, matrix)
 def shard():
     with atomic_write("shard") as file:
         for _ in range(9):
             file.write(bytes(9000))
 works = {
     "table": lambda: write_table(frame, "table", config={}, fingerprint=""),
-    "lens": lambda: write_tuned_lens("lens", lens),
+    "lens": lens,
     "shard": shard,
     "model": lambda: save_file({"w": values}, "model"),
 }

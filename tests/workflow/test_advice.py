@@ -14,7 +14,7 @@ from nashlens.activations.plan import join_manifest
 from nashlens.activations.store import ActivationStore
 from nashlens.errors import AGAIN, NashlensError
 from nashlens.files import read_json
-from nashlens.lens.tuned import read_tuned_lens
+from nashlens.lens.tuned_file import read_tuned_lens
 from nashlens.models.intact import check_files
 from nashlens.models.manifest import CONVERT_AGAIN, read_manifest
 from nashlens.models.tokenizer import ChatTokenizer

@@ -190,6 +190,34 @@ def test_a_stage_that_is_killed_goes_on_from_what_it_had(job, rule, monkeypatch)
         assert 0 < forwards[-1] < forwards[0] == sum(forwards[1:])
 
 
+def test_a_stage_that_is_killed_after_its_last_result_does_none_of_them_again(job, monkeypatch):
+    """While its outputs are read for their records, which takes long where they are large."""
+    run, new, old = job("fit_tuned_lens")
+    put, names = Chunks.put, []
+
+    def counted(self, name, value):
+        put(self, name, value)
+        names.append(name)
+
+    def killed(*given):
+        raise Killed
+
+    monkeypatch.setattr(chunks, "EVERY", 0.0)
+    monkeypatch.setattr(Chunks, "put", counted)
+    with monkeypatch.context() as until:
+        until.setattr(workflow.job, "write_records", killed)
+        with pytest.raises(Killed):
+            run()
+    assert names
+    for path in new:
+        # As Snakemake does.
+        path.unlink()
+    names.clear()
+    run()
+    assert names == []
+    assert contents(new) == contents(old)
+
+
 @pytest.mark.parametrize("rule", [*WORDED, "ask_quiz", "ask_beliefs", "attribute_answers"])
 def test_a_stage_needs_no_wordings_and_strategies_but_those_that_count(job, rule, monkeypatch):
     monkeypatch.delitem(SMALL, rule, raising=False)

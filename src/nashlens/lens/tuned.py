@@ -11,10 +11,8 @@ Each layer takes the penalty that predicts held-out passages best.
 
 from __future__ import annotations
 
-import json
-import struct
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,19 +22,19 @@ import torch
 from numpy.typing import NDArray
 
 from nashlens.chunks import each
-from nashlens.errors import AGAIN, DataError, ModelError
-from nashlens.files import atomic_write, sha256_of
+from nashlens.errors import DataError
+from nashlens.files import sha256_of
 from nashlens.lens.passages import CORPUS, Encoder, corpus
+from nashlens.lens.tuned_file import VERSION, LensFile, translated, writing_tuned_lens
 from nashlens.lens.vocabulary import Final, Vocabulary
-from nashlens.models.tensor_files import DTYPES, read_entries
 from nashlens.seeds import stream
 
 if TYPE_CHECKING:
     from nashlens.engine.core import Engine
     from nashlens.models.weights import Readout
 
-VERSION = 1
-"""Version of the file's layout and meaning."""
+log = logging.getLogger(__name__)
+
 PENALTIES = (0.01, 0.1, 1.0, 10.0)
 """Ridge penalties, in mean squared lengths of the layer's (centred) residuals per dimension."""
 SKIPPED = 4
@@ -50,28 +48,6 @@ KL_TOKENS = 128
 
 
 Array32 = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class TunedLens:
-    """Translators of layers 0 to n_layers - 1; the last layer needs none."""
-
-    matrices: NDArray[np.floating]
-    """(n_layers, width, width): D of each layer."""
-    biases: Array32
-    """(n_layers, width): b of each layer."""
-
-    def translate(
-        self, layer: int, residual: NDArray[np.floating], device: torch.device | str = "cpu"
-    ) -> Array32:
-        """Return a layer's residuals, (n, width), translated to the last layer's basis."""
-        x = np.asarray(residual, dtype=np.float32)
-        if layer == len(self.matrices):
-            return x
-        here = torch.from_numpy(x).to(device)
-        matrix = torch.from_numpy(np.array(self.matrices[layer])).to(device).float()
-        moved: Array32 = (here @ matrix).cpu().numpy()
-        return x + moved + self.biases[layer]
 
 
 def text_chunks(tokenizer: Encoder, most: int) -> list[list[int]]:
@@ -213,11 +189,12 @@ def fit_tuned_lens(
     residuals: Array32,
     owner: NDArray[np.int64],
     readout: Readout,
+    file: LensFile,
     *,
     model: str,
     seed: int,
     device: torch.device | str = "cpu",
-) -> tuple[TunedLens, pd.DataFrame]:
+) -> pd.DataFrame:
     """Fit all translators and measure both lenses on held-out text.
 
     Parameters
@@ -226,6 +203,8 @@ def fit_tuned_lens(
     owner : ndarray of int, shape (tokens,)
         The chunk of each token.
     readout : nashlens.models.weights.Readout
+    file : LensFile
+        Where each translator is written once it is known.
     model : str
         The model's name, for the table and the random streams.
     seed : int
@@ -235,7 +214,6 @@ def fit_tuned_lens(
 
     Returns
     -------
-    lens : TunedLens
     table : DataFrame
         One row per layer and held-out token, at most `KL_TOKENS` of them: `model`, `layer`,
         `chunk`, `kl_logit` and `kl_tuned` (divergence of the final distribution from each lens's,
@@ -249,25 +227,26 @@ def fit_tuned_lens(
     n_layers, last = residuals.shape[1] - 1, residuals[:, -1]
     vocabulary = Vocabulary(readout, device)
     final = Final(vocabulary, last[tested])
-    matrices = np.zeros((n_layers, last.shape[1], last.shape[1]), dtype=np.float16)
-    biases = np.zeros((n_layers, last.shape[1]), dtype=np.float32)
-    lens, frames = TunedLens(matrices, biases), []
+    frames = []
 
     def study(layer: int) -> dict[str, Any]:
         x = residuals[:, layer]
         fit = fit_layer(x, last, held_out, device)
         if np.abs(fit.matrix).max(initial=0.0) > np.finfo(np.float16).max:
             raise DataError(f"tuned lens of {model}: layer {layer} is beyond float16; report it")
-        matrices[layer], biases[layer] = fit.matrix, fit.bias
-        both = (x[tested], lens.translate(layer, x[tested]))
+        digest = file.write(layer, fit.matrix)
+        rounded = fit.matrix.astype(np.float16)
+        both = (x[tested], translated(x[tested], rounded, fit.bias))
         divergences = [vocabulary.scan(vocabulary.normed(h), final=final).divergence for h in both]
         numbers = {"error": fit.error, "identity": fit.identity, "penalty": fit.penalty}
-        own = {"matrix": matrices[layer], "bias": biases[layer]}
-        return own | numbers | {"divergences": divergences}
+        return {"digest": digest, "bias": fit.bias} | numbers | {"divergences": divergences}
 
     for layer, found in enumerate(each(range(n_layers), study, "tuned lens", unit="layer")):
-        # Those of an earlier run of the job are not there yet.
-        matrices[layer], biases[layer] = found["matrix"], found["bias"]
+        if not file.holds(layer, found["digest"]):
+            # Of an earlier run of the job, which ended before its disk had it: as a power cut does.
+            log.warning("layer %d: damaged, so its work is done again", layer)
+            found = study(layer)
+        file.biases[layer] = found["bias"]
         logit, tuned = found["divergences"]
         frames.append(
             pd.DataFrame(
@@ -285,25 +264,28 @@ def fit_tuned_lens(
                 }
             )
         )
-    return lens, pd.concat(frames, ignore_index=True)
+    return pd.concat(frames, ignore_index=True)
 
 
 def study_tuned_lens(
     engine: Engine,
     tokenizer: Encoder,
     readout: Readout,
+    path: Path | str,
     *,
     tokens: int,
     model: str,
     seed: int,
-) -> tuple[TunedLens, pd.DataFrame, dict[str, Any]]:
-    """Run a model over the bundled text and fit its tuned lens.
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Run a model over the bundled text, fit its tuned lens and write it.
 
     Parameters
     ----------
     engine : Engine
     tokenizer : ChatTokenizer
     readout : nashlens.models.weights.Readout
+    path : str or Path
+        The lens's file, as `read_tuned_lens` opens it.
     tokens : int
         The largest number of tokens of text.
     model, seed
@@ -311,63 +293,16 @@ def study_tuned_lens(
 
     Returns
     -------
-    lens, table
+    table
         As from `fit_tuned_lens`.
     record : dict
-        To be written as JSON: `version`, `model`, `tokens`, `chunks` and `corpus`.
+        To be written as JSON: `version`, `model`, `tokens`, `chunks`, `corpus`
+        and `sha256`, the file's.
     """
     chunks = text_chunks(tokenizer, tokens)
     residuals, owner = text_residuals(engine, chunks)
-    device = engine.blocks.device(0)
-    lens, table = fit_tuned_lens(residuals, owner, readout, model=model, seed=seed, device=device)
-    sizes = {"tokens": len(owner), "chunks": len(chunks)}
-    return lens, table, {"version": VERSION, "model": model, **sizes, "corpus": CORPUS}
-
-
-def write_tuned_lens(path: Path | str, lens: TunedLens) -> str:
-    """Write translators as safetensors; return the file's SHA-256.
-
-    Tensors `matrices` (float16) and `biases` (float32). The header holds only `version`: the order
-    of several keys, and with it the file's hash, would be left to chance.
-    """
-    # As the library would write it, which makes two copies of everything first.
-    matrices = np.asarray(lens.matrices, np.float16)
-    tensors: dict[str, NDArray[Any]] = {"biases": lens.biases, "matrices": matrices}
-    header: dict[str, Any] = {"__metadata__": {"version": str(VERSION)}}
-    end = 0
-    for (name, values), kind in zip(tensors.items(), ("F32", "F16"), strict=True):
-        place = [end, end + values.nbytes]
-        header[name] = {"dtype": kind, "shape": list(values.shape), "data_offsets": place}
-        end = place[1]
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with atomic_write(path) as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for values in tensors.values():
-            file.write(np.ascontiguousarray(values).data)
-    return sha256_of(Path(path))
-
-
-def read_tuned_lens(path: Path | str) -> TunedLens:
-    """Open translators; a layer's matrix is read when it is used.
-
-    Raises
-    ------
-    ModelError
-        If the file is damaged or of another version.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="numpy") as file:
-            version = (file.metadata() or {}).get("version")
-            if version != str(VERSION):
-                raise ModelError(
-                    f"{path}: version {version} of a tuned lens, this code reads {VERSION}:"
-                    f" {AGAIN}, which fits it anew"
-                )
-            entry = read_entries(Path(path))["matrices"]
-            matrices = np.memmap(path, DTYPES[entry.dtype], "r", entry.offset, entry.shape)
-            return TunedLens(matrices, file.get_tensor("biases"))
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path}: no readable tuned lens ({error}): {AGAIN}") from None
+    how: Any = {"model": model, "seed": seed, "device": engine.blocks.device(0)}
+    with writing_tuned_lens(path, engine.n_layers, engine.width) as file:
+        table = fit_tuned_lens(residuals, owner, readout, file, **how)
+    sizes = {"tokens": len(owner), "chunks": len(chunks), "sha256": sha256_of(Path(path))}
+    return table, {"version": VERSION, "model": model, **sizes, "corpus": CORPUS}

@@ -244,6 +244,7 @@ def _tuned(config: Mapping[str, Any], name: str, shape: Shape, job: HostJob) -> 
     if not job.on_gpu:
         # In float64: both sides with their weighted copies, the decomposition, and the solutions.
         fit += 8.0 * (8.0 * tokens * width + 4.0 * side**2 + 2.0 * width**2)
+    # All translators, as when it was measured; they now go to disk one by one, which asks for less.
     matrices = 2.0 * shape.layers * width**2
     return residuals + fit + matrices + _vocabulary(config, name, shape, 128)
 
