@@ -27,16 +27,21 @@ VERDICTS = {
 # fmt: off
 _COLUMNS = [
     "claim", "model", "statement", "estimate", "ci_low", "ci_high", "n", "n_matches", "control",
-    "detectable", "verdict", "fragile",
+    "detectable", "spike_found", "spike_unit", "verdict", "fragile",
 ]
 # fmt: on
-_HEADINGS = ("claim", "of", "estimate", "in numbers", "verdict")
-_SHARES = {False: (2.5, 0.85, 1.1, 1.6, 1.15), True: (2.15, 0.95, 1.0, 1.8, 1.3)}
+_HEADINGS = ("claim", "of", "estimate", "in numbers", "finds (put in)", "verdict")
+_SHARES = {
+    False: (1.77, 0.68, 0.7, 1.45, 0.78, 1.2),
+    True: (1.68, 0.8, 0.7, 1.45, 0.79, 1.16),
+}
 """Whether claims have many subjects -> the columns' shares of the width."""
 _MANY = 3
 """Subjects of a claim from which on it counts as many."""
 _TEXT_WIDTH = 0.94
 """Share of the figure's width that the columns have."""
+_UNITS = {"standard deviations": "SD"}
+"""Unit of a spike -> its short form."""
 _LINE, _FRAME = 0.105, 1.15
 """Inches of one line of text, and of all that is above and below the rows."""
 _GAP, _CLAIM_GAP = 0.07, 0.1
@@ -55,13 +60,18 @@ class _Row:
     """Of the sensitivity table."""
     subject: str
     numbers: str
+    finds: str
+    """The smallest effects that would have been found: by the interval, and put into the model."""
     word: str
     """What its verdict hangs on."""
 
     @property
     def height(self) -> int:
         """Its height in lines."""
-        return max(_lines(self.subject), _lines(self.numbers), 1 + _lines(self.word))
+        return max(
+            *(_lines(text) for text in (self.subject, self.numbers, self.finds)),
+            1 + _lines(self.word),
+        )
 
 
 def _message(findings: pd.DataFrame, sensitivity: pd.DataFrame, look: Look) -> str:
@@ -119,7 +129,7 @@ def draw(findings: pd.DataFrame, sensitivity: pd.DataFrame, look: Look) -> Figur
             _write(axes, below, row, color)
             below += row.height + _GAP
         start += _height(head, rows) + _CLAIM_GAP
-    style.legend(body, _legend_entries(color, many=many))
+    style.legend(body, _legend_entries(color))
     return figure
 
 
@@ -134,7 +144,7 @@ def _claims(
         for _, finding in part.iterrows():
             same = (sensitivity["claim"] == claim) & (sensitivity["model"] == finding["model"])
             parts = sensitivity[same]
-            numbers = _numbers(finding, with_detectable=not many)
+            numbers = _numbers(finding, with_matches=not many)
             word = strips.summary(parts, _text(finding["fragile"]), brief=many)
             rows.append(
                 _Row(
@@ -142,7 +152,8 @@ def _claims(
                     parts=parts,
                     subject=style.fit(str(finding["model"]).replace("--", "-- "), inches[1] - 0.05),
                     numbers=style.fit(numbers, inches[3] - 0.05),
-                    word=style.fit(word, inches[4] - 0.15),
+                    finds=style.fit(_finds(finding), inches[4] - 0.05),
+                    word=style.fit(word, inches[5] - 0.15),
                 )
             )
         yield head, rows
@@ -180,11 +191,12 @@ def _write(axes: Any, start: float, row: _Row, color: dict[str, tuple]) -> None:
     marker, shade = mark(verdict)
     axes[1].text(0, start, row.subject, **_TEXT)
     axes[3].text(0, start, row.numbers, **_TEXT)
-    axes[4].plot(0.04, start + 0.5, marker, color=shade, markersize=5, clip_on=False)
+    axes[4].text(0, start, row.finds, **_TEXT)
+    axes[5].plot(0.04, start + 0.5, marker, color=shade, markersize=5, clip_on=False)
     text = VERDICTS.get(verdict, ("", verdict))[1]
-    axes[4].text(0.1, start, text, color=shade, fontweight="bold", **_TEXT)
+    axes[5].text(0.1, start, text, color=shade, fontweight="bold", **_TEXT)
     weight = "bold" if _text(row.finding["fragile"]) else "normal"
-    axes[4].text(0.1, start + 1, row.word, color="0.25", fontweight=weight, **_TEXT)
+    axes[5].text(0.1, start + 1, row.word, color="0.25", fontweight=weight, **_TEXT)
     _estimate(axes[2], start + 0.5, row.finding, marker, shade)
     if len(strips.judged(row.parts)) and _plottable(row.finding):
         strips.draw_strips(axes[2], start + 1.0, row.height - 1.1, row.parts, mark)
@@ -224,21 +236,36 @@ def _scale(ax: Axes, findings: pd.DataFrame, sensitivity: pd.DataFrame) -> None:
     ax.set_xlabel("in its measure's unit", fontsize=theme.SMALL)
 
 
-def _numbers(row: pd.Series, *, with_detectable: bool) -> str:
+def _numbers(row: pd.Series, *, with_matches: bool) -> str:
     if pd.isna(row["estimate"]):
         return "no estimate" if row["verdict"] != "not_applicable" else ""
     bounds = f"[{_number(row['ci_low'])}, {_number(row['ci_high'])}]"
     second = {"control": _number(row["control"]) if pd.notna(row["control"]) else ""}
     second["n"] = str(int(row["n"])) if pd.notna(row["n"]) else ""
-    third = {"matches": "", "finds": ""}
-    if with_detectable:
+    third: dict[str, str] = {}
+    if with_matches:
         third["matches"] = str(int(row["n_matches"])) if pd.notna(row["n_matches"]) else ""
-        third["finds"] = _number(row["detectable"]) if row["detectable"] > 0 else ""
     said = [
         ", ".join(f"{name} {value}" for name, value in line.items() if value)
         for line in (second, third)
     ]
     return "\n".join(filter(None, [f"{_number(row['estimate'])} {bounds}", *said]))
+
+
+def _finds(row: pd.Series) -> str:
+    """Return the effect that the interval would have shown, and in brackets the one put in."""
+    if row["verdict"] == "not_applicable":
+        return ""
+    size, unit = row["spike_found"], _text(row["spike_unit"])
+    put = f"{size:g} {_UNITS.get(unit, unit)}"
+    if not unit:
+        put = "n/a"
+    elif pd.isna(size):
+        put = "no need"
+    elif np.isinf(size):
+        put = "none"
+    interval = [_number(row["detectable"])] if row["detectable"] > 0 else []
+    return "\n".join([*interval, f"({put})"])
 
 
 def _number(value: Any) -> str:
@@ -249,7 +276,7 @@ def _text(value: Any) -> str:
     return "" if value is None or pd.isna(value) else str(value)
 
 
-def _legend_entries(color: dict[str, tuple], *, many: bool) -> list[Line2D]:
+def _legend_entries(color: dict[str, tuple]) -> list[Line2D]:
     handles = [
         Line2D([], [], linestyle="none", marker=marker, color=color[name], markersize=5, label=text)
         for name, (marker, text) in VERDICTS.items()
@@ -259,5 +286,9 @@ def _legend_entries(color: dict[str, tuple], *, many: bool) -> list[Line2D]:
     )
     part = Line2D([], [], linestyle="none", marker="o", color="0.4", markersize=2.8, mew=0,
                   label="small: judged on one part of the data")  # fmt: skip
-    found = [] if many else [style.note("finds: smallest effect found 4 times in 5")]
-    return [*handles, control, part, *found]
+    found = style.note(
+        "finds: smallest effect found 4 times in 5, by the interval (in brackets: put into the"
+        " model; SD: standard deviations; none: of no size tried; no need: it has the verdict"
+        " anyway)"
+    )
+    return [*handles, control, part, found]

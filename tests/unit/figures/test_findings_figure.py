@@ -28,6 +28,37 @@ def test_findings_say_what_they_hang_on(one_model):
     assert "5/7 parts agree" in found
 
 
+@pytest.mark.parametrize("models", ["one_model", "four_models"])
+def test_beside_each_verdict_stands_the_smallest_effect_put_in_that_is_found(models, request):
+    tables = request.getfixturevalue(models)
+    findings = tables["findings"].assign(detectable=0.12, verdict="inconclusive")
+    put = {
+        "M1": (0.3, "standard deviations", "0.12\n(0.3 SD)"),
+        "M2": (np.inf, "logits", "0.12\n(none)"),
+        "M3": (np.nan, "logits", "0.12\n(no need)"),
+        "M4": (np.nan, "", "0.12\n(n/a)"),
+        "M5": (0.25, "logits", "0.12\n(0.25 logits)"),
+    }
+    findings = findings[findings["claim"].isin(list(put))]
+    findings["spike_found"] = [put[claim][0] for claim in findings["claim"]]
+    findings["spike_unit"] = [put[claim][1] for claim in findings["claim"]]
+
+    def said(findings):
+        figure = draw("findings", {**tables, "findings": findings})
+        (ax,) = [ax for ax in visible_axes(figure) if "put in" in ax.get_title("left")]
+        return [text.get_text() for text in ax.texts], texts(figure)
+
+    found, whole = said(findings)
+    assert found == [put[claim][2] for claim in findings["claim"]]
+    for word in ("put into the model", "SD: standard deviations", "none: of no size", "no need:"):
+        assert word in " ".join(whole.split())
+    # Without an interval to judge by there is the spike alone; what was not judged has neither.
+    found, _ = said(findings.assign(detectable=np.nan))
+    assert found == [put[claim][2].removeprefix("0.12\n") for claim in findings["claim"]]
+    found, _ = said(findings.assign(verdict="not_applicable"))
+    assert not any(found)
+
+
 def pages_of(tables, models):
     """Draw all pages of the findings of a number of models."""
     number = FIGURES["findings"].pages(models)
