@@ -88,3 +88,17 @@ def test_a_job_that_goes_on_finds_its_layers_and_sees_what_is_damaged(tmp_path, 
         assert path.samefile(grown)
     assert list(tmp_path.iterdir()) == [path]
     np.testing.assert_array_equal(read_tuned_lens(path).matrices, lens.matrices)
+
+
+def test_a_disk_without_links_has_the_same_file(tmp_path, lens, monkeypatch):
+    write(tmp_path / "m.safetensors", lens)
+
+    def refused(*given):
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr("os.link", refused)
+    with keeping(tmp_path / "kept", "f" * 64):
+        write(tmp_path / "again.safetensors", lens)
+    first, again = (tmp_path / f"{name}.safetensors" for name in ("m", "again"))
+    assert again.read_bytes() == first.read_bytes()
+    assert sorted(tmp_path.iterdir()) == [again, first]
