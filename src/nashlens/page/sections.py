@@ -155,17 +155,29 @@ def _numbers(row: pd.Series) -> list[NumberRead]:
         means = "one-sided; q is corrected over all judged claims"
         both = f"p {number(row['p_value'])}, q {number(row['q_value'])}"
         found.append(NumberRead("p and q", means, both))
-    if known(row["spike_found"]):
-        means = "the smallest known effect put into this model that is found four times in five"
-        largest = float(row["spike_found"])
-        put = "none" if largest == float("inf") else f"{number(largest)} {text(row['spike_unit'])}"
+    if put := _put_in(row):
+        means = (
+            "the smallest known effect put into this model that is found four times in five, where"
+            " the model lacks the verdict without it"
+        )
         found.append(NumberRead("spike-in found", means, put))
     if known(row["spike_false"]):
-        means = "largest share of draws in which an effect of the wrong kind got this verdict"
+        means = "largest share of these draws in which an effect of the wrong kind got this verdict"
         found.append(NumberRead("spike-in mistaken", means, number(row["spike_false"])))
     if not known(row["estimate"]):
         found[0] = NumberRead("estimate", text(row["measure"]), "none: see the reason")
     return found
+
+
+def _put_in(row: pd.Series) -> str:
+    """Return which effect put into the model is found; nothing where the claim has none."""
+    unit = text(row["spike_unit"])
+    if not unit:
+        return ""
+    if not known(row["spike_found"]):
+        return "no need: in most draws the model has the verdict without it"
+    smallest = float(row["spike_found"])
+    return "none" if smallest == float("inf") else f"{number(smallest)} {unit}"
 
 
 def _pairs(study: StudyTables, row: pd.Series) -> list[NumberRead]:

@@ -308,6 +308,25 @@ def test_a_section_says_what_was_measured_and_where_the_number_comes_from():
     assert [part.agreement for part in subject.strips[0][1]] == ["agrees", "not judged"]
 
 
+@pytest.mark.parametrize(
+    ("found", "unit", "said"),
+    [
+        (0.3, "logits", "0.30 logits"),
+        (float("inf"), "logits", "none"),
+        (float("nan"), "logits", "no need: in most draws the model has the verdict without it"),
+        (float("nan"), "", None),
+    ],
+)
+def test_a_section_says_which_effect_put_in_is_found(found, unit, said):
+    made = study()
+    made.tables["findings"] = made.tables["findings"].assign(spike_found=found, spike_unit=unit)
+    subjects = [subject for section in sections(made) for subject in section.subjects]
+    assert subjects
+    for subject in subjects:
+        numbers = {one.name: one.value for one in subject.numbers}
+        assert numbers.get("spike-in found") == said
+
+
 def test_the_claim_about_pairs_says_how_many_were_dropped_in_each_model():
     told = study(models=("one", "two"))
     told.tables["pairs"] = pd.DataFrame(
