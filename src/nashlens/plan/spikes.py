@@ -15,7 +15,7 @@ from nashlens.steering.spiked_probes import PROBE_CLAIMS, PROBED
 from nashlens.steering.spikes import WANTED
 from nashlens.vocabulary.stages import left_out_by
 
-PER_ANSWER, PER_READING = 1.0e10, 2.5e9
+PER_ANSWER, PER_READING = 5.0e9, 2.5e9
 """Operations that would take as long as one verdict: on what an intervention does to the answer,
 whose estimators are the claims' longest, and on the lens or a probe, its share of fits included. Of
 the default's 34 s on one core, 26 are so (docs/benchmarks.md). With the default's spikes and
@@ -68,4 +68,4 @@ def count_verdicts(
         tried = len(places.intersection(probed)) * (target in config["probes"]["targets"])
         spikes = tried * len(settings["deviations"])
         readings += claims * draws * (spikes + (spikes > 0))
-    return Verdicts(answers * max(1, draws // 2), readings)
+    return Verdicts(answers * draws, readings)

@@ -86,8 +86,7 @@ def answer_verdicts(
         In logits of the answer. What must not be found is put in with the largest.
     settings : JudgeSettings
     draws : int
-        How often histories are drawn again, of which these claims get half: their estimators take
-        longest.
+        How often histories are drawn again.
     threads : int
         Draws that are judged side by side, in processes of their own.
     """
@@ -100,7 +99,7 @@ def answer_verdicts(
         spikes += [Spike(ANSWER, 0, strength, UNIT) for strength in strengths]
         spikes += [Spike(kind, 0, max(strengths), UNIT) for kind in asked.kinds[1:]]
         judges.append(_Judge(claim, rows, spikes, settings))
-    units = list(product(judges, range(max(1, draws // 2))))
+    units = list(product(judges, range(draws)))
     every = each(units, _verdicts, "draws", unit="draw", threads=threads, processes=True)
     for (judge, _), found in zip(units, every, strict=True):
         for spike, verdict in zip(judge.spikes, found, strict=True):

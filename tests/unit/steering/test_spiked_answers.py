@@ -44,7 +44,7 @@ TABLES = {
 }
 
 
-def summary(tables, claim, strengths=STRENGTHS, draws=6):
+def summary(tables, claim, strengths=STRENGTHS, draws=3):
     rows = [
         (spike, found)
         for spike, found in answer_verdicts(tables, strengths, SETTINGS, draws)
@@ -86,7 +86,7 @@ def test_power_by_strength_is_that_of_the_known_noise():
     """Drops of 16 blocks with noise 0.05 in each of four prompts; the bound is 0.2."""
     noise = 0.4
     strengths = (0.3, 0.45, 0.6, 0.9)
-    found = summary({"heads": heads(**NOTHING | {"noise": noise})}, "M4", strengths, draws=80)
+    found = summary({"heads": heads(**NOTHING | {"noise": noise})}, "M4", strengths, draws=40)
     power = found[found["spike"] == ANSWER].set_index("strength")["estimate"]
     assert all(a <= b for a, b in pairwise(power))
     error = noise / np.sqrt(64)
