@@ -17,6 +17,7 @@ import pandas as pd
 from nashlens.chunks import each
 from nashlens.contrasts import percentile_interval
 from nashlens.findings.claims import m1_history_early, m2_history_consumed, m3_nash_weak
+from nashlens.interventions import WORDING
 from nashlens.kept import at_position
 from nashlens.probes.questions import (
     ProbeQuestion,
@@ -138,12 +139,19 @@ class SpikedProbes:
         return fit_questions(values, [question], self.how, controls=bool(spike)).fits[0]
 
     def _drawn_again(self, question: ProbeQuestion) -> list[np.ndarray]:
-        """Return for each draw how often each history is drawn, and in each resample of that."""
-        matches = len(np.unique(question.matches))
+        """Return for each draw how often each history is drawn, and in each resample of that.
+
+        A draw has as many histories as each game and wording has, as those of all other spikes.
+        """
+        names, first = np.unique(question.matches, return_index=True)
+        matches, rows = len(names), self.prompts.iloc[question.target.rows[first]]
+        alike = rows.reset_index(drop=True).groupby(["game", *WORDING]).indices.values()
         result = []
         for draw in range(self.draws):
             rng = stream(self.how.seed, "spikes", "draw", question.target.name, draw)
-            once = rng.multinomial(matches, np.full(matches, 1.0 / matches))
+            once = np.zeros(matches, dtype=np.int64)
+            for here in alike:
+                once[here] = rng.multinomial(len(here), np.full(len(here), 1.0 / len(here)))
             again = rng.multinomial(matches, once / matches, size=self.settings.resamples)
             result.append(np.vstack((once, again)).astype(np.float64))
         return result

@@ -12,6 +12,7 @@ from nashlens.engine import copies
 from nashlens.engine.core import Engine
 from nashlens.engine.writing import residuals_under
 from nashlens.findings.claim import JudgeSettings
+from nashlens.interventions import WORDING
 from nashlens.lens.logit import lens_table
 from nashlens.models.convert import convert_source
 from nashlens.models.load import load_model
@@ -163,6 +164,23 @@ def test_a_probe_with_nothing_written_is_the_studys_own(study):
     probes = tables["probes"].set_index(["target", "split", "layer"])
     own = probes.loc[("opponent_last", "match", 1), "balanced_accuracy"]
     assert found["balanced_accuracy"] == pytest.approx(own, abs=1e-12)
+
+
+def test_draws_of_probes_have_as_many_histories_of_each_wording(study):
+    _, _, load, tables = study
+    prompts = usable(tables["prompts"])
+    spikes = SpikedProbes(
+        load, np.zeros((1, 1)), prompts, tables["probes"], PROBES, JUDGED, [10], [0.0], 5
+    )
+    (question,) = prepare_questions(prompts, ["opponent_last"], PROBES, splits=("match",))
+    rows = prompts.iloc[question.target.rows].assign(match=question.matches)
+    groups = rows.drop_duplicates("match").set_index("match").sort_index()
+    keys = [groups[name] for name in ("game", *WORDING)]
+    drawn = [counts[0] for counts in spikes._drawn_again(question)]
+    assert not np.array_equal(drawn[0], drawn[1])
+    for counts in drawn:
+        sums = pd.Series(counts, index=groups.index).groupby(keys).sum()
+        assert (sums == groups.groupby(keys).size()).all()
 
 
 def test_a_nash_code_is_read_and_changes_no_verdict_of_the_lens(spiked):
