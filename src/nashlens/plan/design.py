@@ -13,6 +13,7 @@ import pandas as pd
 from nashlens.engine.forest import pack
 from nashlens.engine.labels import LabelledPrompt, label_runs
 from nashlens.games import games_from_table
+from nashlens.plan.probes import ProbeCounts, count_probes
 from nashlens.play.beliefs import ask_beliefs, belief_histories
 from nashlens.play.player import PlayTokenizer
 from nashlens.play.quiz import ask_quiz, histories_of_play
@@ -71,6 +72,7 @@ class Design:
         self.seed = int(config["experiment"]["seed"])
         self.histories_of = {name: game["histories"] for name, game in config["games"].items()}
         self._rows: dict[tuple[bytes, int], int] = {}
+        self._probes: dict[tuple[str, bool], ProbeCounts] = {}
 
     @cached_property
     def prompts(self) -> pd.DataFrame:
@@ -129,6 +131,15 @@ class Design:
             model="",
         )
         return scorer.prompts, scorer.tokens, scorer.new
+
+    def probes(self, position: str, untrained: bool) -> ProbeCounts:
+        """Return what the probes of one position ask, counted once."""
+        key = position, untrained
+        if key not in self._probes:
+            self._probes[key] = count_probes(
+                self.prompts, position, self.config, untrained=untrained
+            )
+        return self._probes[key]
 
     def _scorer(self) -> _Scorer:
         return _Scorer(int(self.config["resources"]["batch_tokens"]))

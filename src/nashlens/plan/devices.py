@@ -11,7 +11,7 @@ from importlib import resources
 from nashlens.models.shapes import SHAPES, Shape
 from nashlens.plan.work import Work
 
-CPU, H100 = "cpu core", "H100 80GB"
+CPU, H100, H200 = "cpu core", "H100 80GB", "H200 141GB"
 CPU_PRODUCTS = 1.0e11
 """Operations a second of one core in large products, where a lens or a probe is computed."""
 CPU_START, GPU_START, COMPILED_START = 1.6, 7.0, 22.0
@@ -78,6 +78,8 @@ class Device:
         Bytes a second, where generation waits for memory; 0 where the table has its rate.
     speed : float
         Its speed over that of the device that was measured.
+    step : float
+        Time of a step of generation over that of reading weights, keys and values once.
     like : str
         The device of the table of throughputs that it counts as; empty where that is its name.
     """
@@ -86,6 +88,7 @@ class Device:
     memory: float
     bandwidth: float = 0.0
     speed: float = 1.0
+    step: float = 1.36
     like: str = ""
 
     @property
@@ -122,22 +125,37 @@ class Device:
 
     def _precision(self, shape: Shape, wanted: str, measured: str) -> float:
         """Return how much faster rows are in one precision than in another, of those measured."""
-        rates = {
-            line.precision: line.rate
-            for line in table()
-            if line.device == self._measured and line.kind == "rows" and line.devices == 1
-        }
         wanted = "nf4" if wanted == "int8" else wanted
-        if wanted in rates and measured in rates:
-            return rates[wanted] / rates[measured]
+        for device in (self._measured, H100) if self.gpu else (self._measured,):
+            rates = {
+                line.precision: line.rate
+                for line in table()
+                if line.device == device and line.kind == "rows" and line.devices == 1
+            }
+            if wanted in rates and measured in rates:
+                return rates[wanted] / rates[measured]
         # Of a GPU without its half-precision units; on a CPU half precision gains nothing.
         return 0.06 if self.gpu and wanted == "float32" else 1.0
 
+    def borrows(self, precision: str) -> bool:
+        """Say whether a precision was measured on the H100 alone, which then gives its share."""
+        wanted = "nf4" if precision == "int8" else precision
 
-DEVICES = {H100: Device(H100, 80e9, bandwidth=3.01e12)}
-"""GPUs of the table. Bandwidth: docs/benchmarks.md, One H100 80GB HBM3."""
-MEASURED = "NVIDIA H100 80GB HBM3"
-"""What the driver calls the GPU of the table."""
+        def measured(device: str) -> bool:
+            return any(line.device == device and line.precision == wanted for line in table())
+
+        return self.gpu and measured(H100) and not measured(self._measured)
+
+
+DEVICES = {
+    H100: Device(H100, 80e9, bandwidth=3.01e12),
+    # 15.0 and 7.2 GB in the floor of a step, 5.21 ms.
+    H200: Device(H200, 141e9, bandwidth=4.26e12, step=1.43),
+}
+"""GPUs of the table. Bandwidth and step: docs/benchmarks.md, One H100 80GB HBM3, and The most that
+is left to win, on one H200."""
+KINDS = {"NVIDIA H100 80GB HBM3": H100, "NVIDIA H200": H200}
+"""What the driver calls the GPUs of the table."""
 
 
 def gpu_like_the_tables(kinds: Sequence[str], memory: float) -> Device:
@@ -150,14 +168,13 @@ def gpu_like_the_tables(kinds: Sequence[str], memory: float) -> Device:
     memory : float
         Bytes of the smallest; 0 where that is not known.
     """
-    if set(kinds) == {MEASURED}:
-        return DEVICES[H100]
+    known = {KINDS.get(kind, "") for kind in kinds}
+    if len(known) == 1 and "" not in known:
+        return DEVICES[known.pop()]
     name = " and ".join(dict.fromkeys(kinds)) or "GPU of unknown kind"
     return replace(DEVICES[H100], name=name, memory=memory, like=H100)
 
 
-STEP = 1.36
-"""Time of a step of generation over that of reading weights, keys and values once (the same)."""
 UNPACKED = 4.5
 """Bytes moved for each quantised weight in a product: read, written unpacked, and read again."""
 
@@ -207,4 +224,4 @@ def _step_seconds(shape: Shape, precision: str, device: Device, bytes_held: floa
     size = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}.get(precision, UNPACKED)
     blocks = shape.layers * shape.block_parameters() * size
     ends = shape.vocab * shape.width * (4.0 if precision == "float32" else 2.0)
-    return STEP * (blocks + ends + bytes_held) / (device.bandwidth * device.speed)
+    return device.step * (blocks + ends + bytes_held) / (device.bandwidth * device.speed)

@@ -130,13 +130,16 @@ def _numbers(row: pd.Series) -> list[str]:
 
 def _totals(plan: Plan) -> list[str]:
     here = plan.here
-    took = "; ".join(f"{n} in {duration(seconds)}" for n, seconds in plan.wall.items())
     lines = [
         f"here  {_machine(here)}: {_work(plan.core_hours, plan.gpu_hours)},"
-        f" done in {duration(plan.wall_here)}",
-        f"H100  80 GB, 16 cores each: {_work(plan.h100_core_hours, plan.h100_gpu_hours)}, done on"
-        f" {took}",
+        f" done in {duration(plan.wall_here)}"
     ]
+    for one in plan.there:
+        took = "; ".join(f"{n} in {duration(seconds)}" for n, seconds in one.wall.items())
+        lines.append(
+            f"{one.device.name.split()[0]}  {one.device.memory / GB:.0f} GB, 16 cores each:"
+            f" {_work(one.core_hours, one.gpu_hours)}, done on {took}"
+        )
     return [
         "Time is one core's, or a GPU's; memory (GB) that of the largest job, on all of its GPUs.",
         "",

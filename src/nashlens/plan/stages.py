@@ -43,15 +43,11 @@ from nashlens.vocabulary.positions import expand_positions, position_column
 
 EIGEN = 25
 """Operations of an eigendecomposition, in cubes of the matrix's side."""
-NEWTON = 12
-"""Passes over its training set that the fit of one probe takes, over all penalties."""
 PER_LOGIT, PER_LATER_LOGIT, PER_FINAL_LOGIT = 560.0, 160.0, 700.0
 """Operations that would take as long as what a lens does with one logit besides the product: with
 those of a prompt (ranks, exponentials, sums), of a label's later token (no ranks), and of the last
 layer (in float64). A narrow model pays as much for these as for the product (`benchmarks/lens.py`).
 """
-FIT = 1.5e8
-"""Operations that would take as long as what a fit does besides: most of it, with few prompts."""
 _NEVER_THERE = Path("/nonexistent")
 
 
@@ -176,16 +172,14 @@ class ModelStages:
         return Work(tokens=tokens, rows=tokens * layers, cpu=layers * (fit + seen), disk=disk)
 
     def _fit_probes(self) -> Work:
-        settings, n = self.config["probes"], len(neutral(self.prompts))
-        places = len(self._positions("probes"))
-        layers = len(self._resolved(settings["layers"], first=0)) * places
-        basis = min(n, self.shape.width)
-        fits = len(settings["targets"]) * (settings["permutations"] + len(settings["C"]))
-        each = FIT + 2.0 * NEWTON * n * basis
-        # Once a fold, a layer's residuals are turned into the basis of their training set.
-        turn = 4.0 * n * self.shape.width * basis
-        share = 1.0 + settings["random_weights"] / max(n, 1)
-        return Work(cpu=layers * share * settings["folds"] * (fits * each + turn))
+        layers = self._resolved(self.config["probes"]["layers"], first=0)
+        model = self.config["models"][self.model]
+        # Weights that are quantised or spread over GPUs have no random counterpart.
+        untrained = model["quantization"] == "none" and model["parallel"] == "none"
+        counted = [
+            self.design.probes(position, untrained) for position in self._positions("probes")
+        ]
+        return Work(cpu=sum(one.operations(self.shape.width, layers) for one in counted))
 
     # ---- questions ----
 

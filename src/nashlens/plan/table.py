@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
 from nashlens.plan.clock import wall_clock
-from nashlens.plan.devices import DEVICES, H100, Device
+from nashlens.plan.devices import DEVICES, H100, H200, Device
 from nashlens.plan.host import ON_MODEL, SIDE_BY_SIDE, stored_bytes
-from nashlens.plan.memory import GB
+from nashlens.plan.memory import GB, precision_of
 from nashlens.plan.price import Price, price
 from nashlens.plan.study import Job, Study
 from nashlens.plan.work import Work
@@ -20,7 +20,8 @@ from nashlens.workers import spare_threads
 COLUMNS = (
     "rule", "subject", "jobs", "current", "prompts", "tokens", "unique_tokens", "written_tokens",
     "operations", "disk_bytes", "host_bytes", "gpu_bytes", "gpus", "core_seconds_here",
-    "gpu_seconds_here", "core_seconds_h100", "gpu_seconds_h100",
+    "gpu_seconds_here", "core_seconds_h100", "gpu_seconds_h100", "core_seconds_h200",
+    "gpu_seconds_h200",
 )  # fmt: skip
 
 
@@ -42,6 +43,20 @@ class Machine:
 
 
 @dataclass(frozen=True)
+class OnGpus:
+    """What a study will take on GPUs of one kind."""
+
+    device: Device
+    prices: Mapping[int, Price]
+    """By a job's place in the list, with as few GPUs as the largest job needs."""
+    gpu_hours: float
+    core_hours: float
+    """Of the CPU jobs beside them."""
+    wall: Mapping[int, float]
+    """Number of such GPUs -> seconds."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a study will take."""
 
@@ -54,12 +69,8 @@ class Plan:
     """On this machine's GPUs."""
     wall_here: float
     """Seconds on this machine."""
-    h100_gpu_hours: float
-    """On GPUs of the table."""
-    h100_core_hours: float
-    """Of the CPU jobs beside them."""
-    wall: Mapping[int, float]
-    """Number of such GPUs -> seconds."""
+    there: Sequence[OnGpus]
+    """The same on GPUs of the table, one entry a kind."""
     problems: list[str]
     """What does not fit where, by name."""
     notes: list[str]
@@ -73,7 +84,7 @@ def make_plan(
     most_gpus: int = 8,
     cores_each: int = 16,
 ) -> Plan:
-    """Price all jobs that are to do, here and on the GPU of the table.
+    """Price all jobs that are to do, here and on the GPUs of the table.
 
     Parameters
     ----------
@@ -86,29 +97,36 @@ def make_plan(
     cores_each : int
         Cores beside each of them.
     """
-    there = DEVICES[H100]
     runs_here = {k for k, job in enumerate(jobs) if job.todo and _runs(study, job, here)}
     prices_here = {k: price(study, jobs[k], here.device, here.core_speed) for k in runs_here}
     least = max((1, *(job.gpus for job in jobs if job.todo)))
-    on_gpus = {
-        n: _prices(study, jobs, there, n * cores_each) for n in {least, max(least, most_gpus)}
-    }
-    prices_there = on_gpus[least]
-    table = _table(study, jobs, prices_here, prices_there)
+    numbers = sorted({least, max(least, most_gpus)})
+    there = [_on_gpus(study, jobs, device, numbers, cores_each) for device in DEVICES.values()]
+    everywhere = [*prices_here.values(), *(p for one in there for p in one.prices.values())]
     return Plan(
-        table=table,
+        table=_table(study, jobs, prices_here, {one.device.name: one.prices for one in there}),
         here=here,
         core_hours=sum(p.core_seconds for p in prices_here.values() if not p.gpus) / 3600,
         gpu_hours=sum(p.gpu_seconds * p.gpus for p in prices_here.values()) / 3600,
         wall_here=wall_clock(jobs, prices_here, here.cores, here.gpus, here.device.memory),
-        h100_gpu_hours=sum(p.gpu_seconds * p.gpus for p in prices_there.values()) / 3600,
-        h100_core_hours=sum(p.core_seconds for p in prices_there.values() if not p.gpus) / 3600,
-        wall={
-            n: wall_clock(jobs, on_gpus[n], n * cores_each, n, there.memory)
-            for n in sorted(on_gpus)
-        },
-        problems=_problems(study, jobs, here, prices_here, prices_there),
-        notes=[*_notes(study), *_gpu_notes(here, [*prices_here.values(), *prices_there.values()])],
+        there=there,
+        problems=_problems(study, jobs, here, prices_here, there),
+        notes=[*_notes(study), *_gpu_notes(study, here, everywhere)],
+    )
+
+
+def _on_gpus(
+    study: Study, jobs: Sequence[Job], device: Device, numbers: Sequence[int], cores_each: int
+) -> OnGpus:
+    """Price jobs on so many GPUs of one kind, the smallest number first."""
+    by = {n: _prices(study, jobs, device, n * cores_each) for n in numbers}
+    prices = by[numbers[0]]
+    return OnGpus(
+        device,
+        prices,
+        gpu_hours=sum(p.gpu_seconds * p.gpus for p in prices.values()) / 3600,
+        core_hours=sum(p.core_seconds for p in prices.values() if not p.gpus) / 3600,
+        wall={n: wall_clock(jobs, by[n], n * cores_each, n, device.memory) for n in numbers},
     )
 
 
@@ -134,8 +152,9 @@ def _table(
     study: Study,
     jobs: Sequence[Job],
     here: Mapping[int, Price],
-    there: Mapping[int, Price],
+    on_gpus: Mapping[str, Mapping[int, Price]],
 ) -> pd.DataFrame:
+    there = on_gpus[H100]
     rows: dict[tuple[str, str], list[int]] = {}
     for k, job in enumerate(jobs):
         rows.setdefault((job.rule, job.group or " ".join(job.models[:1])), []).append(k)
@@ -164,10 +183,12 @@ def _table(
                 "gpus": max((there[k].gpus for k in todo), default=0),
                 "core_seconds_here": sum(here[k].core_seconds for k in todo if k in here),
                 "gpu_seconds_here": sum(here[k].gpu_seconds for k in todo if k in here),
-                "core_seconds_h100": sum(there[k].core_seconds for k in todo),
-                "gpu_seconds_h100": sum(there[k].gpu_seconds * there[k].gpus for k in todo),
             }
         )
+        for column, name in (("h100", H100), ("h200", H200)):
+            mine_there = [on_gpus[name][k] for k in todo]
+            found[-1][f"core_seconds_{column}"] = sum(p.core_seconds for p in mine_there)
+            found[-1][f"gpu_seconds_{column}"] = sum(p.gpu_seconds * p.gpus for p in mine_there)
         if here and not any(price.gpu for price in here.values()):
             found[-1]["host_bytes"] = max((here[k].host for k in todo if k in here), default=0.0)
     return pd.DataFrame(found, columns=list(COLUMNS))
@@ -178,7 +199,7 @@ def _problems(
     jobs: Sequence[Job],
     here: Machine,
     prices_here: Mapping[int, Price],
-    prices_there: Mapping[int, Price],
+    there: Sequence[OnGpus],
 ) -> list[str]:
     problems: list[str] = []
     for name in study.unknown:
@@ -190,19 +211,7 @@ def _problems(
     if stuck:
         waiting = dict.fromkeys(name for k in stuck for name in jobs[k].models)
         problems.append(f"here: {len(stuck)} jobs of {', '.join(waiting)} need a GPU")
-    each = DEVICES[H100].memory
-    worst: dict[tuple[str, ...], tuple[float, int]] = {}
-    for k, one in prices_there.items():
-        if one.least > worst.get(jobs[k].models, (0.0, 0))[0]:
-            worst[jobs[k].models] = one.least, k
-    for models, (size, k) in worst.items():
-        gpus = prices_there[k].gpus
-        if size > gpus * each:
-            what = jobs[k].group or f"{jobs[k].rule} of {models[0]}"
-            problems.append(
-                f"H100 80GB: {what} takes {size / GB:.0f} GB, and its job asks for {gpus} x"
-                f" {each / GB:.0f} GB: {' or '.join(f'models.{m}.gpus' for m in models)}"
-            )
+    problems += [line for one in there for line in _too_large(jobs, one)]
     if here.memory:
         big = {k: p.host for k, p in prices_here.items() if p.host > here.memory}
         for k in sorted(big, key=lambda k: -big[k])[:3]:
@@ -211,6 +220,24 @@ def _problems(
                 f" {big[k] / GB:.1f} GB of memory, and there are {here.memory / GB:.1f}"
             )
     return problems
+
+
+def _too_large(jobs: Sequence[Job], there: OnGpus) -> Iterator[str]:
+    """Yield which models' largest jobs do not fit on the GPUs that they ask for."""
+    each = there.device.memory
+    worst: dict[tuple[str, ...], tuple[float, int]] = {}
+    for k, one in there.prices.items():
+        if one.least > worst.get(jobs[k].models, (0.0, 0))[0]:
+            worst[jobs[k].models] = one.least, k
+    for models, (size, k) in worst.items():
+        gpus = there.prices[k].gpus
+        if size > gpus * each:
+            what = jobs[k].group or f"{jobs[k].rule} of {models[0]}"
+            yield (
+                f"{there.device.name}: {what} takes {size / GB:.0f} GB, and its job asks for"
+                f" {gpus} x {each / GB:.0f} GB:"
+                f" {' or '.join(f'models.{m}.gpus' for m in models)}"
+            )
 
 
 def _notes(study: Study) -> list[str]:
@@ -228,13 +255,21 @@ def _notes(study: Study) -> list[str]:
     return notes
 
 
-def _gpu_notes(here: Machine, prices: Sequence[Price]) -> list[str]:
+def _gpu_notes(study: Study, here: Machine, prices: Sequence[Price]) -> list[str]:
     if not any(price.gpus for price in prices):
         return []
     notes = [
         "GPUs: jobs share one as far as its memory holds them; that starts side by side take longer"
         " than alone is not counted (docs/benchmarks.md)"
     ]
+    models = study.config["models"]
+    used = dict.fromkeys(precision_of(models[name], True) for name in study.shapes)
+    for device in DEVICES.values():
+        if lacking := [precision for precision in used if device.borrows(precision)]:
+            notes.append(
+                f"{device.name}: nothing was measured in {' and '.join(lacking)} there, so it is as"
+                " much slower than bfloat16 as on an H100"
+            )
     if here.gpus and here.device.like and not here.measured:
         notes.append(
             f"GPUs here ({here.device.name}) count as an H100: `--config measure=true` measures"

@@ -14,9 +14,14 @@ from nashlens.probes.questions import FittedQuestions, score_with_interval
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
+def words_of(text: str) -> list[str]:
+    """Return the words and signs of a text."""
+    return _WORD.findall(text)
+
+
 def bag_of_words(texts: Sequence[str]) -> Array:
     """Count the words and signs of each text, (n, vocabulary), in the vocabulary's order."""
-    counts = [Counter(_WORD.findall(text)) for text in texts]
+    counts = [Counter(words_of(text)) for text in texts]
     column = {word: k for k, word in enumerate(sorted(set().union(*counts)))}
     table = np.zeros((len(texts), max(len(column), 1)))
     for row, count in enumerate(counts):

@@ -52,6 +52,12 @@ def standardise(features: Tensor, train: Tensor) -> Tensor:
     return (features - mean) / scale
 
 
+def worth_a_guide(n: int, d: int) -> bool:
+    """Say whether training sets of (n, d) features share a `guide`."""
+    # It saves every training set its own eigenvectors, so it may be somewhat larger.
+    return 2 * n >= d
+
+
 def guide(features: Tensor) -> Tensor | None:
     """Return an orthogonal matrix, (d, d), that nearly diagonalises every training set's Z'Z.
 
@@ -64,8 +70,7 @@ def guide(features: Tensor) -> Tensor | None:
         None if there are far fewer rows than features: Gram space is smaller then.
     """
     n, d = features.shape
-    # A shared guide saves every training set its own eigenvectors, so it may be somewhat larger.
-    if 2 * n < d:
+    if not worth_a_guide(n, d):
         return None
     scaled = standardise(features, torch.arange(n, device=features.device))
     return torch.linalg.eigh(scaled.T @ scaled)[1]

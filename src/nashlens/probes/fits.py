@@ -8,7 +8,7 @@ regression. Permutations and control tasks take the C of their target.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -164,6 +164,19 @@ def _loss(decisions: Array, truth: Array, regression: bool) -> Array:
     return balanced
 
 
+def inner_splits(
+    train: NDArray[np.bool_], fold: NDArray[np.int64], inner: int, first: int = 0
+) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Yield what C is fitted to and what is held out for its choice, within a training set.
+
+    Arguments as for `choose_penalties`; each result is of all n rows.
+    """
+    inside = np.unique(fold[train])
+    for step in range(min(inner, len(inside) - 1)):
+        held = inside[(first + step) % len(inside)]
+        yield train & (fold != held), train & (fold == held)
+
+
 def choose_penalties(
     features: Features,
     targets: Sequence[LabelColumns],
@@ -195,11 +208,8 @@ def choose_penalties(
     grid = sorted(grid)
     if len(grid) == 1:
         return [grid[0]] * len(targets)
-    inside = np.unique(fold[train])
     total = np.zeros((len(targets), len(grid)))
-    for step in range(min(inner, len(inside) - 1)):
-        held = inside[(first + step) % len(inside)]
-        rest, out = train & (fold != held), train & (fold == held)
+    for rest, out in inner_splits(train, fold, inner, first):
         two_classes = [i for i, c in enumerate(targets) if len(np.unique(c.labels[rest, 0])) > 1]
         # One copy of the truth for each C.
         columns = [

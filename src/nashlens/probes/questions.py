@@ -160,6 +160,20 @@ def _add_controls(
     return replace(question, columns=np.hstack([question.columns, tasks, permuted]), n_tasks=TASKS)
 
 
+def asked_together(questions: Sequence[ProbeQuestion]) -> Iterator[list[list[int]]]:
+    """Yield the positions of questions that share their features, together by split.
+
+    Targets that are defined on the same prompts share them; what cannot be asked is left out.
+    """
+    by_rows: dict[bytes, dict[str, list[int]]] = {}
+    for i, question in enumerate(questions):
+        if not question.reason:
+            by_split = by_rows.setdefault(question.target.rows.tobytes(), {})
+            by_split.setdefault(question.split, []).append(i)
+    for by_split in by_rows.values():
+        yield list(by_split.values())
+
+
 def fit_questions(
     values: Array, questions: Sequence[ProbeQuestion], settings: ProbeSettings, *, controls: bool
 ) -> FittedQuestions:
@@ -176,19 +190,15 @@ def fit_questions(
         Also fit control tasks and permutations.
     """
     fits: dict[int, CrossFit] = {}
-    by_rows: dict[bytes, list[int]] = {}
-    for i, question in enumerate(questions):
-        if not question.reason:
-            by_rows.setdefault(question.target.rows.tobytes(), []).append(i)
-    for members in by_rows.values():
-        features = Features(values[questions[members[0]].target.rows], settings.device)
-        for split in dict.fromkeys(questions[i].split for i in members):
-            same = [i for i in members if questions[i].split == split]
+    for by_split in asked_together(questions):
+        rows = questions[by_split[0][0]].target.rows
+        features = Features(values[rows], settings.device)
+        for same in by_split:
             first = questions[same[0]]
             columns = [
                 questions[i].with_controls() if controls else questions[i].truth() for i in same
             ]
-            inner = INNER_FOLDS[split]
+            inner = INNER_FOLDS[first.split]
             found = cross_fit(
                 features, columns, first.held_out, first.fold, settings.C, inner=inner
             )

@@ -5,7 +5,7 @@ import torch
 
 from nashlens.models.shapes import SHAPES
 from nashlens.plan import measure
-from nashlens.plan.devices import DEVICES, H100
+from nashlens.plan.devices import DEVICES, H100, H200
 from nashlens.plan.screen import plan_text
 from nashlens.plan.study import Job
 from nashlens.plan.table import Machine, make_plan
@@ -37,7 +37,8 @@ def test_what_was_measured_is_the_speed_of_this_machine_and_nothing_is_without_b
     assert asked == [measure.SECONDS]
 
 
-H200 = "NVIDIA H200"
+H200_KIND = "NVIDIA H200"
+OTHER = "NVIDIA A100-SXM4-80GB"
 H100_KIND = "NVIDIA H100 80GB HBM3"
 
 
@@ -64,13 +65,13 @@ def planned(machine):
 def test_gpus_here_have_their_own_name_and_memory_and_a_plan_says_as_what_they_count(
     driver, monkeypatch
 ):
-    driver((H200, 143771), (H200, 143771))
+    driver((OTHER, 81920), (OTHER, 81920))
     here = this_machine()
-    assert (here.gpus, here.device.name) == (2, H200)
-    assert here.device.memory == pytest.approx(0.98 * 143771 * 2**20, rel=1e-4)
+    assert (here.gpus, here.device.name) == (2, OTHER)
+    assert here.device.memory == pytest.approx(0.98 * 81920 * 2**20, rel=1e-4)
     text = planned(here)
-    assert f"2 x {H200} of 148 GB" in text
-    counts = f"GPUs here ({H200}) count as an H100: `--config measure=true` measures them"
+    assert f"2 x {OTHER} of 84 GB" in text
+    counts = f"GPUs here ({OTHER}) count as an H100: `--config measure=true` measures them"
     assert counts in text
     assert "jobs share one as far as its memory holds them" in " ".join(text.split())
     # As fast as the table's, until it is measured.
@@ -84,10 +85,17 @@ def test_gpus_here_have_their_own_name_and_memory_and_a_plan_says_as_what_they_c
     assert "count as an H100" not in planned(measured)
 
 
-def test_the_tables_own_gpu_counts_as_itself_and_one_of_unknown_kind_is_called_that(driver):
+def test_the_tables_own_gpus_count_as_themselves_and_one_of_unknown_kind_is_called_that(driver):
     driver((H100_KIND, 81559))
     assert this_machine().device == DEVICES[H100]
     assert "count as an H100" not in planned(this_machine())
+    driver((H200_KIND, 143771), (H200_KIND, 143771))
+    assert this_machine().device == DEVICES[H200]
+    text = planned(this_machine())
+    assert "2 x H200 141GB" in text
+    assert "count as an H100" not in text
+    driver((H100_KIND, 81559), (H200_KIND, 143771))
+    assert this_machine().device.like == H100
     driver((H100_KIND, 81559), ("NVIDIA L4", 23034))
     here = this_machine()
     assert here.device.name == f"{H100_KIND} and NVIDIA L4"

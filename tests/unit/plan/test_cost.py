@@ -7,7 +7,16 @@ import pytest
 
 from nashlens.models.shapes import SHAPES
 from nashlens.plan.clock import wall_clock
-from nashlens.plan.devices import CPU, DEVICES, GPU_SOLVING, H100, Device, model_seconds, table
+from nashlens.plan.devices import (
+    CPU,
+    DEVICES,
+    GPU_SOLVING,
+    H100,
+    H200,
+    Device,
+    model_seconds,
+    table,
+)
 from nashlens.plan.memory import ROOM, held_bytes, row_bytes, unpacked_bytes, weight_bytes
 from nashlens.plan.screen import count, plan_text
 from nashlens.plan.stages import solving_operations
@@ -47,19 +56,36 @@ def test_a_models_weights_are_counted_by_precision():
 
 
 @pytest.mark.parametrize(
-    ("work", "seconds"),
+    ("device", "work", "seconds"),
     [
-        (Work(rows=9141 * 32), 0.214),
-        (Work(growing=39170 * 32), 2.67),
-        (Work(forks=38630 * 32), 1.63),
+        (H100, Work(rows=9141 * 32), 0.214),
+        (H100, Work(growing=39170 * 32), 2.67),
+        (H100, Work(forks=38630 * 32), 1.63),
         # 128 texts of 256 tokens after prompts of 13,620 tokens in all; keys and values 7.2 GB.
-        (Work(rows=13620 * 32, written=128 * 256, steps=256), 2.88),
+        (H100, Work(rows=13620 * 32, written=128 * 256, steps=256), 2.88),
+        (H200, Work(rows=9141 * 32), 0.319),
+        (H200, Work(growing=39170 * 32), 3.25),
+        (H200, Work(forks=38630 * 32), 1.16),
+        # A step alone.
+        (H200, Work(written=128, steps=1), 0.00745),
     ],
 )
-def test_time_at_the_8b_shape_is_within_25_percent(work, seconds):
+def test_time_at_the_8b_shape_is_within_25_percent(device, work, seconds):
     held = 7.2e9 if work.written else 0.0
-    found = model_seconds(work, SHAPES["llama-3-8b"], "bfloat16", DEVICES[H100], held)
+    found = model_seconds(work, SHAPES["llama-3-8b"], "bfloat16", DEVICES[device], held)
     assert found == pytest.approx(seconds, rel=0.25)
+
+
+def test_a_precision_that_a_gpu_was_not_measured_in_has_its_share_from_the_h100():
+    shape = SHAPES["llama-3-70b"]
+    shares = [
+        DEVICES[name].rate(shape, "nf4", "rows") / DEVICES[name].rate(shape, "bfloat16", "rows")
+        for name in (H100, H200)
+    ]
+    assert shares[0] == pytest.approx(shares[1], rel=0.05) != 1.0
+    assert [DEVICES[name].borrows("nf4") for name in (H100, H200)] == [False, True]
+    assert not DEVICES[H200].borrows("bfloat16")
+    assert not Device(CPU, 0.0).borrows("nf4")
 
 
 @pytest.mark.parametrize(("width", "seconds"), [(4096, 0.11), (8192, 0.32)])

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from nashlens.circuits.screen import OTHERS
+from nashlens.config.layers import resolve_layers
 from nashlens.lens.logit import lens_table
 from nashlens.lens.positions import residuals_read
 from nashlens.models.shapes import SHAPES
@@ -85,8 +86,24 @@ def test_a_tuned_lens_translates_all_that_it_reads():
 
 def test_probes_at_all_options_are_fitted_at_each():
     places = {"positions": ["decision", "options"]}
-    all_of_them = work("fit_probes", activations=places, probes=places)
-    assert all_of_them.cpu == pytest.approx(3 * work("fit_probes").cpu)
+    some = {"random_weights": 128}
+    by_place = study(activations=places, probes=places | some).stages["big"]
+    positions = ["decision", "option_first", "option_second"]
+    counts = [by_place.design.probes(position, True) for position in positions]
+    layers = resolve_layers(by_place.config["probes"]["layers"], BIG.layers, first=0)
+    assert all(one.probes and one.untrained for one in counts)
+    assert by_place.work("fit_probes").cpu == pytest.approx(
+        sum(one.operations(BIG.width, layers) for one in counts)
+    )
+
+
+@pytest.mark.parametrize("how", [{"quantization": "nf4"}, {"parallel": "pipeline"}])
+def test_weights_that_have_no_random_counterpart_are_probed_without_it(how):
+    some = {"random_weights": 128}
+    with_it = work("fit_probes", probes=some)
+    models = {"big": {"device": "cuda", "gpus": 1} | how}
+    without = work("fit_probes", probes=some, models=models)
+    assert 0 < without.cpu < with_it.cpu
 
 
 def test_steering_from_a_position_on_computes_fewer_tokens_than_from_the_start():

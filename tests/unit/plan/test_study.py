@@ -54,6 +54,19 @@ def test_a_plan_says_the_gpu_hours_of_what_is_counted_in_a_table():
     jobs = [Job("ablate_heads", ("big",), gpus=1), Job("extract_activations", ("big",), gpus=1)]
     text = plan_text(make_plan(study(), jobs, Machine("here", 2)), "mine")
     assert " GPU hours and 0.0 core hours, done on 1 in " in text
+    assert "\nH100  80 GB, 16 cores each: " in text
+    assert "\nH200  141 GB, 16 cores each: " in text
+
+
+def test_a_plan_says_what_was_not_measured_on_one_of_its_gpus():
+    jobs = [Job("extract_activations", ("big",), gpus=1)]
+    missing = "H200 141GB: nothing was measured in nf4 there"
+    for how, said in (({"dtype": "bfloat16"}, False), ({"quantization": "nf4"}, True)):
+        here = study(models={"big": {"device": "cuda"} | how})
+        plan = make_plan(here, jobs, Machine("here", 2))
+        assert any(missing in note for note in plan.notes) == said
+        (row,) = plan.table.to_dict("records")
+        assert 0 < row["gpu_seconds_h200"] != row["gpu_seconds_h100"] > 0
 
 
 def test_probes_have_the_threads_of_the_machine_that_runs_them():
@@ -63,7 +76,7 @@ def test_probes_have_the_threads_of_the_machine_that_runs_them():
     device = DEVICES[H100]
     # Two thirds of 16 cores; of 128, 12 at most.
     by = {n: price(here, replace(job, threads=t), device).seconds for n, t in ((1, 10), (8, 12))}
-    assert plan.wall == pytest.approx(by)
+    assert all(one.wall == pytest.approx(by) for one in plan.there)
     assert plan.wall_here == pytest.approx(price(here, job, Device(CPU, 0.0)).seconds)
 
 
