@@ -253,6 +253,9 @@ def _probes(config: Mapping[str, Any], name: str, shape: Shape, job: HostJob) ->
     rows, width = prompts_asked(config), shape.width
     basis = 8.0 * rows * (width + min(rows, width))
     held = 4.0 * _layer(config, shape) + 2.0 * _prompts(config) + 0.1 * GB
+    # Labels and decision values of all permutations, with copies.
+    settings = config["probes"]
+    held += 5.0 * 8.0 * rows * len(settings["targets"]) * settings["permutations"]
     if job.on_gpu or job.threads == 1:
         return held + (3.0 + 3.0 * job.threads) * basis
     # Layers are fitted in processes of their own.
