@@ -30,7 +30,7 @@ _COLUMNS = [
     "detectable", "spike_found", "spike_unit", "verdict", "fragile",
 ]
 # fmt: on
-_HEADINGS = ("claim", "of", "estimate", "in numbers", "finds (put in)", "verdict")
+_HEADINGS = ("claim", "of", "estimate", "in numbers", "detectable", "verdict")
 _SHARES = {
     False: (1.77, 0.68, 0.7, 1.45, 0.78, 1.2),
     True: (1.68, 0.8, 0.7, 1.45, 0.79, 1.16),
@@ -60,7 +60,7 @@ class _Row:
     """Of the sensitivity table."""
     subject: str
     numbers: str
-    finds: str
+    detectable: str
     """The smallest effects that would have been found: by the interval, and put into the model."""
     word: str
     """What its verdict hangs on."""
@@ -69,7 +69,7 @@ class _Row:
     def height(self) -> int:
         """Its height in lines."""
         return max(
-            *(_lines(text) for text in (self.subject, self.numbers, self.finds)),
+            *(_lines(text) for text in (self.subject, self.numbers, self.detectable)),
             1 + _lines(self.word),
         )
 
@@ -152,7 +152,7 @@ def _claims(
                     parts=parts,
                     subject=style.fit(str(finding["model"]).replace("--", "-- "), inches[1] - 0.05),
                     numbers=style.fit(numbers, inches[3] - 0.05),
-                    finds=style.fit(_finds(finding), inches[4] - 0.05),
+                    detectable=style.fit(_detectable(finding), inches[4] - 0.05),
                     word=style.fit(word, inches[5] - 0.15),
                 )
             )
@@ -191,7 +191,7 @@ def _write(axes: Any, start: float, row: _Row, color: dict[str, tuple]) -> None:
     marker, shade = mark(verdict)
     axes[1].text(0, start, row.subject, **_TEXT)
     axes[3].text(0, start, row.numbers, **_TEXT)
-    axes[4].text(0, start, row.finds, **_TEXT)
+    axes[4].text(0, start, row.detectable, **_TEXT)
     axes[5].plot(0.04, start + 0.5, marker, color=shade, markersize=5, clip_on=False)
     text = VERDICTS.get(verdict, ("", verdict))[1]
     axes[5].text(0.1, start, text, color=shade, fontweight="bold", **_TEXT)
@@ -252,20 +252,18 @@ def _numbers(row: pd.Series, *, with_matches: bool) -> str:
     return "\n".join(filter(None, [f"{_number(row['estimate'])} {bounds}", *said]))
 
 
-def _finds(row: pd.Series) -> str:
+def _detectable(row: pd.Series) -> str:
     """Return the effect that the interval would have shown, and in brackets the one put in."""
     if row["verdict"] == "not_applicable":
         return ""
     size, unit = row["spike_found"], _text(row["spike_unit"])
-    put = f"{size:g} {_UNITS.get(unit, unit)}"
-    if not unit:
-        put = "n/a"
-    elif pd.isna(size):
-        put = "no need"
-    elif np.isinf(size):
-        put = "none"
-    interval = [_number(row["detectable"])] if row["detectable"] > 0 else []
-    return "\n".join([*interval, f"({put})"])
+    lines = [_number(row["detectable"])] if row["detectable"] > 0 else []
+    if unit and pd.isna(size):
+        lines.append("(no need)")
+    elif unit:
+        put = "none" if np.isinf(size) else f"{size:g} {_UNITS.get(unit, unit)}"
+        lines.append(f"({put})")
+    return "\n".join(lines)
 
 
 def _number(value: Any) -> str:
@@ -287,8 +285,8 @@ def _legend_entries(color: dict[str, tuple]) -> list[Line2D]:
     part = Line2D([], [], linestyle="none", marker="o", color="0.4", markersize=2.8, mew=0,
                   label="small: judged on one part of the data")  # fmt: skip
     found = style.note(
-        "finds: smallest effect found 4 times in 5, by the interval (in brackets: put into the"
-        " model; SD: standard deviations; none: of no size tried; no need: it has the verdict"
-        " anyway)"
+        "detectable: smallest effect found 4 times in 5, by the interval (in brackets: of those put"
+        " into the model; SD: standard deviations; none: of no size tried; no need: it has the"
+        " verdict anyway)"
     )
     return [*handles, control, part, found]

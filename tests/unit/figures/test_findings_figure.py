@@ -36,7 +36,7 @@ def test_beside_each_verdict_stands_the_smallest_effect_put_in_that_is_found(mod
         "M1": (0.3, "standard deviations", "0.12\n(0.3 SD)"),
         "M2": (np.inf, "logits", "0.12\n(none)"),
         "M3": (np.nan, "logits", "0.12\n(no need)"),
-        "M4": (np.nan, "", "0.12\n(n/a)"),
+        "M4": (np.nan, "", "0.12"),
         "M5": (0.25, "logits", "0.12\n(0.25 logits)"),
     }
     findings = findings[findings["claim"].isin(list(put))]
@@ -45,7 +45,7 @@ def test_beside_each_verdict_stands_the_smallest_effect_put_in_that_is_found(mod
 
     def said(findings):
         figure = draw("findings", {**tables, "findings": findings})
-        (ax,) = [ax for ax in visible_axes(figure) if "put in" in ax.get_title("left")]
+        (ax,) = [ax for ax in visible_axes(figure) if ax.get_title("left") == "detectable"]
         return [text.get_text() for text in ax.texts], texts(figure)
 
     found, whole = said(findings)
@@ -54,7 +54,7 @@ def test_beside_each_verdict_stands_the_smallest_effect_put_in_that_is_found(mod
         assert word in " ".join(whole.split())
     # Without an interval to judge by there is the spike alone; what was not judged has neither.
     found, _ = said(findings.assign(detectable=np.nan))
-    assert found == [put[claim][2].removeprefix("0.12\n") for claim in findings["claim"]]
+    assert found == [put[claim][2].removeprefix("0.12").strip() for claim in findings["claim"]]
     found, _ = said(findings.assign(verdict="not_applicable"))
     assert not any(found)
 
