@@ -83,11 +83,11 @@ class Ablations:
     def __init__(self, heads: pd.DataFrame, kind: str, column: Column = "drop"):
         rows = heads[(heads["kind"] == kind).to_numpy(bool)]
         # Spikes do this thousands of times, so it is no pivot.
-        ablation, names = pd.factorize(rows["ablation"])
+        ablation = codes_of(rows["ablation"])
         prompt = codes_of(rows["prompt_id"], sort=True)
         first = np.unique(ablation, return_index=True)[1]
-        self.names = [str(name) for name in names]
-        self.places = rows.iloc[first][["layer", "head", "heads"]].set_axis(names)
+        self.places = rows.iloc[first].set_index("ablation")[["layer", "head", "heads"]]
+        names = self.names = [str(name) for name in self.places.index]
         wide = np.full((prompt.max(initial=-1) + 1, len(names)), np.nan)
         cells, once = np.unique(prompt * len(names) + ablation, return_index=True)
         wide.flat[cells] = rows[column].to_numpy(float)[once]

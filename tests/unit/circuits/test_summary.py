@@ -49,6 +49,8 @@ def test_bounds_of_single_heads_hold_for_all_of_them_at_once():
     ablations = Ablations(one, "head")
     action = single[single["quantity"] == "action_part"]
     assert action["estimate"].to_numpy() == pytest.approx(ablations.action_part())
+    assert action["ablation"].tolist() == ablations.names
+    assert action["head"].tolist() == ablations.places["head"].tolist()
     assert set(single["quantity"]) == set(DESCRIPTIONS)
 
 
