@@ -1,8 +1,8 @@
 """Every block of README and docs, typed as its reader would, so that no page must be believed.
 
 What takes seconds runs each time, on the finished tiny experiment. With NASHLENS_LONG=1 all of it
-runs, page by page and block by block (15 minutes on two cores); `.ci/run` types README and
-tutorial. What cannot run here is listed in ELSEWHERE, NOT_RUN and NOT_PRINTED, with the reason.
+runs, page by page and block by block (15 minutes on two cores). What cannot run here is listed in
+ELSEWHERE, NOT_RUN and NOT_PRINTED, with the reason.
 
 In the long form, commands about an experiment of `experiments/` are typed in a clone as it is.
 Those about the default, which `.ci/run` carries out, are typed in one whose `config.yaml` has few
