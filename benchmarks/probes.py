@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ import torch
 import yaml
 from joblib import Parallel, delayed
 from sklearn.linear_model import LogisticRegression
+from snakemake.utils import update_config
 from torch import Tensor
 
 from benchmarks.common import arguments, clock, device_name, matrix_peak, report
@@ -167,19 +168,13 @@ class Drawn:
         return load
 
 
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge what differs into a config, section by section."""
-    found = dict(base)
-    for key, value in over.items():
-        found[key] = merged(found[key], value) if isinstance(value, Mapping) else value
-    return found
-
-
 def whole_job(name: str) -> dict[str, Any]:
     """Fit a case's probes, and return the seconds that were said and taken."""
     width, depth, over = CASES[name]
-    default = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
-    config = validate(merged(default, over)).model_dump(mode="json")
+    raw = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
+    # As Snakemake lays a config over another one.
+    update_config(raw, over)
+    config = validate(raw).model_dump(mode="json")
     options, seed = config["probes"], config["experiment"]["seed"]
     games = games_table(build_games(config["games"], seed))
     prompts = Design(config, games, WordTokenizer()).prompts
