@@ -111,7 +111,22 @@ def collect(
         Columns that say which number a row is -> their types.
     further : mapping of str to str, optional
         Columns after `COLUMNS`, likewise.
+
+    Returns
+    -------
+    DataFrame
+        One row per row of the parts. A column that a part does not have is missing in its rows.
+
+    Raises
+    ------
+    ValueError
+        If a part has a column that the table does not have: it would be lost.
     """
     types = {**keys, **_TYPES, **(further or {})}
     table = pd.concat([pd.DataFrame(columns=list(types)), *parts], ignore_index=True)
+    lost = [str(name) for name in table if name not in types]
+    if lost:
+        raise ValueError(
+            f"the table of estimates has no column {', '.join(lost)}: it would be lost"
+        )
     return table[list(types)].astype(types)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from nashlens.estimates import COLUMNS, Bootstrap, collect, mean_estimates
 
@@ -44,3 +45,9 @@ def test_a_table_has_its_keys_and_types_even_when_empty():
     empty = collect([], {"model": "str", "layer": "int64"})
     assert list(empty) == ["model", "layer", *COLUMNS]
     assert empty["estimate"].dtype == "float64"
+
+
+def test_a_column_that_the_table_does_not_have_is_refused_and_not_lost():
+    rows = mean_estimates(np.array([[1.0], [3.0]]), ["m", "n"], HOW, "x")
+    with pytest.raises(ValueError, match="no column index"):
+        collect([rows.assign(model="m", index="L1.H0")], {"model": "str", "component": "str"})
