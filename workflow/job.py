@@ -6,9 +6,10 @@ import inspect
 import os
 import signal
 import socket
+import sys
 from collections import Counter
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from itertools import chain
 from pathlib import Path
 from types import FrameType
@@ -29,6 +30,8 @@ from workflow.records import check_inputs, record_file, write_records
 
 FOLDER = ".unfinished"
 """Beside a job's outputs: what it has finished so far, until the outputs are written."""
+_STOPS = (signal.SIGTERM, signal.SIGALRM)
+"""What stops a job: the second is its own timer's."""
 
 
 class _Terminated(BaseException):
@@ -91,32 +94,27 @@ def run_job(main: Callable[..., None], snakemake: Any) -> None:
 def _run(main: Callable[..., None], wanted: dict[str, Any], snakemake: Any, output: Path) -> None:
     check_inputs(snakemake.input, str(output))
     _check_gpus(snakemake)
-    before = signal.signal(signal.SIGTERM, _terminate)
-    try:
-        fingerprint = snakemake.params.fingerprint
-        with Claim(str(output), fingerprint) as claim, guarded_by(claim.held):
-            if claim.made(map(str, snakemake.output)):
-                return
-            for path in snakemake.output:
-                # No other job makes them now.
-                clear_left(path)
-                clear_left(record_file(path))
-            kept = output.parent / FOLDER / output.name
-            ask = dict(snakemake.resources).get("gpu_ask")
-            with leased(ask) as gpus:
-                compiled = keeping_graphs(gpus) if ask else nullcontext()
-                with compiled, keeping(kept, fingerprint):
-                    main(**wanted)
-                    # Until then no output counts: to read a large one for its record takes time.
-                    if all(map(os.path.exists, snakemake.output)):
-                        write_records(snakemake.output, snakemake.input, _made(snakemake, claim))
-    except _Terminated:
-        raise StoppedError(
-            "stopped by SIGTERM: what was finished is kept, and the next run of this job goes on"
-            " from there"
-        ) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    fingerprint = snakemake.params.fingerprint
+    with (
+        _stopping_at_sigterm(),
+        Claim(str(output), fingerprint) as claim,
+        guarded_by(claim.held),
+    ):
+        if claim.made(map(str, snakemake.output)):
+            return
+        for path in snakemake.output:
+            # No other job makes them now.
+            clear_left(path)
+            clear_left(record_file(path))
+        kept = output.parent / FOLDER / output.name
+        ask = dict(snakemake.resources).get("gpu_ask")
+        with leased(ask) as gpus:
+            compiled = keeping_graphs(gpus) if ask else nullcontext()
+            with compiled, keeping(kept, fingerprint):
+                main(**wanted)
+                # Until then no output counts: to read a large one for its record takes time.
+                if all(map(os.path.exists, snakemake.output)):
+                    write_records(snakemake.output, snakemake.input, _made(snakemake, claim))
 
 
 def _check_gpus(snakemake: Any) -> None:
@@ -140,6 +138,36 @@ def _check_gpus(snakemake: Any) -> None:
             f" {seen} (CUDA_VISIBLE_DEVICES: {visible}): leave the node out"
             f" (--slurm-exclude-failed-nodes {host}), or set device: cpu"
         )
+
+
+@contextmanager
+def _stopping_at_sigterm() -> Iterator[None]:
+    """Raise StoppedError at SIGTERM, which ends what runs at its next step.
+
+    Python prints and drops what is raised in a destructor. There it is raised again a moment later.
+    """
+
+    def dropped(told: Any) -> None:
+        if told.exc_type is _Terminated:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+        else:
+            hook(told)
+
+    hook = sys.unraisablehook
+    before = {number: signal.signal(number, _terminate) for number in _STOPS}
+    sys.unraisablehook = dropped
+    try:
+        yield
+    except _Terminated:
+        raise StoppedError(
+            "stopped by SIGTERM: what was finished is kept, and the next run of this job goes on"
+            " from there"
+        ) from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.unraisablehook = hook
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,8 @@
-"""What a script's `main` is given."""
+"""What a script's `main` is given, and how it ends."""
+
+import signal
+import sys
+import time
 
 import pytest
 from snakemake.iocontainers import (
@@ -13,7 +17,7 @@ from snakemake.iocontainers import (
 
 import workflow.job
 from nashlens.disk import DiskError
-from nashlens.errors import ModelError, StoreError
+from nashlens.errors import ModelError, StoppedError, StoreError
 from nashlens.files import atomic_write, sha256_of
 from workflow.claims import REMOTE, RUN, Claim
 from workflow.job import run_job
@@ -63,6 +67,27 @@ def test_a_name_that_nothing_has_or_two_have_is_refused(job):
         run_job(lambda tokens: None, job)
     with pytest.raises(TypeError, match="fit: model is given 2 times"):
         run_job(lambda model: None, job)
+
+
+class Doomed:
+    """SIGTERM comes in its destructor, where Python drops what is raised."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_sigterm_that_comes_in_a_destructor_ends_the_job_too(job):
+    def main(threads):
+        Doomed()
+        time.sleep(20)
+        raise AssertionError("it went on")
+
+    hooks = (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGALRM), sys.unraisablehook)
+    with pytest.raises(StoppedError, match="what was finished is kept"):
+        run_job(main, job)
+    assert hooks == (
+        *map(signal.getsignal, (signal.SIGTERM, signal.SIGALRM)), sys.unraisablehook
+    )  # fmt: skip
 
 
 OUTPUT = "results/e/table.parquet"
