@@ -56,7 +56,8 @@ class Workspace:
             if source.is_symlink():
                 (folder / part).symlink_to(os.readlink(source))
             elif source.is_dir():
-                ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+                # What Python compiled goes along, as times are kept: else each copy compiles anew.
+                ignore = shutil.ignore_patterns("*.pyc.*", "*.egg-info")
                 shutil.copytree(source, folder / part, ignore=ignore)
             else:
                 shutil.copy2(source, folder / part)

@@ -45,17 +45,23 @@ def values_of(loaded, ids, tail):
     return torch.log_softmax(logits.float(), dim=-1), found
 
 
-def by_autograd(loaded, prompt, source, site, tokens):
-    """Estimate one patch by gradients of each label's log P, one run a label."""
-    size, total = Engine(loaded).head_dim, 0.0
-    part = slice(site.head * size, (site.head + 1) * size) if site.kind == "head" else slice(None)
+def by_autograd(loaded, prompt, source, groups, changes):
+    """Estimate patches by gradients of each label's log P, one run a label."""
+    size, total = Engine(loaded).head_dim, np.zeros(len(changes))
     for label, sign in zip(prompt.labels, (-1.0, 1.0), strict=True):
         logprobs, own = values_of(loaded, prompt.ids, label[:-1])
         _, theirs = values_of(loaded, source, label[:-1])
         at = len(prompt.ids) - 1 + np.arange(len(label))
-        (slope,) = torch.autograd.grad(logprobs[at, list(label)].sum(), own[site])
-        change = (slope * (theirs[site] - own[site]).detach())[tokens, part]
-        total += sign * float(change.double().sum())
+        slopes = torch.autograd.grad(logprobs[at, list(label)].sum(), list(own.values()))
+        moves = {
+            site: (slope * (theirs[site] - own[site])).detach().double()
+            for site, slope in zip(own, slopes, strict=True)
+        }
+        for k, change in enumerate(changes):
+            (site,) = change.sites
+            head = slice(site.head * size, (site.head + 1) * size)
+            part = head if site.kind == "head" else slice(None)
+            total[k] += sign * float(moves[site][list(groups[change.group]), part].sum())
     return total
 
 
@@ -70,8 +76,8 @@ def test_estimates_equal_plain_autograd(rng, family, label_tokens):
     plain, theirs = (
         np.array(
             [
-                [by_autograd(loaded, p, s, c.sites[0], list(g[c.group])) for c in changes]
-                for p, s, g in zip(prompts, sources, groups, strict=True)
+                by_autograd(loaded, *one, changes)
+                for one in zip(prompts, sources, groups, strict=True)
             ]
         )
         for loaded in (single, double)

@@ -36,7 +36,7 @@ def make_steering(models, layers=(1, 4, 8, 12, 16, 20, 24, 28), randoms=20) -> p
     seen = prompts["seen_label_set"].to_numpy()
     base = rng.normal(0, 0.5, block.nunique())[pd.factorize(block)[0]]
     base = base + np.where(prompts["game"] == "deadlock", 1.0, -1.0)
-    parts = []
+    pushes, chances = [], []
     places = [*map(str, layers), "1+2+3"]
     for model, place, (kind, values) in product(models, places, doses.items()):
         layer, unit = int(place.split("+")[0]), 3 if kind == "add" else 0.5
@@ -51,11 +51,18 @@ def make_steering(models, layers=(1, 4, 8, 12, 16, 20, 24, 28), randoms=20) -> p
         for direction, slope in slopes.items():
             chosen = (values[0], 0, values[-1]) if direction.startswith("random") else values
             for value in chosen:
-                p = sigmoid(base + slope * value)
-                about = {"model": model, "layer": layer, "layers": place, "kind": kind}
-                rows = prompts.assign(**about, direction=direction, value=float(value))
-                parts.append(rows.assign(p_action_0=1 - p, p_action_1=p))
-    return pd.concat(parts, ignore_index=True).assign(units="norms", positions="last")
+                pushes.append((model, layer, place, kind, direction, float(value)))
+                chances.append(sigmoid(base + slope * value))
+    about = pd.DataFrame(pushes, columns=["model", "layer", "layers", "kind", "direction", "value"])
+    # A row for each push of each prompt.
+    rows = [
+        prompts.iloc[np.tile(np.arange(len(prompts)), len(pushes))].reset_index(drop=True),
+        about.iloc[np.repeat(np.arange(len(pushes)), len(prompts))].reset_index(drop=True),
+    ]
+    p = np.concatenate(chances)
+    return pd.concat(rows, axis=1).assign(
+        p_action_0=1 - p, p_action_1=p, units="norms", positions="last"
+    )
 
 
 def make_heads(models, n_layers=12, n_heads=8, randoms=20) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from nashlens.figures.registry import draw
 
-from .test_figures import texts
+from .look import texts
 
 
 def test_the_calibration_shows_what_was_missed_and_what_was_wrong(one_model):

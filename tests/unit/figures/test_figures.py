@@ -1,17 +1,14 @@
-"""Every figure draws, with one model and four, with rich tables and with poor ones."""
+"""What single figures show, of rich tables and of poor ones."""
 
 from __future__ import annotations
 
 import re
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.image import AxesImage
-from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
-from matplotlib.text import Text
 
 from nashlens.circuits.concentration import concentration_estimates
 from nashlens.circuits.patching_summary import patching_estimates
@@ -28,71 +25,11 @@ from nashlens.steering.summary import steering_estimates
 from tests.unit.findings.tables import PLANTED_PATH, only_screened, patching
 from tests.unit.findings.writers import override
 
+from .look import texts, visible_axes
 from .spikes import make_spikes_summary
 from .summaries import HOW, with_summaries
 
 draw = registry.draw
-
-
-def texts(figure):
-    found = " | ".join(t.get_text() for t in figure.findobj(Text) if t.get_text())
-    return found.replace("\u00a0", " ")
-
-
-def visible_axes(figure):
-    return [ax for sub in figure.subfigs for ax in sub.axes if ax.axison]
-
-
-@pytest.mark.parametrize("name", registry.FIGURES)
-@pytest.mark.parametrize("models", ["one_model", "four_models"])
-def test_draws_with_labels_and_legend(name, models, request):
-    figure = draw(name, request.getfixturevalue(models))
-    figure.canvas.draw()
-    assert not plt.get_fignums(), "figures must not register with pyplot"
-    axes = visible_axes(figure)
-    assert axes
-    assert figure.get_suptitle()
-    assert any(sub.legends for sub in figure.subfigs)
-    assert any(ax.get_xlabel() for ax in axes)
-    if name not in ("games", "ladder", "findings"):
-        assert any(ax.get_ylabel() or len(ax.get_yticklabels()) > 2 for ax in axes)
-    if name != "games":
-        assert "n = " in texts(figure) or "n 384" in texts(figure)
-
-
-@pytest.mark.parametrize("name", registry.FIGURES)
-@pytest.mark.parametrize("models", ["one_model", "two_models", "four_models"])
-def test_at_column_width_all_text_is_readable_inside_and_the_legend_short(name, models, request):
-    figure = draw(name, request.getfixturevalue(models))
-    assert figure.get_figwidth() in (3.5, 7.0)
-    figure.canvas.draw()
-    for text in figure.findobj(Text):
-        assert not text.get_text().strip() or text.get_fontsize() >= 7, text
-    for key in figure.findobj(Legend):
-        labels = [text.get_text() for text in key.get_texts()]
-        assert -(-len(labels) // key._ncols) <= 2, labels
-        assert not any("\n" in label for label in labels)
-        assert not key.get_title().get_text()
-    box = figure.get_tightbbox(figure.canvas.get_renderer())
-    assert box.x0 >= -0.02
-    assert box.y0 >= -0.02
-    assert box.x1 <= figure.get_figwidth() + 0.02
-    assert box.y1 <= figure.get_figheight() + 0.02
-
-
-@pytest.mark.parametrize("name", registry.FIGURES)
-@pytest.mark.parametrize("models", ["one_model", "two_models", "four_models"])
-def test_panel_headings_do_not_overlap(name, models, request):
-    figure = draw(name, request.getfixturevalue(models))
-    figure.canvas.draw()
-    boxes = []
-    for ax in visible_axes(figure):
-        for text in (ax._left_title, ax.xaxis.label):
-            if text.get_text():
-                boxes.append((text.get_text(), text.get_window_extent()))
-    for index, (one, box) in enumerate(boxes):
-        for two, other in boxes[index + 1 :]:
-            assert not box.overlaps(other), (one, two)
 
 
 @pytest.mark.parametrize("models", ["one_model", "four_models"])
@@ -112,31 +49,6 @@ def test_long_headings_leave_the_lens_its_room(models, request):
     figure.canvas.draw()
     panel = figure.subfigs[0].axes[0].get_window_extent()
     assert panel.height / figure.dpi >= 1.4
-
-
-@pytest.mark.parametrize("name", registry.FIGURES)
-def test_empty_tables_give_a_reason(name, one_model):
-    tables = {table: frame.iloc[:0] for table, frame in one_model.items()}
-    assert "no data:" in texts(draw(name, tables))
-
-
-@pytest.mark.parametrize("name", registry.FIGURES)
-def test_missing_column_is_named(name, one_model):
-    tables = dict(one_model)
-    table = registry.FIGURES[name].tables[0]
-    column = {"games": "zero_sum", "findings": "verdict", "probes": "status", "metrics": "term"}
-    column |= {"transfer": "status", "lens_layers": "layer", "calibration": "outcome"}
-    gone = column.get(table, "estimate")
-    tables[table] = tables[table].drop(columns=gone)
-    with pytest.raises(DataError, match=f"table '{table}': has no column '{gone}'"):
-        draw(name, tables)
-
-
-@pytest.mark.parametrize("name", registry.FIGURES)
-@pytest.mark.parametrize("palette", ["deep", "viridis"])
-def test_palette_and_width(name, palette, one_model):
-    figure = draw(name, one_model, palette=palette, width=9.0)
-    assert figure.get_figwidth() == 9.0
 
 
 def test_unknown_names_say_what_is_known(one_model):

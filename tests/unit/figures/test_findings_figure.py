@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from nashlens.figures.registry import FIGURES, draw
 from nashlens.findings.claims import ALL_CLAIMS
 
-from .test_figures import texts, visible_axes
+from .look import texts, visible_axes
 
 
 def test_findings_without_controls_and_in_other_units(one_model):

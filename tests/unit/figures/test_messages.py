@@ -165,10 +165,3 @@ def test_cases_that_cannot_be_told_for_want_of_an_interval_are_counted(name, tab
 def test_what_agents_do_is_said_and_not_how_far_it_is_from_nothing(one_model):
     said = headline("cooperation", {**one_model, **random_play(one_model)})
     assert re.search(r"furthest from it 50% \[.*\] of decisions", said)
-
-
-def test_an_interval_stays_on_one_line_beside_its_number(four_models):
-    for name in registry.FIGURES:
-        for line in registry.draw(name, four_models).get_suptitle().split("\n"):
-            assert line.count("[") == line.count("]"), line
-            assert not line.startswith("["), line

@@ -17,8 +17,8 @@ from nashlens.play.metrics.pooled import (
     of_measure,
 )
 
+from .look import texts
 from .plays import SCRIPTS, make_plays, measures_of
-from .test_figures import texts
 
 PLAY = ("cooperation", "pairs", "reasoning", "selection", "strategies")
 PD, BOS = "prisoners_dilemma", "battle_of_the_sexes"
