@@ -3,7 +3,8 @@
 Features are turned once for each training set (`nashlens.probes.basis`), and everything that is
 fitted there is fitted jointly: all targets that are defined on the same prompts, with their control
 tasks and permutations in the split by match. So most of the time is that of turning features, and a
-further permutation costs little.
+further permutation costs little. Four prices describe what whole jobs take (`python -m
+benchmarks.probes --plan`, docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -39,32 +40,15 @@ from nashlens.probes.questions import (
 from nashlens.seeds import stream
 from nashlens.vocabulary.positions import DECISION, position_column
 
-DOUBLE = 2.0
-"""Operations that would take as long as one in float64, as all of this is but rough fits. These
-constants are of `python -m benchmarks.probes --plan` (docs/benchmarks.md)."""
-SCALE = 500.0
-"""The same for one value of the features: it is scaled, copied and laid out for a training set."""
-EIGEN = 16.0
-"""The same for the eigenvectors of a matrix, in cubes of its side."""
-GRAM = 5.0e3
-"""The same for one product of two prompts, where these have no more of them than dimensions."""
-CHOLESKY = 4.0
-"""The same for the factors of a matrix, in cubes of its side."""
-TURN_CALLS, FIT_CALLS = 4.0e7, 5.0e8
-"""The same for the calls that turn features once, and for those of one joint fit."""
-STEPS = 12
-"""Steps of a joint fit; `EXACT` or `ROUGH` of them until its average column has converged."""
-EXACT, ROUGH = 13.0, 9.5
-ELEMENT = 1.2e3
-"""The same for one row or coefficient of one column in one step, besides the products: searches
-and curvature."""
-MEMORY = 70.0
-"""The same for one value of the features that a step reads, however few columns there are."""
-SCORED = 1.2e3
-"""The same for one row of a question in one resample."""
-PREPARED, CELL = 5.0e8, 3.0e7
-"""The same for drawing a question's controls and resamples, once, and for scoring the probe of one
-game on another."""
+TURNED = 5.8
+"""Operations that would take as long as one of those that turn features, which are in float64."""
+CALLS = 4.9e8
+"""The same for the calls that one training set takes, however small it is."""
+ELEMENT = 3.0e4
+"""The same for one row or coefficient of one column that is fitted roughly: of all its steps."""
+CHOSEN = 1.1e3
+"""The same for one value of the features and one column, where C is chosen: the largest C needs the
+most steps."""
 
 
 @dataclass(frozen=True)
@@ -74,24 +58,18 @@ class Fit:
     trained: int
     """Prompts that it has."""
     exact: int = 0
-    """Columns of labels that are fitted to the solver's own tolerance: the truth."""
+    """Columns of labels that are fitted to the solver's own tolerance: the truth. They take few
+    steps of few columns, so that nothing is counted for them."""
     rough: int = 0
     """Those of control tasks and permutations, and of the choice of C."""
     shares: int = 0
-    """Columns of a regression."""
-    penalties: int = 0
-    """Values of C among them."""
+    """Columns of a regression, which are solved at once; nothing is counted for them."""
 
     def operations(self, side: int) -> float:
         """Return the operations that would take as long, on features of so many dimensions."""
-        steps = EXACT * DOUBLE * self.exact + ROUGH * self.rough
-        total = steps * (4.0 * self.trained * side + ELEMENT * (self.trained + side))
-        for columns, slower in ((self.exact, DOUBLE), (self.rough, 1.0)):
-            if columns:
-                total += FIT_CALLS + STEPS * slower * MEMORY * self.trained * side
-        if self.shares:
-            square = 2.0 * self.trained * side**2 + CHOLESKY * self.penalties * side**3
-            total += DOUBLE * (square + 4.0 * self.shares * side**2)
+        total = ELEMENT * self.rough * (self.trained + side)
+        if not self.exact:
+            total += CHOSEN * self.rough * self.trained * side
         return total
 
 
@@ -114,18 +92,15 @@ class Turned:
         Where none varies, as the embedding of a token that all prompts share, nothing is fitted.
         """
         guided = self.guided(width)
-        total = DOUBLE * 2.0 * self.rows * width**2 + EIGEN * width**3 if guided else 0.0
-        for fit in self.fits:
-            total += TURN_CALLS + SCALE * self.rows * width
-            if not varies:
-                continue
+        turned = 2.0 * self.rows * width**2 if guided else 0.0
+        total = CALLS * len(self.fits)
+        for fit in self.fits if varies else ():
             side = width if guided else min(fit.trained, width)
-            turn = 2.0 * self.rows * width * side
+            turned += 2.0 * self.rows * width * side
             if not guided:
-                turn += 2.0 * self.rows * fit.trained * side
-                total += EIGEN * fit.trained**3 + GRAM * fit.trained**2
-            total += DOUBLE * turn + fit.operations(side)
-        return total
+                turned += 2.0 * self.rows * fit.trained * side
+            total += fit.operations(side)
+        return total + TURNED * turned
 
 
 @dataclass(frozen=True)
@@ -143,12 +118,6 @@ class ProbeCounts:
     """Distinct words and signs of the prompts."""
     embeddings: int
     """Distinct tokens at the position: with one, no feature of layer 0 varies."""
-    scored: float
-    """Rows of all questions that a layer scores, times the resamples."""
-    asked: int
-    """Questions that are prepared."""
-    cells: int
-    """Pairs of games in which a layer scores a target's transfer."""
 
     def operations(self, width: int, layers: Collection[int]) -> float:
         """Return the operations that would take as long as all of them.
@@ -160,13 +129,13 @@ class ProbeCounts:
         layers : collection of int
             0 is the embedding.
         """
-        once = PREPARED * self.asked + _all(self.baselines, self.words)
-        once += _all(self.baselines, width, varies=self.embeddings > 1)
+        total = _all(self.baselines, self.words)
+        total += _all(self.baselines, width, varies=self.embeddings > 1)
         for layer in layers:
             varies = layer > 0 or self.embeddings > 1
             for features in (self.probes, self.untrained, self.transfer):
-                once += _all(features, width, varies=varies)
-        return once + len(layers) * (SCORED * self.scored + CELL * self.cells)
+                total += _all(features, width, varies=varies)
+        return total
 
 
 def _all(features: Sequence[Turned], width: int, *, varies: bool = True) -> float:
@@ -204,12 +173,10 @@ def count_probes(
     if position != DECISION:
         used, some = (t[t[column].notna()].reset_index(drop=True) for t in (used, some))
     questions = prepare_questions(used, targets, settings, controls=False)
-    asked = [question for question in questions if not question.reason]
     own = []
     if len(some):
         own = prepare_questions(some, targets, settings, splits=("match",), controls=False)
     tokens = {ids[int(at)] for ids, at in zip(used["token_ids"], used[column], strict=True)}
-    rows = sum(len(question.matches) for question in asked)
     return ProbeCounts(
         probes=list(_cross_fitted(questions, settings, TASKS + settings.permutations)),
         baselines=list(_cross_fitted(questions, settings, 0)),
@@ -217,18 +184,7 @@ def count_probes(
         transfer=list(_transferred(used, targets, settings)),
         words=len(set().union(*map(words_of, used["text"]))),
         embeddings=len(tokens),
-        scored=float(rows * config["findings"]["bootstrap"]),
-        asked=len(questions) + len(own),
-        cells=sum(_games_of(used, name) ** 2 for name in targets),
     )
-
-
-def _games_of(used: pd.DataFrame, name: str) -> int:
-    """Return in how many games a target varies, none for a share: these are not transferred."""
-    target = read_target(used, name)
-    games = used["game"].to_numpy(dtype=str)[target.rows]
-    varies = pd.Series(target.labels).groupby(games).nunique() > 1
-    return 0 if target.regression else int(varies.sum())
 
 
 def _with_choices(prompts: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -283,7 +239,6 @@ def _fitted(
             trained=int(rest.sum()),
             rough=len(grid) * (len(varying) - shares),
             shares=len(grid) * shares,
-            penalties=len(grid) if shares else 0,
         )
     shares = sum(one.regression for one in targets)
     yield Fit(
@@ -291,7 +246,6 @@ def _fitted(
         exact=len(targets) - shares,
         rough=controls * (len(targets) - shares),
         shares=(1 + controls) * shares,
-        penalties=min(shares, len(grid)),
     )
 
 

@@ -15,10 +15,10 @@ from nashlens.steering.spiked_probes import PROBE_CLAIMS, PROBED
 from nashlens.steering.spikes import WANTED
 from nashlens.vocabulary.stages import left_out_by
 
-PER_ANSWER, PER_READING = 5.0e9, 2.5e9
+PER_ANSWER, PER_READING = 7.0e9, 3.5e9
 """Operations that would take as long as one verdict: on what an intervention does to the answer,
 whose estimators are the claims' longest, and on the lens or a probe, its share of fits included. Of
-the default's 34 s on one core, 26 are so (docs/benchmarks.md). With the default's spikes and
+the default's 45 s on one core, 36 are so (docs/benchmarks.md). With the default's spikes and
 draws on the tiny experiment's tables, of which the largest has 3,000 rows, a verdict took 0.056 s
 and 0.006: what grows with the tables is in the rates as it is in the default."""
 
