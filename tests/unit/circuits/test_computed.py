@@ -38,7 +38,7 @@ def test_where_the_nash_label_is_computed_is_told(tmp_path, name, verdict, place
         build_pairs(decisions, asked, kinds=kinds, games=games),
         games=games,
         kinds=kinds,
-        pairs_per_game=32,
+        pairs_per_game=16,
         layers=[3, 5, 6, 7],
         groups=["payoffs", "payoff_4", "options", "question", "decision"],
     )

@@ -26,7 +26,9 @@ class Study:
     def __init__(self, name, folder):
         build(name, folder)
         self.model, self.facts = Model(folder), read_facts(folder)
-        self.prompts = make_prompts(self.model.tokenizer, label_sets=SETS, crossed=["label_sets"])
+        self.prompts = make_prompts(
+            self.model.tokenizer, label_sets=SETS, crossed=["label_sets"], histories=1
+        )
         self.ids = self.prompts["token_ids"].to_list()
         self.residuals = self.model.run(self.ids)
         nash = self.prompts["nash_action"].to_numpy(dtype=int)

@@ -11,7 +11,7 @@ from nashlens.probes.study import fit_probes
 from tests.unit.planted.test_plants import Model, make_prompts
 
 SETTINGS = ProbeSettings(
-    C=[0.003, 0.03, 0.3],
+    C=[0.03],
     folds=4,
     permutations=19,
     confidence=0.95,
