@@ -33,9 +33,12 @@ from nashlens.plan.work import Work
 from nashlens.vocabulary.models import COMPILED_FROM
 
 LIGHT = {
-    "measure_play": 5.0, "judge_play": 7.0, "judge_findings": 6.0, "judge_lineage": 3.0,
-    "climb_ladder": 3.0, "build_pairs": 2.0, "fit_directions": 1.5, "summarise_steering": 7.0,
-    "build_prompts": 1.0, "build_games": 0.6, "plan_activations": 0.7, "join_activations": 0.6,
+    "measure_play": 9.0, "judge_play": 8.5, "judge_findings": 8.0, "judge_lineage": 3.0,
+    "climb_ladder": 4.0, "build_pairs": 2.0, "fit_directions": 1.5, "summarise_steering": 3.5,
+    "summarise_attribution": 4.0, "summarise_heads": 3.0, "measure_steered": 3.0,
+    "build_prompts": 2.0, "build_games": 0.6, "plan_activations": 0.7, "join_activations": 0.6,
+    # Its texts, beside the quiz.
+    "check_players": 5.0,
 }  # fmt: skip
 """CPU seconds besides what is counted, in the default experiment; `docs/benchmarks.md`."""
 OTHER = 2.0
