@@ -54,13 +54,8 @@ def make_steering(models, layers=(1, 4, 8, 12, 16, 20, 24, 28), randoms=20) -> p
                 pushes.append((model, layer, place, kind, direction, float(value)))
                 chances.append(sigmoid(base + slope * value))
     about = pd.DataFrame(pushes, columns=["model", "layer", "layers", "kind", "direction", "value"])
-    # A row for each push of each prompt.
-    rows = [
-        prompts.iloc[np.tile(np.arange(len(prompts)), len(pushes))].reset_index(drop=True),
-        about.iloc[np.repeat(np.arange(len(pushes)), len(prompts))].reset_index(drop=True),
-    ]
     p = np.concatenate(chances)
-    return pd.concat(rows, axis=1).assign(
+    return about.merge(prompts, how="cross").assign(
         p_action_0=1 - p, p_action_1=p, units="norms", positions="last"
     )
 
