@@ -61,12 +61,12 @@ def test_a_converted_shape_is_one_model_to_the_engine_and_to_the_lens(
     ((_, residuals),) = list(engine.residuals(ids))
     logits = readout.unembedding @ readout.norm(np.asarray(residuals)[:, -1])[0]
     head = loaded.model.get_submodule(loaded.architecture.unembed).weight.float()
-    assert torch.equal(head, torch.from_numpy(np.asarray(readout.unembedding)))
+    assert torch.equal(head.cpu(), torch.from_numpy(np.asarray(readout.unembedding)))
     if not native:
         expected = reference.residuals(loaded, ids)
         assert np.abs(residuals - expected).max() < 1e-5 * np.abs(expected).max()
         with torch.no_grad():
-            theirs = loaded.model(torch.tensor(ids)).logits[0, -1].numpy()
+            theirs = loaded.model(torch.tensor(ids, device=head.device)).logits[0, -1].cpu().numpy()
         np.testing.assert_allclose(logits, theirs, atol=1e-4)
 
 
