@@ -1,7 +1,7 @@
 """Rule summarise_attribution: what each component writes, and how many carry the effect."""
 
-from nashlens.circuits.attribution import attribution_estimates
 from nashlens.circuits.concentration import concentration_estimates
+from nashlens.circuits.writers import attribution_estimates
 from nashlens.estimates import Bootstrap
 from nashlens.tables import read_table, write_table
 from workflow.job import run_job

@@ -14,13 +14,12 @@ import numpy as np
 import pandas as pd
 
 from nashlens.circuits.phases import match_phases
+from nashlens.circuits.writers import PLACE
 from nashlens.contrasts import Array
 from nashlens.engine.attribution import Attribution, attribute, written_places
 from nashlens.engine.labels import LabelledPrompt, labelled_prompts
 from nashlens.engine.recording import Recorded, record
 from nashlens.errors import DataError
-from nashlens.estimates import Bootstrap, collect, frame
-from nashlens.factorial import PARTS, ScenarioBlocks
 from nashlens.interventions import PROMPT_COLUMNS, choose_prompts, prompts_by_interventions
 from nashlens.models.weights import WeightReader
 
@@ -30,11 +29,6 @@ if TYPE_CHECKING:
 KINDS = ("total", "embedding", "bias", "attention", "attention_bias", "mlp", "head")
 """Kinds of components. `embedding`, `bias`, `attention` and `mlp` add up to `total`; `head` and
 `attention_bias` to `attention`."""
-_PLACE = ["component", "kind", "layer", "head"]
-_KEYS = {
-    "model": "str", "quantity": "str", "component": "str", "kind": "str", "layer": "Int64",
-    "head": "Int64",
-}  # fmt: skip
 
 
 def choose_decisions(
@@ -158,7 +152,7 @@ def _components(n_layers: int, n_heads: int) -> pd.DataFrame:
     rows += [
         (f"{layer}.{head}", "head", layer, head) for layer in layers for head in range(n_heads)
     ]
-    return pd.DataFrame(rows, columns=_PLACE).astype({"layer": "Int64", "head": "Int64"})
+    return pd.DataFrame(rows, columns=PLACE).astype({"layer": "Int64", "head": "Int64"})
 
 
 def _columns(found: Attribution) -> Array:
@@ -166,66 +160,3 @@ def _columns(found: Attribution) -> Array:
     ends = np.stack([found.total, found.embedding, found.bias], axis=1)
     heads = found.heads.reshape(len(ends), -1)
     return np.hstack([ends, found.attention, found.attention_bias, found.mlp, heads])
-
-
-class Writers:
-    """An attribution table as a matrix over prompts and components.
-
-    Parameters
-    ----------
-    attribution : DataFrame
-        One model's attribution table, or one phase of it.
-
-    Attributes
-    ----------
-    places : DataFrame
-        The components' `component`, `kind`, `layer` and `head`.
-    blocks : ScenarioBlocks
-        Those of the prompts that make complete blocks.
-    parts : dict of str to ndarray
-        `(blocks, components)` by part, in logits; the action part points to the Nash action.
-    """
-
-    def __init__(self, attribution: pd.DataFrame):
-        keys = ["prompt_id", "block_id"]
-        self.places = attribution.drop_duplicates("component")[_PLACE].reset_index(drop=True)
-        wide = attribution.pivot_table(index=keys, columns="component", values="logit", sort=False)
-        wide = wide[self.places["component"]]
-        described = attribution.drop_duplicates(keys).set_index(keys)
-        prompts = described.loc[wide.index].reset_index()
-        self.blocks = ScenarioBlocks(prompts)
-        nash = np.where(prompts["nash_action"].to_numpy(dtype=float) == 1.0, 1.0, -1.0)
-        self.parts = self.blocks.parts(wide.to_numpy(dtype=float), nash)
-
-    def __len__(self) -> int:
-        return len(self.blocks)
-
-
-def attribution_estimates(attribution: pd.DataFrame, *, model: str, how: Bootstrap) -> pd.DataFrame:
-    """Return what each component writes.
-
-    Parameters
-    ----------
-    attribution : DataFrame
-        Of `attribution_table`, one model.
-    model : str
-    how : Bootstrap
-
-    Returns
-    -------
-    DataFrame
-        `model`, `quantity` (`action_part`, towards the Nash action, `word_part`, `place_part`,
-        `interaction`), `component`, `kind`, `layer`, `head`, `estimates.COLUMNS`, in logits. Bounds
-        hold for all components of a quantity at once.
-    """
-    writers, tables = Writers(attribution), []
-    for part in PARTS if len(writers) else ():
-        found = writers.blocks.estimate(writers.parts[part])
-        low, high, _ = found.simultaneous(how.confidence, how.resamples, how.rng("attribution"))
-        numbers = frame(
-            found.estimate, low, high, "student, all at once", found.n, found.n_clusters
-        )
-        numbers.loc[numbers["ci_low"].isna(), "interval"] = ""
-        name = part if part == "interaction" else f"{part}_part"
-        tables.append(pd.concat([writers.places, numbers], axis=1).assign(quantity=name))
-    return collect([table.assign(model=model) for table in tables], _KEYS)

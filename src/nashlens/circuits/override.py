@@ -27,8 +27,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nashlens.circuits.attribution import Writers
 from nashlens.circuits.candidates import site_name
+from nashlens.circuits.writers import Writers
 from nashlens.depth import is_late
 from nashlens.engine.labels import label_probabilities, labelled_prompts
 from nashlens.engine.patching import Change, Site, patch_scores

@@ -16,7 +16,8 @@ import pandas as pd
 from nashlens.games.equilibria import nash_action, prosocial_action
 from nashlens.games.game import SEATS
 from nashlens.play.modes import PendingDecision, decide_actions, write_messages
-from nashlens.play.player import Player, PlaySettings, at_temperature
+from nashlens.play.player import Player, PlaySettings
+from nashlens.play.sampling import at_temperature
 from nashlens.play.schedule import Match
 from nashlens.prompts.render import Surface, View
 from nashlens.seeds import entropy_hex, stream

@@ -3,13 +3,8 @@
 import pandas as pd
 import pytest
 
-from nashlens.circuits.attribution import (
-    Writers,
-    attribution_estimates,
-    attribution_table,
-    choose_decisions,
-    record_answers,
-)
+from nashlens.circuits.attribution import attribution_table, choose_decisions, record_answers
+from nashlens.circuits.writers import Writers, attribution_estimates
 from nashlens.engine.core import Engine
 from nashlens.errors import DataError
 from nashlens.estimates import Bootstrap

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from nashlens.circuits.attribution import attribution_estimates
 from nashlens.circuits.concentration import concentration_estimates
 from nashlens.circuits.patching_summary import patching_estimates
 from nashlens.circuits.summary import heads_estimates
+from nashlens.circuits.writers import attribution_estimates
 from nashlens.estimates import Bootstrap
 from nashlens.lens.effects import effect_estimates
 from nashlens.lens.layers import layer_estimates, tuned_estimates

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nashlens.errors import DataError
-from nashlens.play.player import at_temperature
+from nashlens.play.sampling import at_temperature
 from nashlens.play.schedule import Agent, Bounds
 from nashlens.vocabulary.prompts import MOVE_ORDERS
 

@@ -18,7 +18,7 @@ from nashlens.play.join import DOSE_COLUMNS
 from nashlens.play.metrics.distances import equilibria_of, product, total_variation
 from nashlens.play.metrics.matches import matches_table
 from nashlens.play.metrics.rounds import Rounds, partners, rounds_of
-from nashlens.play.player import at_temperature
+from nashlens.play.sampling import at_temperature
 
 _SEAT = ["match_id", "seat"]
 _Array = NDArray[np.float64]
