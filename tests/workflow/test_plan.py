@@ -1,5 +1,7 @@
 """`snakemake plan`: its counts are those of the tables that the jobs made."""
 
+import re
+
 import pandas as pd
 import pytest
 import yaml
@@ -153,3 +155,18 @@ def test_a_study_is_planned_where_there_is_neither_a_gpu_nor_the_hub(fresh):
     done = fresh.snakemake("--cores", "1", "plan")
     assert done.returncode == 0, done.stderr[-3000:]
     assert " GPU hours and " in done.stdout + done.stderr
+
+
+def test_the_study_at_the_8b_shape_is_said_within_a_quarter_of_what_it_took(fresh):
+    """Two runs on an H200 with 16 cores took 307 and 335 s (docs/benchmarks.md)."""
+    fresh.overlay = "experiments/shape.yaml"
+    done = fresh.snakemake("--cores", "1", "plan")
+    assert done.returncode == 0, done.stderr[-3000:]
+    minutes = re.search(r"^H200 .* done on 1 in (\d+) min", done.stdout + done.stderr, re.M)
+    assert minutes is not None
+    assert 0.75 * 335 < 60 * int(minutes[1]) < 1.25 * 307
+    planned = pd.read_csv(fresh.folder / "results/shape/plan.csv").set_index("rule")
+    # Seconds of all jobs on the GPU; of one core, ten of which fit probes.
+    assert planned["gpu_seconds_h200"].sum() == pytest.approx(946, rel=0.25)
+    for rule, taken in (("judge_play", 16.0), ("measure_play", 16.8), ("convert_model", 39.3)):
+        assert planned.loc[rule, "core_seconds_h200"] == pytest.approx(taken, rel=0.25), rule

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
 
@@ -143,16 +144,20 @@ def _gain(game: Game, seat: str, other_action: int) -> Fraction:
     return game.seat_payoffs(seat, 0, other_action)[0] - game.seat_payoffs(seat, 1, other_action)[0]
 
 
-def _equilibrium_cells(game: Game) -> list[tuple[_Interval, _Interval]]:
-    """Return the cells (p, q) of equilibria; together they hold all equilibria."""
+@lru_cache(maxsize=4096)
+def _equilibrium_cells(game: Game) -> tuple[tuple[_Interval, _Interval], ...]:
+    """Return the cells (p, q) of equilibria; together they hold all equilibria.
+
+    A table of prompts asks it of each row, of few games.
+    """
     row_gains = _signed_cells(game, ROW)  # over q: the sign of row's gain
     col_gains = _signed_cells(game, COLUMN)  # over p: the sign of column's gain
-    return [
+    return tuple(
         (p, q)
         for p, col_gain in col_gains
         for q, row_gain in row_gains
         if _is_best(p, row_gain) and _is_best(q, col_gain)
-    ]
+    )
 
 
 def _signed_cells(game: Game, seat: str) -> list[tuple[_Interval, Fraction]]:

@@ -20,12 +20,14 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from nashlens.errors import ModelError
+from nashlens.files import sha256_of
 from nashlens.models.chat_template import ChatTemplate, Message
 from nashlens.models.json_files import read_json_object
 from nashlens.models.manifest import CONVERT_AGAIN
 from nashlens.models.registry import config_value
 from nashlens.models.template_check import check_template
 
+_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json")
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token")
 
 
@@ -87,6 +89,13 @@ class ChatTokenizer:
             read_json_object(self.folder / "config.json"), "max_position_embeddings"
         )
         return value if isinstance(value, int) else None
+
+    @cached_property
+    def digest(self) -> str:
+        """What two tokenizers have in common that give the same ids, texts and `max_length`."""
+        read = [path for name in _FILES if (path := self.folder / name).is_file()]
+        said = [f"{path.name} {sha256_of(path)}" for path in read]
+        return " ".join([*said, f"plain={self.plain}", f"max_length={self.max_length}"])
 
     def encode(self, text: str) -> list[int]:
         """Encode text.

@@ -15,7 +15,8 @@ CPU, H100, H200 = "cpu core", "H100 80GB", "H200 141GB"
 CPU_PRODUCTS = 1.0e11
 """Operations a second of one core in large products, where a lens or a probe is computed."""
 CPU_START, GPU_START, COMPILED_START = 1.6, 7.0, 22.0
-"""Seconds until a job computes: imports, the model, and of a large one its blocks' compilation."""
+"""Seconds until a job computes, by itself: imports, the model, and of a large one its blocks'
+compilation."""
 GPU_PRODUCTS = 2.0e13
 """Operations a second of a GPU in float32, where a lens is read."""
 GPU_SOLVING = 2.2e12
@@ -82,6 +83,9 @@ class Device:
         Time of a step of generation over that of reading weights, keys and values once.
     like : str
         The device of the table of throughputs that it counts as; empty where that is its name.
+    cores : float
+        Speed of a core of its host, beside other jobs of a study, over that of the one that was
+        measured.
     """
 
     name: str
@@ -90,6 +94,7 @@ class Device:
     speed: float = 1.0
     step: float = 1.36
     like: str = ""
+    cores: float = 1.0
 
     @property
     def gpu(self) -> bool:
@@ -147,10 +152,13 @@ class Device:
         return self.gpu and measured(H100) and not measured(self._measured)
 
 
+HOST_CORES = 0.55
+"""Speed of a core beside a GPU over that of a quiet one of a CPU machine, in what is mostly Python:
+probes, figures, tables, starts. Measured beside an H200; docs/benchmarks.md, What `plan` says."""
 DEVICES = {
-    H100: Device(H100, 80e9, bandwidth=3.01e12),
+    H100: Device(H100, 80e9, bandwidth=3.01e12, cores=HOST_CORES),
     # 15.0 and 7.2 GB in the floor of a step, 5.21 ms.
-    H200: Device(H200, 141e9, bandwidth=4.26e12, step=1.43),
+    H200: Device(H200, 141e9, bandwidth=4.26e12, step=1.43, cores=HOST_CORES),
 }
 """GPUs of the table. Bandwidth and step: docs/benchmarks.md, One H100 80GB HBM3, and The most that
 is left to win, on one H200."""

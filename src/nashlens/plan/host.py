@@ -60,7 +60,7 @@ READERS = frozenset({"read_lens", "read_tuned_lens"})
 """Rules whose jobs read residuals through an unembedding, on a GPU where the model may."""
 SIDE_BY_SIDE = READERS | {"fit_probes", "spike_model"}
 """Rules whose jobs have as many threads as a machine has to spare."""
-_WITH_TORCH = READERS | {"fit_probes", "summarise_attribution"}
+_WITH_TORCH = READERS | {"fit_probes"}
 _WITH_SNAKEMAKE = {"price_jobs", "tell_status"}
 _WITH_MORE = {
     *("build_report", "climb_ladder", "compare_experiments"),
@@ -338,7 +338,8 @@ def _decisions(config: Mapping[str, Any]) -> float:
     matches = config["matches"]
     games = sum(1 + game["variants"] for game in config["games"].values())
     agents = len(config["agents"])
-    pairings = matches["repetitions"] * (agents + 1) + matches["scripted_repetitions"] * agents
+    others = agents + 1 if matches["cross_play"] else 2
+    pairings = matches["repetitions"] * others + matches["scripted_repetitions"] * agents
     return 2.0 * games * matches["rounds"] * pairings
 
 

@@ -49,6 +49,8 @@ READ = 0.7 * GB
 """Bytes a second that a conversion reads and hashes."""
 UNPACK = 0.06 * GB
 """Bytes a second that a conversion makes of a GGUF file."""
+DRAW = 0.13 * GB
+"""Bytes a second that it draws of the embeddings of a shape."""
 CPU_THREADS = 0.85
 """Of a further thread, the share that a model's job on a CPU gains."""
 
@@ -91,9 +93,11 @@ def price(study: Study, job: Job, device: Device, core_speed: float = 1.0) -> Pr
     device : Device
         What models run on, if they may: one that says `device: cpu` stays on the CPU.
     core_speed : float
-        Speed of a core over that of the one that was measured.
+        Speed of a core over that of the one that was measured, in products. What a core beside a
+        GPU does is mostly Python, and is as much slower as `device.cores` says.
     """
     works = study.work(job)
+    core_speed *= device.cores
     total = sum(works.values(), start=Work())
     other = FIGURE if job.rule.startswith("draw_") else OTHER
     light = LIGHT.get(job.rule, other) + total.cpu / CPU_PRODUCTS
@@ -103,7 +107,7 @@ def price(study: Study, job: Job, device: Device, core_speed: float = 1.0) -> Pr
         (name,) = works
         memory = readout_bytes(study.shapes[name], tuned=job.rule == "read_tuned_lens") + CONTEXT
         kernels = total.cpu / (GPU_PRODUCTS * device.speed)
-        seconds = GPU_START + kernels
+        seconds = GPU_START / core_speed + kernels
         host, leased = _host(study, job, on_gpu=True), MARGIN * (memory - CONTEXT) + CONTEXT
         return Price(
             gpu_seconds=seconds,
@@ -147,7 +151,7 @@ def price(study: Study, job: Job, device: Device, core_speed: float = 1.0) -> Pr
         return Price(core_seconds=core, host=host, threads=job.threads)
     gpus = max(1, job.gpus)
     compiled = any(study.shapes[name].parameters() >= COMPILED_FROM for name in works)
-    start = COMPILED_START if compiled else GPU_START
+    start = (COMPILED_START if compiled else GPU_START) / core_speed
     busy, core = seconds + besides / spread + start, seconds + besides + start
     context = gpus * CONTEXT
     spread_out = any(model["parallel"] != "none" for model in models.values())
@@ -175,8 +179,9 @@ def _conversion(study: Study, job: Job, core_speed: float) -> Price:
     if name not in study.shapes:
         return Price(core_seconds=OTHER)
     size = stored_bytes(study.config, name, study.shapes[name])
-    packed = study.config["models"][name]["source"].partition(":")[0] in ("package", "gguf")
-    seconds = 5.0 + size / (UNPACK if packed else READ)
+    kind = study.config["models"][name]["source"].partition(":")[0]
+    made = {"package": UNPACK, "gguf": UNPACK, "shape": DRAW}.get(kind, READ)
+    seconds = 5.0 + size / made
     return Price(core_seconds=seconds / core_speed, host=_host(study, job))
 
 

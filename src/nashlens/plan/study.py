@@ -95,15 +95,18 @@ class Study:
 
     @cached_property
     def tokenizers(self) -> dict[str, Any]:
-        """The models' tokenizers, or words in place of one that is not at hand."""
+        """The models' tokenizers, or words in place of one that is not at hand.
+
+        Models whose tokenizers are alike have one, so that what they share is counted once.
+        """
         found: dict[str, Any] = {}
-        # One for all models, so that what they share is counted once.
+        alike: dict[str, ChatTokenizer] = {}
         words = WordTokenizer(min((s.context for s in self.shapes.values()), default=0) or None)
         for name in self.shapes:
             own = self._tokenizer(name)
             if own is None:
                 self.by_words.append(name)
-            found[name] = words if own is None else own
+            found[name] = words if own is None else alike.setdefault(own.digest, own)
         return found
 
     def _tokenizer(self, name: str) -> ChatTokenizer | None:
@@ -125,14 +128,23 @@ class Study:
 
     @cached_property
     def stages(self) -> dict[str, ModelStages]:
-        """Each model's stages."""
+        """Each model's stages; one for models that differ in their weights alone."""
         designs: dict[int, Design] = {}
         for tokenizer in self.tokenizers.values():
             designs.setdefault(id(tokenizer), Design(self.config, self.games, tokenizer))
-        return {
-            name: ModelStages(designs[id(self.tokenizers[name])], name, shape)
-            for name, shape in self.shapes.items()
-        }
+        counted: dict[Any, ModelStages] = {}
+        found = {}
+        for name, shape in self.shapes.items():
+            design = designs[id(self.tokenizers[name])]
+            key = id(design), shape, self._said_of(name)
+            found[name] = counted.setdefault(key, ModelStages(design, name, shape))
+        return found
+
+    def _said_of(self, name: str) -> str:
+        """Return what the config says of a model and its agents, but for names and weights."""
+        section = {**self.config["models"][name], "source": ""}
+        agents = [a for a in self.config["agents"].values() if a["model"] == name]
+        return repr([section, *({**agent, "model": ""} for agent in agents)])
 
     def work(self, job: Job) -> dict[str, Work]:
         """Return what a job computes, by model; nothing of models of unknown size."""
@@ -145,15 +157,15 @@ class Study:
             if model in self.shapes and len(job.models) == 1
         }
 
-    def _stage(self, model: str, rule: str, part: int, parts: int) -> Work:
-        known = self._stages.setdefault((model, rule, part, parts), None)
-        if known is None:
-            known = self.stages[model].work(rule, part, parts)
-            self._stages[model, rule, part, parts] = known
-        return known
+    def _stage(self, model: str, *job: Any) -> Work:
+        stages = self.stages[model]
+        key = id(stages), *job
+        if key not in self._counted:
+            self._counted[key] = stages.work(*job)
+        return self._counted[key]
 
     @cached_property
-    def _stages(self) -> dict[tuple[str, str, int, int], Work | None]:
+    def _counted(self) -> dict[tuple[Any, ...], Work]:
         return {}
 
     @cached_property
@@ -224,5 +236,5 @@ def _planted_tokenizer(name: str) -> ChatTokenizer:
         write_recipe_tokenizer(find_recipe(name), Path(folder))
         tokenizer = ChatTokenizer(folder)
         # Read before the folder goes.
-        _ = tokenizer.max_length, tokenizer.stop_ids
+        _ = tokenizer.max_length, tokenizer.stop_ids, tokenizer.digest
         return tokenizer

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from nashlens.plan.clock import wall_clock
-from nashlens.plan.devices import DEVICES, H100, H200, Device
+from nashlens.plan.devices import DEVICES, H100, H200, HOST_CORES, Device
 from nashlens.plan.host import ON_MODEL, SIDE_BY_SIDE, stored_bytes
 from nashlens.plan.memory import GB, precision_of
 from nashlens.plan.price import Price, price
@@ -259,8 +259,8 @@ def _gpu_notes(study: Study, here: Machine, prices: Sequence[Price]) -> list[str
     if not any(price.gpus for price in prices):
         return []
     notes = [
-        "GPUs: jobs share one as far as its memory holds them; that starts side by side take longer"
-        " than alone is not counted (docs/benchmarks.md)"
+        "GPUs: jobs share one as far as its memory holds them; a core beside one counts as"
+        f" {HOST_CORES} of a quiet one of a CPU machine (docs/benchmarks.md)"
     ]
     models = study.config["models"]
     used = dict.fromkeys(precision_of(models[name], True) for name in study.shapes)

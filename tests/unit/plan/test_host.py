@@ -1,5 +1,7 @@
 """Host memory of jobs, by the sizes of models and designs."""
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +10,8 @@ import yaml
 from nashlens.models.shapes import SHAPES
 from nashlens.plan.host import (
     _BESIDES,
+    _WITH_MORE,
+    _WITH_TORCH,
     COMPILER,
     CUDA,
     GB,
@@ -99,10 +103,35 @@ def test_the_calibration_asks_for_the_tables_of_all_its_models():
     assert 1.0 < grown < len(shapes) / len(measured)
 
 
+def test_jobs_that_count_as_light_import_no_torch():
+    """It takes a second and 0.08 GB of each job. Those that are left out count it elsewhere."""
+    counted = ON_MODEL | _WITH_TORCH | _WITH_MORE | {"calibrate", "price_jobs"}
+    scripts = sorted(path.stem for path in (ROOT / "scripts").glob("*.py"))
+    light = [name for name in scripts if name not in counted]
+    assert len(light) > 20
+    code = (
+        "import importlib, sys\n"
+        f"for name in {light}:\n"
+        "    importlib.import_module(f'scripts.{name}')\n"
+        "    assert 'torch' not in sys.modules, name\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture(autouse=True)
 def cpu_build(monkeypatch):
     """Whatever torch is installed here."""
     monkeypatch.setattr("nashlens.plan.host.cuda_build", lambda: False)
+
+
+def test_tables_of_play_are_not_counted_as_if_all_met_where_no_two_do():
+    """With 75 models that play by themselves, each job over all play had asked for 15 GB."""
+    config = config_of("calibration.yaml")
+    shapes = {name: find_size(how["source"]) for name, how in config["models"].items()}
+    apart = host_bytes(HostJob("measure_play", []), config, shapes) / GB
+    config["matches"]["cross_play"] = True
+    assert apart < 3.0 < 15.0 < host_bytes(HostJob("measure_play", []), config, shapes) / GB
 
 
 @pytest.mark.parametrize(

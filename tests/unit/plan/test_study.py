@@ -50,6 +50,35 @@ def test_every_stage_of_a_model_that_is_not_here_has_a_price():
         assert found.gpu > 2 * SHAPES["llama-3-8b"].parameters()
 
 
+def test_models_that_differ_in_their_weights_alone_are_counted_once():
+    twins = {
+        "models": {
+            "nash": {"source": "planted:nash"},
+            "override": {"source": "planted:override"},
+            "coarse": {"source": "planted:nash", "quantization": "int8"},
+        },
+        "agents": {
+            **{name: {"model": name} for name in ("nash", "override", "coarse")},
+            "pushed": {"model": "override", "intervention": {"layers": [1], "values": [0.0, 1.0]}},
+        },
+    }
+    here = study(**twins)
+    one = here.tokenizers["nash"]
+    assert one is here.tokenizers["override"]
+    assert one is not here.tokenizers["big"]
+    # Those that play steered, or have no random weights beside them, are counted by themselves.
+    assert len({id(here.stages[name]) for name in ("nash", "override", "coarse")}) == 3
+    del twins["agents"]["pushed"]
+    here = study(**twins)
+    assert here.stages["nash"] is here.stages["override"]
+    assert here.stages["nash"] is not here.stages["coarse"]
+    for rule in sorted(ON_MODEL - {"play_part"}):
+        jobs = [Job(rule, (name,)) for name in ("nash", "override")]
+        works = [here.work(job)[job.models[0]] for job in jobs]
+        fresh = study(**twins)
+        assert works[0] == works[1] == fresh.work(jobs[1])["override"], rule
+
+
 def test_a_plan_says_the_gpu_hours_of_what_is_counted_in_a_table():
     jobs = [Job("ablate_heads", ("big",), gpus=1), Job("extract_activations", ("big",), gpus=1)]
     text = plan_text(make_plan(study(), jobs, Machine("here", 2)), "mine")
