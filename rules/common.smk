@@ -29,11 +29,11 @@ from workflow.call import (
 )
 from workflow.choice import choose_by_records
 from workflow.claims import begin_run
-from workflow.ends import end_at_sigterm
 from workflow.experiment import Experiment, export_path, more_each_try
 from workflow.fingerprint import OPTIONAL
 from workflow.intake import watch
 from workflow.provenance import STRATEGIES, Stage
+from workflow.scheduler import mend_scheduler
 from workflow.slurm import be_patient
 
 # And here in the jobs' Python.
@@ -44,7 +44,7 @@ REMOTE = workflow.resource_settings.nodes is not None
 if workflow.is_main_process:
     watch(workflow.config_settings)
 # A job on a cluster has a Snakemake of its own, which ends as well.
-end_at_sigterm()
+mend_scheduler()
 
 
 configfile: "config.yaml"
