@@ -9,6 +9,7 @@ listed first (`nashlens.factorial`).
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -44,13 +45,15 @@ def rows_of_arms(heads: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
     dict of (str, str) to DataFrame
         By the keys of `ARMS`, in their order; arms without a candidate group are left out.
     """
-    test = heads[heads["phase"] == "test"]
+    # One choice of rows for each arm: spikes ask for them thousands of times.
+    test, kind = (heads["phase"] == "test").to_numpy(bool), heads["kind"]
+    unablated, candidate = ((kind == name).to_numpy(bool) for name in ("none", "candidate"))
     found = {}
     for component, positions in ARMS:
-        here = test[test["positions"] == positions]
-        rows = here[(here["component"] == component) | (here["kind"] == "none")]
-        if (rows["kind"] == "candidate").any():
-            found[component, positions] = rows
+        here = test & (heads["positions"] == positions).to_numpy(bool)
+        here &= unablated | (heads["component"] == component).to_numpy(bool)
+        if (here & candidate).any():
+            found[component, positions] = heads[here]
     return found
 
 
@@ -74,31 +77,36 @@ class Ablations:
         One row for each prompt that has every ablation.
     values : ndarray
         `(prompts, ablations)`: logits of the Nash action over the other, or the label mass.
-    blocks : ScenarioBlocks
-        Those of the prompts that make complete blocks.
-    parts : dict of str to ndarray
-        `(blocks, ablations)` by part, in logits.
     """
 
     def __init__(self, heads: pd.DataFrame, kind: str, column: Column = "drop"):
-        rows = heads[(heads["kind"] == kind).to_numpy(bool)]
-        # Spikes do this thousands of times, so it is no pivot.
-        ablation = codes_of(rows["ablation"])
-        prompt = codes_of(rows["prompt_id"], sort=True)
+        # Spikes do this thousands of times, so it is no pivot, and most columns are not touched.
+        rows = np.flatnonzero((heads["kind"] == kind).to_numpy(bool))
+        ablation = codes_of(heads["ablation"].iloc[rows])
+        prompt = codes_of(heads["prompt_id"].iloc[rows], sort=True)
         first = np.unique(ablation, return_index=True)[1]
-        self.places = rows.iloc[first].set_index("ablation")[["layer", "head", "heads"]]
+        places = heads[["ablation", "layer", "head", "heads"]].iloc[rows[first]]
+        self.places = places.set_index("ablation")
         names = self.names = [str(name) for name in self.places.index]
         wide = np.full((prompt.max(initial=-1) + 1, len(names)), np.nan)
         cells, once = np.unique(prompt * len(names) + ablation, return_index=True)
-        wide.flat[cells] = rows[column].to_numpy(float)[once]
+        wide.flat[cells] = heads[column].to_numpy(float)[rows[once]]
         whole = ~np.isnan(wide).any(axis=1)
         of_prompts = np.unique(prompt, return_index=True)[1]
-        self.prompts = rows.iloc[of_prompts[whole]].reset_index(drop=True)
+        self.prompts = heads.iloc[rows[of_prompts[whole]]].reset_index(drop=True)
         self.values: Array = wide[whole]
+
+    @cached_property
+    def blocks(self) -> ScenarioBlocks:
+        """Those of the prompts that make complete blocks."""
+        return ScenarioBlocks(self.prompts)
+
+    @cached_property
+    def parts(self) -> dict[str, Array]:
+        """`(blocks, ablations)` by part, in logits, towards the Nash action."""
         towards = np.where(self.prompts["nash_action"].to_numpy(dtype=float) == 1.0, 1.0, -1.0)
-        self.blocks = ScenarioBlocks(self.prompts)
         # Parts are of numbers that point to action 1; these point to the Nash action.
-        self.parts = self.blocks.parts(towards[:, None] * self.values, towards)
+        return self.blocks.parts(towards[:, None] * self.values, towards)
 
     def __len__(self) -> int:
         return len(self.prompts)

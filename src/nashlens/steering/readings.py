@@ -82,8 +82,11 @@ class Responses:
         self.doses: Array = np.sort(ours["value"].unique()).astype(np.float64)
         prompts = ours.drop_duplicates(_CELL).sort_values(_CELL).reset_index(drop=True)
         at = pd.MultiIndex.from_frame(prompts[_CELL])
-        rows = rows.assign(at=at.get_indexer(pd.MultiIndex.from_frame(rows[_CELL])))
-        by_direction = {str(name): part for name, part in rows.groupby("direction", sort=True)}
+        # Spikes do this thousands of times, so other columns are not carried along.
+        read = rows[["direction", "layers", "value", "p_action_1"]].assign(
+            at=at.get_indexer(pd.MultiIndex.from_frame(rows[_CELL]))
+        )
+        by_direction = {str(name): part for name, part in read.groupby("direction", sort=True)}
         cubes = {k: self._cube(by_direction[k], len(prompts), self.doses) for k in self.kinds}
         known = np.ones(len(prompts), dtype=bool)
         for cube in cubes.values():
