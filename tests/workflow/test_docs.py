@@ -149,7 +149,8 @@ def run_examples(text, name):
     """Run examples, and return what was printed that should not be."""
     test = doctest.DocTestParser().get_doctest(text, {}, name, name, 0)
     said = []
-    doctest.DocTestRunner(optionflags=FLAGS).run(test, out=said.append)
+    # Or else it is verbose where pytest was called with -v.
+    doctest.DocTestRunner(verbose=False, optionflags=FLAGS).run(test, out=said.append)
     return "".join(said)
 
 
