@@ -33,6 +33,8 @@ rule attribute_answers:
         "../envs/gpu.yaml"
     message:
         "Who writes the answers of {wildcards.model}"
+    # Spikes wait for it; short jobs fill the cores at the end.
+    priority: 1
     script:
         "../scripts/attribute_answers.py"
 

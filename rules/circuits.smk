@@ -20,6 +20,8 @@ rule ablate_heads:
         "../envs/gpu.yaml"
     message:
         "Ablated heads of {wildcards.model}"
+    # Spikes wait for it; short jobs fill the cores at the end.
+    priority: 1
     script:
         "../scripts/ablate_heads.py"
 

@@ -51,6 +51,8 @@ rule patch_pairs:
         "../envs/gpu.yaml"
     message:
         "Patching between the pairs of {wildcards.model}"
+    # Spikes wait for it; short jobs fill the cores at the end.
+    priority: 1
     script:
         "../scripts/patch_pairs.py"
 
