@@ -28,6 +28,7 @@ rule build_pairs:
         "../envs/cpu.yaml"
     message:
         "Counterfactual pairs of prompts for {wildcards.model}"
+    # Patching waits for it.
     priority: 1
     script:
         "../scripts/build_pairs.py"

@@ -26,8 +26,8 @@ from nashlens.models.json_files import read_json_object
 from nashlens.models.manifest import CONVERT_AGAIN
 from nashlens.models.registry import config_value
 from nashlens.models.template_check import check_template
+from nashlens.vocabulary.models import TOKENIZER_FILES
 
-_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json")
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token")
 
 
@@ -93,7 +93,7 @@ class ChatTokenizer:
     @cached_property
     def digest(self) -> str:
         """What two tokenizers have in common that give the same ids, texts and `max_length`."""
-        read = [path for name in _FILES if (path := self.folder / name).is_file()]
+        read = [path for name in TOKENIZER_FILES if (path := self.folder / name).is_file()]
         said = [f"{path.name} {sha256_of(path)}" for path in read]
         return " ".join([*said, f"plain={self.plain}", f"max_length={self.max_length}"])
 
